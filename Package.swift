@@ -1,0 +1,46 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every Swift target of the package.
+let swift: [SwiftSetting] = [
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0335-existential-any.md
+    .enableUpcomingFeature("ExistentialAny"),
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0444-member-import-visibility.md
+    .enableUpcomingFeature("MemberImportVisibility"),
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0409-access-level-on-imports.md
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+let c: [CSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "fdbsteer",
+    products: [
+        .executable(name: "fdbsteer", targets: ["fdbsteer"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .target(name: "CNetlink", dependencies: ["CLibmnl"], cSettings: c),
+        .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
+        .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
+        .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
+        .target(
+            name: "Controller",
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite"],
+            swiftSettings: swift
+        ),
+        .executableTarget(
+            name: "fdbsteer",
+            dependencies: [
+                "Controller", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swift
+        ),
+        .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
+        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink"], swiftSettings: swift),
+    ]
+)

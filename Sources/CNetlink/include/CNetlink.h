@@ -1,0 +1,105 @@
+/*
+ * The one door to C: libmnl, the kernel's uapi headers and the few system calls that Swift cannot reach.
+ * Shims only: macros and variadic calls wrapped as inline functions, constants that older headers lack. No logic.
+ */
+#ifndef FDBSTEER_CNETLINK_H
+#define FDBSTEER_CNETLINK_H
+
+/* netinet/in.h goes first: linux/in6.h, which linux/if_bridge.h pulls in, clashes with it otherwise. */
+#include <netinet/in.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if.h>
+#include <linux/if_bridge.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Code points of kernels newer than Debian 12's headers (linux 6.1). The values are ABI. */
+#ifndef NTF_EXT_MANAGED
+#define NTF_EXT_MANAGED (1 << 0)
+#endif
+#ifndef NTF_EXT_LOCKED
+#define NTF_EXT_LOCKED (1 << 1)
+#endif
+#ifndef RTEXT_FILTER_SKIP_STATS
+#define RTEXT_FILTER_SKIP_STATS (1 << 3)
+#endif
+
+/* Enumerators, which no #ifdef can test: linux/if_link.h of 6.2 and later. */
+enum {
+    CN_IFLA_BRPORT_MAB = 40,
+    CN_IFLA_BR_FDB_N_LEARNED = 48,
+    CN_IFLA_BR_FDB_MAX_LEARNED = 49,
+};
+
+/** Attribute types without their flag bits: the kernel's macro is an expression that Swift cannot import. */
+static const unsigned short cn_nla_type_mask = (unsigned short)NLA_TYPE_MASK;
+
+/* GNU's names of error numbers, hidden without _GNU_SOURCE, which a header cannot define in time. */
+extern const char *strerrorname_np(int);
+extern const char *strerrordesc_np(int);
+
+/** The symbolic name of an error number, NULL when unknown. */
+static inline const char *cn_error_name(int number) { return strerrorname_np(number); }
+/** The text of an error number, NULL when unknown. */
+static inline const char *cn_error_text(int number) { return strerrordesc_np(number); }
+
+/** What recvmsg(2) told beside the bytes. */
+struct cn_received {
+    ssize_t length;      /**< bytes of the datagram, also beyond the buffer (MSG_TRUNC), or -1 */
+    int error;           /**< errno when length is -1 */
+    int truncated;       /**< the datagram did not fit */
+    unsigned int sender; /**< nl_pid of the sender: 0 is the kernel */
+};
+
+/** recvmsg(2) of one netlink datagram, restarted on EINTR. */
+static inline struct cn_received cn_receive(int fd, void *buffer, size_t capacity, int flags) {
+    struct cn_received result = {0};
+    struct sockaddr_nl address = {0};
+    struct iovec part = {.iov_base = buffer, .iov_len = capacity};
+    struct msghdr header = {
+        .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &part, .msg_iovlen = 1};
+    do {
+        result.length = recvmsg(fd, &header, flags | MSG_TRUNC);
+    } while (result.length < 0 && errno == EINTR);
+    result.error = result.length < 0 ? errno : 0;
+    result.truncated = (header.msg_flags & MSG_TRUNC) != 0;
+    result.sender = header.msg_namelen == sizeof(address) && address.nl_family == AF_NETLINK ? address.nl_pid : ~0u;
+    return result;
+}
+
+/** send(2) of one buffer to the kernel, restarted on EINTR; -errno on failure. */
+static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
+    struct msghdr header = {
+        .msg_name = &kernel, .msg_namelen = sizeof(kernel), .msg_iov = &part, .msg_iovlen = 1};
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &header, 0);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+/** fcntl(2) with F_OFD_SETLK, which is variadic: a write lock on one byte; 0 or -errno. */
+static inline int cn_lock_byte(int fd, long long offset, int unlock) {
+    struct flock lock = {
+        .l_type = unlock ? F_UNLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37
+#endif
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+#endif

@@ -1,0 +1,99 @@
+/// A VLAN id that may carry traffic: 1 to 4094 (IEEE 802.1Q; 0 and 4095 are reserved).
+public struct VLANID: RawRepresentable, Hashable, Sendable, Comparable, CustomStringConvertible {
+    public let rawValue: UInt16
+
+    /// - Returns: nil for 0 and for more than 4094.
+    public init?(rawValue: UInt16) {
+        guard (1...4094).contains(rawValue) else { return nil }
+        self.rawValue = rawValue
+    }
+
+    public static func < (left: VLANID, right: VLANID) -> Bool { left.rawValue < right.rawValue }
+
+    public var description: String { String(rawValue) }
+}
+
+/// A MAC with an optional VLAN id: the key of a bridge FDB entry.
+///
+/// Only what a guest may own: no multicast or broadcast address, not all zero.
+public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
+    /// The unicast MAC.
+    public let mac: MACAddress
+    /// nil: the bridge does not tell VLANs apart, or the entry of VLAN id 0.
+    public let vlan: VLANID?
+
+    /// - Parameters:
+    ///   - mac: a unicast MAC.
+    ///   - vlan: nil on a bridge that does not filter VLANs.
+    /// - Throws: ``AddressError`` for a multicast, broadcast or zero MAC.
+    public init(mac: MACAddress, vlan: VLANID? = nil) throws(AddressError) {
+        if mac.isBroadcast { throw AddressError(text: mac.description, problem: .broadcast) }
+        if mac.isMulticast { throw AddressError(text: mac.description, problem: .multicast) }
+        if mac.isZero { throw AddressError(text: mac.description, problem: .zero) }
+        self.mac = mac
+        self.vlan = vlan
+    }
+
+    /// Reads `MAC` or `MAC/VLAN`, for example `52:54:00:12:34:56/100`.
+    ///
+    /// - Throws: ``AddressError`` that quotes the text and names what is wrong with it.
+    public init(_ text: String) throws(AddressError) {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let first = parts.first, let mac = MACAddress(first) else {
+            throw AddressError(text: text, problem: .malformed)
+        }
+        var vlan: VLANID?
+        if parts.count == 2 {
+            guard parts[1].utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+                let number = UInt16(parts[1]), let valid = VLANID(rawValue: number)
+            else { throw AddressError(text: text, problem: .vlan) }
+            vlan = valid
+        }
+        do throws(AddressError) {
+            try self.init(mac: mac, vlan: vlan)
+        } catch {
+            throw AddressError(text: text, problem: error.problem)
+        }
+    }
+
+    public static func < (left: Address, right: Address) -> Bool {
+        (left.mac.value, left.vlan?.rawValue ?? 0) < (right.mac.value, right.vlan?.rawValue ?? 0)
+    }
+
+    /// As ``init(_:)`` reads it.
+    public var description: String { vlan.map { "\(mac)/\($0)" } ?? mac.description }
+}
+
+/// Why a text or a MAC is no address of a guest.
+public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is wrong.
+    public enum Problem: Sendable {
+        /// Not `XX:XX:XX:XX:XX:XX` with an optional `/VLAN`.
+        case malformed
+        /// The group bit is set.
+        case multicast
+        /// All ones.
+        case broadcast
+        /// All zero.
+        case zero
+        /// The VLAN id is not a number from 1 to 4094.
+        case vlan
+    }
+
+    /// The text as it was given.
+    public let text: String
+    /// What is wrong with it.
+    public let problem: Problem
+
+    public var description: String {
+        let reason =
+            switch problem {
+            case .malformed: "is not a MAC address; write it as 52:54:00:12:34:56, with /VLAN on a VLAN-aware bridge"
+            case .multicast: "is a multicast MAC (lowest bit of the first octet set); a guest interface has unicast MACs"
+            case .broadcast: "is the broadcast MAC; a guest interface has unicast MACs"
+            case .zero: "is the all-zero MAC, which means \"none\" to NIC drivers; name the guest's own MAC"
+            case .vlan: "has no valid VLAN id after the \"/\"; VLAN ids go from 1 to 4094"
+            }
+        return "address \"\(text)\" \(reason)"
+    }
+}

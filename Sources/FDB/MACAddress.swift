@@ -1,0 +1,61 @@
+/// A 48-bit IEEE 802 MAC address.
+public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertible {
+    /// The address as a number, first octet highest; the upper 16 bits are zero.
+    public let value: UInt64
+
+    /// - Parameter value: the address as a number; bits above 48 are dropped.
+    public init(value: UInt64) { self.value = value & 0xffff_ffff_ffff }
+
+    /// Reads six octets in the order of the wire.
+    ///
+    /// - Returns: nil when there are not exactly six.
+    public init?(octets: UnsafeRawBufferPointer) {
+        guard octets.count == 6 else { return nil }
+        value = octets.reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// Reads `52:54:00:12:34:56`, upper or lower case, `-` for `:` too.
+    ///
+    /// - Returns: nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "-" }
+        guard parts.count == 6 else { return nil }
+        var value: UInt64 = 0
+        for part in parts {
+            guard part.utf8.count == 2, part.utf8.first != UInt8(ascii: "+"), let octet = UInt8(part, radix: 16) else {
+                return nil
+            }
+            value = value << 8 | UInt64(octet)
+        }
+        self.value = value
+    }
+
+    /// The octets in the order of the wire.
+    public var octets: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) {
+        func octet(_ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: value >> (40 - 8 * index)) }
+        return (octet(0), octet(1), octet(2), octet(3), octet(4), octet(5))
+    }
+
+    /// The group bit is set: multicast, or broadcast.
+    public var isMulticast: Bool { value & 0x0100_0000_0000 != 0 }
+    /// All ones.
+    public var isBroadcast: Bool { value == 0xffff_ffff_ffff }
+    /// All zero.
+    public var isZero: Bool { value == 0 }
+
+    public static func < (left: MACAddress, right: MACAddress) -> Bool { left.value < right.value }
+
+    /// Lower case with colons.
+    public var description: String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(unsafeUninitializedCapacity: 17) { text in
+            for index in 0..<6 {
+                let octet = Int(truncatingIfNeeded: value >> UInt64(40 - 8 * index)) & 0xff
+                text[index * 3] = digits[octet >> 4]
+                text[index * 3 + 1] = digits[octet & 15]
+                if index < 5 { text[index * 3 + 2] = UInt8(ascii: ":") }
+            }
+            return 17
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import CNetlink
+
+/// One netlink attribute (`struct nlattr`): its type without flag bits, and its bytes.
+public struct Attribute {
+    /// The type, `NLA_TYPE_MASK` applied.
+    public let type: Int
+    /// The payload without header and padding. Valid as long as the datagram.
+    public let bytes: UnsafeRawBufferPointer
+
+    /// The payload as an integer of the machine's byte order; nil when it is shorter than the integer.
+    ///
+    /// 64-bit attributes are only 4-aligned, so the load is unaligned.
+    @inline(__always)
+    public func integer<T: FixedWidthInteger>(as _: T.Type = T.self) -> T? {
+        guard bytes.count >= MemoryLayout<T>.size else { return nil }
+        return bytes.loadUnaligned(as: T.self)
+    }
+
+    /// The payload as text: up to the first NUL, repaired where it is not UTF-8.
+    public var text: String {
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    /// The payload as a list of nested attributes.
+    public var nested: AttributeReader { AttributeReader(bytes) }
+}
+
+/// Walks netlink attributes; a malformed length ends the walk and sets ``isMalformed``.
+///
+/// It never reads outside the bytes it was given. The framing is that of `struct nlattr` in linux/netlink.h.
+public struct AttributeReader: Sequence, IteratorProtocol {
+    private let bytes: UnsafeRawBufferPointer
+    private var offset = 0
+    /// The walk ended on a length that does not fit.
+    public private(set) var isMalformed = false
+
+    private static let headerSize = 4
+
+    /// - Parameters:
+    ///   - bytes: attributes one after another; they must outlive the reader.
+    ///   - offset: where the first begins, for messages with a fixed header; aligned up to 4.
+    public init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0) {
+        self.bytes = bytes
+        self.offset = aligned(offset)
+    }
+
+    /// The next attribute, or nil at the end or at the first malformed length.
+    public mutating func next() -> Attribute? {
+        let left = bytes.count - offset
+        // Up to three bytes of padding may follow the last attribute.
+        guard left >= AttributeReader.headerSize else { return nil }
+        let length = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+        let type = Int(bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)) & Int(cn_nla_type_mask)
+        guard length >= AttributeReader.headerSize, length <= left else {
+            isMalformed = true
+            return nil
+        }
+        let payload = bytes[(offset + AttributeReader.headerSize)..<(offset + length)]
+        offset += aligned(length)
+        return Attribute(type: type, bytes: UnsafeRawBufferPointer(rebasing: payload))
+    }
+}

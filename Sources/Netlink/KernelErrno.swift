@@ -1,0 +1,50 @@
+import CNetlink
+
+/// An error number of the kernel, as a netlink reply or a system call carries it.
+///
+/// The names are those of errno(3); the text is the C library's.
+public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+    public let rawValue: Int32
+
+    /// - Parameter rawValue: the positive error number.
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+
+    /// Operation not permitted. The corresponding C constant is `EPERM`.
+    public static let notPermitted = KernelErrno(rawValue: EPERM)
+    /// No such entry. The corresponding C constant is `ENOENT`.
+    public static let noEntry = KernelErrno(rawValue: ENOENT)
+    /// Try again. The corresponding C constant is `EAGAIN`.
+    public static let again = KernelErrno(rawValue: EAGAIN)
+    /// Out of memory. The corresponding C constant is `ENOMEM`.
+    public static let noMemory = KernelErrno(rawValue: ENOMEM)
+    /// Permission denied. The corresponding C constant is `EACCES`.
+    public static let accessDenied = KernelErrno(rawValue: EACCES)
+    /// Resource busy. The corresponding C constant is `EBUSY`.
+    public static let busy = KernelErrno(rawValue: EBUSY)
+    /// Exists already. The corresponding C constant is `EEXIST`.
+    public static let exists = KernelErrno(rawValue: EEXIST)
+    /// No such device. The corresponding C constant is `ENODEV`.
+    public static let noDevice = KernelErrno(rawValue: ENODEV)
+    /// Invalid argument. The corresponding C constant is `EINVAL`.
+    public static let invalid = KernelErrno(rawValue: EINVAL)
+    /// Not supported. The corresponding C constant is `EOPNOTSUPP`.
+    public static let notSupported = KernelErrno(rawValue: EOPNOTSUPP)
+    /// Receive buffer overrun. The corresponding C constant is `ENOBUFS`.
+    public static let noBuffers = KernelErrno(rawValue: ENOBUFS)
+    /// Out of range, as for a name that is too long. The corresponding C constant is `ERANGE`.
+    public static let range = KernelErrno(rawValue: ERANGE)
+    /// Message too long. The corresponding C constant is `EMSGSIZE`.
+    public static let messageSize = KernelErrno(rawValue: EMSGSIZE)
+
+    /// The symbolic name, `errno 4095` when the C library knows none. Low cardinality: fit for a metric label.
+    public var name: String {
+        guard let name = cn_error_name(rawValue) else { return "errno \(rawValue)" }
+        return String(cString: name)
+    }
+
+    /// The C library's text and the name: `Operation not permitted (EPERM)`.
+    public var description: String {
+        guard let text = cn_error_text(rawValue) else { return name }
+        return "\(String(cString: text)) (\(name))"
+    }
+}

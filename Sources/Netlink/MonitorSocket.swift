@@ -1,0 +1,54 @@
+import CNetlink
+
+/// A multicast group of rtnetlink (`enum rtnetlink_groups`).
+public struct MulticastGroup: RawRepresentable, Hashable, Sendable {
+    public let rawValue: Int32
+
+    /// - Parameter rawValue: the group's number.
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+
+    /// Link changes. The corresponding C constant is `RTNLGRP_LINK`.
+    public static let link = MulticastGroup(rawValue: Int32(RTNLGRP_LINK.rawValue))
+    /// Neighbour changes, bridge FDB entries among them. The corresponding C constant is `RTNLGRP_NEIGH`.
+    public static let neighbour = MulticastGroup(rawValue: Int32(RTNLGRP_NEIGH.rawValue))
+}
+
+/// A socket that hears the kernel's notifications; it never blocks.
+///
+/// A full receive buffer (832 bytes a notification) loses messages once reported as `overrun`: whoever keeps a copy of
+/// the kernel's state must then read it anew. Drain the socket first: what is still queued predates the loss.
+public struct MonitorSocket: ~Copyable {
+    private let socket: SocketDescriptor
+    private let buffer = ReceiveBuffer()
+
+    /// Opens the socket in the calling thread's network namespace and joins the groups.
+    ///
+    /// - Parameters:
+    ///   - groups: what to hear.
+    ///   - receiveBuffer: bytes to ask for: 832 for each notification to survive until it is read.
+    /// - Throws: ``NetlinkError`` of code `system`.
+    public init(groups: [MulticastGroup], receiveBuffer: Int32 = 8 << 20) throws(NetlinkError) {
+        let socket = try SocketDescriptor(receiveBuffer: receiveBuffer, nonBlocking: true)
+        for group in groups {
+            try socket.set(NETLINK_ADD_MEMBERSHIP, group.rawValue, named: "NETLINK_ADD_MEMBERSHIP")
+        }
+        self.socket = socket
+    }
+
+    /// For poll(2): readable when notifications or an overrun wait.
+    public var descriptor: Int32 { socket.descriptor }
+
+    /// Hands over the notifications of one datagram.
+    ///
+    /// - Returns: false when nothing was waiting.
+    /// - Throws: ``NetlinkError``: `overrun` when notifications were lost, `malformed` or `truncated` for bytes that no
+    ///   kernel sends, or what `body` throws.
+    public func receive(
+        _ body: (MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) -> Bool {
+        guard let datagram = try socket.receive(into: buffer) else { return false }
+        var reader = MessageReader(datagram)
+        while let (header, payload) = try reader.next() { try body(header, payload) }
+        return true
+    }
+}

@@ -1,0 +1,99 @@
+import CNetlink
+import Glibc
+
+/// An open NETLINK_ROUTE socket, made by libmnl and closed at the end of its life.
+///
+/// It belongs to the network namespace of the thread that opened it (network_namespaces(7)).
+struct SocketDescriptor: ~Copyable {
+    private let socket: OpaquePointer
+    let descriptor: Int32
+    /// The socket's own address, which the kernel chose (`nl_pid`).
+    let portID: UInt32
+    /// The receive buffer that the kernel granted, in bytes of its own accounting (SO_RCVBUF reads the doubled value).
+    let receiveBuffer: Int
+
+    /// - Parameters:
+    ///   - receiveBuffer: bytes wished for; forced where CAP_NET_ADMIN in the initial user namespace allows it, else
+    ///     what `net.core.rmem_max` grants.
+    ///   - nonBlocking: opens with SOCK_NONBLOCK.
+    init(receiveBuffer wish: Int32, nonBlocking: Bool = false) throws(NetlinkError) {
+        let flags = Int32(SOCK_CLOEXEC.rawValue) | (nonBlocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
+            throw NetlinkError(.system, "cannot open a netlink socket", errno: KernelErrno(rawValue: errno))
+        }
+        guard mnl_socket_bind(socket, 0, pid_t(MNL_SOCKET_AUTOPID)) == 0 else {
+            let number = errno
+            mnl_socket_close(socket)
+            throw NetlinkError(.system, "cannot bind a netlink socket", errno: KernelErrno(rawValue: number))
+        }
+        self.socket = socket
+        descriptor = mnl_socket_get_fd(socket)
+        portID = mnl_socket_get_portid(socket)
+        receiveBuffer = SocketDescriptor.enlarge(descriptor, to: wish)
+    }
+
+    deinit { mnl_socket_close(socket) }
+
+    /// Sets an option of level SOL_NETLINK.
+    func set(_ option: Int32, _ value: Int32, named name: String) throws(NetlinkError) {
+        var value = value
+        try systemCall("setsockopt \(name)") {
+            setsockopt(descriptor, SOL_NETLINK, option, &value, socklen_t(MemoryLayout<Int32>.size))
+        }
+    }
+
+    /// A blocking receive gives up after this long; the kernel answers inside send, so only a fault makes it wait.
+    func setReceiveTimeout(seconds: Int) throws(NetlinkError) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        try systemCall("setsockopt SO_RCVTIMEO") {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+    }
+
+    /// One datagram from the kernel, nil when none is there (EAGAIN).
+    ///
+    /// Datagrams of other senders than the kernel are dropped: any local process may send to a netlink port.
+    /// - Throws: `overrun` when the kernel dropped messages, `truncated` when the datagram did not fit.
+    func receive(into buffer: borrowing ReceiveBuffer) throws(NetlinkError) -> UnsafeRawBufferPointer? {
+        let buffer = buffer.bytes
+        while true {
+            let received = cn_receive(descriptor, buffer.baseAddress, buffer.count, 0)
+            if received.length < 0 {
+                let number = KernelErrno(rawValue: received.error)
+                if number == .again { return nil }
+                if number == .noBuffers {
+                    throw NetlinkError(.overrun, "the netlink receive buffer overran, messages were lost", errno: number)
+                }
+                throw NetlinkError(.system, "cannot receive from netlink", errno: number)
+            }
+            guard received.sender == 0 else { continue }
+            guard received.truncated == 0, received.length <= buffer.count else {
+                throw NetlinkError(
+                    .truncated, "netlink datagram of \(received.length) bytes does not fit \(buffer.count)")
+            }
+            return UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<received.length])
+        }
+    }
+
+    private static func enlarge(_ descriptor: Int32, to wish: Int32) -> Int {
+        var size = wish
+        let length = socklen_t(MemoryLayout<Int32>.size)
+        if setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &size, length) != 0 {
+            _ = setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, length)
+        }
+        var granted: Int32 = 0
+        var grantedLength = length
+        guard getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &granted, &grantedLength) == 0 else { return 0 }
+        return Int(granted)
+    }
+}
+
+/// Memory for one datagram.
+struct ReceiveBuffer: ~Copyable {
+    /// Kernel dumps fill at most 32 KiB a datagram; the room above makes a longer one visible.
+    static let size = 65536
+
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: ReceiveBuffer.size, alignment: 16)
+
+    deinit { bytes.deallocate() }
+}

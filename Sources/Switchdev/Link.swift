@@ -1,0 +1,155 @@
+import CNetlink
+public import FDB
+public import Netlink
+
+/// The id that all ports of one switch ASIC or embedded switch share (IFLA_PHYS_SWITCH_ID, up to 32 bytes).
+///
+/// Both ports of a dual-port mlx5 card report the card's id: it does not name an eswitch by itself.
+public struct SwitchID: Hashable, Sendable, CustomStringConvertible {
+    /// The bytes as the driver gave them.
+    public let bytes: [UInt8]
+
+    /// - Parameter bytes: as the driver gave them.
+    public init(bytes: [UInt8]) { self.bytes = bytes }
+
+    /// Hexadecimal, as `ip -d link` prints it.
+    public var description: String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}
+
+/// A virtual function as its physical function's netdev lists it (IFLA_VF_INFO).
+public struct VirtualFunction: Hashable, Sendable {
+    /// The number, from 0.
+    public let index: UInt32
+    /// The administratively set MAC; all zero when none is set.
+    public let mac: MACAddress
+}
+
+/// A network interface, with what it is to a bridge.
+public struct Link: Hashable, Sendable {
+    /// Interface index: names one interface until the next reboot.
+    public let index: Int32
+    /// Its name now (IFLA_IFNAME).
+    public let name: String
+    /// The kind of a software device (IFLA_INFO_KIND): `bridge`, `veth`, `tun`; nil for hardware.
+    public let kind: String?
+    /// Interface index of the bridge, bond or other master.
+    public let master: Int32?
+    /// The kind of master it is a port of (IFLA_INFO_SLAVE_KIND).
+    public let portKind: String?
+    /// Administratively up (IFF_UP).
+    public let isUp: Bool
+    /// The layer below is up (IFF_LOWER_UP, the carrier).
+    public let hasCarrier: Bool
+    /// Its own MAC; nil where there is none of six octets.
+    public let mac: MACAddress?
+    /// The largest payload in bytes.
+    public let mtu: UInt32
+    /// The switch that it is a port of, where there is one.
+    public let switchID: SwitchID?
+    /// The driver's name for the port (`p0`, `pf0vf3`), where there is one.
+    public let portName: String?
+    /// The bus address of the parent device (`0000:03:00.0`), where the kernel tells it.
+    public let parentDevice: String?
+    /// VFs of a physical function, with their MACs.
+    public let virtualFunctions: [VirtualFunction]
+    /// Settings as a port of a bridge.
+    public let bridgePort: BridgePort?
+    /// Settings as a bridge.
+    public let bridge: Bridge?
+
+    /// Entries of the port reach hardware: it has a switch id.
+    public var isEswitchPort: Bool { switchID != nil }
+
+    /// Decodes the payload of an RTM_NEWLINK message.
+    ///
+    /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
+    public init(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
+        let size = MemoryLayout<ifinfomsg>.size
+        guard payload.count >= size else {
+            throw NetlinkError(.malformed, "link message of \(payload.count) bytes where \(size) are the least")
+        }
+        let fixed = payload.loadUnaligned(as: ifinfomsg.self)
+        var name = ""
+        var master: Int32?
+        var mac: MACAddress?
+        var mtu: UInt32 = 0
+        var switchID: SwitchID?
+        var portName: String?
+        var parent: String?
+        var functions: [VirtualFunction] = []
+        var info = Info()
+        var attributes = AttributeReader(payload, from: size)
+        while let attribute = attributes.next() {
+            switch attribute.type {
+            case Int(IFLA_IFNAME): name = attribute.text
+            case Int(IFLA_MASTER): master = attribute.integer()
+            case Int(IFLA_ADDRESS): mac = MACAddress(octets: attribute.bytes)
+            case Int(IFLA_MTU): mtu = attribute.integer() ?? 0
+            case Int(IFLA_PHYS_SWITCH_ID): switchID = SwitchID(bytes: Array(attribute.bytes))
+            case Int(IFLA_PHYS_PORT_NAME): portName = attribute.text
+            case Int(IFLA_PARENT_DEV_NAME): parent = attribute.text
+            case Int(IFLA_VFINFO_LIST): functions = attribute.nested.compactMap(VirtualFunction.init)
+            case Int(IFLA_LINKINFO): info = Info(decoding: attribute.nested)
+            default: break
+            }
+        }
+        if attributes.isMalformed {
+            throw NetlinkError(.malformed, "link message with an attribute that does not fit")
+        }
+        index = fixed.ifi_index
+        self.name = name
+        self.master = master
+        self.mac = mac
+        self.mtu = mtu
+        self.switchID = switchID
+        self.portName = portName
+        parentDevice = parent
+        virtualFunctions = functions
+        kind = info.kind
+        portKind = info.portKind
+        bridgePort = info.bridgePort
+        bridge = info.bridge
+        isUp = fixed.ifi_flags & UInt32(IFF_UP.rawValue) != 0
+        hasCarrier = fixed.ifi_flags & UInt32(IFF_LOWER_UP.rawValue) != 0
+    }
+
+    /// IFLA_LINKINFO: the kinds come before the data that they explain.
+    private struct Info {
+        var kind: String?
+        var portKind: String?
+        var bridgePort: BridgePort?
+        var bridge: Bridge?
+
+        init() {}
+
+        init(decoding attributes: AttributeReader) {
+            for attribute in attributes {
+                switch attribute.type {
+                case Int(IFLA_INFO_KIND): kind = attribute.text
+                case Int(IFLA_INFO_SLAVE_KIND): portKind = attribute.text
+                case Int(IFLA_INFO_DATA) where kind == "bridge": bridge = Bridge(decoding: attribute.nested)
+                case Int(IFLA_INFO_SLAVE_DATA) where portKind == "bridge":
+                    bridgePort = BridgePort(decoding: attribute.nested)
+                default: break
+                }
+            }
+        }
+    }
+}
+
+extension VirtualFunction {
+    /// Decodes one IFLA_VF_INFO: its IFLA_VF_MAC is `struct ifla_vf_mac`, a number and 32 bytes of address.
+    fileprivate init?(_ attribute: Attribute) {
+        for part in attribute.nested where part.type == Int(IFLA_VF_MAC) {
+            let address = MemoryLayout<UInt32>.size
+            guard part.bytes.count >= address + 6, let index: UInt32 = part.integer(),
+                let mac = MACAddress(octets: UnsafeRawBufferPointer(rebasing: part.bytes[address..<(address + 6)]))
+            else { return nil }
+            self.init(index: index, mac: mac)
+            return
+        }
+        return nil
+    }
+}

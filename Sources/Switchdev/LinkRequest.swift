@@ -1,0 +1,48 @@
+import CNetlink
+public import Netlink
+
+/// Reads one link, or all of them.
+struct LinkGet: Request {
+    let index: Int32
+    let name: String?
+
+    var type: MessageType { .getLink }
+    var flags: MessageFlags { [] }
+
+    func encode(into body: inout MessageBody) {
+        var fixed = ifinfomsg()
+        fixed.ifi_index = index
+        body.put(fixed)
+        // VF lists, and no statistics: a third of each message.
+        body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS))
+        if let name { body.put(Int(IFLA_IFNAME), text: name) }
+    }
+}
+
+/// Switches learning on a bridge port (RTM_SETLINK of family AF_BRIDGE, `br_setlink` in net/bridge/br_netlink.c).
+public struct LearningRequest: Request, Hashable, Sendable {
+    /// Interface index of the port.
+    public let port: Int32
+    /// Whether source addresses of frames become entries.
+    public let isOn: Bool
+
+    /// - Parameters:
+    ///   - port: interface index of the port.
+    ///   - isOn: whether source addresses of frames become entries.
+    public init(port: Int32, isOn: Bool) {
+        self.port = port
+        self.isOn = isOn
+    }
+
+    public var type: MessageType { .setLink }
+    public var flags: MessageFlags { [] }
+
+    public func encode(into body: inout MessageBody) {
+        var fixed = ifinfomsg()
+        fixed.ifi_family = UInt8(AF_BRIDGE)
+        fixed.ifi_index = port
+        body.put(fixed)
+        // The kernel reads single settings only from an attribute that is marked as a nest.
+        body.nest(Int(IFLA_PROTINFO) | Int(NLA_F_NESTED)) { $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(isOn ? 1 : 0)) }
+    }
+}
