@@ -16,7 +16,7 @@ let c: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "fdbsteer",
     products: [
-        .executable(name: "fdbsteer", targets: ["fdbsteer"]),
+        .executable(name: "fdbsteer", targets: ["fdbsteer"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")

@@ -89,7 +89,8 @@ public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
         let reason =
             switch problem {
             case .malformed: "is not a MAC address; write it as 52:54:00:12:34:56, with /VLAN on a VLAN-aware bridge"
-            case .multicast: "is a multicast MAC (lowest bit of the first octet set); a guest interface has unicast MACs"
+            case .multicast:
+                "is a multicast MAC (lowest bit of the first octet set); a guest interface has unicast MACs"
             case .broadcast: "is the broadcast MAC; a guest interface has unicast MACs"
             case .zero: "is the all-zero MAC, which means \"none\" to NIC drivers; name the guest's own MAC"
             case .vlan: "has no valid VLAN id after the \"/\"; VLAN ids go from 1 to 4094"

@@ -64,7 +64,7 @@ public struct EntryChange: Hashable, Sendable {
             guard let oldPort else { return [fresh] }
             return [.delete(address, port: oldPort), fresh]
         case .makeDynamic:
-            return [.set(address, port: port, state: .reachable, flags: .replace)]
+            return [.set(address, port: port, state: .reachable, flags: [.create, .replace])]
         case .delete:
             return [.delete(address, port: port)]
         }

@@ -18,6 +18,18 @@ public struct Table: Sendable {
     /// Dumps before a restless table is settled by single gets instead.
     private static let dumpLimit = 4
 
+    /// A table of entries that are known already, or of none.
+    public init(bridge: Int32, entries: [Entry] = []) {
+        self.init(bridge: bridge, entries: Dictionary(entries.map { ($0.address, $0) }) { $1 }, dumps: 0, confirmed: 0)
+    }
+
+    private init(bridge: Int32, entries: [Address: Entry], dumps: Int, confirmed: Int) {
+        self.bridge = bridge
+        self.entries = entries
+        self.dumps = dumps
+        self.confirmed = confirmed
+    }
+
     /// The entry of an address.
     public subscript(address: Address) -> Entry? { entries[address] }
 
@@ -88,11 +100,14 @@ public struct Table: Sendable {
                 guard type == .newNeighbour, let entry = try Entry(decoding: payload),
                     entry.address == addresses[index]
                 else {
-                    throw NetlinkError(.malformed, "the kernel answered a get of \(addresses[index]) with something else")
+                    throw NetlinkError(
+                        .malformed, "the kernel answered a get of \(addresses[index]) with something else")
                 }
                 entries[index] = entry
             case .failure(let error):
-                guard error.errno == .noEntry else { throw error.during("cannot read the entry of \(addresses[index])") }
+                guard error.errno == .noEntry else {
+                    throw error.during("cannot read the entry of \(addresses[index])")
+                }
             }
         }
         return entries

@@ -30,7 +30,8 @@ struct Acknowledgement {
     /// The NLMSGERR_ATTR_MSG among the attributes that begin at an offset.
     static func text(in payload: UnsafeRawBufferPointer, from offset: Int) -> String? {
         guard offset <= payload.count else { return nil }
-        for attribute in AttributeReader(payload, from: offset) where attribute.type == Int(NLMSGERR_ATTR_MSG.rawValue) {
+        for attribute in AttributeReader(payload, from: offset) where attribute.type == Int(NLMSGERR_ATTR_MSG.rawValue)
+        {
             return attribute.text
         }
         return nil

@@ -68,7 +68,8 @@ public struct CommandSocket: ~Copyable {
                 next = requests.index(after: next)
             }
             guard count > 0 else {
-                results.append(NetlinkError(.oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes"))
+                results.append(
+                    NetlinkError(.oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes"))
                 next = requests.index(after: next)
                 continue
             }
@@ -184,7 +185,8 @@ public struct CommandSocket: ~Copyable {
         let sent = cn_send(socket.descriptor, bytes.baseAddress, bytes.count)
         guard sent == bytes.count else {
             throw NetlinkError(
-                .system, "cannot send \(bytes.count) bytes to netlink", errno: KernelErrno(rawValue: Int32(-min(sent, 0))))
+                .system, "cannot send \(bytes.count) bytes to netlink",
+                errno: KernelErrno(rawValue: Int32(-min(sent, 0))))
         }
     }
 
@@ -235,7 +237,9 @@ public struct CommandSocket: ~Copyable {
     }
 
     /// The error that ends a dump: NLMSG_ERROR, or NLMSG_DONE with a negative number.
-    private func dumpEnd(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> NetlinkError? {
+    private func dumpEnd(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) throws(NetlinkError)
+        -> NetlinkError?
+    {
         if header.type == .error {
             return refusal(try Acknowledgement(header: header, payload: payload))
         }

@@ -62,7 +62,8 @@ struct SocketDescriptor: ~Copyable {
                 let number = KernelErrno(rawValue: received.error)
                 if number == .again { return nil }
                 if number == .noBuffers {
-                    throw NetlinkError(.overrun, "the netlink receive buffer overran, messages were lost", errno: number)
+                    throw NetlinkError(
+                        .overrun, "the netlink receive buffer overran, messages were lost", errno: number)
                 }
                 throw NetlinkError(.system, "cannot receive from netlink", errno: number)
             }

@@ -1,3 +1,4 @@
+import Netlink
 import CNetlink
 
 /// Settings of a bridge port (IFLA_INFO_SLAVE_DATA of kind "bridge": `enum IFLA_BRPORT_*`, linux/if_link.h).

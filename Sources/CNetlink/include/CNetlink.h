@@ -92,13 +92,21 @@ static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
     return sent < 0 ? -errno : sent;
 }
 
+#ifndef F_OFD_GETLK
+#define F_OFD_GETLK 36
+#define F_OFD_SETLK 37
+#endif
+
+/** fcntl(2) with F_OFD_GETLK: whether another open file holds a lock on one byte; 0 on failure too. */
+static inline int cn_is_byte_locked(int fd, long long offset) {
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 /** fcntl(2) with F_OFD_SETLK, which is variadic: a write lock on one byte; 0 or -errno. */
 static inline int cn_lock_byte(int fd, long long offset, int unlock) {
     struct flock lock = {
         .l_type = unlock ? F_UNLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};
-#ifndef F_OFD_SETLK
-#define F_OFD_SETLK 37
-#endif
     return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
 

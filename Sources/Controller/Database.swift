@@ -1,0 +1,128 @@
+import CSQLite
+
+/// A value of an SQL statement.
+enum SQLValue: Hashable {
+    case integer(Int64)
+    case text(String)
+    case null
+}
+
+/// What SQLite said.
+struct DatabaseError: Error, CustomStringConvertible {
+    let path: String
+    let code: Int32
+    let message: String
+
+    var isBusy: Bool { code & 0xff == SQLITE_BUSY }
+    var isConstraint: Bool { code & 0xff == SQLITE_CONSTRAINT }
+    var description: String { "\(path): \(message)" }
+}
+
+/// A connection to one SQLite file, closed at the end of its life.
+struct Database: ~Copyable {
+    private let handle: OpaquePointer
+    private let path: String
+    /// How long a statement waits for another process's transaction.
+    private static let busyMilliseconds: Int32 = 2000
+
+    /// - Parameters:
+    ///   - path: the file; made when it is missing, not its folder.
+    ///   - readOnly: neither makes nor writes it.
+    init(path: String, readOnly: Bool = false) throws(DatabaseError) {
+        var handle: OpaquePointer?
+        let flags = readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+        let code = sqlite3_open_v2(path, &handle, flags | SQLITE_OPEN_NOMUTEX, nil)
+        guard code == SQLITE_OK, let handle else {
+            let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
+            sqlite3_close(handle)
+            throw DatabaseError(path: path, code: code, message: message)
+        }
+        self.handle = handle
+        self.path = path
+        sqlite3_busy_timeout(handle, Database.busyMilliseconds)
+    }
+
+    deinit { sqlite3_close(handle) }
+
+    /// Runs statements without parameters.
+    func execute(_ sql: String) throws(DatabaseError) {
+        guard sqlite3_exec(handle, sql, nil, nil, nil) == SQLITE_OK else { throw failure() }
+    }
+
+    /// Runs one statement and returns its rows.
+    @discardableResult
+    func run(_ sql: String, _ parameters: SQLValue...) throws(DatabaseError) -> [[SQLValue]] {
+        try run(sql, parameters)
+    }
+
+    /// Runs one statement and returns its rows.
+    @discardableResult
+    func run(_ sql: String, _ parameters: [SQLValue]) throws(DatabaseError) -> [[SQLValue]] {
+        var statement: OpaquePointer?
+        guard sqlite3_prepare_v2(handle, sql, -1, &statement, nil) == SQLITE_OK else { throw failure() }
+        defer { sqlite3_finalize(statement) }
+        for (index, parameter) in parameters.enumerated() {
+            let position = Int32(index + 1)
+            let code =
+                switch parameter {
+                case .integer(let value): sqlite3_bind_int64(statement, position, value)
+                case .text(let value):
+                    // SQLITE_TRANSIENT, a cast that is not imported: copy the text.
+                    sqlite3_bind_text(statement, position, value, -1, unsafeBitCast(-1, to: sqlite3_destructor_type.self))
+                case .null: sqlite3_bind_null(statement, position)
+                }
+            guard code == SQLITE_OK else { throw failure() }
+        }
+        var rows: [[SQLValue]] = []
+        while true {
+            switch sqlite3_step(statement) {
+            case SQLITE_ROW: rows.append((0..<sqlite3_column_count(statement)).map { column(statement, $0) })
+            case SQLITE_DONE: return rows
+            default: throw failure()
+            }
+        }
+    }
+
+    /// The row id of the last insertion.
+    var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
+
+    /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
+    func transaction<E: Error>(_ body: () throws(E) -> Void, mapping: (DatabaseError) -> E) throws(E) {
+        do throws(DatabaseError) { try execute("BEGIN IMMEDIATE") } catch { throw mapping(error) }
+        do throws(E) {
+            try body()
+        } catch {
+            try? execute("ROLLBACK")
+            throw error
+        }
+        do throws(DatabaseError) {
+            try execute("COMMIT")
+        } catch {
+            try? execute("ROLLBACK")
+            throw mapping(error)
+        }
+    }
+
+    private func column(_ statement: OpaquePointer?, _ index: Int32) -> SQLValue {
+        switch sqlite3_column_type(statement, index) {
+        case SQLITE_INTEGER: .integer(sqlite3_column_int64(statement, index))
+        case SQLITE_NULL: .null
+        default: sqlite3_column_text(statement, index).map { .text(String(cString: $0)) } ?? .null
+        }
+    }
+
+    private func failure() -> DatabaseError {
+        DatabaseError(
+            path: path, code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)))
+    }
+}
+
+extension [SQLValue] {
+    func integer(_ index: Int) -> Int64? {
+        if index < count, case .integer(let value) = self[index] { value } else { nil }
+    }
+
+    func text(_ index: Int) -> String? {
+        if index < count, case .text(let value) = self[index] { value } else { nil }
+    }
+}

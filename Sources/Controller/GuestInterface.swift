@@ -1,0 +1,103 @@
+public import FDB
+import Switchdev
+
+/// Where a guest is reached from this host.
+public enum Side: String, Hashable, Sendable, CaseIterable, Codable {
+    /// By the bridge port of its VF.
+    case primary
+    /// By the bridge port of its paravirtual NIC.
+    case standby
+    /// It is on another host: behind the uplink.
+    case remote
+}
+
+/// The name of a guest interface: 1 to 64 letters, digits, and `. _ : -`, the first a letter or digit.
+public struct GuestID: Hashable, Sendable, CustomStringConvertible {
+    /// The text.
+    public let text: String
+
+    /// - Throws: ``ControllerError`` of code `usage`.
+    public init(_ text: String) throws(ControllerError) {
+        let letters = text.utf8
+        func isAlphanumeric(_ byte: UInt8) -> Bool {
+            (byte >= 0x30 && byte <= 0x39) || (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7a)
+        }
+        guard let first = letters.first, isAlphanumeric(first), letters.count <= 64,
+            letters.allSatisfy({ isAlphanumeric($0) || [0x2e, 0x5f, 0x3a, 0x2d].contains($0) })
+        else {
+            throw ControllerError(
+                .usage, "guest name \"\(text)\" is not usable",
+                remedy: "use 1 to 64 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
+        }
+        self.text = text
+    }
+
+    public var description: String { text }
+}
+
+/// A bridge port by its name and the interface index that it had when the guest was prepared.
+///
+/// Names are used again by other devices: both must agree.
+public struct PortIdentity: Hashable, Sendable {
+    /// Interface name.
+    public let name: String
+    /// Interface index of this boot.
+    public let index: Int32
+    /// Entries of the port reach hardware.
+    public let isEswitchPort: Bool
+    /// Learning was on before the guest was prepared, and is off because of it: `release` switches it on again.
+    public var learningToRestore: Bool
+
+    /// Makes an identity from its parts.
+    public init(name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false) {
+        self.name = name
+        self.index = index
+        self.isEswitchPort = isEswitchPort
+        self.learningToRestore = learningToRestore
+    }
+
+    init(_ link: Link) {
+        self.init(name: link.name, index: link.index, isEswitchPort: link.isEswitchPort)
+    }
+}
+
+/// One failover pair of one VM: a bridge, the ports by which the guest is reached, and its addresses.
+public struct GuestInterface: Hashable, Sendable {
+    /// Its name.
+    public let id: GuestID
+    /// The bridge; its learning flag means nothing.
+    public let bridge: PortIdentity
+    /// The port of the VF.
+    public var primary: PortIdentity
+    /// The port of the paravirtual NIC.
+    public var standby: PortIdentity
+    /// The port behind which a guest that is not here is reached.
+    public var uplink: PortIdentity?
+    /// Sorted, without duplicates.
+    public let addresses: [Address]
+    /// The side that the addresses are pinned to.
+    public var side: Side
+    /// Pinned entries are sticky: a port serves others too, so that its learning stays on.
+    public let isSticky: Bool
+
+    /// The port of a side; nil for `remote` without an uplink.
+    public func port(of side: Side) -> PortIdentity? {
+        switch side {
+        case .primary: primary
+        case .standby: standby
+        case .remote: uplink
+        }
+    }
+
+    /// The ports with the sides that they serve, an uplink that is also the standby once.
+    public var ports: [(side: Side, port: PortIdentity)] {
+        var ports = [(Side.primary, primary), (Side.standby, standby)]
+        if let uplink, uplink.index != standby.index { ports.append((.remote, uplink)) }
+        return ports
+    }
+
+    /// The side whose port has an interface index.
+    public func side(ofPort index: Int32) -> Side? {
+        ports.first { $0.port.index == index }?.side
+    }
+}

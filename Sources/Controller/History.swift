@@ -1,0 +1,107 @@
+/// The append-only record of redirections, which outlives reboots.
+///
+/// It is written after the move, off its path. A row lost by a power failure in the last second is accepted: commits
+/// go to a write-ahead log without waiting for the disk.
+struct History: ~Copyable {
+    private let database: Database
+
+    private static let schema = """
+        PRAGMA journal_mode = WAL;
+        PRAGMA synchronous = NORMAL;
+        CREATE TABLE IF NOT EXISTS redirection(
+            id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
+            side_before TEXT NOT NULL, side_after TEXT NOT NULL, strategy TEXT NOT NULL, outcome TEXT NOT NULL,
+            proof TEXT, move_ns INTEGER, total_ns INTEGER, bridge TEXT NOT NULL, message TEXT);
+        CREATE TABLE IF NOT EXISTS result(
+            redirection INTEGER NOT NULL REFERENCES redirection(id), address TEXT NOT NULL, primitive TEXT NOT NULL,
+            port TEXT NOT NULL, error TEXT);
+        CREATE INDEX IF NOT EXISTS redirection_of_guest ON redirection(guest);
+        CREATE INDEX IF NOT EXISTS result_of_redirection ON result(redirection);
+        PRAGMA user_version = 1;
+        """
+
+    init(folder: StateFolder, readOnly: Bool = false) throws(DatabaseError) {
+        let database = try Database(path: folder.historyFile, readOnly: readOnly)
+        if !readOnly {
+            let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+            try database.execute(version == 0 ? History.schema : "PRAGMA synchronous = NORMAL")
+        }
+        self.database = database
+    }
+
+    /// Appends a report with its results.
+    func append(_ report: Report) throws(DatabaseError) {
+        try database.transaction({ () throws(DatabaseError) in
+            try database.run(
+                "INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, "
+                    + "move_ns, total_ns, bridge, message) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                .integer(report.startedAt), .text(report.guest), .text(report.verb.rawValue),
+                .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
+                .text(report.outcome.rawValue), report.proof.map { .text($0) } ?? .null,
+                .integer(report.timings.moveNanoseconds), .integer(report.timings.totalNanoseconds),
+                .text(report.bridge), report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")))
+            let row = database.lastRow
+            for result in report.addresses {
+                try database.run(
+                    "INSERT INTO result VALUES(?,?,?,?,?)", .integer(row), .text(result.address),
+                    .text(result.primitive), .text(result.port), result.error.map { .text($0) } ?? .null)
+            }
+        }, mapping: { $0 })
+    }
+
+    /// The last redirections, the newest first.
+    func entries(guest: String?, limit: Int) throws(DatabaseError) -> [HistoryEntry] {
+        let columns =
+            "id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, "
+            + "message, (SELECT count(*) FROM result WHERE redirection = redirection.id)"
+        let rows: [[SQLValue]]
+        if let guest {
+            rows = try database.run(
+                "SELECT \(columns) FROM redirection WHERE guest = ? ORDER BY id DESC LIMIT ?", .text(guest),
+                .integer(Int64(limit)))
+        } else {
+            rows = try database.run(
+                "SELECT \(columns) FROM redirection ORDER BY id DESC LIMIT ?", .integer(Int64(limit)))
+        }
+        return rows.map { row in
+            HistoryEntry(
+                id: row.integer(0) ?? 0, timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
+                verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
+                outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
+                totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
+                addresses: Int(row.integer(13) ?? 0))
+        }
+    }
+}
+
+/// One line of the history.
+public struct HistoryEntry: Hashable, Sendable, Encodable {
+    /// Counts up.
+    public let id: Int64
+    /// Start, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public let timeNanoseconds: Int64
+    /// The guest interface's name.
+    public let guest: String
+    /// The verb.
+    public let verb: String
+    /// The side before.
+    public let from: String
+    /// The side afterwards, when it succeeded.
+    public let to: String
+    /// `cut`.
+    public let strategy: String
+    /// As ``Report/Result`` spells it.
+    public let outcome: String
+    /// What is known of hardware.
+    public let proof: String?
+    /// From the first netlink write to the last acknowledgement, in nanoseconds.
+    public let moveNanoseconds: Int64?
+    /// From the call to the commit, in nanoseconds.
+    public let totalNanoseconds: Int64?
+    /// The bridge's name.
+    public let bridge: String
+    /// What failed.
+    public let message: String?
+    /// How many addresses were changed.
+    public let addresses: Int
+}

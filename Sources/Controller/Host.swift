@@ -1,0 +1,223 @@
+import FDB
+import Glibc
+import Netlink
+import Switchdev
+
+/// fdbsteer on one network namespace of one host: carries out verbs.
+///
+/// It owns a command socket and belongs to the thread that made it, and to that thread's network namespace.
+public struct Host: ~Copyable {
+    var socket: CommandSocket
+    let folder: StateFolder
+
+    /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
+    /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
+    public init(folder: StateFolder) throws(ControllerError) {
+        let socket: CommandSocket
+        do throws(NetlinkError) {
+            socket = try CommandSocket()
+        } catch {
+            throw ControllerError(.precondition, "no connection to the kernel", cause: error)
+        }
+        self.socket = socket
+        self.folder = folder
+    }
+
+    /// Makes sure that the kernel will take changes from this process, by a request that it refuses either way.
+    ///
+    /// An RTM_NEWNEIGH for interface index 0 is EINVAL for the privileged and EPERM for others
+    /// (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
+    mutating func requirePrivilege() throws(ControllerError) {
+        guard let address = try? Address(mac: MACAddress(value: 0x0200_0000_0001)) else { return }
+        let harmless = EntryRequest.set(address, port: 0, state: .noARP, flags: .replace)
+        guard let refusal = socket.perform(CollectionOfOne(harmless)).first ?? nil else { return }
+        if refusal.errno == .notPermitted {
+            throw ControllerError(
+                .precondition, "the kernel does not let this process change bridge entries; nothing was changed",
+                remedy: "it needs CAP_NET_ADMIN in the user namespace that owns this network namespace: run as root, or "
+                    + "inside unshare -Urn",
+                cause: refusal)
+        }
+    }
+
+    /// The record of a guest that must be known, from a journal that must be of this boot.
+    func known(_ id: GuestID, in journal: borrowing Journal) throws(ControllerError) -> Journal.Record {
+        guard let record = try journal.record(id) else {
+            throw ControllerError(
+                .precondition, "guest \(id) is not known", remedy: "prepare it first; \"fdbsteer status\" lists the guests")
+        }
+        guard record.boot == journal.boot else {
+            throw ControllerError(
+                .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
+                remedy: "release it and prepare it anew")
+        }
+        return record
+    }
+
+    // MARK: - Driving a redirection
+
+    /// Executes a plan to its end and reports it; the caller holds the guest's lock.
+    mutating func execute(
+        _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, proof: OffloadProof
+    ) -> Report {
+        var report = Report(plan, clock: clock)
+        var redirection = Redirection(plan)
+        var action = redirection.start()
+        while true {
+            let event: Redirection.Event
+            switch action {
+            case .recordIntent:
+                event = Host.event { () throws(ControllerError) in
+                    guard plan.verb != .prepare else { return }
+                    try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
+                }
+                report.timings.journalNanoseconds = clock.elapsed
+            case .run(.learning(let port, let isOn)), .restoreLearning(let port, let isOn):
+                event = setLearning(port, isOn: isOn)
+            case .run(.entries(let changes)):
+                let transaction = Transaction(changes.map(\.change))
+                let begin = clock.elapsed
+                let answers = transaction.run(on: &socket)
+                report.timings.moveNanoseconds += clock.elapsed - begin
+                event = .answered(answers)
+            case .restore(let changes):
+                event = .answered(Transaction(changes).run(on: &socket))
+            case .reread:
+                let begin = clock.elapsed
+                event = reread(plan)
+                report.timings.verifyNanoseconds += clock.elapsed - begin
+            case .recordCommit:
+                event = Host.event { () throws(ControllerError) in
+                    if plan.verb == .release {
+                        try journal.remove(row: record.row)
+                    } else {
+                        try journal.settle(row: record.row, side: plan.to)
+                    }
+                }
+            case .recordRollback:
+                event = Host.event { () throws(ControllerError) in
+                    if plan.verb == .prepare {
+                        try journal.remove(row: record.row)
+                    } else {
+                        try journal.settle(row: record.row, side: plan.from)
+                    }
+                }
+            case .finish(let outcome):
+                report.timings.totalNanoseconds = clock.elapsed
+                report.finish(outcome, proof: proof)
+                return report
+            }
+            action = redirection.next(event)
+        }
+    }
+
+    private static func event(_ body: () throws(ControllerError) -> Void) -> Redirection.Event {
+        do throws(ControllerError) {
+            try body()
+            return .done
+        } catch {
+            return .failed(Redirection.Failure(error.description))
+        }
+    }
+
+    private mutating func setLearning(_ port: PortIdentity, isOn: Bool) -> Redirection.Event {
+        do throws(NetlinkError) {
+            try socket.perform(LearningRequest(port: port.index, isOn: isOn))
+            return .done
+        } catch {
+            return .failed(
+                Redirection.Failure("cannot switch learning \(isOn ? "on" : "off") on \(port.name)", cause: error))
+        }
+    }
+
+    private mutating func reread(_ plan: Plan) -> Redirection.Event {
+        let addresses = plan.changes.map(\.change.address)
+        do throws(NetlinkError) {
+            let found = try Table.read(addresses, bridge: plan.guest.bridge.index, using: &socket)
+            return .read(Dictionary(zip(addresses, found)) { $1 })
+        } catch {
+            // Without its bridge there is no entry either.
+            if error.errno == .noDevice || error.errno == .invalid {
+                return .read(Dictionary(addresses.map { ($0, nil) }) { $1 })
+            }
+            return .failed(Redirection.Failure("cannot re-read the entries", cause: error))
+        }
+    }
+
+    /// Appends a report to the history; the redirection is over, so a failure is only a note.
+    func record(_ report: Report) -> String? {
+        do throws(DatabaseError) {
+            try History(folder: folder).append(report)
+            return nil
+        } catch {
+            return "the history was not written: \(error)"
+        }
+    }
+}
+
+/// Time since a call began, on CLOCK_MONOTONIC, and when that was on CLOCK_REALTIME.
+struct Stopwatch {
+    let startedAt: Int64
+    private let start: Int64
+
+    init() {
+        startedAt = Stopwatch.now(CLOCK_REALTIME)
+        start = Stopwatch.now(CLOCK_MONOTONIC)
+    }
+
+    /// Nanoseconds since the start.
+    var elapsed: Int64 { Stopwatch.now(CLOCK_MONOTONIC) - start }
+
+    private static func now(_ clock: clockid_t) -> Int64 {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+}
+
+extension Report {
+    init(_ plan: Plan, clock: Stopwatch) {
+        self.init(
+            verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
+            strategy: "cut", outcome: .already, proof: nil, startedAt: clock.startedAt, timings: Timings(),
+            addresses: plan.changes.map { planned in
+                AddressResult(
+                    address: planned.change.address.description, primitive: planned.change.primitive.rawValue,
+                    port: plan.guest.name(ofPort: planned.change.port), error: nil)
+            },
+            notes: plan.notes, failures: [], messages: nil)
+    }
+
+    mutating func finish(_ outcome: Redirection.Outcome, proof: OffloadProof) {
+        let failures: [Redirection.Failure]
+        switch outcome {
+        case .committed:
+            self.outcome = .done
+            self.proof = proof.text
+            return
+        case .refused(let reasons):
+            self.outcome = .refused
+            failures = reasons
+        case .rolledBack(let reasons):
+            self.outcome = .rolledBack
+            failures = reasons
+        case .notRolledBack(let reasons):
+            self.outcome = .notRolledBack
+            failures = reasons
+        }
+        self.failures = failures.map(\.description)
+        addresses = addresses.map { result in
+            let error = failures.first { $0.address?.description == result.address }
+            return AddressResult(
+                address: result.address, primitive: result.primitive, port: result.port,
+                error: error.map { $0.message + ($0.cause.map { ": \($0)" } ?? "") })
+        }
+    }
+}
+
+extension GuestInterface {
+    /// The name of the guest's port that has an interface index.
+    func name(ofPort index: Int32) -> String {
+        side(ofPort: index).flatMap { port(of: $0)?.name } ?? "ifindex \(index)"
+    }
+}

@@ -1,0 +1,77 @@
+import FDB
+import Netlink
+import Switchdev
+
+/// What was read of the kernel before a plan is made.
+struct Observation {
+    /// The guest's bridge, nil when it is gone.
+    var bridge: Link?
+    /// The ports that the guest names, by side; nil when one is gone.
+    var ports: [Side: Link]
+    /// The entries of the guest's addresses.
+    var entries: [Address: Entry]
+
+    func entry(_ address: Address) -> Entry? { entries[address] }
+}
+
+extension Observation {
+    /// Reads what a guest interface names: single gets only, whatever the size of the host.
+    ///
+    /// A port whose name and interface index no longer agree counts as gone.
+    static func read(
+        _ guest: GuestInterface, using socket: inout CommandSocket
+    ) throws(ControllerError) -> Observation {
+        let identities = [guest.bridge] + guest.ports.map(\.port)
+        let links = try ControllerError.reading("the bridge and its ports") { () throws(NetlinkError) in
+            try Links.read(identities.map(\.index), using: &socket)
+        }
+        let bridge = links[0].flatMap { $0.name == guest.bridge.name && $0.kind == "bridge" ? $0 : nil }
+        var ports: [Side: Link] = [:]
+        for ((side, identity), link) in zip(guest.ports, links.dropFirst()) {
+            if let link, link.name == identity.name { ports[side] = link }
+        }
+        if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
+        var observation = Observation(bridge: bridge, ports: ports, entries: [:])
+        if bridge != nil { try observation.readEntries(of: guest, using: &socket) }
+        return observation
+    }
+
+    mutating func readEntries(of guest: GuestInterface, using socket: inout CommandSocket) throws(ControllerError) {
+        let found = try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
+            try Table.read(guest.addresses, bridge: guest.bridge.index, using: &socket)
+        }
+        entries = [:]
+        for (address, entry) in zip(guest.addresses, found) { entries[address] = entry }
+    }
+}
+
+/// Where frames go now, in words, for errors about things that are gone.
+struct Whereabouts {
+    let guest: GuestInterface
+    let observation: Observation
+
+    var text: String {
+        guard observation.bridge != nil else { return "no bridge forwards the guest's frames now" }
+        var byPort: [Int32: Int] = [:]
+        var missing = 0
+        for address in guest.addresses {
+            if let entry = observation.entry(address) { byPort[entry.port, default: 0] += 1 } else { missing += 1 }
+        }
+        var parts = byPort.sorted { $0.key < $1.key }.map { port, count in
+            "frames for \(count) of \(guest.addresses.count) addresses go to \(name(of: port))"
+        }
+        if missing > 0 {
+            parts.append(
+                "\(missing) of \(guest.addresses.count) addresses have no entry: their frames are flooded to the "
+                    + "ports with \"flood on\", and lost where there is none")
+        }
+        return parts.joined(separator: "; ")
+    }
+
+    private func name(of port: Int32) -> String {
+        guard let side = guest.side(ofPort: port), let name = guest.port(of: side)?.name else {
+            return "the port with ifindex \(port), which is none of this guest's"
+        }
+        return "\(name) (\(side.rawValue))"
+    }
+}

@@ -1,0 +1,199 @@
+import FDB
+import Switchdev
+
+/// Decides from what was read what a verb will do, or why it must not; no I/O.
+struct Planner {
+    /// Interface indexes of ports that other guests use, with those guests' names.
+    var otherGuests: [Int32: String] = [:]
+    /// Names of the guests that own an address on the bridge.
+    var owners: [Address: String] = [:]
+
+    /// Plans the pinning of a guest where it is now.
+    ///
+    /// - Parameters:
+    ///   - table: the whole table of the bridge, which shows who else lives behind a port.
+    ///   - links: the interfaces of the namespace.
+    func prepare(
+        _ request: PreparationRequest, links: Links, table: Table
+    ) throws(ControllerError) -> Plan {
+        let bridge = try bridge(request.bridge, links: links)
+        var ports: [Side: Link] = [:]
+        ports[.primary] = try port(request.primary, "primary", of: bridge, links: links)
+        ports[.standby] = try port(request.standby, "standby", of: bridge, links: links)
+        if let uplink = request.uplink { ports[.remote] = try port(uplink, "uplink", of: bridge, links: links) }
+        for address in request.addresses {
+            try checkOwnership(of: address, bridge: bridge, links: links, entry: table[address])
+        }
+        let side: Side
+        if let said = request.side {
+            side = said
+        } else {
+            side = try locate(request.addresses, ports: ports, links: links, table: table)
+        }
+
+        var notes: [String] = []
+        var shared = Set<Side>()
+        for side in [Side.primary, .standby] {
+            guard let port = ports[side], let reason = sharing(port, side, request, ports, table) else { continue }
+            shared.insert(side)
+            notes.append(
+                "\(port.name) serves others too (\(reason)): its learning stays on, and the entries are pinned sticky")
+        }
+        if let reason = shared.isEmpty ? nil : [ports[.primary], ports[.standby]].compactMap({ $0 }).first(where: \.isEswitchPort) {
+            throw ControllerError(
+                .precondition,
+                "\(notes.joined(separator: "; ")), but sticky entries of the eswitch port \(reason.name) cannot be moved "
+                    + "so that hardware follows",
+                remedy: "give this guest a primary and a standby port of its own")
+        }
+        for (side, port) in ports.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            if let obstacle = Planner.obstacle(port) {
+                notes.append("\(side.rawValue) \(port.name) \(obstacle): frames sent there are dropped until that changes")
+            }
+        }
+
+        func identity(_ side: Side) -> PortIdentity? {
+            guard let link = ports[side] else { return nil }
+            var identity = PortIdentity(link)
+            let learns = link.bridgePort?.flags.contains(.learning) ?? false
+            identity.learningToRestore = side != .remote && shared.isEmpty && learns
+            return identity
+        }
+        guard let primary = identity(.primary), let standby = identity(.standby) else {
+            throw ControllerError(.precondition, "primary or standby is missing")
+        }
+        let guest = GuestInterface(
+            id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
+            addresses: request.addresses, side: side, isSticky: !shared.isEmpty)
+        guard let target = guest.port(of: side) else {
+            throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
+        }
+        var steps = [primary, standby].filter(\.learningToRestore).map { Step.learning($0, isOn: false) }
+        let pins = request.addresses.compactMap {
+            Plan.pin($0, before: table[$0], on: target, sticky: guest.isSticky) { links[$0]?.isEswitchPort ?? false }
+        }
+        if !pins.isEmpty { steps.append(.entries(pins)) }
+        return Plan(verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: notes)
+    }
+
+    // MARK: - What must be so
+
+    private func bridge(_ name: String, links: Links) throws(ControllerError) -> Link {
+        guard let link = links[name] else {
+            throw ControllerError(
+                .precondition, "there is no interface \(name)",
+                remedy: links.bridges.isEmpty
+                    ? "this network namespace has no bridge"
+                    : "the bridges here are \(links.bridges.map(\.name).joined(separator: ", "))")
+        }
+        guard link.kind == "bridge", link.bridge != nil else {
+            throw ControllerError(
+                .precondition, "\(name) is no Linux bridge (it is \(link.kind ?? "a hardware interface"))",
+                remedy: "name the bridge that the ports belong to")
+        }
+        return link
+    }
+
+    private func port(_ name: String, _ role: String, of bridge: Link, links: Links) throws(ControllerError) -> Link {
+        guard let link = links[name] else {
+            let ports = links.ports(of: bridge.index).map(\.name).joined(separator: ", ")
+            throw ControllerError(
+                .precondition, "\(role): there is no interface \(name)",
+                remedy: ports.isEmpty ? "\(bridge.name) has no ports" : "the ports of \(bridge.name) are \(ports)")
+        }
+        guard link.master == bridge.index, link.bridgePort != nil else {
+            let where_ = link.master.flatMap { links[$0]?.name }.map { "it belongs to \($0)" } ?? "it has no master"
+            throw ControllerError(
+                .precondition, "\(role): \(name) is no port of \(bridge.name); \(where_)",
+                remedy: "name a port of \(bridge.name), or add it: ip link set \(name) master \(bridge.name)")
+        }
+        return link
+    }
+
+    private func checkOwnership(
+        of address: Address, bridge: Link, links: Links, entry: Entry?
+    ) throws(ControllerError) {
+        if let owner = owners[address] {
+            throw ControllerError(
+                .precondition, "address \(address) on \(bridge.name) belongs to guest \(owner)",
+                remedy: "release \(owner) first, or name another address")
+        }
+        let filters = bridge.bridge?.filtersVLANs ?? false
+        if address.vlan != nil, !filters {
+            throw ControllerError(
+                .precondition, "address \(address) names a VLAN, but \(bridge.name) does not filter VLANs",
+                remedy: "give the MAC alone, or enable it: ip link set \(bridge.name) type bridge vlan_filtering 1")
+        }
+        if address.vlan == nil, filters {
+            throw ControllerError(
+                .precondition, "address \(address) names no VLAN, but \(bridge.name) filters VLANs",
+                remedy: "give MAC/VLAN: without a VLAN the kernel would make an entry for each VLAN of the port")
+        }
+        let own = links.all.first { ($0.index == bridge.index || $0.master == bridge.index) && $0.mac == address.mac }
+        if let own {
+            throw ControllerError(
+                .precondition, "address \(address) is the own MAC of \(own.name): the bridge keeps it as a local entry",
+                remedy: "give \(own.name) another MAC (libvirt gives taps fe:xx:...), or name the guest's MAC")
+        }
+        guard let entry else { return }
+        let port = links[entry.port]?.name ?? "ifindex \(entry.port)"
+        if entry.isLocal {
+            throw ControllerError(
+                .precondition, "address \(address) has a local (permanent) entry on \(port): its frames go to this host",
+                remedy: "find who made it; bridge fdb del \(address.mac) dev \(port) master removes it")
+        }
+        if entry.isSticky {
+            throw ControllerError(
+                .precondition, "address \(address) has a sticky entry on \(port) that fdbsteer did not make",
+                remedy: "find its owner; bridge fdb del \(address.mac) dev \(port) master removes it")
+        }
+    }
+
+    /// Where the guest is by the entries that it has; addresses without one follow the others.
+    private func locate(
+        _ addresses: [Address], ports: [Side: Link], links: Links, table: Table
+    ) throws(ControllerError) -> Side {
+        let known = addresses.compactMap { table[$0] }
+        guard let first = known.first else {
+            throw ControllerError(
+                .precondition, "no entry tells where the guest is: none of its addresses is in the table",
+                remedy: "say it by --at primary, standby or remote")
+        }
+        if let other = known.first(where: { $0.port != first.port }) {
+            func place(_ entry: Entry) -> String { "\(entry.address) on \(links[entry.port]?.name ?? "\(entry.port)")" }
+            throw ControllerError(
+                .precondition, "the guest's addresses are on different ports: \(place(first)), \(place(other))",
+                remedy: "say where the guest is by --at primary, standby or remote")
+        }
+        guard let side = Side.allCases.first(where: { ports[$0]?.index == first.port }) else {
+            throw ControllerError(
+                .precondition,
+                "address \(first.address) is on \(links[first.port]?.name ?? "ifindex \(first.port)"), "
+                    + "which is none of the ports given",
+                remedy: "name the right ports, or say where the guest is by --at primary, standby or remote")
+        }
+        return side
+    }
+
+    /// Why a port serves others than this guest; nil when it does not.
+    private func sharing(
+        _ port: Link, _ side: Side, _ request: PreparationRequest, _ ports: [Side: Link], _ table: Table
+    ) -> String? {
+        if let other = otherGuests[port.index] { return "guest \(other) uses it" }
+        if side == .standby, ports[.remote]?.index == port.index { return "it is the uplink" }
+        let own = Set(request.addresses.map(\.mac))
+        let others = table.entries.values.filter {
+            $0.port == port.index && !$0.isLocal && !own.contains($0.address.mac)
+        }
+        guard let first = others.map(\.address).min() else { return nil }
+        return others.count == 1 ? "\(first) lives behind it" : "\(first) and \(others.count - 1) more live behind it"
+    }
+
+    /// Why a port cannot deliver frames now; nil when it can.
+    static func obstacle(_ port: Link) -> String? {
+        if !port.isUp { return "is down" }
+        if !port.hasCarrier { return "has no carrier" }
+        guard let state = port.bridgePort?.state else { return "is no bridge port" }
+        return state == .forwarding ? nil : "is \(state)"
+    }
+}

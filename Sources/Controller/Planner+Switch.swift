@@ -1,0 +1,113 @@
+import FDB
+import Switchdev
+
+extension Planner {
+    /// Plans the move of a guest's addresses to a side.
+    func move(
+        _ guest: GuestInterface, to side: Side, observation: Observation, verb: Plan.Verb = .switch
+    ) throws(ControllerError) -> Plan {
+        let whereabouts = Whereabouts(guest: guest, observation: observation).text
+        guard let bridge = observation.bridge else {
+            throw ControllerError(
+                .precondition, "bridge \(guest.bridge.name) of guest \(guest.id) no longer exists; \(whereabouts)",
+                remedy: "release the guest and prepare it anew on the bridge that replaced it")
+        }
+        guard let target = guest.port(of: side) else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) has no uplink, so it has no side remote",
+                remedy: "release it and prepare it with --uplink")
+        }
+        guard let port = observation.ports[side] else {
+            throw ControllerError(
+                .precondition,
+                "\(side.rawValue) port \(target.name) (ifindex \(target.index)) of guest \(guest.id) no longer exists; "
+                    + whereabouts,
+                remedy: "release the guest and prepare it anew with the port that replaced it")
+        }
+        guard port.master == bridge.index else {
+            throw ControllerError(
+                .precondition,
+                "\(side.rawValue) port \(target.name) of guest \(guest.id) was taken out of \(bridge.name); \(whereabouts)",
+                remedy: "put it back: ip link set \(target.name) master \(bridge.name)")
+        }
+        if let obstacle = Planner.obstacle(port) {
+            throw ControllerError(
+                .precondition,
+                "\(side.rawValue) port \(target.name) of guest \(guest.id) \(obstacle): frames sent there are lost; "
+                    + whereabouts,
+                remedy: "bring it up before the switch")
+        }
+        if port.isEswitchPort, bridge.bridge?.ageingTime == 0 {
+            throw ControllerError(
+                .precondition, "\(bridge.name) has ageing_time 0: the kernel then ignores the move that tells hardware",
+                remedy: "ip link set \(bridge.name) type bridge ageing_time 30000")
+        }
+        for address in guest.addresses {
+            guard let entry = observation.entry(address) else { continue }
+            if entry.isLocal {
+                throw ControllerError(
+                    .precondition, "address \(address) of guest \(guest.id) has become a local entry: \(entry)",
+                    remedy: "a port of \(bridge.name) has taken this MAC; give it another one")
+            }
+            if entry.isSticky, !guest.isSticky {
+                throw ControllerError(
+                    .precondition,
+                    "address \(address) of guest \(guest.id) has become sticky, which fdbsteer did not do: \(entry)",
+                    remedy: "find who made it sticky; bridge fdb replace \(address.mac) dev \(target.name) master static "
+                        + "clears it")
+            }
+        }
+        func isEswitch(_ index: Int32) -> Bool {
+            observation.ports.values.first { $0.index == index }?.isEswitchPort ?? false
+        }
+        let pins = guest.addresses.compactMap {
+            Plan.pin($0, before: observation.entry($0), on: target, sticky: guest.isSticky, isEswitch: isEswitch)
+        }
+        var moved = guest
+        moved.side = side
+        let unpinned = pins.count { $0.before == nil }
+        return Plan(
+            verb: verb, guest: moved, from: guest.side, to: side, steps: pins.isEmpty ? [] : [.entries(pins)],
+            notes: unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
+    }
+
+    /// Plans to give a guest's entries back to learning and ageing, and its ports their settings.
+    ///
+    /// What is gone, or was taken over by others, is left alone and noted.
+    func release(_ guest: GuestInterface, observation: Observation) -> Plan {
+        var notes: [String] = []
+        var steps: [Step] = []
+        if observation.bridge == nil { notes.append("bridge \(guest.bridge.name) no longer exists") }
+        let given = guest.addresses.compactMap { address -> PlannedChange? in
+            guard let entry = observation.entry(address) else {
+                if observation.bridge != nil { notes.append("\(address) has no entry any more") }
+                return nil
+            }
+            guard let side = guest.side(ofPort: entry.port), let port = guest.port(of: side), !entry.isLocal else {
+                notes.append("\(address) is no longer on a port of this guest, left alone: \(entry)")
+                return nil
+            }
+            if entry.isDynamic { return nil }
+            guard observation.ports[side].map(Planner.obstacle) == .some(.none) else {
+                // The kernel refuses dynamic entries on a port that does not forward (EPERM); delete ours instead.
+                let change = EntryChange(address, .delete, port: entry.port)
+                notes.append("\(address) is deleted: \(port.name) does not forward")
+                return PlannedChange(
+                    change: change, before: entry,
+                    undo: EntryChange(address, .replace, port: entry.port, sticky: entry.isSticky), expected: nil)
+            }
+            return Plan.giveBack(entry, port: port) { index in
+                observation.ports.values.first { $0.index == index }?.isEswitchPort ?? false
+            }
+        }
+        if !given.isEmpty { steps.append(.entries(given)) }
+        for (side, port) in guest.ports where port.learningToRestore {
+            guard let link = observation.ports[side], link.bridgePort != nil, link.master == guest.bridge.index else {
+                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no learning to switch on")
+                continue
+            }
+            if link.bridgePort?.flags.contains(.learning) == false { steps.append(.learning(port, isOn: true)) }
+        }
+        return Plan(verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes)
+    }
+}

@@ -1,0 +1,58 @@
+public import FDB
+
+/// The arguments of `prepare`, checked for what can be checked without the kernel.
+public struct PreparationRequest: Hashable, Sendable {
+    /// The guest interface's name.
+    public let id: GuestID
+    /// Interface names.
+    public let bridge: String
+    /// The port of the VF.
+    public let primary: String
+    /// The port of the paravirtual NIC.
+    public let standby: String
+    /// The port behind which a guest on another host is reached.
+    public let uplink: String?
+    /// Sorted.
+    public let addresses: [Address]
+    /// Where the guest is, when the caller knows.
+    public let side: Side?
+
+    /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
+    public init(
+        id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
+        side: Side?
+    ) throws(ControllerError) {
+        if primary == standby {
+            throw ControllerError(
+                .usage, "primary and standby are the same port, \(primary)",
+                remedy: "name the VF's representor as primary and the tap (or other paravirtual port) as standby")
+        }
+        if primary == uplink {
+            throw ControllerError(
+                .usage, "primary and uplink are the same port, \(primary)",
+                remedy: "name the port towards the physical network as uplink")
+        }
+        for (name, role) in [(primary, "primary"), (standby, "standby"), (uplink ?? "", "uplink")] where name == bridge {
+            throw ControllerError(
+                .usage, "\(role) is the bridge \(bridge) itself", remedy: "name one of the bridge's ports")
+        }
+        if addresses.isEmpty {
+            throw ControllerError(.usage, "no address is given", remedy: "name the guest's MAC by --address")
+        }
+        let sorted = addresses.sorted()
+        for (first, second) in zip(sorted, sorted.dropFirst()) where first == second {
+            throw ControllerError(.usage, "address \(first) is given twice", remedy: "name each address once")
+        }
+        if side == .remote, uplink == nil {
+            throw ControllerError(
+                .usage, "--at remote needs --uplink", remedy: "name the port behind which the guest is reached")
+        }
+        self.id = id
+        self.bridge = bridge
+        self.primary = primary
+        self.standby = standby
+        self.uplink = uplink
+        self.addresses = sorted
+        self.side = side
+    }
+}

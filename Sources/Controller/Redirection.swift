@@ -1,0 +1,247 @@
+public import FDB
+public import Netlink
+
+/// The course of one change of a guest interface, as a state machine without I/O.
+///
+/// It is handed what happened and answers with what to do next; one driver executes the actions, so that every step
+/// and every failure can be tested without a kernel. The order is: journal, steps, re-read, commit; or, after a
+/// failure: re-read, undo in reverse, re-read, journal the old state.
+public struct Redirection: Sendable {
+    /// What to do next.
+    public enum Action: Hashable, Sendable {
+        /// Record the intent; nothing may be changed before it is safe.
+        case recordIntent
+        /// Execute a step of the plan.
+        case run(Step)
+        /// Read the entries of all addresses of the plan.
+        case reread
+        /// Put entries back.
+        case restore([EntryChange])
+        /// Switch learning back.
+        case restoreLearning(PortIdentity, isOn: Bool)
+        /// Record the new state.
+        case recordCommit
+        /// Record that the old state holds.
+        case recordRollback
+        /// The end.
+        case finish(Outcome)
+    }
+
+    /// What happened.
+    public enum Event: Sendable {
+        /// The action succeeded.
+        case done
+        /// The action failed as a whole.
+        case failed(Failure)
+        /// A step of entries was sent: for each change nil or the kernel's answer.
+        case answered([NetlinkError?])
+        /// Entries were read, nil for none.
+        case read([Address: Entry?])
+    }
+
+    /// One thing that went wrong.
+    public struct Failure: Hashable, Sendable, CustomStringConvertible {
+        /// The address, where one is concerned.
+        public let address: Address?
+        /// What went wrong.
+        public let message: String
+        /// The kernel's answer.
+        public let cause: NetlinkError?
+
+        /// Makes a failure from its parts.
+        public init(address: Address? = nil, _ message: String, cause: NetlinkError? = nil) {
+            self.address = address
+            self.message = message
+            self.cause = cause
+        }
+
+        public var description: String {
+            (address.map { "\($0): " } ?? "") + message + (cause.map { ": \($0)" } ?? "")
+        }
+    }
+
+    /// How it ended.
+    public enum Outcome: Hashable, Sendable {
+        /// Everything is as planned.
+        case committed
+        /// The intent could not be recorded; nothing was changed.
+        case refused([Failure])
+        /// It failed, and everything is as it was.
+        case rolledBack([Failure])
+        /// It failed, and not everything could be put back.
+        case notRolledBack([Failure])
+    }
+
+    private enum Phase {
+        case idle, recordingIntent, running(Int), checking, surveying, restoring, checkingRestoration
+        case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
+    }
+
+    private let plan: Plan
+    private var phase = Phase.idle
+    private var failures: [Failure] = []
+    private var completed = 0
+    private var unrestored = false
+
+    /// - Parameter plan: with at least one step.
+    public init(_ plan: Plan) { self.plan = plan }
+
+    /// The first action.
+    public mutating func start() -> Action {
+        phase = .recordingIntent
+        return .recordIntent
+    }
+
+    /// Takes what happened to the last action and returns the next.
+    public mutating func next(_ event: Event) -> Action {
+        switch (phase, event) {
+        case (.recordingIntent, .done):
+            return runStep(0)
+        case (.recordingIntent, .failed(let failure)):
+            return finish(.refused([failure]))
+        case (.running(let index), .done):
+            return runStep(index + 1)
+        case (.running(let index), .answered(let answers)):
+            collect(answers, of: plan.steps[index])
+            return failures.isEmpty ? runStep(index + 1) : survey(completed: index + 1)
+        case (.running(let index), .failed(let failure)):
+            failures.append(failure)
+            return survey(completed: index)
+        case (.checking, .read(let entries)):
+            for planned in plan.changes {
+                let entry = entries[planned.change.address] ?? nil
+                guard !planned.holds(for: entry) else { continue }
+                let found = entry.map { "the table shows \($0)" } ?? "the table has no entry"
+                failures.append(Failure(address: planned.change.address, "the change did not hold, \(found)"))
+            }
+            if failures.isEmpty {
+                phase = .recordingCommit
+                return .recordCommit
+            }
+            return restore(entries, completed: plan.steps.count)
+        case (.surveying, .read(let entries)):
+            return restore(entries, completed: completed)
+        case (.restoring, .answered), (.restoring, .done), (.restoring, .failed):
+            phase = .checkingRestoration
+            return .reread
+        case (.checkingRestoration, .read(let entries)):
+            checkRestoration(entries)
+            return restoreLearning()
+        case (.restoringLearning(let left), .done), (.restoringLearning(let left), .answered):
+            return restoreLearning(left)
+        case (.restoringLearning(let left), .failed(let failure)):
+            failures.append(failure)
+            unrestored = true
+            return restoreLearning(left)
+        case (.recordingCommit, .done):
+            return finish(.committed)
+        case (.recordingCommit, .failed(let failure)):
+            // The entries are right; only the record is not. `reconcile` settles it.
+            failures.append(failure)
+            return finish(.notRolledBack(failures))
+        case (.recordingRollback, .failed(let failure)):
+            failures.append(failure)
+            return finish(.notRolledBack(failures))
+        case (.recordingRollback, _):
+            return finish(unrestored ? .notRolledBack(failures) : .rolledBack(failures))
+        case (_, .failed(let failure)):
+            // Even reading fails: nothing more can be done safely.
+            failures.append(failure)
+            return finish(.notRolledBack(failures))
+        default:
+            failures.append(Failure("internal error: \(event) does not answer the last action"))
+            return finish(.notRolledBack(failures))
+        }
+    }
+
+    // MARK: - Forward
+
+    private mutating func runStep(_ index: Int) -> Action {
+        guard index < plan.steps.count else {
+            phase = .checking
+            return .reread
+        }
+        phase = .running(index)
+        return .run(plan.steps[index])
+    }
+
+    private mutating func collect(_ answers: [NetlinkError?], of step: Step) {
+        guard case .entries(let changes) = step else { return }
+        for (planned, answer) in zip(changes, answers) {
+            guard let answer else { continue }
+            failures.append(Failure(address: planned.change.address, "the kernel refused the change", cause: answer))
+        }
+    }
+
+    // MARK: - Back
+
+    private mutating func survey(completed: Int) -> Action {
+        self.completed = completed
+        phase = .surveying
+        return .reread
+    }
+
+    /// Puts back what this redirection changed, and leaves alone what others did meanwhile.
+    private mutating func restore(_ entries: [Address: Entry?], completed: Int) -> Action {
+        self.completed = completed
+        let changes = plan.changes.compactMap { planned -> EntryChange? in
+            let entry = entries[planned.change.address] ?? nil
+            if PlannedChange.isRestored(entry, to: planned.before) { return nil }
+            // Between DEL and NEW of a failed pair the entry is missing: that is our doing too.
+            guard entry == nil || planned.holds(for: entry) else { return nil }
+            if entry == nil, planned.undo.primitive == .delete { return nil }
+            return entry == nil ? planned.recreation : planned.undo
+        }
+        if changes.isEmpty { return restoreLearning() }
+        phase = .restoring
+        return .restore(changes)
+    }
+
+    private mutating func checkRestoration(_ entries: [Address: Entry?]) {
+        for planned in plan.changes {
+            let entry = entries[planned.change.address] ?? nil
+            if PlannedChange.isRestored(entry, to: planned.before) { continue }
+            // Another owner's change is not ours to put back; ours, when it still stands, is.
+            guard planned.holds(for: entry) || entry == nil else { continue }
+            unrestored = true
+            failures.append(
+                Failure(address: planned.change.address, "could not be put back, \(entry?.description ?? "no entry")"))
+        }
+    }
+
+    private mutating func restoreLearning() -> Action {
+        let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, Bool)? in
+            if case .learning(let port, let isOn) = step { (port, !isOn) } else { nil }
+        }
+        return restoreLearning(switched)
+    }
+
+    private mutating func restoreLearning(_ left: [(PortIdentity, Bool)]) -> Action {
+        guard let (port, isOn) = left.last else {
+            phase = .recordingRollback
+            return .recordRollback
+        }
+        phase = .restoringLearning(left.dropLast())
+        return .restoreLearning(port, isOn: isOn)
+    }
+
+    private mutating func finish(_ outcome: Outcome) -> Action {
+        phase = .finished
+        return .finish(outcome)
+    }
+}
+
+extension PlannedChange {
+    /// Whether an entry is as it was found, but for ages and the flags that only drivers set.
+    static func isRestored(_ entry: Entry?, to before: Entry?) -> Bool {
+        guard let entry, let before else { return entry == nil && before == nil }
+        return entry.port == before.port && entry.isStatic == before.isStatic && entry.isLocal == before.isLocal
+            && entry.isSticky == before.isSticky
+    }
+
+    /// Makes the entry that was found anew, when nothing is left of it.
+    var recreation: EntryChange {
+        EntryChange(
+            undo.address, undo.primitive == .makeDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky)
+    }
+}

@@ -1,0 +1,89 @@
+/// What a verb did: for people, for JSON and for the history.
+public struct Report: Hashable, Sendable, Encodable {
+    /// How it ended.
+    public enum Result: String, Hashable, Sendable, Encodable {
+        /// Done.
+        case done
+        /// Everything was as asked for before.
+        case already
+        /// The intent could not be recorded; nothing was changed.
+        case refused
+        /// Failed, everything put back.
+        case rolledBack = "rolled_back"
+        /// Failed, not everything put back.
+        case notRolledBack = "not_rolled_back"
+        /// Only planned (`--dry-run`).
+        case planned
+    }
+
+    /// One address.
+    public struct AddressResult: Hashable, Sendable, Encodable {
+        /// `MAC` or `MAC/VLAN`.
+        public let address: String
+        /// How it was changed.
+        public let primitive: String
+        /// The port that has it afterwards.
+        public let port: String
+        /// What failed.
+        public let error: String?
+    }
+
+    /// Durations in nanoseconds.
+    public struct Timings: Hashable, Sendable, Encodable {
+        /// Recording the intent.
+        public var journalNanoseconds: Int64 = 0
+        /// From the first netlink write of an entry to the last acknowledgement.
+        public var moveNanoseconds: Int64 = 0
+        /// Re-reading the entries afterwards.
+        public var verifyNanoseconds: Int64 = 0
+        /// From the call to the commit.
+        public var totalNanoseconds: Int64 = 0
+    }
+
+    /// The verb.
+    public let verb: Plan.Verb
+    /// The guest interface's name.
+    public let guest: String
+    /// The bridge's name.
+    public let bridge: String
+    /// The side before.
+    public let from: Side
+    /// The side asked for.
+    public let to: Side
+    /// `cut`.
+    public let strategy: String
+    /// How it ended.
+    public var outcome: Result
+    /// What is known of hardware.
+    public var proof: String?
+    /// Start, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public let startedAt: Int64
+    /// Durations.
+    public var timings: Timings
+    /// The addresses that were changed.
+    public var addresses: [AddressResult]
+    /// What the operator should know.
+    public var notes: [String]
+    /// What failed.
+    public var failures: [String]
+    /// Each netlink message in words, for `--dry-run`.
+    public var messages: [PlannedMessage]?
+
+    /// The process's exit code.
+    public var exitCode: Int32 {
+        switch outcome {
+        case .done, .already, .planned: 0
+        case .refused: ControllerError.Code.precondition.rawValue
+        case .rolledBack: ControllerError.Code.rolledBack.rawValue
+        case .notRolledBack: ControllerError.Code.notRolledBack.rawValue
+        }
+    }
+}
+
+/// One netlink message of a plan.
+public struct PlannedMessage: Hashable, Sendable, Encodable {
+    /// The message in words.
+    public let netlink: String
+    /// What a script would run for the same, where there is such a command.
+    public let bridgeCommand: String?
+}

@@ -1,0 +1,39 @@
+import Glibc
+
+/// Where the journal and the history are.
+public struct StateFolder: Hashable, Sendable {
+    /// The journal: gone after a reboot, as the FDB is.
+    public let stateFile: String
+    /// The history: meant to last.
+    public let historyFile: String
+    /// Byte-range locks, one byte a guest.
+    let lockFile: String
+
+    private let folders: [String]
+
+    /// - Parameter path: one folder for everything; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
+    public init(_ path: String? = nil) {
+        let state = path ?? "/run/fdbsteer"
+        let history = path ?? "/var/lib/fdbsteer"
+        stateFile = state + "/state.db"
+        lockFile = state + "/lock"
+        historyFile = history + "/history.db"
+        folders = [state, history]
+    }
+
+    /// Makes the folders that are missing, not their parents.
+    func create() throws(ControllerError) {
+        for folder in Set(folders) where mkdir(folder, 0o750) != 0 && errno != EEXIST {
+            throw StateFolder.unwritable(folder, String(cString: strerror(errno)))
+        }
+    }
+
+    /// There is a history file.
+    var hasHistory: Bool { access(historyFile, F_OK) == 0 }
+
+    static func unwritable(_ path: String, _ reason: String) -> ControllerError {
+        ControllerError(
+            .precondition, "the journal \(path) cannot be written: \(reason); nothing was changed",
+            remedy: "run as root, or name a writable folder by --state or FDBSTEER_STATE")
+    }
+}
