@@ -36,7 +36,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Controller", "FDB", "Switchdev", "Netlink", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift
         ),

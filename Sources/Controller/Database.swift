@@ -68,7 +68,8 @@ struct Database: ~Copyable {
                 case .integer(let value): sqlite3_bind_int64(statement, position, value)
                 case .text(let value):
                     // SQLITE_TRANSIENT, a cast that is not imported: copy the text.
-                    sqlite3_bind_text(statement, position, value, -1, unsafeBitCast(-1, to: sqlite3_destructor_type.self))
+                    sqlite3_bind_text(
+                        statement, position, value, -1, unsafeBitCast(-1, to: sqlite3_destructor_type.self))
                 case .null: sqlite3_bind_null(statement, position)
                 }
             guard code == SQLITE_OK else { throw failure() }

@@ -31,22 +31,24 @@ struct History: ~Copyable {
 
     /// Appends a report with its results.
     func append(_ report: Report) throws(DatabaseError) {
-        try database.transaction({ () throws(DatabaseError) in
-            try database.run(
-                "INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, "
-                    + "move_ns, total_ns, bridge, message) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
-                .integer(report.startedAt), .text(report.guest), .text(report.verb.rawValue),
-                .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
-                .text(report.outcome.rawValue), report.proof.map { .text($0) } ?? .null,
-                .integer(report.timings.moveNanoseconds), .integer(report.timings.totalNanoseconds),
-                .text(report.bridge), report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")))
-            let row = database.lastRow
-            for result in report.addresses {
+        try database.transaction(
+            { () throws(DatabaseError) in
                 try database.run(
-                    "INSERT INTO result VALUES(?,?,?,?,?)", .integer(row), .text(result.address),
-                    .text(result.primitive), .text(result.port), result.error.map { .text($0) } ?? .null)
-            }
-        }, mapping: { $0 })
+                    "INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, "
+                        + "move_ns, total_ns, bridge, message) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                    .integer(report.startedAt), .text(report.guest), .text(report.verb.rawValue),
+                    .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
+                    .text(report.outcome.rawValue), report.proof.map { .text($0) } ?? .null,
+                    .integer(report.timings.moveNanoseconds), .integer(report.timings.totalNanoseconds),
+                    .text(report.bridge),
+                    report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")))
+                let row = database.lastRow
+                for result in report.addresses {
+                    try database.run(
+                        "INSERT INTO result VALUES(?,?,?,?,?)", .integer(row), .text(result.address),
+                        .text(result.primitive), .text(result.port), result.error.map { .text($0) } ?? .null)
+                }
+            }, mapping: { $0 })
     }
 
     /// The last redirections, the newest first.

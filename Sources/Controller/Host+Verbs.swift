@@ -35,7 +35,8 @@ extension Host {
         }
         try requirePrivilege()
         let journal = try Journal(folder: folder)
-        let plan = try planner(for: request, records: try journal.records()).prepare(request, links: links, table: table)
+        let plan = try planner(for: request, records: try journal.records()).prepare(
+            request, links: links, table: table)
         let record = try journal.begin(preparing: plan.guest)
         if plan.isEmpty {
             try journal.settle(row: record.row, side: plan.to)
@@ -50,17 +51,14 @@ extension Host {
     public mutating func `switch`(_ id: GuestID, to side: Side, dryRun: Bool) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
-        let record = try known(id, in: journal)
+        let record = try claim(id, in: journal, dryRun: dryRun)
         if record.phase == .preparing || record.phase == .releasing {
-            if !dryRun { try journal.lock(record) }
             throw ControllerError(
-                .precondition, "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
+                .precondition,
+                "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
-        if !dryRun {
-            try journal.lock(record)
-            try requirePrivilege()
-        }
+        if !dryRun { try requirePrivilege() }
         let observation = try Observation.read(record.guest, using: &socket)
         let plan = try Planner().move(record.guest, to: side, observation: observation)
         let links = Links(Array(observation.ports.values) + (observation.bridge.map { [$0] } ?? []))
@@ -76,14 +74,8 @@ extension Host {
     public mutating func release(_ id: GuestID, dryRun: Bool) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
-        guard let record = try journal.record(id) else {
-            throw ControllerError(
-                .precondition, "guest \(id) is not known", remedy: "\"fdbsteer status\" lists the guests")
-        }
-        if !dryRun {
-            try journal.lock(record)
-            try requirePrivilege()
-        }
+        let record = try claim(id, in: journal, dryRun: dryRun, anyBoot: true)
+        if !dryRun { try requirePrivilege() }
         var observation = Observation(bridge: nil, ports: [:], entries: [:])
         // Interface indexes of an earlier boot name other interfaces now.
         if record.boot == journal.boot { observation = try Observation.read(record.guest, using: &socket) }
@@ -103,8 +95,7 @@ extension Host {
     public mutating func abort(_ id: GuestID, dryRun: Bool) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
-        let record = try known(id, in: journal)
-        if !dryRun { try journal.lock(record) }
+        let record = try claim(id, in: journal, dryRun: dryRun)
         switch record.phase {
         case .pinned:
             let plan = Plan(
@@ -133,6 +124,17 @@ extension Host {
     }
 
     // MARK: - Shared
+
+    /// Locks a guest for this process and reads its record, in this order: what another process did until it let go of
+    /// the lock is seen. A dry run only reads.
+    private func claim(
+        _ id: GuestID, in journal: borrowing Journal, dryRun: Bool, anyBoot: Bool = false
+    ) throws(ControllerError) -> Journal.Record {
+        let record = try known(id, in: journal, anyBoot: anyBoot)
+        if dryRun { return record }
+        try journal.lock(record)
+        return try known(id, in: journal, anyBoot: anyBoot)
+    }
 
     private func planner(
         for request: PreparationRequest, records: [Journal.Record]

@@ -34,19 +34,23 @@ public struct Host: ~Copyable {
         if refusal.errno == .notPermitted {
             throw ControllerError(
                 .precondition, "the kernel does not let this process change bridge entries; nothing was changed",
-                remedy: "it needs CAP_NET_ADMIN in the user namespace that owns this network namespace: run as root, or "
+                remedy:
+                    "it needs CAP_NET_ADMIN in the user namespace that owns this network namespace: run as root, or "
                     + "inside unshare -Urn",
                 cause: refusal)
         }
     }
 
-    /// The record of a guest that must be known, from a journal that must be of this boot.
-    func known(_ id: GuestID, in journal: borrowing Journal) throws(ControllerError) -> Journal.Record {
+    /// The record of a guest that must be known, and prepared in this boot unless `anyBoot`.
+    func known(
+        _ id: GuestID, in journal: borrowing Journal, anyBoot: Bool = false
+    ) throws(ControllerError) -> Journal.Record {
         guard let record = try journal.record(id) else {
             throw ControllerError(
-                .precondition, "guest \(id) is not known", remedy: "prepare it first; \"fdbsteer status\" lists the guests")
+                .precondition, "guest \(id) is not known",
+                remedy: "prepare it first; \"fdbsteer status\" lists the guests")
         }
-        guard record.boot == journal.boot else {
+        guard anyBoot || record.boot == journal.boot else {
             throw ControllerError(
                 .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
                 remedy: "release it and prepare it anew")

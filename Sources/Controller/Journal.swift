@@ -92,7 +92,6 @@ public struct Journal: ~Copyable {
         namespace = Journal.readNamespace()
     }
 
-
     private static func openDatabase(_ path: String) throws(ControllerError) -> Database {
         do throws(DatabaseError) {
             let database = try Database(path: path)
@@ -102,7 +101,9 @@ public struct Journal: ~Copyable {
             }
             // The settings are per connection.
             try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
-            if version == 0 { try database.transaction({ () throws(DatabaseError) in try database.execute(schema) }, mapping: { $0 }) }
+            if version == 0 {
+                try database.transaction({ () throws(DatabaseError) in try database.execute(schema) }, mapping: { $0 })
+            }
             return database
         } catch {
             throw StateFolder.unwritable(error.path, error.message)
@@ -260,7 +261,8 @@ public struct Journal: ~Copyable {
         ).compactMap { address -> Address? in
             guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
             return try? Address(
-                mac: MACAddress(value: UInt64(bitPattern: mac)), vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
+                mac: MACAddress(value: UInt64(bitPattern: mac)),
+                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
         }
         guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
             return nil

@@ -39,7 +39,9 @@ struct Planner {
             notes.append(
                 "\(port.name) serves others too (\(reason)): its learning stays on, and the entries are pinned sticky")
         }
-        if let reason = shared.isEmpty ? nil : [ports[.primary], ports[.standby]].compactMap({ $0 }).first(where: \.isEswitchPort) {
+        if let reason = shared.isEmpty
+            ? nil : [ports[.primary], ports[.standby]].compactMap({ $0 }).first(where: \.isEswitchPort)
+        {
             throw ControllerError(
                 .precondition,
                 "\(notes.joined(separator: "; ")), but sticky entries of the eswitch port \(reason.name) cannot be moved "
@@ -48,7 +50,8 @@ struct Planner {
         }
         for (side, port) in ports.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
             if let obstacle = Planner.obstacle(port) {
-                notes.append("\(side.rawValue) \(port.name) \(obstacle): frames sent there are dropped until that changes")
+                notes.append(
+                    "\(side.rawValue) \(port.name) \(obstacle): frames sent there are dropped until that changes")
             }
         }
 
@@ -139,7 +142,8 @@ struct Planner {
         let port = links[entry.port]?.name ?? "ifindex \(entry.port)"
         if entry.isLocal {
             throw ControllerError(
-                .precondition, "address \(address) has a local (permanent) entry on \(port): its frames go to this host",
+                .precondition,
+                "address \(address) has a local (permanent) entry on \(port): its frames go to this host",
                 remedy: "find who made it; bridge fdb del \(address.mac) dev \(port) master removes it")
         }
         if entry.isSticky {

@@ -53,7 +53,8 @@ extension Planner {
                 throw ControllerError(
                     .precondition,
                     "address \(address) of guest \(guest.id) has become sticky, which fdbsteer did not do: \(entry)",
-                    remedy: "find who made it sticky; bridge fdb replace \(address.mac) dev \(target.name) master static "
+                    remedy:
+                        "find who made it sticky; bridge fdb replace \(address.mac) dev \(target.name) master static "
                         + "clears it")
             }
         }

@@ -32,7 +32,8 @@ public struct PreparationRequest: Hashable, Sendable {
                 .usage, "primary and uplink are the same port, \(primary)",
                 remedy: "name the port towards the physical network as uplink")
         }
-        for (name, role) in [(primary, "primary"), (standby, "standby"), (uplink ?? "", "uplink")] where name == bridge {
+        for (name, role) in [(primary, "primary"), (standby, "standby"), (uplink ?? "", "uplink")] where name == bridge
+        {
             throw ControllerError(
                 .usage, "\(role) is the bridge \(bridge) itself", remedy: "name one of the bridge's ports")
         }

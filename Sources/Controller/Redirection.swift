@@ -242,6 +242,7 @@ extension PlannedChange {
     /// Makes the entry that was found anew, when nothing is left of it.
     var recreation: EntryChange {
         EntryChange(
-            undo.address, undo.primitive == .makeDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky)
+            undo.address, undo.primitive == .makeDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky
+        )
     }
 }

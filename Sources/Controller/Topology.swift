@@ -1,0 +1,119 @@
+public import FDB
+import Netlink
+public import Switchdev
+
+/// The bridges of a network namespace with their ports, entries and guests: what `topology` shows.
+public struct Topology: Sendable {
+    /// A bridge with its ports.
+    public struct BridgeView: Sendable {
+        /// The bridge.
+        public let link: Link
+        /// Its settings.
+        public let settings: Bridge
+        /// Its ports, in the order of their interface indexes.
+        public let ports: [PortView]
+        /// Why no redirection on this bridge can work, or what is dangerous about it.
+        public let findings: [String]
+    }
+
+    /// A port with what lives behind it.
+    public struct PortView: Sendable {
+        /// The port.
+        public let link: Link
+        /// What it is to prepared guests: guest and side.
+        public let roles: [(guest: String, side: Side)]
+        /// Unicast entries but the local ones, sorted.
+        public let entries: [Entry]
+        /// The entries that are pinned, with their guests.
+        public let pinned: [Address: String]
+        /// What would block a redirection to this port.
+        public let findings: [String]
+    }
+
+    /// By name.
+    public let bridges: [BridgeView]
+}
+
+extension Host {
+    /// Reads the bridges, or one of them; changes nothing and needs no privilege.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a bridge that does not exist.
+    public mutating func topology(bridge name: String?) throws(ControllerError) -> Topology {
+        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
+            try Links.snapshot(using: &socket)
+        }
+        let bridges = links.bridges.filter { name == nil || $0.name == name }
+        if let name, bridges.isEmpty {
+            throw ControllerError(
+                .precondition, "there is no bridge \(name)",
+                remedy: links.bridges.isEmpty
+                    ? "this network namespace has no bridge"
+                    : "the bridges here are \(links.bridges.map(\.name).joined(separator: ", "))")
+        }
+        let records = try Journal(reading: folder)?.records() ?? []
+        var views: [Topology.BridgeView] = []
+        for bridge in bridges {
+            guard let settings = bridge.bridge else { continue }
+            let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
+                try Table.snapshot(bridge: bridge.index, using: &socket)
+            }
+            let guests = records.map(\.guest).filter { $0.bridge.index == bridge.index }
+            let byPort = Dictionary(grouping: table.entries.values.filter { !$0.isLocal }, by: \.port)
+            let ports = links.ports(of: bridge.index).map { port in
+                Topology.PortView(
+                    port, entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests)
+            }
+            views.append(
+                Topology.BridgeView(
+                    link: bridge, settings: settings, ports: ports,
+                    findings: Topology.findings(bridge, settings, ports: ports)))
+        }
+        return Topology(bridges: views)
+    }
+}
+
+extension Topology {
+    fileprivate static func findings(_ link: Link, _ settings: Bridge, ports: [PortView]) -> [String] {
+        var findings: [String] = []
+        if !link.isUp { findings.append("the bridge is down: nothing is forwarded") }
+        if settings.ageingTime == 0, ports.contains(where: \.link.isEswitchPort) {
+            findings.append("ageing_time 0: the kernel ignores the move that tells hardware (NTF_USE)")
+        }
+        if !settings.filtersVLANs, settings.defaultPVID != 0, ports.contains(where: \.link.isEswitchPort) {
+            findings.append(
+                "VLANs are not filtered but default_pvid is \(settings.defaultPVID): the kernel doubles each entry "
+                    + "for that VLAN, in hardware too; set vlan_default_pvid 0")
+        }
+        return findings
+    }
+}
+
+extension Topology.PortView {
+    fileprivate init(_ link: Link, entries: [Entry], guests: [GuestInterface]) {
+        var roles: [(guest: String, side: Side)] = []
+        var pinned: [Address: String] = [:]
+        for guest in guests {
+            for (side, port) in guest.ports where port.index == link.index { roles.append((guest.id.text, side)) }
+            for address in guest.addresses where guest.port(of: guest.side)?.index == link.index {
+                pinned[address] = guest.id.text
+            }
+        }
+        var findings: [String] = []
+        if let obstacle = Planner.obstacle(link) {
+            findings.append("\(obstacle): a redirection to this port is refused")
+        }
+        let flags = link.bridgePort?.flags ?? []
+        if flags.contains(.locked) {
+            findings.append("locked: frames from addresses without an entry here are dropped")
+        }
+        if flags.contains(.isolated) { findings.append("isolated: cannot reach other isolated ports") }
+        let foreign = Set(entries.map(\.address.mac)).subtracting(pinned.keys.map(\.mac))
+        if !foreign.isEmpty, flags.contains(.learning), roles.contains(where: { $0.side != .remote }) {
+            findings.append("\(foreign.count) other MACs live behind it: it serves others than its guest")
+        }
+        for entry in entries where entry.isSticky && pinned[entry.address] == nil {
+            findings.append("\(entry.address) is sticky and not fdbsteer's: it cannot be moved")
+        }
+        self.init(link: link, roles: roles, entries: entries, pinned: pinned, findings: findings)
+    }
+}

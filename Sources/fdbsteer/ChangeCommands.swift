@@ -1,0 +1,166 @@
+public import ArgumentParser
+public import Controller
+import FDB
+
+extension Side: ExpressibleByArgument {}
+
+/// `fdbsteer prepare`.
+struct PrepareCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prepare", abstract: "Pin a guest's addresses where the guest is now.")
+
+    @Argument(help: "A name for the guest interface.")
+    var guest: String
+    @Option(help: "The bridge.")
+    var bridge: String
+    @Option(help: "The bridge port of the VF (its representor).")
+    var primary: String
+    @Option(help: "The bridge port of the paravirtual NIC (tap).")
+    var standby: String
+    @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
+    var uplink: String?
+    @Option(name: .customLong("address"), parsing: .singleValue, help: "MAC or MAC/VLAN; once for each address.")
+    var addresses: [String]
+    @Option(help: "Where the guest is now: primary, standby or remote. Default: where its entries are.")
+    var at: Side?
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let request = common.check { () throws(ControllerError) in
+            var parsed: [Address] = []
+            for text in addresses {
+                do throws(AddressError) {
+                    parsed.append(try Address(text))
+                } catch {
+                    throw ControllerError(.usage, error.description)
+                }
+            }
+            return try PreparationRequest(
+                id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
+                addresses: parsed, side: at)
+        }
+        try common.run { host throws(ControllerError) in
+            common.show(try host.prepare(request, dryRun: common.dryRun))
+        }
+    }
+}
+
+/// `fdbsteer switch`.
+struct SwitchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "switch", abstract: "Redirect a guest's addresses to a side.")
+
+    /// The strategies that this version has.
+    enum Strategy: String, ExpressibleByArgument, CaseIterable {
+        case cut
+    }
+
+    @Argument(help: "The guest interface.")
+    var guest: String
+    @Option(help: "primary, standby or remote.")
+    var to: Side
+    @Option(help: "cut: one move, now.")
+    var strategy: Strategy = .cut
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
+        try common.run { host throws(ControllerError) in
+            common.show(try host.switch(id, to: to, dryRun: common.dryRun))
+        }
+    }
+}
+
+/// `fdbsteer release`.
+struct ReleaseCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "release",
+        abstract: "Give a guest's entries back to the bridge, and its ports their settings.")
+
+    @Argument(help: "The guest interface.")
+    var guest: String
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
+        try common.run { host throws(ControllerError) in
+            common.show(try host.release(id, dryRun: common.dryRun))
+        }
+    }
+}
+
+/// `fdbsteer abort`.
+struct AbortCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "abort",
+        abstract: "End a redirection that did not end, on the side where the guest was.")
+
+    @Argument(help: "The guest interface.")
+    var guest: String
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
+        try common.run { host throws(ControllerError) in
+            common.show(try host.abort(id, dryRun: common.dryRun))
+        }
+    }
+}
+
+extension CommonOptions {
+    /// Prints a report and returns its exit code.
+    func show(_ report: Report) -> Int32 {
+        if json {
+            Output.json(report)
+        } else {
+            Output.line(report.headline)
+            for message in report.messages ?? [] {
+                Output.line("  \(message.netlink)")
+                if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
+            }
+            for note in report.notes { Output.line("  note: \(note)") }
+        }
+        if !report.failures.isEmpty {
+            Output.error("fdbsteer: \(report.verb.rawValue) of \(report.guest) \(report.failureWords)")
+            for failure in report.failures { Output.error("  \(failure)") }
+        }
+        return report.exitCode
+    }
+}
+
+extension Report {
+    /// One line for people.
+    var headline: String {
+        let count = addresses.count == 1 ? "1 address" : "\(addresses.count) addresses"
+        let proof = proof.map { "; proof: \($0)" } ?? ""
+        let total = Output.duration(timings.totalNanoseconds)
+        switch (outcome, verb) {
+        case (.planned, _):
+            return (messages ?? []).isEmpty
+                ? "\(guest): nothing would be changed"
+                : "\(guest): \(verb.rawValue) would send \(messages?.count ?? 0) netlink messages"
+        case (.already, .prepare): return "\(guest): already prepared, on \(to.rawValue)"
+        case (.already, .switch): return "\(guest): already on \(to.rawValue)\(proof)"
+        case (.already, _): return "\(guest): nothing to do"
+        case (.done, .prepare): return "\(guest): \(count) pinned on \(to.rawValue) in \(total)\(proof)"
+        case (.done, .switch):
+            return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
+                + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
+        case (.done, .release): return "\(guest): released on \(to.rawValue), \(count) given back to learning"
+        case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
+        case (.refused, _): return "\(guest): nothing was changed"
+        case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"
+        case (.notRolledBack, _): return "\(guest): failed, and not everything could be put back"
+        }
+    }
+
+    /// What the exit code means.
+    var failureWords: String {
+        switch outcome {
+        case .refused: "failed before anything was changed:"
+        case .rolledBack: "failed and was rolled back:"
+        default:
+            "failed and was not fully rolled back; run \"fdbsteer verify \(guest)\", then \"fdbsteer abort \(guest)\":"
+        }
+    }
+}

@@ -1,0 +1,64 @@
+import ArgumentParser
+import Controller
+import Glibc
+import Netlink
+
+/// What every verb takes.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: "Folder of journal and history. Default: FDBSTEER_STATE, or /run/fdbsteer and /var/lib/fdbsteer.")
+    var state: String?
+
+    @Flag(name: .long, help: "Print one JSON object on standard output.")
+    var json = false
+
+    @Flag(name: .long, help: "Change nothing; print what would be done, each netlink message in words.")
+    var dryRun = false
+
+    var folder: StateFolder { StateFolder(state ?? getenv("FDBSTEER_STATE").map { String(cString: $0) }) }
+
+    /// Runs a verb on this host and ends the process with its exit code.
+    func run(_ body: (inout Host) throws(ControllerError) -> Int32) throws {
+        let code: Int32
+        do throws(ControllerError) {
+            var host = try Host(folder: folder)
+            code = try body(&host)
+        } catch {
+            fail(error)
+        }
+        if code != 0 { throw ExitCode(code) }
+    }
+
+    /// Prints an error on standard error, as JSON on standard output too where that was asked for, and exits.
+    func fail(_ error: ControllerError) -> Never {
+        if json { Output.json(ErrorView(error)) }
+        Output.error("fdbsteer: \(error)")
+        FDBSteer.exit(withError: ExitCode(error.code.rawValue))
+    }
+
+    /// Makes a value that may be a usage error.
+    func check<T>(_ body: () throws(ControllerError) -> T) -> T {
+        do throws(ControllerError) { return try body() } catch { fail(error) }
+    }
+}
+
+/// An error in JSON.
+private struct ErrorView: Encodable {
+    struct Content: Encodable {
+        let code: String
+        let exitCode: Int32
+        let message: String
+        let remedy: String?
+        let errno: String?
+        let extack: String?
+    }
+
+    let error: Content
+
+    init(_ error: ControllerError) {
+        self.error = Content(
+            code: error.code.name, exitCode: error.code.rawValue, message: error.message, remedy: error.remedy,
+            errno: error.cause?.errno?.name, extack: error.cause?.extack)
+    }
+}

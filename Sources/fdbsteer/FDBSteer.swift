@@ -1,0 +1,20 @@
+import ArgumentParser
+import Controller
+
+/// The command line.
+@main
+struct FDBSteer: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fdbsteer",
+        abstract: "Moves a guest's MAC addresses between the port of its VF and its paravirtual port.",
+        discussion: """
+            Exit codes: 0 done, or already so; 3 precondition failed, nothing changed; 4 failed and rolled back; \
+            5 failed and not fully rolled back; 6 timed out; 7 applied but unproven; 8 another redirection of this \
+            guest is running; 64 usage.
+            """,
+        version: "0.1.0",
+        subcommands: [
+            TopologyCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self, StatusCommand.self,
+            AbortCommand.self, ReleaseCommand.self, HistoryCommand.self,
+        ])
+}

@@ -1,0 +1,62 @@
+import FoundationEssentials
+import Glibc
+
+/// Standard output and standard error.
+enum Output {
+    static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+
+    static func error(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
+
+    /// Prints one object: snake_case keys in alphabetical order.
+    static func json(_ value: some Encodable) {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            line(String(decoding: try encoder.encode(value), as: UTF8.self))
+        } catch {
+            Output.error("fdbsteer: cannot encode JSON: \(error)")
+        }
+    }
+
+    /// Lines of cells, aligned by column, two spaces between.
+    static func table(_ rows: [[String]]) {
+        var widths: [Int] = []
+        for row in rows {
+            for (column, cell) in row.enumerated() {
+                if column == widths.count { widths.append(0) }
+                widths[column] = max(widths[column], cell.count)
+            }
+        }
+        for row in rows {
+            let cells = row.enumerated().map { column, cell in
+                column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
+            }
+            line(cells.joined(separator: "  "))
+        }
+    }
+
+    /// Writes all of a text; a reader that is gone is no error of ours.
+    private static func write(_ text: String, to descriptor: Int32) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                return
+            }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// Nanoseconds for people: `12.3 us`, `4.56 ms`.
+    static func duration(_ nanoseconds: Int64) -> String {
+        func tenths(_ value: Int64, _ unit: Int64) -> String {
+            let scaled = (value * 10 + unit / 2) / unit
+            return "\(scaled / 10).\(scaled % 10)"
+        }
+        if nanoseconds < 1_000_000 { return tenths(nanoseconds, 1000) + " us" }
+        if nanoseconds < 1_000_000_000 { return tenths(nanoseconds, 1_000_000) + " ms" }
+        return tenths(nanoseconds, 1_000_000_000) + " s"
+    }
+}
