@@ -40,6 +40,18 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
+        .target(name: "CLab", path: "bench/CLab", cSettings: c),
+        .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
+        .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
+        .executableTarget(
+            name: "fdbsteer-bench",
+            dependencies: [
+                "LossMeter", "Lab", "Controller", "FDB", "Netlink", "Switchdev",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "bench/fdbsteer-bench",
+            swiftSettings: swift
+        ),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink"], swiftSettings: swift),
     ]

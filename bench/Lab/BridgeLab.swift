@@ -1,0 +1,62 @@
+import CLab
+
+/// A bridge with an uplink, a port that plays the VF's representor and one that plays the standby's tap.
+///
+/// Each port is one end of a veth pair; what is sent into the other end (`uplink0-far`) enters the bridge by the port.
+/// It is made in the calling thread's network namespace.
+public struct BridgeLab: Sendable {
+    /// The bridge.
+    public let bridge = "br0"
+    /// The port towards the physical network.
+    public let uplink = "uplink0"
+    /// The port of the VF.
+    public let primary = "vfrep0"
+    /// The port of the paravirtual NIC.
+    public let standby = "tap0"
+    /// The guest's MAC.
+    public let guestMAC = "52:54:00:fd:b5:01"
+    /// The MAC of who sends to it.
+    public let peerMAC = "52:54:00:fd:b5:fe"
+
+    /// The other end of a port.
+    public static func far(_ port: String) -> String { port + "-far" }
+
+    /// Makes the bridge and its ports, all up and forwarding.
+    ///
+    /// - Parameter extraPorts: further ports of the bridge.
+    /// - Throws: ``LabError``.
+    public init(extraPorts: [String] = []) throws {
+        try Command.script("ip link add \(bridge) type bridge\nip link set \(bridge) up")
+        for port in [uplink, primary, standby] + extraPorts { try addPort(port) }
+    }
+
+    /// Adds one veth pair, one end in the bridge.
+    ///
+    /// IPv6 is off: its neighbour discovery would teach the bridge the far ends' MACs.
+    public func addPort(_ name: String) throws {
+        let far = BridgeLab.far(name)
+        try Command.script(
+            """
+            ip link add \(name) type veth peer name \(far)
+            ip link set \(name) addrgenmode none
+            ip link set \(far) addrgenmode none
+            ip link set \(name) master \(bridge)
+            ip link set \(name) up
+            ip link set \(far) up
+            """)
+    }
+
+    /// Switches flooding of unknown unicast on or off, on all ports.
+    public func setFlooding(_ isOn: Bool) throws {
+        for port in [uplink, primary, standby] {
+            try Command.script("bridge link set dev \(port) flood \(isOn ? "on" : "off")")
+        }
+    }
+
+    /// The bridge's entry of a MAC as `bridge fdb show` prints it, nil when there is none.
+    public func entry(_ mac: String) throws -> String? {
+        try Command.run(["bridge", "fdb", "show", "br", bridge]).output.split(separator: "\n").first {
+            $0.hasPrefix(mac)
+        }.map(String.init)
+    }
+}

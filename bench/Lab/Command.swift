@@ -1,0 +1,122 @@
+public import Glibc
+
+/// A finished command.
+public struct Command: Sendable {
+    /// The exit code; 128 plus the number for a signal.
+    public let exitCode: Int32
+    /// Standard output.
+    public let output: String
+    /// Standard error.
+    public let errors: String
+
+    /// Runs a command in the calling thread's namespaces and waits for it.
+    ///
+    /// - Parameters:
+    ///   - arguments: the program, found by PATH, and its arguments.
+    ///   - environment: added to this process's own.
+    /// - Throws: ``LabError`` when it cannot be started; its exit code is for the caller to judge.
+    public static func run(
+        _ arguments: [String], environment: [String: String] = [:]
+    ) throws -> Command {
+        let running = try RunningCommand(arguments, environment: environment)
+        return running.wait()
+    }
+
+    /// Runs commands, one a line, words split at spaces; the first that fails is an error.
+    ///
+    /// - Throws: ``LabError`` with the command's own words.
+    public static func script(_ lines: String) throws {
+        for line in lines.split(separator: "\n") {
+            let words = line.split(separator: " ").map(String.init)
+            if words.isEmpty { continue }
+            let command = try run(words)
+            guard command.exitCode == 0 else {
+                throw LabError("\(line.drop { $0 == " " }): exit code \(command.exitCode): \(command.errors)")
+            }
+        }
+    }
+}
+
+/// A command that was started; it must be waited for.
+public struct RunningCommand: ~Copyable {
+    /// The process id.
+    public let process: pid_t
+    private let files: [String]
+
+    /// Starts a command; its output goes to temporary files, so that no pipe fills up.
+    ///
+    /// - Throws: ``LabError`` when it cannot be started.
+    public init(_ arguments: [String], environment: [String: String] = [:]) throws {
+        let files = try (0..<2).map { _ in try RunningCommand.temporaryFile() }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files[0], O_WRONLY | O_TRUNC, 0)
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, files[1], O_WRONLY | O_TRUNC, 0)
+        var words = arguments.map { strdup($0) } + [nil]
+        defer { words.forEach { free($0) } }
+        var variables = RunningCommand.variables(adding: environment).map { strdup($0) } + [nil]
+        defer { variables.forEach { free($0) } }
+        var process = pid_t()
+        let failure = posix_spawnp(&process, arguments.first ?? "", &actions, nil, &words, &variables)
+        guard failure == 0 else {
+            files.forEach { unlink($0) }
+            throw LabError("cannot start \(arguments.first ?? "nothing"): \(String(cString: strerror(failure)))")
+        }
+        self.process = process
+        self.files = files
+    }
+
+    /// Waits for the end.
+    public consuming func wait() -> Command {
+        var status: Int32 = 0
+        while waitpid(process, &status, 0) < 0, errno == EINTR {}
+        let signal = status & 0x7f
+        let texts = files.map(RunningCommand.contents)
+        files.forEach { unlink($0) }
+        return Command(exitCode: signal == 0 ? (status >> 8) & 0xff : 128 + signal, output: texts[0], errors: texts[1])
+    }
+
+    private static func temporaryFile() throws -> String {
+        var template = Array("/tmp/fdbsteer-lab-XXXXXX".utf8CString)
+        let descriptor = mkstemp(&template)
+        guard descriptor >= 0 else { throw LabError("cannot make a temporary file: \(String(cString: strerror(errno)))") }
+        close(descriptor)
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func contents(_ path: String) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = read(descriptor, &chunk, chunk.count)
+            if count <= 0 { break }
+            bytes.append(contentsOf: chunk[..<count])
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func variables(adding extra: [String: String]) -> [String] {
+        var result = extra.map { "\($0)=\($1)" }
+        var variable = environ
+        while let text = variable.pointee {
+            let line = String(cString: text)
+            if !extra.keys.contains(where: { line.hasPrefix($0 + "=") }) { result.append(line) }
+            variable += 1
+        }
+        return result
+    }
+}
+
+/// What the lab could not do.
+public struct LabError: Error, CustomStringConvertible {
+    /// In words.
+    public let description: String
+
+    /// - Parameter description: what failed and why.
+    public init(_ description: String) { self.description = description }
+}

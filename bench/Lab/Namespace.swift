@@ -1,0 +1,61 @@
+import CLab
+import Glibc
+
+/// A network namespace of one's own, which ends with the work done in it.
+///
+/// Namespaces are per thread: the work runs on a thread of its own, and threads and processes that it starts are in the
+/// namespace too. The kernel removes the namespace, and every interface in it, when the last of them ends: nothing is
+/// left behind, also when this process is killed.
+public enum Namespace {
+    /// Runs `body` in a fresh namespace with `lo` up, and waits for it.
+    ///
+    /// - Throws: ``LabError`` when the namespace cannot be made (it takes root), or what `body` throws.
+    public static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+        let result = Box<Result<T, any Error>>()
+        let context = Unmanaged.passRetained(
+            Work {
+                result.value = Result {
+                    let failure = clab_unshare(CLAB_NEWNET)
+                    guard failure == 0 else {
+                        throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
+                    }
+                    try Command.script("ip link set lo up")
+                    return try body()
+                }
+            })
+        var thread = pthread_t()
+        let failure = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument { Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().body() }
+                return nil
+            }, context.toOpaque())
+        guard failure == 0 else {
+            context.release()
+            throw LabError("cannot start a thread: \(String(cString: strerror(failure)))")
+        }
+        pthread_join(thread, nil)
+        guard let value = result.value else { throw LabError("the thread ended without a result") }
+        return try value.get()
+    }
+
+    /// Why namespaces cannot be made here, nil when they can.
+    public static var obstacle: String? {
+        do {
+            try run {}
+            return nil
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    private final class Work: Sendable {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+
+    /// Written by one thread, read by another after it was joined.
+    private final class Box<T>: @unchecked Sendable {
+        var value: T?
+    }
+}

@@ -1,0 +1,196 @@
+import CLab
+import Glibc
+import Synchronization
+
+/// One burst of numbered frames from one interface to receivers on others, with changes under way meanwhile.
+///
+/// The sender busy-waits for an absolute schedule on a CPU of its own, SCHED_FIFO where that is allowed; receivers and
+/// changes are on the other CPU, and receivers poll, so that no frame wakes anybody up on the sender's. A burst stays
+/// under 0.9 s: the kernel stops real-time threads that run longer for 50 ms (sched_rt_runtime_us).
+public struct Burst: Sendable {
+    /// The interface to send from.
+    public var source: String
+    /// The interfaces to receive on, one a path.
+    public var paths: [String]
+    /// Destination and source MAC, six octets each.
+    public var destinationMAC: [UInt8]
+    /// The sender's MAC.
+    public var sourceMAC: [UInt8]
+    /// Frames a second.
+    public var rate: Int
+    /// Frames before the first change, after the last and between two, on average.
+    public var framesBetweenMoves: Int
+    /// How many changes.
+    public var moves: Int
+
+    /// The longest burst in nanoseconds.
+    public static let longest: Int64 = 850_000_000
+    private static let receiveBuffer: Int32 = 64 << 20
+
+    /// Makes a burst from its parts.
+    public init(
+        source: String, paths: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int,
+        framesBetweenMoves: Int, moves: Int
+    ) {
+        self.source = source
+        self.paths = paths
+        self.destinationMAC = destinationMAC
+        self.sourceMAC = sourceMAC
+        self.rate = rate
+        self.framesBetweenMoves = framesBetweenMoves
+        self.moves = moves
+    }
+
+    /// Sends the burst and makes the changes, each at a random moment of its share of the burst.
+    ///
+    /// - Parameters:
+    ///   - perform: makes change number `index` on the calling thread and returns the path that carries the frames
+    ///     afterwards, nil for the same as before.
+    /// - Returns: what happened to the frames, and when the changes were made.
+    /// - Throws: ``LossMeterError``, or what `perform` throws.
+    public func run(perform: (Int) throws -> Int?) throws -> (Recording, [Move]) {
+        let gap = 1_000_000_000 / Int64(rate)
+        let frames = min(framesBetweenMoves * (moves + 1), Int(Burst.longest / gap))
+        let run = UInt32.random(in: .min ... .max)
+        let shared = Shared(frames: frames, paths: paths.count)
+        let clockOffset = Burst.clockOffset()
+        var receivers: [WorkerThread] = []
+        for (path, interface) in paths.enumerated() {
+            let socket = SocketBox(try PacketSocket(interface: interface, receiveBuffer: Burst.receiveBuffer))
+            receivers.append(try WorkerThread { Burst.receive(socket, path: path, run: run, into: shared) })
+        }
+        let output = SocketBox(try PacketSocket(interface: source, receiveBuffer: 0))
+        let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
+        // CPU 0 is left to the rest; with one CPU there is no choice.
+        let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        let start = clab_now(CLOCK_REALTIME) + 20_000_000
+        let sender = try WorkerThread {
+            if cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
+            _ = clab_fifo()
+            Burst.send(frame, on: output, start: start, gap: gap, into: shared)
+        }
+        if cpus > 1 { _ = clab_pin(0) }
+        var made: [Move] = []
+        let result = Result {
+            let share = Int64(framesBetweenMoves) * gap
+            for index in 0..<moves {
+                let moment = start + share * Int64(index) + share / 2 + Int64.random(in: 0..<max(1, share / 2))
+                Burst.sleep(until: moment)
+                let begin = clab_now(CLOCK_REALTIME)
+                let destination = try perform(index)
+                made.append(Move(index: index, begin: begin, end: clab_now(CLOCK_REALTIME), destination: destination))
+            }
+        }
+        sender.join()
+        // What is on its way may still arrive: a receive queue is drained within milliseconds.
+        Burst.sleep(until: clab_now(CLOCK_REALTIME) + 30_000_000)
+        shared.stop.store(true, ordering: .releasing)
+        receivers.forEach { $0.join() }
+        try result.get()
+        var recording = shared.recording
+        recording.clockStepped = abs(Burst.clockOffset() - clockOffset) > 50_000
+        return (recording, made)
+    }
+
+    // MARK: - Threads
+
+    /// Memory that each thread writes its own part of, and that is read after all were joined.
+    private final class Shared: @unchecked Sendable {
+        let frames: Int
+        let transmitted: UnsafeMutablePointer<Int64>
+        let due: UnsafeMutablePointer<Int64>
+        let received: [UnsafeMutablePointer<Int64>]
+        let repeats: UnsafeMutablePointer<Int>
+        let drops: UnsafeMutablePointer<Int64>
+        let stop = Atomic(false)
+
+        init(frames: Int, paths: Int) {
+            func zeros<T: FixedWidthInteger>(_ count: Int) -> UnsafeMutablePointer<T> {
+                let memory = UnsafeMutablePointer<T>.allocate(capacity: count)
+                memory.initialize(repeating: 0, count: count)
+                return memory
+            }
+            self.frames = frames
+            transmitted = zeros(frames)
+            due = zeros(frames)
+            received = (0..<paths).map { _ in zeros(frames) }
+            repeats = zeros(paths)
+            drops = zeros(paths)
+        }
+
+        deinit {
+            transmitted.deallocate()
+            due.deallocate()
+            received.forEach { $0.deallocate() }
+            repeats.deallocate()
+            drops.deallocate()
+        }
+
+        var recording: Recording {
+            var recording = Recording(frames: frames, paths: received.count)
+            recording.transmitted = Array(UnsafeBufferPointer(start: transmitted, count: frames))
+            recording.due = Array(UnsafeBufferPointer(start: due, count: frames))
+            recording.received = received.map { Array(UnsafeBufferPointer(start: $0, count: frames)) }
+            recording.repeats = Array(UnsafeBufferPointer(start: repeats, count: received.count))
+            recording.testerDrops = (0..<received.count).reduce(0) { $0 + drops[$1] }
+            return recording
+        }
+    }
+
+    private final class SocketBox {
+        let socket: PacketSocket
+        init(_ socket: consuming PacketSocket) { self.socket = socket }
+    }
+
+    private static func send(_ frame: [UInt8], on box: SocketBox, start: Int64, gap: Int64, into shared: Shared) {
+        var frame = frame
+        let descriptor = box.socket.descriptor
+        sleep(until: start - 1_000_000)
+        frame.withUnsafeMutableBytes { bytes in
+            for sequence in 0..<shared.frames {
+                let due = start + gap * Int64(sequence)
+                bytes.storeBytes(of: UInt32(sequence).bigEndian, toByteOffset: Frame.sequenceOffset, as: UInt32.self)
+                var now = clab_now(CLOCK_REALTIME)
+                while now < due { now = clab_now(CLOCK_REALTIME) }
+                shared.due[sequence] = due
+                if Glibc.send(descriptor, bytes.baseAddress, bytes.count, 0) == bytes.count {
+                    shared.transmitted[sequence] = now
+                }
+            }
+        }
+    }
+
+    private static func receive(_ box: SocketBox, path: Int, run: UInt32, into shared: Shared) {
+        let descriptor = box.socket.descriptor
+        let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
+        defer { batch.deallocate() }
+        let times = shared.received[path]
+        _ = clab_pin(0)
+        while true {
+            let last = shared.stop.load(ordering: .acquiring)
+            var count = clab_receive(descriptor, batch)
+            while count > 0 {
+                for index in 0..<Int(count) where batch[index].length > 0 {
+                    let sequence = withUnsafeBytes(of: &batch[index].bytes) { Frame.sequence(of: $0, run: run) }
+                    guard let sequence, sequence < shared.frames else { continue }
+                    if times[Int(sequence)] == 0 {
+                        times[Int(sequence)] = batch[index].time
+                    } else {
+                        shared.repeats[path] += 1
+                    }
+                }
+                count = clab_receive(descriptor, batch)
+            }
+            if last { break }
+            usleep(1000)
+        }
+        shared.drops[path] = clab_drops(descriptor)
+    }
+
+    private static func sleep(until moment: Int64) {
+        var time = timespec(tv_sec: Int(moment / 1_000_000_000), tv_nsec: Int(moment % 1_000_000_000))
+        while clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &time, nil) == EINTR {}
+    }
+
+    private static func clockOffset() -> Int64 { clab_now(CLOCK_REALTIME) - clab_now(CLOCK_MONOTONIC) }
+}

@@ -1,0 +1,36 @@
+import CLab
+
+/// The probe frame: Ethernet header, then a run id and a sequence number; 64 bytes with padding.
+///
+/// The EtherType is the first of those for local experiments (IEEE 802, 0x88b5).
+enum Frame {
+    static let etherType: UInt16 = 0x88b5
+    static let size = 64
+    static let runOffset = 14
+    static let sequenceOffset = 18
+
+    /// A frame with sequence number 0.
+    static func make(destination: [UInt8], source: [UInt8], run: UInt32) -> [UInt8] {
+        var bytes = destination + source + [UInt8(etherType >> 8), UInt8(etherType & 0xff)]
+        bytes += withUnsafeBytes(of: run.bigEndian, Array.init)
+        bytes += [UInt8](repeating: 0, count: size - bytes.count)
+        return bytes
+    }
+
+    /// The sequence number of a frame of this run; nil for any other frame.
+    static func sequence(of bytes: UnsafeRawBufferPointer, run: UInt32) -> UInt32? {
+        guard bytes.count >= sequenceOffset + 4,
+            bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == etherType,
+            bytes.loadUnaligned(fromByteOffset: runOffset, as: UInt32.self).bigEndian == run
+        else { return nil }
+        return bytes.loadUnaligned(fromByteOffset: sequenceOffset, as: UInt32.self).bigEndian
+    }
+}
+
+/// What the loss meter could not do.
+public struct LossMeterError: Error, CustomStringConvertible {
+    /// In words.
+    public let description: String
+
+    init(_ description: String) { self.description = description }
+}
