@@ -69,6 +69,9 @@ public struct Host: ~Copyable {
         var action = redirection.start()
         while true {
             let event: Redirection.Event
+            if case .run = action, report.timings.writesBeginNanoseconds == 0 {
+                report.timings.writesBeginNanoseconds = clock.elapsed
+            }
             switch action {
             case .recordIntent:
                 event = Host.event { () throws(ControllerError) in
@@ -111,6 +114,7 @@ public struct Host: ~Copyable {
                 report.finish(outcome, proof: proof)
                 return report
             }
+            if case .run = action { report.timings.writesEndNanoseconds = clock.elapsed }
             action = redirection.next(event)
         }
     }

@@ -30,8 +30,12 @@ public struct Report: Hashable, Sendable, Encodable {
 
     /// Durations in nanoseconds.
     public struct Timings: Hashable, Sendable, Encodable {
-        /// Recording the intent.
+        /// From the call until the intent was recorded.
         public var journalNanoseconds: Int64 = 0
+        /// From the call to the first netlink write.
+        public var writesBeginNanoseconds: Int64 = 0
+        /// From the call to the last acknowledgement.
+        public var writesEndNanoseconds: Int64 = 0
         /// From the first netlink write of an entry to the last acknowledgement.
         public var moveNanoseconds: Int64 = 0
         /// Re-reading the entries afterwards.

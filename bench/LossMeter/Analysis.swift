@@ -31,7 +31,11 @@ public struct Latencies: Sendable {
     /// Up to 1 ms after it.
     public var after: [Int64] = []
 
-    mutating func append(_ other: Latencies) {
+    /// No frames.
+    public init() {}
+
+    /// Adds the frames of other changes.
+    public mutating func append(_ other: Latencies) {
         before += other.before
         during += other.during
         after += other.after
@@ -122,12 +126,13 @@ public struct Analysis: Sendable {
     }
 
     /// The largest transmit gap between the last frame on the old path and the first on the new; for a change that
-    /// keeps the path, the largest gap while the command ran.
+    /// keeps the path, the largest gap while it wrote to the kernel.
     private func resolution(_ recording: Recording, move: Move, frames: Range<Int>) -> Int64 {
         let sent = frames.filter { recording.transmitted[$0] != 0 }
-        var low = sent.firstIndex { recording.transmitted[$0] >= move.begin } ?? sent.endIndex
-        var high = sent.firstIndex { recording.transmitted[$0] > move.end } ?? sent.endIndex
-        if let destination = move.destination {
+        let writes = move.change.writes ?? move.begin...move.end
+        var low = sent.firstIndex { recording.transmitted[$0] >= writes.lowerBound } ?? sent.endIndex
+        var high = sent.firstIndex { recording.transmitted[$0] > writes.upperBound } ?? sent.endIndex
+        if let destination = move.change.destination {
             let path = recording.received[destination]
             if let newest = sent.firstIndex(where: { path[$0] != 0 && recording.transmitted[$0] >= move.begin }) {
                 high = newest

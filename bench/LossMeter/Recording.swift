@@ -24,6 +24,21 @@ public struct Recording: Sendable {
     }
 }
 
+/// What a change did, as its maker says.
+public struct Change: Hashable, Sendable {
+    /// The path that should carry the frames afterwards; nil: the same as before.
+    public let destination: Int?
+    /// When its writes to the kernel began and ended (CLOCK_REALTIME, nanoseconds), where that is known more closely
+    /// than by the whole command.
+    public let writes: ClosedRange<Int64>?
+
+    /// Makes a change from its parts.
+    public init(destination: Int?, writes: ClosedRange<Int64>? = nil) {
+        self.destination = destination
+        self.writes = writes
+    }
+}
+
 /// One change under measurement: when its command began and ended (CLOCK_REALTIME, nanoseconds).
 public struct Move: Hashable, Sendable {
     /// Its number in the run.
@@ -32,14 +47,14 @@ public struct Move: Hashable, Sendable {
     public let begin: Int64
     /// After it.
     public let end: Int64
-    /// The path that should carry the frames afterwards; nil: the same as before.
-    public let destination: Int?
+    /// What it did.
+    public let change: Change
 
     /// Makes a move from its parts.
-    public init(index: Int, begin: Int64, end: Int64, destination: Int?) {
+    public init(index: Int, begin: Int64, end: Int64, change: Change) {
         self.index = index
         self.begin = begin
         self.end = end
-        self.destination = destination
+        self.change = change
     }
 }

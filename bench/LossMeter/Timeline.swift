@@ -1,0 +1,75 @@
+/// The frames around one change, path by path: what a timeline shows.
+public struct Timeline: Sendable {
+    /// One frame; the time is that of its transmission in nanoseconds since the command's begin.
+    public struct Point: Hashable, Sendable {
+        /// Nanoseconds since the command's begin; negative before.
+        public let time: Int64
+        /// The paths that it reached; none: it was lost.
+        public let paths: [Int]
+    }
+
+    /// What the change was made by.
+    public let title: String
+    /// The names of the paths.
+    public let paths: [String]
+    /// In the order of transmission.
+    public let points: [Point]
+    /// The duration of the command.
+    public let command: Int64
+
+    /// The span shown before the command and after everything has settled, at least.
+    private static let margin: Int64 = 100_000
+    /// Frames shown at most: a longer loss shows its begin only.
+    private static let limit = 4000
+
+    /// - Parameters:
+    ///   - title: what the change was made by.
+    ///   - paths: the names of the paths.
+    ///   - recording: the burst.
+    ///   - move: the change.
+    ///   - window: its loss window in nanoseconds.
+    public init(title: String, paths: [String], recording: Recording, move: Move, window: Int64) {
+        self.title = title
+        self.paths = paths
+        command = move.end - move.begin
+        let margin = max(Timeline.margin, (command + window) / 4)
+        let first = move.begin - margin
+        let last = move.end + window + margin
+        points = Array(
+            recording.transmitted.enumerated().lazy.filter { $0.element >= first && $0.element <= last }.map { frame in
+                Point(
+                    time: frame.element - move.begin,
+                    paths: recording.received.indices.filter { recording.received[$0][frame.offset] != 0 })
+            }.prefix(Timeline.limit))
+    }
+
+    /// Draws the timeline with characters, one row a path and one for what was lost, one column a slice of time.
+    public func drawn(columns: Int = 88) -> String {
+        guard let first = points.first?.time, let last = points.last?.time, last > first else {
+            return "\(title): no frames around this change"
+        }
+        let slice = Double(last - first + 1) / Double(columns)
+        func row(_ mark: Character, _ matches: (Point) -> Bool) -> String {
+            var cells = [Character](repeating: " ", count: columns)
+            for point in points where matches(point) {
+                cells[min(columns - 1, Int(Double(point.time - first) / slice))] = mark
+            }
+            return String(cells)
+        }
+        func column(_ time: Int64) -> Int { max(0, min(columns - 1, Int(Double(time - first) / slice))) }
+        var ruler = [Character](repeating: " ", count: columns)
+        for position in column(0)...column(command) { ruler[position] = "=" }
+        ruler[column(0)] = "["
+        if column(command) > column(0) { ruler[column(command)] = "]" }
+        let names = paths + ["lost", "command"]
+        let width = names.map(\.count).max() ?? 0
+        var rows = paths.enumerated().map { path, _ in row("#") { $0.paths.contains(path) } }
+        rows.append(row("x") { $0.paths.isEmpty })
+        rows.append(String(ruler))
+        let lines = zip(names, rows).map { name, cells in
+            "  " + name + String(repeating: " ", count: width - name.count) + " |" + cells + "|"
+        }
+        let scale = "one column is \(Int((slice / 1000).rounded(.up))) us"
+        return "\(title) (\(scale))\n" + lines.joined(separator: "\n")
+    }
+}

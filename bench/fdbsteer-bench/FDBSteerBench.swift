@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// The bench's command line.
+@main
+struct FDBSteerBench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fdbsteer-bench",
+        abstract: "Measures what a redirection costs, beside the commands that scripts use.",
+        subcommands: [LossCommand.self, SendCommand.self])
+}
