@@ -7,10 +7,12 @@ import LossMeter
 struct SendCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "send",
-        abstract: "Sends frames to a MAC at a rate, and prints how many it sent. For labs: it names its interface.")
+        abstract: "Sends numbered frames to a MAC at a rate and counts where they arrive. For labs.")
 
     @Option(help: "The interface to send from.")
     var interface: String
+    @Option(name: .customLong("receive"), parsing: .singleValue, help: "An interface to count on; once for each.")
+    var receivers: [String] = []
     @Option(help: "The destination MAC.")
     var destination: String
     @Option(help: "Frames a second, 1 to 100000.")
@@ -28,10 +30,12 @@ struct SendCommand: ParsableCommand {
     }
 
     func run() throws {
-        let sent = try PacedSender(
-            interface: interface, destinationMAC: Interface.octets(destination),
+        let count = try PacedSender(
+            interface: interface, receivers: receivers, destinationMAC: Interface.octets(destination),
             sourceMAC: Interface.octets("52:54:00:fd:b5:fe"), rate: rate
-        ).run(seconds: seconds)
-        print(sent)
+        ).send(seconds: seconds)
+        print("\(count.sent) frames sent to \(destination)")
+        for (name, received) in zip(receivers, count.received) { print("  \(received) arrived at \(name)") }
+        if !receivers.isEmpty { print("  \(count.lost) lost, \(count.duplicated) duplicated") }
     }
 }
