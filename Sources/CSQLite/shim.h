@@ -1,1 +1,11 @@
+#ifndef FDBSTEER_CSQLITE_H
+#define FDBSTEER_CSQLITE_H
+
 #include <sqlite3.h>
+
+/** sqlite3_db_config is variadic: closing the last connection leaves the write-ahead log for a later checkpoint. */
+static inline int csqlite_keep_log_on_close(sqlite3 *database) {
+    return sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)0);
+}
+
+#endif

@@ -44,6 +44,9 @@ struct Database: ~Copyable {
 
     deinit { sqlite3_close(handle) }
 
+    /// Closing leaves a write-ahead log as it is: a checkpoint would wait for the disk.
+    func keepLogOnClose() { _ = csqlite_keep_log_on_close(handle) }
+
     /// Runs statements without parameters.
     func execute(_ sql: String) throws(DatabaseError) {
         guard sqlite3_exec(handle, sql, nil, nil, nil) == SQLITE_OK else { throw failure() }

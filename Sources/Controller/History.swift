@@ -22,6 +22,7 @@ struct History: ~Copyable {
 
     init(folder: StateFolder, readOnly: Bool = false) throws(DatabaseError) {
         let database = try Database(path: folder.historyFile, readOnly: readOnly)
+        database.keepLogOnClose()
         if !readOnly {
             let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
             try database.execute(version == 0 ? History.schema : "PRAGMA synchronous = NORMAL")

@@ -181,7 +181,7 @@ extension Host {
 
     /// The journal for a verb about a guest that must exist: not made when it is missing.
     private func openJournal(for id: GuestID) throws(ControllerError) -> Journal {
-        guard try Journal(reading: folder) != nil else {
+        guard folder.hasJournal else {
             throw ControllerError(
                 .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",
                 remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE")

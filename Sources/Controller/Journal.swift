@@ -65,7 +65,7 @@ public struct Journal: ~Copyable {
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when it cannot be read.
     public init?(reading folder: StateFolder) throws(ControllerError) {
-        guard access(folder.stateFile, F_OK) == 0 || errno != ENOENT else { return nil }
+        guard folder.hasJournal else { return nil }
         do throws(DatabaseError) {
             database = try Database(path: folder.stateFile, readOnly: true)
         } catch {

@@ -28,6 +28,9 @@ public struct StateFolder: Hashable, Sendable {
         }
     }
 
+    /// There is a journal file, though perhaps not a readable one.
+    var hasJournal: Bool { access(stateFile, F_OK) == 0 || errno != ENOENT }
+
     /// There is a history file.
     var hasHistory: Bool { access(historyFile, F_OK) == 0 }
 
