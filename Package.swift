@@ -36,7 +36,8 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "FDB", "Switchdev", "Netlink", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Controller", "FDB", "Switchdev", "Netlink",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift
         ),
@@ -52,7 +53,18 @@ let package = Package(
             path: "bench/fdbsteer-bench",
             swiftSettings: swift
         ),
-        .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
-        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink"], swiftSettings: swift),
+        // libnl-route: the tests' second decoder.
+        .systemLibrary(
+            name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
+        .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
+        .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
+        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
+        .testTarget(
+            name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlinkRoute"],
+            swiftSettings: swift),
+        .testTarget(
+            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Lab"], swiftSettings: swift),
+        .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
+        .testTarget(name: "LabTests", dependencies: ["Lab", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
     ]
 )

@@ -22,7 +22,9 @@ extension Host {
         let table: Table
         if let bridge = links[request.bridge], bridge.kind == "bridge" {
             table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
-                try Table.snapshot(bridge: bridge.index, using: &socket)
+                var table = try Table.snapshot(bridge: bridge.index, using: &socket)
+                try table.confirm(request.addresses, using: &socket)
+                return table
             }
         } else {
             table = Table(bridge: 0)

@@ -132,8 +132,8 @@ struct Planner {
                 .precondition, "address \(address) names no VLAN, but \(bridge.name) filters VLANs",
                 remedy: "give MAC/VLAN: without a VLAN the kernel would make an entry for each VLAN of the port")
         }
-        let own = links.all.first { ($0.index == bridge.index || $0.master == bridge.index) && $0.mac == address.mac }
-        if let own {
+        // The bridge borrows the MAC of a port: name the port first.
+        if let own = (links.ports(of: bridge.index) + [bridge]).first(where: { $0.mac == address.mac }) {
             throw ControllerError(
                 .precondition, "address \(address) is the own MAC of \(own.name): the bridge keeps it as a local entry",
                 remedy: "give \(own.name) another MAC (libvirt gives taps fe:xx:...), or name the guest's MAC")

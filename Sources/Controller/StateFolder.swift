@@ -29,7 +29,7 @@ public struct StateFolder: Hashable, Sendable {
     }
 
     /// There is a journal file, though perhaps not a readable one.
-    var hasJournal: Bool { access(stateFile, F_OK) == 0 || errno != ENOENT }
+    var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }
 
     /// There is a history file.
     var hasHistory: Bool { access(historyFile, F_OK) == 0 }

@@ -85,6 +85,14 @@ public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What is wrong with it.
     public let problem: Problem
 
+    /// - Parameters:
+    ///   - text: as it was given.
+    ///   - problem: what is wrong with it.
+    public init(text: String, problem: Problem) {
+        self.text = text
+        self.problem = problem
+    }
+
     public var description: String {
         let reason =
             switch problem {

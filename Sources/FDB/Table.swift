@@ -3,8 +3,10 @@ public import Netlink
 /// The entries of one bridge, read so that live ones are not missed.
 ///
 /// A kernel dump resumes by position and never says that it was interrupted (NLM_F_DUMP_INTR is not set for FDB dumps):
-/// an entry deleted meanwhile makes live entries vanish from it. So changes are heard from before the dump; after a
-/// deletion the dump is repeated, and where the table never rests, every doubtful entry is asked for singly.
+/// an entry deleted meanwhile makes live entries vanish from it. So changes are heard from before the dump, and after a
+/// deletion the dump is repeated. Where the table never rests, the dumps are put together and every doubtful entry is
+/// asked for singly; then ``isExact`` is false, and an address that is not in the table may still be live:
+/// ``confirm(_:using:)`` it before acting on that.
 public struct Table: Sendable {
     /// The bridge's interface index.
     public let bridge: Int32
@@ -12,22 +14,23 @@ public struct Table: Sendable {
     public private(set) var entries: [Address: Entry]
     /// How many dumps it took.
     public let dumps: Int
-    /// Entries that single gets settled because the table did not rest.
-    public let confirmed: Int
+    /// One dump was not disturbed: what is not in the table did not exist.
+    public let isExact: Bool
 
     /// Dumps before a restless table is settled by single gets instead.
-    private static let dumpLimit = 4
+    private static let dumpLimit = 8
 
     /// A table of entries that are known already, or of none.
     public init(bridge: Int32, entries: [Entry] = []) {
-        self.init(bridge: bridge, entries: Dictionary(entries.map { ($0.address, $0) }) { $1 }, dumps: 0, confirmed: 0)
+        self.init(
+            bridge: bridge, entries: Dictionary(entries.map { ($0.address, $0) }) { $1 }, dumps: 0, isExact: false)
     }
 
-    private init(bridge: Int32, entries: [Address: Entry], dumps: Int, confirmed: Int) {
+    private init(bridge: Int32, entries: [Address: Entry], dumps: Int, isExact: Bool) {
         self.bridge = bridge
         self.entries = entries
         self.dumps = dumps
-        self.confirmed = confirmed
+        self.isExact = isExact
     }
 
     /// The entry of an address.
@@ -64,13 +67,13 @@ public struct Table: Sendable {
                 if change.isRemoval { deleted = true } else { entries[change.entry.address] = change.entry }
             }
             if !deleted, !lost {
-                return Table(bridge: bridge, entries: entries, dumps: attempt, confirmed: 0)
+                return Table(bridge: bridge, entries: entries, dumps: attempt, isExact: true)
             }
             // What one dump skipped, another may hold: keep the union for the single gets.
             for address in seen.keys where entries[address] == nil { doubtful.insert(address) }
             seen.merge(entries) { $1 }
         }
-        var table = Table(bridge: bridge, entries: seen, dumps: dumpLimit, confirmed: doubtful.count)
+        var table = Table(bridge: bridge, entries: seen, dumps: dumpLimit, isExact: false)
         try table.confirm(doubtful, using: &socket)
         return table
     }

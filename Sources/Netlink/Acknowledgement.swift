@@ -1,16 +1,16 @@
 import CNetlink
 
 /// The payload of an NLMSG_ERROR message: `struct nlmsgerr` and the attributes of an extended acknowledgement.
-struct Acknowledgement {
+package struct Acknowledgement {
     /// nil: the request succeeded.
-    let errno: KernelErrno?
+    package let errno: KernelErrno?
     /// NLMSGERR_ATTR_MSG, word for word.
-    let extack: String?
+    package let extack: String?
 
     private static let errorSize = 4
 
     /// - Throws: ``NetlinkError`` of code `malformed` when the payload is shorter than `struct nlmsgerr`.
-    init(header: MessageHeader, payload: UnsafeRawBufferPointer) throws(NetlinkError) {
+    package init(header: MessageHeader, payload: UnsafeRawBufferPointer) throws(NetlinkError) {
         let fixed = Acknowledgement.errorSize + MessageHeader.size
         guard payload.count >= fixed else {
             throw NetlinkError(.malformed, "acknowledgement of \(payload.count) bytes where \(fixed) are the least")

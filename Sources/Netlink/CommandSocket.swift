@@ -173,9 +173,7 @@ public struct CommandSocket: ~Copyable {
     // MARK: - One send and its replies
 
     private mutating func append(_ request: some Request, flags: MessageFlags) -> Bool {
-        let fits = writer.append(type: request.type, flags: request.flags.union(flags), sequence: sequence) {
-            request.encode(into: &$0)
-        }
+        let fits = writer.append(request, flags: flags, sequence: sequence)
         if fits { sequence = sequence == .max ? 1 : sequence + 1 }
         return fits
     }

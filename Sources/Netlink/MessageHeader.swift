@@ -76,4 +76,13 @@ public struct MessageHeader: Hashable, Sendable {
     public let sequence: UInt32
     /// The port id it is meant for (`nlmsg_pid`).
     public let portID: UInt32
+
+    /// Makes a header from its parts.
+    public init(length: Int, type: MessageType, flags: MessageFlags, sequence: UInt32, portID: UInt32) {
+        self.length = length
+        self.type = type
+        self.flags = flags
+        self.sequence = sequence
+        self.portID = portID
+    }
 }

@@ -12,6 +12,8 @@ public struct MessageWriter: ~Copyable {
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
         buffer = .allocate(byteCount: capacity, alignment: 16)
+        // libmnl before 1.0.5 leaves padding as it is: let it be zero, not what the heap held.
+        buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
 
     deinit { buffer.deallocate() }
@@ -21,14 +23,22 @@ public struct MessageWriter: ~Copyable {
 
     /// Forgets everything encoded so far.
     public mutating func removeAll() {
+        UnsafeMutableRawBufferPointer(rebasing: buffer[..<used]).initializeMemory(as: UInt8.self, repeating: 0)
         used = 0
         fits = true
+    }
+
+    /// Appends one request.
+    ///
+    /// - Returns: false, and nothing appended, when it does not fit.
+    public mutating func append(_ request: some Request, flags: MessageFlags = [], sequence: UInt32) -> Bool {
+        append(type: request.type, flags: request.flags.union(flags), sequence: sequence) { request.encode(into: &$0) }
     }
 
     /// Appends one message: header, then what `body` puts.
     ///
     /// - Returns: false, and nothing appended, when it does not fit.
-    mutating func append(
+    private mutating func append(
         type: MessageType,
         flags: MessageFlags,
         sequence: UInt32,

@@ -81,7 +81,9 @@ public struct RunningCommand: ~Copyable {
     private static func temporaryFile() throws -> String {
         var template = Array("/tmp/fdbsteer-lab-XXXXXX".utf8CString)
         let descriptor = mkstemp(&template)
-        guard descriptor >= 0 else { throw LabError("cannot make a temporary file: \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw LabError("cannot make a temporary file: \(String(cString: strerror(errno)))")
+        }
         close(descriptor)
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }

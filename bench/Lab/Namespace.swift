@@ -12,17 +12,25 @@ public enum Namespace {
     /// - Throws: ``LabError`` when the namespace cannot be made (it takes root), or what `body` throws.
     public static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
         let result = Box<Result<T, any Error>>()
-        let context = Unmanaged.passRetained(
-            Work {
-                result.value = Result {
-                    let failure = clab_unshare(CLAB_NEWNET)
-                    guard failure == 0 else {
-                        throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
-                    }
-                    try Command.script("ip link set lo up")
-                    return try body()
+        try thread {
+            result.value = Result {
+                let failure = clab_unshare(CLAB_NEWNET)
+                guard failure == 0 else {
+                    throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
                 }
-            })
+                try Command.script("ip link set lo up")
+                return try body()
+            }
+        }.join()
+        guard let value = result.value else { throw LabError("the thread ended without a result") }
+        return try value.get()
+    }
+
+    /// Starts a thread in the calling thread's namespaces.
+    ///
+    /// - Throws: ``LabError``.
+    public static func thread(_ body: @escaping @Sendable () -> Void) throws -> LabThread {
+        let context = Unmanaged.passRetained(Work(body))
         var thread = pthread_t()
         let failure = pthread_create(
             &thread, nil,
@@ -34,9 +42,7 @@ public enum Namespace {
             context.release()
             throw LabError("cannot start a thread: \(String(cString: strerror(failure)))")
         }
-        pthread_join(thread, nil)
-        guard let value = result.value else { throw LabError("the thread ended without a result") }
-        return try value.get()
+        return LabThread(thread: thread)
     }
 
     /// Why namespaces cannot be made here, nil when they can.
@@ -58,4 +64,12 @@ public enum Namespace {
     private final class Box<T>: @unchecked Sendable {
         var value: T?
     }
+}
+
+/// A thread, to be joined once.
+public struct LabThread {
+    let thread: pthread_t
+
+    /// Waits for its end.
+    public func join() { pthread_join(thread, nil) }
 }

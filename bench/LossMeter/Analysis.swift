@@ -136,9 +136,10 @@ public struct Analysis: Sendable {
             let path = recording.received[destination]
             if let newest = sent.firstIndex(where: { path[$0] != 0 && recording.transmitted[$0] >= move.begin }) {
                 high = newest
-                low = sent[..<newest].lastIndex { frame in
-                    recording.received.indices.contains { $0 != destination && recording.received[$0][frame] != 0 }
-                }.map { $0 + 1 } ?? newest
+                low =
+                    sent[..<newest].lastIndex { frame in
+                        recording.received.indices.contains { $0 != destination && recording.received[$0][frame] != 0 }
+                    }.map { $0 + 1 } ?? newest
             }
         }
         var largest: Int64 = 0

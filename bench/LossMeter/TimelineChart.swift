@@ -75,7 +75,8 @@ public struct TimelineChart: Sendable {
             if tick >= first {
                 let label = tick == 0 ? "0" : "\(tick / 1000)"
                 body += rectangle(x(tick), top + height, 1, 5, "#888888")
-                body += text(x(tick), top + height + 17, label + (tick + step > last ? " us" : ""), size: 11, anchor: "middle")
+                body += text(
+                    x(tick), top + height + 17, label + (tick + step > last ? " us" : ""), size: 11, anchor: "middle")
             }
             tick += step
         }

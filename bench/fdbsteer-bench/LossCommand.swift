@@ -51,7 +51,8 @@ struct LossCommand: ParsableCommand {
             try Scratch.write(Array(try encoder.encode(LossReport(outcome.summaries))), to: json)
         }
         if let svg {
-            let title = "One guest address moves between two ports, \(outcome.rate / 1000),000 frames a second, flooding off"
+            let title =
+                "One guest address moves between two ports, \(outcome.rate / 1000),000 frames a second, flooding off"
             try Scratch.write(Array(TimelineChart(outcome.timelines, title: title).svg.utf8), to: svg)
         }
     }

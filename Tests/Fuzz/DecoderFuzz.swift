@@ -1,0 +1,27 @@
+import FDB
+import Netlink
+import Switchdev
+
+/// libFuzzer's entry: every decoder of what the kernel sends, on arbitrary bytes. Built by scripts/fuzz.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
+    let bytes = UnsafeRawBufferPointer(start: data, count: size)
+    var reader = MessageReader(bytes)
+    while let (header, payload) = (try? reader.next()) ?? nil {
+        decode(header, payload)
+    }
+    // Without the framing too, so that inputs need not guess lengths to reach the decoders.
+    let header = MessageHeader(
+        length: size + MessageHeader.size, type: .newNeighbour,
+        flags: MessageFlags(rawValue: bytes.first.map { UInt16($0) << 8 } ?? 0), sequence: 1, portID: 0)
+    decode(header, bytes)
+    return 0
+}
+
+private func decode(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) {
+    _ = try? Acknowledgement(header: header, payload: payload)
+    if let change = (try? FDBMonitor.change(header, payload)) ?? nil { _ = change.entry.description }
+    if let entry = (try? Entry(decoding: payload)) ?? nil { _ = entry.words }
+    if let link = try? Link(decoding: payload) { _ = link.switchID?.description }
+    _ = AttributeReader(payload).reduce(0) { $0 + $1.text.count + $1.nested.reduce(0) { count, _ in count + 1 } }
+}

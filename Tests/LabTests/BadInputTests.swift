@@ -1,0 +1,132 @@
+import Glibc
+import Lab
+import Testing
+
+/// Each wrong call: its own words, its exit code, and nothing changed.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct BadInputTests {
+    private static let good = "--bridge br0 --primary vfrep0 --standby tap0 --at primary"
+
+    @Test(
+        arguments: [
+            ("--bridge nobr --primary vfrep0 --standby tap0 --address 52:54:00:00:00:01", 3, "no interface nobr"),
+            ("--bridge tap0 --primary vfrep0 --standby uplink0 --address 52:54:00:00:00:01", 3, "no Linux bridge"),
+            ("--bridge br0 --primary novf --standby tap0 --address 52:54:00:00:00:01", 3, "no interface novf"),
+            ("--bridge br0 --primary vfrep0 --standby notap --address 52:54:00:00:00:01", 3, "no interface notap"),
+            ("--bridge br0 --primary vfrep0 --standby tap0-far --address 52:54:00:00:00:01", 3, "is no port of br0"),
+            ("--bridge br0 --primary vfrep0 --standby other0 --address 52:54:00:00:00:01", 3, "it belongs to br1"),
+            ("--bridge br0 --primary vfrep0 --standby vfrep0 --address 52:54:00:00:00:01", 64, "the same port"),
+            ("--bridge br0 --primary vfrep0 --standby br0 --address 52:54:00:00:00:01", 64, "the bridge br0 itself"),
+            ("\(good) --address 52:54:00:00:00", 64, "is not a MAC address"),
+            ("\(good) --address 01:00:5e:00:00:01", 64, "multicast"),
+            ("\(good) --address ff:ff:ff:ff:ff:ff", 64, "broadcast"),
+            ("\(good) --address 00:00:00:00:00:00", 64, "all-zero"),
+            ("\(good) --address 52:54:00:00:00:01/0", 64, "VLAN"),
+            ("\(good) --address 52:54:00:00:00:01 --address 52:54:00:00:00:01", 64, "given twice"),
+            ("\(good) --address 52:54:00:00:00:01/5", 3, "does not filter VLANs"),
+            ("\(good) --address 52:54:00:00:00:aa", 3, "belongs to guest vm9"),
+            ("\(good) --address 52:54:00:00:00:bb", 3, "sticky entry on uplink0"),
+            ("\(good) --address 52:54:00:00:00:cc", 3, "local (permanent) entry"),
+            ("\(good) --address 52:54:00:00:00:dd", 3, "own MAC of tap0"),
+            ("--bridge br0 --primary vfrep0 --standby tap0 --address 52:54:00:00:00:01", 3, "--at"),
+            ("--bridge br0 --primary vfrep0 --standby tap0 --at remote --address 52:54:00:00:00:01", 64, "--uplink"),
+            ("--bridge br0 --primary vfrep0 --standby tap0 --address 52:54:00:00:00:ee", 3, "none of the ports given"),
+        ] as [(String, Int32, String)])
+    func prepare(arguments: String, code: Int32, words: String) throws {
+        try CommandLineLab.run { lab in
+            try Command.script(
+                """
+                ip link add br1 type bridge
+                ip link add other0 type veth peer name other0-far
+                ip link set other0 master br1
+                ip link set tap0 address 52:54:00:00:00:dd
+                bridge fdb add 52:54:00:00:00:bb dev uplink0 master static sticky
+                bridge fdb add 52:54:00:00:00:cc dev uplink0 master permanent
+                bridge fdb add 52:54:00:00:00:ee dev uplink0 master dynamic
+                """)
+            let owner = try lab.fdbsteer(
+                "prepare vm9 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address 52:54:00:00:00:aa")
+            #expect(owner.exitCode == 0, "\(owner.errors)")
+            try lab.refused("prepare vm1 " + arguments, code: code, saying: words)
+            #expect(try !lab.fdbsteer("status").output.contains("vm1"))
+        }
+    }
+
+    @Test func unknownGuestsAndWords() throws {
+        try CommandLineLab.run { lab in
+            for verb in ["switch vm1 --to standby", "verify vm1", "release vm1", "abort vm1", "status vm1"] {
+                try lab.refused(verb, code: 3, saying: "guest vm1 is not known")
+            }
+            #expect(access(lab.state + "/state.db", F_OK) != 0, "a refused verb wrote a journal")
+            try lab.prepare()
+            for verb in ["switch vm2 --to standby", "verify vm2", "release vm2", "abort vm2", "status vm2"] {
+                try lab.refused(verb, code: 3, saying: "guest vm2 is not known")
+            }
+            for wrong in ["switch vm1 --to nowhere", "switch vm1", "switch", "nonsense", "switch vm1 --to standby --x"]
+            {
+                #expect(try lab.fdbsteer(wrong).exitCode == 64)
+            }
+            try lab.refused("status v/m", code: 64, saying: "guest name")
+            try lab.refused(
+                "prepare vm1 --bridge br0 --primary tap0 --standby vfrep0 --address 52:54:00:00:00:01 --at primary",
+                code: 3, saying: "prepared already, but not like this")
+        }
+    }
+
+    @Test func thingsThatWentAwayMeanwhile() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try Command.script("ip link set tap0 down")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "tap0", "is down", "go to vfrep0 (primary)")
+            try Command.script("ip link set tap0 up\nip link set tap0 nomaster")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "taken out of br0", "go to vfrep0 (primary)")
+            try Command.script("ip link del tap0")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "no longer exists", "go to vfrep0 (primary)")
+            // A port of the same name is another port.
+            try lab.lab.addPort("tap0")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "no longer exists")
+            try Command.script("ip link del vfrep0")
+            try lab.refused("switch vm1 --to primary", code: 3, saying: "no longer exists", "have no entry", "flooded")
+            try Command.script("ip link del br0")
+            let gone = try lab.fdbsteer("switch vm1 --to standby")
+            #expect(gone.exitCode == 3)
+            #expect(gone.errors.contains("bridge br0 of guest vm1 no longer exists"))
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 3)
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+        }
+    }
+
+    @Test func aJournalThatCannotBeWritten() throws {
+        try CommandLineLab.run { lab in
+            let before = try lab.table()
+            let arguments = "prepare vm1 \(BadInputTests.good) --address 52:54:00:00:00:01 --state "
+            for (path, words) in [
+                ("/proc/nothing", "No such file"), ("/dev/null", "cannot be written"), ("/nowhere/deep", "No such"),
+            ] {
+                let command = try lab.fdbsteer(arguments + path)
+                #expect(command.exitCode == 3, "\(command.errors)")
+                #expect(command.errors.contains(words) && command.errors.contains(path), "\(command.errors)")
+            }
+            try Command.script("cp /bin/true \(lab.state)/state.db")
+            let garbage = try lab.fdbsteer(arguments + lab.state)
+            #expect(garbage.exitCode == 3, "\(garbage.errors)")
+            #expect(garbage.errors.contains("state.db"))
+            #expect(try lab.table() == before)
+        }
+    }
+
+    @Test func aFullDiskRefusesBeforeAnythingChanges() throws {
+        try CommandLineLab.run { lab in
+            let before = try lab.table()
+            // A tmpfs without room, in a mount namespace of the command's own.
+            let script =
+                "mount -t tmpfs -o size=4k tmpfs \(lab.state) && head -c 4096 /dev/zero >\(lab.state)/filler && "
+                + "\(CommandLineLab.binary) prepare vm1 \(BadInputTests.good) --address 52:54:00:00:00:01"
+            let command = try Command.run(
+                ["unshare", "-m", "sh", "-c", script], environment: ["FDBSTEER_STATE": lab.state])
+            #expect(command.exitCode == 3, "\(command.output)\(command.errors)")
+            #expect(command.errors.contains("cannot be written"))
+            #expect(try lab.table() == before)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+import Glibc
+import Lab
+import Testing
+
+let obstacle = Namespace.obstacle
+
+/// The built binary in a namespace with a bridge, and a state folder of its own.
+struct CommandLineLab: Sendable {
+    let lab: BridgeLab
+    let state: String
+    static let mac = "52:54:00:00:00:01"
+
+    /// The folder of the built products: the release binaries that `scripts/test` made, or the tests' own.
+    static let products: String = {
+        if let path = getenv("FDBSTEER_BIN") { return String(cString: path) }
+        // The test bundle lies beside the executables.
+        let bundle =
+            CommandLine.arguments.compactMap { $0.hasSuffix(".xctest") ? $0 : nil }.first ?? CommandLine.arguments[0]
+        return bundle.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    }()
+
+    static var binary: String { products + "/fdbsteer" }
+
+    /// Runs `body` in a fresh namespace with the lab's bridge, and removes the state folder afterwards.
+    static func run(flooding: Bool = true, _ body: @escaping @Sendable (CommandLineLab) throws -> Void) throws {
+        try Namespace.run {
+            var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
+            guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
+            let state = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            defer { _ = try? Command.run(["rm", "-rf", state]) }
+            let lab = CommandLineLab(lab: try BridgeLab(), state: state)
+            if !flooding { try lab.lab.setFlooding(false) }
+            try body(lab)
+        }
+    }
+
+    /// Runs `fdbsteer`.
+    func fdbsteer(_ arguments: String, environment: [String: String] = [:]) throws -> Command {
+        var environment = environment
+        environment["FDBSTEER_STATE"] = environment["FDBSTEER_STATE"] ?? state
+        return try Command.run(
+            [CommandLineLab.binary] + arguments.split(separator: " ").map(String.init), environment: environment)
+    }
+
+    /// Prepares `vm1` on the primary.
+    @discardableResult
+    func prepare(_ extra: String = "") throws -> Command {
+        let command = try fdbsteer(
+            "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 "
+                + "--address \(CommandLineLab.mac) --at primary \(extra)")
+        #expect(command.exitCode == 0, "\(command.errors)")
+        return command
+    }
+
+    /// The bridge's static and dynamic entries and its ports' flags: what must not change when a verb fails.
+    func table() throws -> String {
+        let entries = try Command.run(["bridge", "fdb", "show", "br", "br0"]).output
+        let unicast = entries.split(separator: "\n").filter { !$0.contains("self") && !$0.contains("33:33") }.sorted()
+        let ports = try Command.run(["bridge", "-d", "link", "show"]).output
+        return unicast.joined(separator: "\n") + ports
+    }
+
+    /// Runs `fdbsteer`, and expects that it fails, says these words, and changes nothing.
+    func refused(_ arguments: String, code: Int32, saying words: String...) throws {
+        let before = try table()
+        let command = try fdbsteer(arguments)
+        #expect(command.exitCode == code, "\(arguments): \(command.output)\(command.errors)")
+        for word in words {
+            #expect(command.errors.contains(word), "\(arguments) says: \(command.errors)")
+        }
+        #expect(try table() == before, "\(arguments) changed something")
+        let json = try fdbsteer(arguments + " --json")
+        #expect(json.exitCode == code)
+        #expect(json.output.contains("\"exit_code\" : \(code)"), "\(arguments): \(json.output)")
+    }
+}

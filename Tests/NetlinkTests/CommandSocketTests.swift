@@ -1,0 +1,139 @@
+import FDB
+import Lab
+import Netlink
+import Testing
+
+let obstacle = Namespace.obstacle
+
+/// The command socket against the running kernel.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct CommandSocketTests {
+    private static func address(_ number: Int) throws -> Address {
+        try Address(mac: MACAddress(value: 0x5254_0000_0000 + UInt64(number)))
+    }
+
+    @Test func resultsOfABatchAreMatchedToItsMessages() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var socket = try CommandSocket()
+            let port = try #require(try Interface.index(of: lab.primary))
+            // Of 200 messages, in four sends, every tenth names an interface that is not there.
+            let requests = try (1...200).map { number in
+                EntryRequest.set(
+                    try CommandSocketTests.address(number), port: number % 10 == 0 ? 9999 : port, state: .noARP,
+                    flags: [.create, .replace])
+            }
+            let results = socket.perform(requests)
+            #expect(results.count == 200)
+            for (index, result) in results.enumerated() {
+                if (index + 1) % 10 == 0 {
+                    #expect(result?.errno == .noDevice)
+                    #expect(result?.extack == "unknown ifindex")
+                } else {
+                    #expect(result == nil)
+                }
+            }
+            let bridge = try #require(try Interface.index(of: lab.bridge))
+            let table = try Table.snapshot(bridge: bridge, using: &socket)
+            #expect(table.entries.values.count { $0.isStatic } == 180)
+        }
+    }
+
+    @Test func theKernelsWordsReachTheCaller() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var socket = try CommandSocket()
+            let port = try #require(try Interface.index(of: lab.primary))
+            let request = EntryRequest.set(
+                try CommandSocketTests.address(1), port: port, state: .noARP, flags: [.create, .exclusive])
+            try socket.perform(request)
+            #expect(throws: NetlinkError(.refused, "the kernel refused the request", errno: .exists)) {
+                try socket.perform(request)
+            }
+            let lone = EntryRequest.set(try CommandSocketTests.address(1), port: 0, state: .noARP, flags: .create)
+            let error = try #require(socket.perform([lone])[0])
+            #expect(error.errno == .invalid)
+            #expect(error.description.contains("invalid ifindex"))
+        }
+    }
+
+    @Test func aSmallReceiveBufferShrinksTheBatch() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var small = try CommandSocket(receiveBuffer: 8192)
+            #expect(small.maximumBatch == 4)
+            #expect(try CommandSocket().maximumBatch == CommandSocket.batchLimit)
+            let port = try #require(try Interface.index(of: lab.primary))
+            // All fail, so that each message is answered: none of the answers may be lost.
+            let requests = try (1...300).map {
+                EntryRequest.delete(try CommandSocketTests.address($0), port: port)
+            }
+            #expect(small.perform(requests).allSatisfy { $0?.errno == .noEntry })
+        }
+    }
+
+    @Test func unprivilegedChangesAreRefusedByTheKernelsName() throws {
+        try Namespace.run {
+            // Another user's namespace: this process has no capability over it once it gave up its own.
+            let command = try Command.run([
+                "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534",
+                "--clear-groups", "sh", "-c", "ip link add br9 type bridge",
+            ])
+            #expect(command.exitCode != 0)
+            #expect(command.errors.contains("Operation not permitted"))
+        }
+    }
+
+    @Test func monitorsHearChangesAndReportOverruns() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var socket = try CommandSocket()
+            let port = try #require(try Interface.index(of: lab.primary))
+            let monitor = try MonitorSocket(groups: [.neighbour], receiveBuffer: 2048)
+            let requests = try (1...500).map {
+                EntryRequest.set(
+                    try CommandSocketTests.address($0), port: port, state: .noARP, flags: [.create, .replace])
+            }
+            #expect(socket.perform(requests).allSatisfy { $0 == nil })
+            var heard = 0
+            var overruns = 0
+            while true {
+                do throws(NetlinkError) {
+                    if try !monitor.receive({ _, _ in heard += 1 }) { break }
+                } catch {
+                    #expect(error.code == .overrun)
+                    overruns += 1
+                }
+            }
+            #expect(overruns >= 1)
+            #expect(heard < 500)
+        }
+    }
+
+    @Test func theMonitorThreadHearsInOrder() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var socket = try CommandSocket()
+            let port = try #require(try Interface.index(of: lab.primary))
+            let heard = Heard()
+            do {
+                let thread = try MonitorThread(groups: [.neighbour]) { event in
+                    if case .message(let header, let payload) = event,
+                        let change = (try? FDBMonitor.change(header, payload)) ?? nil
+                    {
+                        heard.append(change.entry.address)
+                    }
+                }
+                let addresses = try (1...100).map(CommandSocketTests.address)
+                let requests = addresses.map {
+                    EntryRequest.set($0, port: port, state: .noARP, flags: [.create, .replace])
+                }
+                #expect(socket.perform(requests).allSatisfy { $0 == nil })
+                // The thread reads everything that was queued before it stops: wait for the last.
+                for _ in 0..<1000 where heard.count < 100 { usleepMilliseconds(5) }
+                #expect(heard.all == addresses)
+                withExtendedLifetime(thread) {}
+            }
+        }
+    }
+}
