@@ -25,8 +25,8 @@ struct PrepareCommand: ParsableCommand {
     var at: Side?
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let request = common.check { () throws(ControllerError) in
+    func run() {
+        let request = common.call.check { () throws(ControllerError) in
             var parsed: [Address] = []
             for text in addresses {
                 do throws(AddressError) {
@@ -39,8 +39,8 @@ struct PrepareCommand: ParsableCommand {
                 id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
                 addresses: parsed, side: at)
         }
-        try common.run { host throws(ControllerError) in
-            common.show(try host.prepare(request, dryRun: common.dryRun))
+        common.call.run { host throws(ControllerError) in
+            common.call.show(try host.prepare(request, dryRun: common.dryRun))
         }
     }
 }
@@ -63,10 +63,10 @@ struct SwitchCommand: ParsableCommand {
     var strategy: Strategy = .cut
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
-        try common.run { host throws(ControllerError) in
-            common.show(try host.switch(id, to: to, dryRun: common.dryRun))
+    func run() {
+        let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        common.call.run { host throws(ControllerError) in
+            common.call.show(try host.switch(id, to: to, dryRun: common.dryRun))
         }
     }
 }
@@ -81,10 +81,10 @@ struct ReleaseCommand: ParsableCommand {
     var guest: String
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
-        try common.run { host throws(ControllerError) in
-            common.show(try host.release(id, dryRun: common.dryRun))
+    func run() {
+        let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        common.call.run { host throws(ControllerError) in
+            common.call.show(try host.release(id, dryRun: common.dryRun))
         }
     }
 }
@@ -99,15 +99,15 @@ struct AbortCommand: ParsableCommand {
     var guest: String
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
-        try common.run { host throws(ControllerError) in
-            common.show(try host.abort(id, dryRun: common.dryRun))
+    func run() {
+        let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        common.call.run { host throws(ControllerError) in
+            common.call.show(try host.abort(id, dryRun: common.dryRun))
         }
     }
 }
 
-extension CommonOptions {
+extension Call {
     /// Prints a report and returns its exit code.
     func show(_ report: Report) -> Int32 {
         if json {

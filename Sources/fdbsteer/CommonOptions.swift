@@ -16,10 +16,23 @@ struct CommonOptions: ParsableArguments {
     @Flag(name: .long, help: "Change nothing; print what would be done, each netlink message in words.")
     var dryRun = false
 
-    var folder: StateFolder { StateFolder(state ?? getenv("FDBSTEER_STATE").map { String(cString: $0) }) }
+    /// What the options say, without the parser.
+    var call: Call {
+        Call(folder: StateFolder(state ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
+    }
+
+    /// FDBSTEER_STATE.
+    static var environmentFolder: String? { getenv("FDBSTEER_STATE").map { String(cString: $0) } }
+}
+
+/// One call of the program: where its journal is, and how it answers.
+struct Call {
+    let folder: StateFolder
+    let json: Bool
+    let dryRun: Bool
 
     /// Runs a verb on this host and ends the process with its exit code.
-    func run(_ body: (inout Host) throws(ControllerError) -> Int32) throws {
+    func run(_ body: (inout Host) throws(ControllerError) -> Int32) -> Never {
         let code: Int32
         do throws(ControllerError) {
             var host = try Host(folder: folder)
@@ -27,14 +40,14 @@ struct CommonOptions: ParsableArguments {
         } catch {
             fail(error)
         }
-        if code != 0 { throw ExitCode(code) }
+        exit(code)
     }
 
     /// Prints an error on standard error, as JSON on standard output too where that was asked for, and exits.
     func fail(_ error: ControllerError) -> Never {
         if json { Output.json(ErrorView(error)) }
         Output.error("fdbsteer: \(error)")
-        FDBSteer.exit(withError: ExitCode(error.code.rawValue))
+        exit(error.code.rawValue)
     }
 
     /// Makes a value that may be a usage error.

@@ -14,8 +14,8 @@ struct TopologyCommand: ParsableCommand {
     var all = false
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        try common.run { host throws(ControllerError) in
+    func run() {
+        common.call.run { host throws(ControllerError) in
             let topology = try host.topology(bridge: bridge)
             if common.json {
                 Output.json(TopologyView(topology))

@@ -12,9 +12,9 @@ struct VerifyCommand: ParsableCommand {
     var guest: String
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) in try GuestID(guest) }
-        try common.run { host throws(ControllerError) in
+    func run() {
+        let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        common.call.run { host throws(ControllerError) in
             let verification = try host.verify(id)
             if common.json {
                 Output.json(verification)
@@ -45,11 +45,11 @@ struct StatusCommand: ParsableCommand {
     var guest: String?
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) -> GuestID? in
+    func run() {
+        let id = common.call.check { () throws(ControllerError) -> GuestID? in
             if let guest { try GuestID(guest) } else { nil }
         }
-        try common.run { host throws(ControllerError) in
+        common.call.run { host throws(ControllerError) in
             let guests = try host.status(id)
             if common.json {
                 Output.json(View(guests: guests))
@@ -102,11 +102,11 @@ struct HistoryCommand: ParsableCommand {
         guard (1...100_000).contains(limit) else { throw ValidationError("--limit goes from 1 to 100000") }
     }
 
-    func run() throws {
-        let id = common.check { () throws(ControllerError) -> GuestID? in
+    func run() {
+        let id = common.call.check { () throws(ControllerError) -> GuestID? in
             if let guest { try GuestID(guest) } else { nil }
         }
-        try common.run { host throws(ControllerError) in
+        common.call.run { host throws(ControllerError) in
             let history = try host.history(id, limit: limit)
             if common.json {
                 Output.json(View(history: history))
