@@ -81,7 +81,8 @@ struct CostCommand: ParsableCommand {
         var path = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &path, path.count - 1)
         let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return text.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/fdbsteer"
+        return text.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            + "/fdbsteer"
     }
 
     // MARK: - Batches
@@ -112,7 +113,9 @@ struct CostCommand: ParsableCommand {
             ours += [try round(1), try round(0)]
             let peer = try Command.run([floor, lab.primary, lab.standby, "\(entries)", "2"])
             let costs = peer.output.split(separator: "\n").compactMap { Double($0) }
-            guard peer.exitCode == 0, costs.count == 2 else { throw LabError("fdb_floor in turn \(turn): \(peer.errors)") }
+            guard peer.exitCode == 0, costs.count == 2 else {
+                throw LabError("fdb_floor in turn \(turn): \(peer.errors)")
+            }
             theirs += costs
         }
         _ = Transaction(addresses.map { EntryChange($0, .delete, port: ports[0]) }).run(on: &socket)
@@ -130,8 +133,10 @@ struct CostCommand: ParsableCommand {
         let mac = lab.guestMAC
         let environment = ["FDBSTEER_STATE": state]
         let prepared = try Command.run(
-            [binary, "prepare", "guest", "--bridge", lab.bridge, "--primary", lab.primary, "--standby", lab.standby,
-                "--at", "primary", "--address", mac], environment: environment)
+            [
+                binary, "prepare", "guest", "--bridge", lab.bridge, "--primary", lab.primary, "--standby", lab.standby,
+                "--at", "primary", "--address", mac,
+            ], environment: environment)
         guard prepared.exitCode == 0 else { throw LabError("\(binary) prepare: \(prepared.errors)") }
         var ours: [Double] = []
         var theirs: [Double] = []
