@@ -1,13 +1,15 @@
 /// The append-only record of redirections, which outlives reboots.
 ///
 /// It is written after the move, off its path. A row lost by a power failure in the last second is accepted: commits
-/// go to a write-ahead log without waiting for the disk.
+/// go to a write-ahead log without waiting for the disk. Each process reads that log when it opens it, so it is kept
+/// short: at SQLite's usual 1,000 pages a switch took 14 ms instead of 2.
 struct History: ~Copyable {
     private let database: Database
+    /// Pages of 4 KiB in the write-ahead log before it is written back: about a dozen redirections.
+    private static let logPages = 64
 
     private static let schema = """
         PRAGMA journal_mode = WAL;
-        PRAGMA synchronous = NORMAL;
         CREATE TABLE IF NOT EXISTS redirection(
             id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
             side_before TEXT NOT NULL, side_after TEXT NOT NULL, strategy TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -25,7 +27,8 @@ struct History: ~Copyable {
         database.keepLogOnClose()
         if !readOnly {
             let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            try database.execute(version == 0 ? History.schema : "PRAGMA synchronous = NORMAL")
+            if version == 0 { try database.execute(History.schema) }
+            try database.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = \(History.logPages)")
         }
         self.database = database
     }

@@ -56,6 +56,11 @@ import Testing
         #expect(result.window == 50 * 5000)
     }
 
+    @Test(arguments: [2, 98, 200]) func aChangeWithoutFramesAroundItIsVoid(frame: Int64) {
+        let results = Analysis(bound: 10_000).results(recording(cut: 50), moves: [move(around: frame)]).0
+        #expect(results[0].isVoid)
+    }
+
     @Test func framesThatWereNotSentAreNotLost() {
         var recording = recording(cut: 50)
         recording.transmitted[49] = 0

@@ -13,7 +13,8 @@ public struct MoveResult: Hashable, Sendable {
     public var window: Int64
     /// The largest transmit gap around the change: a loss shorter than it may have gone unseen.
     public var resolution: Int64
-    /// The tester lost frames itself, or its clock was set: the result says nothing.
+    /// The tester lost frames itself, its clock was set, or no frames were sent before and after the change: the result
+    /// says nothing.
     public var isVoid: Bool
     /// No loss was seen, but the resolution is worse than the bound: a loss may hide in the gap.
     public var isInconclusive: Bool
@@ -53,6 +54,9 @@ public struct Latencies: Sendable {
 public struct Analysis: Sendable {
     /// The worst resolution of a conclusive change, in nanoseconds.
     public let bound: Int64
+
+    /// Fewer frames than this before or after a change, and nothing would show what it did.
+    static let leastFrames = 10
 
     /// How far around a change latencies are taken, in nanoseconds.
     static let latencySpan: Int64 = 1_000_000
@@ -118,7 +122,10 @@ public struct Analysis: Sendable {
             newest = max(newest, arrival)
         }
         let resolution = resolution(recording, move: move, frames: frames)
-        let isVoid = recording.testerDrops != 0 || recording.clockStepped
+        let sent = frames.map { recording.transmitted[$0] }.filter { $0 != 0 }
+        let isVoid =
+            recording.testerDrops != 0 || recording.clockStepped
+            || min(sent.count { $0 < move.begin }, sent.count { $0 > move.end }) < Analysis.leastFrames
         return MoveResult(
             index: move.index, lost: lost, duplicated: duplicated, reordered: reordered,
             window: (lossEnd ?? 0) - (lossBegin ?? 0), resolution: resolution, isVoid: isVoid,

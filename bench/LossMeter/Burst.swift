@@ -25,6 +25,7 @@ public struct Burst: Sendable {
 
     /// The longest burst in nanoseconds.
     public static let longest: Int64 = 850_000_000
+    private static let slack: Int64 = 150_000_000
     private static let receiveBuffer: Int32 = 64 << 20
 
     /// Makes a burst from its parts.
@@ -43,13 +44,18 @@ public struct Burst: Sendable {
 
     /// Sends the burst and makes the changes, each at a random moment of its share of the burst.
     ///
+    /// Changes that take longer than their share push the later ones back; what would not end before the last frame is
+    /// not made, because no frame would tell what it did.
+    ///
     /// - Parameters:
     ///   - perform: makes change number `index` on the calling thread and says what it did.
     /// - Returns: what happened to the frames, and when the changes were made.
     /// - Throws: ``LossMeterError``, or what `perform` throws.
     public func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
         let gap = 1_000_000_000 / Int64(rate)
-        let frames = min(framesBetweenMoves * (moves + 1), Int(Burst.longest / gap))
+        // Room for changes that take longer than their share.
+        let wanted = framesBetweenMoves * (moves + 1) + Int(Burst.slack / gap)
+        let frames = min(wanted, Int(Burst.longest / gap))
         let run = UInt32.random(in: .min ... .max)
         let shared = Shared(frames: frames, paths: paths.count)
         let clockOffset = Burst.clockOffset()
@@ -73,12 +79,19 @@ public struct Burst: Sendable {
         var made: [Move] = []
         let result = Result {
             let share = Int64(framesBetweenMoves) * gap
+            let end = start + gap * Int64(frames)
+            var longest = share / 2
             for index in 0..<moves {
-                let moment = start + share * Int64(index) + share / 2 + Int64.random(in: 0..<max(1, share / 2))
+                // Frames of its own before and after each change, also when the one before was slow.
+                let due = max(start + share * Int64(index) + share / 2, (made.last?.end ?? start) + share / 4)
+                let moment = due + Int64.random(in: 0..<max(1, share / 2))
+                guard moment + 2 * longest < end else { break }
                 Burst.sleep(until: moment)
                 let begin = clab_now(CLOCK_REALTIME)
                 let change = try perform(index)
-                made.append(Move(index: index, begin: begin, end: clab_now(CLOCK_REALTIME), change: change))
+                let move = Move(index: index, begin: begin, end: clab_now(CLOCK_REALTIME), change: change)
+                longest = max(longest, move.end - move.begin)
+                made.append(move)
             }
         }
         sender.join()

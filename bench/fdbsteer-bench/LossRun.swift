@@ -105,7 +105,11 @@ struct LossRun {
             if seconds > 0 { collection.rates.append(Double(sent.count - 1) / seconds) }
             collections[one] = collection
         }
-        return count / series.count
+        // Changes that were too slow for the burst are left for the next one.
+        guard made.count >= series.count else {
+            throw LabError("\(method.rawValue) takes longer than a burst of frames: no change can be measured")
+        }
+        return made.count / series.count
     }
 
     private func burst(_ method: LossMethod, rate: Int, moves: Int) throws -> (Recording, [Move]) {
