@@ -60,10 +60,11 @@ let package = Package(
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
         .testTarget(
-            name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlinkRoute"],
+            name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
-            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Lab"], swiftSettings: swift),
+            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
+            swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         .testTarget(name: "LabTests", dependencies: ["Lab", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
     ]

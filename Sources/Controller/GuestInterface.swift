@@ -96,6 +96,9 @@ public struct GuestInterface: Hashable, Sendable {
         return ports
     }
 
+    /// A port of the guest whose entries reach hardware, the primary first.
+    var eswitchPort: PortIdentity? { ports.map(\.port).first(where: \.isEswitchPort) }
+
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {
         ports.first { $0.port.index == index }?.side

@@ -1,6 +1,6 @@
 import FDB
 import Netlink
-import Switchdev
+public import Switchdev
 
 /// How a guest interface stands: what the journal says of it.
 public struct GuestStatus: Hashable, Sendable, Encodable {
@@ -36,6 +36,8 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let addresses: [String]
     /// Entries are sticky because a port serves others too.
     public let sticky: Bool
+    /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
+    public let proofStatus: OffloadProof.Status
 
     init(_ record: Journal.Record, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -52,6 +54,7 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
         uplink = guest.uplink.map(port)
         addresses = guest.addresses.map(\.description)
         sticky = guest.isSticky
+        proofStatus = record.proof
     }
 }
 
@@ -75,8 +78,10 @@ public struct Verification: Hashable, Sendable, Encodable {
     public var ok: Bool
     /// The addresses.
     public let addresses: [AddressState]
-    /// What is known of hardware.
+    /// What is known of hardware, in words.
     public let proof: String
+    /// What is known of hardware: `nothing_to_prove`, `proven` or `missing`.
+    public let proofStatus: OffloadProof.Status
     /// What differs.
     public var problems: [String]
 }
@@ -139,10 +144,12 @@ extension Host {
                 "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
                     + "the table shows: \(state.found)")
         }
-        let proof = OffloadProof.of(ports: [guest.side].compactMap { observation.ports[$0] })
+        let hardware = try HardwareView(record, observation)
+        problems += hardware.problems
+        let proof = hardware.proof(tableIsRight: problems.isEmpty)
         return Verification(
             guest: id.text, side: guest.side, ok: problems.isEmpty, addresses: addresses, proof: proof.text,
-            problems: problems)
+            proofStatus: proof.status, problems: problems)
     }
 
     /// The last redirections, the newest first.

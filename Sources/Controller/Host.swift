@@ -62,9 +62,9 @@ public struct Host: ~Copyable {
 
     /// Executes a plan to its end and reports it; the caller holds the guest's lock.
     mutating func execute(
-        _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, proof: OffloadProof
+        _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) -> Report {
-        var report = Report(plan, clock: clock)
+        var report = Report(plan, clock: clock, options: options)
         var redirection = Redirection(plan)
         var action = redirection.start()
         while true {
@@ -87,18 +87,22 @@ public struct Host: ~Copyable {
                 let answers = transaction.run(on: &socket)
                 report.timings.moveNanoseconds += clock.elapsed - begin
                 event = .answered(answers)
-            case .restore(let changes):
+            case .restore(let changes), .repair(let changes):
                 event = .answered(Transaction(changes).run(on: &socket))
+            case .prove(let task):
+                let begin = clock.elapsed
+                event = .proved(task.run(timeout: options.proofTimeout, using: &socket))
+                report.timings.proofNanoseconds += clock.elapsed - begin
             case .reread:
                 let begin = clock.elapsed
                 event = reread(plan)
                 report.timings.verifyNanoseconds += clock.elapsed - begin
-            case .recordCommit:
+            case .recordCommit(let proof):
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .release {
                         try journal.remove(row: record.row)
                     } else {
-                        try journal.settle(row: record.row, side: plan.to)
+                        try journal.settle(row: record.row, side: plan.to, proof: proof.status)
                     }
                 }
             case .recordRollback:
@@ -106,12 +110,15 @@ public struct Host: ~Copyable {
                     if plan.verb == .prepare {
                         try journal.remove(row: record.row)
                     } else {
-                        try journal.settle(row: record.row, side: plan.from)
+                        try journal.settle(row: record.row, side: plan.from, proof: .missing)
                     }
                 }
             case .finish(let outcome):
                 report.timings.totalNanoseconds = clock.elapsed
-                report.finish(outcome, proof: proof)
+                report.finish(outcome)
+                if redirection.repairs > 0 {
+                    report.notes.append("a driver took entries back while it followed; they were made anew")
+                }
                 return report
             }
             if case .run = action { report.timings.writesEndNanoseconds = clock.elapsed }
@@ -163,6 +170,26 @@ public struct Host: ~Copyable {
     }
 }
 
+/// What every verb that changes something may be told.
+public struct VerbOptions: Hashable, Sendable {
+    /// Only plan.
+    public let dryRun: Bool
+    /// A missing proof is a failure (exit code 7); what was done stays.
+    public let requireProof: Bool
+    /// How long to wait for hardware, in nanoseconds.
+    public let proofTimeout: Int64
+
+    /// - Parameters:
+    ///   - dryRun: only plan.
+    ///   - requireProof: a missing proof is a failure.
+    ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
+    public init(dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000) {
+        self.dryRun = dryRun
+        self.requireProof = requireProof
+        self.proofTimeout = proofTimeout
+    }
+}
+
 /// Time since a call began, on CLOCK_MONOTONIC, and when that was on CLOCK_REALTIME.
 struct Stopwatch {
     let startedAt: Int64
@@ -184,10 +211,11 @@ struct Stopwatch {
 }
 
 extension Report {
-    init(_ plan: Plan, clock: Stopwatch) {
+    init(_ plan: Plan, clock: Stopwatch, options: VerbOptions) {
         self.init(
             verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
-            strategy: "cut", outcome: .already, proof: nil, startedAt: clock.startedAt, timings: Timings(),
+            strategy: "cut", outcome: .already, proof: nil, proofStatus: nil, proofRequired: options.requireProof,
+            startedAt: clock.startedAt, timings: Timings(),
             addresses: plan.changes.map { planned in
                 AddressResult(
                     address: planned.change.address.description, primitive: planned.change.primitive.rawValue,
@@ -196,12 +224,17 @@ extension Report {
             notes: plan.notes, failures: [], messages: nil)
     }
 
-    mutating func finish(_ outcome: Redirection.Outcome, proof: OffloadProof) {
+    mutating func state(_ proof: OffloadProof) {
+        self.proof = proof.text
+        proofStatus = proof.status
+    }
+
+    mutating func finish(_ outcome: Redirection.Outcome) {
         let failures: [Redirection.Failure]
         switch outcome {
-        case .committed:
+        case .committed(let proof):
             self.outcome = .done
-            self.proof = proof.text
+            state(proof)
             return
         case .refused(let reasons):
             self.outcome = .refused

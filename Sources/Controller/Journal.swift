@@ -2,6 +2,7 @@ import CNetlink
 import FDB
 import CSQLite
 import Glibc
+public import Switchdev
 
 /// The record of intent: which guest interfaces there are, where they belong, and what is under way.
 ///
@@ -35,6 +36,8 @@ public struct Journal: ~Copyable {
         public let boot: String
         /// The inode of the network namespace that the ports are in.
         public let namespace: Int64
+        /// What was known of hardware when the guest came to its side.
+        public let proof: OffloadProof.Status
     }
 
     private let database: Database
@@ -48,7 +51,7 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL);
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing');
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
@@ -58,8 +61,10 @@ public struct Journal: ~Copyable {
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
-        PRAGMA user_version = 1;
+        PRAGMA user_version = \(Journal.version);
         """
+    /// The schema's version. The journal does not outlive a reboot, so older ones are not converted.
+    private static let version: Int64 = 2
 
     /// Opens the journal for reading; nil when there is none yet.
     ///
@@ -96,8 +101,9 @@ public struct Journal: ~Copyable {
         do throws(DatabaseError) {
             let database = try Database(path: path)
             let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            guard version <= 1 else {
-                throw DatabaseError(path: path, code: SQLITE_MISMATCH, message: "written by a newer fdbsteer")
+            guard version == 0 || version == Journal.version else {
+                throw DatabaseError(
+                    path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
             }
             // The settings are per connection.
             try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
@@ -183,7 +189,8 @@ public struct Journal: ~Copyable {
             }
         }
         let record = Record(
-            row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace)
+            row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
+            proof: .missing)
         try lock(record)
         return record
     }
@@ -197,12 +204,12 @@ public struct Journal: ~Copyable {
         }
     }
 
-    /// Records that nothing is under way any more and where the guest is.
-    func settle(row: Int64, side: Side) throws(ControllerError) {
+    /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
+    func settle(row: Int64, side: Side, proof: OffloadProof.Status) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ? WHERE id = ?", .text(side.rawValue),
-                .integer(row))
+                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ? WHERE id = ?",
+                .text(side.rawValue), .text(proof.rawValue), .integer(row))
         }
     }
 
@@ -233,7 +240,7 @@ public struct Journal: ~Copyable {
 
     private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace FROM guest \(condition)"
+            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof FROM guest \(condition)"
             var records: [Record] = []
             for row in try database.run(select, parameters) {
                 if let record = try load(row) { records.append(record) }
@@ -272,7 +279,7 @@ public struct Journal: ~Copyable {
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
         return Record(
             row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
-            namespace: namespace)
+            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)
     }
 
     private static func readBoot() -> String {

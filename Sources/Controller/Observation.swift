@@ -10,6 +10,15 @@ struct Observation {
     var ports: [Side: Link]
     /// The entries of the guest's addresses.
     var entries: [Address: Entry]
+    /// Ports that are not the guest's, but have an entry of its addresses.
+    var foreignPorts: [Link] = []
+
+    /// Every link that was read.
+    var links: Links {
+        Links(
+            Array(Dictionary(grouping: ports.values, by: \.index).values.compactMap(\.first)) + foreignPorts
+                + (bridge.map { [$0] } ?? []))
+    }
 
     func entry(_ address: Address) -> Entry? { entries[address] }
 }
@@ -42,6 +51,13 @@ extension Observation {
         }
         entries = [:]
         for (address, entry) in zip(guest.addresses, found) { entries[address] = entry }
+        let known = Set(guest.ports.map(\.port.index) + [guest.bridge.index])
+        let foreign = Set(entries.values.map(\.port)).subtracting(known)
+        guard !foreign.isEmpty else { return }
+        foreignPorts = try ControllerError.reading("the ports that have entries of guest \(guest.id)") {
+            () throws(NetlinkError) in
+            try Links.read(foreign.sorted(), using: &socket).compactMap { $0 }
+        }
     }
 }
 

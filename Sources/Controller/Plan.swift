@@ -1,4 +1,5 @@
 public import FDB
+public import Switchdev
 
 /// One entry change of a plan, with what was there before and how to put it back.
 public struct PlannedChange: Hashable, Sendable {
@@ -8,12 +9,12 @@ public struct PlannedChange: Hashable, Sendable {
     public let before: Entry?
     /// Puts back what was found.
     public let undo: EntryChange
-    /// What a re-read must show afterwards; nil: no entry.
+    /// What a re-read must show afterwards; nil: no entry, or one that was learned meanwhile.
     public let expected: Expectation?
 
     /// Whether an entry, nil for none, is what the change leads to.
     public func holds(for entry: Entry?) -> Bool {
-        expected.map { $0.holds(for: entry) } ?? (entry == nil)
+        expected.map { $0.holds(for: entry) } ?? (entry?.isDynamic ?? true)
     }
 
     /// What an entry must look like after a change.
@@ -39,6 +40,9 @@ public enum Step: Hashable, Sendable {
     case learning(PortIdentity, isOn: Bool)
     /// Entry changes, sent together.
     case entries([PlannedChange])
+
+    /// Its entry changes.
+    var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
 }
 
 /// What a verb will do: decided from what was read, before anything is changed.
@@ -60,71 +64,32 @@ public struct Plan: Hashable, Sendable {
     public let steps: [Step]
     /// What the operator should know, though it is no reason to refuse.
     public let notes: [String]
+    /// What must be shown for hardware to have followed; empty where no switch has a part in it.
+    public let proof: ProofTask
+    /// The ports, of the guest and others, whose entries reach hardware.
+    public let eswitchPorts: Set<Int32>
+
+    /// Makes a plan from its parts; what has to be proven follows from the changes.
+    ///
+    /// - Parameter links: the ports that the changes and the guest name.
+    init(
+        verb: Verb, guest: GuestInterface, from: Side, to: Side, steps: [Step], notes: [String],
+        links: Links = Links([])
+    ) {
+        self.verb = verb
+        self.guest = guest
+        self.from = from
+        self.to = to
+        self.steps = steps
+        self.notes = notes
+        let changes = steps.flatMap(\.changes)
+        proof = Plan.proof(of: changes, guest: guest, links: links)
+        eswitchPorts = Set(links.all.filter(\.isEswitchPort).map(\.index))
+    }
 
     /// All entry changes.
-    public var changes: [PlannedChange] {
-        steps.flatMap { step -> [PlannedChange] in
-            if case .entries(let changes) = step { changes } else { [] }
-        }
-    }
+    public var changes: [PlannedChange] { steps.flatMap(\.changes) }
 
     /// Nothing would be changed.
     public var isEmpty: Bool { steps.isEmpty }
-}
-
-extension Plan {
-    /// The primitive that moves an entry between two ports so that hardware follows (docs/design.md, table 1).
-    ///
-    /// - Parameters:
-    ///   - before: the entry that was found, nil for none.
-    ///   - fromEswitch: the port that has the entry reaches hardware.
-    ///   - toEswitch: the port that gets it does.
-    static func primitive(before: Entry?, fromEswitch: Bool, to port: Int32, toEswitch: Bool) -> EntryChange.Primitive {
-        guard let before else { return .replace }
-        if before.port == port {
-            // A learned entry that is replaced in place can be deleted by its driver seconds later.
-            return fromEswitch && !before.isStatic ? .deleteCreate : .replace
-        }
-        switch (fromEswitch, toEswitch) {
-        case (false, _): return .replace
-        case (true, _): return before.isStatic ? .use : .deleteCreate
-        }
-    }
-
-    /// Plans that an entry is static on a port afterwards.
-    static func pin(
-        _ address: Address, before: Entry?, on port: PortIdentity, sticky: Bool, isEswitch: (Int32) -> Bool
-    ) -> PlannedChange? {
-        let expected = PlannedChange.Expectation(port: port.index, isStatic: true, isSticky: sticky)
-        if expected.holds(for: before) { return nil }
-        let fromEswitch = before.map { isEswitch($0.port) } ?? false
-        let primitive = primitive(
-            before: before, fromEswitch: fromEswitch, to: port.index, toEswitch: port.isEswitchPort)
-        return PlannedChange(
-            change: EntryChange(address, primitive, port: port.index, oldPort: before?.port, sticky: sticky),
-            before: before,
-            undo: restoration(of: before, address: address, from: port, isEswitch: isEswitch),
-            expected: expected)
-    }
-
-    /// Plans that a static entry may age and roam afterwards, on the port that it is on.
-    static func giveBack(_ entry: Entry, port: PortIdentity, isEswitch: (Int32) -> Bool) -> PlannedChange {
-        PlannedChange(
-            change: EntryChange(entry.address, .makeDynamic, port: entry.port),
-            before: entry,
-            undo: restoration(of: entry, address: entry.address, from: port, isEswitch: isEswitch),
-            expected: .init(port: entry.port, isStatic: false, isSticky: false))
-    }
-
-    /// The change that puts an entry back as it was found, from the port that a plan moves it to.
-    private static func restoration(
-        of before: Entry?, address: Address, from port: PortIdentity, isEswitch: (Int32) -> Bool
-    ) -> EntryChange {
-        guard let before else { return EntryChange(address, .delete, port: port.index) }
-        guard before.isStatic else { return EntryChange(address, .makeDynamic, port: before.port) }
-        let moved = Entry(address: address, port: port.index, bridge: before.bridge, state: .noARP)
-        let primitive = primitive(
-            before: moved, fromEswitch: port.isEswitchPort, to: before.port, toEswitch: isEswitch(before.port))
-        return EntryChange(address, primitive, port: before.port, oldPort: port.index, sticky: before.isSticky)
-    }
 }

@@ -7,20 +7,20 @@ struct Planner {
     var otherGuests: [Int32: String] = [:]
     /// Names of the guests that own an address on the bridge.
     var owners: [Address: String] = [:]
+    /// The drivers of eswitch ports, by interface index.
+    var drivers: [Int32: Driver] = [:]
 
     /// Plans the pinning of a guest where it is now.
     ///
     /// - Parameters:
+    ///   - request: its addresses have their VLANs (``resolve(_:bridge:ports:vlans:)``).
+    ///   - bridge: the bridge.
+    ///   - ports: the guest's ports by side.
     ///   - table: the whole table of the bridge, which shows who else lives behind a port.
     ///   - links: the interfaces of the namespace.
     func prepare(
-        _ request: PreparationRequest, links: Links, table: Table
+        _ request: PreparationRequest, bridge: Link, ports: [Side: Link], links: Links, table: Table
     ) throws(ControllerError) -> Plan {
-        let bridge = try bridge(request.bridge, links: links)
-        var ports: [Side: Link] = [:]
-        ports[.primary] = try port(request.primary, "primary", of: bridge, links: links)
-        ports[.standby] = try port(request.standby, "standby", of: bridge, links: links)
-        if let uplink = request.uplink { ports[.remote] = try port(uplink, "uplink", of: bridge, links: links) }
         for address in request.addresses {
             try checkOwnership(of: address, bridge: bridge, links: links, entry: table[address])
         }
@@ -55,6 +55,8 @@ struct Planner {
             }
         }
 
+        if let cost = try standbyCost(request, ports) { notes.append(cost) }
+
         func identity(_ side: Side) -> PortIdentity? {
             guard let link = ports[side] else { return nil }
             var identity = PortIdentity(link)
@@ -73,15 +75,39 @@ struct Planner {
         }
         var steps = [primary, standby].filter(\.learningToRestore).map { Step.learning($0, isOn: false) }
         let pins = request.addresses.compactMap {
-            Plan.pin($0, before: table[$0], on: target, sticky: guest.isSticky) { links[$0]?.isEswitchPort ?? false }
+            Plan.pin($0, before: table[$0], on: target, of: guest, links: links, renewing: true, suspicious: true)
         }
         if !pins.isEmpty { steps.append(.entries(pins)) }
-        return Plan(verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: notes)
+        return Plan(verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: notes, links: links)
+    }
+
+    /// What a software standby beside an eswitch port costs or leaks; a leak that was not allowed is refused.
+    private func standbyCost(_ request: PreparationRequest, _ ports: [Side: Link]) throws(ControllerError) -> String? {
+        guard let primary = ports[.primary], let standby = ports[.standby], primary.isEswitchPort,
+            !standby.isEswitchPort
+        else { return nil }
+        let driver = drivers[primary.index] ?? Driver(name: "unknown")
+        let words = driver.standbyCost(port: primary.name, standby: standby.name)
+        if driver.miss == .floods, !request.allowsLeak {
+            throw ControllerError(
+                .precondition, words,
+                remedy: "use a standby on a port of the same switch, or allow it: --leak allow, or FDBSTEER_LEAK=allow")
+        }
+        return words
+    }
+
+    /// The ports of a guest, each a port of the bridge.
+    func ports(of request: PreparationRequest, bridge: Link, links: Links) throws(ControllerError) -> [Side: Link] {
+        var ports: [Side: Link] = [:]
+        ports[.primary] = try port(request.primary, "primary", of: bridge, links: links)
+        ports[.standby] = try port(request.standby, "standby", of: bridge, links: links)
+        if let uplink = request.uplink { ports[.remote] = try port(uplink, "uplink", of: bridge, links: links) }
+        return ports
     }
 
     // MARK: - What must be so
 
-    private func bridge(_ name: String, links: Links) throws(ControllerError) -> Link {
+    func bridge(_ name: String, links: Links) throws(ControllerError) -> Link {
         guard let link = links[name] else {
             throw ControllerError(
                 .precondition, "there is no interface \(name)",
@@ -121,16 +147,10 @@ struct Planner {
                 .precondition, "address \(address) on \(bridge.name) belongs to guest \(owner)",
                 remedy: "release \(owner) first, or name another address")
         }
-        let filters = bridge.bridge?.filtersVLANs ?? false
-        if address.vlan != nil, !filters {
+        if Sentinel.isSentinel(address.mac) {
             throw ControllerError(
-                .precondition, "address \(address) names a VLAN, but \(bridge.name) does not filter VLANs",
-                remedy: "give the MAC alone, or enable it: ip link set \(bridge.name) type bridge vlan_filtering 1")
-        }
-        if address.vlan == nil, filters {
-            throw ControllerError(
-                .precondition, "address \(address) names no VLAN, but \(bridge.name) filters VLANs",
-                remedy: "give MAC/VLAN: without a VLAN the kernel would make an entry for each VLAN of the port")
+                .precondition, "address \(address) has the prefix 02:fd:b5, which fdbsteer keeps for its own sentinels",
+                remedy: "give the guest another MAC")
         }
         // The bridge borrows the MAC of a port: name the port first.
         if let own = (links.ports(of: bridge.index) + [bridge]).first(where: { $0.mac == address.mac }) {

@@ -3,8 +3,11 @@ import Switchdev
 
 extension Planner {
     /// Plans the move of a guest's addresses to a side.
+    ///
+    /// - Parameter isProven: the journal says that hardware followed when the guest came to its present side, so that an
+    ///   OFFLOADED flag left on a software port is nothing to worry about.
     func move(
-        _ guest: GuestInterface, to side: Side, observation: Observation, verb: Plan.Verb = .switch
+        _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch
     ) throws(ControllerError) -> Plan {
         let whereabouts = Whereabouts(guest: guest, observation: observation).text
         guard let bridge = observation.bridge else {
@@ -58,18 +61,19 @@ extension Planner {
                         + "clears it")
             }
         }
-        func isEswitch(_ index: Int32) -> Bool {
-            observation.ports.values.first { $0.index == index }?.isEswitchPort ?? false
-        }
-        let pins = guest.addresses.compactMap {
-            Plan.pin($0, before: observation.entry($0), on: target, sticky: guest.isSticky, isEswitch: isEswitch)
+        let links = observation.links
+        let pins = guest.addresses.compactMap { address -> PlannedChange? in
+            let before = observation.entry(address)
+            let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
+            return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
         var moved = guest
         moved.side = side
         let unpinned = pins.count { $0.before == nil }
         return Plan(
             verb: verb, guest: moved, from: guest.side, to: side, steps: pins.isEmpty ? [] : [.entries(pins)],
-            notes: unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
+            notes: unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"],
+            links: links)
     }
 
     /// Plans to give a guest's entries back to learning and ageing, and its ports their settings.
@@ -97,11 +101,14 @@ extension Planner {
                     change: change, before: entry,
                     undo: EntryChange(address, .replace, port: entry.port, sticky: entry.isSticky), expected: nil)
             }
-            return Plan.giveBack(entry, port: port) { index in
-                observation.ports.values.first { $0.index == index }?.isEswitchPort ?? false
-            }
+            return Plan.giveBack(entry, port: port, links: observation.links)
         }
-        if !given.isEmpty { steps.append(.entries(given)) }
+        let deleted = given.count { $0.expected == nil && observation.links[$0.change.port]?.isEswitchPort == true }
+        if deleted > 0 {
+            notes.append(
+                "\(deleted) of \(given.count) entries are deleted, so that hardware forgets them: the guest's next "
+                    + "frame is learned and offloaded anew")
+        }
         for (side, port) in guest.ports where port.learningToRestore {
             guard let link = observation.ports[side], link.bridgePort != nil, link.master == guest.bridge.index else {
                 notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no learning to switch on")
@@ -109,6 +116,10 @@ extension Planner {
             }
             if link.bridgePort?.flags.contains(.learning) == false { steps.append(.learning(port, isOn: true)) }
         }
-        return Plan(verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes)
+        // What is deleted is to be learned at once.
+        if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
+        return Plan(
+            verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes,
+            links: observation.links)
     }
 }

@@ -4,9 +4,9 @@ public import FDB
 public struct PreparationRequest: Hashable, Sendable {
     /// The guest interface's name.
     public let id: GuestID
-    /// Interface names.
+    /// The bridge's interface name.
     public let bridge: String
-    /// The port of the VF.
+    /// The port of the VF: an interface name, the driver's name of the port (`pf0vf3`), or the VF (`pci/0000:03:00.5`).
     public let primary: String
     /// The port of the paravirtual NIC.
     public let standby: String
@@ -16,11 +16,13 @@ public struct PreparationRequest: Hashable, Sendable {
     public let addresses: [Address]
     /// Where the guest is, when the caller knows.
     public let side: Side?
+    /// A standby whose frames the switch floods to other ports is accepted.
+    public let allowsLeak: Bool
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
-        side: Side?
+        side: Side?, allowsLeak: Bool = false
     ) throws(ControllerError) {
         if primary == standby {
             throw ControllerError(
@@ -55,5 +57,15 @@ public struct PreparationRequest: Hashable, Sendable {
         self.uplink = uplink
         self.addresses = sorted
         self.side = side
+        self.allowsLeak = allowsLeak
+    }
+
+    /// The same request with other names for the ports, or other addresses.
+    func replacing(
+        primary: String? = nil, standby: String? = nil, uplink: String? = nil, addresses: [Address]? = nil
+    ) throws(ControllerError) -> PreparationRequest {
+        try PreparationRequest(
+            id: id, bridge: bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
+            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak)
     }
 }

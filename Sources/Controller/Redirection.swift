@@ -1,11 +1,16 @@
 public import FDB
 public import Netlink
+public import Switchdev
 
 /// The course of one change of a guest interface, as a state machine without I/O.
 ///
 /// It is handed what happened and answers with what to do next; one driver executes the actions, so that every step
-/// and every failure can be tested without a kernel. The order is: journal, steps, re-read, commit; or, after a
-/// failure: re-read, undo in reverse, re-read, journal the old state.
+/// and every failure can be tested without a kernel. The order is: journal, steps, proof where hardware has a part in it,
+/// re-read, commit; or, after a failure: re-read, undo in reverse, re-read, journal the old state.
+///
+/// Where hardware has a part, the re-read comes after the proof, because a driver may undo a change while it processes
+/// it: mlx5 and ice delete the bridge's entry together with one that they had learned, and a refresh at the wrong moment
+/// takes an entry back. What is missing then is put in again, once the driver's queue is known to be through.
 public struct Redirection: Sendable {
     /// What to do next.
     public enum Action: Hashable, Sendable {
@@ -13,14 +18,18 @@ public struct Redirection: Sendable {
         case recordIntent
         /// Execute a step of the plan.
         case run(Step)
+        /// Learn whether hardware has followed.
+        case prove(ProofTask)
+        /// Make entries anew that a driver took back.
+        case repair([EntryChange])
         /// Read the entries of all addresses of the plan.
         case reread
         /// Put entries back.
         case restore([EntryChange])
         /// Switch learning back.
         case restoreLearning(PortIdentity, isOn: Bool)
-        /// Record the new state.
-        case recordCommit
+        /// Record the new state, and what is known of hardware.
+        case recordCommit(OffloadProof)
         /// Record that the old state holds.
         case recordRollback
         /// The end.
@@ -35,6 +44,8 @@ public struct Redirection: Sendable {
         case failed(Failure)
         /// A step of entries was sent: for each change nil or the kernel's answer.
         case answered([NetlinkError?])
+        /// What is known of hardware.
+        case proved(OffloadProof)
         /// Entries were read, nil for none.
         case read([Address: Entry?])
     }
@@ -62,8 +73,8 @@ public struct Redirection: Sendable {
 
     /// How it ended.
     public enum Outcome: Hashable, Sendable {
-        /// Everything is as planned.
-        case committed
+        /// Everything is as planned, and so much is known of hardware.
+        case committed(OffloadProof)
         /// The intent could not be recorded; nothing was changed.
         case refused([Failure])
         /// It failed, and everything is as it was.
@@ -73,7 +84,8 @@ public struct Redirection: Sendable {
     }
 
     private enum Phase {
-        case idle, recordingIntent, running(Int), checking, surveying, restoring, checkingRestoration
+        case idle, recordingIntent, running(Int), proving, checking, repairing, surveying, restoring,
+            checkingRestoration
         case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
     }
 
@@ -82,6 +94,11 @@ public struct Redirection: Sendable {
     private var failures: [Failure] = []
     private var completed = 0
     private var unrestored = false
+    private var proof = OffloadProof.nothingToProve
+    /// How often entries were made anew that a driver took back.
+    public private(set) var repairs = 0
+    /// A driver takes an entry back at most once for each change that it had queued: the first, and the first repair.
+    private static let repairLimit = 2
 
     /// - Parameter plan: with at least one step.
     public init(_ plan: Plan) { self.plan = plan }
@@ -107,18 +124,16 @@ public struct Redirection: Sendable {
         case (.running(let index), .failed(let failure)):
             failures.append(failure)
             return survey(completed: index)
+        case (.proving, .proved(let proof)):
+            self.proof = proof
+            phase = .checking
+            return .reread
         case (.checking, .read(let entries)):
-            for planned in plan.changes {
-                let entry = entries[planned.change.address] ?? nil
-                guard !planned.holds(for: entry) else { continue }
-                let found = entry.map { "the table shows \($0)" } ?? "the table has no entry"
-                failures.append(Failure(address: planned.change.address, "the change did not hold, \(found)"))
-            }
-            if failures.isEmpty {
-                phase = .recordingCommit
-                return .recordCommit
-            }
-            return restore(entries, completed: plan.steps.count)
+            return check(entries)
+        case (.repairing, .answered(let answers)):
+            // A refusal shows in the next reading.
+            _ = answers
+            return prove()
         case (.surveying, .read(let entries)):
             return restore(entries, completed: completed)
         case (.restoring, .answered), (.restoring, .done), (.restoring, .failed):
@@ -134,7 +149,7 @@ public struct Redirection: Sendable {
             unrestored = true
             return restoreLearning(left)
         case (.recordingCommit, .done):
-            return finish(.committed)
+            return finish(.committed(proof))
         case (.recordingCommit, .failed(let failure)):
             // The entries are right; only the record is not. `reconcile` settles it.
             failures.append(failure)
@@ -157,12 +172,42 @@ public struct Redirection: Sendable {
     // MARK: - Forward
 
     private mutating func runStep(_ index: Int) -> Action {
-        guard index < plan.steps.count else {
+        guard index < plan.steps.count else { return prove() }
+        phase = .running(index)
+        return .run(plan.steps[index])
+    }
+
+    private mutating func prove() -> Action {
+        if plan.proof.isEmpty {
             phase = .checking
             return .reread
         }
-        phase = .running(index)
-        return .run(plan.steps[index])
+        phase = .proving
+        return .prove(plan.proof)
+    }
+
+    private mutating func check(_ entries: [Address: Entry?]) -> Action {
+        let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address] ?? nil) }
+        if broken.isEmpty {
+            phase = .recordingCommit
+            return .recordCommit(proof)
+        }
+        // Sticky and local entries are somebody's doing, not a driver's.
+        let taken = broken.filter { planned in
+            let entry = entries[planned.change.address] ?? nil
+            return planned.expected?.isStatic == true && entry?.isLocal != true && entry?.isSticky != true
+        }
+        if !plan.proof.isEmpty, taken.count == broken.count, repairs < Redirection.repairLimit {
+            repairs += 1
+            phase = .repairing
+            return .repair(taken.map { $0.repair(of: entries[$0.change.address] ?? nil, plan: plan) })
+        }
+        for planned in broken {
+            let found =
+                (entries[planned.change.address] ?? nil).map { "the table shows \($0)" } ?? "the table has no entry"
+            failures.append(Failure(address: planned.change.address, "the change did not hold, \(found)"))
+        }
+        return restore(entries, completed: plan.steps.count)
     }
 
     private mutating func collect(_ answers: [NetlinkError?], of step: Step) {
@@ -241,8 +286,15 @@ extension PlannedChange {
 
     /// Makes the entry that was found anew, when nothing is left of it.
     var recreation: EntryChange {
-        EntryChange(
-            undo.address, undo.primitive == .makeDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky
-        )
+        let isDynamic = [.makeDynamic, .recreateDynamic].contains(undo.primitive)
+        return EntryChange(undo.address, isDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky)
+    }
+
+    /// Brings an entry that a driver took back, or moved, to where the change wanted it.
+    func repair(of entry: Entry?, plan: Plan) -> EntryChange {
+        let fromEswitch = entry.map { plan.eswitchPorts.contains($0.port) } ?? false
+        return EntryChange(
+            change.address, Plan.primitive(before: entry, fromEswitch: fromEswitch, to: change.port), port: change.port,
+            oldPort: entry?.port, sticky: change.sticky)
     }
 }

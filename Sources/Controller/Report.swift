@@ -1,3 +1,5 @@
+public import Switchdev
+
 /// What a verb did: for people, for JSON and for the history.
 public struct Report: Hashable, Sendable, Encodable {
     /// How it ended.
@@ -40,6 +42,8 @@ public struct Report: Hashable, Sendable, Encodable {
         public var moveNanoseconds: Int64 = 0
         /// Re-reading the entries afterwards.
         public var verifyNanoseconds: Int64 = 0
+        /// From the last acknowledgement until hardware had followed, or until no more was to be learned.
+        public var proofNanoseconds: Int64 = 0
         /// From the call to the commit.
         public var totalNanoseconds: Int64 = 0
     }
@@ -58,8 +62,12 @@ public struct Report: Hashable, Sendable, Encodable {
     public let strategy: String
     /// How it ended.
     public var outcome: Result
-    /// What is known of hardware.
+    /// What is known of hardware, in words.
     public var proof: String?
+    /// What is known of hardware: `nothing_to_prove`, `proven` or `missing`.
+    public var proofStatus: OffloadProof.Status?
+    /// A missing proof is a failure.
+    public let proofRequired: Bool
     /// Start, in nanoseconds since 1970 (CLOCK_REALTIME).
     public let startedAt: Int64
     /// Durations.
@@ -76,7 +84,8 @@ public struct Report: Hashable, Sendable, Encodable {
     /// The process's exit code.
     public var exitCode: Int32 {
         switch outcome {
-        case .done, .already, .planned: 0
+        case .done, .already: proofRequired && proofStatus == .missing ? ControllerError.Code.unproven.rawValue : 0
+        case .planned: 0
         case .refused: ControllerError.Code.precondition.rawValue
         case .rolledBack: ControllerError.Code.rolledBack.rawValue
         case .notRolledBack: ControllerError.Code.notRolledBack.rawValue

@@ -20,6 +20,12 @@ public struct Topology: Sendable {
     public struct PortView: Sendable {
         /// The port.
         public let link: Link
+        /// What devlink knows of it.
+        public let devlink: DevlinkPort?
+        /// The PCI address of the VF that it represents, on this host.
+        public let functionAddress: String?
+        /// The driver, for ports of a switch.
+        public let driver: Driver?
         /// What it is to prepared guests: guest and side.
         public let roles: [(guest: String, side: Side)]
         /// Unicast entries but the local ones, sorted.
@@ -30,8 +36,22 @@ public struct Topology: Sendable {
         public let findings: [String]
     }
 
+    /// An eswitch, as devlink names it.
+    public struct EswitchView: Sendable {
+        /// Its device.
+        public let handle: DevlinkHandle
+        /// Legacy or switchdev; nil where the kernel does not tell.
+        public let mode: EswitchMode?
+        /// The switch id that its ports report.
+        public let switchID: SwitchID?
+        /// Its ports, with their netdevs in this namespace and the bridges or other masters that these belong to.
+        public let ports: [(port: DevlinkPort, netdev: String?, master: String?)]
+    }
+
     /// By name.
     public let bridges: [BridgeView]
+    /// By device.
+    public let eswitches: [EswitchView]
 }
 
 extension Host {
@@ -51,6 +71,7 @@ extension Host {
                     : "the bridges here are \(links.bridges.map(\.name).joined(separator: ", "))")
         }
         let records = try Journal(reading: folder)?.records() ?? []
+        let devlink = try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
         var views: [Topology.BridgeView] = []
         for bridge in bridges {
             guard let settings = bridge.bridge else { continue }
@@ -61,20 +82,38 @@ extension Host {
             let byPort = Dictionary(grouping: table.entries.values.filter { !$0.isLocal }, by: \.port)
             let ports = links.ports(of: bridge.index).map { port in
                 Topology.PortView(
-                    port, entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests)
+                    port, devlink: devlink[interface: port.index],
+                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests)
             }
             views.append(
                 Topology.BridgeView(
                     link: bridge, settings: settings, ports: ports,
                     findings: Topology.findings(bridge, settings, ports: ports)))
         }
-        return Topology(bridges: views)
+        return Topology(bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [])
     }
 }
 
 extension Topology {
+    fileprivate static func eswitches(_ devlink: Devlink, _ links: Links) -> [EswitchView] {
+        Dictionary(grouping: devlink.ports, by: \.handle).map { handle, ports in
+            let netdevs = ports.map { port in port.interface.flatMap { links[$0] } }
+            return EswitchView(
+                handle: handle, mode: devlink.modes[handle], switchID: netdevs.compactMap { $0?.switchID }.first,
+                ports: zip(ports, netdevs).map { port, netdev in
+                    (port, netdev?.name, netdev?.master.flatMap { links[$0]?.name })
+                })
+        }.sorted { $0.handle.description < $1.handle.description }
+    }
+
     fileprivate static func findings(_ link: Link, _ settings: Bridge, ports: [PortView]) -> [String] {
         var findings: [String] = []
+        let software = ports.first { !$0.link.isEswitchPort }
+        for port in ports where port.driver?.miss == .floods {
+            guard let software, let driver = port.driver else { continue }
+            findings.append(driver.standbyCost(port: port.link.name, standby: software.link.name))
+            break
+        }
         if !link.isUp { findings.append("the bridge is down: nothing is forwarded") }
         if settings.ageingTime == 0, ports.contains(where: \.link.isEswitchPort) {
             findings.append("ageing_time 0: the kernel ignores the move that tells hardware (NTF_USE)")
@@ -89,7 +128,7 @@ extension Topology {
 }
 
 extension Topology.PortView {
-    fileprivate init(_ link: Link, entries: [Entry], guests: [GuestInterface]) {
+    fileprivate init(_ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface]) {
         var roles: [(guest: String, side: Side)] = []
         var pinned: [Address: String] = [:]
         for guest in guests {
@@ -114,6 +153,11 @@ extension Topology.PortView {
         for entry in entries where entry.isSticky && pinned[entry.address] == nil {
             findings.append("\(entry.address) is sticky and not fdbsteer's: it cannot be moved")
         }
-        self.init(link: link, roles: roles, entries: entries, pinned: pinned, findings: findings)
+        let vf = devlink.flatMap { $0.isExternal ? nil : $0.vf }
+        self.init(
+            link: link, devlink: devlink,
+            functionAddress: vf.flatMap { PCIFunctions().address(ofVF: $0, of: devlink?.handle.device ?? "") },
+            driver: link.isEswitchPort ? Driver(interface: link.name) : nil, roles: roles, entries: entries,
+            pinned: pinned, findings: findings)
     }
 }

@@ -13,8 +13,16 @@ public struct EntryChange: Hashable, Sendable {
         /// entry (`br_fdb_update`). Silently nothing when the entry is sticky, `ageing_time` is 0 or the port does not
         /// learn or forward; creates a dynamic entry when there was none.
         case use
-        /// RTM_DELNEIGH, then RTM_NEWNEIGH CREATE|EXCL in the same send: a fresh entry, with a gap of microseconds.
+        /// RTM_DELNEIGH, then RTM_NEWNEIGH CREATE|REPLACE in the same send: a fresh entry, with a gap of microseconds.
+        /// No EXCL: a driver's refresh of a learned entry can fall between the two, and the re-read after the barrier
+        /// tells who won.
         case deleteCreate = "delete-create"
+        /// RTM_NEWNEIGH on an eswitch port, then NTF_USE back to the software port, in the same send: the driver takes
+        /// the entry over and then deletes it, which removes a rule that an in-place move left in hardware.
+        case reseat
+        /// RTM_DELNEIGH, then RTM_NEWNEIGH with NUD_REACHABLE in the same send: hardware forgets the entry, software
+        /// keeps one that ages. Drivers are not told of such an entry, also not when it ages out.
+        case recreateDynamic = "recreate-dynamic"
         /// RTM_NEWNEIGH REPLACE with NUD_REACHABLE: gives a static entry back to ageing and learning.
         case makeDynamic = "make-dynamic"
         /// RTM_DELNEIGH.
@@ -27,7 +35,7 @@ public struct EntryChange: Hashable, Sendable {
     public let primitive: Primitive
     /// The port that has the entry afterwards; for `delete` the one that loses it.
     public let port: Int32
-    /// The port that has it before, where `deleteCreate` needs it.
+    /// The port that has it before; `deleteCreate` and `recreateDynamic` delete it there, `reseat` goes by this port.
     public let oldPort: Int32?
     /// The entry afterwards refuses to roam.
     public let sticky: Bool
@@ -36,7 +44,7 @@ public struct EntryChange: Hashable, Sendable {
     ///   - address: the key.
     ///   - primitive: how.
     ///   - port: interface index of the port that has the entry afterwards (`delete`: before).
-    ///   - oldPort: the port that has it before; `deleteCreate` deletes it there.
+    ///   - oldPort: the port that has it before, or the one that `reseat` goes by.
     ///   - sticky: NTF_STICKY on the entry afterwards.
     public init(
         _ address: Address, _ primitive: Primitive, port: Int32, oldPort: Int32? = nil, sticky: Bool = false
@@ -60,9 +68,17 @@ public struct EntryChange: Hashable, Sendable {
             return [.set(address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: .use)]
         case .deleteCreate:
             let fresh = EntryRequest.set(
-                address, port: port, state: .noARP, flags: [.create, .exclusive], entryFlags: stickiness)
-            guard let oldPort else { return [fresh] }
-            return [.delete(address, port: oldPort), fresh]
+                address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: stickiness)
+            return [.delete(address, port: oldPort ?? port), fresh]
+        case .reseat:
+            let back = EntryRequest.set(
+                address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: .use)
+            return [.set(address, port: oldPort ?? port, state: .noARP, flags: [.create, .replace]), back]
+        case .recreateDynamic:
+            return [
+                .delete(address, port: oldPort ?? port),
+                .set(address, port: port, state: .reachable, flags: [.create, .replace]),
+            ]
         case .makeDynamic:
             return [.set(address, port: port, state: .reachable, flags: [.create, .replace])]
         case .delete:

@@ -36,7 +36,12 @@ public struct Transaction: Sendable {
         let answers = socket.perform(requests)
         if requests.count == changes.count { return answers }
         var results = [NetlinkError?](repeating: nil, count: changes.count)
-        for (owner, answer) in zip(owners, answers) where results[owner] == nil { results[owner] = answer }
+        for (index, answer) in answers.enumerated() where results[owners[index]] == nil {
+            // What the first half of a pair would have deleted may be gone already.
+            let isPairsDelete = requests[index].type == .deleteNeighbour && changes[owners[index]].primitive != .delete
+            if isPairsDelete, answer?.errno == .noEntry { continue }
+            results[owners[index]] = answer
+        }
         return results
     }
 }

@@ -1,6 +1,6 @@
 import CNetlink
 
-/// A synchronous rtnetlink socket for requests.
+/// A synchronous netlink socket for requests.
 ///
 /// rtnetlink runs a request inside sendmsg(2), in the caller, and queues the replies before sendmsg returns
 /// (`netlink_rcv_skb` in net/netlink/af_netlink.c): no event loop is needed, and one would only add a hop.
@@ -25,10 +25,12 @@ public struct CommandSocket: ~Copyable {
 
     /// Opens the socket in the calling thread's network namespace.
     ///
-    /// - Parameter receiveBuffer: bytes to ask for.
+    /// - Parameters:
+    ///   - protocol: which part of the kernel to talk to.
+    ///   - receiveBuffer: bytes to ask for.
     /// - Throws: ``NetlinkError`` of code `system`.
-    public init(receiveBuffer: Int32 = 1 << 20) throws(NetlinkError) {
-        let socket = try SocketDescriptor(receiveBuffer: receiveBuffer)
+    public init(_ protocol: NetlinkProtocol = .route, receiveBuffer: Int32 = 1 << 20) throws(NetlinkError) {
+        let socket = try SocketDescriptor(`protocol`, receiveBuffer: receiveBuffer)
         try socket.set(NETLINK_EXT_ACK, 1, named: "NETLINK_EXT_ACK")
         try socket.set(NETLINK_CAP_ACK, 1, named: "NETLINK_CAP_ACK")
         try socket.set(NETLINK_GET_STRICT_CHK, 1, named: "NETLINK_GET_STRICT_CHK")

@@ -57,6 +57,12 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
     public static let newNeighbour = MessageType(rawValue: UInt16(RTM_NEWNEIGH))
     /// The corresponding C constant is `RTM_DELNEIGH`.
     public static let deleteNeighbour = MessageType(rawValue: UInt16(RTM_DELNEIGH))
+    /// The VLANs of bridge ports. The corresponding C constant is `RTM_NEWVLAN`.
+    public static let newVLAN = MessageType(rawValue: UInt16(RTM_NEWVLAN))
+    /// The corresponding C constant is `RTM_GETVLAN`.
+    public static let getVLAN = MessageType(rawValue: UInt16(RTM_GETVLAN))
+    /// The controller of generic netlink. The corresponding C constant is `GENL_ID_CTRL`.
+    public static let genericControl = MessageType(rawValue: UInt16(NLMSG_MIN_TYPE))
     /// The corresponding C constant is `RTM_GETNEIGH`.
     public static let getNeighbour = MessageType(rawValue: UInt16(RTM_GETNEIGH))
 }

@@ -1,7 +1,20 @@
 import CNetlink
 import Glibc
 
-/// An open NETLINK_ROUTE socket, made by libmnl and closed at the end of its life.
+/// A netlink protocol (netlink(7)).
+public struct NetlinkProtocol: RawRepresentable, Hashable, Sendable {
+    public let rawValue: Int32
+
+    /// - Parameter rawValue: the protocol's number.
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+
+    /// Links, neighbours, bridges. The corresponding C constant is `NETLINK_ROUTE`.
+    public static let route = NetlinkProtocol(rawValue: NETLINK_ROUTE)
+    /// Families by name, devlink among them. The corresponding C constant is `NETLINK_GENERIC`.
+    public static let generic = NetlinkProtocol(rawValue: NETLINK_GENERIC)
+}
+
+/// An open netlink socket, made by libmnl and closed at the end of its life.
 ///
 /// It belongs to the network namespace of the thread that opened it (network_namespaces(7)).
 struct SocketDescriptor: ~Copyable {
@@ -13,12 +26,15 @@ struct SocketDescriptor: ~Copyable {
     let receiveBuffer: Int
 
     /// - Parameters:
+    ///   - protocol: which part of the kernel to talk to.
     ///   - receiveBuffer: bytes wished for; forced where CAP_NET_ADMIN in the initial user namespace allows it, else
     ///     what `net.core.rmem_max` grants.
     ///   - nonBlocking: opens with SOCK_NONBLOCK.
-    init(receiveBuffer wish: Int32, nonBlocking: Bool = false) throws(NetlinkError) {
+    init(
+        _ protocol: NetlinkProtocol = .route, receiveBuffer wish: Int32, nonBlocking: Bool = false
+    ) throws(NetlinkError) {
         let flags = Int32(SOCK_CLOEXEC.rawValue) | (nonBlocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
+        guard let socket = mnl_socket_open2(`protocol`.rawValue, flags) else {
             throw NetlinkError(.system, "cannot open a netlink socket", errno: KernelErrno(rawValue: errno))
         }
         guard mnl_socket_bind(socket, 0, pid_t(MNL_SOCKET_AUTOPID)) == 0 else {

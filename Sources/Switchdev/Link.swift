@@ -111,7 +111,7 @@ public struct Link: Hashable, Sendable {
         portKind = info.portKind
         bridgePort = info.bridgePort
         bridge = info.bridge
-        isUp = fixed.ifi_flags & UInt32(IFF_UP.rawValue) != 0
+        isUp = fixed.ifi_flags & UInt32(IFF_UP) != 0
         hasCarrier = fixed.ifi_flags & UInt32(IFF_LOWER_UP.rawValue) != 0
     }
 

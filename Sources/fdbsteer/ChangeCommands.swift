@@ -13,16 +13,29 @@ struct PrepareCommand: ParsableCommand {
     var guest: String
     @Option(help: "The bridge.")
     var bridge: String
-    @Option(help: "The bridge port of the VF (its representor).")
+    @Option(
+        help:
+            "The bridge port of the VF: its representor, the driver's name of it (pf0vf3), or the VF (pci/0000:03:00.5)."
+    )
     var primary: String
     @Option(help: "The bridge port of the paravirtual NIC (tap).")
     var standby: String
     @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
     var uplink: String?
-    @Option(name: .customLong("address"), parsing: .singleValue, help: "MAC or MAC/VLAN; once for each address.")
+    @Option(
+        name: .customLong("address"), parsing: .singleValue,
+        help:
+            "MAC or MAC/VLAN; once for each address. On a bridge that filters VLANs a MAC alone means the ports' PVID.")
     var addresses: [String]
     @Option(help: "Where the guest is now: primary, standby or remote. Default: where its entries are.")
     var at: Side?
+    @Option(
+        help: """
+            refuse or allow a standby whose frames the switch behind the primary floods to other ports. Default: \
+            FDBSTEER_LEAK, or refuse.
+            """)
+    var leak: LeakPolicy?
+    @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
     func run() {
@@ -35,12 +48,13 @@ struct PrepareCommand: ParsableCommand {
                     throw ControllerError(.usage, error.description)
                 }
             }
+            let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
             return try PreparationRequest(
                 id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
-                addresses: parsed, side: at)
+                addresses: parsed, side: at, allowsLeak: policy == .allow)
         }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.prepare(request, dryRun: common.dryRun))
+            common.call.show(try host.prepare(request, options: proof.options(common)))
         }
     }
 }
@@ -61,12 +75,13 @@ struct SwitchCommand: ParsableCommand {
     var to: Side
     @Option(help: "cut: one move, now.")
     var strategy: Strategy = .cut
+    @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.switch(id, to: to, dryRun: common.dryRun))
+            common.call.show(try host.switch(id, to: to, options: proof.options(common)))
         }
     }
 }
@@ -84,7 +99,7 @@ struct ReleaseCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.release(id, dryRun: common.dryRun))
+            common.call.show(try host.release(id, options: VerbOptions(dryRun: common.dryRun)))
         }
     }
 }
@@ -102,7 +117,31 @@ struct AbortCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.abort(id, dryRun: common.dryRun))
+            common.call.show(try host.abort(id, options: VerbOptions(dryRun: common.dryRun)))
+        }
+    }
+}
+
+/// `fdbsteer reconcile`.
+struct ReconcileCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reconcile",
+        abstract: "Bring every guest to the side that the journal says, and clear up after dead processes.",
+        discussion: "Exit code 0 when every guest is on its side, 5 when one is not.")
+
+    @OptionGroup var common: CommonOptions
+
+    func run() {
+        common.call.run { host throws(ControllerError) in
+            let report = try host.reconcile(options: VerbOptions(dryRun: common.dryRun))
+            if common.json {
+                Output.json(report)
+            } else {
+                if report.guests.isEmpty { Output.line("no guest is prepared") }
+                for guest in report.guests { Output.line("\(guest.guest): \(guest.words)") }
+                for address in report.sentinelsRemoved { Output.line("sentinel \(address) removed") }
+            }
+            return report.exitCode
         }
     }
 }
@@ -119,6 +158,11 @@ extension Call {
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
             for note in report.notes { Output.line("  note: \(note)") }
+        }
+        if report.exitCode == ControllerError.Code.unproven.rawValue {
+            Output.error(
+                "fdbsteer: \(report.verb.rawValue) of \(report.guest) is applied, but proof is \(report.proof ?? "missing") "
+                    + "(\"fdbsteer verify \(report.guest)\" compares; --require-proof was given)")
         }
         if !report.failures.isEmpty {
             Output.error("fdbsteer: \(report.verb.rawValue) of \(report.guest) \(report.failureWords)")

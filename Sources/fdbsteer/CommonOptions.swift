@@ -25,6 +25,59 @@ struct CommonOptions: ParsableArguments {
     static var environmentFolder: String? { getenv("FDBSTEER_STATE").map { String(cString: $0) } }
 }
 
+/// What the verbs take that redirect.
+struct ProofOptions: ParsableArguments {
+    @Flag(
+        name: .long, help: "Exit with 7 when nothing shows that hardware followed; what was done stays.")
+    var requireProof = false
+
+    @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.")
+    var proofTimeout = TimeLimit(nanoseconds: VerbOptions().proofTimeout)
+
+    /// With the common options.
+    func options(_ common: CommonOptions) -> VerbOptions {
+        VerbOptions(dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds)
+    }
+}
+
+/// A duration on the command line: a whole number and `us`, `ms`, `s` or `min`.
+struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
+    let nanoseconds: Int64
+
+    private static let units: [(suffix: String, nanoseconds: Int64)] = [
+        ("us", 1000), ("ms", 1_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000),
+    ]
+
+    init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    init?(argument: String) {
+        guard let unit = TimeLimit.units.first(where: { argument.hasSuffix($0.suffix) }),
+            let count = UInt32(argument.dropLast(unit.suffix.count))
+        else { return nil }
+        nanoseconds = Int64(count) * unit.nanoseconds
+    }
+
+    var description: String {
+        let unit = TimeLimit.units.last { nanoseconds % $0.nanoseconds == 0 } ?? TimeLimit.units[0]
+        return "\(nanoseconds / unit.nanoseconds)\(unit.suffix)"
+    }
+}
+
+/// What to do where the switch floods the frames of a guest on its standby to other ports.
+enum LeakPolicy: String, ExpressibleByArgument, CaseIterable {
+    case refuse, allow
+
+    /// FDBSTEER_LEAK, `refuse` when it is not set.
+    static func ofEnvironment() throws(ControllerError) -> LeakPolicy {
+        guard let value = getenv("FDBSTEER_LEAK").map({ String(cString: $0) }) else { return .refuse }
+        guard let policy = LeakPolicy(rawValue: value) else {
+            throw ControllerError(
+                .usage, "FDBSTEER_LEAK is \"\(value)\"", remedy: "set it to refuse or allow, or unset it")
+        }
+        return policy
+    }
+}
+
 /// One call of the program: where its journal is, and how it answers.
 struct Call {
     let folder: StateFolder

@@ -24,6 +24,6 @@ struct FDBSteer: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             TopologyCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self, StatusCommand.self,
-            AbortCommand.self, ReleaseCommand.self, HistoryCommand.self,
+            AbortCommand.self, ReleaseCommand.self, ReconcileCommand.self, HistoryCommand.self,
         ])
 }

@@ -37,7 +37,7 @@ struct PlainSwitch {
 
     func run() -> Never {
         call.run { host throws(ControllerError) in
-            call.show(try host.switch(guest, to: side, dryRun: false))
+            call.show(try host.switch(guest, to: side, options: VerbOptions()))
         }
     }
 }

@@ -24,11 +24,24 @@ struct TopologyCommand: ParsableCommand {
             } else {
                 for bridge in topology.bridges { show(bridge) }
             }
+            if !common.json { for eswitch in topology.eswitches { show(eswitch) } }
             return 0
         }
     }
 
     private static let entriesShown = 4
+
+    private func show(_ eswitch: Topology.EswitchView) {
+        Output.line(
+            "eswitch \(eswitch.handle)  \(eswitch.mode.map { "mode \($0)" } ?? "mode not told")"
+                + (eswitch.switchID.map { "  phys_switch_id \($0)" } ?? ""))
+        for (index, (port, netdev, master)) in eswitch.ports.enumerated() {
+            let place = master.map { "in \($0)" } ?? "in no bridge"
+            Output.line(
+                (index == eswitch.ports.count - 1 ? "└─ " : "├─ ")
+                    + "\(netdev.map { "\($0)  \(place)" } ?? "no netdev here")  \(port.functionWords)")
+        }
+    }
 
     private func show(_ bridge: Topology.BridgeView) {
         let settings = bridge.settings
@@ -64,6 +77,8 @@ extension Topology.PortView {
         var words = ["\(link.name)  ifindex \(link.index)", link.kind ?? "hardware"]
         words.append(link.switchID.map { "eswitch \($0)" } ?? "software port")
         if let name = link.portName { words.append(name) }
+        if let devlink { words.append(devlink.functionWords + (functionAddress.map { " pci/\($0)" } ?? "")) }
+        if let driver { words.append("\(driver.name), miss: \(driver.miss.rawValue)") }
         words.append(link.isUp ? (link.bridgePort?.state.description ?? "") : "DOWN")
         if link.isUp, !link.hasCarrier { words.append("NO CARRIER") }
         words.append("learning \(flags.contains(.learning) ? "on" : "off")")
@@ -101,6 +116,10 @@ struct TopologyView: Encodable {
         let kind: String?
         let physSwitchId: String?
         let physPortName: String?
+        let devlinkPort: DevlinkObject?
+        let functionAddress: String?
+        let driver: String?
+        let hardwareMiss: String?
         let up: Bool
         let carrier: Bool
         let state: String?
@@ -130,9 +149,36 @@ struct TopologyView: Encodable {
         let guest: String?
     }
 
+    struct DevlinkObject: Encodable {
+        let device: String
+        let index: UInt32
+        let flavour: String
+        let controller: UInt32?
+        let pf: UInt16?
+        let vf: UInt16?
+        let sf: UInt32?
+        let external: Bool
+        let netdev: String?
+        let master: String?
+    }
+
+    struct EswitchObject: Encodable {
+        let device: String
+        let mode: String?
+        let physSwitchId: String?
+        let ports: [DevlinkObject]
+    }
+
     let bridges: [BridgeObject]
+    let eswitches: [EswitchObject]
 
     init(_ topology: Topology) {
+        eswitches = topology.eswitches.map { eswitch in
+            EswitchObject(
+                device: eswitch.handle.description, mode: eswitch.mode?.description,
+                physSwitchId: eswitch.switchID?.description,
+                ports: eswitch.ports.map { DevlinkObject($0.port, netdev: $0.netdev, master: $0.master) })
+        }
         bridges = topology.bridges.map { bridge in
             BridgeObject(
                 name: bridge.link.name, ifindex: bridge.link.index, up: bridge.link.isUp,
@@ -143,13 +189,39 @@ struct TopologyView: Encodable {
     }
 }
 
+extension DevlinkPort {
+    /// The function in words: `pcivf pf 0 vf 3`.
+    var functionWords: String {
+        var words = ["\(flavour)"]
+        if isExternal, let controller { words.append("controller \(controller)") }
+        if let number, flavour == .physical { words.append("port \(number)") }
+        if let pf { words.append("pf \(pf)") }
+        if let vf { words.append("vf \(vf)") }
+        if let sf { words.append("sf \(sf)") }
+        if isExternal { words.append("of another host") }
+        return words.joined(separator: " ")
+    }
+}
+
+extension TopologyView.DevlinkObject {
+    init(_ port: DevlinkPort, netdev: String?, master: String?) {
+        self.init(
+            device: port.handle.description, index: port.index, flavour: port.flavour.description,
+            controller: port.controller, pf: port.pf, vf: port.vf, sf: port.sf, external: port.isExternal,
+            netdev: netdev, master: master)
+    }
+}
+
 extension TopologyView.Port {
     init(_ port: Topology.PortView) {
         let link = port.link
         let on = link.bridgePort?.flags ?? []
         self.init(
             name: link.name, ifindex: link.index, kind: link.kind, physSwitchId: link.switchID?.description,
-            physPortName: link.portName, up: link.isUp, carrier: link.hasCarrier,
+            physPortName: link.portName,
+            devlinkPort: port.devlink.map { .init($0, netdev: link.name, master: nil) },
+            functionAddress: port.functionAddress, driver: port.driver?.name, hardwareMiss: port.driver?.miss.rawValue,
+            up: link.isUp, carrier: link.hasCarrier,
             state: link.bridgePort?.state.description, learning: on.contains(.learning), flood: on.contains(.flood),
             flags: TopologyView.rareFlags.filter { on.contains($0.0) }.map(\.1), mtu: link.mtu,
             virtualFunctions: link.virtualFunctions.map { .init(vf: $0.index, mac: $0.mac.description) },

@@ -1,6 +1,8 @@
+import CNetlink
 @testable import Controller
 import FDB
 import Netlink
+import Switchdev
 import Testing
 
 /// The state machine alone, without a kernel: each path that a redirection can take.
@@ -46,8 +48,9 @@ import Testing
     @Test func success() {
         var redirection = sent()
         #expect(redirection.next(.answered([nil, nil])) == .reread)
-        #expect(redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 6)])) == .recordCommit)
-        #expect(redirection.next(.done) == .finish(.committed))
+        #expect(
+            redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 6)])) == .recordCommit(.nothingToProve))
+        #expect(redirection.next(.done) == .finish(.committed(.nothingToProve)))
     }
 
     @Test func nothingIsChangedWithoutARecordOfTheIntent() {
@@ -146,4 +149,109 @@ import Testing
             return
         }
     }
+
+    // MARK: - With hardware
+
+    /// The guest's VF is a port of a switch: moving away from it must be proven there.
+    private func switchedPlan() throws -> Plan {
+        let vf = PortIdentity(name: "vf", index: 5, isEswitchPort: true)
+        let guest = GuestInterface(
+            id: try GuestID("vm"), bridge: PortIdentity(name: "br", index: 3, isEswitchPort: false), primary: vf,
+            standby: standby, uplink: nil, addresses: [one], side: .standby, isSticky: false)
+        let before = Entry(address: one, port: 5, bridge: 3, state: .noARP, flags: .offloaded)
+        let links = Links([try link(5, "vf", switched: true), try link(6, "tap", switched: false)])
+        let change = try #require(Plan.pin(one, before: before, on: standby, of: guest, links: links))
+        return Plan(
+            verb: .switch, guest: guest, from: .primary, to: .standby, steps: [.entries([change])], notes: [],
+            links: links)
+    }
+
+    @Test func hardwareIsAskedBeforeTheTableIsTrusted() throws {
+        let plan = try switchedPlan()
+        #expect(plan.changes[0].change.primitive == .use)
+        #expect(plan.proof.barriers == [.init(port: 5, name: "vf", vlan: nil)])
+        #expect(plan.proof.entries.isEmpty)
+        var redirection = Redirection(plan)
+        _ = redirection.start()
+        _ = redirection.next(.done)
+        #expect(redirection.next(.answered([nil])) == .prove(plan.proof))
+        let proof = OffloadProof.proven(evidence: "so")
+        #expect(redirection.next(.proved(proof)) == .reread)
+        #expect(redirection.next(.read([one: entry(one, on: 6, flags: .offloaded)])) == .recordCommit(proof))
+        #expect(redirection.next(.done) == .finish(.committed(proof)))
+    }
+
+    @Test func whatADriverTookBackIsMadeAnew() throws {
+        let plan = try switchedPlan()
+        var redirection = Redirection(plan)
+        _ = redirection.start()
+        _ = redirection.next(.done)
+        _ = redirection.next(.answered([nil]))
+        _ = redirection.next(.proved(.proven(evidence: "so")))
+        #expect(redirection.next(.read([one: nil])) == .repair([EntryChange(one, .replace, port: 6)]))
+        #expect(redirection.next(.answered([nil])) == .prove(plan.proof))
+        _ = redirection.next(.proved(.proven(evidence: "so")))
+        // Learned back on the VF by a refresh: the driver's own entry, to be deleted first.
+        let learned = Entry(address: one, port: 5, bridge: 3, state: .reachable, flags: .externallyLearned)
+        #expect(
+            redirection.next(.read([one: learned])) == .repair([EntryChange(one, .deleteCreate, port: 6, oldPort: 5)]))
+        _ = redirection.next(.answered([nil]))
+        _ = redirection.next(.proved(.proven(evidence: "so")))
+        // A third time is no race any more.
+        guard case .restore = redirection.next(.read([one: nil])) else {
+            Issue.record("went on repairing")
+            return
+        }
+    }
+
+    @Test func aMissingProofIsCommittedAsSuch() throws {
+        var redirection = Redirection(try switchedPlan())
+        _ = redirection.start()
+        _ = redirection.next(.done)
+        _ = redirection.next(.answered([nil]))
+        let proof = OffloadProof.missing(reason: "slow")
+        _ = redirection.next(.proved(proof))
+        #expect(redirection.next(.read([one: entry(one, on: 6)])) == .recordCommit(proof))
+    }
+}
+
+/// A link as the kernel would describe it.
+func link(_ index: Int32, _ name: String, switched: Bool, portName: String? = nil, master: Int32 = 3) throws -> Link {
+    struct Described: Request {
+        let index: Int32
+        let name: String
+        let switched: Bool
+        let portName: String?
+        let master: Int32
+        var type: MessageType { .newLink }
+        var flags: MessageFlags { [] }
+        func encode(into body: inout MessageBody) {
+            var fixed = ifinfomsg()
+            fixed.ifi_index = index
+            fixed.ifi_flags = UInt32(IFF_UP) | UInt32(IFF_LOWER_UP.rawValue)
+            body.put(fixed)
+            body.put(Int(IFLA_IFNAME), text: name)
+            body.put(Int(IFLA_MASTER), master)
+            if switched { body.put(Int(IFLA_PHYS_SWITCH_ID), UInt64(7)) }
+            if let portName { body.put(Int(IFLA_PHYS_PORT_NAME), text: portName) }
+            body.nest(Int(IFLA_LINKINFO)) {
+                if name.hasPrefix("br") {
+                    $0.put(Int(IFLA_INFO_KIND), text: "bridge")
+                    $0.nest(Int(IFLA_INFO_DATA)) { $0.put(Int(IFLA_BR_VLAN_FILTERING), UInt8(name == "brv" ? 1 : 0)) }
+                } else {
+                    $0.put(Int(IFLA_INFO_SLAVE_KIND), text: "bridge")
+                    $0.nest(Int(IFLA_INFO_SLAVE_DATA)) {
+                        $0.put(Int(IFLA_BRPORT_STATE), UInt8(BR_STATE_FORWARDING))
+                        $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(1))
+                        $0.put(Int(IFLA_BRPORT_UNICAST_FLOOD), UInt8(1))
+                    }
+                }
+            }
+        }
+    }
+    var writer = MessageWriter(capacity: 1024)
+    let fits = writer.append(
+        Described(index: index, name: name, switched: switched, portName: portName, master: master), sequence: 1)
+    #expect(fits)
+    return try Link(decoding: UnsafeRawBufferPointer(rebasing: writer.bytes.dropFirst(MessageHeader.size)))
 }

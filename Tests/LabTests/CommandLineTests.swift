@@ -8,7 +8,7 @@ struct CommandLineTests {
     @Test func thereAndBack() throws {
         try CommandLineLab.run { lab in
             let mac = CommandLineLab.mac
-            try Interface.sendFrame(from: BridgeLab.far("vfrep0"), source: mac)
+            try BridgeLab.sendFrame(behind: "vfrep0", source: mac)
             let before = try lab.table()
             let prepare =
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(mac)"
@@ -45,20 +45,20 @@ struct CommandLineTests {
         try CommandLineLab.run { lab in
             try lab.prepare()
             #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
-            try Interface.sendFrame(from: BridgeLab.far("vfrep0"), source: CommandLineLab.mac)
+            try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
         }
     }
 
     @Test func portsThatServeOthersKeepLearning() throws {
         try CommandLineLab.run { lab in
-            try Interface.sendFrame(from: BridgeLab.far("tap0"), source: "52:54:00:00:00:77")
+            try BridgeLab.sendFrame(behind: "tap0", source: "52:54:00:00:00:77")
             let prepared = try lab.prepare()
             #expect(prepared.output.contains("52:54:00:00:00:77 lives behind it"))
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("sticky") == true)
             #expect(try Command.run(["bridge", "-d", "link", "show"]).output.contains("learning off") == false)
             #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
-            try Interface.sendFrame(from: BridgeLab.far("vfrep0"), source: CommandLineLab.mac)
+            try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("sticky") == false)

@@ -1,4 +1,5 @@
 import CLab
+import Glibc
 
 /// A bridge with an uplink, a port that plays the VF's representor and one that plays the standby's tap.
 ///
@@ -44,6 +45,12 @@ public struct BridgeLab: Sendable {
             ip link set \(name) up
             ip link set \(far) up
             """)
+        // The bridge hears of a carrier by a work queue: until then the port is disabled.
+        for _ in 0..<1000 {
+            if try Command.run(["bridge", "link", "show", "dev", name]).output.contains("state forwarding") { return }
+            usleep(2000)
+        }
+        throw LabError("\(name) did not come up as a port of \(bridge)")
     }
 
     /// Switches flooding of unknown unicast on or off, on all ports.
@@ -51,6 +58,11 @@ public struct BridgeLab: Sendable {
         for port in [uplink, primary, standby] {
             try Command.script("bridge link set dev \(port) flood \(isOn ? "on" : "off")")
         }
+    }
+
+    /// Sends one frame as a host behind a port would, and waits until the port has received it.
+    public static func sendFrame(behind port: String, source: String) throws {
+        try Interface.sendFrame(from: far(port), source: source, to: port)
     }
 
     /// The bridge's entry of a MAC as `bridge fdb show` prints it, nil when there is none.

@@ -14,23 +14,39 @@ public enum Interface {
         mac.split(separator: ":").compactMap { UInt8($0, radix: 16) }
     }
 
-    /// Sends one broadcast frame of an experimental EtherType, as a host behind the interface would.
+    /// Sends one broadcast frame of an experimental EtherType, as a host behind a port would, and waits until the port
+    /// has received it: veth queues frames, so that a send alone says nothing about what the bridge has learned.
     ///
     /// - Parameters:
-    ///   - interface: the name.
+    ///   - interface: the name of the other end.
     ///   - source: the source MAC.
+    ///   - port: the name of the bridge's port.
     /// - Throws: ``LabError``.
-    public static func sendFrame(from interface: String, source: String) throws {
+    public static func sendFrame(from interface: String, source: String, to port: String) throws {
+        let input = try open(port, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 16)
+        defer { close(input) }
+        let output = try open(interface, type: 0x88b5, receiveBuffer: 0)
+        defer { close(output) }
+        let frame =
+            [UInt8](repeating: 0xff, count: 6) + octets(source) + [0x88, 0xb6] + [UInt8](repeating: 0, count: 46)
+        guard send(output, frame, frame.count, 0) == frame.count else {
+            throw LabError("cannot send on \(interface): \(String(cString: strerror(errno)))")
+        }
+        var received = [UInt8](repeating: 0, count: 64)
+        var polled = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
+        repeat {
+            guard poll(&polled, 1, 2000) > 0 else { throw LabError("\(port) did not receive the frame within 2 s") }
+        } while recv(input, &received, received.count, 0) < 14 || Array(received[6..<12]) != octets(source)
+        // The witness is called just before the bridge, in the same pass.
+        usleep(2000)
+    }
+
+    private static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws -> Int32 {
         guard let index = try index(of: interface) else { throw LabError("there is no interface \(interface)") }
-        let descriptor = clab_packet_socket(index, 0x88b5, 0)
+        let descriptor = clab_packet_socket(index, type, receiveBuffer)
         guard descriptor >= 0 else {
             throw LabError("cannot open a packet socket on \(interface): \(String(cString: strerror(-descriptor)))")
         }
-        defer { close(descriptor) }
-        var frame = [UInt8](repeating: 0xff, count: 6) + octets(source) + [0x88, 0xb6]
-        frame += [UInt8](repeating: 0, count: 46)
-        guard send(descriptor, frame, frame.count, 0) == frame.count else {
-            throw LabError("cannot send on \(interface): \(String(cString: strerror(errno)))")
-        }
+        return descriptor
     }
 }

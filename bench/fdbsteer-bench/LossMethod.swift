@@ -58,10 +58,10 @@ final class LossLab {
         switch method {
         case .fdbsteer, .prepare:
             try learn()
-            if method == .fdbsteer { try check(host.prepare(request, dryRun: false)) }
+            if method == .fdbsteer { try check(host.prepare(request, options: VerbOptions())) }
         case .release:
             try learn()
-            try check(host.prepare(request, dryRun: false))
+            try check(host.prepare(request, options: VerbOptions()))
         case .replace, .deleteAddOneSend, .deleteAckAddAck, .shell:
             try Command.script(
                 """
@@ -74,7 +74,7 @@ final class LossLab {
 
     /// Takes the guest out of the bridge again.
     func end(_ method: LossMethod) throws {
-        if try !host.status(nil).isEmpty { try check(host.release(guest, dryRun: false)) }
+        if try !host.status(nil).isEmpty { try check(host.release(guest, options: VerbOptions())) }
         try Command.script(
             """
             bridge link set dev \(lab.primary) learning on
@@ -91,7 +91,7 @@ final class LossLab {
             // The two take turns; only the one that is asked for is measured.
             let report =
                 try host.status(nil).isEmpty
-                ? host.prepare(request, dryRun: false) : host.release(guest, dryRun: false)
+                ? host.prepare(request, options: VerbOptions()) : host.release(guest, options: VerbOptions())
             try check(report)
             return Change(destination: nil, writes: report.writes)
         default: break
@@ -100,7 +100,7 @@ final class LossLab {
         var writes: ClosedRange<Int64>?
         switch method {
         case .fdbsteer:
-            let report = try host.switch(guest, to: target == 1 ? .standby : .primary, dryRun: false)
+            let report = try host.switch(guest, to: target == 1 ? .standby : .primary, options: VerbOptions())
             try check(report)
             writes = report.writes
         case .replace:
@@ -127,7 +127,7 @@ final class LossLab {
 
     /// Makes the bridge learn the guest behind the primary, by a frame of the guest's own.
     private func learn() throws {
-        try Interface.sendFrame(from: BridgeLab.far(lab.primary), source: lab.guestMAC)
+        try BridgeLab.sendFrame(behind: lab.primary, source: lab.guestMAC)
         guard let entry = try lab.entry(lab.guestMAC), entry.contains(lab.primary) else {
             throw LabError("the bridge did not learn the guest behind \(lab.primary)")
         }

@@ -5,12 +5,16 @@
 #ifndef FDBSTEER_CNETLINK_H
 #define FDBSTEER_CNETLINK_H
 
-/* netinet/in.h goes first: linux/in6.h, which linux/if_bridge.h pulls in, clashes with it otherwise. */
+/* These go first: linux/in6.h, which linux/if_bridge.h pulls in, and linux/if.h clash with them otherwise. */
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <linux/devlink.h>
+#include <linux/ethtool.h>
+#include <linux/genetlink.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_ether.h>
@@ -18,9 +22,11 @@
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,6 +96,17 @@ static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
         sent = sendmsg(fd, &header, 0);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
+}
+
+/** ETHTOOL_GDRVINFO, an ioctl that is variadic: the driver's name of an interface into `name`; 0 or -errno. */
+static inline int cn_driver_name(int fd, const char *interface, char name[32]) {
+    struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq request = {.ifr_data = (void *)&information};
+    strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+    if (ioctl(fd, SIOCETHTOOL, &request) < 0) return -errno;
+    memcpy(name, information.driver, 32);
+    name[31] = 0;
+    return 0;
 }
 
 #ifndef F_OFD_GETLK

@@ -1,0 +1,68 @@
+import Glibc
+
+/// Which VF belongs to which physical function, by sysfs (`physfn` and `virtfnN` links of PCI devices).
+public struct PCIFunctions: Sendable {
+    private let root: String
+
+    /// - Parameter root: the folder that holds the PCI devices; another one for tests.
+    public init(root: String = "/sys/bus/pci/devices") { self.root = root }
+
+    /// The physical function and the number of a VF, by its PCI address.
+    ///
+    /// - Returns: nil when there is no such device, or it is no VF.
+    public func virtualFunction(_ address: String) -> (physicalFunction: String, number: UInt16)? {
+        // The address becomes part of a path: let it be nothing but an address.
+        guard PCIFunctions.isAddress(address), let physical = target("\(address)/physfn"),
+            let number = numbers(of: physical).first(where: { self.address(ofVF: $0, of: physical) == address })
+        else { return nil }
+        return (physical, number)
+    }
+
+    /// The PCI address of a VF.
+    ///
+    /// - Parameters:
+    ///   - number: the VF's number.
+    ///   - physicalFunction: the PCI address of its physical function.
+    /// - Returns: nil where there is none, as for functions of another host.
+    public func address(ofVF number: UInt16, of physicalFunction: String) -> String? {
+        guard PCIFunctions.isAddress(physicalFunction) else { return nil }
+        return target("\(physicalFunction)/virtfn\(number)")
+    }
+
+    /// A device exists.
+    public func exists(_ address: String) -> Bool {
+        PCIFunctions.isAddress(address) && access("\(root)/\(address)", F_OK) == 0
+    }
+
+    /// `0000:03:00.2`: hexadecimal digits, colons and a dot.
+    static func isAddress(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 32
+            && text.utf8.allSatisfy { byte in
+                (byte >= 0x30 && byte <= 0x3a) || (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x66)
+                    || byte == UInt8(ascii: ".")
+            } && !text.hasPrefix(".")
+    }
+
+    private func target(_ link: String) -> String? {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
+            guard let base = buffer.baseAddress else { return nil }
+            let count = readlink("\(root)/\(link)", base, buffer.count - 1)
+            guard count > 0 else { return nil }
+            let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return path.split(separator: "/").last.map(String.init)
+        }
+    }
+
+    private func numbers(of physicalFunction: String) -> [UInt16] {
+        guard let folder = opendir("\(root)/\(physicalFunction)") else { return [] }
+        defer { closedir(folder) }
+        var numbers: [UInt16] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name.hasPrefix("virtfn"), let number = UInt16(name.dropFirst(6)) { numbers.append(number) }
+        }
+        return numbers
+    }
+}
