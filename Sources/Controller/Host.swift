@@ -116,6 +116,7 @@ public struct Host: ~Copyable {
             case .finish(let outcome):
                 report.timings.totalNanoseconds = clock.elapsed
                 report.finish(outcome)
+                report.repairs = redirection.repairs
                 if redirection.repairs > 0 {
                     report.notes.append("a driver took entries back while it followed; they were made anew")
                 }

@@ -74,6 +74,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public var timings: Timings
     /// The addresses that were changed.
     public var addresses: [AddressResult]
+    /// How often entries were made anew that a driver had taken back while it followed.
+    public var repairs = 0
     /// What the operator should know.
     public var notes: [String]
     /// What failed.
