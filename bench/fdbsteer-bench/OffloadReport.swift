@@ -76,7 +76,7 @@ struct OffloadReport: Encodable {
                 return "\(run.lostTotal) frames lost on rocker with the standby on a \(run.standby)"
             }
             if run.staleFlows > 0 { return "\(run.staleFlows) flows left behind with the standby on a \(run.standby)" }
-            if run.void > run.redirections / 4 { return "\(run.void) of \(run.redirections) redirections are void" }
+            if run.void > run.redirections / 2 { return "\(run.void) of \(run.redirections) redirections are void" }
         }
         return nil
     }
