@@ -47,11 +47,11 @@ struct ModelLab {
         port.hasPrefix("mes_") ? "far_" + port.dropFirst(4) : port + "-far"
     }
 
-    /// Runs `fdbsteer`.
-    func fdbsteer(_ arguments: String) throws -> Command {
+    /// Runs `fdbsteer`, or another of the built programs.
+    func fdbsteer(_ arguments: String, program: String = "fdbsteer") throws -> Command {
         let folder = getenv("FDBSTEER_BIN").map { String(cString: $0) } ?? "."
         return try Command.run(
-            ["\(folder)/fdbsteer"] + arguments.split(separator: " ").map(String.init),
+            ["\(folder)/\(program)"] + arguments.split(separator: " ").map(String.init),
             environment: ["FDBSTEER_STATE": state])
     }
 

@@ -20,7 +20,7 @@ extension LabVMTests {
                 try lab.expect(
                     0,
                     "prepare vm1 --bridge br0 --primary pf0vf0 --standby tap0 --at primary --address \(ModelLab.mac)",
-                    saying: "costs CPU", "proof: proven")
+                    saying: "costs CPU", "; proven: ")
                 #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0"])
             }
         }
@@ -31,9 +31,9 @@ extension LabVMTests {
                 try lab.wait("the driver to learn") { try !lab.hardware().isEmpty }
                 try lab.prepare()
                 for (side, hardware) in [("standby", []), ("remote", ["mes_p0"]), ("primary", ["mes_vf0"])] {
-                    try lab.expect(0, "switch vm1 --to \(side) --require-proof", saying: "proof: proven")
+                    try lab.expect(0, "switch vm1 --to \(side) --require-proof", saying: "; proven: ")
                     #expect(try lab.hardware() == hardware.map { "\(ModelLab.mac)/0@\($0)" })
-                    try lab.expect(0, "switch vm1 --to \(side) --require-proof", saying: "already", "proof: proven")
+                    try lab.expect(0, "switch vm1 --to \(side) --require-proof", saying: "already", "; proven: ")
                     try lab.expect(0, "verify vm1", saying: "the driver's own table says so")
                 }
                 // Given back: hardware forgets it, and learns it again from the guest's next frame.
@@ -68,6 +68,21 @@ extension LabVMTests {
             }
         }
 
+        @Test func aNICIsAskedInABridgeOfItsUser() throws {
+            try ModelLab.run { lab in
+                let before = try lab.entries("02:")
+                let check = try lab.fdbsteer("offload --bridge br0 --ports mes_vf0,tap0", program: "fdbsteer-bench")
+                #expect(check.exitCode == 0, "\(check.errors)")
+                let lines = check.output.split(separator: "\n").filter { $0.contains("hardware:") }
+                let told = lines.map { $0.contains("rule to mes_vf0") }
+                // In place the rule stays; NTF_USE takes it away.
+                #expect(told == [true, true, true, false, true], "\(check.output)")
+                #expect(try lab.entries("02:") == before)
+                let wrong = try lab.fdbsteer("offload --bridge br0 --ports tap0,mes_vf0", program: "fdbsteer-bench")
+                #expect(wrong.exitCode != 0 && wrong.errors.contains("tap0 is no port of a switch"))
+            }
+        }
+
         @Test func failingHardwareIsSaid() throws {
             try ModelLab.run { lab in
                 try lab.prepare()
@@ -79,6 +94,20 @@ extension LabVMTests {
                 let command = try lab.expect(
                     7, "switch vm1 --to primary --proof-timeout 200ms --require-proof --json", saying: "is applied")
                 #expect(command.output.contains("\"proof_status\" : \"missing\""))
+            }
+        }
+
+        @Test func aBridgeThatAgesNothingIsRefused() throws {
+            try ModelLab.run { lab in
+                try lab.prepare()
+                try Command.script("ip link set br0 type bridge ageing_time 0")
+                try lab.expect(3, "switch vm1 --to standby", saying: "ageing_time 0")
+                #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0"])
+                try lab.expect(0, "release vm1")
+                try lab.expect(
+                    3,
+                    "prepare vm1 --bridge br0 --primary mes_vf0 --standby tap0 --at primary --address \(ModelLab.mac)",
+                    saying: "ageing_time 0")
             }
         }
 

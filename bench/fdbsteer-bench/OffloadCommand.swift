@@ -12,6 +12,9 @@ struct OffloadCommand: ParsableCommand {
             Boots the lab VM (scripts/lab-vm) and runs in it: a model of a NIC's embedded switch for every pair of ports, \
             entry found and behaviour of the hardware, and rocker, an emulated switch ASIC, for frames under traffic. \
             Needs root; run it from the project's root.
+
+            With --ports it asks a NIC of this host instead: it puts a MAC that is nobody's on the first port, moves it to \
+            the second and back by different commands, shows what the bridge and the driver say, and removes it again.
             """)
 
     @Option(help: "Redirections of each method on rocker.")
@@ -26,6 +29,13 @@ struct OffloadCommand: ParsableCommand {
     @Option(name: .long, help: "Write the results as JSON.")
     var json: String?
 
+    @Option(help: "Two ports of --bridge on this host, A,B, the first a port of the NIC's switch.")
+    var ports: String?
+    @Option(help: "The bridge of --ports.")
+    var bridge: String?
+    @Option(help: "The VLAN to use, on a bridge that filters VLANs.")
+    var vlan: UInt16?
+
     /// The parts of the bench.
     enum Part: String, ExpressibleByArgument, CaseIterable {
         case model, rocker, both
@@ -35,9 +45,16 @@ struct OffloadCommand: ParsableCommand {
         guard (2...10_000).contains(redirections) else {
             throw ValidationError("--redirections goes from 2 to 10000")
         }
+        guard (ports == nil) == (bridge == nil), ports.map({ $0.split(separator: ",").count == 2 }) ?? true else {
+            throw ValidationError("--ports A,B and --bridge go together")
+        }
     }
 
     func run() throws {
+        if let ports, let bridge {
+            let names = ports.split(separator: ",").map(String.init)
+            return try OffloadHostCheck(bridgeName: bridge, ports: names, vlan: vlan).run()
+        }
         guard inside else { return try boot() }
         guard getenv("FDBSTEER_LAB_VM") != nil else {
             throw LabError("this part loads modules and takes the machine's ports: it runs in the lab VM only")
