@@ -74,6 +74,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public var timings: Timings
     /// The addresses that were changed.
     public var addresses: [AddressResult]
+    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
+    public var groupMembershipsMoved: Int?
     /// What the operator should know.
     public var notes: [String]
     /// What failed.
