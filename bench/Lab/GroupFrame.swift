@@ -57,9 +57,10 @@ public enum GroupFrame {
 
     /// The solicited-node group of an address: `ff02::1:ff` and its last 24 bits.
     public static func solicitedNode(_ address: String) -> String {
-        let low = octets(address, AF_INET6).suffix(3).map { String($0, radix: 16) }
-        let last = low[2].count == 1 ? "0" + low[2] : low[2]
-        return "ff02::1:ff\(low[0].count == 1 ? "0" + low[0] : low[0]):\(low[1])\(last)"
+        let group: [UInt8] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff] + octets(address, AF_INET6).suffix(3)
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        inet_ntop(AF_INET6, group, &text, socklen_t(text.count))
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     // MARK: - Headers
