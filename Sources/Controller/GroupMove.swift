@@ -64,11 +64,8 @@ public struct GroupMove: Hashable, Sendable {
     /// What lets the new port join every group that an old one is in.
     public func additions(_ table: GroupTable) -> [GroupRequest] {
         var requests: [GroupKey: GroupRequest] = [:]
-        for entry in memberships(table) {
-            guard let request = copy(of: entry, table) else { continue }
-            // Two old ports may be in one group; what does not age is the stronger wish.
-            if let other = requests[entry.key], other.state == .permanent { continue }
-            requests[entry.key] = request
+        for (key, entries) in Dictionary(grouping: memberships(table), by: \.key) {
+            requests[key] = copy(of: entries, table)
         }
         // In the order of the table, so that the same table gives the same requests.
         var seen = Set<GroupKey>()
@@ -84,7 +81,9 @@ public struct GroupMove: Hashable, Sendable {
         memberships(table).compactMap { entry in
             guard oldPorts.contains(where: { $0.index == entry.port && $0.isGuestsAlone }) else { return nil }
             if entry.isPermanent, entry.protocol != .fdbsteer { return nil }
-            guard isRemote || copied.contains(entry.key) || table.entry(entry.key, on: target) != nil else { return nil }
+            guard isRemote || copied.contains(entry.key) || table.entry(entry.key, on: target) != nil else {
+                return nil
+            }
             return .leave(entry.key, port: entry.port, bridge: bridge)
         }
     }
@@ -104,7 +103,7 @@ public struct GroupMove: Hashable, Sendable {
             var notes: [String] = []
             if !port.isGuestsAlone, entries.count > kept {
                 notes.append(
-                    "\(port.name) serves others too: its \(GroupMove.words(entries.count - kept)) are left there to age")
+                    "\(port.name) serves others too: \(GroupMove.words(entries.count - kept)) left there to age")
             }
             if kept > 0 {
                 notes.append(
@@ -134,22 +133,62 @@ public struct GroupMove: Hashable, Sendable {
         }
     }
 
-    /// What lets the new port join as an old one did; nil when there is no need, or no way.
-    private func copy(of entry: GroupEntry, _ table: GroupTable) -> GroupRequest? {
-        if isRemote, entry.isPermanent || table.isRouter(target, for: entry.key) { return nil }
+    /// What lets the new port join a group as the old ones did; nil when there is no need, or no way.
+    private func copy(of entries: [GroupEntry], _ table: GroupTable) -> GroupRequest? {
+        guard let first = entries.first else { return nil }
+        let isPermanent = entries.contains { $0.isPermanent }
+        if isRemote, isPermanent || table.isRouter(target, for: first.key) { return nil }
+        var wanted = entries.dropFirst().reduce(Filter(first)) { $0.union(Filter($1)) }
         var isRenewal = false
-        if let there = table.entry(entry.key, on: target) {
-            // What the port has already may be older, and so go before the guest's next report.
-            guard !there.isPermanent, !entry.isPermanent, there.timer < entry.timer else { return nil }
-            isRenewal = true
+        if let there = table.entry(first.key, on: target) {
+            // A permanent one of others is theirs to set.
+            guard !there.isPermanent, !isPermanent else { return nil }
+            wanted = wanted.union(Filter(there))
+            // What the port has already may be older, and so go before the guest's next report, or have other sources.
+            isRenewal = wanted != Filter(there) || entries.contains { there.timer < $0.timer }
+            guard isRenewal else { return nil }
         }
         // A source list that has run empty is about to go, and the kernel does not take one.
-        if entry.mode == .include, entry.key.source == nil, entry.sources.isEmpty { return nil }
-        let isSelective = entry.mode == .include || !entry.sources.isEmpty
+        if wanted.isEmpty { return nil }
+        let isPlain = first.key.source != nil || wanted == .everything
         return .join(
-            entry.key, port: target, bridge: bridge, state: entry.state, renewing: isRenewal,
-            mode: isSelective && entry.key.source == nil ? entry.mode : nil,
-            sources: entry.key.source == nil ? entry.sources : [],
-            protocol: entry.isPermanent ? .fdbsteer : nil)
+            first.key, port: target, bridge: bridge, state: isPermanent ? .permanent : .temporary,
+            renewing: isRenewal, mode: isPlain ? nil : wanted.mode, sources: isPlain ? [] : wanted.sources.sorted(),
+            protocol: isPermanent ? .fdbsteer : nil)
+    }
+
+    /// The sources that a membership takes.
+    private struct Filter: Hashable {
+        let mode: GroupFilterMode
+        let sources: Set<IPAddress>
+
+        static let everything = Filter(mode: .exclude, sources: [])
+
+        init(mode: GroupFilterMode, sources: Set<IPAddress>) {
+            self.mode = mode
+            self.sources = sources
+        }
+
+        /// An (S,G) has one source by its key, and a list of its own means nothing.
+        init(_ entry: GroupEntry) {
+            guard entry.key.source == nil, let mode = entry.mode else {
+                self = .everything
+                return
+            }
+            self.init(mode: mode, sources: Set(entry.sources))
+        }
+
+        /// Takes nothing.
+        var isEmpty: Bool { mode == .include && sources.isEmpty }
+
+        /// What either takes.
+        func union(_ other: Filter) -> Filter {
+            switch (mode == .include, other.mode == .include) {
+            case (true, true): Filter(mode: .include, sources: sources.union(other.sources))
+            case (false, false): Filter(mode: .exclude, sources: sources.intersection(other.sources))
+            case (true, false): Filter(mode: .exclude, sources: other.sources.subtracting(sources))
+            case (false, true): Filter(mode: .exclude, sources: sources.subtracting(other.sources))
+            }
+        }
     }
 }

@@ -4,15 +4,17 @@ import Switchdev
 
 extension Observation {
     /// Reads the bridge's multicast groups when a move may need them: one dump, and none where the bridge does not snoop,
-    /// or where everything is at its place already.
+    /// is down, or where everything is at its place already.
     mutating func readGroups(
         of guest: GuestInterface, to side: Side, phase: Journal.Phase, using socket: inout CommandSocket
     ) throws(ControllerError) {
-        guard bridge?.bridge?.snoopsMulticast == true, let target = guest.port(of: side) else { return }
+        guard let bridge, bridge.isUp, bridge.bridge?.snoopsMulticast == true, let target = guest.port(of: side) else {
+            return
+        }
         let isSettled = phase == .pinned && guest.side == side
         if isSettled, guest.addresses.allSatisfy({ entry($0)?.port == target.index }) { return }
-        groups = try ControllerError.reading("the multicast groups of \(guest.bridge.name)") { () throws(NetlinkError) in
-            try GroupTable.snapshot(bridge: guest.bridge.index, using: &socket)
+        groups = try ControllerError.reading("the multicast groups of \(bridge.name)") { () throws(NetlinkError) in
+            try GroupTable.snapshot(bridge: bridge.index, using: &socket)
         }
     }
 }
@@ -59,7 +61,7 @@ extension Host {
                 report.notes.append("\(GroupMove.words(refused.count)) of the old port could not be removed: \(first)")
             }
         } catch {
-            report.notes.append("the multicast groups were not read again, those on the old port are left to age: \(error)")
+            report.notes.append("the multicast groups were not read again; the old port's are left to age: \(error)")
         }
     }
 
@@ -73,11 +75,11 @@ extension Host {
             let used = Set(others.flatMap { $0.guest.ports.map(\.port.index) })
             let own = removals.filter { !used.contains($0.port) }
             if own.count < removals.count {
-                report.notes.append("the old port serves another guest too: its group memberships are left there to age")
+                report.notes.append("the old port serves another guest too: its memberships are left there to age")
             }
             return own
         } catch {
-            report.notes.append("whose the old port is could not be read, its group memberships are left to age: \(error)")
+            report.notes.append("whose the old port is could not be read; its memberships are left to age: \(error)")
             return []
         }
     }

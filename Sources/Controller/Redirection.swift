@@ -246,7 +246,8 @@ public struct Redirection: Sendable {
         for (request, answer) in zip(requests, answers) {
             if let answer {
                 guard answer.errno != .exists else { continue }
-                failures.append(Failure("the kernel refused to let the new port join group \(request.key)", cause: answer))
+                failures.append(
+                    Failure("the kernel refused to let the new port join group \(request.key)", cause: answer))
             } else if !request.isRenewal {
                 joined.append(request)
             }

@@ -74,7 +74,7 @@ import Testing
         let away = try move(guest, to: .standby)
         #expect(away.additions(table).map(\.key.description) == ["239.1.1.1"])
         #expect(away.removals(table, copied: Set(table.entries.map(\.key))).isEmpty)
-        #expect(away.notes(table) == ["vf serves others too: its 1 group membership are left there to age"])
+        #expect(away.notes(table) == ["vf serves others too: 1 group membership left there to age"])
         // A shared port where the guest is not has nothing of it.
         #expect(GroupMove(of: try GroupMoveTests.guest(at: .remote, isSticky: true), to: .standby, from: []) == nil)
     }
@@ -142,6 +142,26 @@ import Testing
                 "bridge mdb add dev br port tap grp 239.1.1.4 src 192.0.2.5 temp",
             ])
         #expect(move.removals(table, copied: Set(additions.map(\.key))).count == 4)
+    }
+
+    @Test func sourcesOfTwoMembersBehindOnePortAreJoined() throws {
+        func additions(_ old: GroupEntry, _ there: GroupEntry) throws -> [String] {
+            let move = try move(try GroupMoveTests.guest(), to: .standby)
+            return GroupMoveTests.words(move.additions(GroupTable(bridge: 3, entries: [there, old])))
+        }
+        func member(_ port: Int32, _ mode: GroupFilterMode, _ sources: [String]) throws -> GroupEntry {
+            try GroupMoveTests.entry(port, "239.1.1.1", mode: mode, sources: sources)
+        }
+        let prefix = "bridge mdb replace dev br port tap grp 239.1.1.1 temp"
+        let (one, two) = ("192.0.2.1", "192.0.2.2")
+        #expect(
+            try additions(member(5, .include, [one]), member(6, .include, [two]))
+                == [prefix + " filter_mode include source_list \(one),\(two)"])
+        #expect(
+            try additions(member(5, .exclude, [one, two]), member(6, .include, [two]))
+                == [prefix + " filter_mode exclude source_list \(one)"])
+        #expect(try additions(member(5, .exclude, [one]), member(6, .exclude, [two])) == [prefix])
+        #expect(try additions(member(5, .include, [one]), member(6, .exclude, [two])) == [])
     }
 
     @Test func aRouterBehindTheUplinkGetsEverythingAnyway() throws {

@@ -246,7 +246,7 @@ struct GroupTableTests {
                 let table = try ground.table()
                 let found = Set(table.entries(on: port).map(\.key))
                 let missing = kept.filter { !found.contains($0) }
-                #expect(missing.isEmpty || !table.isExact, "\(missing.count) missed by a table that is said to be exact")
+                #expect(missing.isEmpty || !table.isExact, "\(missing.count) missed, and said to be exact")
             }
             stop.set()
             churn.join()

@@ -52,7 +52,8 @@ struct MulticastTests {
             try lab.prepare()
             #expect(try MulticastTests.reached(MulticastTests.datagram(1)) == ["vfrep0"])
             let planned = try lab.fdbsteer("switch vm1 --to standby --dry-run")
-            #expect(planned.output.contains("bridge mdb add dev br0 port tap0 grp \(MulticastTests.solicitedNode) temp"))
+            let join = "bridge mdb add dev br0 port tap0 grp \(MulticastTests.solicitedNode) temp"
+            #expect(planned.output.contains(join))
             #expect(planned.output.contains("bridge mdb del dev br0 port vfrep0 grp \(MulticastTests.group)"))
             #expect(try lab.lab.groups("tap0").isEmpty, "a dry run joined groups")
 
@@ -113,7 +114,7 @@ struct MulticastTests {
             try lab.prepare()
             let moved = try lab.fdbsteer("switch vm1 --to standby")
             #expect(moved.exitCode == 0, "\(moved.errors)")
-            #expect(moved.output.contains("left there to age"), "\(moved.output)")
+            #expect(moved.output.contains("2 group memberships left there to age"), "\(moved.output)")
             #expect(try lab.lab.groups("tap0") == MulticastTests.joined(false))
             #expect(try lab.lab.groups("vfrep0") == MulticastTests.joined(false))
             #expect(try MulticastTests.reached(MulticastTests.datagram(3)) == ["vfrep0", "tap0"])

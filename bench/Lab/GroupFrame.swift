@@ -203,10 +203,18 @@ extension BridgeLab {
     ///
     /// - Returns: what they are at the end.
     public func waitForGroups(_ port: String, _ expected: [String]) throws -> [String] {
+        _ = try waitForGroups(port) { $0 == expected }
+        return try groups(port)
+    }
+
+    /// Waits, up to 2 s, until a port's memberships are right.
+    ///
+    /// - Returns: whether they are.
+    public func waitForGroups(_ port: String, where isRight: ([String]) -> Bool) throws -> Bool {
         for _ in 0..<200 {
-            if try groups(port) == expected { break }
+            if isRight(try groups(port)) { return true }
             usleep(10_000)
         }
-        return try groups(port)
+        return false
     }
 }
