@@ -74,12 +74,12 @@ public struct Report: Hashable, Sendable, Encodable {
     public var timings: Timings
     /// The addresses that were changed.
     public var addresses: [AddressResult]
-    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
-    public var groupMembershipsMoved: Int?
     /// What the operator should know.
     public var notes: [String]
     /// What failed.
     public var failures: [String]
+    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
+    public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
     public var messages: [PlannedMessage]?
 

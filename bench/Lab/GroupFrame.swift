@@ -151,6 +151,44 @@ public struct Witness: ~Copyable {
             if count == frame.count, Array(received.prefix(count)) == frame { return true }
         }
     }
+
+    /// The numbers of the datagrams to a group (``GroupFrame/datagram(to:number:from:)``) that have arrived.
+    public func numbers(of group: String) -> [UInt32] {
+        let model = GroupFrame.datagram(to: group, number: 0, from: "00:00:00:00:00:00")
+        var received = [UInt8](repeating: 0, count: 2048)
+        var numbers: [UInt32] = []
+        while true {
+            let count = recv(descriptor, &received, received.count, Int32(MSG_DONTWAIT))
+            if count < 0 { return numbers }
+            guard count == model.count, received[..<6] == model[..<6], received[30..<34] == model[30..<34] else {
+                continue
+            }
+            numbers.append(received[42..<46].reduce(0) { $0 << 8 | UInt32($1) })
+        }
+    }
+}
+
+/// Sends frames as they are; closing its socket takes the kernel milliseconds, so keep one for many frames.
+public struct Transmitter: ~Copyable {
+    private let descriptor: Int32
+
+    /// Sends from an interface of the calling thread's namespace.
+    ///
+    /// - Throws: ``LabError``.
+    public init(_ interface: String) throws {
+        descriptor = try Interface.open(interface, type: 0x88b5, receiveBuffer: 0)
+    }
+
+    deinit { close(descriptor) }
+
+    /// Sends one frame.
+    ///
+    /// - Throws: ``LabError``.
+    public func send(_ frame: [UInt8]) throws {
+        guard Glibc.send(descriptor, frame, frame.count, 0) == frame.count else {
+            throw LabError("cannot send: \(String(cString: strerror(errno)))")
+        }
+    }
 }
 
 extension Interface {
@@ -158,11 +196,7 @@ extension Interface {
     ///
     /// - Throws: ``LabError``.
     public static func transmit(_ frame: [UInt8], from interface: String) throws {
-        let output = try open(interface, type: 0x88b5, receiveBuffer: 0)
-        defer { close(output) }
-        guard Glibc.send(output, frame, frame.count, 0) == frame.count else {
-            throw LabError("cannot send on \(interface): \(String(cString: strerror(errno)))")
-        }
+        try Transmitter(interface).send(frame)
     }
 }
 
