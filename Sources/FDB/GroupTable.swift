@@ -17,6 +17,13 @@ public struct GroupTable: Hashable, Sendable {
     public let routers: [RouterPort]
     /// No membership was missed.
     public let isExact: Bool
+    /// A guest may join thousands of groups: looking each up in a list would take seconds.
+    private let positions: [Place: Int]
+
+    private struct Place: Hashable {
+        let port: Int32
+        let key: GroupKey
+    }
 
     /// Dumps before a restless table is taken as it comes.
     private static let dumpLimit = 8
@@ -27,6 +34,8 @@ public struct GroupTable: Hashable, Sendable {
         self.entries = entries
         self.routers = routers
         self.isExact = isExact
+        positions = Dictionary(entries.enumerated().map { (Place(port: $1.port, key: $1.key), $0) }) { first, _ in first
+        }
     }
 
     /// The memberships of a port.
@@ -34,7 +43,7 @@ public struct GroupTable: Hashable, Sendable {
 
     /// The memberships of a port in one group.
     public func entry(_ key: GroupKey, on port: Int32) -> GroupEntry? {
-        entries.first { $0.port == port && $0.key == key }
+        positions[Place(port: port, key: key)].map { entries[$0] }
     }
 
     /// Whether a port gets the frames of a group because of a router behind it.

@@ -67,6 +67,20 @@ import Testing
         #expect(move.notes(table).isEmpty)
     }
 
+    /// What a guest may do must not hold up its move.
+    @Test func thousandsOfGroupsAreNoMatter() throws {
+        let entries = try (0..<2000).map { try GroupMoveTests.entry(5, "239.1.\($0 / 250).\($0 % 250)") }
+        let table = GroupTable(bridge: 3, entries: entries)
+        let move = try move(try GroupMoveTests.guest(), to: .standby)
+        var additions: [GroupRequest] = []
+        let time = ContinuousClock().measure {
+            additions = move.additions(table)
+            _ = move.removals(table, copied: Set(additions.map(\.key)))
+        }
+        #expect(additions.count == 2000)
+        #expect(time < .seconds(2), "\(time)")
+    }
+
     @Test func onASharedPortNothingIsRemoved() throws {
         let guest = try GroupMoveTests.guest(isSticky: true)
         let table = GroupTable(
