@@ -19,10 +19,14 @@ public enum GroupFrame {
         ipv4(to: "224.0.0.2", from: source, header: 2, options: [0x94, 4, 0, 0], payload: igmp(0x17, group))
     }
 
-    /// An IGMPv2 general query, as a querier sends it, with 0.1 s to answer: for that long after a new querier was heard a
-    /// bridge floods, as it may not know every member.
-    public static func igmp2Query(from source: String) -> [UInt8] {
-        ipv4(to: "224.0.0.1", from: source, header: 2, options: [0x94, 4, 0, 0], payload: igmp(0x11, "0.0.0.0", 1))
+    /// An IGMPv2 general query, as a querier sends it.
+    ///
+    /// - Parameter tenths: seconds to answer: for that long after a new querier was heard a bridge floods, as it may not
+    ///   know every member.
+    public static func igmp2Query(from source: String, tenths: UInt8 = 1) -> [UInt8] {
+        ipv4(
+            to: "224.0.0.1", from: source, header: 2, options: [0x94, 4, 0, 0],
+            payload: igmp(0x11, "0.0.0.0", tenths))
     }
 
     /// An IGMPv3 report of one group record.
