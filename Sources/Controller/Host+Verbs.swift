@@ -19,7 +19,8 @@ extension Host {
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
         if !options.dryRun { try requirePrivilege() }
-        let observation = try Observation.read(record.guest, using: &socket)
+        var observation = try Observation.read(record.guest, using: &socket)
+        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(record.guest, to: side, observation: observation, isProven: isProven)
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
@@ -79,7 +80,8 @@ extension Host {
     ) throws(ControllerError) -> Report {
         if !options.dryRun { try requirePrivilege() }
         let side = record.guest.side
-        let observation = try Observation.read(record.guest, using: &socket)
+        var observation = try Observation.read(record.guest, using: &socket)
+        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: .abort)

@@ -87,6 +87,13 @@ public struct Host: ~Copyable {
                 let answers = transaction.run(on: &socket)
                 report.timings.moveNanoseconds += clock.elapsed - begin
                 event = .answered(answers)
+            case .run(.groups(let requests)):
+                event = .answered(join(requests))
+            case .restoreGroups(let requests):
+                event = .answered(socket.perform(requests))
+            case .followGroups(let move):
+                followGroups(move, guest: record.guest, journal: journal, report: &report)
+                event = .done
             case .restore(let changes), .repair(let changes):
                 event = .answered(Transaction(changes).run(on: &socket))
             case .prove(let task):

@@ -80,6 +80,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public var notes: [String]
     /// What failed.
     public var failures: [String]
+    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
+    public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
     public var messages: [PlannedMessage]?
 

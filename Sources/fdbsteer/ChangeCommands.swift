@@ -1,6 +1,7 @@
 public import ArgumentParser
 public import Controller
 import FDB
+import Switchdev
 
 extension Side: ExpressibleByArgument {}
 

@@ -92,12 +92,12 @@ struct CommandLineTests {
             _ = try lab.fdbsteer(
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary \(addresses)")
             let before = try lab.table()
-            // Between the move and the re-read somebody takes one of the entries, sticky, for a third port. The fourth
-            // send is the move: probe, ports, entries, move; the fifth is the re-read, which strace holds back.
+            // Between the move and the re-read somebody takes one of the entries, sticky, for a third port. The fifth
+            // send is the move: probe, ports, entries, groups, move; the sixth is the re-read, which strace holds back.
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=5", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=6", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             var taken = false
@@ -135,7 +135,7 @@ struct CommandLineTests {
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=4", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=5", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)
@@ -154,7 +154,7 @@ struct CommandLineTests {
             let killed = try Command.run(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:signal=KILL:when=5", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
+                    "inject=sendmsg:signal=KILL:when=6", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
                 ],
                 environment: ["FDBSTEER_STATE": lab.state])
             #expect(killed.exitCode != 0)
@@ -174,7 +174,7 @@ struct CommandLineTests {
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=4", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=5", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)
