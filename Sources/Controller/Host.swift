@@ -65,6 +65,9 @@ public struct Host: ~Copyable {
         _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) -> Report {
         var report = Report(plan, clock: clock, options: options)
+        var evidence = evidence(plan)
+        var movedAt = clock.elapsed
+        count(.before, of: plan.guest, into: &evidence)
         var redirection = Redirection(plan)
         var action = redirection.start()
         while true {
@@ -86,6 +89,8 @@ public struct Host: ~Copyable {
                 let begin = clock.elapsed
                 let answers = transaction.run(on: &socket)
                 report.timings.moveNanoseconds += clock.elapsed - begin
+                movedAt = clock.elapsed
+                count(.moved, of: plan.guest, into: &evidence)
                 event = .answered(answers)
             case .run(.groups(let requests)):
                 event = .answered(join(requests))
@@ -123,6 +128,8 @@ public struct Host: ~Copyable {
             case .finish(let outcome):
                 report.timings.totalNanoseconds = clock.elapsed
                 report.finish(outcome)
+                observe(plan.guest, movedAt: movedAt, options: options, clock: clock, into: &evidence)
+                report.evidence = evidence
                 report.repairs = redirection.repairs
                 if redirection.repairs > 0 {
                     report.notes.append("a driver took entries back while it followed; they were made anew")
@@ -186,13 +193,19 @@ public struct VerbOptions: Hashable, Sendable {
     public let requireProof: Bool
     /// How long to wait for hardware, in nanoseconds.
     public let proofTimeout: Int64
+    /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
+    public let observation: Int64
 
     /// - Parameters:
     ///   - dryRun: only plan.
     ///   - requireProof: a missing proof is a failure.
     ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
-    public init(dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000) {
+    ///   - observation: how long to watch the old port, in nanoseconds.
+    public init(
+        dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000, observation: Int64 = 0
+    ) {
         self.dryRun = dryRun
+        self.observation = observation
         self.requireProof = requireProof
         self.proofTimeout = proofTimeout
     }

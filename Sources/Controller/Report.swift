@@ -76,6 +76,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public var addresses: [AddressResult]
     /// How often entries were made anew that a driver had taken back while it followed.
     public var repairs = 0
+    /// What the ports' counters say; nil when nothing was changed.
+    public var evidence: Evidence?
     /// What the operator should know.
     public var notes: [String]
     /// What failed.

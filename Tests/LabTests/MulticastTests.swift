@@ -195,9 +195,9 @@ struct MulticastTests {
     @Test func whatIsJoinedDuringTheMoveFollows() throws {
         try MulticastTests.run { lab in
             try lab.prepare()
-            // The sends: probe, ports, entries, groups, joins, move, re-read; strace holds the re-read back.
+            // The sends: probe, ports, entries, groups, counters, joins, move, counters, re-read, which strace holds back.
             let running = try RunningCommand(
-                MulticastTests.strace(lab, "delay_enter=1500000:when=7"), environment: ["FDBSTEER_STATE": lab.state])
+                MulticastTests.strace(lab, "delay_enter=1500000:when=9"), environment: ["FDBSTEER_STATE": lab.state])
             try MulticastTests.waitForMove(lab)
             try Interface.transmit(
                 GroupFrame.igmp2Report("239.1.1.2", from: MulticastTests.mac), from: BridgeLab.far("vfrep0"))
@@ -216,7 +216,7 @@ struct MulticastTests {
             // The standby joined one of them before: that stays.
             try Command.script("bridge mdb add dev br0 port tap0 grp \(MulticastTests.group) temp")
             let running = try RunningCommand(
-                MulticastTests.strace(lab, "delay_enter=1500000:when=7"), environment: ["FDBSTEER_STATE": lab.state])
+                MulticastTests.strace(lab, "delay_enter=1500000:when=9"), environment: ["FDBSTEER_STATE": lab.state])
             try MulticastTests.waitForMove(lab)
             #expect(try lab.lab.groups("tap0") == MulticastTests.joined(false))
             try Command.script("bridge fdb replace \(MulticastTests.mac) dev uplink0 master static sticky")
@@ -235,7 +235,7 @@ struct MulticastTests {
             let before = try lab.table()
             // Between the look at the groups and the joins the bridge stops snooping.
             let running = try RunningCommand(
-                MulticastTests.strace(lab, "delay_enter=1500000:when=5"), environment: ["FDBSTEER_STATE": lab.state])
+                MulticastTests.strace(lab, "delay_enter=1500000:when=6"), environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)
             try Command.script("ip link set br0 type bridge mcast_snooping 0")
             let command = running.wait()
@@ -251,7 +251,7 @@ struct MulticastTests {
             try lab.prepare()
             // Dead after the joins, before the move: the entries are where they were.
             _ = try Command.run(
-                MulticastTests.strace(lab, "signal=KILL:when=6"), environment: ["FDBSTEER_STATE": lab.state])
+                MulticastTests.strace(lab, "signal=KILL:when=7"), environment: ["FDBSTEER_STATE": lab.state])
             #expect(try lab.lab.groups("tap0") == MulticastTests.joined(false))
             let abort = try lab.fdbsteer("abort vm1")
             #expect(abort.exitCode == 0, "\(abort.errors)")
