@@ -31,7 +31,7 @@ public struct PortCounters: Hashable, Sendable, Codable {
         _ indexes: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [PortCounters?] {
         var counters = [PortCounters?](repeating: nil, count: indexes.count)
-        try socket.get(indexes.map { CounterGet(index: $0) }) { (index, reply) throws(NetlinkError) in
+        try socket.get(indexes.map { LinkGet(index: $0, withCounters: true) }) { (index, reply) throws(NetlinkError) in
             guard case .success(let (_, payload)) = reply else { return }
             counters[index] = try PortCounters(decoding: payload)
         }
@@ -61,19 +61,5 @@ public struct PortCounters: Hashable, Sendable, Codable {
             throw NetlinkError(.malformed, "link message with an attribute that does not fit")
         }
         return nil
-    }
-}
-
-/// Reads one link with its counters.
-private struct CounterGet: Request {
-    let index: Int32
-
-    var type: MessageType { .getLink }
-    var flags: MessageFlags { [] }
-
-    func encode(into body: inout MessageBody) {
-        var fixed = ifinfomsg()
-        fixed.ifi_index = index
-        body.put(fixed)
     }
 }

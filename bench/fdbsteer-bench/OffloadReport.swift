@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Lab
+import LossMeter
 
 /// The results of the offload bench, for people and programs.
 struct OffloadReport: Encodable {
@@ -108,7 +109,7 @@ struct OffloadReport: Encodable {
             Prepared, redirected and redirected back, judged by the driver's table: fdbsteer / bridge fdb replace
             (ok: as claimed; said: refused, rolled back or said to be unproven; WRONG: claimed, and hardware has it otherwise)
 
-            \(aligned(rows))
+            \(TextTable.aligned(rows))
 
             \(cases.count) cases; wrong: fdbsteer \(wrong.0), bridge fdb replace \(wrong.1)
 
@@ -134,17 +135,7 @@ struct OffloadReport: Encodable {
                 run.proofMsMedian.map { "\($0)/\(run.proofMsMax ?? 0)" } ?? "-",
             ])
         }
-        return "Rocker, under traffic from the uplink's wire\n\n\(aligned(rows))\n"
-    }
-
-    private static func aligned(_ rows: [[String]]) -> String {
-        var widths = [Int](repeating: 0, count: rows[0].count)
-        for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
-        }
-        return rows.map { row in
-            row.enumerated().map { $1 + String(repeating: " ", count: widths[$0] - $1.count) }.joined(separator: "  ")
-        }.joined(separator: "\n")
+        return "Rocker, under traffic from the uplink's wire\n\n\(TextTable.aligned(rows))\n"
     }
 
     private static func median(_ values: [Int64]) -> Int64 {
