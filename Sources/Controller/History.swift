@@ -60,14 +60,15 @@ struct History: ~Copyable {
                     .text(report.bridge),
                     report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")))
                 let row = database.lastRow
-                for result in report.addresses {
-                    try database.run(
-                        "INSERT INTO result VALUES(?,?,?,?,?)", .integer(row), .text(result.address),
-                        .text(result.primitive), .text(result.port), result.error.map { .text($0) } ?? .null)
-                }
-                for note in report.notes {
-                    try database.run("INSERT INTO note VALUES(?,?)", .integer(row), .text(note))
-                }
+                try database.insert(
+                    into: "result",
+                    report.addresses.map { result in
+                        [
+                            .integer(row), .text(result.address), .text(result.primitive), .text(result.port),
+                            result.error.map { .text($0) } ?? .null,
+                        ]
+                    })
+                try database.insert(into: "note", report.notes.map { [.integer(row), .text($0)] })
                 if let evidence = report.evidence {
                     try append(evidence, proof: report.timings.proofNanoseconds, row: row)
                 }
@@ -78,15 +79,14 @@ struct History: ~Copyable {
         try database.run(
             "INSERT INTO evidence VALUES(?,?,?,?)", .integer(row), .integer(evidence.observedNanoseconds),
             .integer(evidence.becameQuiet ? 1 : 0), .integer(proof))
-        for port in evidence.ports {
-            for (moment, counters) in port.counters {
+        let rows = evidence.ports.flatMap { port in
+            port.counters.map { moment, counters -> [SQLValue] in
                 let numbers = [counters.rxPackets, counters.txPackets, counters.rxDropped, counters.txDropped]
-                try database.run(
-                    "INSERT INTO counter VALUES(?,?,?,?,?,?,?,?)",
-                    [.integer(row), .text(port.name), .text(port.side.rawValue), .text(moment.rawValue)]
-                        + numbers.map { .integer(Int64(bitPattern: $0)) })
+                return [.integer(row), .text(port.name), .text(port.side.rawValue), .text(moment.rawValue)]
+                    + numbers.map { .integer(Int64(bitPattern: $0)) }
             }
         }
+        try database.insert(into: "counter", rows)
     }
 
     /// The last redirections, the newest first.

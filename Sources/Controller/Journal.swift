@@ -181,12 +181,14 @@ public struct Journal: ~Copyable {
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
                     .integer(port.learningToRestore ? 1 : 0))
             }
-            for address in guest.addresses {
-                try database.run(
-                    "INSERT INTO address VALUES(?,?,?,?,?)", .integer(row), .integer(namespace),
-                    .text(guest.bridge.name), .integer(Int64(address.mac.value)),
-                    .integer(Int64(address.vlan?.rawValue ?? 0)))
-            }
+            try database.insert(
+                into: "address",
+                guest.addresses.map { address in
+                    [
+                        .integer(row), .integer(namespace), .text(guest.bridge.name),
+                        .integer(Int64(address.mac.value)), .integer(Int64(address.vlan?.rawValue ?? 0)),
+                    ]
+                })
         }
         let record = Record(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
