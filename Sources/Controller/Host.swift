@@ -178,15 +178,22 @@ public struct VerbOptions: Hashable, Sendable {
     public let requireProof: Bool
     /// How long to wait for hardware, in nanoseconds.
     public let proofTimeout: Int64
+    /// Findings of preflight that the caller accepts.
+    public let waived: Set<Finding.Code>
 
     /// - Parameters:
     ///   - dryRun: only plan.
     ///   - requireProof: a missing proof is a failure.
     ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
-    public init(dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000) {
+    ///   - waived: findings of preflight that the caller accepts.
+    public init(
+        dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000,
+        waived: Set<Finding.Code> = []
+    ) {
         self.dryRun = dryRun
         self.requireProof = requireProof
         self.proofTimeout = proofTimeout
+        self.waived = waived
     }
 }
 
@@ -222,6 +229,8 @@ extension Report {
                     port: plan.guest.name(ofPort: planned.change.port), error: nil)
             },
             notes: plan.notes, failures: [], messages: nil)
+        findings = plan.findings.filter { !options.waived.contains($0.code) }
+        waived = plan.findings.filter { options.waived.contains($0.code) }
     }
 
     mutating func state(_ proof: OffloadProof) {

@@ -34,9 +34,11 @@ struct ProofOptions: ParsableArguments {
     @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.")
     var proofTimeout = TimeLimit(nanoseconds: VerbOptions().proofTimeout)
 
-    /// With the common options.
-    func options(_ common: CommonOptions) -> VerbOptions {
-        VerbOptions(dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds)
+    /// With the other options.
+    func options(_ common: CommonOptions, _ waivers: WaiverOptions) -> VerbOptions {
+        VerbOptions(
+            dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds,
+            waived: waivers.codes)
     }
 }
 
