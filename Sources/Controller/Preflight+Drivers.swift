@@ -142,6 +142,8 @@ extension Preflight {
                 "\(primary.name) VFs": "\(count)", "VF \(vf.index) MAC": vf.mac.description,
                 "\(primary.name) phys_switch_id": "none", "basis": Finding.fromSource,
             ],
-            remedy: primary.parentDevice.map { "devlink dev eswitch set pci/\($0) mode switchdev" })
+            remedy:
+                "devlink dev eswitch set pci/\(primary.parentDevice ?? "ADDRESS") mode switchdev, and name the VF's "
+                + "representor as primary")
     }
 }
