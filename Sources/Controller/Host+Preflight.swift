@@ -134,10 +134,17 @@ extension Host {
 
     /// Reads what only a preflight asks for.
     mutating func readExtras(_ input: inout PreflightInput, unseen: inout [String]) {
-        do throws(NetlinkError) {
-            input.sightings = try Sightings.read(of: Set(input.addresses.map(\.mac)), using: &socket)
-        } catch {
-            unseen.append("the guest's MACs on other bridges: \(error)")
+        let macs = Set(input.addresses.map(\.mac))
+        if let table = input.table, input.links.bridges.count == 1 {
+            // The only bridge: its table says it all.
+            input.sightings = table.entries.values.filter { macs.contains($0.address.mac) }
+                .sorted { $0.address < $1.address }
+        } else {
+            do throws(NetlinkError) {
+                input.sightings = try Sightings.read(of: macs, using: &socket)
+            } catch {
+                unseen.append("the guest's MACs on other bridges: \(error)")
+            }
         }
         do throws(NetlinkError) {
             input.disciplines = try QueueingDiscipline.all(using: &socket)

@@ -3,7 +3,9 @@ import Glibc
 
 /// One frame, and where it comes out of a bridge: what a finding is worth is shown with it.
 public struct FrameProbe: Sendable {
+    /// As it is received: packet sockets see a frame without its tag.
     private let bytes: [UInt8]
+    private let vlan: UInt16?
 
     /// EtherType for local experiments (IEEE 802), which no protocol handler takes.
     public static let experimental: UInt16 = 0x88b6
@@ -16,15 +18,17 @@ public struct FrameProbe: Sendable {
     ///   - source: its MAC.
     ///   - payload: after the EtherType; a number that tells this frame from others is put behind it.
     ///   - size: of the payload at least.
+    ///   - vlan: the VLAN of its IEEE 802.1Q tag; nil for none.
     public init(
         to destination: String, from source: String, type: UInt16 = FrameProbe.experimental, payload: [UInt8] = [],
-        size: Int = 46
+        size: Int = 46, vlan: UInt16? = nil
     ) {
         var bytes = Interface.octets(destination) + Interface.octets(source) + [UInt8(type >> 8), UInt8(type & 0xff)]
         bytes += payload
         for _ in 0..<8 { bytes.append(UInt8.random(in: 0...255)) }
         bytes += [UInt8](repeating: 0, count: max(0, size + 14 - bytes.count))
         self.bytes = bytes
+        self.vlan = vlan
     }
 
     /// A gratuitous ARP: a host says to everybody where its IPv4 address is.
@@ -50,7 +54,9 @@ public struct FrameProbe: Sendable {
         }
         let output = try FrameProbe.open(interface, type: FrameProbe.experimental, receiveBuffer: 0)
         defer { close(output) }
-        guard Glibc.send(output, bytes, bytes.count, 0) == bytes.count else {
+        let tag: [UInt8] = vlan.map { [0x81, 0x00, UInt8($0 >> 8), UInt8($0 & 0xff)] } ?? []
+        let frame = bytes[..<12] + tag + bytes[12...]
+        guard Glibc.send(output, Array(frame), frame.count, 0) == frame.count else {
             throw LabError("cannot send on \(interface): \(String(cString: strerror(errno)))")
         }
         var found = Set<String>()
