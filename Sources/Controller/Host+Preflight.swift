@@ -199,6 +199,7 @@ extension Host {
 
     /// Findings for the report of `switch`, from the links that it has read, and nothing else: its time counts.
     static func findings(_ guest: GuestInterface, _ observation: Observation) -> [Finding] {
+        if observation.isPlain(for: guest) { return [] }
         var input = PreflightInput(
             bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports,
             addresses: guest.addresses, links: observation.links)

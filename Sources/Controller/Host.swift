@@ -229,6 +229,7 @@ extension Report {
                     port: plan.guest.name(ofPort: planned.change.port), error: nil)
             },
             notes: plan.notes, failures: [], messages: nil)
+        guard !plan.findings.isEmpty else { return }
         findings = plan.findings.filter { !options.waived.contains($0.code) }
         waived = plan.findings.filter { options.waived.contains($0.code) }
     }

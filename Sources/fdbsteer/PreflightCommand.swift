@@ -116,6 +116,7 @@ extension Call {
 extension Report {
     /// Findings that the planner's own notes do not say, and what was waived.
     var findingLines: [String] {
+        if findings.isEmpty, waived.isEmpty { return [] }
         let said: Set<Finding.Code> = [
             .portDown, .tapWithoutReader, .noCarrier, .notForwarding, .sharedPort, .floodOnMiss, .slowPath,
         ]

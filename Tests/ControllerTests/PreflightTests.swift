@@ -53,6 +53,29 @@ import Testing
         #expect(findings.filter { $0.severity.isFailure && $0.code != it.code && !it.besides.contains($0.code) } == [])
     }
 
+    /// What a switch passes over without running the checks has nothing that they would find.
+    @Test func aPlainSituationHasNoFindings() throws {
+        var plain = 0
+        for it in PreflightTests.cases + [Case(.mtuSmaller, .loses, "", "nothing") { _ in }] {
+            var situation = Situation()
+            situation.primary.portFlags.remove(.learning)
+            situation.standby.portFlags.remove(.learning)
+            try it.change(&situation)
+            situation.isPrepared = true
+            let all = try situation.input()
+            guard let guest = all.prepared else { continue }
+            let observation = Observation(bridge: all.bridge, ports: all.ports, entries: [:])
+            guard observation.isPlain(for: guest) else { continue }
+            plain += 1
+            var input = PreflightInput(
+                bridgeName: all.bridgeName, bridge: all.bridge, names: all.names, ports: all.ports,
+                addresses: all.addresses, links: observation.links)
+            input.prepared = guest
+            #expect(Preflight.findings(input).filter { $0.severity != .note } == [], "\(it.name)")
+        }
+        #expect(plain > 5)
+    }
+
     @Test func everyCodeHasACase() {
         #expect(Set(PreflightTests.cases.map(\.code)) == Set(Finding.Code.allCases))
         #expect(Set(PreflightTests.cases.map(\.name)).count == PreflightTests.cases.count)

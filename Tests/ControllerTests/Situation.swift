@@ -85,7 +85,8 @@ struct Situation: Sendable {
                 id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
                 primary: PortIdentity(name: "vf0", index: 5, isEswitchPort: false, learningToRestore: true),
                 standby: PortIdentity(name: "tap0", index: 6, isEswitchPort: false, learningToRestore: true),
-                uplink: nil, addresses: addresses, side: .primary, isSticky: false)
+                uplink: PortIdentity(name: "up0", index: 4, isEswitchPort: false), addresses: addresses, side: .primary,
+                isSticky: false)
         }
         return input
     }
