@@ -66,6 +66,8 @@ let package = Package(
             name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
             swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
+        // In the lab VM: scripts/test boots it.
+        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(name: "LabTests", dependencies: ["Lab", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
     ]
 )

@@ -1,10 +1,12 @@
+import Switchdev
+
 /// The append-only record of redirections, which outlives reboots.
 ///
 /// It is written after the move, off its path. A row lost by a power failure in the last second is accepted: commits
 /// go to a write-ahead log without waiting for the disk. Each process reads that log when it opens it, so it is kept
 /// short: at SQLite's usual 1,000 pages a switch took 14 ms instead of 2.
 struct History: ~Copyable {
-    private let database: Database
+    let database: Database
     /// Pages of 4 KiB in the write-ahead log before it is written back: about a dozen redirections.
     private static let logPages = 64
 
@@ -19,15 +21,26 @@ struct History: ~Copyable {
             port TEXT NOT NULL, error TEXT);
         CREATE INDEX IF NOT EXISTS redirection_of_guest ON redirection(guest);
         CREATE INDEX IF NOT EXISTS result_of_redirection ON result(redirection);
-        PRAGMA user_version = 1;
+        CREATE TABLE IF NOT EXISTS note(redirection INTEGER NOT NULL REFERENCES redirection(id), text TEXT NOT NULL);
+        CREATE INDEX IF NOT EXISTS note_of_redirection ON note(redirection);
+        CREATE TABLE IF NOT EXISTS evidence(
+            redirection INTEGER PRIMARY KEY REFERENCES redirection(id), observed_ns INTEGER NOT NULL,
+            quiet INTEGER NOT NULL, proof_ns INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS counter(
+            redirection INTEGER NOT NULL REFERENCES redirection(id), port TEXT NOT NULL, side TEXT NOT NULL,
+            moment TEXT NOT NULL, rx INTEGER NOT NULL, tx INTEGER NOT NULL, rx_dropped INTEGER NOT NULL,
+            tx_dropped INTEGER NOT NULL, PRIMARY KEY (redirection, port, moment)) WITHOUT ROWID;
+        PRAGMA user_version = \(History.version);
         """
+    /// 1 had neither notes nor evidence; a newer file than this is still appended to, as tables are only ever added.
+    private static let version: Int64 = 2
 
     init(folder: StateFolder, readOnly: Bool = false) throws(DatabaseError) {
         let database = try Database(path: folder.historyFile, readOnly: readOnly)
         database.keepLogOnClose()
         if !readOnly {
             let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            if version == 0 { try database.execute(History.schema) }
+            if version < History.version { try database.execute(History.schema) }
             try database.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = \(History.logPages)")
         }
         self.database = database
@@ -52,31 +65,56 @@ struct History: ~Copyable {
                         "INSERT INTO result VALUES(?,?,?,?,?)", .integer(row), .text(result.address),
                         .text(result.primitive), .text(result.port), result.error.map { .text($0) } ?? .null)
                 }
+                for note in report.notes {
+                    try database.run("INSERT INTO note VALUES(?,?)", .integer(row), .text(note))
+                }
+                if let evidence = report.evidence {
+                    try append(evidence, proof: report.timings.proofNanoseconds, row: row)
+                }
             }, mapping: { $0 })
+    }
+
+    private func append(_ evidence: Evidence, proof: Int64, row: Int64) throws(DatabaseError) {
+        try database.run(
+            "INSERT INTO evidence VALUES(?,?,?,?)", .integer(row), .integer(evidence.observedNanoseconds),
+            .integer(evidence.becameQuiet ? 1 : 0), .integer(proof))
+        for port in evidence.ports {
+            for (moment, counters) in port.counters {
+                let numbers = [counters.rxPackets, counters.txPackets, counters.rxDropped, counters.txDropped]
+                try database.run(
+                    "INSERT INTO counter VALUES(?,?,?,?,?,?,?,?)",
+                    [.integer(row), .text(port.name), .text(port.side.rawValue), .text(moment.rawValue)]
+                        + numbers.map { .integer(Int64(bitPattern: $0)) })
+            }
+        }
     }
 
     /// The last redirections, the newest first.
     func entries(guest: String?, limit: Int) throws(DatabaseError) -> [HistoryEntry] {
-        let columns =
-            "id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, "
-            + "message, (SELECT count(*) FROM result WHERE redirection = redirection.id)"
-        let rows: [[SQLValue]]
-        if let guest {
-            rows = try database.run(
-                "SELECT \(columns) FROM redirection WHERE guest = ? ORDER BY id DESC LIMIT ?", .text(guest),
-                .integer(Int64(limit)))
-        } else {
-            rows = try database.run(
-                "SELECT \(columns) FROM redirection ORDER BY id DESC LIMIT ?", .integer(Int64(limit)))
-        }
-        return rows.map { row in
-            HistoryEntry(
-                id: row.integer(0) ?? 0, timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
-                verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
-                outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
-                totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
-                addresses: Int(row.integer(13) ?? 0))
-        }
+        let condition = guest == nil ? "" : "WHERE guest = ? "
+        let parameters = (guest.map { [SQLValue.text($0)] } ?? []) + [.integer(Int64(limit))]
+        return try database.run(
+            "SELECT \(History.columns) FROM redirection \(condition)ORDER BY id DESC LIMIT ?", parameters
+        ).map(History.entry)
+    }
+
+    /// One redirection; nil when there is none of that number.
+    func entry(id: Int64) throws(DatabaseError) -> HistoryEntry? {
+        try database.run("SELECT \(History.columns) FROM redirection WHERE id = ?", .integer(id)).first.map(
+            History.entry)
+    }
+
+    private static let columns =
+        "id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, "
+        + "(SELECT count(*) FROM result WHERE redirection = redirection.id)"
+
+    private static func entry(_ row: [SQLValue]) -> HistoryEntry {
+        HistoryEntry(
+            id: row.integer(0) ?? 0, timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
+            verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
+            outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
+            totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
+            addresses: Int(row.integer(13) ?? 0))
     }
 }
 

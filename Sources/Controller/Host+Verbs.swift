@@ -19,7 +19,8 @@ extension Host {
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
         if !options.dryRun { try requirePrivilege() }
-        let observation = try Observation.read(record.guest, using: &socket)
+        var observation = try Observation.read(record.guest, using: &socket)
+        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         var plan = try Planner().move(record.guest, to: side, observation: observation, isProven: isProven)
         plan.findings = Host.findings(record.guest, observation)
@@ -80,7 +81,8 @@ extension Host {
     ) throws(ControllerError) -> Report {
         if !options.dryRun { try requirePrivilege() }
         let side = record.guest.side
-        let observation = try Observation.read(record.guest, using: &socket)
+        var observation = try Observation.read(record.guest, using: &socket)
+        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: .abort)

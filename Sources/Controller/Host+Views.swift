@@ -166,6 +166,29 @@ extension Host {
         }
     }
 
+    /// All that the history knows of one redirection.
+    ///
+    /// - Parameter number: as ``history(_:limit:)`` numbers them; nil for the guest's last.
+    /// - Throws: ``ControllerError`` of code `precondition` when there is no such redirection.
+    public func historyReport(_ id: GuestID?, number: Int64?) throws(ControllerError) -> HistoryReport {
+        let missing = ControllerError(
+            .precondition, "the history has no such redirection",
+            remedy: "\"fdbsteer history\" lists them with their numbers")
+        guard folder.hasHistory else { throw missing }
+        do throws(DatabaseError) {
+            let history = try History(folder: folder, readOnly: true)
+            let last = try history.entries(guest: id?.text, limit: 1).first?.id
+            if let number = number ?? last, let report = try history.report(number),
+                id == nil || report.entry.guest == id?.text
+            {
+                return report
+            }
+        } catch {
+            throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
+        }
+        throw missing
+    }
+
     private func unknown(_ id: GuestID) -> ControllerError {
         ControllerError(
             .precondition, "guest \(id) is not known", remedy: "prepare it first; \"fdbsteer status\" lists the guests")

@@ -65,6 +65,9 @@ public struct Host: ~Copyable {
         _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) -> Report {
         var report = Report(plan, clock: clock, options: options)
+        var evidence = evidence(plan)
+        var movedAt = clock.elapsed
+        count(.before, of: plan.guest, into: &evidence)
         var redirection = Redirection(plan)
         var action = redirection.start()
         while true {
@@ -86,7 +89,16 @@ public struct Host: ~Copyable {
                 let begin = clock.elapsed
                 let answers = transaction.run(on: &socket)
                 report.timings.moveNanoseconds += clock.elapsed - begin
+                movedAt = clock.elapsed
+                count(.moved, of: plan.guest, into: &evidence)
                 event = .answered(answers)
+            case .run(.groups(let requests)):
+                event = .answered(join(requests))
+            case .restoreGroups(let requests):
+                event = .answered(socket.perform(requests))
+            case .followGroups(let move):
+                followGroups(move, guest: record.guest, journal: journal, report: &report)
+                event = .done
             case .restore(let changes), .repair(let changes):
                 event = .answered(Transaction(changes).run(on: &socket))
             case .prove(let task):
@@ -116,6 +128,9 @@ public struct Host: ~Copyable {
             case .finish(let outcome):
                 report.timings.totalNanoseconds = clock.elapsed
                 report.finish(outcome)
+                observe(plan.guest, movedAt: movedAt, options: options, clock: clock, into: &evidence)
+                report.evidence = evidence
+                report.repairs = redirection.repairs
                 if redirection.repairs > 0 {
                     report.notes.append("a driver took entries back while it followed; they were made anew")
                 }
@@ -180,17 +195,21 @@ public struct VerbOptions: Hashable, Sendable {
     public let proofTimeout: Int64
     /// Findings of preflight that the caller accepts.
     public let waived: Set<Finding.Code>
+    /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
+    public let observation: Int64
 
     /// - Parameters:
     ///   - dryRun: only plan.
     ///   - requireProof: a missing proof is a failure.
     ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
     ///   - waived: findings of preflight that the caller accepts.
+    ///   - observation: how long to watch the old port, in nanoseconds.
     public init(
         dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000,
-        waived: Set<Finding.Code> = []
+        waived: Set<Finding.Code> = [], observation: Int64 = 0
     ) {
         self.dryRun = dryRun
+        self.observation = observation
         self.requireProof = requireProof
         self.proofTimeout = proofTimeout
         self.waived = waived

@@ -12,6 +12,8 @@ struct Observation {
     var entries: [Address: Entry]
     /// Ports that are not the guest's, but have an entry of its addresses.
     var foreignPorts: [Link] = []
+    /// The bridge's multicast groups, where they were read (``readGroups(of:to:phase:using:)``).
+    var groups: GroupTable?
 
     /// Every link that was read.
     var links: Links {

@@ -87,14 +87,13 @@ extension Plan {
         for planned in changes {
             let change = planned.change
             let target = isEswitch(change.port, links) && planned.expected?.isStatic == true
-            if target { task.entries.append(change.address) }
             var ports = Set<Int32>()
-            if let before = planned.before {
-                if isEswitch(before.port, links) { ports.insert(before.port) }
+            if let before = planned.before, isEswitch(before.port, links) { ports.insert(before.port) }
+            if target {
                 // The flag stays on an entry that moves in place: on the new port it is no news.
-                if target, before.flags.contains(.offloaded) || isEswitch(before.port, links) {
-                    ports.insert(change.port)
-                }
+                let isFresh = change.primitive == .deleteCreate || planned.before?.flags.contains(.offloaded) != true
+                if isFresh { task.fresh.append(change.address) } else { task.flagged.append(change.address) }
+                if !isFresh || !ports.isEmpty { ports.insert(change.port) }
             }
             if change.primitive == .reseat, let way = change.oldPort { ports.insert(way) }
             for port in ports {

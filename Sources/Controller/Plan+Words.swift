@@ -17,8 +17,10 @@ extension Plan {
                 ]
             case .entries(let changes):
                 return changes.flatMap { $0.change.requests }.map { $0.words(name: name) }
+            case .groups(let requests):
+                return requests.map { $0.words(name: name) }
             }
-        }
+        } + (groups?.removals ?? []).map { $0.words(name: name) }
     }
 }
 

@@ -40,6 +40,8 @@ public enum Step: Hashable, Sendable {
     case learning(PortIdentity, isOn: Bool)
     /// Entry changes, sent together.
     case entries([PlannedChange])
+    /// Multicast groups that the new port joins, sent together.
+    case groups([GroupRequest])
 
     /// Its entry changes.
     var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
@@ -70,13 +72,15 @@ public struct Plan: Hashable, Sendable {
     public let proof: ProofTask
     /// The ports, of the guest and others, whose entries reach hardware.
     public let eswitchPorts: Set<Int32>
+    /// The guest's multicast groups; nil where the bridge does not snoop, or they stay where they are.
+    public let groups: GroupPlan?
 
     /// Makes a plan from its parts; what has to be proven follows from the changes.
     ///
     /// - Parameter links: the ports that the changes and the guest name.
     init(
         verb: Verb, guest: GuestInterface, from: Side, to: Side, steps: [Step], notes: [String],
-        links: Links = Links([])
+        links: Links = Links([]), groups: GroupPlan? = nil
     ) {
         self.verb = verb
         self.guest = guest
@@ -84,6 +88,7 @@ public struct Plan: Hashable, Sendable {
         self.to = to
         self.steps = steps
         self.notes = notes
+        self.groups = groups
         let changes = steps.flatMap(\.changes)
         proof = Plan.proof(of: changes, guest: guest, links: links)
         eswitchPorts = Set(links.all.filter(\.isEswitchPort).map(\.index))

@@ -21,6 +21,7 @@ struct Planner {
     func prepare(
         _ request: PreparationRequest, bridge: Link, ports: [Side: Link], links: Links, table: Table
     ) throws(ControllerError) -> Plan {
+        try Planner.requireAgeing(bridge, hasSwitch: ports.values.contains(where: \.isEswitchPort))
         for address in request.addresses {
             try checkOwnership(of: address, bridge: bridge, links: links, entry: table[address])
         }

@@ -40,11 +40,7 @@ extension Planner {
                     + whereabouts,
                 remedy: "bring it up before the switch")
         }
-        if port.isEswitchPort, bridge.bridge?.ageingTime == 0 {
-            throw ControllerError(
-                .precondition, "\(bridge.name) has ageing_time 0: the kernel then ignores the move that tells hardware",
-                remedy: "ip link set \(bridge.name) type bridge ageing_time 30000")
-        }
+        try Planner.requireAgeing(bridge, hasSwitch: guest.eswitchPort != nil)
         for address in guest.addresses {
             guard let entry = observation.entry(address) else { continue }
             if entry.isLocal {
@@ -67,13 +63,24 @@ extension Planner {
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
+        let groups = GroupPlan(of: guest, to: side, pins: pins, table: observation.groups)
         var moved = guest
         moved.side = side
         let unpinned = pins.count { $0.before == nil }
         return Plan(
-            verb: verb, guest: moved, from: guest.side, to: side, steps: pins.isEmpty ? [] : [.entries(pins)],
-            notes: unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"],
-            links: links)
+            verb: verb, guest: moved, from: guest.side, to: side,
+            steps: (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
+            notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
+                + (groups?.notes ?? []),
+            links: links, groups: groups)
+    }
+
+    /// NTF_USE, the move that drivers hear of, is silently ignored while nothing ages (`br_fdb_update`).
+    static func requireAgeing(_ bridge: Link, hasSwitch: Bool) throws(ControllerError) {
+        guard hasSwitch, bridge.bridge?.ageingTime == 0 else { return }
+        throw ControllerError(
+            .precondition, "\(bridge.name) has ageing_time 0: the kernel then ignores the move that tells hardware",
+            remedy: "ip link set \(bridge.name) type bridge ageing_time 30000")
     }
 
     /// Plans to give a guest's entries back to learning and ageing, and its ports their settings.

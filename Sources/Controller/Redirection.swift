@@ -26,6 +26,10 @@ public struct Redirection: Sendable {
         case reread
         /// Put entries back.
         case restore([EntryChange])
+        /// Take the new port out of the groups that it joined.
+        case restoreGroups([GroupRequest])
+        /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
+        case followGroups(GroupMove)
         /// Switch learning back.
         case restoreLearning(PortIdentity, isOn: Bool)
         /// Record the new state, and what is known of hardware.
@@ -86,6 +90,7 @@ public struct Redirection: Sendable {
     private enum Phase {
         case idle, recordingIntent, running(Int), proving, checking, repairing, surveying, restoring,
             checkingRestoration
+        case following, restoringGroups
         case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
     }
 
@@ -94,6 +99,8 @@ public struct Redirection: Sendable {
     private var failures: [Failure] = []
     private var completed = 0
     private var unrestored = false
+    /// Groups that the new port joined by this redirection, not before it or by itself.
+    private var joined: [GroupRequest] = []
     private var proof = OffloadProof.nothingToProve
     /// How often entries were made anew that a driver took back.
     public private(set) var repairs = 0
@@ -148,6 +155,11 @@ public struct Redirection: Sendable {
             failures.append(failure)
             unrestored = true
             return restoreLearning(left)
+        case (.following, .done):
+            return commit()
+        case (.restoringGroups, .answered(let answers)):
+            checkLeaves(answers)
+            return restoreLearning()
         case (.recordingCommit, .done):
             return finish(.committed(proof))
         case (.recordingCommit, .failed(let failure)):
@@ -188,10 +200,7 @@ public struct Redirection: Sendable {
 
     private mutating func check(_ entries: [Address: Entry?]) -> Action {
         let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address] ?? nil) }
-        if broken.isEmpty {
-            phase = .recordingCommit
-            return .recordCommit(proof)
-        }
+        if broken.isEmpty { return follow() }
         // Sticky and local entries are somebody's doing, not a driver's.
         let taken = broken.filter { planned in
             let entry = entries[planned.change.address] ?? nil
@@ -211,10 +220,51 @@ public struct Redirection: Sendable {
     }
 
     private mutating func collect(_ answers: [NetlinkError?], of step: Step) {
+        if case .groups(let requests) = step { return collect(answers, of: requests) }
         guard case .entries(let changes) = step else { return }
         for (planned, answer) in zip(changes, answers) {
             guard let answer else { continue }
             failures.append(Failure(address: planned.change.address, "the kernel refused the change", cause: answer))
+        }
+    }
+
+    // MARK: - Multicast groups
+
+    private mutating func follow() -> Action {
+        guard let groups = plan.groups else { return commit() }
+        phase = .following
+        return .followGroups(groups.move)
+    }
+
+    private mutating func commit() -> Action {
+        phase = .recordingCommit
+        return .recordCommit(proof)
+    }
+
+    /// A group that the port has joined meanwhile by itself is as good.
+    private mutating func collect(_ answers: [NetlinkError?], of requests: [GroupRequest]) {
+        for (request, answer) in zip(requests, answers) {
+            if let answer {
+                guard answer.errno != .exists else { continue }
+                failures.append(
+                    Failure("the kernel refused to let the new port join group \(request.key)", cause: answer))
+            } else if !request.isRenewal {
+                joined.append(request)
+            }
+        }
+    }
+
+    /// What undoes the joins, once.
+    private mutating func takeLeaves() -> [GroupRequest]? {
+        defer { joined = [] }
+        return joined.isEmpty ? nil : joined.flatMap(\.undo)
+    }
+
+    /// What is gone already, with its port or by a leave, needs no removal.
+    private mutating func checkLeaves(_ answers: [NetlinkError?]) {
+        for case .some(let answer) in answers where !GroupPlan.isGone(answer) {
+            unrestored = true
+            failures.append(Failure("a group that the new port joined could not be left", cause: answer))
         }
     }
 
@@ -255,6 +305,10 @@ public struct Redirection: Sendable {
     }
 
     private mutating func restoreLearning() -> Action {
+        if let leaves = takeLeaves() {
+            phase = .restoringGroups
+            return .restoreGroups(leaves)
+        }
         let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, Bool)? in
             if case .learning(let port, let isOn) = step { (port, !isOn) } else { nil }
         }

@@ -74,10 +74,16 @@ public struct Report: Hashable, Sendable, Encodable {
     public var timings: Timings
     /// The addresses that were changed.
     public var addresses: [AddressResult]
+    /// How often entries were made anew that a driver had taken back while it followed.
+    public var repairs = 0
+    /// What the ports' counters say; nil when nothing was changed.
+    public var evidence: Evidence?
     /// What the operator should know.
     public var notes: [String]
     /// What failed.
     public var failures: [String]
+    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
+    public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
     public var messages: [PlannedMessage]?
     /// What preflight found, but for notes.

@@ -61,6 +61,12 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
     public static let newVLAN = MessageType(rawValue: UInt16(RTM_NEWVLAN))
     /// The corresponding C constant is `RTM_GETVLAN`.
     public static let getVLAN = MessageType(rawValue: UInt16(RTM_GETVLAN))
+    /// A multicast group membership of a bridge port. The corresponding C constant is `RTM_NEWMDB`.
+    public static let newGroup = MessageType(rawValue: UInt16(RTM_NEWMDB))
+    /// The corresponding C constant is `RTM_DELMDB`.
+    public static let deleteGroup = MessageType(rawValue: UInt16(RTM_DELMDB))
+    /// The corresponding C constant is `RTM_GETMDB`; a dump's replies are of this type too.
+    public static let getGroup = MessageType(rawValue: UInt16(RTM_GETMDB))
     /// The controller of generic netlink. The corresponding C constant is `GENL_ID_CTRL`.
     public static let genericControl = MessageType(rawValue: UInt16(NLMSG_MIN_TYPE))
     /// The corresponding C constant is `RTM_GETNEIGH`.

@@ -11,6 +11,8 @@ public struct MulticastGroup: RawRepresentable, Hashable, Sendable {
     public static let link = MulticastGroup(rawValue: Int32(RTNLGRP_LINK.rawValue))
     /// Neighbour changes, bridge FDB entries among them. The corresponding C constant is `RTNLGRP_NEIGH`.
     public static let neighbour = MulticastGroup(rawValue: Int32(RTNLGRP_NEIGH.rawValue))
+    /// Multicast group memberships and router ports of bridges. The corresponding C constant is `RTNLGRP_MDB`.
+    public static let mdb = MulticastGroup(rawValue: Int32(RTNLGRP_MDB.rawValue))
 }
 
 /// A socket that hears the kernel's notifications; it never blocks.

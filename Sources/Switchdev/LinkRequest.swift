@@ -4,7 +4,9 @@ public import Netlink
 /// Reads one link, or all of them.
 struct LinkGet: Request {
     let index: Int32
-    let name: String?
+    var name: String?
+    /// Counters instead of VF lists: either is a good part of a message.
+    var withCounters = false
 
     var type: MessageType { .getLink }
     var flags: MessageFlags { [] }
@@ -13,8 +15,7 @@ struct LinkGet: Request {
         var fixed = ifinfomsg()
         fixed.ifi_index = index
         body.put(fixed)
-        // VF lists, and no statistics: a third of each message.
-        body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS))
+        if !withCounters { body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS)) }
         if let name { body.put(Int(IFLA_IFNAME), text: name) }
     }
 }

@@ -23,7 +23,7 @@ public struct Links: Sendable {
         while true {
             var links: [Link] = []
             do throws(NetlinkError) {
-                try socket.dump(LinkGet(index: 0, name: nil)) { (header, payload) throws(NetlinkError) in
+                try socket.dump(LinkGet(index: 0)) { (header, payload) throws(NetlinkError) in
                     guard header.type == .newLink else { return }
                     links.append(try Link(decoding: payload))
                 }
@@ -42,7 +42,7 @@ public struct Links: Sendable {
     public static func read(
         _ indexes: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [Link?] {
-        try read(requests: indexes.map { LinkGet(index: $0, name: nil) }, using: &socket)
+        try read(requests: indexes.map { LinkGet(index: $0) }, using: &socket)
     }
 
     /// Reads single interfaces by name.

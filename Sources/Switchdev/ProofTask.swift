@@ -22,8 +22,10 @@ public struct ProofTask: Hashable, Sendable {
 
     /// Interface index of the bridge.
     public let bridge: Int32
-    /// Entries on eswitch ports, which must show OFFLOADED.
-    public var entries: [Address]
+    /// New entries on eswitch ports: when they show OFFLOADED, hardware has reported them.
+    public var fresh: [Address]
+    /// Entries on eswitch ports that must show OFFLOADED, but may do so from before: the barrier has to speak for them.
+    public var flagged: [Address]
     /// Ports whose driver must have processed everything up to now. A driver's queue is ordered: when a sentinel made
     /// after the moves is offloaded, every earlier change has been processed.
     public var barriers: Set<Spot>
@@ -31,15 +33,19 @@ public struct ProofTask: Hashable, Sendable {
     public var obstacles: [String]
 
     /// - Parameter bridge: interface index of the bridge.
-    public init(bridge: Int32, entries: [Address] = [], barriers: Set<Spot> = [], obstacles: [String] = []) {
+    public init(
+        bridge: Int32, fresh: [Address] = [], flagged: [Address] = [], barriers: Set<Spot> = [],
+        obstacles: [String] = []
+    ) {
         self.bridge = bridge
-        self.entries = entries
+        self.fresh = fresh
+        self.flagged = flagged
         self.barriers = barriers
         self.obstacles = obstacles
     }
 
     /// No port of a switch has a part in it.
-    public var isEmpty: Bool { entries.isEmpty && barriers.isEmpty && obstacles.isEmpty }
+    public var isEmpty: Bool { fresh.isEmpty && flagged.isEmpty && barriers.isEmpty && obstacles.isEmpty }
 
     /// How long until the next look: the driver's worker and the look both need RTNL, so looking often delays what is
     /// looked for.
@@ -81,7 +87,7 @@ public struct ProofTask: Hashable, Sendable {
         for sentinels: [(spot: Spot, address: Address)], timeout: Int64, using socket: inout CommandSocket
     ) -> OffloadProof {
         let start = monotonicNanoseconds()
-        var pending = entries + sentinels.map(\.address)
+        var pending = fresh + flagged + sentinels.map(\.address)
         var pause = ProofTask.firstPause
         while true {
             do throws(NetlinkError) {
@@ -100,8 +106,8 @@ public struct ProofTask: Hashable, Sendable {
 
     private func evidence(_ elapsed: Int64) -> String {
         var parts: [String] = []
-        if !entries.isEmpty {
-            parts.append("hardware reported \(entries.count == 1 ? "the entry" : "all \(entries.count) entries")")
+        if !fresh.isEmpty {
+            parts.append("hardware reported \(fresh.count == 1 ? "the new entry" : "\(fresh.count) new entries")")
         }
         if !barriers.isEmpty {
             let names = Set(barriers.map(\.name)).sorted().joined(separator: " and ")

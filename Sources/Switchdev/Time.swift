@@ -8,7 +8,7 @@ func monotonicNanoseconds() -> Int64 {
 }
 
 /// Sleeps for so many nanoseconds, also through signals.
-func sleepNanoseconds(_ nanoseconds: Int64) {
+package func sleepNanoseconds(_ nanoseconds: Int64) {
     var left = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
     var rest = left
     while nanosleep(&left, &rest) != 0, errno == EINTR { left = rest }

@@ -1,6 +1,7 @@
 public import ArgumentParser
 public import Controller
 import FDB
+import Switchdev
 
 extension Side: ExpressibleByArgument {}
 
@@ -179,7 +180,7 @@ extension Report {
     /// One line for people.
     var headline: String {
         let count = addresses.count == 1 ? "1 address" : "\(addresses.count) addresses"
-        let proof = proof.map { "; proof: \($0)" } ?? ""
+        let proof = proof.map { proofStatus == .proven ? "; \($0)" : "; proof: \($0)" } ?? ""
         let total = Output.duration(timings.totalNanoseconds)
         switch (outcome, verb) {
         case (.planned, _):
@@ -207,7 +208,7 @@ extension Report {
         case .refused: "failed before anything was changed:"
         case .rolledBack: "failed and was rolled back:"
         default:
-            "failed and was not fully rolled back; run \"fdbsteer verify \(guest)\", then \"fdbsteer abort \(guest)\":"
+            "failed and was not fully rolled back; run \"fdbsteer verify \(guest)\", then \"fdbsteer reconcile\":"
         }
     }
 }

@@ -34,11 +34,17 @@ struct ProofOptions: ParsableArguments {
     @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.")
     var proofTimeout = TimeLimit(nanoseconds: VerbOptions().proofTimeout)
 
+    @Option(
+        name: .long,
+        help:
+            "Watch the old port afterwards until it sends nothing any more, at most so long; for the history's report.")
+    var observe = TimeLimit(nanoseconds: 0)
+
     /// With the other options.
     func options(_ common: CommonOptions, _ waivers: WaiverOptions) -> VerbOptions {
         VerbOptions(
             dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds,
-            waived: waivers.codes)
+            waived: waivers.codes, observation: observe.nanoseconds)
     }
 }
 

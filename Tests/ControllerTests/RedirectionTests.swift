@@ -170,7 +170,7 @@ import Testing
         let plan = try switchedPlan()
         #expect(plan.changes[0].change.primitive == .use)
         #expect(plan.proof.barriers == [.init(port: 5, name: "vf", vlan: nil)])
-        #expect(plan.proof.entries.isEmpty)
+        #expect(plan.proof.fresh.isEmpty && plan.proof.flagged.isEmpty)
         var redirection = Redirection(plan)
         _ = redirection.start()
         _ = redirection.next(.done)

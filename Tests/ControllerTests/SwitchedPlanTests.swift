@@ -18,6 +18,7 @@ import Testing
         var primitive: EntryChange.Primitive?
         var barriers: Set<Int32> = []
         var mustBeOffloaded = false
+        var flagIsOld = false
     }
 
     static let cases: [Case] = [
@@ -30,10 +31,10 @@ import Testing
             mustBeOffloaded: true),
         Case(
             name: "software to switch, with a flag left over", switched: [5], before: (6, true, .offloaded), target: 5,
-            primitive: .replace, barriers: [5], mustBeOffloaded: true),
+            primitive: .replace, barriers: [5], mustBeOffloaded: true, flagIsOld: true),
         Case(
             name: "switch to switch", switched: [5, 6], before: (5, true, .offloaded), target: 6, primitive: .use,
-            barriers: [5, 6], mustBeOffloaded: true),
+            barriers: [5, 6], mustBeOffloaded: true, flagIsOld: true),
         Case(
             name: "learned on the switch, pinned there", switched: [5],
             before: (5, false, [.externallyLearned, .offloaded]),
@@ -74,7 +75,8 @@ import Testing
         #expect(change?.change.primitive == it.primitive)
         let proof = Plan.proof(of: change.map { [$0] } ?? [], guest: guest, links: links)
         #expect(Set(proof.barriers.map(\.port)) == it.barriers)
-        #expect(proof.entries == (it.mustBeOffloaded ? [address] : []))
+        #expect(proof.fresh + proof.flagged == (it.mustBeOffloaded ? [address] : []))
+        #expect(proof.flagged.isEmpty == !it.flagIsOld)
         #expect(proof.obstacles.isEmpty)
     }
 

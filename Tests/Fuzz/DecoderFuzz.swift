@@ -21,6 +21,12 @@ public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
 private func decode(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) {
     _ = try? Acknowledgement(header: header, payload: payload)
     if let change = (try? FDBMonitor.change(header, payload)) ?? nil { _ = change.entry.description }
+    for type in [MessageType.newGroup, .deleteGroup] {
+        let group = MessageHeader(length: header.length, type: type, flags: [], sequence: 0, portID: 0)
+        for change in (try? GroupChange.changes(group, payload)) ?? [] {
+            if case .entry(let entry) = change.subject { _ = entry.description }
+        }
+    }
     if let entry = (try? Entry(decoding: payload)) ?? nil { _ = entry.words }
     if let link = try? Link(decoding: payload) { _ = link.switchID?.description }
     _ = AttributeReader(payload).reduce(0) { $0 + $1.text.count + $1.nested.reduce(0) { count, _ in count + 1 } }

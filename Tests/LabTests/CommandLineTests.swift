@@ -41,6 +41,36 @@ struct CommandLineTests {
         }
     }
 
+    @Test func theHistoryTellsWhatAChangeTicketWants() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            #expect(try lab.fdbsteer("switch vm1 --to standby --observe 1s").exitCode == 0)
+            let report = try lab.fdbsteer("history vm1 --report")
+            #expect(report.exitCode == 0, "\(report.errors)")
+            for words in [
+                "switch of vm1 on br0, primary -> standby", "\(CommandLineLab.mac) to tap0 by replace",
+                "software bridge: nothing to prove", "primary vfrep0: +", "standby tap0: +", "remote uplink0: +",
+                "no port dropped a frame", "left by the old port vfrep0", "how sure:",
+            ] {
+                #expect(report.output.contains(words), "\(report.output)")
+            }
+            // Frames that leave by the old port after the move are counted: a flood while it is watched.
+            let sender = try RunningCommand([
+                CommandLineLab.products + "/fdbsteer-bench", "send", "--interface", BridgeLab.far("uplink0"),
+                "--destination", "ff:ff:ff:ff:ff:ff", "--rate", "1000", "--seconds", "2",
+            ])
+            usleep(500_000)
+            #expect(try lab.fdbsteer("switch vm1 --to primary --observe 300ms").exitCode == 0)
+            #expect(sender.wait().exitCode == 0)
+            let json = try lab.fdbsteer("history vm1 --report --json").output
+            #expect(json.contains("\"became_quiet\" : false"), "\(json)")
+            let flooded = try lab.fdbsteer("history vm1 --report").output
+            #expect(!flooded.contains("nothing left by the old port"), "\(flooded)")
+            #expect(try lab.fdbsteer("history vm1 --report --number 1").output.contains("prepare of vm1"))
+            #expect(try lab.fdbsteer("history --number 99").exitCode == 3)
+        }
+    }
+
     @Test func aLateFrameOnTheOldPathDoesNotMoveAPinnedEntry() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
@@ -92,12 +122,12 @@ struct CommandLineTests {
             _ = try lab.fdbsteer(
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary \(addresses)")
             let before = try lab.table()
-            // Between the move and the re-read somebody takes one of the entries, sticky, for a third port. The fourth
-            // send is the move: probe, ports, entries, move; the fifth is the re-read, which strace holds back.
+            // Between the move and the re-read somebody takes one of the entries, sticky, for a third port. The sixth send
+            // is the move: probe, ports, entries, groups, counters, move, counters; the eighth is the re-read, held back.
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=5", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=8", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             var taken = false
@@ -135,7 +165,7 @@ struct CommandLineTests {
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=4", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=6", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)
@@ -154,7 +184,7 @@ struct CommandLineTests {
             let killed = try Command.run(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:signal=KILL:when=5", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
+                    "inject=sendmsg:signal=KILL:when=8", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
                 ],
                 environment: ["FDBSTEER_STATE": lab.state])
             #expect(killed.exitCode != 0)
@@ -174,7 +204,7 @@ struct CommandLineTests {
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
-                    "inject=sendmsg:delay_enter=1500000:when=4", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "inject=sendmsg:delay_enter=1500000:when=6", CommandLineLab.binary, "switch", "vm1", "--to",
                     "standby",
                 ], environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)

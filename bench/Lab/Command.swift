@@ -22,6 +22,27 @@ public struct Command: Sendable {
         return running.wait()
     }
 
+    /// Runs a command whose output goes where this process's goes, and returns its exit code.
+    ///
+    /// - Throws: ``LabError`` when it cannot be started.
+    public static func passThrough(_ arguments: [String]) throws -> Int32 {
+        var words = arguments.map { strdup($0) } + [nil]
+        defer { words.forEach { free($0) } }
+        var process = pid_t()
+        let failure = posix_spawnp(&process, arguments.first ?? "", nil, nil, &words, environ)
+        guard failure == 0 else {
+            throw LabError("cannot start \(arguments.first ?? "nothing"): \(String(cString: strerror(failure)))")
+        }
+        return exitCode(of: process)
+    }
+
+    static func exitCode(of process: pid_t) -> Int32 {
+        var status: Int32 = 0
+        while waitpid(process, &status, 0) < 0, errno == EINTR {}
+        let signal = status & 0x7f
+        return signal == 0 ? (status >> 8) & 0xff : 128 + signal
+    }
+
     /// Runs commands, one a line, words split at spaces; the first that fails is an error.
     ///
     /// - Throws: ``LabError`` with the command's own words.
@@ -70,12 +91,10 @@ public struct RunningCommand: ~Copyable {
 
     /// Waits for the end.
     public consuming func wait() -> Command {
-        var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0, errno == EINTR {}
-        let signal = status & 0x7f
+        let code = Command.exitCode(of: process)
         let texts = files.map(RunningCommand.contents)
         files.forEach { unlink($0) }
-        return Command(exitCode: signal == 0 ? (status >> 8) & 0xff : 128 + signal, output: texts[0], errors: texts[1])
+        return Command(exitCode: code, output: texts[0], errors: texts[1])
     }
 
     private static func temporaryFile() throws -> String {

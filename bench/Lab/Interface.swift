@@ -41,7 +41,7 @@ public enum Interface {
         usleep(2000)
     }
 
-    private static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws -> Int32 {
+    static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws -> Int32 {
         guard let index = try index(of: interface) else { throw LabError("there is no interface \(interface)") }
         let descriptor = clab_packet_socket(index, type, receiveBuffer)
         guard descriptor >= 0 else {

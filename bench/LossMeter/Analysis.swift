@@ -83,15 +83,9 @@ public struct Analysis: Sendable {
         return (results, latencies)
     }
 
-    /// The first frame that was due at or after a moment.
+    /// The first frame that was sent at or after a moment: a sender that is late sends frames after they were due.
     private func boundary(_ recording: Recording, from first: Int, before moment: Int64) -> Int {
-        var low = first
-        var high = recording.due.count
-        while low < high {
-            let middle = (low + high) / 2
-            if recording.due[middle] < moment { low = middle + 1 } else { high = middle }
-        }
-        return low
+        recording.transmitted[first...].firstIndex { $0 >= moment } ?? recording.transmitted.count
     }
 
     private func result(_ recording: Recording, move: Move, frames: Range<Int>) -> MoveResult {

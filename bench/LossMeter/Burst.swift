@@ -22,6 +22,9 @@ public struct Burst: Sendable {
     public var framesBetweenMoves: Int
     /// How many changes.
     public var moves: Int
+    /// The sender sleeps between frames instead of keeping a CPU busy, and may send for longer than ``longest``: for
+    /// emulated hardware, at rates at which a gap says little.
+    public var isPaced: Bool
 
     /// The longest burst in nanoseconds.
     public static let longest: Int64 = 850_000_000
@@ -31,7 +34,7 @@ public struct Burst: Sendable {
     /// Makes a burst from its parts.
     public init(
         source: String, paths: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int,
-        framesBetweenMoves: Int, moves: Int
+        framesBetweenMoves: Int, moves: Int, isPaced: Bool = false
     ) {
         self.source = source
         self.paths = paths
@@ -40,6 +43,7 @@ public struct Burst: Sendable {
         self.rate = rate
         self.framesBetweenMoves = framesBetweenMoves
         self.moves = moves
+        self.isPaced = isPaced
     }
 
     /// Sends the burst and makes the changes, each at a random moment of its share of the burst.
@@ -55,7 +59,7 @@ public struct Burst: Sendable {
         let gap = 1_000_000_000 / Int64(rate)
         // Room for changes that take longer than their share.
         let wanted = framesBetweenMoves * (moves + 1) + Int(Burst.slack / gap)
-        let frames = min(wanted, Int(Burst.longest / gap))
+        let frames = isPaced ? wanted : min(wanted, Int(Burst.longest / gap))
         let run = UInt32.random(in: .min ... .max)
         let shared = Shared(frames: frames, paths: paths.count)
         let clockOffset = Burst.clockOffset()
@@ -63,19 +67,26 @@ public struct Burst: Sendable {
         var receivers: [WorkerThread] = []
         for (path, interface) in paths.enumerated() {
             let socket = SocketBox(try PacketSocket(interface: interface, receiveBuffer: Burst.receiveBuffer))
-            receivers.append(try WorkerThread { Burst.receive(socket, path: path, run: run, into: shared) })
+            receivers.append(
+                try WorkerThread { [isPaced] in
+                    if !isPaced { _ = clab_pin(0) }
+                    Burst.receive(socket, path: path, run: run, into: shared)
+                })
         }
         let output = SocketBox(try PacketSocket(interface: source, receiveBuffer: 0))
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
         // CPU 0 is left to the rest; with one CPU there is no choice.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         let start = clab_now(CLOCK_REALTIME) + 20_000_000
+        let isPaced = isPaced
         let sender = try WorkerThread {
-            if cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
-            _ = clab_fifo()
-            Burst.send(frame, on: output, start: start, gap: gap, into: shared)
+            if !isPaced {
+                if cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
+                _ = clab_fifo()
+            }
+            Burst.send(frame, on: output, start: start, gap: gap, isPaced: isPaced, into: shared)
         }
-        if cpus > 1 { _ = clab_pin(0) }
+        if cpus > 1, !isPaced { _ = clab_pin(0) }
         var made: [Move] = []
         let result = Result {
             let share = Int64(framesBetweenMoves) * gap
@@ -157,7 +168,9 @@ public struct Burst: Sendable {
         init(_ socket: consuming PacketSocket) { self.socket = socket }
     }
 
-    private static func send(_ frame: [UInt8], on box: SocketBox, start: Int64, gap: Int64, into shared: Shared) {
+    private static func send(
+        _ frame: [UInt8], on box: SocketBox, start: Int64, gap: Int64, isPaced: Bool, into shared: Shared
+    ) {
         var frame = frame
         let descriptor = box.socket.descriptor
         sleep(until: start - 1_000_000)
@@ -165,6 +178,7 @@ public struct Burst: Sendable {
             for sequence in 0..<shared.frames {
                 let due = start + gap * Int64(sequence)
                 bytes.storeBytes(of: UInt32(sequence).bigEndian, toByteOffset: Frame.sequenceOffset, as: UInt32.self)
+                if isPaced { sleep(until: due) }
                 var now = clab_now(CLOCK_REALTIME)
                 while now < due { now = clab_now(CLOCK_REALTIME) }
                 shared.due[sequence] = due
@@ -180,7 +194,6 @@ public struct Burst: Sendable {
         let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
         defer { batch.deallocate() }
         let times = shared.received[path]
-        _ = clab_pin(0)
         while true {
             let last = shared.stop.load(ordering: .acquiring)
             var count = clab_receive(descriptor, batch)

@@ -30,16 +30,7 @@ public struct LossTable: Sendable {
                 "\(summary.inconclusive)",
             ])
         }
-        var widths = [Int](repeating: 0, count: rows[0].count)
-        for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
-        }
-        return rows.map { row in
-            row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return column == 0 ? cell + padding : padding + cell
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
+        return TextTable.aligned(rows, numbersFrom: 1)
     }
 
     private static func tenths(_ value: Double) -> String {

@@ -62,8 +62,9 @@ struct LossCommand: ParsableCommand {
 struct Scratch {
     let path: String
 
-    init() throws {
-        let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+    /// - Parameter parent: where to make it; nil for a tmpfs, where there is one.
+    init(parent: String? = nil) throws {
+        let parent = parent ?? (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
         var template = Array("\(parent)/fdbsteer-bench-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder in \(parent)") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)

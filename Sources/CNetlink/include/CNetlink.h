@@ -51,6 +51,15 @@ enum {
     CN_IFLA_BR_FDB_MAX_LEARNED = 49,
 };
 
+/* linux/if_bridge.h of 6.3 and later: MDBE_ATTR_*, MDBE_SRC_LIST_*, MDBE_SRCATTR_*. */
+enum {
+    CN_MDBE_ATTR_SRC_LIST = 2,
+    CN_MDBE_ATTR_GROUP_MODE = 3,
+    CN_MDBE_ATTR_RTPROT = 4,
+    CN_MDBE_SRC_LIST_ENTRY = 1,
+    CN_MDBE_SRCATTR_ADDRESS = 1,
+};
+
 /** Attribute types without their flag bits: the kernel's macro is an expression that Swift cannot import. */
 static const unsigned short cn_nla_type_mask = (unsigned short)NLA_TYPE_MASK;
 

@@ -13,6 +13,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/hashtable.h>
 #include <linux/if_bridge.h>
 #include <linux/if_vlan.h>
@@ -106,6 +107,8 @@ static struct mes_port *mes_ports;
 static unsigned int mes_port_count;
 static struct workqueue_struct *mes_queue;
 static struct dentry *mes_debugfs;
+static struct dentry *mes_mlx5_debugfs;
+static struct dentry *mes_mlx5_bridges;
 
 static const struct net_device_ops mes_representor_ops;
 
@@ -302,7 +305,45 @@ static int mes_table_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mes_table);
 
+/* The same in mlx5's place and columns (esw/bridge_debugfs.c), a file for each bridge: what reads mlx5's table reads this
+ * one. RTNL would be a deadlock: the file is removed under it, and a removal waits for readers.
+ */
+static int mes_mlx5_table_show(struct seq_file *seq, void *unused)
+{
+	const struct net_device *bridge = seq->private;
+	struct mes_entry *entry;
+	int bucket;
+
+	seq_printf(seq, "%-16s %-17s %4s %20s %20s %20s %5s\n", "DEV", "MAC", "VLAN", "PACKETS", "BYTES", "LASTUSE",
+		   "FLAGS");
+	rcu_read_lock();
+	hash_for_each_rcu(mes_table, bucket, entry, by_key)
+		if (entry->bridge == bridge)
+			seq_printf(seq, "%-16s %-17pM %4d %20lld %20d %20lu %#5x\n", entry->port->representor->name,
+				   entry->mac, entry->vid, atomic64_read(&entry->packets), 0, entry->last_hit,
+				   entry->added_by_user);
+	rcu_read_unlock();
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mes_mlx5_table);
+
 /* What the bridge says */
+
+static unsigned int mes_ports_in(const struct net_device *bridge)
+{
+	unsigned int i, count = 0;
+
+	for (i = 0; i < mes_port_count; i++)
+		count += mes_ports[i].bridge == bridge;
+	return count;
+}
+
+static void mes_show_bridge(struct net_device *bridge)
+{
+	struct dentry *folder = debugfs_create_dir(bridge->name, mes_mlx5_bridges);
+
+	debugfs_create_file("fdb", 0400, folder, bridge, &mes_mlx5_table_fops);
+}
 
 static int mes_set_vlan_filtering(const struct net_device *bridge, bool vlan_filtering)
 {
@@ -449,9 +490,13 @@ static int mes_netdevice_event(struct notifier_block *block, unsigned long event
 		return NOTIFY_DONE;
 	if (info->linking) {
 		port->vlan_filtering = br_vlan_enabled(info->upper_dev);
+		if (!mes_ports_in(info->upper_dev))
+			mes_show_bridge(info->upper_dev);
 		WRITE_ONCE(port->bridge, info->upper_dev);
 	} else {
 		WRITE_ONCE(port->bridge, NULL);
+		if (!mes_ports_in(info->upper_dev))
+			debugfs_lookup_and_remove(info->upper_dev->name, mes_mlx5_bridges);
 		mes_flush(port, false);
 		port->pvid = 0;
 		bitmap_zero(port->vlans, VLAN_N_VID);
@@ -598,6 +643,13 @@ static const struct net_device_ops mes_far_ops = {
 	.ndo_validate_addr = eth_validate_addr,
 };
 
+static void mes_get_drvinfo(struct net_device *dev, struct ethtool_drvinfo *information)
+{
+	strscpy(information->driver, "model_eswitch", sizeof(information->driver));
+}
+
+static const struct ethtool_ops mes_ethtool_ops = { .get_drvinfo = mes_get_drvinfo, .get_link = ethtool_op_get_link };
+
 /* Setting up and tearing down */
 
 static int mes_eswitch_mode_get(struct devlink *devlink, u16 *mode)
@@ -621,6 +673,7 @@ static struct net_device *mes_netdev_create(struct mes_port *port, const char *p
 	end->port = port;
 	snprintf(dev->name, sizeof(dev->name), "%s_%s", prefix, port_name);
 	dev->netdev_ops = ops;
+	dev->ethtool_ops = &mes_ethtool_ops;
 	dev->priv_flags |= IFF_NO_QUEUE;
 	dev->features |= NETIF_F_HW_VLAN_CTAG_TX;
 	dev->hw_features |= NETIF_F_HW_VLAN_CTAG_TX;
@@ -717,6 +770,7 @@ static void mes_destroy(void)
 	devlink_unregister(mes_devlink);
 	cancel_delayed_work_sync(&mes_tick_item);
 	mes_ports_destroy();
+	debugfs_remove_recursive(mes_mlx5_debugfs);
 	unregister_netdevice_notifier_net(&init_net, &mes_netdevice_block);
 	unregister_switchdev_blocking_notifier(&mes_switchdev_blocking_block);
 	unregister_switchdev_notifier(&mes_switchdev_block);
@@ -765,6 +819,9 @@ static int __init mes_init(void)
 	queue_delayed_work(mes_queue, &mes_tick_item, msecs_to_jiffies(1000));
 	mes_debugfs = debugfs_create_dir("model_eswitch", NULL);
 	debugfs_create_file("fdb", 0400, mes_debugfs, NULL, &mes_table_fops);
+	mes_mlx5_debugfs = debugfs_create_dir("mlx5", NULL);
+	mes_mlx5_bridges = debugfs_create_dir("bridge", debugfs_create_dir("esw",
+					      debugfs_create_dir("model_eswitch", mes_mlx5_debugfs)));
 	for (i = 0; i < mes_port_count; i++) {
 		err = mes_port_create(&mes_ports[i], i);
 		if (err) {

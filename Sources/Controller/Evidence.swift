@@ -1,0 +1,78 @@
+public import Switchdev
+
+/// What the ports' counters say about a redirection: recorded with each one, without a bench.
+public struct Evidence: Hashable, Sendable, Codable {
+    /// When counters were read.
+    public enum Moment: String, Hashable, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
+        /// Before the first write.
+        case before
+        /// Right after the entries were moved.
+        case moved
+        /// At the end, or when the old port had become quiet (`--observe`).
+        case after
+    }
+
+    /// One port's counters over the redirection.
+    public struct Port: Hashable, Sendable, Codable {
+        /// Its name.
+        public let name: String
+        /// The side that it serves.
+        public let side: Side
+        /// By moment; a moment is missing when the port was.
+        public var counters: [Moment: PortCounters] = [:]
+
+        /// How a counter grew between two moments; nil when one is missing.
+        func growth(
+            _ counter: KeyPath<PortCounters, UInt64>, from first: Moment, to last: Moment
+        ) -> UInt64? {
+            guard let old = counters[first], let new = counters[last] else { return nil }
+            return new[keyPath: counter] &- old[keyPath: counter]
+        }
+    }
+
+    /// The guest's ports.
+    public var ports: [Port]
+    /// The side that the guest left.
+    public let from: Side
+    /// The side that it came to.
+    public let to: Side
+    /// How long the old port was watched after the move, in nanoseconds.
+    public var observedNanoseconds: Int64 = 0
+    /// The old port sent nothing any more at the end of that time.
+    public var becameQuiet = false
+
+    /// Frames that still left by the old port after the entries had moved; nil when nothing moved.
+    public var leftByOldPort: UInt64? {
+        guard from != to, let old = ports.first(where: { $0.side == from }) else { return nil }
+        return old.growth(\.txPackets, from: .moved, to: .after)
+    }
+
+    /// Frames that the ports dropped from before to after.
+    public var dropped: UInt64 {
+        ports.reduce(0) { sum, port in
+            sum + (port.growth(\.txDropped, from: .before, to: .after) ?? 0)
+                + (port.growth(\.rxDropped, from: .before, to: .after) ?? 0)
+        }
+    }
+
+    /// What the counters say about loss, and how sure that is.
+    public var words: [String] {
+        var words = [
+            dropped == 0
+                ? "no port dropped a frame between the first look and the last"
+                : "the ports dropped \(dropped) frames between the first look and the last"
+        ]
+        if let left = leftByOldPort, let old = ports.first(where: { $0.side == from }) {
+            let watched = "in the \(observedNanoseconds / 1000) us after the move"
+            words.append(
+                left == 0
+                    ? "nothing left by the old port \(old.name) \(watched)"
+                    : "\(left) frames left by the old port \(old.name) \(watched): floods and broadcasts count too"
+                        + (becameQuiet ? "; it was quiet then" : ""))
+        }
+        words.append(
+            "how sure: the counters see what the bridge's ports passed and dropped, not a frame that reached a port whose "
+                + "guest did not take it, nor, on drivers that do not count it, what hardware forwarded")
+        return words
+    }
+}

@@ -1,0 +1,86 @@
+import FDB
+import Netlink
+import Switchdev
+
+extension Observation {
+    /// Reads the bridge's multicast groups when a move may need them: one dump, and none where the bridge does not snoop,
+    /// is down, or where everything is at its place already.
+    mutating func readGroups(
+        of guest: GuestInterface, to side: Side, phase: Journal.Phase, using socket: inout CommandSocket
+    ) throws(ControllerError) {
+        guard let bridge, bridge.isUp, bridge.bridge?.snoopsMulticast == true, let target = guest.port(of: side) else {
+            return
+        }
+        let isSettled = phase == .pinned && guest.side == side
+        if isSettled, guest.addresses.allSatisfy({ entry($0)?.port == target.index }) { return }
+        groups = try ControllerError.reading("the multicast groups of \(bridge.name)") { () throws(NetlinkError) in
+            try GroupTable.snapshot(bridge: bridge.index, using: &socket)
+        }
+    }
+}
+
+extension Host {
+    /// Lets a port join groups, on kernels before 6.3 without what they do not know.
+    ///
+    /// - Returns: for each request nil, or why it was refused.
+    mutating func join(_ requests: [GroupRequest]) -> [NetlinkError?] {
+        var answers = socket.perform(requests)
+        for (index, request) in requests.enumerated() where answers[index]?.errno == .invalid {
+            guard let simplified = request.simplified else { continue }
+            answers[index] = socket.perform(simplified).first { $0 != nil && $0?.errno != .exists } ?? nil
+        }
+        return answers
+    }
+
+    /// Copies the memberships that came up on the old ports since the first look, then removes what is the guest's.
+    ///
+    /// The addresses have moved: what fails here is noted and no reason to move them back. Nothing is removed that the new
+    /// port does not have.
+    mutating func followGroups(
+        _ move: GroupMove, guest: GuestInterface, journal: borrowing Journal, report: inout Report
+    ) {
+        do throws(NetlinkError) {
+            let table = try GroupTable.snapshot(bridge: move.bridge, using: &socket)
+            let late = move.additions(table)
+            var copied = Set<GroupKey>()
+            for (request, answer) in zip(late, join(late)) {
+                if answer == nil || answer?.errno == .exists {
+                    copied.insert(request.key)
+                } else {
+                    report.notes.append(
+                        "group \(request.key) was joined during the move and not copied: "
+                            + (answer?.description ?? ""))
+                }
+            }
+            let moved = move.moved(table, copied: copied)
+            report.groupMembershipsMoved = moved
+            if moved > 0 { report.notes.append("\(GroupMove.words(moved)) moved") }
+            let removals = removable(move.removals(table, copied: copied), guest, journal, &report)
+            let refused = socket.perform(removals).compactMap { $0 }.filter { !GroupPlan.isGone($0) }
+            if let first = refused.first {
+                report.notes.append("\(GroupMove.words(refused.count)) of the old port could not be removed: \(first)")
+            }
+        } catch {
+            report.notes.append("the multicast groups were not read again; the old port's are left to age: \(error)")
+        }
+    }
+
+    /// Without those on ports that another guest was prepared for since.
+    private func removable(
+        _ removals: [GroupRequest], _ guest: GuestInterface, _ journal: borrowing Journal, _ report: inout Report
+    ) -> [GroupRequest] {
+        if removals.isEmpty { return [] }
+        do throws(ControllerError) {
+            let others = try journal.records().filter { $0.boot == journal.boot && $0.guest.id != guest.id }
+            let used = Set(others.flatMap { $0.guest.ports.map(\.port.index) })
+            let own = removals.filter { !used.contains($0.port) }
+            if own.count < removals.count {
+                report.notes.append("the old port serves another guest too: its memberships are left there to age")
+            }
+            return own
+        } catch {
+            report.notes.append("whose the old port is could not be read; its memberships are left to age: \(error)")
+            return []
+        }
+    }
+}

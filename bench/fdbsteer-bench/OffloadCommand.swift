@@ -1,0 +1,120 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import Lab
+
+/// `fdbsteer-bench offload`.
+struct OffloadCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "offload",
+        abstract: "Whether hardware follows a redirection: fdbsteer and bridge, judged by the hardware's own table.",
+        discussion: """
+            Boots the lab VM (scripts/lab-vm) and runs in it: a model of a NIC's embedded switch for every pair of ports, \
+            entry found and behaviour of the hardware, and rocker, an emulated switch ASIC, for frames under traffic. \
+            Needs root; run it from the project's root.
+
+            With --ports it asks a NIC of this host instead: it puts a MAC that is nobody's on the first port, moves it to \
+            the second and back by different commands, shows what the bridge and the driver say, and removes it again.
+            """)
+
+    @Option(help: "Redirections of each method on rocker.")
+    var redirections = 100
+    @Option(help: "model, rocker or both.")
+    var part = Part.both
+    @Flag(help: "Run here, in the lab VM, instead of booting it.")
+    var inside = false
+    @Flag(
+        help: "Exit with 1 when fdbsteer claimed something that hardware denies, lost a frame, or left a flow behind.")
+    var check = false
+    @Option(name: .long, help: "Write the results as JSON.")
+    var json: String?
+
+    @Option(help: "Two ports of --bridge on this host, A,B, the first a port of the NIC's switch.")
+    var ports: String?
+    @Option(help: "The bridge of --ports.")
+    var bridge: String?
+    @Option(help: "The VLAN to use, on a bridge that filters VLANs.")
+    var vlan: UInt16?
+
+    /// The parts of the bench.
+    enum Part: String, ExpressibleByArgument, CaseIterable {
+        case model, rocker, both
+    }
+
+    func validate() throws {
+        guard (2...10_000).contains(redirections) else {
+            throw ValidationError("--redirections goes from 2 to 10000")
+        }
+        guard (ports == nil) == (bridge == nil), ports.map({ $0.split(separator: ",").count == 2 }) ?? true else {
+            throw ValidationError("--ports A,B and --bridge go together")
+        }
+    }
+
+    func run() throws {
+        if let ports, let bridge {
+            let names = ports.split(separator: ",").map(String.init)
+            return try OffloadHostCheck(bridgeName: bridge, ports: names, vlan: vlan).run()
+        }
+        guard inside else { return try boot() }
+        guard getenv("FDBSTEER_LAB_VM") != nil else {
+            throw LabError("this part loads modules and takes the machine's ports: it runs in the lab VM only")
+        }
+        let scratch = try Scratch()
+        defer { scratch.remove() }
+        var cases: [OffloadMatrix.Result] = []
+        var runs: [RockerRun.Result] = []
+        if part != .rocker {
+            let matrix = try OffloadMatrix(state: scratch.path)
+            cases = try matrix.run { result in
+                if result.fdbsteer == .wrong { print("WRONG: \(result.title): \(result.words)") }
+            }
+            try matrix.remove()
+            print(OffloadReport.table(cases))
+            print("In \(matrix.repaired) redirections the driver took entries back, and they were made anew.\n")
+        }
+        if part != .model {
+            scratch.remove()
+            let again = try Scratch()
+            defer { again.remove() }
+            let rocker = try RockerRun(state: again.path)
+            for standby in RockerRun.Standby.allCases {
+                let rate = try rocker.highestRate(standby)
+                for method in RockerRun.Method.allCases {
+                    runs.append(try rocker.run(method, standby, rate: rate, redirections: redirections))
+                }
+            }
+            try rocker.remove()
+            print(OffloadReport.table(runs))
+        }
+        let report = OffloadReport(cases: cases, runs: runs)
+        if let json { try report.write(to: json) }
+        if check, let failure = report.failure { throw LabError(failure) }
+    }
+
+    /// Runs the same in the lab VM.
+    private func boot() throws {
+        let share = try Scratch(parent: "/tmp")
+        defer { share.remove() }
+        var own = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &own, own.count - 1)
+        let binary = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let result = share.path + "/offload.json"
+        var arguments = [
+            "scripts/lab-vm", "run", "--rocker", "4", "--timeout", "1500", "--share", share.path, "--", binary,
+            "offload",
+            "--inside", "--part", part.rawValue, "--redirections", "\(redirections)", "--json", result,
+        ]
+        if check { arguments.append("--check") }
+        let code = try Command.passThrough(arguments)
+        if let json, access(result, R_OK) == 0 {
+            let copy = try Command.run(["cp", result, json])
+            guard copy.exitCode == 0 else { throw LabError("cannot write \(json): \(copy.errors)") }
+        }
+        unlink(result)
+        guard code == 0 else { throw ExitCode(code) }
+    }
+}
+
+extension OffloadMatrix.Result {
+    var title: String { "\(pair.words), \(found.rawValue), hardware \(hardware.rawValue)" }
+}
