@@ -24,6 +24,7 @@ extension Host {
         }
         let records = try Journal(reading: folder)?.records() ?? []
         var plan = try self.plan(request, links: links, records: records)
+        try Host.refuse(plan, waiving: options.waived)
         if options.dryRun { return planned(plan, clock: clock, links: links, options: options) }
         try requirePrivilege()
         let journal = try Journal(folder: folder)
@@ -67,7 +68,10 @@ extension Host {
             try table.confirm(request.addresses, using: &socket)
             return table
         }
-        return try planner.prepare(request, bridge: bridge, ports: ports, links: links, table: table)
+        var plan = try planner.prepare(request, bridge: bridge, ports: ports, links: links, table: table)
+        plan.findings = findings(
+            request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
+        return plan
     }
 
     private func hasSwitch(_ ports: [Side: Link]) -> Bool { ports.values.contains(where: \.isEswitchPort) }

@@ -22,7 +22,8 @@ extension Host {
         var observation = try Observation.read(record.guest, using: &socket)
         try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
-        let plan = try Planner().move(record.guest, to: side, observation: observation, isProven: isProven)
+        var plan = try Planner().move(record.guest, to: side, observation: observation, isProven: isProven)
+        plan.findings = Host.findings(record.guest, observation)
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
             return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))

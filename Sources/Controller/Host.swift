@@ -193,6 +193,8 @@ public struct VerbOptions: Hashable, Sendable {
     public let requireProof: Bool
     /// How long to wait for hardware, in nanoseconds.
     public let proofTimeout: Int64
+    /// Findings of preflight that the caller accepts.
+    public let waived: Set<Finding.Code>
     /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
     public let observation: Int64
 
@@ -200,14 +202,17 @@ public struct VerbOptions: Hashable, Sendable {
     ///   - dryRun: only plan.
     ///   - requireProof: a missing proof is a failure.
     ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
+    ///   - waived: findings of preflight that the caller accepts.
     ///   - observation: how long to watch the old port, in nanoseconds.
     public init(
-        dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000, observation: Int64 = 0
+        dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000,
+        waived: Set<Finding.Code> = [], observation: Int64 = 0
     ) {
         self.dryRun = dryRun
         self.observation = observation
         self.requireProof = requireProof
         self.proofTimeout = proofTimeout
+        self.waived = waived
     }
 }
 
@@ -243,6 +248,9 @@ extension Report {
                     port: plan.guest.name(ofPort: planned.change.port), error: nil)
             },
             notes: plan.notes, failures: [], messages: nil)
+        guard !plan.findings.isEmpty else { return }
+        findings = plan.findings.filter { !options.waived.contains($0.code) }
+        waived = plan.findings.filter { options.waived.contains($0.code) }
     }
 
     mutating func state(_ proof: OffloadProof) {

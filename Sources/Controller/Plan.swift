@@ -66,6 +66,8 @@ public struct Plan: Hashable, Sendable {
     public let steps: [Step]
     /// What the operator should know, though it is no reason to refuse.
     public let notes: [String]
+    /// What preflight found, but for notes.
+    public var findings: [Finding] = []
     /// What must be shown for hardware to have followed; empty where no switch has a part in it.
     public let proof: ProofTask
     /// The ports, of the guest and others, whose entries reach hardware.

@@ -86,6 +86,10 @@ public struct Report: Hashable, Sendable, Encodable {
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
     public var messages: [PlannedMessage]?
+    /// What preflight found, but for notes.
+    public var findings: [Finding] = []
+    /// Findings that the caller accepts.
+    public var waived: [Finding] = []
 
     /// The process's exit code.
     public var exitCode: Int32 {

@@ -36,6 +36,8 @@ public struct Link: Hashable, Sendable {
     public let kind: String?
     /// Interface index of the bridge, bond or other master.
     public let master: Int32?
+    /// Interface index of the device that it lies on or is paired with (IFLA_LINK): the NIC under a macvtap.
+    public let lower: Int32?
     /// The kind of master it is a port of (IFLA_INFO_SLAVE_KIND).
     public let portKind: String?
     /// Administratively up (IFF_UP).
@@ -73,6 +75,7 @@ public struct Link: Hashable, Sendable {
         let fixed = payload.loadUnaligned(as: ifinfomsg.self)
         var name = ""
         var master: Int32?
+        var lower: Int32?
         var mac: MACAddress?
         var mtu: UInt32 = 0
         var switchID: SwitchID?
@@ -85,6 +88,7 @@ public struct Link: Hashable, Sendable {
             switch attribute.type {
             case Int(IFLA_IFNAME): name = attribute.text
             case Int(IFLA_MASTER): master = attribute.integer()
+            case Int(IFLA_LINK): lower = attribute.integer()
             case Int(IFLA_ADDRESS): mac = MACAddress(octets: attribute.bytes)
             case Int(IFLA_MTU): mtu = attribute.integer() ?? 0
             case Int(IFLA_PHYS_SWITCH_ID): switchID = SwitchID(bytes: Array(attribute.bytes))
@@ -101,6 +105,7 @@ public struct Link: Hashable, Sendable {
         index = fixed.ifi_index
         self.name = name
         self.master = master
+        self.lower = lower
         self.mac = mac
         self.mtu = mtu
         self.switchID = switchID

@@ -6,12 +6,15 @@ public import Netlink
 public struct PortVLANs: Hashable, Sendable {
     /// All of them.
     public private(set) var members: Set<VLANID>
+    /// Those whose frames leave without a tag (BRIDGE_VLAN_INFO_UNTAGGED).
+    public private(set) var untagged: Set<VLANID>
     /// The VLAN of untagged frames that come in; nil for none.
     public private(set) var pvid: VLANID?
 
     /// Makes a membership from its parts.
-    public init(members: Set<VLANID> = [], pvid: VLANID? = nil) {
+    public init(members: Set<VLANID> = [], pvid: VLANID? = nil, untagged: Set<VLANID> = []) {
         self.members = members
+        self.untagged = untagged
         self.pvid = pvid
     }
 
@@ -51,6 +54,7 @@ public struct PortVLANs: Hashable, Sendable {
             var first: UInt16?
             var last: UInt16?
             var isPVID = false
+            var isUntagged = false
             for attribute in entry.nested {
                 switch attribute.type {
                 case Int(BRIDGE_VLANDB_ENTRY_INFO):
@@ -58,6 +62,7 @@ public struct PortVLANs: Hashable, Sendable {
                     guard attribute.bytes.count >= 4 else { continue }
                     let flags = attribute.bytes.loadUnaligned(as: UInt16.self)
                     isPVID = flags & UInt16(BRIDGE_VLAN_INFO_PVID) != 0
+                    isUntagged = flags & UInt16(BRIDGE_VLAN_INFO_UNTAGGED) != 0
                     first = attribute.bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)
                 case Int(BRIDGE_VLANDB_ENTRY_RANGE): last = attribute.integer()
                 default: break
@@ -65,7 +70,9 @@ public struct PortVLANs: Hashable, Sendable {
             }
             guard let first, first <= last ?? first else { continue }
             for number in first...(last ?? first) {
-                if let vlan = VLANID(rawValue: number) { members.insert(vlan) }
+                guard let vlan = VLANID(rawValue: number) else { continue }
+                members.insert(vlan)
+                if isUntagged { untagged.insert(vlan) }
             }
             if isPVID { pvid = VLANID(rawValue: first) }
         }

@@ -36,6 +36,7 @@ struct PrepareCommand: ParsableCommand {
             FDBSTEER_LEAK, or refuse.
             """)
     var leak: LeakPolicy?
+    @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
@@ -55,7 +56,7 @@ struct PrepareCommand: ParsableCommand {
                 addresses: parsed, side: at, allowsLeak: policy == .allow)
         }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.prepare(request, options: proof.options(common)))
+            common.call.show(try host.prepare(request, options: proof.options(common, waivers)))
         }
     }
 }
@@ -76,13 +77,14 @@ struct SwitchCommand: ParsableCommand {
     var to: Side
     @Option(help: "cut: one move, now.")
     var strategy: Strategy = .cut
+    @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.switch(id, to: to, options: proof.options(common)))
+            common.call.show(try host.switch(id, to: to, options: proof.options(common, waivers)))
         }
     }
 }
@@ -159,6 +161,7 @@ extension Call {
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
             for note in report.notes { Output.line("  note: \(note)") }
+            for line in report.findingLines { Output.line("  note: \(line)") }
         }
         if report.exitCode == ControllerError.Code.unproven.rawValue {
             Output.error(

@@ -40,11 +40,11 @@ struct ProofOptions: ParsableArguments {
             "Watch the old port afterwards until it sends nothing any more, at most so long; for the history's report.")
     var observe = TimeLimit(nanoseconds: 0)
 
-    /// With the common options.
-    func options(_ common: CommonOptions) -> VerbOptions {
+    /// With the other options.
+    func options(_ common: CommonOptions, _ waivers: WaiverOptions) -> VerbOptions {
         VerbOptions(
             dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds,
-            observation: observe.nanoseconds)
+            waived: waivers.codes, observation: observe.nanoseconds)
     }
 }
 

@@ -23,7 +23,8 @@ struct FDBSteer: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            TopologyCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self, StatusCommand.self,
+            TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
+            StatusCommand.self,
             AbortCommand.self, ReleaseCommand.self, ReconcileCommand.self, HistoryCommand.self,
         ])
 }

@@ -14,6 +14,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/devlink.h>
 #include <linux/ethtool.h>
+#include <linux/ethtool_netlink.h>
 #include <linux/genetlink.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
@@ -21,6 +22,7 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <poll.h>

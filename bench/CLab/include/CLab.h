@@ -10,12 +10,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -66,6 +69,20 @@ static inline int clab_packet_socket(int interface, unsigned short type, int rec
     struct sockaddr_ll address = {
         .sll_family = AF_PACKET, .sll_protocol = receive_buffer ? htons(type) : 0, .sll_ifindex = interface};
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+/** Opens a tap that exists, or makes it, as a virtual machine's process does; descriptor or -errno. */
+static inline int clab_open_tap(const char *name) {
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return -errno;
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    if (ioctl(fd, TUNSETIFF, &request) < 0) {
         int error = errno;
         close(fd);
         return -error;
