@@ -68,7 +68,9 @@ struct History: ~Copyable {
                             result.error.map { .text($0) } ?? .null,
                         ]
                     })
-                try database.insert(into: "note", report.notes.map { [.integer(row), .text($0)] })
+                let notes =
+                    report.notes + report.findings.map(\.headline) + report.waived.map { "waived: \($0.headline)" }
+                try database.insert(into: "note", notes.map { [.integer(row), .text($0)] })
                 if let evidence = report.evidence {
                     try append(evidence, proof: report.timings.proofNanoseconds, row: row)
                 }

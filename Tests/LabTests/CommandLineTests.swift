@@ -68,6 +68,10 @@ struct CommandLineTests {
             #expect(!flooded.contains("nothing left by the old port"), "\(flooded)")
             #expect(try lab.fdbsteer("history vm1 --report --number 1").output.contains("prepare of vm1"))
             #expect(try lab.fdbsteer("history --number 99").exitCode == 3)
+            try Command.script("ip link set tap0 mtu 1400")
+            #expect(try lab.fdbsteer("switch vm1 --to standby --waive mtu-smaller").exitCode == 0)
+            let waived = try lab.fdbsteer("history vm1 --report").output
+            #expect(waived.contains("waived: loses mtu-smaller tap0"), "\(waived)")
         }
     }
 
