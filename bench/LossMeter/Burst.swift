@@ -25,6 +25,8 @@ public struct Burst: Sendable {
     /// The sender sleeps between frames instead of keeping a CPU busy, and may send for longer than ``longest``: for
     /// emulated hardware, at rates at which a gap says little.
     public var isPaced: Bool
+    /// When the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run side by side.
+    public var start: Int64?
 
     /// The longest burst in nanoseconds.
     public static let longest: Int64 = 850_000_000
@@ -77,7 +79,7 @@ public struct Burst: Sendable {
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
         // CPU 0 is left to the rest; with one CPU there is no choice.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        let start = clab_now(CLOCK_REALTIME) + 20_000_000
+        let start = self.start ?? clab_now(CLOCK_REALTIME) + 20_000_000
         let isPaced = isPaced
         let sender = try WorkerThread {
             if !isPaced {
