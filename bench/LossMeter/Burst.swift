@@ -27,6 +27,8 @@ public struct Burst: Sendable {
     public var isPaced: Bool
     /// When the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run side by side.
     public var start: Int64?
+    /// The sender goes before other threads, also when it is paced: a sender that waits for a CPU sees no loss.
+    public var isRealTime = false
 
     /// The longest burst in nanoseconds.
     public static let longest: Int64 = 850_000_000
@@ -81,11 +83,10 @@ public struct Burst: Sendable {
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         let start = self.start ?? clab_now(CLOCK_REALTIME) + 20_000_000
         let isPaced = isPaced
+        let isRealTime = isRealTime
         let sender = try WorkerThread {
-            if !isPaced {
-                if cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
-                _ = clab_fifo()
-            }
+            if !isPaced, cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
+            if !isPaced || isRealTime { _ = clab_fifo() }
             Burst.send(frame, on: output, start: start, gap: gap, isPaced: isPaced, into: shared)
         }
         if cpus > 1, !isPaced { _ = clab_pin(0) }

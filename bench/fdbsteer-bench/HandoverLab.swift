@@ -68,10 +68,11 @@ final class HandoverLab {
         try sourcePrimary.send(lab.announcement)
         usleep(5000)
         switch method.kind {
-        case .steered, .pinned:
+        case .steered, .learned, .pinned:
             try check(sourceHost.prepare(request(lab.source, at: .primary), options: VerbOptions()))
             let side: Side = method.kind == .pinned ? .standby : .remote
             try check(targetHost.prepare(request(lab.target, at: side), options: VerbOptions()))
+            if case .learned = method.kind { try setLearning(true) }
         case .sticky:
             try stick(lab.source.primary)
             try stick(lab.target.standby)
@@ -83,7 +84,7 @@ final class HandoverLab {
     func unplug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = clab_now(CLOCK_REALTIME)
         switch method.kind {
-        case .steered, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
         case .sticky: try stick(lab.source.standby)
         case .learning: break
         }
@@ -95,10 +96,10 @@ final class HandoverLab {
     /// The guest runs on the target from now on.
     func migrate(_ method: HandoverMethod, into times: inout Times) throws {
         times.runs = clab_now(CLOCK_REALTIME)
-        guard case .steered(let order) = method.kind else {
-            try targetStandby.send(lab.announcement)
-            times.done[.announce] = clab_now(CLOCK_REALTIME)
-            return
+        let order: [HandoverMethod.Step]
+        switch method.kind {
+        case .steered(let steps), .learned(let steps): order = steps
+        case .pinned, .sticky, .learning: order = [.announce]
         }
         for step in order {
             switch step {
@@ -108,6 +109,7 @@ final class HandoverLab {
             }
             times.done[step] = clab_now(CLOCK_REALTIME)
         }
+        if case .learned = method.kind { try setLearning(false) }
     }
 
     /// QEMU repeats its announcement.
@@ -117,7 +119,7 @@ final class HandoverLab {
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = clab_now(CLOCK_REALTIME)
         switch method.kind {
-        case .steered, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
@@ -128,7 +130,7 @@ final class HandoverLab {
     /// Takes the guest out of all bridges.
     func end(_ method: HandoverMethod) throws {
         switch method.kind {
-        case .steered, .pinned:
+        case .steered, .learned, .pinned:
             try check(sourceHost.release(guest, options: VerbOptions()))
             try check(targetHost.release(guest, options: VerbOptions()))
         case .sticky, .learning: break
@@ -145,6 +147,10 @@ final class HandoverLab {
         try PreparationRequest(
             id: guest, bridge: host.bridge, primary: host.primary, standby: host.standby, uplink: host.uplink,
             addresses: [address], side: side)
+    }
+
+    private func setLearning(_ isOn: Bool) throws {
+        try Command.script("bridge link set dev \(lab.target.standby) learning \(isOn ? "on" : "off")")
     }
 
     private func stick(_ port: String) throws {

@@ -123,6 +123,7 @@ final class HandoverRun {
             sourceMAC: Interface.octets(mac), rate: rate,
             framesBetweenMoves: rate * (HandoverRun.length - HandoverRun.burstSlack) / 1000, moves: 0, isPaced: true)
         burst.start = start
+        burst.isRealTime = true
         return burst
     }
 
