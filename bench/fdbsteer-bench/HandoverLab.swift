@@ -14,7 +14,7 @@ final class HandoverLab {
         var unplug: ClosedRange<Int64> = 0...0
         /// The guest runs on the target, and not on the source.
         var runs: Int64 = 0
-        /// When each step was done.
+        /// When each step was done; of a switch, when its last write to the kernel was.
         var done: [HandoverMethod.Step: Int64] = [:]
         /// As `unplug`, for the target's switch to its primary.
         var plug: ClosedRange<Int64> = 0...0
@@ -102,12 +102,13 @@ final class HandoverLab {
         case .pinned, .sticky, .learning: order = [.announce]
         }
         for step in order {
+            var written: Int64?
             switch step {
-            case .target: try check(targetHost.switch(guest, to: .standby, options: VerbOptions()))
+            case .target: written = try check(targetHost.switch(guest, to: .standby, options: VerbOptions()))
             case .announce: try targetStandby.send(lab.announcement)
-            case .source: try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
+            case .source: written = try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
             }
-            times.done[step] = clab_now(CLOCK_REALTIME)
+            times.done[step] = written ?? clab_now(CLOCK_REALTIME)
         }
         if case .learned = method.kind { try setLearning(false) }
     }
@@ -157,9 +158,13 @@ final class HandoverLab {
         try Command.script("bridge fdb replace \(lab.guestMAC) dev \(port) master static sticky")
     }
 
-    private func check(_ report: Report) throws {
+    /// - Returns: when the last write to the kernel was; nil when there was none.
+    @discardableResult
+    private func check(_ report: Report) throws -> Int64? {
         guard report.exitCode == 0 else {
             throw LabError("\(report.verb.rawValue): \(report.outcome.rawValue) \(report.failures) \(report.notes)")
         }
+        let written = report.timings.writesEndNanoseconds
+        return written == 0 ? nil : report.startedAt + written
     }
 }
