@@ -47,7 +47,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "Controller", "FDB", "Netlink", "Switchdev",
+                "LossMeter", "Lab", "CLab", "Controller", "FDB", "Netlink", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/fdbsteer-bench",

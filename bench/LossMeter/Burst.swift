@@ -25,6 +25,10 @@ public struct Burst: Sendable {
     /// The sender sleeps between frames instead of keeping a CPU busy, and may send for longer than ``longest``: for
     /// emulated hardware, at rates at which a gap says little.
     public var isPaced: Bool
+    /// When the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run side by side.
+    public var start: Int64?
+    /// The sender goes before other threads, also when it is paced: a sender that waits for a CPU sees no loss.
+    public var isRealTime = false
 
     /// The longest burst in nanoseconds.
     public static let longest: Int64 = 850_000_000
@@ -77,13 +81,12 @@ public struct Burst: Sendable {
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
         // CPU 0 is left to the rest; with one CPU there is no choice.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        let start = clab_now(CLOCK_REALTIME) + 20_000_000
+        let start = self.start ?? clab_now(CLOCK_REALTIME) + 20_000_000
         let isPaced = isPaced
+        let isRealTime = isRealTime
         let sender = try WorkerThread {
-            if !isPaced {
-                if cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
-                _ = clab_fifo()
-            }
+            if !isPaced, cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
+            if !isPaced || isRealTime { _ = clab_fifo() }
             Burst.send(frame, on: output, start: start, gap: gap, isPaced: isPaced, into: shared)
         }
         if cpus > 1, !isPaced { _ = clab_pin(0) }

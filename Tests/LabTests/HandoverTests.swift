@@ -1,0 +1,44 @@
+import FoundationEssentials
+import Glibc
+import Lab
+import Testing
+
+/// The hand-over bench, as its users run it.
+@Suite(.serialized, .enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct HandoverTests {
+    private struct Report: Decodable {
+        struct Row: Decodable {
+            let method: String
+            let peer: String
+            let handovers: Int
+            let sent: Int
+            let lostTotal: Int
+            let lostUnexplained: Int
+        }
+        let handover: [Row]
+    }
+
+    @Test func nothingIsLostButWhatIsUnderWayDuringTheHandover() throws {
+        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
+        let descriptor = mkstemp(&template)
+        close(descriptor)
+        let file = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { unlink(file) }
+        let command = try Command.run([
+            CommandLineLab.products + "/fdbsteer-bench", "handover", "--handovers", "2", "--rate", "1000", "--check",
+            "--json", file,
+        ])
+        #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let bytes = try Command.run(["cat", file]).output
+        let rows = try decoder.decode(Report.self, from: Data(bytes.utf8)).handover
+        let steered = rows.filter { $0.method == "fdbsteer" }
+        #expect(steered.count == 6)
+        #expect(steered.allSatisfy { $0.handovers >= 2 && $0.sent > 0 && $0.lostUnexplained == 0 })
+        // The bench can see loss: a pin on the target before the guest is there takes its peers' frames from them.
+        let blackholes = rows.filter { $0.method == "sticky, no remote" && $0.peer == "target host" }
+        #expect(blackholes.count == 2)
+        #expect(blackholes.allSatisfy { $0.lostUnexplained > 100 }, "\(command.output)")
+    }
+}

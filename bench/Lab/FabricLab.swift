@@ -1,0 +1,103 @@
+import CLab
+import Glibc
+
+/// Two hosts, each a bridge, and a third bridge that joins them and learns, as a switch of the physical network does.
+///
+/// Each host has an uplink to the fabric, a port that plays the VF's representor, one that plays the standby's tap, and
+/// a port with a peer of the guest behind it; one more peer is on the fabric. It is made in the calling thread's namespace.
+public struct FabricLab: Sendable {
+    /// A host: a bridge and its ports.
+    public struct Host: Sendable {
+        /// The bridge.
+        public let bridge: String
+        /// The port towards the fabric.
+        public var uplink: String { bridge + "-up" }
+        /// The port of the VF.
+        public var primary: String { bridge + "-vf" }
+        /// The port of the paravirtual NIC.
+        public var standby: String { bridge + "-tap" }
+        /// The port of another guest of this host.
+        public var peer: String { bridge + "-peer" }
+
+        var ports: [String] { [uplink, primary, standby, peer] }
+    }
+
+    /// Where the guest is at first.
+    public let source = Host(bridge: "srcbr")
+    /// Where it goes.
+    public let target = Host(bridge: "dstbr")
+    /// The bridge between them.
+    public let fabric = "fabric"
+    /// The fabric's port with a peer behind it.
+    public let fabricPeer = "fabric-peer"
+    /// The guest's MAC.
+    public let guestMAC = "52:54:00:fd:b5:01"
+
+    /// Makes the bridges and their ports, all up and forwarding.
+    ///
+    /// - Throws: ``LabError``.
+    public init() throws {
+        for bridge in [source.bridge, target.bridge, fabric] {
+            // IPv6 is off everywhere: nothing but the bench's own frames is to teach a bridge.
+            try Command.script(
+                """
+                ip link add \(bridge) type bridge
+                ip link set \(bridge) addrgenmode none
+                ip link set \(bridge) up
+                """)
+        }
+        for host in [source, target] {
+            try FabricLab.addPair(host.uplink, of: host.bridge, FabricLab.far(host.uplink), of: fabric)
+            for port in [host.primary, host.standby, host.peer] {
+                try FabricLab.addPair(port, of: host.bridge, FabricLab.far(port), of: nil)
+            }
+        }
+        try FabricLab.addPair(fabricPeer, of: fabric, FabricLab.far(fabricPeer), of: nil)
+        for port in ports { try FabricLab.waitForForwarding(port) }
+    }
+
+    /// The other end of a port: of an uplink, the fabric's port.
+    public static func far(_ port: String) -> String { port + "-far" }
+
+    private var ports: [String] {
+        source.ports + target.ports + [source, target].map { FabricLab.far($0.uplink) } + [fabricPeer]
+    }
+
+    private static func addPair(_ port: String, of bridge: String, _ far: String, of other: String?) throws {
+        try Command.script(
+            """
+            ip link add \(port) type veth peer name \(far)
+            ip link set \(port) addrgenmode none
+            ip link set \(far) addrgenmode none
+            ip link set \(port) master \(bridge)
+            \(other.map { "ip link set \(far) master \($0)" } ?? "")
+            ip link set \(port) up
+            ip link set \(far) up
+            """)
+    }
+
+    /// The bridge hears of a carrier by a work queue: until then the port is disabled.
+    private static func waitForForwarding(_ port: String) throws {
+        for _ in 0..<1000 {
+            if try Command.run(["bridge", "link", "show", "dev", port]).output.contains("state forwarding") { return }
+            usleep(2000)
+        }
+        throw LabError("\(port) did not come up as a bridge port")
+    }
+
+    /// Switches flooding of unknown unicast on or off, on all ports of hosts and fabric.
+    ///
+    /// - Throws: ``LabError``.
+    public func setFlooding(_ isOn: Bool) throws {
+        for port in ports { try Command.script("bridge link set dev \(port) flood \(isOn ? "on" : "off")") }
+    }
+
+    /// What QEMU sends for a guest that runs on a new host: a reverse ARP request, broadcast, from the guest's MAC
+    /// (`announce_self_create` in net/announce.c). Bridges on its way learn where the guest is.
+    public var announcement: [UInt8] {
+        let mac = Interface.octets(guestMAC)
+        let request: [UInt8] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]
+        let frame = [UInt8](repeating: 0xff, count: 6) + mac + request + mac + [0, 0, 0, 0] + mac + [0, 0, 0, 0]
+        return frame + [UInt8](repeating: 0, count: 60 - frame.count)
+    }
+}

@@ -1,0 +1,69 @@
+/// What one hand-over between hosts cost one peer of the guest.
+public struct HandoverResult: Hashable, Sendable {
+    /// Frames that the peer sent.
+    public var sent = 0
+    /// Frames that reached no port where the guest listened when they arrived.
+    public var lost = 0
+    /// Copies of frames beyond the first at any of the guest's ports.
+    public var duplicated = 0
+    /// The longest time, in nanoseconds, between the transmissions of two delivered frames with lost ones between;
+    /// 0 without loss.
+    public var outage: Int64 = 0
+    /// Lost frames that were not under way while the hand-over was.
+    public var unexplained = 0
+    /// The tester lost frames itself, its clock was set, or the sender began too late: the result says nothing.
+    public var isVoid = false
+}
+
+/// Judges what a peer's frames met while a guest went from port to port: pure, no I/O.
+public struct HandoverAnalysis: Sendable {
+    /// For each path, when the guest listened there (CLOCK_REALTIME, nanoseconds).
+    public let listening: [Range<Int64>]
+    /// From the moment at which the guest runs on the other host to that at which every bridge between the peer and the
+    /// guest knows it. A frame that is under way meanwhile may be lost by any controller.
+    public let handover: ClosedRange<Int64>
+
+    /// How long a frame may be under way on an idle machine, at least, in nanoseconds: a softirq may have to wait.
+    static let leastFlight: Int64 = 1_000_000
+
+    /// Makes an analysis from its parts.
+    public init(listening: [Range<Int64>], handover: ClosedRange<Int64>) {
+        self.listening = listening
+        self.handover = handover
+    }
+
+    /// Counts a recording whose paths are those of ``listening``.
+    public func result(_ recording: Recording) -> HandoverResult {
+        var result = HandoverResult()
+        result.isVoid = recording.testerDrops != 0 || recording.clockStepped
+        result.duplicated = recording.repeats.reduce(0, +)
+        var flight = HandoverAnalysis.leastFlight
+        var lost: [Int64] = []
+        var lastDelivered: Int64?
+        var isInLoss = false
+        for frame in recording.transmitted.indices where recording.transmitted[frame] != 0 {
+            let sent = recording.transmitted[frame]
+            result.sent += 1
+            var isDelivered = false
+            for (path, span) in listening.enumerated() where recording.received[path][frame] != 0 {
+                let arrival = recording.received[path][frame]
+                if span.contains(arrival) { isDelivered = true }
+                flight = max(flight, arrival - sent)
+            }
+            result.duplicated += max(0, recording.received.count { $0[frame] != 0 } - 1)
+            guard isDelivered else {
+                lost.append(sent)
+                isInLoss = true
+                if lastDelivered == nil { lastDelivered = sent }
+                continue
+            }
+            if isInLoss, let last = lastDelivered { result.outage = max(result.outage, sent - last) }
+            isInLoss = false
+            lastDelivered = sent
+        }
+        if isInLoss, let last = lastDelivered, let end = lost.last { result.outage = max(result.outage, end - last) }
+        result.lost = lost.count
+        result.unexplained = lost.count { $0 + flight < handover.lowerBound || $0 > handover.upperBound + flight }
+        return result
+    }
+}
