@@ -38,6 +38,8 @@ public struct Evidence: Hashable, Sendable, Codable {
     public let to: Side
     /// How long the old port was watched after the move, in nanoseconds.
     public var observedNanoseconds: Int64 = 0
+    /// How long proof took, in nanoseconds.
+    public var proofNanoseconds: Int64 = 0
     /// The old port sent nothing any more at the end of that time.
     public var becameQuiet = false
 

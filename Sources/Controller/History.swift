@@ -15,7 +15,7 @@ struct History: ~Copyable {
         CREATE TABLE IF NOT EXISTS redirection(
             id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
             side_before TEXT NOT NULL, side_after TEXT NOT NULL, strategy TEXT NOT NULL, outcome TEXT NOT NULL,
-            proof TEXT, move_ns INTEGER, total_ns INTEGER, bridge TEXT NOT NULL, message TEXT);
+            proof TEXT, move_ns INTEGER, total_ns INTEGER, bridge TEXT NOT NULL, message TEXT, evidence TEXT);
         CREATE TABLE IF NOT EXISTS result(
             redirection INTEGER NOT NULL REFERENCES redirection(id), address TEXT NOT NULL, primitive TEXT NOT NULL,
             port TEXT NOT NULL, error TEXT);
@@ -23,13 +23,6 @@ struct History: ~Copyable {
         CREATE INDEX IF NOT EXISTS result_of_redirection ON result(redirection);
         CREATE TABLE IF NOT EXISTS note(redirection INTEGER NOT NULL REFERENCES redirection(id), text TEXT NOT NULL);
         CREATE INDEX IF NOT EXISTS note_of_redirection ON note(redirection);
-        CREATE TABLE IF NOT EXISTS evidence(
-            redirection INTEGER PRIMARY KEY REFERENCES redirection(id), observed_ns INTEGER NOT NULL,
-            quiet INTEGER NOT NULL, proof_ns INTEGER NOT NULL);
-        CREATE TABLE IF NOT EXISTS counter(
-            redirection INTEGER NOT NULL REFERENCES redirection(id), port TEXT NOT NULL, side TEXT NOT NULL,
-            moment TEXT NOT NULL, rx INTEGER NOT NULL, tx INTEGER NOT NULL, rx_dropped INTEGER NOT NULL,
-            tx_dropped INTEGER NOT NULL, PRIMARY KEY (redirection, port, moment)) WITHOUT ROWID;
         PRAGMA user_version = \(History.version);
         """
     /// 1 had neither notes nor evidence; a newer file than this is still appended to, as tables are only ever added.
@@ -40,6 +33,7 @@ struct History: ~Copyable {
         database.keepLogOnClose()
         if !readOnly {
             let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+            if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
             if version < History.version { try database.execute(History.schema) }
             try database.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = \(History.logPages)")
         }
@@ -52,13 +46,14 @@ struct History: ~Copyable {
             { () throws(DatabaseError) in
                 try database.run(
                     "INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, "
-                        + "move_ns, total_ns, bridge, message) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                        + "move_ns, total_ns, bridge, message, evidence) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     .integer(report.startedAt), .text(report.guest), .text(report.verb.rawValue),
                     .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
                     .text(report.outcome.rawValue), report.proof.map { .text($0) } ?? .null,
                     .integer(report.timings.moveNanoseconds), .integer(report.timings.totalNanoseconds),
                     .text(report.bridge),
-                    report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")))
+                    report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")),
+                    report.evidence.map { .text($0.record) } ?? .null)
                 let row = database.lastRow
                 try database.insert(
                     into: "result",
@@ -71,24 +66,7 @@ struct History: ~Copyable {
                 let notes =
                     report.notes + report.findings.map(\.headline) + report.waived.map { "waived: \($0.headline)" }
                 try database.insert(into: "note", notes.map { [.integer(row), .text($0)] })
-                if let evidence = report.evidence {
-                    try append(evidence, proof: report.timings.proofNanoseconds, row: row)
-                }
             }, mapping: { $0 })
-    }
-
-    private func append(_ evidence: Evidence, proof: Int64, row: Int64) throws(DatabaseError) {
-        try database.run(
-            "INSERT INTO evidence VALUES(?,?,?,?)", .integer(row), .integer(evidence.observedNanoseconds),
-            .integer(evidence.becameQuiet ? 1 : 0), .integer(proof))
-        let rows = evidence.ports.flatMap { port in
-            port.counters.map { moment, counters -> [SQLValue] in
-                let numbers = [counters.rxPackets, counters.txPackets, counters.rxDropped, counters.txDropped]
-                return [.integer(row), .text(port.name), .text(port.side.rawValue), .text(moment.rawValue)]
-                    + numbers.map { .integer(Int64(bitPattern: $0)) }
-            }
-        }
-        try database.insert(into: "counter", rows)
     }
 
     /// The last redirections, the newest first.

@@ -10,8 +10,6 @@ public struct HistoryReport: Hashable, Sendable, Encodable {
     public let notes: [String]
     /// What the ports' counters say; nil for redirections of earlier versions.
     public let evidence: Evidence?
-    /// How long proof took, in nanoseconds.
-    public let proofNanoseconds: Int64?
 }
 
 extension History {
@@ -23,20 +21,13 @@ extension History {
         let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
         var notes: [String] = []
         var evidence: Evidence?
-        var proof: Int64?
         if version >= 2 {
             notes = try database.run("SELECT text FROM note WHERE redirection = ? ORDER BY rowid", .integer(id))
                 .compactMap { $0.text(0) }
-            if let row = try database.run(
-                "SELECT observed_ns, quiet, proof_ns FROM evidence WHERE redirection = ?", .integer(id)
-            ).first {
-                var found = Evidence(
-                    ports: try counters(id), from: Side(rawValue: entry.from) ?? .primary,
-                    to: Side(rawValue: entry.to) ?? .primary)
-                found.observedNanoseconds = row.integer(0) ?? 0
-                found.becameQuiet = row.integer(1) == 1
-                evidence = found
-                proof = row.integer(2)
+            let record = try database.run("SELECT evidence FROM redirection WHERE id = ?", .integer(id)).first?.text(0)
+            evidence = record.flatMap {
+                Evidence(
+                    record: $0, from: Side(rawValue: entry.from) ?? .primary, to: Side(rawValue: entry.to) ?? .primary)
             }
         }
         return HistoryReport(
@@ -44,24 +35,43 @@ extension History {
             addresses: results.map {
                 .init(
                     address: $0.text(0) ?? "", primitive: $0.text(1) ?? "", port: $0.text(2) ?? "", error: $0.text(3))
-            }, notes: notes, evidence: evidence, proofNanoseconds: proof)
+            }, notes: notes, evidence: evidence)
+    }
+}
+
+extension Evidence {
+    /// As the history keeps it, in one column: a line for the times, then a line for each port and moment. More tables would
+    /// be more pages to write in each redirection.
+    var record: String {
+        let counts = ports.flatMap { port in
+            port.counters.map { moment, counters in
+                "\(port.name) \(port.side.rawValue) \(moment.rawValue) \(counters.rxPackets) \(counters.txPackets) "
+                    + "\(counters.rxDropped) \(counters.txDropped)"
+            }
+        }
+        return (["\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"] + counts).joined(separator: "\n")
     }
 
-    private func counters(_ id: Int64) throws(DatabaseError) -> [Evidence.Port] {
-        var ports: [Evidence.Port] = []
-        for row in try database.run(
-            "SELECT port, side, moment, rx, tx, rx_dropped, tx_dropped FROM counter WHERE redirection = ?", .integer(id)
-        ) {
-            guard let name = row.text(0), let side = row.text(1).flatMap(Side.init),
-                let moment = row.text(2).flatMap(Evidence.Moment.init)
-            else { continue }
-            func number(_ column: Int) -> UInt64 { UInt64(bitPattern: row.integer(column) ?? 0) }
-            let index = ports.firstIndex { $0.name == name } ?? ports.endIndex
-            if index == ports.endIndex { ports.append(.init(name: name, side: side)) }
-            ports[index].counters[moment] = .init(
-                rxPackets: number(3), txPackets: number(4), rxDropped: number(5), txDropped: number(6))
+    /// - Returns: nil when it is not what ``record`` makes.
+    init?(record: String, from: Side, to: Side) {
+        let lines = record.split(separator: "\n").map { $0.split(separator: " ") }
+        guard let first = lines.first, first.count == 3, let observed = Int64(first[0]), let proof = Int64(first[2])
+        else {
+            return nil
         }
-        let order = Side.allCases
-        return ports.sorted { (order.firstIndex(of: $0.side) ?? 0) < (order.firstIndex(of: $1.side) ?? 0) }
+        self.init(ports: [], from: from, to: to)
+        observedNanoseconds = observed
+        becameQuiet = first[1] == "1"
+        proofNanoseconds = proof
+        for words in lines.dropFirst() {
+            let numbers = words.dropFirst(3).compactMap { UInt64($0) }
+            guard numbers.count == 4, let side = Side(rawValue: String(words[1])),
+                let moment = Moment(rawValue: String(words[2]))
+            else { return nil }
+            let index = ports.firstIndex { $0.name == words[0] } ?? ports.endIndex
+            if index == ports.endIndex { ports.append(Port(name: String(words[0]), side: side)) }
+            ports[index].counters[moment] = .init(
+                rxPackets: numbers[0], txPackets: numbers[1], rxDropped: numbers[2], txDropped: numbers[3])
+        }
     }
 }

@@ -129,6 +129,7 @@ public struct Host: ~Copyable {
                 report.timings.totalNanoseconds = clock.elapsed
                 report.finish(outcome)
                 observe(plan.guest, movedAt: movedAt, options: options, clock: clock, into: &evidence)
+                evidence.proofNanoseconds = report.timings.proofNanoseconds
                 report.evidence = evidence
                 report.repairs = redirection.repairs
                 if redirection.repairs > 0 {

@@ -90,7 +90,9 @@ extension HistoryReport {
             "  outcome   \(entry.outcome)" + (entry.message.map { ": \($0)" } ?? ""),
             "  took      \(entry.moveNanoseconds.map(Output.duration) ?? "-") to move, "
                 + "\(entry.totalNanoseconds.map(Output.duration) ?? "-") in all"
-                + (proofNanoseconds.map { $0 > 0 ? ", \(Output.duration($0)) until proof" : "" } ?? ""),
+                + (evidence.map {
+                    $0.proofNanoseconds > 0 ? ", \(Output.duration($0.proofNanoseconds)) until proof" : ""
+                } ?? ""),
             "  proof     \(entry.proof ?? "-")",
         ]
         for (index, result) in addresses.enumerated() {

@@ -40,7 +40,10 @@ struct LossCommand: ParsableCommand {
         let command = self
         let state = try Scratch()
         defer { state.remove() }
-        let outcome = try Namespace.run { try LossRun(command, state: state.path).run() }
+        let outcome = try Namespace.run { () throws -> LossRun.Outcome in
+            var run = try LossRun(command, state: state.path)
+            return try run.run()
+        }
         print(LossTable(outcome.summaries).text)
         print("")
         for timeline in outcome.timelines { print(timeline.drawn() + "\n") }

@@ -27,6 +27,9 @@ struct LossRun {
 
     private let options: LossCommand
     private let bench: LossLab
+    /// Bursts in a row in which no change ended.
+    private var empty = 0
+    private static let emptyLimit = 5
     /// Real-time threads may run 0.95 s of each second: the pause after each burst.
     private static let pauseMicroseconds: UInt32 = 200_000
 
@@ -35,7 +38,7 @@ struct LossRun {
         bench = try LossLab(state: state)
     }
 
-    func run() throws -> Outcome {
+    mutating func run() throws -> Outcome {
         let rate = try options.rate ?? SenderQuality.highestRate { try burst(.replace, rate: $0, moves: 0) }
         var collections: [Series: Collection] = [:]
         var remaining: [Series: Int] = [:]
@@ -77,7 +80,7 @@ struct LossRun {
     }
 
     /// Measures one burst and files its changes; returns how many changes each series got.
-    private func measure(
+    private mutating func measure(
         _ method: LossMethod, series: [Series], rate: Int, moves: Int, into collections: inout [Series: Collection]
     ) throws -> Int {
         try bench.begin(method)
@@ -106,7 +109,8 @@ struct LossRun {
             collections[one] = collection
         }
         // Changes that were too slow for the burst are left for the next one.
-        guard made.count >= series.count else {
+        empty = made.count < series.count ? empty + 1 : 0
+        guard empty < LossRun.emptyLimit else {
             throw LabError("\(method.rawValue) takes longer than a burst of frames: no change can be measured")
         }
         return made.count / series.count
