@@ -178,7 +178,9 @@ public struct Host: ~Copyable {
     /// Appends a report to the history; the redirection is over, so a failure is only a note.
     func record(_ report: Report) -> String? {
         do throws(DatabaseError) {
-            try History(folder: folder).append(report)
+            let history = try History(folder: folder)
+            try history.append(report)
+            try history.shortenLog()
             return nil
         } catch {
             return "the history was not written: \(error)"

@@ -75,6 +75,21 @@ struct CommandLineTests {
         }
     }
 
+    @Test func theHistorysLogStaysShort() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            for _ in 0..<30 {
+                #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+                #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+            }
+            var information = stat()
+            #expect(stat(lab.state + "/history.db-wal", &information) == 0)
+            // 60 redirections are 1.7 MB when nobody empties it; each process reads all of it.
+            #expect(information.st_size < 400_000, "\(information.st_size) bytes")
+            #expect(try lab.fdbsteer("history --limit 100").output.split(separator: "\n").count == 62)
+        }
+    }
+
     @Test func aLateFrameOnTheOldPathDoesNotMoveAPinnedEntry() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
