@@ -60,6 +60,13 @@ struct CommandLineLab: Sendable {
         return unicast.joined(separator: "\n") + ports
     }
 
+    /// The groups of the bridge's ports; the host's own come and go with its IPv6 addresses.
+    func portGroups() throws -> [String] {
+        try Command.run(["bridge", "mdb", "show", "dev", "br0"]).output.split(separator: "\n").filter {
+            !$0.contains("port br0 ")
+        }.map(String.init).sorted()
+    }
+
     /// Runs `fdbsteer`, and expects that it fails, says these words, and changes nothing.
     func refused(_ arguments: String, code: Int32, saying words: String...) throws {
         let before = try table()

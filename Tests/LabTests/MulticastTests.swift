@@ -46,6 +46,22 @@ struct MulticastTests {
         GroupFrame.datagram(to: group, number: number, from: "52:54:00:fd:b5:fe")
     }
 
+    @Test func releaseLeavesWhatWasThere() throws {
+        try MulticastTests.run { lab in
+            try BridgeLab.sendFrame(behind: "vfrep0", source: MulticastTests.mac)
+            let before = (try lab.table(), try lab.portGroups())
+            #expect(before.1.count == 2, "\(before.1)")
+            try lab.prepare()
+            for side in ["standby", "primary"] {
+                #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+            }
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            // Entries learned again, groups on the port that they came from, learning on.
+            #expect(try lab.table() == before.0)
+            #expect(try lab.portGroups() == before.1)
+        }
+    }
+
     @Test(arguments: [false, true]) func membershipsMoveWithTheGuest(isModern: Bool) throws {
         try MulticastTests.run(isModern: isModern) { lab in
             let joined = MulticastTests.joined(isModern)

@@ -78,7 +78,8 @@ struct OffloadCommand: ParsableCommand {
             defer { again.remove() }
             let rocker = try RockerRun(state: again.path)
             for standby in RockerRun.Standby.allCases {
-                let rate = try rocker.highestRate(standby)
+                // A check is about what fdbsteer does, not about how far the emulator can be driven.
+                let rate = try rocker.highestRate(standby) / (check ? 2 : 1)
                 for method in RockerRun.Method.allCases {
                     runs.append(try rocker.run(method, standby, rate: rate, redirections: redirections))
                 }
