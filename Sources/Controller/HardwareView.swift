@@ -52,10 +52,7 @@ struct HardwareView {
         if !tablesRead.isEmpty {
             return .proven(evidence: "the driver's own table says so (\(tablesRead.sorted().joined(separator: ", ")))")
         }
-        if record.proof == .proven {
-            return .proven(
-                evidence: "shown when the guest came to \(record.guest.side.rawValue), and the entries are as then")
-        }
+        if record.proof == .proven { return .remembered(record.guest.side) }
         return .missing(reason: "it was not shown when the guest came to \(record.guest.side.rawValue)")
     }
 }

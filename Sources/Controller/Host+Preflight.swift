@@ -226,13 +226,9 @@ extension Host {
 extension PreflightInput {
     /// Who else uses ports and addresses.
     mutating func setGuests(_ records: [Journal.Record]) {
-        for record in records {
-            for (_, port) in record.guest.ports where port.index != record.guest.uplink?.index {
-                otherGuests[port.index] = record.guest.id.text
-            }
-            guard record.guest.bridge.name == bridgeName else { continue }
-            for address in record.guest.addresses { owners[address] = record.guest.id.text }
-        }
+        let planner = Planner(beside: records, on: bridgeName)
+        otherGuests = planner.otherGuests
+        owners = planner.owners
     }
 
     /// On a bridge that filters VLANs a MAC alone means the PVID that the ports agree on (``Planner/resolve(_:bridge:ports:vlans:)``).

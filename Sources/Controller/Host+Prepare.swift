@@ -3,7 +3,7 @@ import Netlink
 import Switchdev
 
 extension Host {
-    /// Pins a guest's addresses where the guest is now, so that nothing but a redirection moves them.
+    /// Pins a guest's addresses where the guest is now, so that a late frame on another of its ports does not move them.
     ///
     /// Learning is switched off first on the ports that serve this guest alone. The same call again succeeds.
     ///
@@ -44,18 +44,12 @@ extension Host {
     private mutating func plan(
         _ request: PreparationRequest, links: Links, records: [Journal.Record]
     ) throws(ControllerError) -> Plan {
-        var planner = Planner()
-        for record in records {
-            for (_, port) in record.guest.ports where port.index != record.guest.uplink?.index {
-                planner.otherGuests[port.index] = record.guest.id.text
-            }
-            guard record.guest.bridge.name == request.bridge else { continue }
-            for address in record.guest.addresses { planner.owners[address] = record.guest.id.text }
-        }
+        var planner = Planner(beside: records, on: request.bridge)
         let bridge = try planner.bridge(request.bridge, links: links)
         let ports = try planner.ports(of: request, bridge: bridge, links: links)
         var vlans: [Side: PortVLANs] = [:]
-        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || port.isEswitchPort || hasSwitch(ports) {
+        let hasSwitch = ports.values.contains(where: \.isEswitchPort)
+        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || hasSwitch {
             vlans[side] = try ControllerError.reading("the VLANs of \(port.name)") { () throws(NetlinkError) in
                 try PortVLANs.read(port: port.index, using: &socket)
             }
@@ -73,8 +67,6 @@ extension Host {
             request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
         return plan
     }
-
-    private func hasSwitch(_ ports: [Side: Link]) -> Bool { ports.values.contains(where: \.isEswitchPort) }
 
     /// The request with the names of netdevs.
     private func named(_ request: PreparationRequest, links: Links) throws(ControllerError) -> PreparationRequest {

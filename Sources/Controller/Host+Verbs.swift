@@ -18,21 +18,7 @@ extension Host {
                 "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
-        if !options.dryRun { try requirePrivilege() }
-        var observation = try Observation.read(record.guest, using: &socket)
-        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
-        let isProven = record.phase == .pinned && record.proof == .proven
-        var plan = try Planner().move(record.guest, to: side, observation: observation, isProven: isProven)
-        plan.findings = Host.findings(record.guest, observation)
-        if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
-        guard plan.isEmpty else {
-            return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
-        }
-        // Found where it should be: what is known of hardware is what was known when it came there.
-        let isSettled = record.guest.side == side && record.phase == .pinned
-        let proof = standing(record, links: observation.links, side: side, isSettled: isSettled)
-        if !isSettled { try journal.settle(row: record.row, side: side, proof: proof.status) }
-        return finish(plan, clock: clock, proof: proof, options: options)
+        return try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
     }
 
     /// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings.
@@ -79,23 +65,33 @@ extension Host {
     mutating func settle(
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
+        var report = try redirect(
+            record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
+        return report
+    }
+
+    /// Brings the entries of a guest to a side; the caller holds the guest's lock.
+    private mutating func redirect(
+        _ record: Journal.Record, to side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
+        options: VerbOptions
+    ) throws(ControllerError) -> Report {
         if !options.dryRun { try requirePrivilege() }
-        let side = record.guest.side
         var observation = try Observation.read(record.guest, using: &socket)
         try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
-        let plan = try Planner().move(
-            record.guest, to: side, observation: observation, isProven: isProven, verb: .abort)
+        var plan = try Planner().move(
+            record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
+        if verb == .switch { plan.findings = Host.findings(record.guest, observation) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
             return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
         }
-        let proof = standing(
-            record, links: observation.links, side: side, isSettled: record.phase == .pinned)
-        try journal.settle(row: record.row, side: side, proof: proof.status)
-        var report = finish(plan, clock: clock, proof: proof, options: options)
-        if record.phase != .pinned { report.outcome = .done }
-        return report
+        // Found where it should be: what is known of hardware is what was known when it came there.
+        let isSettled = record.guest.side == side && record.phase == .pinned
+        let proof = standing(record, side: side, isSettled: isSettled)
+        if !isSettled { try journal.settle(row: record.row, side: side, proof: proof.status) }
+        return finish(plan, clock: clock, proof: proof, options: options)
     }
 
     // MARK: - Shared
@@ -122,14 +118,9 @@ extension Host {
     }
 
     /// What is known of hardware when nothing had to be changed.
-    private func standing(
-        _ record: Journal.Record, links: Links, side: Side, isSettled: Bool
-    ) -> OffloadProof {
-        let ports = record.guest.ports.map(\.port).filter(\.isEswitchPort)
-        if ports.isEmpty { return .nothingToProve }
-        if isSettled, record.proof == .proven {
-            return .proven(evidence: "shown when the guest came to \(side.rawValue), and the entries are as then")
-        }
+    private func standing(_ record: Journal.Record, side: Side, isSettled: Bool) -> OffloadProof {
+        if record.guest.eswitchPort == nil { return .nothingToProve }
+        if isSettled, record.proof == .proven { return .remembered(side) }
         return .missing(
             reason:
                 "the entries are right, but not fresh, so that an OFFLOADED flag says nothing; release the guest and "
@@ -155,5 +146,12 @@ extension Host {
         var report = report
         if let note = record(report) { report.notes.append(note) }
         return report
+    }
+}
+
+extension OffloadProof {
+    /// Hardware had followed when the guest came to a side, and the entries have not changed since.
+    static func remembered(_ side: Side) -> OffloadProof {
+        .proven(evidence: "shown when the guest came to \(side.rawValue), and the entries are as then")
     }
 }

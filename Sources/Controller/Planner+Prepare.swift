@@ -10,6 +10,19 @@ struct Planner {
     /// The drivers of eswitch ports, by interface index.
     var drivers: [Int32: Driver] = [:]
 
+    /// - Parameters:
+    ///   - records: the other guests.
+    ///   - bridge: the bridge's name. Uplinks are everybody's.
+    init(beside records: [Journal.Record] = [], on bridge: String = "") {
+        for record in records {
+            for (_, port) in record.guest.ports where port.index != record.guest.uplink?.index {
+                otherGuests[port.index] = record.guest.id.text
+            }
+            guard record.guest.bridge.name == bridge else { continue }
+            for address in record.guest.addresses { owners[address] = record.guest.id.text }
+        }
+    }
+
     /// Plans the pinning of a guest where it is now.
     ///
     /// - Parameters:

@@ -137,9 +137,8 @@ public struct Redirection: Sendable {
             return .reread
         case (.checking, .read(let entries)):
             return check(entries)
-        case (.repairing, .answered(let answers)):
+        case (.repairing, .answered):
             // A refusal shows in the next reading.
-            _ = answers
             return prove()
         case (.surveying, .read(let entries)):
             return restore(entries, completed: completed)

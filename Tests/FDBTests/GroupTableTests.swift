@@ -234,7 +234,7 @@ struct GroupTableTests {
             #expect(ground.socket.perform(joins).allSatisfy { $0 == nil })
             #expect(try ground.table().isExact)
             let passing = try keys(2)
-            let stop = Flag()
+            let stop = StopFlag()
             let churn = try Namespace.thread {
                 guard var socket = try? CommandSocket() else { return }
                 while !stop.isSet {

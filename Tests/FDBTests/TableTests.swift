@@ -24,7 +24,7 @@ struct TableTests {
                 addresses.map { .set($0, port: port, state: .noARP, flags: [.create, .replace]) }
             }
             #expect(socket.perform(set(kept)).allSatisfy { $0 == nil })
-            let stop = Flag()
+            let stop = StopFlag()
             let churn = try Namespace.thread {
                 guard var socket = try? CommandSocket() else { return }
                 while !stop.isSet {

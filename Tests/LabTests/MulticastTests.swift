@@ -96,7 +96,7 @@ struct MulticastTests {
             try lab.prepare()
             let primary = try Witness(BridgeLab.far("vfrep0"))
             let standby = try Witness(BridgeLab.far("tap0"))
-            let stop = Flag()
+            let stop = StopFlag()
             let sent = Counter()
             let sender = try Namespace.thread {
                 guard let transmitter = try? Transmitter(BridgeLab.far("uplink0")) else { return }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import FDB
-import FoundationEssentials
 import Glibc
 import Lab
 import Netlink
@@ -69,10 +68,7 @@ struct CostCommand: ParsableCommand {
         }
         for row in rows { print(row.text) }
         if let json {
-            let encoder = JSONEncoder()
-            encoder.keyEncodingStrategy = .convertToSnakeCase
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            try Scratch.write(Array(try encoder.encode(Results(results: rows))), to: json)
+            try Scratch.write(json: Results(results: rows), to: json)
         }
     }
 

@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Lab
 import LossMeter
 
@@ -53,10 +52,7 @@ struct HandoverCommand: ParsableCommand {
         let report = HandoverReport(methods: methods, results: results)
         print(report.text)
         if let json {
-            let encoder = JSONEncoder()
-            encoder.keyEncodingStrategy = .convertToSnakeCase
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            try Scratch.write(Array(try encoder.encode(report)), to: json)
+            try Scratch.write(json: report, to: json)
         }
         guard check else { return }
         for complaint in report.complaints { print(complaint) }

@@ -60,16 +60,7 @@ struct HandoverReport: Encodable {
                 "\(row.outageMsMedian)/\(row.outageMsMax)", "\(row.duplicatedTotal)", "\(row.void)",
             ])
         }
-        var widths = [Int](repeating: 0, count: rows[0].count)
-        for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
-        }
-        return rows.map { row in
-            row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return column < 3 ? cell + padding : padding + cell
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
+        return TextTable.aligned(rows, numbersFrom: 3)
     }
 }
 

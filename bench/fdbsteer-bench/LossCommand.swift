@@ -48,10 +48,7 @@ struct LossCommand: ParsableCommand {
         print("")
         for timeline in outcome.timelines { print(timeline.drawn() + "\n") }
         if let json {
-            let encoder = JSONEncoder()
-            encoder.keyEncodingStrategy = .convertToSnakeCase
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            try Scratch.write(Array(try encoder.encode(LossReport(outcome.summaries))), to: json)
+            try Scratch.write(json: LossReport(outcome.summaries), to: json)
         }
         if let svg {
             let title =
@@ -78,6 +75,14 @@ struct Scratch {
             unlink("\(path)/\(file)")
         }
         rmdir(path)
+    }
+
+    /// Writes an object with snake_case keys in alphabetical order.
+    static func write(json value: some Encodable, to path: String) throws {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try write(Array(try encoder.encode(value)), to: path)
     }
 
     static func write(_ bytes: [UInt8], to path: String) throws {

@@ -4,7 +4,6 @@ import Glibc
 import Lab
 import Netlink
 import Switchdev
-import Synchronization
 
 /// Redirections on the model eswitch of the lab VM, judged by the driver's own table.
 ///
@@ -339,12 +338,4 @@ final class OffloadMatrix {
         }
         throw LabError("waited 5 s in vain for \(what)")
     }
-}
-
-/// Set by one thread, seen by another.
-private final class StopFlag: Sendable {
-    private let value = Atomic(false)
-
-    func set() { value.store(true, ordering: .releasing) }
-    var isSet: Bool { value.load(ordering: .acquiring) }
 }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Lab
 import LossMeter
 
@@ -83,10 +82,7 @@ struct OffloadReport: Encodable {
     }
 
     func write(to path: String) throws {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try Scratch.write(Array(try encoder.encode(self)), to: path)
+        try Scratch.write(json: self, to: path)
     }
 
     // MARK: - Tables
