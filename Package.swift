@@ -16,10 +16,12 @@ let c: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "fdbsteer",
     products: [
-        .executable(name: "fdbsteer", targets: ["fdbsteer"])
+        .executable(name: "fdbsteer", targets: ["fdbsteer"]),
+        .executable(name: "fdbsteerd", targets: ["fdbsteerd"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     ],
     targets: [
         .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
@@ -38,6 +40,16 @@ let package = Package(
             dependencies: [
                 "Controller", "FDB", "Switchdev", "Netlink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(name: "CDaemon", cSettings: c),
+        .executableTarget(
+            name: "fdbsteerd",
+            dependencies: [
+                "CDaemon", "Controller", "FDB", "Switchdev", "Netlink",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift
         ),

@@ -40,7 +40,7 @@ extension Host {
         return report
     }
 
-    private mutating func reconcile(
+    mutating func reconcile(
         _ record: Journal.Record, in journal: borrowing Journal, options: VerbOptions
     ) -> Reconciliation {
         let name = record.guest.id.text

@@ -18,7 +18,7 @@ extension Host {
                 "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
-        return try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
+        return finish(try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options))
     }
 
     /// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings.
@@ -65,14 +65,14 @@ extension Host {
     mutating func settle(
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
-        var report = try redirect(
-            record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        var report = finish(
+            try redirect(record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report
     }
 
-    /// Brings the entries of a guest to a side; the caller holds the guest's lock.
-    private mutating func redirect(
+    /// Brings the entries of a guest to a side; the caller holds the guest's lock, and writes the history.
+    mutating func redirect(
         _ record: Journal.Record, to side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
         options: VerbOptions
     ) throws(ControllerError) -> Report {
@@ -85,7 +85,7 @@ extension Host {
         if verb == .switch { plan.findings = Host.findings(record.guest, observation) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
-            return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
+            return execute(plan, record: record, journal: journal, clock: clock, options: options)
         }
         // Found where it should be: what is known of hardware is what was known when it came there.
         let isSettled = record.guest.side == side && record.phase == .pinned
@@ -142,7 +142,9 @@ extension Host {
         return report
     }
 
+    /// Writes what was done, or tried, to the history.
     func finish(_ report: Report) -> Report {
+        guard report.isEvent else { return report }
         var report = report
         if let note = record(report) { report.notes.append(note) }
         return report

@@ -78,7 +78,7 @@ public struct Host: ~Copyable {
             switch action {
             case .recordIntent:
                 event = Host.event { () throws(ControllerError) in
-                    guard plan.verb != .prepare else { return }
+                    guard plan.verb != .prepare, plan.verb != .repair else { return }
                     try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
                 }
                 report.timings.journalNanoseconds = clock.elapsed
@@ -113,7 +113,7 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .release {
                         try journal.remove(row: record.row)
-                    } else {
+                    } else if plan.verb != .repair || proof.status != record.proof {
                         try journal.settle(row: record.row, side: plan.to, proof: proof.status)
                     }
                 }
@@ -121,7 +121,7 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .prepare {
                         try journal.remove(row: record.row)
-                    } else {
+                    } else if plan.verb != .repair {
                         try journal.settle(row: record.row, side: plan.from, proof: .missing)
                     }
                 }

@@ -38,6 +38,8 @@ public struct Journal: ~Copyable {
         public let namespace: Int64
         /// What was known of hardware when the guest came to its side.
         public let proof: OffloadProof.Status
+        /// Counts the writes to this record.
+        public let revision: Int64
     }
 
     private let database: Database
@@ -51,7 +53,7 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing');
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', revision INTEGER NOT NULL DEFAULT 1);
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
@@ -64,7 +66,7 @@ public struct Journal: ~Copyable {
         PRAGMA user_version = \(Journal.version);
         """
     /// The schema's version. The journal does not outlive a reboot, so older ones are not converted.
-    private static let version: Int64 = 2
+    private static let version: Int64 = 3
 
     /// Opens the journal for reading; nil when there is none yet.
     ///
@@ -134,6 +136,19 @@ public struct Journal: ~Copyable {
         return record
     }
 
+    /// One guest by its row; nil when there is none in this network namespace.
+    func record(row: Int64) throws(ControllerError) -> Record? {
+        try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
+    }
+
+    /// How often each guest's record was written, by row: who keeps copies learns which to read anew.
+    func revisions() throws(ControllerError) -> [Int64: Int64] {
+        try reading { () throws(DatabaseError) in
+            let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
+            return Dictionary(rows.map { ($0.integer(0) ?? 0, $0.integer(1) ?? 0) }) { $1 }
+        }
+    }
+
     /// The guest that owns an address on a bridge of this network namespace.
     func owner(of address: Address, bridge: String) throws(ControllerError) -> String? {
         try reading { () throws(DatabaseError) in
@@ -192,7 +207,7 @@ public struct Journal: ~Copyable {
         }
         let record = Record(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-            proof: .missing)
+            proof: .missing, revision: 1)
         try lock(record)
         return record
     }
@@ -201,7 +216,7 @@ public struct Journal: ~Copyable {
     func begin(_ phase: Phase, row: Int64, goal: Side) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ? WHERE id = ?", .text(phase.rawValue), .text(goal.rawValue),
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue), .text(goal.rawValue),
                 .integer(row))
         }
     }
@@ -210,8 +225,8 @@ public struct Journal: ~Copyable {
     func settle(row: Int64, side: Side, proof: OffloadProof.Status) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ? WHERE id = ?",
-                .text(side.rawValue), .text(proof.rawValue), .integer(row))
+                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
+                    + "WHERE id = ?", .text(side.rawValue), .text(proof.rawValue), .integer(row))
         }
     }
 
@@ -242,7 +257,7 @@ public struct Journal: ~Copyable {
 
     private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof FROM guest \(condition)"
+            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, revision FROM guest \(condition)"
             var records: [Record] = []
             for row in try database.run(select, parameters) {
                 if let record = try load(row) { records.append(record) }
@@ -281,7 +296,8 @@ public struct Journal: ~Copyable {
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
         return Record(
             row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
-            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)
+            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing,
+            revision: row.integer(9) ?? 0)
     }
 
     private static func readBoot() -> String {

@@ -52,6 +52,8 @@ public struct Plan: Hashable, Sendable {
     /// The verbs that change something.
     public enum Verb: String, Hashable, Sendable, Codable {
         case prepare, `switch`, release, abort
+        /// Puts entries back where the journal says: what is under way in it is nothing that another process must end.
+        case repair
     }
 
     /// What was asked for.

@@ -91,6 +91,9 @@ public struct Report: Hashable, Sendable, Encodable {
     /// Findings that the caller accepts.
     public var waived: [Finding] = []
 
+    /// Something was done, or tried: it belongs in the history.
+    var isEvent: Bool { outcome != .already && outcome != .planned }
+
     /// The process's exit code.
     public var exitCode: Int32 {
         switch outcome {

@@ -195,6 +195,7 @@ extension Report {
             return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
                 + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
         case (.done, .release): return "\(guest): released on \(to.rawValue), \(count) given back to learning"
+        case (.done, .repair): return "\(guest): put back on \(to.rawValue)\(proof)"
         case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
         case (.refused, _): return "\(guest): nothing was changed"
         case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"
