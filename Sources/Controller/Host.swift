@@ -82,8 +82,8 @@ public struct Host: ~Copyable {
                     try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
                 }
                 report.timings.journalNanoseconds = clock.elapsed
-            case .run(.learning(let port, let isOn)), .restoreLearning(let port, let isOn):
-                event = setLearning(port, isOn: isOn)
+            case .run(.setting(let port, let setting)), .restoreSetting(let port, let setting):
+                event = set(setting, of: port)
             case .run(.entries(let changes)):
                 let transaction = Transaction(changes.map(\.change))
                 let begin = clock.elapsed
@@ -151,13 +151,12 @@ public struct Host: ~Copyable {
         }
     }
 
-    private mutating func setLearning(_ port: PortIdentity, isOn: Bool) -> Redirection.Event {
+    private mutating func set(_ setting: PortSetting, of port: PortIdentity) -> Redirection.Event {
         do throws(NetlinkError) {
-            try socket.perform(LearningRequest(port: port.index, isOn: isOn))
+            try socket.perform(setting.request(port: port))
             return .done
         } catch {
-            return .failed(
-                Redirection.Failure("cannot switch learning \(isOn ? "on" : "off") on \(port.name)", cause: error))
+            return .failed(Redirection.Failure("cannot \(setting.words(port: port.name))", cause: error))
         }
     }
 

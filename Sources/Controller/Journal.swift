@@ -57,6 +57,7 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
+            backup INTEGER NOT NULL,
             PRIMARY KEY (guest, role)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS address(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
@@ -192,9 +193,9 @@ public struct Journal: ~Copyable {
             let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
             for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
                 try database.run(
-                    "INSERT INTO port VALUES(?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
+                    "INSERT INTO port VALUES(?,?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
-                    .integer(port.learningToRestore ? 1 : 0))
+                    .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
             }
             try database.insert(
                 into: "address",
@@ -216,7 +217,8 @@ public struct Journal: ~Copyable {
     func begin(_ phase: Phase, row: Int64, goal: Side) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue), .text(goal.rawValue),
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue),
+                .text(goal.rawValue),
                 .integer(row))
         }
     }
@@ -257,7 +259,8 @@ public struct Journal: ~Copyable {
 
     private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, revision FROM guest \(condition)"
+            let select =
+                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, revision FROM guest \(condition)"
             var records: [Record] = []
             for row in try database.run(select, parameters) {
                 if let record = try load(row) { records.append(record) }
@@ -273,12 +276,12 @@ public struct Journal: ~Copyable {
         else { return nil }
         var ports: [String: PortIdentity] = [:]
         for port in try database.run(
-            "SELECT role, name, ifindex, eswitch, learning FROM port WHERE guest = ?", .integer(number))
+            "SELECT role, name, ifindex, eswitch, learning, backup FROM port WHERE guest = ?", .integer(number))
         {
             guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
             ports[role] = PortIdentity(
                 name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
-                learningToRestore: port.integer(4) == 1)
+                learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
         }
         let addresses = try database.run(
             "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)

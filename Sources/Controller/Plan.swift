@@ -36,8 +36,8 @@ public struct PlannedChange: Hashable, Sendable {
 
 /// One step of a plan.
 public enum Step: Hashable, Sendable {
-    /// Switches learning on a port, when `isOn` differs from what it was.
-    case learning(PortIdentity, isOn: Bool)
+    /// Changes a setting of a port, which was another.
+    case setting(PortIdentity, PortSetting)
     /// Entry changes, sent together.
     case entries([PlannedChange])
     /// Multicast groups that the new port joins, sent together.

@@ -116,12 +116,18 @@ extension Planner {
                 "\(deleted) of \(given.count) entries are deleted, so that hardware forgets them: the guest's next "
                     + "frame is learned and offloaded anew")
         }
-        for (side, port) in guest.ports where port.learningToRestore {
-            guard let link = observation.ports[side], link.bridgePort != nil, link.master == guest.bridge.index else {
-                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no learning to switch on")
+        for (side, port) in guest.ports where port.learningToRestore || port.backupToClear {
+            guard let link = observation.ports[side], let settings = link.bridgePort, link.master == guest.bridge.index
+            else {
+                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no settings to put back")
                 continue
             }
-            if link.bridgePort?.flags.contains(.learning) == false { steps.append(.learning(port, isOn: true)) }
+            if port.learningToRestore, !settings.flags.contains(.learning) {
+                steps.append(.setting(port, .learning(isOn: true)))
+            }
+            if port.backupToClear, settings.backupPort == guest.standby.index {
+                steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
+            }
         }
         // What is deleted is to be learned at once.
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }

@@ -30,8 +30,8 @@ public struct Redirection: Sendable {
         case restoreGroups([GroupRequest])
         /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
         case followGroups(GroupMove)
-        /// Switch learning back.
-        case restoreLearning(PortIdentity, isOn: Bool)
+        /// Put a port's setting back.
+        case restoreSetting(PortIdentity, PortSetting)
         /// Record the new state, and what is known of hardware.
         case recordCommit(OffloadProof)
         /// Record that the old state holds.
@@ -91,7 +91,7 @@ public struct Redirection: Sendable {
         case idle, recordingIntent, running(Int), proving, checking, repairing, surveying, restoring,
             checkingRestoration
         case following, restoringGroups
-        case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
+        case restoringSettings([(PortIdentity, PortSetting)]), recordingCommit, recordingRollback, finished
     }
 
     private let plan: Plan
@@ -147,18 +147,18 @@ public struct Redirection: Sendable {
             return .reread
         case (.checkingRestoration, .read(let entries)):
             checkRestoration(entries)
-            return restoreLearning()
-        case (.restoringLearning(let left), .done), (.restoringLearning(let left), .answered):
-            return restoreLearning(left)
-        case (.restoringLearning(let left), .failed(let failure)):
+            return restoreSettings()
+        case (.restoringSettings(let left), .done), (.restoringSettings(let left), .answered):
+            return restoreSettings(left)
+        case (.restoringSettings(let left), .failed(let failure)):
             failures.append(failure)
             unrestored = true
-            return restoreLearning(left)
+            return restoreSettings(left)
         case (.following, .done):
             return commit()
         case (.restoringGroups, .answered(let answers)):
             checkLeaves(answers)
-            return restoreLearning()
+            return restoreSettings()
         case (.recordingCommit, .done):
             return finish(.committed(proof))
         case (.recordingCommit, .failed(let failure)):
@@ -286,7 +286,7 @@ public struct Redirection: Sendable {
             if entry == nil, planned.undo.primitive == .delete { return nil }
             return entry == nil ? planned.recreation : planned.undo
         }
-        if changes.isEmpty { return restoreLearning() }
+        if changes.isEmpty { return restoreSettings() }
         phase = .restoring
         return .restore(changes)
     }
@@ -303,24 +303,24 @@ public struct Redirection: Sendable {
         }
     }
 
-    private mutating func restoreLearning() -> Action {
+    private mutating func restoreSettings() -> Action {
         if let leaves = takeLeaves() {
             phase = .restoringGroups
             return .restoreGroups(leaves)
         }
-        let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, Bool)? in
-            if case .learning(let port, let isOn) = step { (port, !isOn) } else { nil }
+        let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, PortSetting)? in
+            if case .setting(let port, let setting) = step { (port, setting.inverse) } else { nil }
         }
-        return restoreLearning(switched)
+        return restoreSettings(switched)
     }
 
-    private mutating func restoreLearning(_ left: [(PortIdentity, Bool)]) -> Action {
-        guard let (port, isOn) = left.last else {
+    private mutating func restoreSettings(_ left: [(PortIdentity, PortSetting)]) -> Action {
+        guard let (port, setting) = left.last else {
             phase = .recordingRollback
             return .recordRollback
         }
-        phase = .restoringLearning(left.dropLast())
-        return .restoreLearning(port, isOn: isOn)
+        phase = .restoringSettings(left.dropLast())
+        return .restoreSetting(port, setting)
     }
 
     private mutating func finish(_ outcome: Outcome) -> Action {

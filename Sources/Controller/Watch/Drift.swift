@@ -66,12 +66,22 @@ enum Drift: Hashable {
 
     /// The steps that put the ports' settings back.
     static func settings(_ guest: GuestInterface, _ observation: Observation) -> [Step] {
-        guest.ports.compactMap { side, port in
-            guard port.learningToRestore, let link = observation.ports[side], link.master == guest.bridge.index,
-                link.bridgePort?.flags.contains(.learning) == true
-            else { return nil }
-            return .learning(port, isOn: false)
+        var steps: [Step] = []
+        for (side, port) in guest.ports {
+            guard let link = observation.ports[side], link.master == guest.bridge.index,
+                let settings = link.bridgePort
+            else { continue }
+            if port.learningToRestore, settings.flags.contains(.learning) {
+                steps.append(.setting(port, .learning(isOn: false)))
+            }
+            // A backup that left the bridge cannot be named again.
+            if port.backupToClear, settings.backupPort != guest.standby.index,
+                observation.ports[.standby]?.master == guest.bridge.index
+            {
+                steps.append(.setting(port, .backup(from: nil, to: guest.standby)))
+            }
         }
+        return steps
     }
 }
 
