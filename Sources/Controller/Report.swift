@@ -3,7 +3,7 @@ public import Switchdev
 /// What a verb did: for people, for JSON and for the history.
 public struct Report: Hashable, Sendable, Encodable {
     /// How it ended.
-    public enum Result: String, Hashable, Sendable, Encodable {
+    public enum Result: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Done.
         case done
         /// Everything was as asked for before.
