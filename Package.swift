@@ -21,7 +21,10 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // The daemon's alone.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
@@ -30,15 +33,16 @@ let package = Package(
         .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
+        .target(name: "Exposition", swiftSettings: swift),
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite"],
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition"],
             swiftSettings: swift
         ),
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "FDB", "Switchdev", "Netlink",
+                "Controller", "FDB", "Switchdev", "Netlink", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift
@@ -47,12 +51,23 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CDaemon", "Controller", "FDB", "Switchdev", "Netlink",
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift
         ),
+        .target(
+            name: "MetricsServer",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(
+            name: "Configuration", dependencies: ["Controller", .product(name: "TOMLKit", package: "TOMLKit")],
+            swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),

@@ -278,6 +278,7 @@ extension Report {
             failures = reasons
         }
         self.failures = failures.map(\.description)
+        refusals = failures.compactMap { $0.cause?.errno }
         addresses = addresses.map { result in
             let error = failures.first { $0.address?.description == result.address }
             return AddressResult(

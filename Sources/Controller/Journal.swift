@@ -176,7 +176,10 @@ public struct Journal: ~Copyable {
     }
 
     /// Whether another process holds a guest's lock.
-    func isLocked(_ record: Record) -> Bool { cn_is_byte_locked(locks.descriptor, record.row) != 0 }
+    func isLocked(_ record: Record) -> Bool { isLocked(row: record.row) }
+
+    /// Whether another process holds the lock of the guest of a row.
+    func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 
@@ -240,6 +243,13 @@ public struct Journal: ~Copyable {
     }
 
     // MARK: - Plumbing
+
+    /// Row, side, phase, proof, boot and number of addresses of each guest of this network namespace.
+    func rowsOfTallies() throws(DatabaseError) -> [[SQLValue]] {
+        try database.run(
+            "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id) FROM guest "
+                + "WHERE namespace = ? ORDER BY id", .integer(namespace))
+    }
 
     private func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {

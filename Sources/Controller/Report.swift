@@ -1,9 +1,10 @@
+public import Netlink
 public import Switchdev
 
 /// What a verb did: for people, for JSON and for the history.
 public struct Report: Hashable, Sendable, Encodable {
     /// How it ended.
-    public enum Result: String, Hashable, Sendable, Encodable {
+    public enum Result: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Done.
         case done
         /// Everything was as asked for before.
@@ -82,6 +83,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public var notes: [String]
     /// What failed.
     public var failures: [String]
+    /// The kernel's refusals among them, by error number.
+    public var refusals: [KernelErrno] = []
     /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.

@@ -1,3 +1,4 @@
+import Configuration
 import Controller
 import FDB
 import Glibc
@@ -10,7 +11,7 @@ import Switchdev
 /// That thread owns the command socket too, so that an event is acted on without a hop between threads.
 struct Loop: ~Copyable {
     private var keeper: Keeper
-    private let log: Logger
+    private var log: Logger
     private let monitor: MonitorSocket
     private let journal: FileWatch
     private let signals: SignalDescriptor
@@ -20,8 +21,9 @@ struct Loop: ~Copyable {
     private var conditions: [Int64: String] = [:]
     private var overran = false
     private var lastResync: Int64 = 0
-    private var overruns = 0
-    private let resyncInterval: Int64
+    private var resyncInterval: Int64
+    private let page: MetricsPage
+    private let configurationFile: ConfigurationFile
 
     /// A turn takes so many notifications before it looks at everything else.
     private static let notificationsPerTurn = 1024
@@ -30,14 +32,14 @@ struct Loop: ~Copyable {
 
     /// Subscribes, reconciles, and is ready to run.
     init(
-        folder: StateFolder, limits: RepairBudget.Limits, options: VerbOptions, resyncInterval: Int64,
-        receiveBuffer: Int32, signals: consuming SignalDescriptor, log: Logger
+        _ configuration: DaemonConfiguration, from file: ConfigurationFile, folder: StateFolder,
+        signals: consuming SignalDescriptor, page: MetricsPage, log: Logger
     ) throws(ControllerError) {
-        var keeper = try Keeper(folder: folder, limits: limits, options: options)
+        var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
         let monitor: MonitorSocket
         do throws(NetlinkError) {
-            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: receiveBuffer)
+            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
@@ -47,7 +49,9 @@ struct Loop: ~Copyable {
         self.monitor = monitor
         self.journal = journal
         self.signals = signals
-        self.resyncInterval = resyncInterval
+        resyncInterval = configuration.daemon.resyncInterval
+        configurationFile = file
+        self.page = page
         self.log = log
         for guest in report.guests {
             log.log(
@@ -59,6 +63,7 @@ struct Loop: ~Copyable {
         }
         lastResync = monotonicNanoseconds()
         log.notice("watching", metadata: ["guests": "\(self.keeper.watch.count)"])
+        page.publish(self.keeper.counters, isReady: true)
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -69,21 +74,49 @@ struct Loop: ~Copyable {
             let now = monotonicNanoseconds()
             if overran, now - lastResync >= Loop.resyncPause {
                 overran = false
-                try resync(reason: "overrun")
+                try resync(reason: .overrun)
             } else if now - lastResync >= resyncInterval {
-                try resync(reason: "interval")
+                try resync(reason: .interval)
             }
             for (row, entry) in pending where entry.at <= now {
                 pending[row] = nil
                 try look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
             }
             while let signal = signals.next() {
-                if signal == SIGHUP { continue }
-                log.notice("stopping", metadata: ["signal": "\(signal)"])
-                return
+                guard signal == SIGHUP else {
+                    log.notice("stopping", metadata: ["signal": "\(String(cString: strsignal(signal)))"])
+                    return
+                }
+                try reload()
             }
+            page.publish(keeper.counters, isReady: !overran)
+            page.rest()
             wait()
+            page.turn()
         }
+    }
+
+    /// Takes over a changed configuration; one that is wrong changes nothing. The journal has the intent, so that none is
+    /// lost.
+    private mutating func reload() throws(ControllerError) {
+        do throws(ConfigurationError) {
+            let configuration = try configurationFile.read()
+            keeper.limits = configuration.repairLimits
+            keeper.options = configuration.verbOptions
+            resyncInterval = configuration.daemon.resyncInterval
+            log.logLevel = configuration.logLevel
+            log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])
+            if configuration.daemon.state != configurationFile.current.daemon.state
+                || configuration.metrics != configurationFile.current.metrics
+                || configuration.daemon.receiveBuffer != configurationFile.current.daemon.receiveBuffer
+            {
+                log.warning("daemon.state, daemon.receive_buffer and [metrics] change with a restart only")
+            }
+        } catch {
+            log.error("configuration refused, the old one holds", metadata: ["error": "\(error)"])
+            return
+        }
+        try resync(reason: .reload)
     }
 
     private func wait() {
@@ -115,7 +148,7 @@ struct Loop: ~Copyable {
             } catch {
                 switch error.code {
                 case .overrun:
-                    overruns += 1
+                    keeper.counters.netlinkOverruns += 1
                     if !overran { log.warning("notifications lost", metadata: ["then": "resync"]) }
                     overran = true
                 case .malformed, .truncated:
@@ -130,14 +163,14 @@ struct Loop: ~Copyable {
         }
     }
 
-    private mutating func resync(reason: String) throws(ControllerError) {
+    private mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) {
         let begin = monotonicNanoseconds()
         lastResync = begin
         let suspicions = try keeper.resync(reason: reason)
         let took = (monotonicNanoseconds() - begin) / 1000
         log.info(
             "resync",
-            metadata: ["reason": "\(reason)", "suspicious": "\(suspicions.count)", "us": "\(took)"])
+            metadata: ["reason": "\(reason.rawValue)", "suspicious": "\(suspicions.count)", "us": "\(took)"])
         try look(at: suspicions)
     }
 

@@ -53,12 +53,12 @@ extension Keeper {
             return try repair(record, observation, cause: .flagLost, flagless: addresses)
         case .behindUplink:
             if hasLeft(record, observation) {
-                counts.departures += 1
+                counters.departures += 1
                 return try redirect(record, to: .remote, reason: "the guest's frames come in by the uplink now")
             }
             return try repair(record, observation, cause: .stolen)
         case .primaryLost(let what):
-            counts.lostPrimaries += 1
+            counters.primaryLosses += 1
             return try redirect(record, to: .standby, reason: what)
         case .beyondRepair(let what):
             return .beyondRepair(what)
@@ -83,14 +83,14 @@ extension Keeper {
         switch budgets[record.row, default: RepairBudget()].ask(at: now(), limits) {
         case .now: break
         case .wait(let until, let isNews):
-            if isNews { counts.fights += 1 }
+            if isNews { counters.driftBackoffs += 1 }
             return .fought(until: until, cause, isNews: isNews)
         }
         let clock = Stopwatch()
         let plan = try Planner().repair(record, observation: observation, flagless: flagless)
         if plan.isEmpty { return .fine }
         let report = host.execute(plan, record: record, journal: journal, clock: clock, options: options)
-        if report.outcome == .done { counts.repairs[cause, default: 0] += 1 } else { counts.failedRepairs += 1 }
+        if report.outcome == .done { counters.countRepair(cause) } else { counters.driftFailures += 1 }
         try relearn(record.row)
         return .repaired(write(report), cause)
     }

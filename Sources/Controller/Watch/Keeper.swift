@@ -30,28 +30,12 @@ public struct Keeper: ~Copyable {
         case beyondRepair(String)
     }
 
-    /// What the keeper has done since it was made.
-    public struct Counts: Hashable, Sendable {
-        /// Repairs that held, by cause.
-        public var repairs: [Watch.Cause: Int] = [:]
-        /// Repairs that failed.
-        public var failedRepairs = 0
-        /// Primaries that were lost.
-        public var lostPrimaries = 0
-        /// Guests that were found to have left by the uplink.
-        public var departures = 0
-        /// How often repairs of a guest were put off because something fights them.
-        public var fights = 0
-        /// Everything was looked at, by reason.
-        public var resyncs: [String: Int] = [:]
-    }
-
     var host: Host
     let journal: Journal
     /// The guests under watch.
     public internal(set) var watch = Watch()
-    /// What was done.
-    public internal(set) var counts = Counts()
+    /// What was done since it was made.
+    public var counters: DaemonCounters
     /// How often a guest may be repaired.
     public var limits: RepairBudget.Limits
     /// How redirections are made.
@@ -62,7 +46,7 @@ public struct Keeper: ~Copyable {
     var strays: [Int64: UInt64] = [:]
     /// Guests whose flag was missing, with the time from which it counts as lost.
     var flagless: [Int64: Int64] = [:]
-    private let history: OpenHistory
+    private let history: HistoryWriter
 
     /// - Parameters:
     ///   - folder: journal and history; made when they are missing.
@@ -77,7 +61,8 @@ public struct Keeper: ~Copyable {
         let journal = try Journal(folder: folder)
         self.host = host
         self.journal = journal
-        history = OpenHistory(folder)
+        history = HistoryWriter(folder)
+        counters = DaemonCounters(startedAt: Stopwatch().startedAt)
         self.limits = limits
         self.options = options
     }
@@ -96,6 +81,7 @@ public struct Keeper: ~Copyable {
     ///
     /// Be subscribed to the kernel's notifications before, so that nothing is missed in between.
     public mutating func begin() throws(ControllerError) -> ReconciliationReport {
+        counters.countResync(.start)
         let report = try host.reconcile(options: options)
         _ = try reload()
         try learnPorts()
@@ -119,8 +105,8 @@ public struct Keeper: ~Copyable {
     /// Looks at every guest: one dump of each bridge with guests, and single gets of what it does not show as intended.
     ///
     /// - Returns: the guests to ``check(_:cause:)``.
-    public mutating func resync(reason: String) throws(ControllerError) -> [Watch.Suspicion] {
-        counts.resyncs[reason, default: 0] += 1
+    public mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) -> [Watch.Suspicion] {
+        counters.countResync(reason)
         _ = try reload()
         var suspects = Set(try learnPorts())
         for bridge in watch.bridges {
@@ -165,8 +151,9 @@ public struct Keeper: ~Copyable {
         flagless[row] = nil
     }
 
-    /// Writes what was done to the history, which stays open.
-    func write(_ report: Report) -> Report {
+    /// Counts what was done, and writes it to the history, which stays open.
+    mutating func write(_ report: Report) -> Report {
+        for errno in report.refusals { counters.countError(errno) }
         guard report.isEvent, let problem = history.append(report) else { return report }
         var report = report
         report.notes.append(problem)
@@ -175,7 +162,7 @@ public struct Keeper: ~Copyable {
 }
 
 /// The history of a process that stays: opened when it is first needed, and again after a failure.
-final class OpenHistory {
+final class HistoryWriter {
     private let folder: StateFolder
     private var file: HistoryFile?
 
