@@ -54,8 +54,9 @@ struct HistoryTotals: Hashable, Sendable {
         let isUndone =
             row.outcome == Report.Result.rolledBack.rawValue || row.outcome == Report.Result.notRolledBack.rawValue
         if isUndone { rollbacks += 1 }
-        // They pin and unpin: no traffic is redirected.
-        if row.verb == Plan.Verb.prepare.rawValue || row.verb == Plan.Verb.release.rawValue { return }
+        // They pin, unpin, or put back: no traffic is redirected. The daemon counts its repairs by cause.
+        let others: [Plan.Verb] = [.prepare, .release, .repair]
+        if others.contains(where: { $0.rawValue == row.verb }) { return }
         func known(_ word: String, _ words: [String]) -> String { words.contains(word) ? word : HistoryTotals.other }
         let key = Key(
             direction: known(row.direction, Side.allCases.map(\.rawValue)),

@@ -48,7 +48,8 @@ extension Planner {
                     .precondition, "address \(address) of guest \(guest.id) has become a local entry: \(entry)",
                     remedy: "a port of \(bridge.name) has taken this MAC; give it another one")
             }
-            if entry.isSticky, !guest.isSticky {
+            // A repair puts back what others do; who redirects has to know of them.
+            if entry.isSticky, !guest.isSticky, verb != .repair {
                 throw ControllerError(
                     .precondition,
                     "address \(address) of guest \(guest.id) has become sticky, which fdbsteer did not do: \(entry)",

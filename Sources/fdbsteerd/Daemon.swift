@@ -65,7 +65,8 @@ struct Daemon: ParsableCommand {
             do throws(MetricsServerError) {
                 let started = try MetricsServer.start(
                     host: listen.host.description, port: listen.port, limits: limits, answer: { page.answer($0) })
-                log.notice("serving metrics", metadata: ["address": "\(listen.host.description)", "port": "\(started.port)"])
+                log.notice(
+                    "serving metrics", metadata: ["address": "\(listen.host.description)", "port": "\(started.port)"])
                 server = started
             } catch {
                 throw ControllerError(.precondition, error.message, remedy: error.remedy)

@@ -39,7 +39,8 @@ struct Loop: ~Copyable {
         // Before anything is read, so that nothing is missed in between.
         let monitor: MonitorSocket
         do throws(NetlinkError) {
-            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
+            monitor = try MonitorSocket(
+                groups: [.neighbour, .link], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }

@@ -159,20 +159,41 @@ struct DaemonTests {
     }
 
     @Test func lostNotificationsLeadToAResyncThatMissesNothing() throws {
-        // The least buffer that the kernel grants: a storm overruns it for sure.
-        try DaemonLab.run(configuration: "[daemon]\nreceive_buffer = 4096\n") { daemon in
+        try DaemonLab.run(configuration: "[daemon]\nreceive_buffer = 65536\n") { daemon in
             try daemon.lab.prepare()
             var batch = ""
-            for number in 0..<4000 {
+            for number in 0..<500 {
                 let mac = "0a:00:00:00:\(hex(number >> 8)):\(hex(number & 255))"
                 batch += "fdb replace \(mac) dev uplink0 master static\nfdb del \(mac) dev uplink0 master\n"
-                if number == 2000 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
+                if number == 400 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
             }
             try DaemonLab.write(batch, to: daemon.lab.state + "/storm")
+            // Stopped, it cannot keep up with anything: a thousand notifications do not fit 64 KiB.
+            kill(daemon.process, SIGSTOP)
             #expect(try Command.run(["bridge", "-batch", daemon.lab.state + "/storm"]).exitCode == 0)
+            kill(daemon.process, SIGCONT)
             try daemon.waitForEntry("dev vfrep0 master br0 static")
             try daemon.waitFor("reason=overrun")
             #expect(daemon.count("repaired") == 1, "\(daemon.log)")
+        }
+    }
+
+    @Test func aWrongConfigurationChangesNothing() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            let file = daemon.lab.state + "/fdbsteerd.toml"
+            try DaemonLab.write("[daemon]\nresync_intervall = \"60s\"\n", to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration refused")
+            #expect(daemon.log.contains("resync_interval"), "\(daemon.log)")
+            let check = try Command.run([CommandLineLab.products + "/fdbsteerd", "--config", file, "--check"])
+            #expect(check.exitCode == 64 && check.errors.contains(".toml:2:"), "\(check.errors)")
+            try DaemonLab.write("[log]\nlevel = \"debug\"\n", to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration read again")
+            // The intent outlives it.
+            try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
+            try daemon.waitFor("repaired")
         }
     }
 
