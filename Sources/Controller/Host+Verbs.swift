@@ -103,7 +103,7 @@ extension Host {
     ) throws(ControllerError) -> Journal.Record {
         let record = try known(id, in: journal, anyBoot: anyBoot)
         if options.dryRun { return record }
-        try journal.lock(record)
+        try journal.lock(record, patience: Journal.lockPatience)
         return try known(id, in: journal, anyBoot: anyBoot)
     }
 

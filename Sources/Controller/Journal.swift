@@ -164,11 +164,23 @@ public struct Journal: ~Copyable {
 
     // MARK: - Writing
 
+    /// Between two attempts to lock, in nanoseconds.
+    private static let lockPause: Int64 = 500_000
+    /// As long as a look or a repair of the daemon's takes at most, in nanoseconds: a redirection takes longer.
+    static let lockPatience: Int64 = 50_000_000
+
     /// Takes a guest's lock until the process ends or ``unlock(row:)``.
     ///
+    /// - Parameter patience: how long to try, in nanoseconds.
     /// - Throws: ``ControllerError`` of code `busy` when another process has it.
-    func lock(_ record: Record) throws(ControllerError) {
-        guard cn_lock_byte(locks.descriptor, record.row, 0) == 0 else {
+    func lock(_ record: Record, patience: Int64 = 0) throws(ControllerError) {
+        var left = patience
+        while cn_lock_byte(locks.descriptor, record.row, 0) != 0 {
+            if left > 0 {
+                sleepNanoseconds(Journal.lockPause)
+                left -= Journal.lockPause
+                continue
+            }
             throw ControllerError(
                 .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
                 remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")

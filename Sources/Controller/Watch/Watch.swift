@@ -26,6 +26,9 @@ public struct Watch: Sendable {
         case unfinished
         /// Everything is looked at: at the start, after lost notifications, and from time to time.
         case resync
+
+        /// Nothing wrong was seen yet.
+        var isVague: Bool { self == .recorded || self == .resync || self == .port }
     }
 
     /// A guest that is to be looked at.
