@@ -64,13 +64,15 @@ extension Planner {
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
+        // A release that did not end has put some of them back.
+        let settings = verb == .abort || verb == .repair ? Drift.settings(guest, observation) : []
         let groups = GroupPlan(of: guest, to: side, pins: pins, table: observation.groups)
         var moved = guest
         moved.side = side
         let unpinned = pins.count { $0.before == nil }
         return Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
-            steps: (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
+            steps: settings + (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)

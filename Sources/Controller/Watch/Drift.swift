@@ -95,16 +95,12 @@ extension Planner {
         let guest = record.guest
         let plan = try move(
             guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair)
-        var changes = plan.changes
-        if let port = guest.port(of: guest.side) {
-            changes += flagless.compactMap {
-                Plan.pin(
-                    $0, before: observation.entry($0), on: port, of: guest, links: observation.links, renewing: true)
-            }
+        guard !flagless.isEmpty, let port = guest.port(of: guest.side) else { return plan }
+        let renewals = flagless.compactMap {
+            Plan.pin($0, before: observation.entry($0), on: port, of: guest, links: observation.links, renewing: true)
         }
         return Plan(
-            verb: .repair, guest: guest, from: guest.side, to: guest.side,
-            steps: Drift.settings(guest, observation) + (changes.isEmpty ? [] : [.entries(changes)]),
+            verb: .repair, guest: guest, from: guest.side, to: guest.side, steps: plan.steps + [.entries(renewals)],
             notes: plan.notes, links: observation.links)
     }
 }
