@@ -81,6 +81,13 @@ let package = Package(
         .testTarget(
             name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
             swiftSettings: swift),
+        .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
+        .testTarget(
+            name: "ConfigurationTests", dependencies: ["Configuration", "Controller", "Lab"], swiftSettings: swift),
+        .testTarget(
+            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
+            swiftSettings: swift),
+        .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
