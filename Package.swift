@@ -22,6 +22,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         // The daemon's alone.
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        // The tests' second opinion of TOML.
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
@@ -53,9 +54,7 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(
-            name: "Configuration", dependencies: ["Controller", .product(name: "TOMLKit", package: "TOMLKit")],
-            swiftSettings: swift),
+        .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
         .target(name: "ServiceNotification", swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
@@ -83,7 +82,9 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
-            name: "ConfigurationTests", dependencies: ["Configuration", "Controller", "Lab"], swiftSettings: swift),
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Controller", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            swiftSettings: swift),
         .testTarget(
             name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
             swiftSettings: swift),

@@ -93,7 +93,7 @@ struct ConfigurationTests {
         #expect(guest.addressesIP.map(\.description) == ["192.0.2.7", "2001:db8::7"])
         #expect(guest.addressesIP.last?.bytes.prefix(4) == [0x20, 0x01, 0x0d, 0xb8])
         #expect(configuration.guest(try GuestID("vm1")) == guest)
-        #expect(try parse("metrics.listen = \"off\"").metrics.listen == nil)
+        #expect(try parse("[metrics]\nlisten = \"off\"").metrics.listen == nil)
     }
 
     @Test func emptyIsTheDefaults() throws {
@@ -117,8 +117,8 @@ struct ConfigurationTests {
         ("[daemon]\nresync_interval = \"99999999999999999999s\"", "must be a duration"),
         ("[daemon]\nresync_interval = \"9999999999999999h\"", "must be a duration"),
         ("[daemon]\nreceive_buffer = 12", "line 2: daemon.receive_buffer must be a whole number of bytes from 65536"),
-        ("[daemon]\nrepair_burst = 1.5", "not a floating-point number"),
-        ("[daemon]\nrepair_burst = 2020-01-01", "not a date or time"),
+        ("[daemon]\nrepair_burst = 1.5", "not the number 1.5"),
+        ("[daemon]\nrepair_burst = 2020-01-01", "not 2020-01-01"),
         ("[daemon]\nstate = \"relative\"", "line 2: daemon.state must be the absolute path"),
         ("[daemon]\nrepair_backoff_initial = \"1h\"", "line 2: daemon.repair_backoff_limit must be at least"),
         ("[metrics]\nlisten = \"localhost:9923\"", "line 2: metrics.listen must be an IP address and port"),
@@ -133,9 +133,21 @@ struct ConfigurationTests {
         ("[[guest]]\nid = \"a\"\naddresses_ip = [\"10.0.0.300\"]", "line 3: guest[0].addresses_ip must be an array"),
         ("[[guest]]\nid = \"a\"\nqmp = \"/\(String(repeating: "a", count: 107))\"", "at most 107 bytes"),
         ("[[guest]]\nid = \"a\"\nstandby_device = \"a b\"", "line 3: guest[0].standby_device must be the id"),
-        ("[[guest]]\nid = \"a\"\n\"fol\\u0000low\" = true", "guest[0].fol is unknown"),
-        ("[daemon\n", "line 1: no TOML"),
-        ("[daemon]\n[daemon]", "line 2: no TOML"),
+        ("[daemon\n", "line 1: a header is [name] or [[name]]"),
+        ("[daemon]\n[daemon]", "line 2: daemon is there already, in line 1"),
+        ("[[guest]]\nid = \"a\"\n[guest]", "line 3: guest is there already, in line 1"),
+        ("[log]\n[[log]]", "line 2: log is there already, in line 1"),
+        ("[log]\nlevel = \"info\"\n\nlevel = \"info\"", "line 4: level is there already, in line 2"),
+        ("metrics.listen = \"off\"", "line 1: keys with dots are not used here: write [metrics]"),
+        ("[a.b]", "line 1: a header is [name] or [[name]], without dots"),
+        ("\n\"log\" = 1", "line 2: keys are written without quotation marks"),
+        ("log = { level = \"info\" }", "line 1: inline tables are not used here"),
+        ("[log]\nlevel = info", "line 2: info is no value: strings stand in quotation marks"),
+        ("[log]\nlevel =", "line 2: a value is missing"),
+        ("[log]\nlevel = \"info\" x", "line 2: nothing may follow here but a comment"),
+        ("[log]\nlevel = \"\\z\"", "line 2: there is no such escape"),
+        ("[log]\nlevel = \"\\ud800\"", "line 2: there is no such escape"),
+        ("[[guest]]\nid = \"a\"\naddresses_ip = [\n\"::1\"\n\"::2\"]", "line 5: values of an array are parted by ','"),
     ])
     func wrong(text: String, says words: String) {
         let found = problems(text)
