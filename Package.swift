@@ -78,7 +78,8 @@ let package = Package(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
-            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
+            name: "ControllerTests",
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition"],
             swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
