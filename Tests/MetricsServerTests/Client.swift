@@ -1,4 +1,5 @@
 import Glibc
+import Lab
 import MetricsServer
 import Testing
 
@@ -25,8 +26,9 @@ final class Client {
                 connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        let reason = String(cString: strerror(errno))
-        try #require(code == 0, "cannot connect: \(reason)")
+        if code != 0 {
+            throw LabError("cannot connect to port \(port): \(String(cString: strerror(errno)))")
+        }
     }
 
     deinit { close(socket) }

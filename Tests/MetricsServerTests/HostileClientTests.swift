@@ -95,7 +95,7 @@ struct HostileClientTests {
 
     /// Huge lines, garbage, connection storms, and clients that ask without reading: resident memory stays.
     @Test func memoryStays() async {
-        await #expect(processExitsWith: .success) {
+        let process = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             var limits = Limits()
             limits.headTime = 2_000_000_000
             limits.answerTime = 2_000_000_000
@@ -136,6 +136,7 @@ struct HostileClientTests {
                 guard status == 200, during < before + 160 * 1024, after < before + 160 * 1024 else { exit(1) }
             }
         }
+        print(String(decoding: process?.standardOutputContent ?? [], as: UTF8.self))
     }
 }
 
