@@ -24,6 +24,7 @@ let package = Package(
         // The daemon's alone.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        // The tests' second opinion of TOML.
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
@@ -51,7 +52,8 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Switchdev",
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink",
+                "ServiceNotification", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -65,9 +67,8 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(
-            name: "Configuration", dependencies: ["Controller", .product(name: "TOMLKit", package: "TOMLKit")],
-            swiftSettings: swift),
+        .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
+        .target(name: "ServiceNotification", swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
@@ -90,8 +91,18 @@ let package = Package(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
-            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
+            name: "ControllerTests",
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition"],
             swiftSettings: swift),
+        .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Controller", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            swiftSettings: swift),
+        .testTarget(
+            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
+            swiftSettings: swift),
+        .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),

@@ -28,15 +28,9 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
 /// The problems found so far.
 struct Problems {
     private(set) var list: [ConfigurationError.Problem] = []
-    let index: LineIndex
 
     /// A file that is wrong everywhere need not be told of in full.
     private static let most = 50
-
-    init(_ index: LineIndex) { self.index = index }
-
-    /// - Parameter path: `daemon.state`, `guest[2].id`; "" for the whole file.
-    mutating func add(_ path: String, _ message: String) { add(line: index.line(of: path), message) }
 
     mutating func add(line: Int?, _ message: String) {
         guard list.count < Problems.most else { return }

@@ -46,14 +46,15 @@ extension DaemonConfiguration {
     /// - Throws: ``ConfigurationError`` with everything that is wrong.
     public static func parse(_ bytes: [UInt8], path: String) throws(ConfigurationError) -> DaemonConfiguration {
         guard bytes.count <= mostBytes else { throw failure(path, "is longer than \(mostBytes) bytes") }
-        let index = LineIndex(bytes)
-        var problems = Problems(index)
-        if let hazard = index.hazard {
-            problems.add(line: hazard.line, hazard.reason)
-            throw problems.error(path: path) ?? failure(path, hazard.reason)
+        let root: Table
+        do throws(SyntaxError) {
+            root = try DocumentReader.read(bytes)
+        } catch {
+            throw ConfigurationError(path: path, problems: [.init(line: error.line, message: error.message)])
         }
+        var problems = Problems()
         var configuration = DaemonConfiguration()
-        if let root = Node.parse(bytes, problems: &problems) { configuration.take(root, &problems) }
+        configuration.take(root, &problems)
         if let error = problems.error(path: path) { throw error }
         return configuration
     }
@@ -62,10 +63,10 @@ extension DaemonConfiguration {
         ConfigurationError(path: path, problems: [.init(line: nil, message: message)])
     }
 
-    private mutating func take(_ root: [String: Node], _ problems: inout Problems) {
+    private mutating func take(_ root: Table, _ problems: inout Problems) {
         var fields = Fields(root, path: "")
         func section(_ name: String, _ problems: inout Problems) -> Fields {
-            Fields(fields.take(name, .table, &problems) ?? [:], path: name)
+            Fields(fields.take(name, .table, &problems) ?? Table(line: 1), path: name)
         }
         var table = section("daemon", &problems)
         take(daemon: &table, &problems)
@@ -103,22 +104,20 @@ extension DaemonConfiguration {
         table.take("repair_backoff_limit", .duration(ms(10)...s(86_400)), into: &daemon.repairBackoffLimit, &problems)
         if daemon.repairBackoffLimit < daemon.repairBackoffInitial {
             problems.add(
-                "daemon.repair_backoff_limit",
+                line: table.line("repair_backoff_limit") ?? table.line("repair_backoff_initial"),
                 "daemon.repair_backoff_limit must be at least daemon.repair_backoff_initial, "
                     + DurationText.text(daemon.repairBackoffInitial))
         }
         table.finish(&problems)
     }
 
-    private mutating func take(guests tables: [[String: Node]], _ problems: inout Problems) {
-        var lines: [GuestID: Int?] = [:]
+    private mutating func take(guests tables: [Table], _ problems: inout Problems) {
+        var lines: [GuestID: Int] = [:]
         for (number, table) in tables.enumerated() {
-            let path = "guest[\(number)]"
-            guard let guest = Guest(table, path: path, &problems) else { continue }
-            let line = problems.index.line(of: path + ".id")
+            guard let guest = Guest(table, path: "guest[\(number)]", &problems) else { continue }
+            let line = table.entries["id"]?.line ?? table.line
             if let first = lines[guest.id] {
-                problems.add(
-                    line: line, "guest \(guest.id) is configured already" + (first.map { ", in line \($0)" } ?? ""))
+                problems.add(line: line, "guest \(guest.id) is configured already, in line \(first)")
                 continue
             }
             lines[guest.id] = line
@@ -129,11 +128,10 @@ extension DaemonConfiguration {
 
 extension DaemonConfiguration.Guest {
     /// - Returns: nil without a usable id, which is reported.
-    fileprivate init?(_ table: [String: Node], path: String, _ problems: inout Problems) {
+    fileprivate init?(_ table: Table, path: String, _ problems: inout Problems) {
         var fields = Fields(table, path: path)
-        let reported = problems.list.count
         let id = fields.take("id", .guestID, &problems)
-        if id == nil, problems.list.count == reported { problems.add(path, "\(path).id is missing") }
+        if fields.line("id") == nil { problems.add(line: table.line, "\(path).id is missing") }
         // Read in any case, to report what else is wrong.
         guard let placeholder = id ?? (try? GuestID("unnamed")) else { return nil }
         self.init(id: placeholder)
@@ -149,23 +147,23 @@ extension DaemonConfiguration.Guest {
         fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
         fields.finish(&problems)
         for (key, isOn) in [("follow", follow), ("follow_rx_filter", followRXFilter)] where isOn && qmp == nil {
-            problems.add("\(path).\(key)", "\(path).\(key) needs \(path).qmp, the socket of QEMU's monitor")
+            problems.add(line: fields.line(key), "\(path).\(key) needs \(path).qmp, the socket of QEMU's monitor")
         }
         if id == nil { return nil }
     }
 }
 
-extension Kind where Value == [String: Node] {
+extension Kind where Value == Table {
     fileprivate static var table: Kind {
         Kind(words: "a table") { node in if case .table(let table) = node { table } else { nil } }
     }
 }
 
-extension Kind where Value == [[String: Node]] {
+extension Kind where Value == [Table] {
     fileprivate static var tables: Kind {
         Kind(words: "tables, each headed by [[guest]]") { node in
             guard case .array(let nodes) = node else { return nil }
-            let tables = nodes.compactMap { node -> [String: Node]? in
+            let tables = nodes.compactMap { node -> Table? in
                 if case .table(let table) = node { table } else { nil }
             }
             return tables.count == nodes.count ? tables : nil

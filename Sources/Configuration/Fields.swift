@@ -1,26 +1,29 @@
 /// The keys of one table, taken one by one; what is left over is unknown.
 struct Fields {
     private let path: String
-    private var rest: [String: Node]
+    private let table: Table
     private var known: [String] = []
 
     /// - Parameters:
     ///   - table: its keys and values.
     ///   - path: its name in messages, "" for the outermost.
-    init(_ table: [String: Node], path: String) {
-        rest = table
+    init(_ table: Table, path: String) {
+        self.table = table
         self.path = path
     }
 
     /// The full name of a key.
     func name(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
 
+    /// The line of a key; nil when it is not there.
+    func line(_ key: String) -> Int? { table.entries[key]?.line }
+
     /// Takes a key's value, if it is there and right.
     mutating func take<T>(_ key: String, _ kind: Kind<T>, _ problems: inout Problems) -> T? {
         known.append(key)
-        guard let node = rest.removeValue(forKey: key) else { return nil }
-        guard let value = kind.convert(node) else {
-            problems.add(name(key), "\(name(key)) must be \(kind.words), not \(node.words)")
+        guard let entry = table.entries[key] else { return nil }
+        guard let value = kind.convert(entry.node) else {
+            problems.add(line: entry.line, "\(name(key)) must be \(kind.words), not \(entry.node.words)")
             return nil
         }
         return value
@@ -38,11 +41,12 @@ struct Fields {
 
     /// Reports the keys that nobody took.
     func finish(_ problems: inout Problems) {
-        for key in rest.keys.sorted() {
+        let unknown = table.entries.filter { !known.contains($0.key) }
+        for (key, entry) in unknown.sorted(by: { $0.value.line < $1.value.line }) {
             let suggestion =
                 nearest(to: key, in: known).map { "; did you mean \($0)?" } ?? "; there are "
                 + known.joined(separator: ", ")
-            problems.add(name(key), "\(name(String(key.prefix(80)))) is unknown" + suggestion)
+            problems.add(line: entry.line, "\(name(String(key.prefix(80)))) is unknown" + suggestion)
         }
     }
 }

@@ -1,4 +1,5 @@
 public import Exposition
+import CNetlink
 import Glibc
 
 /// Reads the metrics that need no daemon: what the history and the journal of a state folder amount to.
@@ -10,10 +11,12 @@ import Glibc
 /// It belongs to the network namespace of the thread that calls it, as the journal's guests do.
 public struct MetricsReader: ~Copyable {
     private let folder: StateFolder
+    private var history: Held<History>?
     private var totals = HistoryTotals()
-    private var history: OpenHistory?
+    private var journal: Held<Journal>?
     private var tallies: [GuestTally] = []
-    private var journalStamp: FileStamp?
+    /// Of the journal when ``tallies`` were read.
+    private var dataVersion: Int64 = 0
 
     /// - Parameter folder: where the journal and the history are; neither needs to exist.
     public init(folder: StateFolder) { self.folder = folder }
@@ -36,61 +39,81 @@ public struct MetricsReader: ~Copyable {
     }
 
     private mutating func readHistory() throws(ControllerError) {
-        guard let stamp = FileStamp(path: folder.historyFile) else {
-            guard errno == ENOENT || errno == ENOTDIR else {
-                throw MetricsReader.unreadable(folder.historyFile, String(cString: strerror(errno)))
-            }
+        let identity = FileIdentity(path: folder.historyFile)
+        guard let identity, history?.identity == identity else {
+            // Another file under the name: a new history, whose numbers begin anew.
             history = nil
             totals = HistoryTotals()
-            return
+            guard let identity, folder.hasHistory else { return }
+            do throws(DatabaseError) {
+                history = Held(file: try History(folder: folder, readOnly: true), identity: identity)
+                return try fold()
+            } catch {
+                history = nil
+                throw MetricsReader.unreadable(error)
+            }
         }
         do throws(DatabaseError) {
-            // Another file under the name: a new history, whose numbers begin anew.
-            if history?.isOf(stamp) != true {
-                history = nil
-                totals = HistoryTotals()
-                history = OpenHistory(history: try History(folder: folder, readOnly: true), stamp: stamp)
-            }
-            try totals.fold(&history)
+            try fold()
         } catch {
             history = nil
-            throw MetricsReader.unreadable(error.path, error.message)
+            throw MetricsReader.unreadable(error)
         }
+    }
+
+    private mutating func fold() throws(DatabaseError) {
+        guard let held = history.take() else { return }
+        try totals.fold(held.file)
+        history = consume held
     }
 
     private mutating func readJournal() throws(ControllerError) -> JournalTotals {
-        // Before the journal, so that a commit meanwhile is seen the next time.
-        let stamp = FileStamp(path: folder.stateFile)
-        if stamp != nil, stamp == journalStamp, tallies.allSatisfy({ $0.phase == .pinned }) {
-            return JournalTotals(tallies) { _ in true }
+        let identity = FileIdentity(path: folder.stateFile)
+        if identity == nil || journal?.identity != identity {
+            journal = nil
+            tallies = []
         }
-        guard let journal = try Journal(reading: folder) else {
-            (tallies, journalStamp) = ([], nil)
-            return JournalTotals([]) { _ in true }
+        guard let identity else { return JournalTotals([]) { _ in false } }
+        var isNew = false
+        if journal == nil, let opened = try Journal(reading: folder) {
+            journal = Held(file: opened, identity: identity)
+            isNew = true
         }
-        (tallies, journalStamp) = (try journal.tallies(), stamp)
-        return JournalTotals(tallies) { journal.isLocked(row: $0) }
+        guard let held = journal.take() else { return JournalTotals([]) { _ in false } }
+        // Before the guests, so that a commit in between is seen the next time.
+        let version = try held.file.dataVersion()
+        if isNew || version != dataVersion { tallies = try held.file.tallies() }
+        dataVersion = version
+        // A process that dies leaves no word in the file, but its lock is gone.
+        let totals = JournalTotals(tallies) { held.file.isLocked(row: $0) }
+        journal = consume held
+        return totals
     }
 
-    private static func unreadable(_ path: String, _ reason: String) -> ControllerError {
+    private static func unreadable(_ error: DatabaseError) -> ControllerError {
         ControllerError(
-            .precondition, "cannot read the history \(path): \(reason)",
+            .precondition, "cannot read the history \(error)",
             remedy: "run as root, or name the right folder by --state or FDBSTEER_STATE")
     }
 }
 
-/// A history held open, and the file that it is.
-private struct OpenHistory: ~Copyable {
-    let history: History
-    let stamp: FileStamp
-
-    func isOf(_ other: FileStamp) -> Bool { stamp.device == other.device && stamp.inode == other.inode }
+/// A database held open, and the file that it was when it was opened.
+private struct Held<File: ~Copyable>: ~Copyable {
+    let file: File
+    let identity: FileIdentity
 }
 
-extension HistoryTotals {
-    fileprivate mutating func fold(_ open: inout OpenHistory?) throws(DatabaseError) {
-        guard let held = open.take() else { return }
-        try fold(held.history)
-        open = consume held
+/// Which file a name stands for. It is not opened for that: to close a file of SQLite's ends the locks that this process has on
+/// it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+private struct FileIdentity: Hashable {
+    let device: UInt64
+    let inode: UInt64
+
+    /// - Returns: nil when there is no such file.
+    init?(path: String) {
+        var information = stat()
+        guard stat(path, &information) == 0 else { return nil }
+        device = UInt64(information.st_dev)
+        inode = UInt64(information.st_ino)
     }
 }

@@ -1,5 +1,4 @@
 import Exposition
-import Glibc
 import Switchdev
 
 /// What the journal says of one guest, as far as it is counted.
@@ -95,13 +94,7 @@ struct JournalTotals: Hashable, Sendable {
 extension Journal {
     /// The guests of this network namespace, counted by one statement: a scrape must not keep a writer waiting.
     func tallies() throws(ControllerError) -> [GuestTally] {
-        let rows: [[SQLValue]]
-        do throws(DatabaseError) {
-            rows = try rowsOfTallies()
-        } catch {
-            throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
-        }
-        return rows.compactMap { row in
+        try rowsOfTallies().compactMap { row in
             guard let number = row.integer(0), let side = row.text(1).flatMap(Side.init),
                 let phase = row.text(2).flatMap(Phase.init)
             else { return nil }
@@ -110,30 +103,5 @@ extension Journal {
                 proof: row.text(3).flatMap(OffloadProof.Status.init) ?? .missing, isStale: row.text(4) != boot,
                 addresses: row.integer(5) ?? 0)
         }
-    }
-}
-
-/// Tells whether a SQLite file was written since another stamp was taken, without a lock on it.
-///
-/// Each commit raises the counter at byte 24 of the file (https://www.sqlite.org/fileformat2.html, 1.3.7), but for files
-/// with a write-ahead log.
-struct FileStamp: Hashable, Sendable {
-    let device: UInt64
-    let inode: UInt64
-    /// 0 when it cannot be read, as for an empty file.
-    let changes: UInt32
-
-    /// - Returns: nil when there is no such file, or no right to read it.
-    init?(path: String) {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
-        defer { close(file) }
-        var information = stat()
-        guard fstat(file, &information) == 0 else { return nil }
-        var counter: UInt32 = 0
-        let read = pread(file, &counter, MemoryLayout<UInt32>.size, 24)
-        device = UInt64(information.st_dev)
-        inode = UInt64(information.st_ino)
-        changes = read == MemoryLayout<UInt32>.size ? UInt32(bigEndian: counter) : 0
     }
 }

@@ -4,6 +4,7 @@ import FDB
 import Glibc
 import Logging
 import Netlink
+import ServiceNotification
 import Switchdev
 
 /// The daemon's one loop, on one thread: notifications of the kernel, writes to the journal, signals and timers.
@@ -23,6 +24,9 @@ struct Loop: ~Copyable {
     private var lastResync: Int64 = 0
     private var resyncInterval: Int64
     private let page: MetricsPage
+    /// The service manager, where one started this process, and when it was last told that the loop goes round.
+    private let manager = ServiceNotification()
+    private var lastSign: Int64 = 0
     private let configurationFile: ConfigurationFile
 
     /// A turn takes so many notifications before it looks at everything else.
@@ -65,6 +69,7 @@ struct Loop: ~Copyable {
         lastResync = monotonicNanoseconds()
         log.notice("watching", metadata: ["guests": "\(self.keeper.watch.count)"])
         page.publish(self.keeper.counters, isReady: true)
+        manager?.ready(status: status)
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -86,11 +91,15 @@ struct Loop: ~Copyable {
             while let signal = signals.next() {
                 guard signal == SIGHUP else {
                     log.notice("stopping", metadata: ["signal": "\(String(cString: strsignal(signal)))"])
+                    manager?.stopping()
                     return
                 }
+                manager?.reloading()
                 try reload()
+                manager?.ready(status: status)
             }
             page.publish(keeper.counters, isReady: !overran)
+            showLife()
             page.rest()
             wait()
             page.turn()
@@ -120,8 +129,20 @@ struct Loop: ~Copyable {
         try resync(reason: .reload)
     }
 
+    private var status: String { "watching \(keeper.watch.count) guests" }
+
+    /// Tells the service manager's watchdog that the loop goes round, as often as it asks for.
+    private mutating func showLife() {
+        guard let interval = manager?.watchdogInterval else { return }
+        let now = monotonicNanoseconds()
+        guard now - lastSign >= interval / 2 else { return }
+        manager?.alive()
+        lastSign = now
+    }
+
     private func wait() {
         var due = lastResync + (overran ? Loop.resyncPause : resyncInterval)
+        if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         for entry in pending.values { due = min(due, entry.at) }
         let left = max(0, due - monotonicNanoseconds())
         // Rounded up, so as not to turn for nothing.

@@ -174,6 +174,7 @@ struct DaemonTests {
             kill(daemon.process, SIGCONT)
             try daemon.waitForEntry("dev vfrep0 master br0 static")
             try daemon.waitFor("reason=overrun")
+            try daemon.waitFor("repaired")
             #expect(daemon.count("repaired") == 1, "\(daemon.log)")
         }
     }
