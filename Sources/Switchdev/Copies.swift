@@ -63,7 +63,8 @@ public enum Copies {
             $0.preference == TrafficControlRequest.preference && $0.handle == specification.number && $0.copy == nil
         }) {
             throw NetlinkError(
-                .refused, "somebody else's filter has preference \(TrafficControlRequest.preference) and number "
+                .refused,
+                "somebody else's filter has preference \(TrafficControlRequest.preference) and number "
                     + "\(specification.number) on \(name)")
         }
         var made = false

@@ -17,7 +17,9 @@ struct PacketFilterTable {
     private var userData: [UInt8] {
         var digest: UInt64 = 0xcbf2_9ce4_8422_2325
         func add(_ value: UInt64) {
-            for shift in stride(from: 0, to: 64, by: 8) { digest = (digest ^ (value >> shift & 0xff)) &* 0x100_0000_01b3 }
+            for shift in stride(from: 0, to: 64, by: 8) {
+                digest = (digest ^ (value >> shift & 0xff)) &* 0x100_0000_01b3
+            }
         }
         add(UInt64(UInt32(bitPattern: specification.source)))
         add(UInt64(UInt32(bitPattern: specification.target)))
