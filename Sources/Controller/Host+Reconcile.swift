@@ -62,6 +62,7 @@ extension Host {
                 return Reconciliation(
                     guest: name, words: "its prepare did not end: released, as before it", ok: result.exitCode == 0)
             }
+            if record.phase == .bracketed { return try adopt(record, in: journal, options: options) }
             let result = try settle(record, in: journal, clock: Stopwatch(), options: options)
             let side = record.guest.side.rawValue
             let why = record.phase == .pinned ? "" : "a \(record.phase.rawValue) did not end: "
