@@ -72,8 +72,9 @@ public struct CopyChange: Hashable, Sendable {
 
     /// Each message in words, with its `tc` or `nft` equivalent.
     var messages: [PlannedMessage] {
-        let words =
-            isOn ? "copy \(specification.matches.count) addresses to \(targetName)" : "the copy to \(targetName)"
+        let count = specification.matches.count
+        let copied = count == 1 ? "1 address" : "\(count) addresses"
+        let words = isOn ? "copy \(copied) to \(targetName)" : "the copy to \(targetName)"
         let change = isOn ? "NEW" : "DEL"
         if bracket.means == .nftables {
             let table = "netdev fdbsteer-\(specification.label)"

@@ -231,8 +231,7 @@ extension Report {
 
     /// How the bracket stands, and what closes it.
     var bracketLines: [String] {
-        guard let bracket else { return [] }
-        guard bracket.isOpen else { return ["bracket: \(bracket.words)"] }
+        guard let bracket, bracket.isOpen else { return [] }
         return [
             "bracket: \(bracket.words)",
             "closes by: fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there; "
