@@ -83,9 +83,10 @@ struct Planner {
         }
         primary.backupToClear =
             shared.isEmpty && primary.index != standby.index && ports[.primary]?.bridgePort?.backupPort == nil
-        let guest = GuestInterface(
+        var guest = GuestInterface(
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: !shared.isEmpty)
+        guest.kind = request.kind ?? .unknown
         guard let target = guest.port(of: side) else {
             throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
         }

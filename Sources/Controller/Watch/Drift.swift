@@ -15,6 +15,8 @@ enum Drift: Hashable {
     case behindUplink
     /// The primary is gone: the standby is the only way to the guest.
     case primaryLost(String)
+    /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby before it has.
+    case primaryMute
     /// Nothing can be done here.
     case beyondRepair(String)
 
@@ -24,16 +26,19 @@ enum Drift: Hashable {
             self = .beyondRepair("bridge \(guest.bridge.name) no longer exists")
             return
         }
-        guard let identity = guest.port(of: guest.side) else {
+        let side = record.entrySide
+        guard let identity = guest.port(of: side) else {
             self = .none
             return
         }
-        let port = observation.ports[guest.side]
-        if port == nil || port?.master != bridge.index {
+        // A bracket needs both.
+        for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
+            let port = observation.ports[needed]
+            guard port == nil || port?.master != bridge.index else { continue }
             let what =
-                "\(guest.side.rawValue) port \(identity.name) "
+                "\(needed.rawValue) port \(guest.port(of: needed)?.name ?? "") "
                 + (port == nil ? "no longer exists" : "was taken out of \(bridge.name)")
-            self = guest.side == .primary ? .primaryLost(what) : .beyondRepair(what)
+            self = needed == .primary ? .primaryLost(what) : .beyondRepair(what)
             return
         }
         var cause: Watch.Cause?
@@ -44,7 +49,7 @@ enum Drift: Hashable {
                 continue
             }
             if entry.port != identity.index {
-                if entry.port == guest.uplink?.index, guest.side != .remote, !entry.isLocal {
+                if entry.port == guest.uplink?.index, side != .remote, !entry.isLocal {
                     self = .behindUplink
                     return
                 }
@@ -59,6 +64,8 @@ enum Drift: Hashable {
             self = .entries(cause)
         } else if !Drift.settings(guest, observation).isEmpty {
             self = .settings
+        } else if side == .primary, let port = observation.ports[.primary], !port.hasCarrier || !port.isUp {
+            self = .primaryMute
         } else {
             self = flagless.isEmpty ? .none : .flags(flagless)
         }

@@ -34,13 +34,20 @@ extension Keeper {
         }
         if record.guest.side != known.guest.side { strays[row] = nil }
         if record.revision != known.revision { watch.set(record) }
-        guard record.phase == .pinned else { return try recover(record, cause) }
+        let isBracketed = record.phase == .bracketed
+        guard record.phase == .pinned || isBracketed else { return try recover(record, cause) }
 
         let observation = try Observation.read(record.guest, using: &host.socket)
         switch Drift(record, observation) {
         case .none:
             flagless[row] = nil
+            if isBracketed { return try tend(record, observation) }
+            mute[row] = nil
             return .fine
+        case .primaryMute:
+            return bracketTheMute(record)
+        case .entries(_) where isBracketed, .settings where isBracketed, .flags(_) where isBracketed:
+            return .recovered(try host.adopt(record, in: journal, options: options))
         case .entries(let found):
             return try repair(record, observation, cause: found)
         case .settings:
@@ -61,6 +68,7 @@ extension Keeper {
             return try repair(record, observation, cause: .stolen)
         case .primaryLost(let what):
             counters.primaryLosses += 1
+            if isBracketed { return try close(record, at: .standby, reason: what) }
             return try redirect(record, to: .standby, reason: what)
         case .beyondRepair(let what):
             return .beyondRepair(what)
@@ -76,6 +84,7 @@ extension Keeper {
         guard Drift(record, try Observation.read(record.guest, using: &host.socket)) == .none else { return false }
         if record.revision != known.revision { watch.set(record) }
         flagless[known.row] = nil
+        mute[known.row] = nil
         return true
     }
 

@@ -46,6 +46,8 @@ public struct Keeper: ~Copyable {
     var strays: [Int64: UInt64] = [:]
     /// Guests whose flag was missing, with the time from which it counts as lost.
     var flagless: [Int64: Int64] = [:]
+    /// Guests whose primary has no carrier; true where a bracket was opened for that.
+    var mute: [Int64: Bool] = [:]
     private let history: HistoryWriter
 
     /// - Parameters:
@@ -149,6 +151,7 @@ public struct Keeper: ~Copyable {
         budgets[row] = nil
         strays[row] = nil
         flagless[row] = nil
+        mute[row] = nil
     }
 
     /// Counts what was done, and writes it to the history, which stays open.

@@ -119,7 +119,7 @@ public struct Watch: Sendable {
     /// What an entry says about its guest.
     func suspicion(_ entry: Entry, _ record: Journal.Record) -> Suspicion? {
         let guest = record.guest
-        guard let port = guest.port(of: guest.side) else { return nil }
+        guard let port = guest.port(of: record.entrySide) else { return nil }
         if entry.port != port.index { return Suspicion(row: record.row, cause: .stolen) }
         if !entry.isStatic || entry.isSticky != guest.isSticky {
             return Suspicion(row: record.row, cause: .weakened)
