@@ -28,9 +28,10 @@ let package = Package(
         .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
+        .target(name: "QMP", swiftSettings: swift),
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite"],
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "QMP"],
             swiftSettings: swift
         ),
         .executableTarget(
@@ -58,6 +59,7 @@ let package = Package(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
+        .testTarget(name: "QMPTests", dependencies: ["QMP", "Lab"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
         .testTarget(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
