@@ -65,7 +65,8 @@ let package = Package(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
-            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
+            name: "ControllerTests",
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "QMP"],
             swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
