@@ -47,7 +47,7 @@ extension Host {
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
         switch record.phase {
-        case .pinned:
+        case .pinned, .waiting:
             let plan = Plan(
                 verb: .abort, guest: record.guest, from: record.guest.side, to: record.guest.side, steps: [],
                 notes: ["no redirection of \(id) is under way; nothing was changed"])
@@ -72,7 +72,7 @@ extension Host {
     }
 
     /// Brings the entries of a guest to a side; the caller holds the guest's lock.
-    private mutating func redirect(
+    mutating func redirect(
         _ record: Journal.Record, to side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
         options: VerbOptions
     ) throws(ControllerError) -> Report {
@@ -98,17 +98,19 @@ extension Host {
 
     /// Locks a guest for this process and reads its record, in this order: what another process did until it let go of
     /// the lock is seen. A dry run only reads.
-    private func claim(
+    func claim(
         _ id: GuestID, in journal: borrowing Journal, _ options: VerbOptions, anyBoot: Bool = false
     ) throws(ControllerError) -> Journal.Record {
         let record = try known(id, in: journal, anyBoot: anyBoot)
         if options.dryRun { return record }
         try journal.lock(record)
+        // A process that waited for a signal and died changed nothing.
+        try journal.endWait(row: record.row)
         return try known(id, in: journal, anyBoot: anyBoot)
     }
 
     /// The journal for a verb about a guest that must exist: not made when it is missing.
-    private func openJournal(for id: GuestID) throws(ControllerError) -> Journal {
+    func openJournal(for id: GuestID) throws(ControllerError) -> Journal {
         guard folder.hasJournal else {
             throw ControllerError(
                 .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",

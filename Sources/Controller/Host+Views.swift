@@ -38,6 +38,8 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let sticky: Bool
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     public let proofStatus: OffloadProof.Status
+    /// What is waited for, in phase `waiting`.
+    public var wait: WaitView?
 
     init(_ record: Journal.Record, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -102,6 +104,11 @@ extension Host {
         }
         return records.map {
             GuestStatus($0, running: journal.isLocked($0), stale: $0.boot != journal.boot)
+        }.map { status in
+            guard status.phase == Journal.Phase.waiting.rawValue else { return status }
+            var status = status
+            status.wait = journal.wait(of: status.guest)
+            return status
         }
     }
 
@@ -113,7 +120,8 @@ extension Host {
         let observation = try Observation.read(guest, using: &socket)
         var problems: [String] = []
         if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
-        if record.phase != .pinned {
+        let isWaiting = record.phase == .waiting && journal.isLocked(record)
+        if record.phase != .pinned, !isWaiting {
             problems.append(
                 "\(record.phase.rawValue) is under way"
                     + (journal.isLocked(record) ? "" : " but its process is gone: run \"fdbsteer abort \(id)\""))

@@ -16,6 +16,8 @@ public struct Journal: ~Copyable {
         case pinned
         /// `prepare` has not ended.
         case preparing
+        /// A redirection waits for a signal; nothing was changed.
+        case waiting
         /// A redirection has not ended.
         case switching
         /// `release` has not ended.
@@ -40,7 +42,7 @@ public struct Journal: ~Copyable {
         public let proof: OffloadProof.Status
     }
 
-    private let database: Database
+    let database: Database
     private let locks: LockFile
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
@@ -224,7 +226,7 @@ public struct Journal: ~Copyable {
 
     // MARK: - Plumbing
 
-    private func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+    func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {
             try database.transaction(body) { $0 }
         } catch {
@@ -232,7 +234,7 @@ public struct Journal: ~Copyable {
         }
     }
 
-    private func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
+    func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
         do throws(DatabaseError) {
             return try body()
         } catch {

@@ -23,11 +23,13 @@ extension MigrationFollower {
     /// Lets frames reach both ports, where the guest takes copies and they do not yet.
     mutating func open(to target: Side) {
         guard configuration.takesCopies else { return }
+        // A bracket leads away from the side that the guest is recorded on.
+        let goal: Side = bracket == nil && side == target ? (target == .primary ? .standby : .primary) : target
         if bracket == nil {
             sideBefore = side
-            actions.append(.openBracket(to: target))
+            actions.append(.openBracket(to: goal))
         }
-        bracket = target
+        bracket = goal
         side = .standby
     }
 

@@ -100,7 +100,7 @@ public struct MigrationFollower: Hashable, Sendable {
         case closeBracket(at: Side)
         /// The entries to a side.
         case move(to: Side)
-        /// The entries to the uplink, no copies any more.
+        /// The entries to the uplink, no copies any more: an open bracket is closed at the standby first.
         case becomeRemote
         /// Tell the physical network where the guest's addresses are.
         case announce

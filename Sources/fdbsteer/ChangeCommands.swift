@@ -77,14 +77,18 @@ struct SwitchCommand: ParsableCommand {
     var to: Side
     @Option(help: "cut: one move, now.")
     var strategy: Strategy = .cut
+    @OptionGroup var until: WaitOptions
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        let wait = common.call.check { () throws(ControllerError) in try until.wait() }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.switch(id, to: to, options: proof.options(common, waivers)))
+            let options = proof.options(common, waivers)
+            guard let wait else { return common.call.show(try host.switch(id, to: to, options: options)) }
+            return common.call.show(try host.switch(id, to: to, when: wait, options: options))
         }
     }
 }
@@ -160,6 +164,7 @@ extension Call {
                 Output.line("  \(message.netlink)")
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
+            if let signal = report.signal { Output.line("  \(signal.words)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
         }

@@ -108,7 +108,8 @@ import Testing
 
     @Test func aDriverThatIsLoadedAnewMakesNoGap() {
         var course = FollowerCourse(.primary)
-        #expect(course.event(.failoverNegotiated, device: "net1") == [.openBracket(to: .primary)])
+        #expect(course.event(.failoverNegotiated, device: "net1") == [.openBracket(to: .standby)])
+        #expect(course.state == .coming)
         #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
         var cut = FollowerCourse(.primary, takesCopies: false)
         #expect(cut.event(.failoverNegotiated, device: "net1").isEmpty && cut.state == .primary)
