@@ -72,6 +72,6 @@ let package = Package(
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
-            name: "LabTests", dependencies: ["Lab", "QMP", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
+            name: "LabTests", dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
     ]
 )
