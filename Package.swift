@@ -16,7 +16,8 @@ let c: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "fdbsteer",
     products: [
-        .executable(name: "fdbsteer", targets: ["fdbsteer"])
+        .executable(name: "fdbsteer", targets: ["fdbsteer"]),
+        .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -42,6 +43,10 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
+        .executableTarget(
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
@@ -68,10 +73,14 @@ let package = Package(
             name: "ControllerTests",
             dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "QMP"],
             swiftSettings: swift),
+        .testTarget(
+            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Controller", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
-            name: "LabTests", dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
+            name: "LabTests",
+            dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteer-bench", "fdbsteer-libvirt-hook"],
+            swiftSettings: swift),
     ]
 )
