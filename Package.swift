@@ -18,6 +18,7 @@ let package = Package(
     products: [
         .executable(name: "fdbsteer", targets: ["fdbsteer"]),
         .executable(name: "fdbsteerd", targets: ["fdbsteerd"]),
+        .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -35,9 +36,10 @@ let package = Package(
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
         .target(name: "Exposition", swiftSettings: swift),
+        .target(name: "QMP", swiftSettings: swift),
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition"],
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition", "QMP"],
             swiftSettings: swift
         ),
         .executableTarget(
@@ -69,6 +71,10 @@ let package = Package(
         ),
         .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
         .target(name: "ServiceNotification", swiftSettings: swift),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
+        .executableTarget(
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
@@ -86,13 +92,14 @@ let package = Package(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
+        .testTarget(name: "QMPTests", dependencies: ["QMP", "Lab"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
         .testTarget(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",
-            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition"],
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition", "QMP"],
             swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
@@ -103,9 +110,14 @@ let package = Package(
             name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
             swiftSettings: swift),
         .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
+        .testTarget(
+            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Controller", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
-        .testTarget(name: "LabTests", dependencies: ["Lab", "fdbsteer", "fdbsteerd", "fdbsteer-bench"], swiftSettings: swift),
+        .testTarget(
+            name: "LabTests",
+            dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook"],
+            swiftSettings: swift),
     ]
 )

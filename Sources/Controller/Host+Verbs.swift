@@ -49,7 +49,7 @@ extension Host {
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
         switch record.phase {
-        case .pinned:
+        case .pinned, .waiting:
             let plan = Plan(
                 verb: .abort, guest: record.guest, from: record.guest.side, to: record.guest.side, steps: [],
                 notes: ["no redirection of \(id) is under way; nothing was changed"])
@@ -109,6 +109,8 @@ extension Host {
         let record = try known(id, in: journal, anyBoot: anyBoot)
         if options.dryRun { return record }
         try journal.lock(record, patience: Journal.lockPatience)
+        // A process that waited for a signal and died changed nothing.
+        try journal.endWait(row: record.row)
         return try known(id, in: journal, anyBoot: anyBoot)
     }
 

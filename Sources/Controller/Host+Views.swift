@@ -42,6 +42,8 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let kind: GuestKind
     /// The bracket, while there is one.
     public var bracket: BracketView?
+    /// What is waited for, in phase `waiting`.
+    public var wait: WaitView?
 
     init(_ record: Journal.Record, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -108,6 +110,7 @@ extension Host {
         return records.map { record in
             var status = GuestStatus(record, running: journal.isLocked(record), stale: record.boot != journal.boot)
             if record.boot == journal.boot { status.bracket = view(record) }
+            if record.phase == .waiting || record.bracket != nil { status.wait = journal.wait(of: status.guest) }
             return status
         }
     }
@@ -126,7 +129,8 @@ extension Host {
         if let bracket, !bracket.isCopyRight {
             problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
         }
-        if record.phase != .pinned, record.phase != .bracketed {
+        let isWaiting = record.phase == .waiting && journal.isLocked(record)
+        if record.phase != .pinned, record.phase != .bracketed, !isWaiting {
             problems.append(
                 "\(record.phase.rawValue) is under way"
                     + (journal.isLocked(record) ? "" : " but its process is gone: run \"fdbsteer abort \(id)\""))

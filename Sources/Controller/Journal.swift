@@ -16,6 +16,8 @@ public struct Journal: ~Copyable {
         case pinned
         /// `prepare` has not ended.
         case preparing
+        /// A redirection waits for a signal; nothing was changed.
+        case waiting
         /// A redirection has not ended.
         case switching
         /// `release` has not ended.
@@ -50,7 +52,7 @@ public struct Journal: ~Copyable {
         public var bracket: Bracket?
     }
 
-    private let database: Database
+    let database: Database
     private let locks: LockFile
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
@@ -340,7 +342,7 @@ public struct Journal: ~Copyable {
         try reading { () throws(DatabaseError) in try database.run("PRAGMA data_version").first?.integer(0) ?? 0 }
     }
 
-    private func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+    func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {
             try database.transaction(body) { $0 }
         } catch {
@@ -348,7 +350,7 @@ public struct Journal: ~Copyable {
         }
     }
 
-    private func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
+    func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
         do throws(DatabaseError) {
             return try body()
         } catch {

@@ -88,20 +88,25 @@ struct SwitchCommand: ParsableCommand {
     @Flag(help: "Close the open bracket: the guest is on the side that --to names.")
     var close = false
     @OptionGroup var bracket: BracketOptions
+    @OptionGroup var until: WaitOptions
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        let wait = common.call.check { () throws(ControllerError) in try until.wait() }
         common.call.run { host throws(ControllerError) in
             var options = proof.options(common, waivers)
             options.allowsDuplicates = bracket.allowDuplicates
             options.bracketMaxRate = bracket.bracketMaxRate
             if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
-            switch strategy {
-            case .cut: return common.call.show(try host.switch(id, to: to, options: options))
-            case .bracket: return common.call.show(try host.openBracket(id, to: to, options: options))
+            switch (strategy, wait) {
+            case (.cut, nil): return common.call.show(try host.switch(id, to: to, options: options))
+            case (.cut, let wait?): return common.call.show(try host.switch(id, to: to, when: wait, options: options))
+            case (.bracket, nil): return common.call.show(try host.openBracket(id, to: to, options: options))
+            case (.bracket, let wait?):
+                return common.call.show(try host.bracket(id, to: to, until: wait, options: options))
             }
         }
     }
@@ -179,6 +184,7 @@ extension Call {
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
             for line in report.bracketLines { Output.line("  \(line)") }
+            if let signal = report.signal { Output.line("  \(signal.words)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
         }

@@ -25,6 +25,7 @@ struct FDBSteer: ParsableCommand {
         subcommands: [
             TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
             StatusCommand.self,
-            AbortCommand.self, ReleaseCommand.self, ReconcileCommand.self, HistoryCommand.self, MetricsCommand.self,
+            AbortCommand.self, ReleaseCommand.self, AnnounceCommand.self, ReconcileCommand.self, HistoryCommand.self,
+            MetricsCommand.self,
         ])
 }
