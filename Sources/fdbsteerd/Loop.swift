@@ -24,6 +24,7 @@ struct Loop: ~Copyable {
     private var lastResync: Int64 = 0
     private var resyncInterval: Int64
     private let page: MetricsPage
+    private let health: LoopHealth
     /// The service manager, where one started this process, and when it was last told that the loop goes round.
     private let manager = ServiceNotification()
     private var lastSign: Int64 = 0
@@ -37,7 +38,7 @@ struct Loop: ~Copyable {
     /// Subscribes, reconciles, and is ready to run.
     init(
         _ configuration: DaemonConfiguration, from file: ConfigurationFile, folder: StateFolder,
-        signals: consuming SignalDescriptor, page: MetricsPage, log: Logger
+        signals: consuming SignalDescriptor, page: MetricsPage, health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
@@ -57,6 +58,7 @@ struct Loop: ~Copyable {
         resyncInterval = configuration.daemon.resyncInterval
         configurationFile = file
         self.page = page
+        self.health = health
         self.log = log
         for guest in report.guests {
             log.log(
@@ -68,7 +70,7 @@ struct Loop: ~Copyable {
         }
         lastResync = monotonicNanoseconds()
         log.notice("watching", metadata: ["guests": "\(self.keeper.watch.count)"])
-        page.publish(self.keeper.counters, isReady: true)
+        publish()
         manager?.ready(status: status)
     }
 
@@ -98,11 +100,11 @@ struct Loop: ~Copyable {
                 try reload()
                 manager?.ready(status: status)
             }
-            page.publish(keeper.counters, isReady: !overran)
+            publish()
             showLife()
-            page.rest()
+            health.rest(isReady: !overran)
             wait()
-            page.turn()
+            health.turn()
         }
     }
 
@@ -127,6 +129,11 @@ struct Loop: ~Copyable {
             return
         }
         try resync(reason: .reload)
+    }
+
+    private func publish() {
+        let now = keeper.counters
+        page.count { $0 = now }
     }
 
     private var status: String { "watching \(keeper.watch.count) guests" }
