@@ -80,7 +80,7 @@ extension Host {
             !flags[1].contains(.multicastFlood)
         {
             notes.append(
-                "\(record.guest.primary.name) has mcast_flood off: groups that nobody has joined reach the standby only"
+                "\(record.guest.primary.name) has mcast_flood off: multicast that the bridge floods reaches the standby only"
             )
         }
         return (
