@@ -54,7 +54,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink",
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
                 "ServiceNotification", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -69,7 +69,7 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
+        .target(name: "Configuration", dependencies: ["Controller", "FDB"], swiftSettings: swift),
         .target(name: "ServiceNotification", swiftSettings: swift),
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),

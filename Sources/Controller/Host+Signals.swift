@@ -36,7 +36,7 @@ extension Host {
         }
         try? journal.endWait(row: record.row)
         report.signal = sighting
-        return report
+        return finish(report)
     }
 
     /// Redirects a guest's addresses by a bracket that is open until a signal comes.
@@ -78,7 +78,7 @@ extension Host {
         var report = try close(
             record, at: goal, verb: .switch, in: journal, clock: Stopwatch(), options: options)
         report.signal = sighting
-        return report
+        return finish(report)
     }
 
     /// Waits for a signal on behalf of a guest whose lock the caller holds; the journal says so meanwhile.

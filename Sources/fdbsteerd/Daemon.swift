@@ -2,6 +2,7 @@ import ArgumentParser
 import Configuration
 import Controller
 import Exposition
+import FDB
 import Glibc
 import Logging
 import MetricsServer
@@ -66,7 +67,7 @@ struct Daemon: ParsableCommand {
             limits.connections = file.current.metrics.maxConnections
             do throws(MetricsServerError) {
                 let started = try MetricsServer.start(
-                    host: listen.host.description, port: listen.port, limits: limits, 
+                    host: listen.host.description, port: listen.port, limits: limits,
                     answer: { answer($0, page, health) })
                 log.notice(
                     "serving metrics", metadata: ["address": "\(listen.host.description)", "port": "\(started.port)"])
@@ -76,7 +77,8 @@ struct Daemon: ParsableCommand {
             }
         }
         defer { server?.stop() }
-        var loop = try Loop(file.current, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
+        var loop = try Loop(
+            file.current, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
         try loop.run()
     }
 }
