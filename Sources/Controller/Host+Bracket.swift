@@ -3,7 +3,7 @@ import Switchdev
 
 extension Journal.Record {
     /// Where the entries are pinned: on the standby while a bracket is open, whatever the side.
-    var entrySide: Side { phase == .bracketed ? .standby : guest.side }
+    public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
 }
 
 extension Host {
@@ -54,7 +54,6 @@ extension Host {
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         var report = execute(plan, record: opening, journal: journal, clock: clock, options: options)
         if report.outcome == .done {
-            opening.guest.side = record.guest.side
             report.bracket = view(opening, goal: goal)
             report.notes.append("the bracket is open, by \(bracket.means.rawValue)")
         }

@@ -22,7 +22,7 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let phase: String
     /// Where it is to go, while something is under way.
     public let goal: Side?
-    /// A live process is at it; false while something is under way: the process died, run abort.
+    /// A live process is at it; false while something but an open bracket is under way: the process died, run abort.
     public let running: Bool
     /// Prepared before the last reboot: void.
     public let stale: Bool
