@@ -1,5 +1,6 @@
 import Configuration
 import Controller
+import FDB
 import Glibc
 import Testing
 
