@@ -18,9 +18,15 @@ let package = Package(
     products: [
         .executable(name: "fdbsteer", targets: ["fdbsteer"]),
         .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
+        .executable(name: "fdbsteerd", targets: ["fdbsteerd"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // The daemon's alone.
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        // The tests' second opinion of TOML.
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
@@ -30,15 +36,16 @@ let package = Package(
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
         .target(name: "QMP", swiftSettings: swift),
+        .target(name: "Exposition", swiftSettings: swift),
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "QMP"],
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition", "QMP"],
             swiftSettings: swift
         ),
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "FDB", "Switchdev", "Netlink",
+                "Controller", "FDB", "Switchdev", "Netlink", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift
@@ -47,6 +54,27 @@ let package = Package(
         .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
         .executableTarget(
             name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
+        .target(name: "CDaemon", cSettings: c),
+        .executableTarget(
+            name: "fdbsteerd",
+            dependencies: [
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink",
+                "ServiceNotification", "Switchdev",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(
+            name: "MetricsServer",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
+        .target(name: "ServiceNotification", swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
@@ -71,8 +99,17 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",
-            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "QMP"],
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition", "QMP"],
             swiftSettings: swift),
+        .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Controller", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            swiftSettings: swift),
+        .testTarget(
+            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
+            swiftSettings: swift),
+        .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Controller", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
@@ -80,7 +117,7 @@ let package = Package(
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",
-            dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteer-bench", "fdbsteer-libvirt-hook"],
+            dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook"],
             swiftSettings: swift),
     ]
 )

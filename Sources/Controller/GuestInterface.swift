@@ -47,13 +47,19 @@ public struct PortIdentity: Hashable, Sendable {
     public let isEswitchPort: Bool
     /// Learning was on before the guest was prepared, and is off because of it: `release` switches it on again.
     public var learningToRestore: Bool
+    /// It had no backup port before the guest was prepared, and has the standby because of it: `release` takes it away.
+    public var backupToClear: Bool
 
     /// Makes an identity from its parts.
-    public init(name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false) {
+    public init(
+        name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false,
+        backupToClear: Bool = false
+    ) {
         self.name = name
         self.index = index
         self.isEswitchPort = isEswitchPort
         self.learningToRestore = learningToRestore
+        self.backupToClear = backupToClear
     }
 
     init(_ link: Link) {
@@ -79,6 +85,8 @@ public struct GuestInterface: Hashable, Sendable {
     public var side: Side
     /// Pinned entries are sticky: a port serves others too, so that its learning stays on.
     public let isSticky: Bool
+    /// What the guest does with frames that reach both of its NICs.
+    public var kind = GuestKind.unknown
 
     /// The port of a side; nil for `remote` without an uplink.
     public func port(of side: Side) -> PortIdentity? {

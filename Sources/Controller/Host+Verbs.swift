@@ -12,13 +12,14 @@ extension Host {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
+        if let error = Host.bracketInTheWay(record) { throw error }
         if record.phase == .preparing || record.phase == .releasing {
             throw ControllerError(
                 .precondition,
                 "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
-        return try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
+        return finish(try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options))
     }
 
     /// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings.
@@ -30,7 +31,8 @@ extension Host {
         var observation = Observation(bridge: nil, ports: [:], entries: [:])
         // Interface indexes of an earlier boot name other interfaces now.
         if record.boot == journal.boot { observation = try Observation.read(record.guest, using: &socket) }
-        let plan = Planner().release(record.guest, observation: observation)
+        var plan = Planner().release(record.guest, observation: observation)
+        if record.bracket != nil { plan = plan.ending(copyChange(record, isOn: false)) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
             return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
@@ -56,7 +58,7 @@ extension Host {
         case .preparing:
             if !options.dryRun { journal.unlock(row: record.row) }
             return try release(id, options: options)
-        case .switching, .releasing:
+        case .switching, .releasing, .opening, .bracketed, .closing:
             return try settle(record, in: journal, clock: clock, options: options)
         }
     }
@@ -65,13 +67,16 @@ extension Host {
     mutating func settle(
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
-        var report = try redirect(
-            record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        if record.bracket != nil {
+            return try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        }
+        var report = finish(
+            try redirect(record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report
     }
 
-    /// Brings the entries of a guest to a side; the caller holds the guest's lock.
+    /// Brings the entries of a guest to a side; the caller holds the guest's lock, and writes the history.
     mutating func redirect(
         _ record: Journal.Record, to side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
         options: VerbOptions
@@ -85,7 +90,7 @@ extension Host {
         if verb == .switch { plan.findings = Host.findings(record.guest, observation) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
-            return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
+            return execute(plan, record: record, journal: journal, clock: clock, options: options)
         }
         // Found where it should be: what is known of hardware is what was known when it came there.
         let isSettled = record.guest.side == side && record.phase == .pinned
@@ -103,7 +108,7 @@ extension Host {
     ) throws(ControllerError) -> Journal.Record {
         let record = try known(id, in: journal, anyBoot: anyBoot)
         if options.dryRun { return record }
-        try journal.lock(record)
+        try journal.lock(record, patience: Journal.lockPatience)
         // A process that waited for a signal and died changed nothing.
         try journal.endWait(row: record.row)
         return try known(id, in: journal, anyBoot: anyBoot)
@@ -144,7 +149,9 @@ extension Host {
         return report
     }
 
+    /// Writes what was done, or tried, to the history.
     func finish(_ report: Report) -> Report {
+        guard report.isEvent else { return report }
         var report = report
         if let note = record(report) { report.notes.append(note) }
         return report

@@ -78,12 +78,21 @@ public struct Host: ~Copyable {
             switch action {
             case .recordIntent:
                 event = Host.event { () throws(ControllerError) in
-                    guard plan.verb != .prepare else { return }
+                    guard plan.verb != .prepare, plan.verb != .repair else { return }
+                    guard plan.bracket == nil else { return try beginBracket(plan, record, journal) }
                     try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
                 }
                 report.timings.journalNanoseconds = clock.elapsed
-            case .run(.learning(let port, let isOn)), .restoreLearning(let port, let isOn):
-                event = setLearning(port, isOn: isOn)
+            case .run(.copy(let change)):
+                event = copy(change, report: &report)
+                if plan.changes.isEmpty {
+                    movedAt = clock.elapsed
+                    count(.moved, of: plan.guest, into: &evidence)
+                }
+            case .restoreCopy(let change):
+                event = copy(change, report: &report)
+            case .run(.setting(let port, let setting)), .restoreSetting(let port, let setting):
+                event = set(setting, of: port)
             case .run(.entries(let changes)):
                 let transaction = Transaction(changes.map(\.change))
                 let begin = clock.elapsed
@@ -113,7 +122,9 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .release {
                         try journal.remove(row: record.row)
-                    } else {
+                    } else if plan.bracket != nil {
+                        try commitBracket(plan, record, proof, journal)
+                    } else if plan.verb != .repair || proof.status != record.proof {
                         try journal.settle(row: record.row, side: plan.to, proof: proof.status)
                     }
                 }
@@ -121,7 +132,9 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .prepare {
                         try journal.remove(row: record.row)
-                    } else {
+                    } else if plan.bracket != nil {
+                        try rollBackBracket(plan, record, journal)
+                    } else if plan.verb != .repair {
                         try journal.settle(row: record.row, side: plan.from, proof: .missing)
                     }
                 }
@@ -130,7 +143,8 @@ public struct Host: ~Copyable {
                 report.finish(outcome)
                 observe(plan.guest, movedAt: movedAt, options: options, clock: clock, into: &evidence)
                 evidence.proofNanoseconds = report.timings.proofNanoseconds
-                report.evidence = evidence
+                // While a bracket is open both ports are to send: their counters say nothing about a move.
+                if case .opening = plan.bracket {} else { report.evidence = evidence }
                 report.repairs = redirection.repairs
                 if redirection.repairs > 0 {
                     report.notes.append("a driver took entries back while it followed; they were made anew")
@@ -151,13 +165,12 @@ public struct Host: ~Copyable {
         }
     }
 
-    private mutating func setLearning(_ port: PortIdentity, isOn: Bool) -> Redirection.Event {
+    private mutating func set(_ setting: PortSetting, of port: PortIdentity) -> Redirection.Event {
         do throws(NetlinkError) {
-            try socket.perform(LearningRequest(port: port.index, isOn: isOn))
+            try socket.perform(setting.request(port: port))
             return .done
         } catch {
-            return .failed(
-                Redirection.Failure("cannot switch learning \(isOn ? "on" : "off") on \(port.name)", cause: error))
+            return .failed(Redirection.Failure("cannot \(setting.words(port: port.name))", cause: error))
         }
     }
 
@@ -200,6 +213,10 @@ public struct VerbOptions: Hashable, Sendable {
     public let waived: Set<Finding.Code>
     /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
     public let observation: Int64
+    /// A bracket is opened also for a guest that takes frames from both of its NICs.
+    public var allowsDuplicates = false
+    /// A bracket is not opened while the guest's port sends more frames a second than this; 0: no limit.
+    public var bracketMaxRate: UInt64 = 0
 
     /// - Parameters:
     ///   - dryRun: only plan.
@@ -243,7 +260,8 @@ extension Report {
     init(_ plan: Plan, clock: Stopwatch, options: VerbOptions) {
         self.init(
             verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
-            strategy: "cut", outcome: .already, proof: nil, proofStatus: nil, proofRequired: options.requireProof,
+            strategy: plan.bracket == nil ? "cut" : "bracket", outcome: .already, proof: nil, proofStatus: nil,
+            proofRequired: options.requireProof,
             startedAt: clock.startedAt, timings: Timings(),
             addresses: plan.changes.map { planned in
                 AddressResult(
@@ -279,6 +297,7 @@ extension Report {
             failures = reasons
         }
         self.failures = failures.map(\.description)
+        refusals = failures.compactMap { $0.cause?.errno }
         addresses = addresses.map { result in
             let error = failures.first { $0.address?.description == result.address }
             return AddressResult(

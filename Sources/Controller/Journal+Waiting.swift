@@ -16,7 +16,7 @@ extension Journal {
             since INTEGER NOT NULL, until INTEGER NOT NULL);
         """
 
-    /// Records that a redirection waits for a signal.
+    /// Records that a redirection waits for a signal; an open bracket stays in its phase.
     func beginWait(_ wait: SignalWait, row: Int64, goal: Side, now: Int64) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.execute(Journal.waitSchema)
@@ -25,7 +25,8 @@ extension Journal {
                 .text(wait.signals.map(\.description).joined(separator: "\n")), .integer(now),
                 .integer(now + wait.timeout))
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ? WHERE id = ?", .text(Phase.waiting.rawValue),
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ? AND phase = 'pinned'",
+                .text(Phase.waiting.rawValue),
                 .text(goal.rawValue), .integer(row))
         }
     }
@@ -38,7 +39,8 @@ extension Journal {
         guard isWaiting else { return }
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL WHERE id = ? AND phase = 'waiting'", .integer(row))
+                "UPDATE guest SET phase = 'pinned', goal = NULL, revision = revision + 1 WHERE id = ? AND phase = 'waiting'",
+                .integer(row))
         }
     }
 

@@ -22,6 +22,12 @@ public struct Journal: ~Copyable {
         case switching
         /// `release` has not ended.
         case releasing
+        /// A bracket is being opened.
+        case opening
+        /// A bracket is open.
+        case bracketed
+        /// A bracket is being closed; `side` is where the guest is.
+        case closing
     }
 
     /// A guest interface with what is under way.
@@ -29,7 +35,7 @@ public struct Journal: ~Copyable {
         /// The row, which is also the byte of the lock file that its owner locks.
         public let row: Int64
         /// The guest interface; its side is the one before what is under way.
-        public let guest: GuestInterface
+        public var guest: GuestInterface
         /// What is under way.
         public let phase: Phase
         /// Where it is to go, while something is under way.
@@ -40,6 +46,10 @@ public struct Journal: ~Copyable {
         public let namespace: Int64
         /// What was known of hardware when the guest came to its side.
         public let proof: OffloadProof.Status
+        /// Counts the writes to this record.
+        public let revision: Int64
+        /// The bracket, from before its first write until after its last.
+        public var bracket: Bracket?
     }
 
     let database: Database
@@ -53,20 +63,36 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing');
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
+            revision INTEGER NOT NULL DEFAULT 1);
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
+            backup INTEGER NOT NULL,
             PRIMARY KEY (guest, role)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS address(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
+        \(bracketSchema)
         PRAGMA user_version = \(Journal.version);
         """
-    /// The schema's version. The journal does not outlive a reboot, so older ones are not converted.
-    private static let version: Int64 = 2
+    private static let bracketSchema = """
+        CREATE TABLE IF NOT EXISTS bracket(
+            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
+            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
+        """
+    /// The schema's version. The journal does not outlive a reboot: only the version before this one is converted, for a
+    /// program that is replaced while guests are prepared.
+    private static let version: Int64 = 3
+    private static let conversion = """
+        ALTER TABLE guest ADD COLUMN kind TEXT NOT NULL DEFAULT 'unknown';
+        ALTER TABLE guest ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+        ALTER TABLE port ADD COLUMN backup INTEGER NOT NULL DEFAULT 0;
+        \(bracketSchema)
+        PRAGMA user_version = 3;
+        """
 
     /// Opens the journal for reading; nil when there is none yet.
     ///
@@ -74,7 +100,11 @@ public struct Journal: ~Copyable {
     public init?(reading folder: StateFolder) throws(ControllerError) {
         guard folder.hasJournal else { return nil }
         do throws(DatabaseError) {
-            database = try Database(path: folder.stateFile, readOnly: true)
+            let database = try Database(path: folder.stateFile, readOnly: true)
+            if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
+                _ = try Journal.openDatabase(folder.stateFile)
+            }
+            self.database = database
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
@@ -88,7 +118,12 @@ public struct Journal: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when the folder or the files cannot be written.
     public init(folder: StateFolder) throws(ControllerError) {
         try folder.create()
-        let database = try Journal.openDatabase(folder.stateFile)
+        let database: Database
+        do throws(DatabaseError) {
+            database = try Journal.openDatabase(folder.stateFile)
+        } catch {
+            throw StateFolder.unwritable(error.path, error.message)
+        }
         let lockFile = open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard lockFile >= 0 else {
             throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
@@ -99,23 +134,33 @@ public struct Journal: ~Copyable {
         namespace = Journal.readNamespace()
     }
 
-    private static func openDatabase(_ path: String) throws(ControllerError) -> Database {
-        do throws(DatabaseError) {
-            let database = try Database(path: path)
-            let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            guard version == 0 || version == Journal.version else {
-                throw DatabaseError(
-                    path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
-            }
-            // The settings are per connection.
-            try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
-            if version == 0 {
-                try database.transaction({ () throws(DatabaseError) in try database.execute(schema) }, mapping: { $0 })
-            }
-            return database
-        } catch {
-            throw StateFolder.unwritable(error.path, error.message)
+    private static func openDatabase(_ path: String) throws(DatabaseError) -> Database {
+        let database = try Database(path: path)
+        // The settings are per connection.
+        try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
+        let found = try version(of: database, path)
+        if found != Journal.version { try update(database, path) }
+        return database
+    }
+
+    private static func update(_ database: borrowing Database, _ path: String) throws(DatabaseError) {
+        try database.transaction(
+            { () throws(DatabaseError) in
+                // Another process may have been faster.
+                switch try version(of: database, path) {
+                case 0: try database.execute(schema)
+                case Journal.version: break
+                default: try database.execute(conversion)
+                }
+            }, mapping: { $0 })
+    }
+
+    private static func version(of database: borrowing Database, _ path: String) throws(DatabaseError) -> Int64 {
+        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+        guard [0, Journal.version - 1, Journal.version].contains(version) else {
+            throw DatabaseError(path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
         }
+        return version
     }
 
     // MARK: - Reading
@@ -136,6 +181,19 @@ public struct Journal: ~Copyable {
         return record
     }
 
+    /// One guest by its row; nil when there is none in this network namespace.
+    func record(row: Int64) throws(ControllerError) -> Record? {
+        try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
+    }
+
+    /// How often each guest's record was written, by row: who keeps copies learns which to read anew.
+    func revisions() throws(ControllerError) -> [Int64: Int64] {
+        try reading { () throws(DatabaseError) in
+            let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
+            return Dictionary(rows.map { ($0.integer(0) ?? 0, $0.integer(1) ?? 0) }) { $1 }
+        }
+    }
+
     /// The guest that owns an address on a bridge of this network namespace.
     func owner(of address: Address, bridge: String) throws(ControllerError) -> String? {
         try reading { () throws(DatabaseError) in
@@ -150,11 +208,23 @@ public struct Journal: ~Copyable {
 
     // MARK: - Writing
 
+    /// Between two attempts to lock, in nanoseconds.
+    private static let lockPause: Int64 = 500_000
+    /// As long as a look or a repair of the daemon's takes at most, in nanoseconds: a redirection takes longer.
+    static let lockPatience: Int64 = 50_000_000
+
     /// Takes a guest's lock until the process ends or ``unlock(row:)``.
     ///
+    /// - Parameter patience: how long to try, in nanoseconds.
     /// - Throws: ``ControllerError`` of code `busy` when another process has it.
-    func lock(_ record: Record) throws(ControllerError) {
-        guard cn_lock_byte(locks.descriptor, record.row, 0) == 0 else {
+    func lock(_ record: Record, patience: Int64 = 0) throws(ControllerError) {
+        var left = patience
+        while cn_lock_byte(locks.descriptor, record.row, 0) != 0 {
+            if left > 0 {
+                sleepNanoseconds(Journal.lockPause)
+                left -= Journal.lockPause
+                continue
+            }
             throw ControllerError(
                 .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
                 remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
@@ -162,7 +232,10 @@ public struct Journal: ~Copyable {
     }
 
     /// Whether another process holds a guest's lock.
-    func isLocked(_ record: Record) -> Bool { cn_is_byte_locked(locks.descriptor, record.row) != 0 }
+    func isLocked(_ record: Record) -> Bool { isLocked(row: record.row) }
+
+    /// Whether another process holds the lock of the guest of a row.
+    func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 
@@ -171,17 +244,18 @@ public struct Journal: ~Copyable {
         var row: Int64 = 0
         try writing { () throws(DatabaseError) in
             try database.run(
-                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge) VALUES(?,?,?,?,?,?,?,?)",
+                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge, kind) "
+                    + "VALUES(?,?,?,?,?,?,?,?,?)",
                 .text(guest.id.text), .text(guest.side.rawValue), .text(Phase.preparing.rawValue),
                 .text(guest.side.rawValue), .integer(guest.isSticky ? 1 : 0), .text(boot), .integer(namespace),
-                .text(guest.bridge.name))
+                .text(guest.bridge.name), .text(guest.kind.rawValue))
             row = database.lastRow
             let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
             for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
                 try database.run(
-                    "INSERT INTO port VALUES(?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
+                    "INSERT INTO port VALUES(?,?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
-                    .integer(port.learningToRestore ? 1 : 0))
+                    .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
             }
             try database.insert(
                 into: "address",
@@ -194,7 +268,7 @@ public struct Journal: ~Copyable {
         }
         let record = Record(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-            proof: .missing)
+            proof: .missing, revision: 1)
         try lock(record)
         return record
     }
@@ -203,17 +277,45 @@ public struct Journal: ~Copyable {
     func begin(_ phase: Phase, row: Int64, goal: Side) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ? WHERE id = ?", .text(phase.rawValue), .text(goal.rawValue),
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue),
+                .text(goal.rawValue),
                 .integer(row))
         }
     }
 
     /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
-    func settle(row: Int64, side: Side, proof: OffloadProof.Status) throws(ControllerError) {
+    ///
+    /// - Parameter endsBracket: there was a bracket, and it is closed.
+    func settle(
+        row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
+    ) throws(ControllerError) {
+        try writing { () throws(DatabaseError) in
+            if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
+            try database.run(
+                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
+                    + "WHERE id = ?", .text(side.rawValue), .text(proof.rawValue), .integer(row))
+        }
+    }
+
+    /// Records how a guest stands with a bracket: what is about to be done to it, or that it is open.
+    ///
+    /// - Parameters:
+    ///   - side: where the guest was before the bracket; where it is, while the bracket is being closed.
+    ///   - proof: what is known of hardware; nil when nothing new is.
+    func bracket(
+        _ phase: Phase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
+    ) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ? WHERE id = ?",
-                .text(side.rawValue), .text(proof.rawValue), .integer(row))
+                "INSERT INTO bracket VALUES(?,?,?,?) ON CONFLICT(guest) DO UPDATE SET opened_ns = excluded.opened_ns, "
+                    + "means = excluded.means, owns_clsact = excluded.owns_clsact",
+                .integer(row), .integer(bracket.openedAt), .text(bracket.means.rawValue),
+                .integer(bracket.ownsClsact ? 1 : 0))
+            try database.run(
+                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof), revision = revision + 1 "
+                    + "WHERE id = ?",
+                .text(phase.rawValue), .text(side.rawValue), .text(goal.rawValue),
+                proof.map { .text($0.rawValue) } ?? .null, .integer(row))
         }
     }
 
@@ -225,6 +327,20 @@ public struct Journal: ~Copyable {
     }
 
     // MARK: - Plumbing
+
+    /// Row, side, phase, proof, boot and number of addresses of each guest of this network namespace.
+    func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
+        try reading { () throws(DatabaseError) in
+            try database.run(
+                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id) FROM guest "
+                    + "WHERE namespace = ? ORDER BY id", .integer(namespace))
+        }
+    }
+
+    /// Another number when another connection has written since.
+    func dataVersion() throws(ControllerError) -> Int64 {
+        try reading { () throws(DatabaseError) in try database.run("PRAGMA data_version").first?.integer(0) ?? 0 }
+    }
 
     func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {
@@ -244,7 +360,9 @@ public struct Journal: ~Copyable {
 
     private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof FROM guest \(condition)"
+            let select =
+                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, "
+                + "revision FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)"
             var records: [Record] = []
             for row in try database.run(select, parameters) {
                 if let record = try load(row) { records.append(record) }
@@ -260,12 +378,12 @@ public struct Journal: ~Copyable {
         else { return nil }
         var ports: [String: PortIdentity] = [:]
         for port in try database.run(
-            "SELECT role, name, ifindex, eswitch, learning FROM port WHERE guest = ?", .integer(number))
+            "SELECT role, name, ifindex, eswitch, learning, backup FROM port WHERE guest = ?", .integer(number))
         {
             guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
             ports[role] = PortIdentity(
                 name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
-                learningToRestore: port.integer(4) == 1)
+                learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
         }
         let addresses = try database.run(
             "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)
@@ -278,12 +396,18 @@ public struct Journal: ~Copyable {
         guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
             return nil
         }
-        let guest = GuestInterface(
+        var guest = GuestInterface(
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
-        return Record(
+        guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
+        var record = Record(
             row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
-            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)
+            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing,
+            revision: row.integer(13) ?? 0)
+        if let opened = row.integer(10), let means = row.text(11).flatMap(CopyMeans.init) {
+            record.bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
+        }
+        return record
     }
 
     private static func readBoot() -> String {

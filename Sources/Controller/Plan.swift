@@ -36,12 +36,14 @@ public struct PlannedChange: Hashable, Sendable {
 
 /// One step of a plan.
 public enum Step: Hashable, Sendable {
-    /// Switches learning on a port, when `isOn` differs from what it was.
-    case learning(PortIdentity, isOn: Bool)
+    /// Changes a setting of a port, which was another.
+    case setting(PortIdentity, PortSetting)
     /// Entry changes, sent together.
     case entries([PlannedChange])
     /// Multicast groups that the new port joins, sent together.
     case groups([GroupRequest])
+    /// A bracket's copy is made or removed.
+    case copy(CopyChange)
 
     /// Its entry changes.
     var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
@@ -52,6 +54,18 @@ public struct Plan: Hashable, Sendable {
     /// The verbs that change something.
     public enum Verb: String, Hashable, Sendable, Codable {
         case prepare, `switch`, release, abort
+        /// Puts entries back where the journal says: what is under way in it is nothing that another process must end.
+        case repair
+    }
+
+    /// The parts of a bracket.
+    public enum BracketPart: Hashable, Sendable {
+        /// The copy begins, and the entries come to the standby.
+        case opening(Bracket)
+        /// An open one is brought to what it should be.
+        case repairing
+        /// The entries come to the side where the guest is, and the copy ends.
+        case closing
     }
 
     /// What was asked for.
@@ -63,11 +77,13 @@ public struct Plan: Hashable, Sendable {
     /// The side afterwards.
     public let to: Side
     /// In order; empty when everything is already so.
-    public let steps: [Step]
+    public internal(set) var steps: [Step]
     /// What the operator should know, though it is no reason to refuse.
     public let notes: [String]
     /// What preflight found, but for notes.
     public var findings: [Finding] = []
+    /// The part of a bracket that it is; nil for a cut.
+    public var bracket: BracketPart?
     /// What must be shown for hardware to have followed; empty where no switch has a part in it.
     public let proof: ProofTask
     /// The ports, of the guest and others, whose entries reach hardware.

@@ -4,6 +4,7 @@ import FDB
 import Switchdev
 
 extension Side: ExpressibleByArgument {}
+extension GuestKind: ExpressibleByArgument {}
 
 /// `fdbsteer prepare`.
 struct PrepareCommand: ParsableCommand {
@@ -36,6 +37,12 @@ struct PrepareCommand: ParsableCommand {
             FDBSTEER_LEAK, or refuse.
             """)
     var leak: LeakPolicy?
+    @Option(
+        help: """
+            What the guest does with frames that reach both of its NICs: net_failover and bond (active-backup) take one \
+            of each, netvsc both. Decides whether a bracket is harmless; default: unknown.
+            """)
+    var kind: GuestKind?
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -53,7 +60,7 @@ struct PrepareCommand: ParsableCommand {
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
             return try PreparationRequest(
                 id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
-                addresses: parsed, side: at, allowsLeak: policy == .allow)
+                addresses: parsed, side: at, allowsLeak: policy == .allow, kind: kind)
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try host.prepare(request, options: proof.options(common, waivers)))
@@ -68,16 +75,20 @@ struct SwitchCommand: ParsableCommand {
 
     /// The strategies that this version has.
     enum Strategy: String, ExpressibleByArgument, CaseIterable {
-        case cut
+        case cut, bracket
     }
 
     @Argument(help: "The guest interface.")
     var guest: String
     @Option(help: "primary, standby or remote.")
     var to: Side
-    @Option(help: "cut: one move, now.")
+    @Option(
+        help: "cut: one move, now. bracket: from now on each frame reaches both ports, until --close or abort.")
     var strategy: Strategy = .cut
     @OptionGroup var until: WaitOptions
+    @Flag(help: "Close the open bracket: the guest is on the side that --to names.")
+    var close = false
+    @OptionGroup var bracket: BracketOptions
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -86,9 +97,20 @@ struct SwitchCommand: ParsableCommand {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         let wait = common.call.check { () throws(ControllerError) in try until.wait() }
         common.call.run { host throws(ControllerError) in
-            let options = proof.options(common, waivers)
-            guard let wait else { return common.call.show(try host.switch(id, to: to, options: options)) }
-            return common.call.show(try host.switch(id, to: to, when: wait, options: options))
+            var options = proof.options(common, waivers)
+            options.allowsDuplicates = bracket.allowDuplicates
+            options.bracketMaxRate = bracket.bracketMaxRate
+            if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
+            switch (strategy, wait) {
+            case (.cut, nil): return common.call.show(try host.switch(id, to: to, options: options))
+            case (.bracket, nil): return common.call.show(try host.openBracket(id, to: to, options: options))
+            case (.cut, let wait?):
+                return common.call.show(try host.switch(id, to: to, when: wait, options: options))
+            case (.bracket, let wait?):
+                return common.call.show(
+                    try host.bracket(
+                        id, to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options))
+            }
         }
     }
 }
@@ -165,6 +187,7 @@ extension Call {
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
             if let signal = report.signal { Output.line("  \(signal.words)") }
+            for line in report.bracketLines { Output.line("  \(line)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
         }
@@ -187,6 +210,14 @@ extension Report {
         let count = addresses.count == 1 ? "1 address" : "\(addresses.count) addresses"
         let proof = proof.map { proofStatus == .proven ? "; \($0)" : "; proof: \($0)" } ?? ""
         let total = Output.duration(timings.totalNanoseconds)
+        if strategy == "bracket", let bracket, outcome == .done || outcome == .already {
+            let arrow = "\(from.rawValue) -> \(to.rawValue)"
+            if bracket.isOpen {
+                return "\(guest): bracket \(arrow) \(outcome == .already ? "already " : "")open: each frame reaches "
+                    + "both ports\(proof)"
+            }
+            return "\(guest): bracket closed, on \(to.rawValue)\(proof)"
+        }
         switch (outcome, verb) {
         case (.planned, _):
             return (messages ?? []).isEmpty
@@ -200,11 +231,22 @@ extension Report {
             return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
                 + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
         case (.done, .release): return "\(guest): released on \(to.rawValue), \(count) given back to learning"
+        case (.done, .repair): return "\(guest): put back on \(to.rawValue)\(proof)"
         case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
         case (.refused, _): return "\(guest): nothing was changed"
         case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"
         case (.notRolledBack, _): return "\(guest): failed, and not everything could be put back"
         }
+    }
+
+    /// How the bracket stands, and what closes it.
+    var bracketLines: [String] {
+        guard let bracket, bracket.isOpen else { return [] }
+        return [
+            "bracket: \(bracket.words)",
+            "closes by: fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there; "
+                + "fdbsteer abort \(guest) gives it up",
+        ]
     }
 
     /// What the exit code means.
