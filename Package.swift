@@ -17,8 +17,8 @@ let package = Package(
     name: "fdbsteer",
     products: [
         .executable(name: "fdbsteer", targets: ["fdbsteer"]),
-        .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
         .executable(name: "fdbsteerd", targets: ["fdbsteerd"]),
+        .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -35,8 +35,8 @@ let package = Package(
         .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
-        .target(name: "QMP", swiftSettings: swift),
         .target(name: "Exposition", swiftSettings: swift),
+        .target(name: "QMP", swiftSettings: swift),
         .target(
             name: "Controller",
             dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition", "QMP"],
@@ -50,15 +50,11 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
-        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
-        .executableTarget(
-            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
         .target(name: "CDaemon", cSettings: c),
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink",
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
                 "ServiceNotification", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -73,8 +69,12 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(name: "Configuration", dependencies: ["Controller"], swiftSettings: swift),
+        .target(name: "Configuration", dependencies: ["Controller", "FDB"], swiftSettings: swift),
         .target(name: "ServiceNotification", swiftSettings: swift),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
+        .executableTarget(
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),

@@ -1,35 +1,4 @@
-import Glibc
-
-/// An IPv4 or IPv6 address.
-public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
-    /// In network order: 4 bytes or 16.
-    public let bytes: [UInt8]
-
-    /// - Parameter text: `192.0.2.1`, `2001:db8::1`, as inet_pton(3) reads them.
-    /// - Returns: nil for anything else, names among it.
-    public init?(_ text: String) {
-        guard !text.utf8.contains(0) else { return nil }
-        for (family, count) in [(AF_INET, 4), (AF_INET6, 16)] {
-            var bytes = [UInt8](repeating: 0, count: count)
-            if inet_pton(family, text, &bytes) == 1 {
-                self.bytes = bytes
-                return
-            }
-        }
-        return nil
-    }
-
-    /// It is an IPv6 address.
-    public var isIPv6: Bool { bytes.count == 16 }
-
-    /// The shortest usual text.
-    public var description: String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { buffer in
-            let text = inet_ntop(isIPv6 ? AF_INET6 : AF_INET, bytes, buffer.baseAddress, socklen_t(buffer.count))
-            return text.map { String(cString: $0) } ?? ""
-        }
-    }
-}
+public import FDB
 
 /// Where the metrics are served.
 public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
@@ -49,7 +18,7 @@ public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     /// - Parameter text: `127.0.0.1:9923`, `[::1]:9923`.
     /// - Returns: nil for anything else.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":") else { return nil }
+        guard !text.utf8.contains(0), let colon = text.lastIndex(of: ":") else { return nil }
         var host = text[..<colon]
         let digits = text[text.index(after: colon)...]
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")

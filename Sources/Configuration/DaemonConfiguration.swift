@@ -80,18 +80,6 @@ public struct DaemonConfiguration: Hashable, Sendable {
             case whenBack = "when-back"
         }
 
-        /// How the guest joins its two NICs.
-        public enum Kind: String, Hashable, Sendable, CaseIterable {
-            /// virtio-net's standby feature: the guest's kernel fails over.
-            case netFailover = "net_failover"
-            /// A bond inside the guest.
-            case bond
-            /// The guest's kernel fails over as on Hyper-V.
-            case netvsc
-            /// Not known: nothing is assumed.
-            case unknown
-        }
-
         /// The guest interface's name.
         public let id: GuestID
         /// Whether it goes back to a primary that was lost.
@@ -99,7 +87,7 @@ public struct DaemonConfiguration: Hashable, Sendable {
         /// The socket of QEMU's monitor (QMP).
         public var qmp: String?
         /// How the guest joins its two NICs.
-        public var kind = Kind.unknown
+        public var kind = GuestKind.unknown
         /// The id of the standby NIC in QEMU.
         public var standbyDevice: String?
         /// The id of the primary NIC in QEMU.
@@ -111,7 +99,7 @@ public struct DaemonConfiguration: Hashable, Sendable {
         /// Addresses from the receive filter at most.
         public var rxFilterLimit = 64
         /// The guest's IP addresses, to be announced after a move.
-        public var addressesIP: [IPAddress] = []
+        public var addressesIP: [AnnouncementRequest.Owned] = []
 
         /// - Parameter id: the guest interface's name.
         public init(id: GuestID) { self.id = id }

@@ -1,3 +1,4 @@
+import Controller
 /// The keys of one table, taken one by one; what is left over is unknown.
 struct Fields {
     private let path: String
@@ -121,12 +122,13 @@ extension Kind where Value: RawRepresentable & CaseIterable, Value.RawValue == S
     }
 }
 
-extension Kind where Value == [IPAddress] {
+extension Kind where Value == [AnnouncementRequest.Owned] {
     static var addresses: Kind {
-        Kind(words: "an array of at most 64 IPv4 and IPv6 addresses as strings") { node in
+        Kind(words: "an array of at most 64 strings IP or IP=MAC[/VLAN]") { node in
             guard case .array(let nodes) = node, nodes.count <= 64 else { return nil }
-            let addresses = nodes.compactMap { node -> IPAddress? in
-                if case .string(let text) = node { IPAddress(text) } else { nil }
+            let addresses = nodes.compactMap { node -> AnnouncementRequest.Owned? in
+                guard case .string(let text) = node, !text.utf8.contains(0) else { return nil }
+                return try? AnnouncementRequest.Owned(text)
             }
             return addresses.count == nodes.count ? addresses : nil
         }

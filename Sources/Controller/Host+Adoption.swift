@@ -83,8 +83,9 @@ extension Host {
         do throws(ControllerError) {
             // With the new addresses in the journal the side that it says is the side that they are brought to.
             let now = try known(record.guest.id, in: journal)
-            let report = try redirect(
-                now, to: record.guest.side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
+            let report = finish(
+                try redirect(
+                    now, to: record.guest.side, verb: .switch, in: journal, clock: Stopwatch(), options: options))
             guard report.outcome == .done || report.outcome == .already else {
                 throw ControllerError(
                     report.outcome == .notRolledBack ? .notRolledBack : .rolledBack,

@@ -68,7 +68,8 @@ extension Host {
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
         if record.bracket != nil {
-            return try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+            return finish(
+                try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))
         }
         var report = finish(
             try redirect(record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))

@@ -37,7 +37,7 @@ extension Journal {
                     .integer(record.namespace), .text(record.guest.bridge.name), mac, vlan)
                 try database.run("INSERT INTO adopted VALUES(?,?,?)", .integer(record.row), mac, vlan)
             }
-            try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(record.row))
+            try countWrite(row: record.row)
         }
     }
 
@@ -52,7 +52,7 @@ extension Journal {
                 try database.run("DELETE FROM address WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
                 try database.run("DELETE FROM adopted WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
             }
-            try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(record.row))
+            try countWrite(row: record.row)
         }
     }
 }

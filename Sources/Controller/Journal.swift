@@ -319,6 +319,21 @@ public struct Journal: ~Copyable {
         }
     }
 
+    /// Those who keep copies of a record are to read it anew; within a transaction.
+    func countWrite(row: Int64) throws(DatabaseError) {
+        try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
+    }
+
+    /// The guest's primary port is another device now, under the same name.
+    func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
+        try writing { () throws(DatabaseError) in
+            try database.run(
+                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
+                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
+            try countWrite(row: row)
+        }
+    }
+
     /// Forgets a guest.
     func remove(row: Int64) throws(ControllerError) {
         try writing { () throws(DatabaseError) in

@@ -85,10 +85,10 @@ public struct Report: Hashable, Sendable, Encodable {
     public var notes: [String]
     /// What failed.
     public var failures: [String]
-    /// The signal that was waited for.
-    public var signal: SignalSighting?
     /// The kernel's refusals among them, by error number.
     public var refusals: [KernelErrno] = []
+    /// The signal that was waited for.
+    public var signal: SignalSighting?
     /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.

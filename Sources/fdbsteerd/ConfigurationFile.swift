@@ -38,7 +38,9 @@ extension DaemonConfiguration {
     }
 
     var verbOptions: VerbOptions {
-        VerbOptions(requireProof: redirection.requireProof, proofTimeout: redirection.proofTimeout)
+        var options = VerbOptions(requireProof: redirection.requireProof, proofTimeout: redirection.proofTimeout)
+        options.bracketMaxRate = UInt64(bracket.maxRate)
+        return options
     }
 
     var logLevel: Logger.Level {

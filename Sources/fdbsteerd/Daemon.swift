@@ -1,6 +1,8 @@
 import ArgumentParser
 import Configuration
 import Controller
+import Exposition
+import FDB
 import Glibc
 import Logging
 import MetricsServer
@@ -57,14 +59,16 @@ struct Daemon: ParsableCommand {
         let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         let environment = getenv("FDBSTEER_STATE").map { String(cString: $0) }
         let folder = StateFolder(state ?? file.current.daemon.state ?? environment)
-        let page = MetricsPage(folder: folder)
+        let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))
+        let health = LoopHealth()
         var server: MetricsServer?
         if let listen = file.current.metrics.listen {
             var limits = Limits()
             limits.connections = file.current.metrics.maxConnections
             do throws(MetricsServerError) {
                 let started = try MetricsServer.start(
-                    host: listen.host.description, port: listen.port, limits: limits, answer: { page.answer($0) })
+                    host: listen.host.description, port: listen.port, limits: limits,
+                    answer: { answer($0, page, health) })
                 log.notice(
                     "serving metrics", metadata: ["address": "\(listen.host.description)", "port": "\(started.port)"])
                 server = started
@@ -73,7 +77,25 @@ struct Daemon: ParsableCommand {
             }
         }
         defer { server?.stop() }
-        var loop = try Loop(file.current, from: file, folder: folder, signals: signals, page: page, log: log)
+        var loop = try Loop(
+            file.current, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
         try loop.run()
+    }
+}
+
+/// The answer to a request; called on the server's thread.
+private func answer(_ route: Route, _ page: MetricsPage, _ health: LoopHealth) -> Response {
+    switch route {
+    case .health:
+        return health.isAlive ? Response(text: "ok\n") : Response(status: 503, text: "the loop is stuck\n")
+    case .readiness:
+        return health.isReady
+            ? Response(text: "ok\n") : Response(status: 503, text: "not every guest was looked at yet\n")
+    case .metrics:
+        do throws(ControllerError) {
+            return Response(contentType: Exposition.contentType, body: try page.bytes())
+        } catch {
+            return Response(status: 500, text: "\(error)\n")
+        }
     }
 }

@@ -11,8 +11,11 @@ import Switchdev
 ///
 /// That thread owns the command socket too, so that an event is acted on without a hop between threads.
 struct Loop: ~Copyable {
-    private var keeper: Keeper
-    private var log: Logger
+    var keeper: Keeper
+    var log: Logger
+    var configuration: DaemonConfiguration
+    /// Guests whose redirections follow what QEMU tells.
+    var followed: [GuestID: Followed] = [:]
     private let monitor: MonitorSocket
     private let journal: FileWatch
     private let signals: SignalDescriptor
@@ -24,6 +27,7 @@ struct Loop: ~Copyable {
     private var lastResync: Int64 = 0
     private var resyncInterval: Int64
     private let page: MetricsPage
+    private let health: LoopHealth
     /// The service manager, where one started this process, and when it was last told that the loop goes round.
     private let manager = ServiceNotification()
     private var lastSign: Int64 = 0
@@ -37,7 +41,7 @@ struct Loop: ~Copyable {
     /// Subscribes, reconciles, and is ready to run.
     init(
         _ configuration: DaemonConfiguration, from file: ConfigurationFile, folder: StateFolder,
-        signals: consuming SignalDescriptor, page: MetricsPage, log: Logger
+        signals: consuming SignalDescriptor, page: MetricsPage, health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
@@ -56,7 +60,9 @@ struct Loop: ~Copyable {
         self.signals = signals
         resyncInterval = configuration.daemon.resyncInterval
         configurationFile = file
+        self.configuration = configuration
         self.page = page
+        self.health = health
         self.log = log
         for guest in report.guests {
             log.log(
@@ -68,7 +74,8 @@ struct Loop: ~Copyable {
         }
         lastResync = monotonicNanoseconds()
         log.notice("watching", metadata: ["guests": "\(self.keeper.watch.count)"])
-        page.publish(self.keeper.counters, isReady: true)
+        chooseFollowed()
+        publish()
         manager?.ready(status: status)
     }
 
@@ -76,7 +83,11 @@ struct Loop: ~Copyable {
     mutating func run() throws(ControllerError) {
         while true {
             try hear()
-            if journal.wasWritten() { try look(at: keeper.reload()) }
+            if journal.wasWritten() {
+                try look(at: keeper.reload())
+                chooseFollowed()
+            }
+            try follow()
             let now = monotonicNanoseconds()
             if overran, now - lastResync >= Loop.resyncPause {
                 overran = false
@@ -98,11 +109,11 @@ struct Loop: ~Copyable {
                 try reload()
                 manager?.ready(status: status)
             }
-            page.publish(keeper.counters, isReady: !overran)
+            publish()
             showLife()
-            page.rest()
+            health.rest(isReady: !overran)
             wait()
-            page.turn()
+            health.turn()
         }
     }
 
@@ -111,6 +122,7 @@ struct Loop: ~Copyable {
     private mutating func reload() throws(ControllerError) {
         do throws(ConfigurationError) {
             let configuration = try configurationFile.read()
+            self.configuration = configuration
             keeper.limits = configuration.repairLimits
             keeper.options = configuration.verbOptions
             resyncInterval = configuration.daemon.resyncInterval
@@ -127,6 +139,12 @@ struct Loop: ~Copyable {
             return
         }
         try resync(reason: .reload)
+        chooseFollowed()
+    }
+
+    private func publish() {
+        let now = keeper.counters
+        page.count { $0 = now }
     }
 
     private var status: String { "watching \(keeper.watch.count) guests" }
@@ -144,12 +162,14 @@ struct Loop: ~Copyable {
         var due = lastResync + (overran ? Loop.resyncPause : resyncInterval)
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         for entry in pending.values { due = min(due, entry.at) }
+        if let time = followedDue { due = min(due, time) }
         let left = max(0, due - monotonicNanoseconds())
         // Rounded up, so as not to turn for nothing.
         let limit = Int32(clamping: (left + 999_999) / 1_000_000)
         var polled = [monitor.descriptor, journal.descriptor, signals.descriptor].map {
             pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
         }
+        polled += followedDescriptors
         // EINTR is a turn for nothing.
         _ = poll(&polled, nfds_t(polled.count), limit)
     }
@@ -206,6 +226,10 @@ struct Loop: ~Copyable {
                 switch try keeper.check(row, cause: suspicion.cause) {
                 case .fine:
                     pending[row] = nil
+                    if suspicion.cause == .primaryBack { try comeBack(row) }
+                    if suspicion.cause == .port, let isUp = keeper.watch.primaryCarrier(row) {
+                        handleCarrier(of: row, isUp: isUp)
+                    }
                     if conditions.removeValue(forKey: row) != nil { log.notice("as intended again", metadata: about) }
                 case .later(let time, let cause):
                     pending[row] = (time, cause)
@@ -244,7 +268,7 @@ struct Loop: ~Copyable {
         log.error("not as intended", metadata: about.merging(["reason": "\(what)"]) { $1 })
     }
 
-    private mutating func log(_ report: Report, _ event: Logger.Message, _ about: Logger.Metadata) {
+    func log(_ report: Report, _ event: Logger.Message, _ about: Logger.Metadata) {
         var about = about
         about["from"] = "\(report.from.rawValue)"
         about["to"] = "\(report.to.rawValue)"

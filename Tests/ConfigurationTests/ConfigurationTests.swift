@@ -87,11 +87,11 @@ struct ConfigurationTests {
         guest.follow = true
         guest.followRXFilter = true
         guest.rxFilterLimit = 12
-        guest.addressesIP = ["192.0.2.7", "2001:db8::7"].compactMap(IPAddress.init)
+        guest.addressesIP = try ["192.0.2.7", "2001:db8::7"].map { try AnnouncementRequest.Owned($0) }
         wanted.guests = [guest, .init(id: try GuestID("vm2"))]
         #expect(configuration == wanted)
-        #expect(guest.addressesIP.map(\.description) == ["192.0.2.7", "2001:db8::7"])
-        #expect(guest.addressesIP.last?.bytes.prefix(4) == [0x20, 0x01, 0x0d, 0xb8])
+        #expect(guest.addressesIP.map(\.ip.description) == ["192.0.2.7", "2001:db8::7"])
+        #expect(guest.addressesIP.last?.ip.octets.prefix(4) == [0x20, 0x01, 0x0d, 0xb8])
         #expect(configuration.guest(try GuestID("vm1")) == guest)
         #expect(try parse("[metrics]\nlisten = \"off\"").metrics.listen == nil)
     }

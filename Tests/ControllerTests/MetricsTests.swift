@@ -173,6 +173,22 @@ struct MetricsTests {
         #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 0"))
     }
 
+    @Test func aPageIsKeptForItsTime() throws {
+        let folder = try Folder()
+        let page = MetricsPage(folder: folder.state, counters: DaemonCounters(startedAt: 0), lifetime: .max)
+        let first = try page.bytes()
+        try folder.append()
+        page.count { $0.primaryLosses += 1 }
+        #expect(try page.bytes() == first)
+        let always = MetricsPage(folder: folder.state, counters: DaemonCounters(startedAt: 0), lifetime: 0)
+        #expect(try String(decoding: always.bytes(), as: UTF8.self).contains("\nfdbsteer_primary_losses_total 0\n"))
+        always.count { $0.primaryLosses += 1 }
+        try folder.append()
+        let text = try String(decoding: always.bytes(), as: UTF8.self)
+        #expect(text.contains("\nfdbsteer_primary_losses_total 1\n"))
+        #expect(text.contains("\nfdbsteer_redirection_duration_seconds_count{phase=\"move\"} 2\n"))
+    }
+
     @Test func whatCannotBeReadIsSaid() throws {
         let folder = try Folder()
         let file = fopen(folder.state.historyFile, "w")

@@ -40,6 +40,30 @@ struct PrometheusTests {
         }
     }
 
+    /// docs/metrics.md: its examples are what Prometheus takes, and it describes each metric.
+    @Test func theDocumentationHolds() throws {
+        let path =
+            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+            + "/docs/metrics.md"
+        let text = try Command.run(["cat", path]).output
+        let blocks = text.components(between: "```yaml\n", and: "```")
+        try #require(blocks.count == 2)
+        try withFolder { folder in
+            try write(blocks[0], to: folder + "/prometheus.yml")
+            let config = try Command.run(["promtool", "check", "config", folder + "/prometheus.yml"])
+            #expect(config.exitCode == 0, "\(config.output)\(config.errors)")
+            try write(blocks[1], to: folder + "/rules.yml")
+            let rules = try Command.run(["promtool", "check", "rules", folder + "/rules.yml"])
+            #expect(rules.exitCode == 0, "\(rules.output)\(rules.errors)")
+        }
+        let page = String(decoding: try PrometheusTests.page(), as: UTF8.self)
+        let names = page.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.map { $0.split(separator: " ")[2] }
+        #expect(names.count > 15)
+        for name in names { #expect(text.contains("| `\(name)` |"), "docs/metrics.md says nothing of \(name)") }
+        let used = blocks[1].split { !($0.isLetter || $0 == "_") }.filter { $0.hasPrefix("fdbsteer_") }
+        for name in used { #expect(names.contains(name), "no metric \(name)") }
+    }
+
     @Test func prometheusScrapesAndAnswers() throws {
         try Namespace.run {
             let page = try PrometheusTests.page()
@@ -88,6 +112,21 @@ struct PrometheusTests {
             usleep(100_000)
         }
         return ""
+    }
+}
+
+extension String {
+    /// The parts between two marks.
+    fileprivate func components(between start: String, and end: String) -> [String] {
+        var parts: [String] = []
+        var rest = self[...]
+        while let first = rest.firstRange(of: start) {
+            rest = rest[first.upperBound...]
+            guard let last = rest.firstRange(of: end) else { break }
+            parts.append(String(rest[..<last.lowerBound]))
+            rest = rest[last.upperBound...]
+        }
+        return parts
     }
 }
 

@@ -3,7 +3,7 @@ import Switchdev
 
 extension Keeper {
     /// Opens a bracket for a guest whose primary has lost its carrier, where the guest's kind allows one: it still refuses
-    /// what comes by the standby, until it has let go of the primary. The lock is held, and given back.
+    /// what comes by the standby, until it has let go of the primary. The lock is held.
     mutating func bracketTheMute(_ record: Journal.Record) -> Outcome {
         let guest = record.guest
         guard mute[record.row] == nil else { return .fine }
@@ -13,12 +13,11 @@ extension Keeper {
         if let objection = guest.kind.objection {
             cannot = "guest \(guest.id) \(objection)"
         } else {
-            journal.unlock(row: record.row)
             do throws(ControllerError) {
-                let report = try host.openBracket(guest.id, to: .standby, options: options)
-                if let now = try journal.record(row: record.row) { watch.set(now) }
+                let report = try host.open(record, to: .standby, in: journal, clock: Stopwatch(), options: options)
+                try relearn(record.row)
                 mute[record.row] = report.outcome == .done
-                return .redirected(report, reason: what)
+                return .redirected(write(report, reason: what), reason: what)
             } catch {
                 cannot = "\(error)"
             }
@@ -40,7 +39,7 @@ extension Keeper {
     mutating func close(_ record: Journal.Record, at side: Side, reason: String) throws(ControllerError) -> Outcome {
         let report = try host.close(
             record, at: side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
-        if let now = try journal.record(row: record.row) { watch.set(now) }
-        return .redirected(report, reason: reason)
+        try relearn(record.row)
+        return .redirected(write(report, reason: reason), reason: reason)
     }
 }

@@ -7,6 +7,8 @@ extension Keeper {
     private static let busyPause: Int64 = 10_000_000
     /// The same in the middle of a verb: its end is heard of, and only a process that dies there leaves nothing to hear.
     private static let unfinishedPause: Int64 = 250_000_000
+    /// How soon to look again at a guest that is on its way to another host, in nanoseconds.
+    private static let departurePause: Int64 = 100_000_000
     /// How long a driver may take to report an entry before its flag counts as lost: the kernel announces no flag.
     private static let flagPatience: Int64 = 1_000_000_000
 
@@ -45,7 +47,7 @@ extension Keeper {
             mute[row] = nil
             return .fine
         case .primaryMute:
-            return bracketTheMute(record)
+            return followed.contains(row) ? .fine : bracketTheMute(record)
         case .entries(_) where isBracketed, .settings where isBracketed, .flags(_) where isBracketed:
             return .recovered(try host.adopt(record, in: journal, options: options))
         case .entries(let found):
@@ -60,6 +62,9 @@ extension Keeper {
             if now() - since < Keeper.flagPatience { return .later(at: since + Keeper.flagPatience, .flagLost) }
             flagless[row] = nil
             return try repair(record, observation, cause: .flagLost, flagless: addresses)
+        case .behindUplink where leaving.contains(row):
+            // Where it went is right; that it has gone is told by its migration's end.
+            return .later(at: now() + Keeper.departurePause, .stolen)
         case .behindUplink:
             if hasLeft(record, observation) {
                 counters.departures += 1
@@ -92,12 +97,11 @@ extension Keeper {
     private mutating func redirect(
         _ record: Journal.Record, to side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
-        var report = try host.redirect(
+        let report = try host.redirect(
             record, to: side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
-        report.notes.insert("by the daemon: \(reason)", at: 0)
         try relearn(record.row)
         strays[record.row] = nil
-        return .redirected(write(report), reason: reason)
+        return .redirected(write(report, reason: reason), reason: reason)
     }
 
     private mutating func repair(
@@ -144,7 +148,7 @@ extension Keeper {
     }
 
     /// Watches a guest as its record is now.
-    private mutating func relearn(_ row: Int64) throws(ControllerError) {
+    mutating func relearn(_ row: Int64) throws(ControllerError) {
         if let record = try journal.record(row: row) { watch.set(record) } else { forget(row) }
     }
 

@@ -48,6 +48,10 @@ public struct Keeper: ~Copyable {
     var flagless: [Int64: Int64] = [:]
     /// Guests whose primary has no carrier; true where a bracket was opened for that.
     var mute: [Int64: Bool] = [:]
+    /// Guests whose redirections follow QEMU's events: what they do by themselves is not drift.
+    public var followed: Set<Int64> = []
+    /// Those of them whose migration to another host is under way.
+    public var leaving: Set<Int64> = []
     private let history: HistoryWriter
 
     /// - Parameters:
@@ -155,11 +159,11 @@ public struct Keeper: ~Copyable {
     }
 
     /// Counts what was done, and writes it to the history, which stays open.
-    mutating func write(_ report: Report) -> Report {
-        for errno in report.refusals { counters.countError(errno) }
-        guard report.isEvent, let problem = history.append(report) else { return report }
+    mutating func write(_ report: Report, reason: String? = nil) -> Report {
         var report = report
-        report.notes.append(problem)
+        if let reason { report.notes.insert("by the daemon: \(reason)", at: 0) }
+        for errno in report.refusals { counters.countError(errno) }
+        if report.isEvent, let problem = history.append(report) { report.notes.append(problem) }
         return report
     }
 }

@@ -22,13 +22,15 @@ public struct Watch: Sendable {
         case flagLost = "flag_lost"
         /// The journal's record was written by another process.
         case recorded
+        /// A port has come under the name of a primary that was lost.
+        case primaryBack = "primary_back"
         /// A process died in the middle of a verb.
         case unfinished
         /// Everything is looked at: at the start, after lost notifications, and from time to time.
         case resync
 
         /// Nothing wrong was seen yet.
-        var isVague: Bool { self == .recorded || self == .resync || self == .port }
+        var isVague: Bool { [.recorded, .resync, .port, .primaryBack].contains(self) }
     }
 
     /// A guest that is to be looked at.
@@ -61,10 +63,13 @@ public struct Watch: Sendable {
     }
 
     private(set) var records: [Int64: Journal.Record] = [:]
+    private var rows: [GuestID: Int64] = [:]
     private var owners: [Key: Int64] = [:]
     /// The guests by the ports that are theirs alone, and by the uplinks that many share.
     private var users: [Int32: Set<Int64>] = [:]
     private var facts: [Int32: PortFacts] = [:]
+    /// Guests by the names of primaries that have vanished.
+    private var lost: [String: Int64] = [:]
 
     /// A watch over nobody.
     public init() {}
@@ -73,6 +78,8 @@ public struct Watch: Sendable {
     public var count: Int { records.count }
     /// The name of a guest that is watched.
     public func name(_ row: Int64) -> String? { records[row]?.guest.id.text }
+    /// A guest that is watched, by its name.
+    func record(named id: GuestID) -> Journal.Record? { rows[id].flatMap { records[$0] } }
     /// The bridges that guests are on.
     var bridges: Set<Int32> { Set(records.values.map(\.guest.bridge.index)) }
 
@@ -80,6 +87,7 @@ public struct Watch: Sendable {
     mutating func set(_ record: Journal.Record) {
         remove(record.row)
         records[record.row] = record
+        rows[record.guest.id] = record.row
         for address in record.guest.addresses {
             owners[Key(bridge: record.guest.bridge.index, address: address)] = record.row
         }
@@ -89,6 +97,8 @@ public struct Watch: Sendable {
     /// Watches a guest no longer.
     mutating func remove(_ row: Int64) {
         guard let record = records.removeValue(forKey: row) else { return }
+        if rows[record.guest.id] == row { rows[record.guest.id] = nil }
+
         for address in record.guest.addresses {
             let key = Key(bridge: record.guest.bridge.index, address: address)
             if owners[key] == row { owners[key] = nil }
@@ -139,9 +149,12 @@ public struct Watch: Sendable {
         guard header.type == .newLink || header.type == .deleteLink else { return [] }
         let isPort = try Link.isOfBridgeFamily(payload)
         let index = try Link.index(of: payload)
-        guard let rows = users[index] else { return [] }
+        guard let rows = users[index] else { return header.type == .newLink && !isPort ? try newcomer(payload) : [] }
         if header.type == .deleteLink {
             facts[index] = PortFacts()
+            for row in rows where !isPort {
+                if let primary = records[row]?.guest.primary, primary.index == index { lost[primary.name] = row }
+            }
         } else if isPort {
             // The port's settings are in another attribute there, and change seldom: those who have the port look.
             return rows.filter { records[$0]?.guest.uplink?.index != index }.map { Suspicion(row: $0, cause: .port) }
@@ -153,6 +166,22 @@ public struct Watch: Sendable {
             guard let guest = records[row]?.guest else { return false }
             return guest.uplink?.index != index || guest.side == .remote
         }.sorted().map { Suspicion(row: $0, cause: .port) }
+    }
+
+    /// A port that has the name of a primary which is gone.
+    private func newcomer(_ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> [Suspicion] {
+        if lost.isEmpty { return [] }
+        let link = try Link(decoding: payload)
+        guard let row = lost[link.name], records[row]?.guest.bridge.index == link.master else { return [] }
+        return [Suspicion(row: row, cause: .primaryBack)]
+    }
+
+    /// A vanished primary has come back, or is waited for no more.
+    mutating func found(_ name: String) { lost[name] = nil }
+
+    /// The carrier of a guest's primary, where it is known.
+    public func primaryCarrier(_ row: Int64) -> Bool? {
+        records[row].flatMap { facts[$0.guest.primary.index] }.map { $0.hasCarrier && $0.isUp }
     }
 
     /// Notes how a port is, and tells whether that is news.
