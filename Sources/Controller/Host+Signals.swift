@@ -30,55 +30,59 @@ extension Host {
         var report: Report
         do throws(ControllerError) {
             report = try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
+            report.signal = sighting
         } catch {
             try? journal.endWait(row: record.row)
             throw error
         }
         try? journal.endWait(row: record.row)
-        report.signal = sighting
         return finish(report)
     }
 
-    /// Redirects a guest's addresses by a bracket that is open until a signal comes.
-    ///
-    /// What is waited for is looked at before the bracket is opened, so that nothing is missed. Without a signal the bracket
-    /// stays open: to close it by a guess would lose everything.
+    /// Redirects a guest's addresses to a side by a bracket that a signal closes: the evidence that the guest has come there.
     ///
     /// - Parameters:
     ///   - id: the guest.
     ///   - goal: where to.
     ///   - wait: what for, and how long.
+    ///   - closesWithoutSignal: closes the bracket where the guest was when no signal came; otherwise it stays open.
     ///   - options: how.
-    /// - Throws: ``ControllerError`` of codes `precondition` and `busy`, where nothing was changed, and `timeout`: the bracket is
-    ///   open.
+    /// - Throws: ``ControllerError`` of codes `precondition` and `busy` when nothing was changed; of code `timeout`, also when the
+    ///   wait was interrupted: the message says how the bracket stands.
     public mutating func bracket(
-        _ id: GuestID, to goal: Side, until wait: SignalWait, options: VerbOptions
+        _ id: GuestID, to goal: Side, until wait: SignalWait, closesWithoutSignal: Bool = false, options: VerbOptions
     ) throws(ControllerError) -> Report {
-        let journal = try openJournal(for: id)
-        let guest = try known(id, in: journal).guest
-        if options.dryRun {
-            var report = try openBracket(id, to: goal, options: options)
-            report.notes.append("would stay open until \(wait.words)")
-            return report
+        guard let reading = try Journal(reading: folder) else {
+            throw ControllerError(.precondition, "guest \(id) is not known", remedy: "prepare it first")
         }
-        try requirePrivilege()
+        let guest = try known(id, in: reading).guest
+        // Before the bracket: what cannot be waited for must not open one.
         var waiter = try SignalWaiter(wait, guest: guest, using: &socket)
-        let opened = try openBracket(id, to: goal, options: options)
-        let record = try claim(id, in: journal, options)
-        guard opened.exitCode == 0, record.phase == .bracketed else { return opened }
-        try journal.beginWait(wait, row: record.row, goal: goal, now: Stopwatch().startedAt, isBracketed: true)
-        let outcome = try waiter.run()
-        guard case .came(let sighting) = outcome else {
-            let reason = Host.withoutSignal(
-                outcome, wait, guest, "guest \(id) has its bracket open still: frames reach both ports")
-            throw ControllerError(
-                reason.code, reason.message,
-                remedy: Host.closing(record))
+        var opened = try openBracket(id, to: goal, options: options)
+        guard !options.dryRun, opened.exitCode == 0 else {
+            opened.notes.append("would wait for \(wait.words)")
+            return opened
         }
-        var report = try close(
-            record, at: goal, verb: .switch, in: journal, clock: Stopwatch(), options: options)
+        let sighting: SignalSighting
+        do {
+            let journal = try openJournal(for: id)
+            let record = try claim(id, in: journal, options)
+            guard record.phase == .bracketed else { return opened }
+            switch try run(&waiter, wait, for: record, goal: goal, in: journal) {
+            case .came(let seen): sighting = seen
+            case let outcome:
+                journal.unlock(row: record.row)
+                if closesWithoutSignal { _ = try closeBracket(id, at: record.guest.side, options: options) }
+                throw Host.withoutSignal(
+                    outcome, wait,
+                    closesWithoutSignal
+                        ? "the bracket of guest \(id) was closed on \(record.guest.side.rawValue)"
+                        : "the bracket of guest \(id) stays open, frames reach both ports", isOpen: true)
+            }
+        }
+        var report = try closeBracket(id, at: goal, options: options)
         report.signal = sighting
-        return finish(report)
+        return report
     }
 
     /// Waits for a signal on behalf of a guest whose lock the caller holds; the journal says so meanwhile.
@@ -97,37 +101,49 @@ extension Host {
     ) throws(ControllerError) -> SignalSighting {
         try requirePrivilege()
         var waiter = try SignalWaiter(wait, guest: record.guest, using: &socket)
+        let outcome = try run(&waiter, wait, for: record, goal: goal, in: journal)
+        if case .came(let sighting) = outcome { return sighting }
+        throw Host.withoutSignal(
+            outcome, wait, "guest \(record.guest.id) stays on \(record.guest.side.rawValue), nothing was changed",
+            isOpen: false)
+    }
+
+    /// Waits, and says so in the journal; without a signal the phase is as before then.
+    private func run(
+        _ waiter: inout SignalWaiter, _ wait: SignalWait, for record: Journal.Record, goal: Side,
+        in journal: borrowing Journal
+    ) throws(ControllerError) -> SignalWaiter.Outcome {
         try journal.beginWait(wait, row: record.row, goal: goal, now: Stopwatch().startedAt)
-        let outcome: SignalWaiter.Outcome
         do throws(ControllerError) {
-            outcome = try waiter.run()
-            if case .came(let sighting) = outcome { return sighting }
+            let outcome = try waiter.run()
+            if case .came = outcome { return outcome }
+            try journal.endWait(row: record.row)
+            return outcome
         } catch {
             try? journal.endWait(row: record.row)
             throw error
         }
-        try journal.endWait(row: record.row)
-        throw Host.withoutSignal(
-            outcome, wait, record.guest,
-            "guest \(record.guest.id) stays on \(record.guest.side.rawValue), nothing was changed")
     }
 
     private static func withoutSignal(
-        _ outcome: SignalWaiter.Outcome, _ wait: SignalWait, _ guest: GuestInterface, _ stays: String
+        _ outcome: SignalWaiter.Outcome, _ wait: SignalWait, _ standing: String, isOpen: Bool
     ) -> ControllerError {
+        // With a bracket open something was changed.
+        let code: ControllerError.Code = isOpen ? .timeout : .precondition
         switch outcome {
         case .interrupted(let number):
             return ControllerError(
-                .precondition,
-                "the wait for \(wait.words) was interrupted by \(number == SIGINT ? "SIGINT" : "SIGTERM"); "
-                    + stays)
+                code,
+                "the wait for \(wait.words) was interrupted by \(number == SIGINT ? "SIGINT" : "SIGTERM"); \(standing)")
         case .impossible(let reasons):
             return ControllerError(
-                .precondition, "no signal can come any more (\(reasons.joined(separator: "; "))); \(stays)")
+                code, "no signal can come any more (\(reasons.joined(separator: "; "))); \(standing)")
         default:
             return ControllerError(
-                .timeout, "no signal came in \(wait.timeout / 1_000_000) ms (\(wait.words)); \(stays)",
-                remedy: "see what the guest did, then switch it without --until, or wait longer by --timeout")
+                .timeout, "no signal came in \(wait.timeout / 1_000_000) ms (\(wait.words)); \(standing)",
+                remedy: "see what the guest did, then "
+                    + (isOpen
+                        ? "close the bracket by --close" : "switch it without --until, or wait longer by --timeout"))
         }
     }
 }
@@ -135,8 +151,11 @@ extension Host {
 extension VerbOptions {
     /// The same, but only to plan.
     fileprivate var onlyPlanning: VerbOptions {
-        VerbOptions(
+        var options = VerbOptions(
             dryRun: true, requireProof: requireProof, proofTimeout: proofTimeout, waived: waived,
             observation: observation)
+        options.allowsDuplicates = allowsDuplicates
+        options.bracketMaxRate = bracketMaxRate
+        return options
     }
 }

@@ -22,7 +22,7 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let phase: String
     /// Where it is to go, while something is under way.
     public let goal: Side?
-    /// A live process is at it; false while something but an open bracket is under way: the process died, run abort.
+    /// A live process is at it; false while something is under way: the process died, run abort.
     public let running: Bool
     /// Prepared before the last reboot: void.
     public let stale: Bool
@@ -38,12 +38,12 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let sticky: Bool
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     public let proofStatus: OffloadProof.Status
+    /// What is waited for, in phase `waiting`.
+    public var wait: WaitView?
     /// What the guest does with frames that reach both of its NICs.
     public let kind: GuestKind
     /// The bracket, while there is one.
     public var bracket: BracketView?
-    /// What is waited for, in phase `waiting`.
-    public var wait: WaitView?
 
     init(_ record: Journal.Record, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -108,9 +108,12 @@ extension Host {
             records = [record]
         }
         return records.map { record in
-            var status = GuestStatus(record, running: journal.isLocked(record), stale: record.boot != journal.boot)
+            let isRunning = journal.isLocked(record)
+            var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
             if record.boot == journal.boot { status.bracket = view(record) }
-            if record.phase == .waiting || record.bracket != nil { status.wait = journal.wait(of: status.guest) }
+            if record.phase == .waiting || (record.phase == .bracketed && isRunning) {
+                status.wait = journal.wait(of: status.guest)
+            }
             return status
         }
     }

@@ -9,28 +9,23 @@ public struct WaitView: Hashable, Sendable, Encodable {
 }
 
 extension Journal {
-    /// Made by the first wait: its rows mean something only in the phases `waiting` and `bracketed`, while the guest is locked.
+    /// Made by the first wait: its rows mean something only in phase `waiting`.
     private static let waitSchema = """
         CREATE TABLE IF NOT EXISTS wait(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, signals TEXT NOT NULL,
             since INTEGER NOT NULL, until INTEGER NOT NULL);
         """
 
-    /// Records that a redirection waits for a signal.
-    ///
-    /// - Parameter isBracketed: a bracket is open meanwhile, and stays the phase.
-    func beginWait(
-        _ wait: SignalWait, row: Int64, goal: Side, now: Int64, isBracketed: Bool = false
-    ) throws(ControllerError) {
+    /// Records that a redirection waits for a signal; an open bracket stays in its phase.
+    func beginWait(_ wait: SignalWait, row: Int64, goal: Side, now: Int64) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.execute(Journal.waitSchema)
             try database.run(
                 "INSERT OR REPLACE INTO wait VALUES(?,?,?,?)", .integer(row),
                 .text(wait.signals.map(\.description).joined(separator: "\n")), .integer(now),
                 .integer(now + wait.timeout))
-            if isBracketed { return }
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ? AND phase = 'pinned'",
                 .text(Phase.waiting.rawValue),
                 .text(goal.rawValue), .integer(row))
         }
@@ -44,8 +39,8 @@ extension Journal {
         guard isWaiting else { return }
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, revision = revision + 1 "
-                    + "WHERE id = ? AND phase = 'waiting'", .integer(row))
+                "UPDATE guest SET phase = 'pinned', goal = NULL, revision = revision + 1 WHERE id = ? AND phase = 'waiting'",
+                .integer(row))
         }
     }
 

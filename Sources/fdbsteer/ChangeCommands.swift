@@ -85,10 +85,10 @@ struct SwitchCommand: ParsableCommand {
     @Option(
         help: "cut: one move, now. bracket: from now on each frame reaches both ports, until --close or abort.")
     var strategy: Strategy = .cut
+    @OptionGroup var until: WaitOptions
     @Flag(help: "Close the open bracket: the guest is on the side that --to names.")
     var close = false
     @OptionGroup var bracket: BracketOptions
-    @OptionGroup var until: WaitOptions
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -103,10 +103,13 @@ struct SwitchCommand: ParsableCommand {
             if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
             switch (strategy, wait) {
             case (.cut, nil): return common.call.show(try host.switch(id, to: to, options: options))
-            case (.cut, let wait?): return common.call.show(try host.switch(id, to: to, when: wait, options: options))
             case (.bracket, nil): return common.call.show(try host.openBracket(id, to: to, options: options))
+            case (.cut, let wait?):
+                return common.call.show(try host.switch(id, to: to, when: wait, options: options))
             case (.bracket, let wait?):
-                return common.call.show(try host.bracket(id, to: to, until: wait, options: options))
+                return common.call.show(
+                    try host.bracket(
+                        id, to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options))
             }
         }
     }
@@ -183,8 +186,8 @@ extension Call {
                 Output.line("  \(message.netlink)")
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
-            for line in report.bracketLines { Output.line("  \(line)") }
             if let signal = report.signal { Output.line("  \(signal.words)") }
+            for line in report.bracketLines { Output.line("  \(line)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
         }

@@ -13,8 +13,16 @@ struct WaitOptions: ParsableArguments {
                 (a line on standard input, or SIGUSR1). PORT is an interface, or primary, standby or uplink.
                 """, valueName: "signal"))
     var signals: [String] = []
-    @Option(help: "How long to wait for a signal; nothing is changed when none comes (exit code 6).")
+    @Option(help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).")
     var timeout = TimeLimit(nanoseconds: 10_000_000_000)
+
+    @Option(help: "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open).")
+    var onTimeout = OnTimeout.stay
+
+    /// What becomes of an open bracket when no signal came.
+    enum OnTimeout: String, ExpressibleByArgument, CaseIterable {
+        case abort, stay
+    }
 
     /// The wait; nil when nothing is waited for.
     func wait() throws(ControllerError) -> SignalWait? {

@@ -63,7 +63,8 @@ struct LineLog: LogHandler {
         var parts = tm()
         gmtime_r(&now.tv_sec, &parts)
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { buffer in
-            let length = strftime(buffer.baseAddress!, buffer.count, "%Y-%m-%dT%H:%M:%S", &parts)
+            guard let start = buffer.baseAddress else { return "" }
+            let length = strftime(start, buffer.count, "%Y-%m-%dT%H:%M:%S", &parts)
             let text = String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
             let milliseconds = String(now.tv_nsec / 1_000_000)
             return text + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"

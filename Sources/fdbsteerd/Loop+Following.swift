@@ -88,6 +88,8 @@ extension Loop {
             let settings = configuration.guest(id), settings.returnToPrimary == .whenBack,
             try keeper.readopt(row), let (_, guest, bracket) = keeper.guest(id), guest.side == .standby
         else { return }
+        // A new port learns.
+        try look(at: [Watch.Suspicion(row: row, cause: .port)])
         log.notice("the primary is back", metadata: ["guest": "\(id)", "port": "\(guest.primary.name)"])
         let returning = Followed(
             settings, row: row, guest: guest, bracket: bracket, configuration: configuration,

@@ -217,7 +217,7 @@ struct Loop: ~Copyable {
     }
 
     /// Looks at guests, and reports what was found.
-    private mutating func look(at suspicions: [Watch.Suspicion]) throws(ControllerError) {
+    mutating func look(at suspicions: [Watch.Suspicion]) throws(ControllerError) {
         for suspicion in suspicions {
             let row = suspicion.row
             let name = keeper.watch.name(row) ?? "\(row)"

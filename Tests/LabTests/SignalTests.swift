@@ -157,6 +157,38 @@ struct SignalTests {
         }
     }
 
+    @Test func aBracketIsClosedByItsEvidence() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind net_failover")
+            try lab.refused(
+                "switch vm1 --to standby --strategy bracket --until frame:nothere", code: 3,
+                saying: "no interface nothere")
+            let late = try lab.fdbsteer(
+                "switch vm1 --to standby --strategy bracket --until carrier:primary=down --timeout 50ms")
+            #expect(late.exitCode == 6 && late.errors.contains("stays open"), "\(late.errors)")
+            #expect(try lab.port() == "tap0")
+            #expect(try lab.fdbsteer("status vm1").output.contains("bracket"))
+            let ended = try lab.fdbsteer(
+                "switch vm1 --to standby --strategy bracket --until word --timeout 50ms --on-timeout abort")
+            #expect(ended.exitCode == 6 && ended.errors.contains("was closed on primary"), "\(ended.errors)")
+            #expect(try lab.port() == "vfrep0")
+            let running = try RunningCommand(
+                [
+                    CommandLineLab.binary, "switch", "vm1", "--to", "standby", "--strategy", "bracket", "--until",
+                    "carrier:primary=down", "--timeout", "60s",
+                ], environment: ["FDBSTEER_STATE": lab.state])
+            try lab.waitUntil {
+                try lab.fdbsteer("status vm1").output.contains("for carrier:primary=down since")
+            }
+            #expect(try lab.port() == "tap0")
+            try Command.script("ip link set vfrep0-far down")
+            let command = running.wait()
+            #expect(command.exitCode == 0 && command.output.contains("vfrep0 has no carrier"), "\(command.errors)")
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+            #expect(try lab.port() == "tap0")
+        }
+    }
+
     @Test(.enabled(if: access("/usr/bin/qemu-system-x86_64", X_OK) == 0, "qemu-system-x86_64 is not installed"))
     func anEventOfQEMU() throws {
         try CommandLineLab.run { lab in
