@@ -1,0 +1,215 @@
+import CLab
+import Glibc
+import Lab
+import LossMeter
+
+/// The hosts and the guest that goes between them; used on one thread.
+final class MigrationRig {
+    /// What a migration, or a coming or going of the VF, left to be judged.
+    struct Record: Sendable {
+        let recordings: [MigrationRecording]
+        let results: [MigrationResult]
+        let notes: [GuestNote]
+        let events: [QEMUEvent]
+        let actions: [MigrationAction]
+        /// The first frame was due then.
+        let start: Int64
+        let source: String
+        let target: String?
+        /// The processors stood still so long, in nanoseconds.
+        let downtime: Int64
+        /// The tester lost frames: the figures say nothing.
+        let isVoid: Bool
+        /// It did not get to its end.
+        let failure: String?
+    }
+
+    /// Before the first and after the last thing that happens, in seconds.
+    private static let calm = 0.8
+    /// The longest migration with everything around it, in seconds.
+    private static let longest = 60
+    private static let streams = 3
+
+    let hosts: MigrationHosts
+    private let folder: String
+    private let fdbsteer: String
+    private var shape: GuestMachine.Shape
+    private var machine: GuestMachine?
+    private var home = 0
+    private var started = 0
+    private let rate: Int
+
+    /// - Parameters:
+    ///   - folder: for sockets and journals.
+    ///   - fdbsteer: the controller's program.
+    ///   - rate: frames a second from each of three peers.
+    init(folder: String, shape: GuestMachine.Shape, fdbsteer: String, rate: Int) throws {
+        self.folder = folder
+        self.shape = shape
+        self.fdbsteer = fdbsteer
+        self.rate = rate
+        hosts = try MigrationHosts()
+    }
+
+    /// Ends the machine.
+    func end() {
+        machine?.end()
+        machine = nil
+    }
+
+    // MARK: - Machines
+
+    private func start(on host: Int, isIncoming: Bool, hasPrimary: Bool) throws -> GuestMachine {
+        started += 1
+        let own = folder + "/qemu-\(started)"
+        guard mkdir(own, 0o700) == 0 else { throw LabError("cannot make \(own)") }
+        var shape = shape
+        shape.isIncoming = isIncoming
+        shape.hasPrimary = hasPrimary
+        let machine = try GuestMachine(shape, on: hosts.hosts[host], folder: own)
+        let ports = [machine.host.standby, machine.host.primary]
+        do {
+            try machine.host.namespace.run { try ports.forEach(MigrationHosts.waitForForwarding) }
+        } catch {
+            machine.end()
+            throw error
+        }
+        return machine
+    }
+
+    /// The machine that the guest is on, with its VF in use.
+    private func runningMachine() throws -> GuestMachine {
+        let machine = try machine ?? start(on: home, isIncoming: false, hasPrimary: true)
+        self.machine = machine
+        try machine.waitForGuest(withPrimary: true)
+        return machine
+    }
+
+    // MARK: - Migration
+
+    /// One migration to the other host, by a method, under traffic.
+    ///
+    /// When it fails, the machines are ended, and the next one starts a new guest.
+    func migrate(_ method: MigrationMethod) throws -> Record {
+        let source = try runningMachine()
+        let target = try start(on: 1 - home, isIncoming: true, hasPrimary: !method.isScript)
+        let stage = stage(source, target)
+        do {
+            try method.prepare(stage)
+            let record = try record(stage) {
+                try method.start(stage, target: target)
+                var isCompleted = false
+                var isFailed = false
+                let hasEnded = try stage.follow(seconds: 30) { moment in
+                    if moment == .completed { isCompleted = true }
+                    if moment == .failed { isFailed = true }
+                    return isFailed || moment == .primarySpoke && isCompleted
+                } handle: {
+                    try method.handle($0, stage)
+                }
+                if isFailed { return "QEMU gave the migration up" }
+                return hasEnded ? nil : "the guest did not use its VF on the target within 30 s"
+            }
+            try method.end(stage)
+            source.end()
+            self.machine = target
+            home = 1 - home
+            if record.failure != nil { end() }
+            return record
+        } catch {
+            target.end()
+            end()
+            throw error
+        }
+    }
+
+    private func stage(_ source: GuestMachine, _ target: GuestMachine?) -> MigrationStage {
+        MigrationStage(source: source, target: target, hosts: hosts, folder: folder, fdbsteer: fdbsteer)
+    }
+
+    // MARK: - Traffic
+
+    /// Sends, lets `body` happen, and closes the account; `body` says what went wrong.
+    private func record(_ stage: MigrationStage, _ body: () throws -> String?) throws -> Record {
+        let run = UInt32.random(in: .min ... .max - 16)
+        let capacity = rate * MigrationRig.longest
+        try stage.source.observer().begin(run: run, frames: capacity)
+        let places = [stage.source.host, stage.destination.host]
+        let machines = stage.target == nil ? [places[0]] : places
+        let watches = try machines.map { host in
+            SharedBox(
+                try host.namespace.run {
+                    SharedBox(
+                        try PortWatch(
+                            ports: [host.standby, host.primary], run: run, runs: MigrationRig.streams,
+                            capacity: capacity, guest: Interface.octets(MigrationHosts.guestMAC)))
+                }.value)
+        }
+        let destination = watches[watches.count - 1].value
+        stage.lastWordOnPrimary = { destination.lastWord(port: 1) }
+        let start = clab_now(CLOCK_REALTIME) + 100_000_000
+        let senders = try senders(run: run, start: start, capacity: capacity)
+        var failure: String?
+        let outcome = Result {
+            // The peers' own bridges have to learn the guest first: it speaks a hundred times a second.
+            MigrationRig.wait(MigrationRig.calm)
+            failure = try body()
+            let calmUntil = clab_now(CLOCK_MONOTONIC) + Int64(MigrationRig.calm * 1e9)
+            while clab_now(CLOCK_MONOTONIC) < calmUntil {
+                try stage.follow(seconds: 0.1, until: { _ in false }, handle: { _ in })
+            }
+        }
+        let transmitted = senders.map { $0.value.stop() }
+        // What waits in a queue gets to the guest meanwhile.
+        MigrationRig.wait(0.3)
+        let served = watches.map { $0.value.stop() }
+        try outcome.get()
+        let observer = try stage.destination.observer()
+        var recordings: [MigrationRecording] = []
+        var drops = served.reduce(0) { $0 + Int($1.drops) }
+        for stream in 0..<MigrationRig.streams {
+            let count = try observer.count(stream: stream)
+            drops = max(drops, count.drops)
+            let ports = transmitted[stream].indices.map { frame in
+                served.enumerated().reduce(into: ServedPorts()) { ports, one in
+                    let bits = one.element.served[stream]
+                    if frame < bits.count { ports.formUnion(ServedPorts(rawValue: bits[frame] << UInt8(2 * one.offset))) }
+                }
+            }
+            recordings.append(
+                MigrationRecording(
+                    transmitted: transmitted[stream], served: ports, marks: count.marks.map(GuestMarks.init(rawValue:))))
+        }
+        let blackouts = stage.blackouts
+        let analysis = MigrationAnalysis(blackouts: blackouts, handover: stage.handover)
+        return Record(
+            recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
+            events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: start,
+            source: stage.source.host.name, target: stage.target?.host.name,
+            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, isVoid: drops != 0,
+            failure: failure)
+    }
+
+    /// Not used by two threads at once.
+    private final class SharedBox<T>: @unchecked Sendable {
+        let value: T
+        init(_ value: T) { self.value = value }
+    }
+
+    private func senders(run: UInt32, start: Int64, capacity: Int) throws -> [SharedBox<FrameStream>] {
+        let places = hosts.hosts.map { ($0.namespace, $0.peer) } + [(hosts.fabric, hosts.fabricPeer)]
+        let rate = rate
+        return try places.enumerated().map { index, place in
+            let port = place.1
+            return try place.0.run {
+                SharedBox(
+                    try FrameStream(
+                        interface: MigrationHosts.far(port), destination: Interface.octets(MigrationHosts.guestMAC),
+                        source: Interface.octets(MigrationHosts.peerMACs[index]), run: run + UInt32(index),
+                        rate: rate, start: start, capacity: capacity))
+            }
+        }
+    }
+
+    private static func wait(_ seconds: Double) { usleep(UInt32(seconds * 1e6)) }
+}
