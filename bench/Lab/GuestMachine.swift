@@ -8,6 +8,9 @@ public final class GuestMachine {
         public var image: String
         /// `kvm` or `tcg`.
         public var accelerator = "tcg"
+        /// QEMU's model of the primary: `e1000e`, whose link comes up half a second after its driver opens it, or
+        /// `vmxnet3`, whose link is there at once.
+        public var primaryModel = "e1000e"
         /// Virtual CPUs.
         public var processors = 1
         /// The primary is there from the beginning: QEMU plugs it as soon as the guest can take it.
@@ -34,6 +37,7 @@ public final class GuestMachine {
     public let incoming: String
     /// A second monitor, for the controller.
     public let controllerMonitor: String
+    private let primaryModel: String
     private let observerPath: String
     private let process: SupervisedProcess
 
@@ -43,6 +47,7 @@ public final class GuestMachine {
     /// - Throws: ``LabError``.
     public init(_ shape: Shape, on host: MigrationHosts.Host, folder: String) throws {
         self.host = host
+        primaryModel = shape.primaryModel
         let monitor = folder + "/qmp"
         controllerMonitor = folder + "/qmp-controller"
         incoming = folder + "/incoming"
@@ -69,7 +74,8 @@ public final class GuestMachine {
     /// - Throws: ``LabError``.
     public func observer() throws -> GuestObserver { try GuestObserver(path: observerPath) }
 
-    /// Waits until the guest has its NICs, the primary too if it is to have one.
+    /// Waits until the guest uses its NICs, the primary too if it is to have one: a primary is in use once it has a
+    /// carrier, some tenths of a second after it was registered.
     ///
     /// - Throws: ``LabError`` after 60 s.
     public func waitForGuest(withPrimary: Bool) throws {
@@ -78,8 +84,10 @@ public final class GuestMachine {
         for _ in 0..<600 {
             // The first answer comes once the guest has opened the port.
             status = try observer.ask("status", timeout: 60_000)
-            let slaves = status.split(separator: "\n").count { $0.hasSuffix("slave 1") }
-            if slaves == (withPrimary ? 2 : 1) { return }
+            let lines = status.split(separator: "\n")
+            let isUsed = lines.contains { $0.hasPrefix("primary") && $0.contains("flags 11043") && $0.hasSuffix("1") }
+            let isThere = lines.contains { $0.hasPrefix("primary") }
+            if lines.contains(where: { $0.hasPrefix("standby") }), withPrimary ? isUsed : !isThere { return }
             usleep(100_000)
         }
         throw LabError("the guest on host \(host.name) did not get its NICs: \(status)")
@@ -92,7 +100,7 @@ public final class GuestMachine {
         try session.execute(
             "device_add",
             """
-            {"driver": "e1000e", "id": "\(GuestMachine.primaryDevice)", "netdev": "primary", \
+            {"driver": "\(primaryModel)", "id": "\(GuestMachine.primaryDevice)", "netdev": "primary", \
             "mac": "\(MigrationHosts.guestMAC)", "failover_pair_id": "\(GuestMachine.standbyDevice)", \
             "bus": "slot1", "romfile": ""}
             """)
@@ -133,7 +141,8 @@ public final class GuestMachine {
         if shape.hasPrimary {
             arguments += [
                 "-device",
-                "e1000e,id=\(primaryDevice),netdev=primary,mac=\(mac),failover_pair_id=\(standbyDevice),bus=slot1,romfile=",
+                "\(shape.primaryModel),id=\(primaryDevice),netdev=primary,mac=\(mac),"
+                    + "failover_pair_id=\(standbyDevice),bus=slot1,romfile=",
             ]
         }
         if shape.usesNativeHotplug {

@@ -65,7 +65,7 @@ public enum LossKind: String, CaseIterable, Hashable, Sendable {
     case blackout
 }
 
-/// Frames of one peer that were lost one after the other for one reason.
+/// Frames of one peer that were lost one after the other, for one reason and in one way.
 public struct LossSpan: Hashable, Sendable {
     /// Why.
     public let kind: LossKind
@@ -74,14 +74,23 @@ public struct LossSpan: Hashable, Sendable {
     /// When the last was sent.
     public var end: Int64
     /// How many.
-    public var count: Int
+    public var count = 1
+    /// The ports that they left by, each frame by the same.
+    public let served: ServedPorts
+    /// Where the guest saw them, each frame in the same place.
+    public let marks: GuestMarks
 
-    /// Makes a span from its parts.
-    public init(kind: LossKind, begin: Int64, end: Int64, count: Int) {
+    /// One frame.
+    public init(kind: LossKind, sent: Int64, served: ServedPorts, marks: GuestMarks) {
         self.kind = kind
-        self.begin = begin
-        self.end = end
-        self.count = count
+        begin = sent
+        end = sent
+        self.served = served
+        self.marks = marks
+    }
+
+    fileprivate func isLike(_ other: LossSpan) -> Bool {
+        kind == other.kind && served == other.served && marks == other.marks
     }
 }
 
@@ -188,11 +197,12 @@ public struct MigrationAnalysis: Sendable {
             {
                 result.unseen += 1
             }
-            if isInLoss, let last = result.spans.indices.last, result.spans[last].kind == kind {
+            let span = LossSpan(kind: kind, sent: sent, served: served, marks: marks)
+            if isInLoss, let last = result.spans.indices.last, result.spans[last].isLike(span) {
                 result.spans[last].end = sent
                 result.spans[last].count += 1
             } else {
-                result.spans.append(LossSpan(kind: kind, begin: sent, end: sent, count: 1))
+                result.spans.append(span)
             }
             isInLoss = true
         }

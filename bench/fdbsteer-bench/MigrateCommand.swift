@@ -19,6 +19,8 @@ struct MigrateCommand: ParsableCommand {
     var rate = 1000
     @Option(help: "Methods, separated by commas. Default: all.")
     var methods: String?
+    @Option(help: "QEMU's model of the VF: e1000e or vmxnet3.")
+    var primary = "vmxnet3"
     @Option(name: .long, help: "Write the results as JSON.")
     var json: String?
 
@@ -34,8 +36,10 @@ struct MigrateCommand: ParsableCommand {
                 return method
             }
         }
+        var shape = GuestMachine.Shape(image: image)
+        shape.primaryModel = primary
         let rig = try MigrationRig(
-            folder: scratch.path, shape: GuestMachine.Shape(image: image), fdbsteer: ".build/debug/fdbsteer", rate: rate)
+            folder: scratch.path, shape: shape, fdbsteer: ".build/debug/fdbsteer", rate: rate)
         defer { rig.end() }
         for _ in 0..<migrations {
             for method in chosen ?? MigrationMethod.allCases {
@@ -49,7 +53,7 @@ struct MigrateCommand: ParsableCommand {
                 for result in record.results {
                     print("  sent \(result.sent) delivered \(result.delivered) steering \(result.lost(.steering)) gap \(result.lost(.guestGap)) blackout \(result.lost(.blackout)) unseen \(result.unseen) dup \(result.duplicated) copied \(result.copied) outage \(result.outage / 1000)")
                     for span in result.spans {
-                        print("     \(span.kind.rawValue) \((span.begin - record.start) / 1000) .. \((span.end - record.start) / 1000) us: \(span.count)")
+                        print("     \(span.kind.rawValue) \((span.begin - record.start) / 1000) .. \((span.end - record.start) / 1000) us: \(span.count) served \(span.served.rawValue) marks \(span.marks.rawValue)")
                     }
                 }
             }

@@ -17,6 +17,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// As `cut-active`, but the guest's processors stand still during each move.
     case stopMove = "stop-move-cont"
 
+    /// fdbsteer's moves with copies made by `tc` by hand: what a bracket can do.
+    case mirror
+
     private static let guest = "guest"
 
     /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
@@ -113,6 +116,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try stage.perform(target, "device_add") { try $0.plugPrimary() }
             try stage.perform(target, "set_link down") { try $0.setStandbyLink(false) }
         case .learning: return
+        case .mirror: try mirror(moment, stage)
         case .cutUnplug: try cut(moment, leaveAt: .unplugRequested, stage)
         case .cutActive: try cut(moment, leaveAt: .unplugged, stage)
         case .stopMove:
@@ -124,6 +128,35 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
                 try stage.stopped(stage.destination) { try takePrimary(stage) }
             }
         }
+    }
+
+    private func mirror(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
+        switch moment {
+        case .unplugRequested:
+            try copy(stage, stage.source.host)
+            try leavePrimary(stage)
+        case .unplugged: try stopCopying(stage, stage.source.host)
+        case .stopped:
+            guard let target = stage.target else { return }
+            try copy(stage, target.host)
+            try arrive(stage)
+        case .primarySpoke:
+            try takePrimary(stage)
+            try stopCopying(stage, stage.destination.host)
+        default: return
+        }
+    }
+
+    private func copy(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
+        func tc(_ line: String) throws { try stage.command(host, ["tc"] + line.split(separator: " ").map(String.init)) }
+        try tc("qdisc add dev \(host.standby) clsact")
+        try tc(
+            "filter add dev \(host.standby) egress protocol all u32 match u16 0x5254 0xffff at -14 "
+                + "match u32 0x00fdb501 0xffffffff at -12 action mirred egress mirror dev \(host.primary)")
+    }
+
+    private func stopCopying(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
+        try stage.command(host, ["tc", "qdisc", "del", "dev", host.standby, "clsact"])
     }
 
     private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {
