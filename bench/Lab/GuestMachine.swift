@@ -106,6 +106,13 @@ public final class GuestMachine {
             """)
     }
 
+    /// Asks the guest to let go of the primary.
+    ///
+    /// - Throws: ``LabError``.
+    public func unplugPrimary() throws {
+        try session.execute("device_del", "{\"id\": \"\(GuestMachine.primaryDevice)\"}")
+    }
+
     /// Sets the carrier of the paravirtual NIC.
     ///
     /// - Throws: ``LabError``.

@@ -46,10 +46,15 @@ public final class GuestObserver {
         }
     }
 
-    /// Forgets everything, and counts the frames of so many runs from `run` on.
+    /// Forgets everything, and counts the frames of three runs from `run` on.
     ///
+    /// - Parameters:
+    ///   - frames: the most frames of a run.
+    ///   - replies: frames a second that the guest sends itself.
     /// - Throws: ``LabError``.
-    public func begin(run: UInt32, frames: Int) throws { try ask("begin \(run) \(frames)") }
+    public func begin(run: UInt32, frames: Int, replies: Int) throws {
+        try ask("begin \(run) \(frames) \(max(1, 1000 / replies))")
+    }
 
     /// What the guest noted since `begin`.
     ///

@@ -20,6 +20,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// fdbsteer's moves with copies made by `tc` by hand: what a bracket can do.
     case mirror
 
+    /// Those that must not lose a frame by steering.
+    static let checked: [MigrationMethod] = []
+
     private static let guest = "guest"
 
     /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
@@ -42,6 +45,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     /// As `prepare`, for a guest without a VF.
     func prepareWithoutPrimary(_ stage: MigrationStage) throws {
+        if isScript { try addEntries(stage, stage.source.host) }
         if isSteered { try prepare(stage, stage.source, at: "standby") }
     }
 
@@ -66,10 +70,16 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// Starts the migration, with what has to be done before it.
     func start(_ stage: MigrationStage, target: GuestMachine) throws {
         guard isScript else { return try MigrationMethod.migrate(stage, target) }
-        let (source, mac) = (stage.source, MigrationHosts.guestMAC)
         // On the target, before: "an appropriate FDB entry is added".
         try addEntries(stage, target.host)
-        // On the source. `virsh domif-setlink VM TAP up`
+        try unplugByScript(stage)
+        try MigrationMethod.migrate(stage, target)
+    }
+
+    /// The script's steps on the source, up to `virsh migrate`.
+    func unplugByScript(_ stage: MigrationStage) throws {
+        let (source, mac) = (stage.source, MigrationHosts.guestMAC)
+        // `virsh domif-setlink VM TAP up`
         try stage.perform(source, "set_link up") { try $0.setStandbyLink(true) }
         // `virsh detach-device --live`: returns when the guest has let go, or after 5 s.
         try stage.perform(source, "device_del") { _ in try self.unplug(stage) }
@@ -77,7 +87,13 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         // switch is the bridge.
         try stage.bridge(source.host, "fdb del \(mac) dev \(source.host.primary) master")
         try addEntries(stage, source.host)
-        try MigrationMethod.migrate(stage, target)
+    }
+
+    /// The script's steps on the target, "once migration completes".
+    func plugByScript(_ stage: MigrationStage, _ machine: GuestMachine) throws {
+        try removeEntries(stage, machine.host)
+        try stage.perform(machine, "device_add") { try $0.plugPrimary() }
+        try stage.perform(machine, "set_link down") { try $0.setStandbyLink(false) }
     }
 
     /// `bridge fdb add MAC dev VF` and `bridge fdb add MAC dev TAP master`, where VF is the bridge's own.
@@ -95,7 +111,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     }
 
     private func unplug(_ stage: MigrationStage) throws {
-        try stage.source.session.execute("device_del", "{\"id\": \"\(GuestMachine.primaryDevice)\"}")
+        try stage.source.unplugPrimary()
         try stage.follow(seconds: 5, until: { $0 == .unplugged }, handle: { _ in })
     }
 
@@ -111,10 +127,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         case .kernelDoc, .kernelDocStatic:
             guard moment == .completed, let target = stage.target else { return }
             try removeEntries(stage, stage.source.host)
-            // On the target, "once migration completes".
-            try removeEntries(stage, target.host)
-            try stage.perform(target, "device_add") { try $0.plugPrimary() }
-            try stage.perform(target, "set_link down") { try $0.setStandbyLink(false) }
+            try plugByScript(stage, target)
         case .learning: return
         case .mirror: try mirror(moment, stage)
         case .cutUnplug: try cut(moment, leaveAt: .unplugRequested, stage)
@@ -140,6 +153,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guard let target = stage.target else { return }
             try copy(stage, target.host)
             try arrive(stage)
+        case .plugRequested: try copy(stage, stage.source.host)
         case .primarySpoke:
             try takePrimary(stage)
             try stopCopying(stage, stage.destination.host)

@@ -16,6 +16,8 @@ final class MigrationRig {
         let start: Int64
         let source: String
         let target: String?
+        /// The guest is on the target.
+        let hasMoved: Bool
         /// The processors stood still so long, in nanoseconds.
         let downtime: Int64
         /// The tester lost frames: the figures say nothing.
@@ -38,16 +40,19 @@ final class MigrationRig {
     private var home = 0
     private var started = 0
     private let rate: Int
+    private let guestRate: Int
 
     /// - Parameters:
     ///   - folder: for sockets and journals.
     ///   - fdbsteer: the controller's program.
     ///   - rate: frames a second from each of three peers.
-    init(folder: String, shape: GuestMachine.Shape, fdbsteer: String, rate: Int) throws {
+    ///   - guestRate: frames a second from the guest.
+    init(folder: String, shape: GuestMachine.Shape, fdbsteer: String, rate: Int, guestRate: Int) throws {
         self.folder = folder
         self.shape = shape
         self.fdbsteer = fdbsteer
         self.rate = rate
+        self.guestRate = guestRate
         hosts = try MigrationHosts()
     }
 
@@ -78,65 +83,37 @@ final class MigrationRig {
     }
 
     /// The machine that the guest is on, with its VF in use.
-    private func runningMachine() throws -> GuestMachine {
+    func runningMachine() throws -> GuestMachine {
         let machine = try machine ?? start(on: home, isIncoming: false, hasPrimary: true)
         self.machine = machine
         try machine.waitForGuest(withPrimary: true)
         return machine
     }
 
-    // MARK: - Migration
-
-    /// One migration to the other host, by a method, under traffic.
-    ///
-    /// When it fails, the machines are ended, and the next one starts a new guest.
-    func migrate(_ method: MigrationMethod) throws -> Record {
-        let source = try runningMachine()
-        let target = try start(on: 1 - home, isIncoming: true, hasPrimary: !method.isScript)
-        let stage = stage(source, target)
-        do {
-            try method.prepare(stage)
-            let record = try record(stage) {
-                try method.start(stage, target: target)
-                var isCompleted = false
-                var isFailed = false
-                let hasEnded = try stage.follow(seconds: 30) { moment in
-                    if moment == .completed { isCompleted = true }
-                    if moment == .failed { isFailed = true }
-                    return isFailed || moment == .primarySpoke && isCompleted
-                } handle: {
-                    try method.handle($0, stage)
-                }
-                if isFailed { return "QEMU gave the migration up" }
-                return hasEnded ? nil : "the guest did not use its VF on the target within 30 s"
-            }
-            try method.end(stage)
-            source.end()
-            self.machine = target
-            home = 1 - home
-            if record.failure != nil { end() }
-            return record
-        } catch {
-            target.end()
-            end()
-            throw error
-        }
+    /// A machine on the other host that waits for the guest.
+    func waitingMachine(hasPrimary: Bool) throws -> GuestMachine {
+        try start(on: 1 - home, isIncoming: true, hasPrimary: hasPrimary)
     }
 
-    private func stage(_ source: GuestMachine, _ target: GuestMachine?) -> MigrationStage {
+    /// The guest went to a machine on the other host.
+    func moved(to target: GuestMachine) {
+        machine?.end()
+        machine = target
+        home = 1 - home
+    }
+
+    func stage(_ source: GuestMachine, _ target: GuestMachine?) -> MigrationStage {
         MigrationStage(source: source, target: target, hosts: hosts, folder: folder, fdbsteer: fdbsteer)
     }
 
     // MARK: - Traffic
 
     /// Sends, lets `body` happen, and closes the account; `body` says what went wrong.
-    private func record(_ stage: MigrationStage, _ body: () throws -> String?) throws -> Record {
+    func record(_ stage: MigrationStage, _ body: () throws -> String?) throws -> Record {
         let run = UInt32.random(in: .min ... .max - 16)
         let capacity = rate * MigrationRig.longest
-        try stage.source.observer().begin(run: run, frames: capacity)
-        let places = [stage.source.host, stage.destination.host]
-        let machines = stage.target == nil ? [places[0]] : places
-        let watches = try machines.map { host in
+        try stage.source.observer().begin(run: run, frames: capacity, replies: guestRate)
+        let watches = try [stage.source, stage.target].compactMap(\.?.host).map { host in
             SharedBox(
                 try host.namespace.run {
                     SharedBox(
@@ -145,8 +122,9 @@ final class MigrationRig {
                             capacity: capacity, guest: Interface.octets(MigrationHosts.guestMAC)))
                 }.value)
         }
-        let destination = watches[watches.count - 1].value
-        stage.lastWordOnPrimary = { destination.lastWord(port: 1) }
+        stage.lastWordOnPrimary = { [unowned stage] in
+            watches[stage.destination === stage.source ? 0 : watches.count - 1].value.lastWord(port: 1)
+        }
         let start = clab_now(CLOCK_REALTIME) + 100_000_000
         let senders = try senders(run: run, start: start, capacity: capacity)
         var failure: String?
@@ -185,7 +163,7 @@ final class MigrationRig {
         return Record(
             recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: start,
-            source: stage.source.host.name, target: stage.target?.host.name,
+            source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, isVoid: drops != 0,
             failure: failure)
     }

@@ -61,8 +61,10 @@ final class MigrationStage {
         self.fdbsteer = fdbsteer
     }
 
-    /// The host where the guest is at the end.
-    var destination: GuestMachine { target ?? source }
+    /// The guest stays in the end, though there is a target.
+    var isCancelled = false
+    /// Where the guest is at the end.
+    var destination: GuestMachine { isCancelled ? source : target ?? source }
 
     // MARK: - Deeds
 
@@ -134,7 +136,8 @@ final class MigrationStage {
 
     private func nextMoments() throws -> [MigrationMoment] {
         var moments: [MigrationMoment] = []
-        for machine in [source, target].compactMap(\.self) {
+        // The QEMU that waits for a guest ends when the migration is cancelled.
+        for machine in [source, isCancelled ? nil : target].compactMap(\.self) {
             while let event = try machine.session.nextEvent(timeout: 0) {
                 events.append(event)
                 if let moment = moment(event) { moments.append(moment) }
@@ -190,7 +193,7 @@ final class MigrationStage {
 
     /// When the guest ran on the target.
     var handover: Int64? {
-        guard let target else { return nil }
+        guard let target, !isCancelled else { return nil }
         return events.first { $0.name == "RESUME" && $0.host == target.host.name }?.time
     }
 }

@@ -7,7 +7,8 @@
  *
  * Requests, one a line; answers end with a line "." alone:
  *   status                  the NICs as they are
- *   begin RUN FRAMES        forget everything, and count the runs RUN, RUN + 1, RUN + 2 of so many frames
+ *   begin RUN FRAMES GAP    forget everything, and count the runs RUN, RUN + 1, RUN + 2 of so many frames; send a frame
+ *                           every GAP milliseconds
  *   events                  what was noted since
  *   dump STREAM             "frames COUNT DROPS\n", then COUNT bytes of marks and COUNT 32-bit times (10 us units since
  *                           "begin", by the kernel's receive stamp, 0: not accepted), little-endian
@@ -45,10 +46,9 @@ enum {
     TYPE = 0x88b5,
     RUN_OFFSET = 14,
     SEQUENCE_OFFSET = 18,
-    /* The guest's own frames: bench/LossMeter/GuestFrame.swift. */
+    /* The guest's own frames: bench/LossMeter/Frame.swift. */
     REPLY_TYPE = 0x88b6,
     REPLY_SIZE = 64,
-    REPLY_GAP_MS = 10,
     /* One reply in so many is broadcast. */
     BROADCAST_EVERY = 100,
     INTERFACES = 512,
@@ -94,6 +94,7 @@ static int packets, links, log_file, serial, sender, control;
 static int failover_index, primary_index;
 static uint8_t own_mac[ETH_ALEN];
 static uint32_t reply_number;
+static unsigned reply_gap = 10;
 
 static int64_t now(void) {
     struct timespec time;
@@ -380,7 +381,7 @@ static void surprise(void) {
 }
 
 static void handle(char *line) {
-    unsigned first, second;
+    unsigned first, second, third;
     if (!strcmp(line, "status")) {
         for (int index = 1; index < INTERFACES; index++) {
             struct interface *interface = &interfaces[index];
@@ -388,7 +389,8 @@ static void handle(char *line) {
             tell("%s %s flags %x slave %d\n", role_names[interface->role], interface->name, interface->flags,
                  interface->is_slave);
         }
-    } else if (sscanf(line, "begin %u %u", &first, &second) == 2) {
+    } else if (sscanf(line, "begin %u %u %u", &first, &second, &third) == 3 && third > 0) {
+        reply_gap = third;
         start(first, second);
     } else if (!strcmp(line, "events")) {
         for (int index = 0; index < event_count; index++) {
@@ -459,7 +461,7 @@ int main(int count, char **arguments) {
         if (sources[3].revents & POLLIN) read_serial();
         if (now() >= next_reply) {
             reply();
-            next_reply = now() + (int64_t)REPLY_GAP_MS * 1000000;
+            next_reply = now() + (int64_t)reply_gap * 1000000;
         }
     }
 }
