@@ -62,7 +62,10 @@ struct MigrateCommand: ParsableCommand {
 
     func run() throws {
         let scratch = try Scratch(parent: "/tmp")
-        defer { _ = try? Command.run(["rm", "-rf", scratch.path]) }
+        let folder = scratch.path
+        let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
+        defer { remove() }
+        try Interruption.onSignal(remove)
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = primary
         shape.usesNativeHotplug = operation.usesNativeHotplug

@@ -162,7 +162,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     }
 
     private func copy(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        func tc(_ line: String) throws { try stage.command(host, ["tc"] + line.split(separator: " ").map(String.init)) }
+        func tc(_ line: String) throws {
+            try stage.command(host, ["tc"] + line.split(separator: " ").map(String.init), mayFail: true)
+        }
         try tc("qdisc add dev \(host.standby) clsact")
         try tc(
             "filter add dev \(host.standby) egress protocol all u32 match u16 0x5254 0xffff at -14 "
@@ -170,7 +172,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     }
 
     private func stopCopying(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        try stage.command(host, ["tc", "qdisc", "del", "dev", host.standby, "clsact"])
+        try stage.command(host, ["tc", "filter", "del", "dev", host.standby, "egress"], mayFail: true)
     }
 
     private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {

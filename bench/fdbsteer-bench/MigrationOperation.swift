@@ -125,6 +125,8 @@ extension MigrationRig {
             let isOver = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
                 try method.handle($0, stage)
             }
+            // After a surprise the guest's kernel notices later than QEMU.
+            if isOver { try machine.waitForGuest(withPrimary: false) }
             return isOver ? nil : "the VF was not removed"
         }
         try method.end(stage)

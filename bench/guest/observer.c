@@ -346,8 +346,11 @@ static void start(uint32_t first_run, uint32_t count) {
     drops = 0;
 }
 
-/* The controls of a slot (PCI_EXP_SLTCTL): power off and power indicator off. A hypervisor takes the card out then, and
- * the driver of the slot, which did not order that, finds it gone. */
+/* The controls of a slot (PCI_EXP_SLTCTL). Power off and power indicator off: QEMU takes the card out. The driver of the
+ * slot did not order that, and must not see it before the power is on again, or takes the slot for one that it switched
+ * off itself: no interrupts meanwhile. What it finds then is a slot with power and without a card. It hears of that by the
+ * event "presence changed", which it leaves off where there is an attention button, in favour of "link changed"; QEMU has
+ * only the first. */
 static void surprise(void) {
     char path[PATH_MAX], resolved[PATH_MAX];
     if (!primary_index) {
@@ -373,9 +376,14 @@ static void surprise(void) {
     if (!place) {
         tell("%s is no slot\n", resolved);
     } else {
-        uint16_t value = (space[place + 0x18] | space[place + 0x19] << 8) | 0x0700;
+        enum { PRESENCE = 0x0008, INTERRUPT = 0x0020, POWER_AND_INDICATOR_OFF = 0x0700 };
+        uint16_t on = space[place + 0x18] | space[place + 0x19] << 8;
+        uint16_t values[] = {on & ~INTERRUPT, (on & ~INTERRUPT) | POWER_AND_INDICATOR_OFF, on & ~INTERRUPT, on | PRESENCE};
         note("surprise");
-        if (pwrite(file, &value, 2, place + 0x18) != 2) tell("cannot write %s\n", resolved);
+        int failed = 0;
+        for (int step = 0; step < 4; step++) failed |= pwrite(file, &values[step], 2, place + 0x18) != 2;
+        if (failed)
+            tell("cannot write %s\n", resolved);
     }
     close(file);
 }
