@@ -79,6 +79,8 @@ public struct GuestInterface: Hashable, Sendable {
     public var side: Side
     /// Pinned entries are sticky: a port serves others too, so that its learning stays on.
     public let isSticky: Bool
+    /// What the guest does with frames that reach both of its NICs.
+    public var kind = GuestKind.unknown
 
     /// The port of a side; nil for `remote` without an uplink.
     public func port(of side: Side) -> PortIdentity? {

@@ -86,6 +86,7 @@ extension Host {
     ) throws(ControllerError) -> Report {
         let guest = record.guest
         guard record.phase == .pinned else {
+            if let error = Host.bracketInTheWay(record) { throw error }
             if journal.isLocked(record) {
                 throw ControllerError(
                     .busy, "another redirection of guest \(guest.id) is running (\(record.phase.rawValue))",
@@ -97,7 +98,8 @@ extension Host {
         }
         guard record.boot == journal.boot, guest.bridge.name == request.bridge, guest.primary.name == request.primary,
             guest.standby.name == request.standby, guest.uplink?.name == request.uplink,
-            guest.has(exactly: request.addresses), request.side == nil || request.side == guest.side
+            guest.has(exactly: request.addresses), request.side == nil || request.side == guest.side,
+            request.kind == nil || request.kind == guest.kind
         else {
             throw ControllerError(
                 .precondition, "guest \(guest.id) is prepared already, but not like this",

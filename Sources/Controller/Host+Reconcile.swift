@@ -62,9 +62,15 @@ extension Host {
                 return Reconciliation(
                     guest: name, words: "its prepare did not end: released, as before it", ok: result.exitCode == 0)
             }
+            if record.phase == .bracketed { return try adopt(record, in: journal, options: options) }
             let result = try settle(record, in: journal, clock: Stopwatch(), options: options)
             let side = record.guest.side.rawValue
-            let why = record.phase == .pinned ? "" : "a \(record.phase.rawValue) did not end: "
+            let why =
+                switch record.phase {
+                case .pinned: ""
+                case .opening, .bracketed, .closing: "the \(record.phase.rawValue) of a bracket did not end: "
+                default: "a \(record.phase.rawValue) did not end: "
+                }
             let what: String
             switch result.outcome {
             case .already: what = "as intended on \(side)"

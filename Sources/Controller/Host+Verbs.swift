@@ -12,6 +12,7 @@ extension Host {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
+        if let error = Host.bracketInTheWay(record) { throw error }
         if record.phase == .preparing || record.phase == .releasing {
             throw ControllerError(
                 .precondition,
@@ -30,7 +31,8 @@ extension Host {
         var observation = Observation(bridge: nil, ports: [:], entries: [:])
         // Interface indexes of an earlier boot name other interfaces now.
         if record.boot == journal.boot { observation = try Observation.read(record.guest, using: &socket) }
-        let plan = Planner().release(record.guest, observation: observation)
+        var plan = Planner().release(record.guest, observation: observation)
+        if record.bracket != nil { plan = plan.ending(copyChange(record, isOn: false)) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
             return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
@@ -56,7 +58,7 @@ extension Host {
         case .preparing:
             if !options.dryRun { journal.unlock(row: record.row) }
             return try release(id, options: options)
-        case .switching, .releasing:
+        case .switching, .releasing, .opening, .bracketed, .closing:
             return try settle(record, in: journal, clock: clock, options: options)
         }
     }
@@ -65,6 +67,9 @@ extension Host {
     mutating func settle(
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
+        if record.bracket != nil {
+            return try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        }
         var report = try redirect(
             record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
@@ -98,7 +103,7 @@ extension Host {
 
     /// Locks a guest for this process and reads its record, in this order: what another process did until it let go of
     /// the lock is seen. A dry run only reads.
-    private func claim(
+    func claim(
         _ id: GuestID, in journal: borrowing Journal, _ options: VerbOptions, anyBoot: Bool = false
     ) throws(ControllerError) -> Journal.Record {
         let record = try known(id, in: journal, anyBoot: anyBoot)
@@ -108,7 +113,7 @@ extension Host {
     }
 
     /// The journal for a verb about a guest that must exist: not made when it is missing.
-    private func openJournal(for id: GuestID) throws(ControllerError) -> Journal {
+    func openJournal(for id: GuestID) throws(ControllerError) -> Journal {
         guard folder.hasJournal else {
             throw ControllerError(
                 .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",

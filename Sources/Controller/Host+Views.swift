@@ -38,6 +38,10 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let sticky: Bool
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     public let proofStatus: OffloadProof.Status
+    /// What the guest does with frames that reach both of its NICs.
+    public let kind: GuestKind
+    /// The bracket, while there is one.
+    public var bracket: BracketView?
 
     init(_ record: Journal.Record, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -55,6 +59,7 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
         addresses = guest.addresses.map(\.description)
         sticky = guest.isSticky
         proofStatus = record.proof
+        kind = guest.kind
     }
 }
 
@@ -90,7 +95,7 @@ extension Host {
     /// The guests of this network namespace, or one of them.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
-    public func status(_ id: GuestID?) throws(ControllerError) -> [GuestStatus] {
+    public mutating func status(_ id: GuestID?) throws(ControllerError) -> [GuestStatus] {
         guard let journal = try Journal(reading: folder) else {
             if let id { throw unknown(id) }
             return []
@@ -100,20 +105,28 @@ extension Host {
             guard let record = try journal.record(id) else { throw unknown(id) }
             records = [record]
         }
-        return records.map {
-            GuestStatus($0, running: journal.isLocked($0), stale: $0.boot != journal.boot)
+        return records.map { record in
+            var status = GuestStatus(record, running: journal.isLocked(record), stale: record.boot != journal.boot)
+            if record.boot == journal.boot { status.bracket = view(record) }
+            return status
         }
     }
 
     /// Compares what is intended for a guest with the bridge's table and, where there is any, with hardware.
     public mutating func verify(_ id: GuestID) throws(ControllerError) -> Verification {
         guard let journal = try Journal(reading: folder) else { throw unknown(id) }
-        let record = try known(id, in: journal)
+        var record = try known(id, in: journal)
+        let bracket = record.phase == .bracketed ? view(record) : nil
+        // The entries of an open bracket are on the standby, wherever the guest is.
+        record.guest.side = record.entrySide
         let guest = record.guest
         let observation = try Observation.read(guest, using: &socket)
         var problems: [String] = []
         if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
-        if record.phase != .pinned {
+        if let bracket, !bracket.isCopyRight {
+            problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
+        }
+        if record.phase != .pinned, record.phase != .bracketed {
             problems.append(
                 "\(record.phase.rawValue) is under way"
                     + (journal.isLocked(record) ? "" : " but its process is gone: run \"fdbsteer abort \(id)\""))

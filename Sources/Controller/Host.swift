@@ -79,9 +79,18 @@ public struct Host: ~Copyable {
             case .recordIntent:
                 event = Host.event { () throws(ControllerError) in
                     guard plan.verb != .prepare else { return }
+                    guard plan.bracket == nil else { return try beginBracket(plan, record, journal) }
                     try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
                 }
                 report.timings.journalNanoseconds = clock.elapsed
+            case .run(.copy(let change)):
+                event = copy(change, report: &report)
+                if plan.changes.isEmpty {
+                    movedAt = clock.elapsed
+                    count(.moved, of: plan.guest, into: &evidence)
+                }
+            case .restoreCopy(let change):
+                event = copy(change, report: &report)
             case .run(.learning(let port, let isOn)), .restoreLearning(let port, let isOn):
                 event = setLearning(port, isOn: isOn)
             case .run(.entries(let changes)):
@@ -113,6 +122,8 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .release {
                         try journal.remove(row: record.row)
+                    } else if plan.bracket != nil {
+                        try commitBracket(plan, record, proof, journal)
                     } else {
                         try journal.settle(row: record.row, side: plan.to, proof: proof.status)
                     }
@@ -121,6 +132,8 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     if plan.verb == .prepare {
                         try journal.remove(row: record.row)
+                    } else if plan.bracket != nil {
+                        try rollBackBracket(plan, record, journal)
                     } else {
                         try journal.settle(row: record.row, side: plan.from, proof: .missing)
                     }
@@ -130,7 +143,8 @@ public struct Host: ~Copyable {
                 report.finish(outcome)
                 observe(plan.guest, movedAt: movedAt, options: options, clock: clock, into: &evidence)
                 evidence.proofNanoseconds = report.timings.proofNanoseconds
-                report.evidence = evidence
+                // While a bracket is open both ports are to send: their counters say nothing about a move.
+                if case .opening = plan.bracket {} else { report.evidence = evidence }
                 report.repairs = redirection.repairs
                 if redirection.repairs > 0 {
                     report.notes.append("a driver took entries back while it followed; they were made anew")
@@ -200,6 +214,10 @@ public struct VerbOptions: Hashable, Sendable {
     public let waived: Set<Finding.Code>
     /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
     public let observation: Int64
+    /// A bracket is opened also for a guest that takes frames from both of its NICs.
+    public var allowsDuplicates = false
+    /// A bracket is not opened while the guest's port sends more frames a second than this; 0: no limit.
+    public var bracketMaxRate: UInt64 = 0
 
     /// - Parameters:
     ///   - dryRun: only plan.
@@ -243,7 +261,8 @@ extension Report {
     init(_ plan: Plan, clock: Stopwatch, options: VerbOptions) {
         self.init(
             verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
-            strategy: "cut", outcome: .already, proof: nil, proofStatus: nil, proofRequired: options.requireProof,
+            strategy: plan.bracket == nil ? "cut" : "bracket", outcome: .already, proof: nil, proofStatus: nil,
+            proofRequired: options.requireProof,
             startedAt: clock.startedAt, timings: Timings(),
             addresses: plan.changes.map { planned in
                 AddressResult(

@@ -20,6 +20,12 @@ public struct Journal: ~Copyable {
         case switching
         /// `release` has not ended.
         case releasing
+        /// A bracket is being opened.
+        case opening
+        /// A bracket is open.
+        case bracketed
+        /// A bracket is being closed; `side` is where the guest is.
+        case closing
     }
 
     /// A guest interface with what is under way.
@@ -27,7 +33,7 @@ public struct Journal: ~Copyable {
         /// The row, which is also the byte of the lock file that its owner locks.
         public let row: Int64
         /// The guest interface; its side is the one before what is under way.
-        public let guest: GuestInterface
+        public var guest: GuestInterface
         /// What is under way.
         public let phase: Phase
         /// Where it is to go, while something is under way.
@@ -38,6 +44,8 @@ public struct Journal: ~Copyable {
         public let namespace: Int64
         /// What was known of hardware when the guest came to its side.
         public let proof: OffloadProof.Status
+        /// The bracket, from before its first write until after its last.
+        public var bracket: Bracket?
     }
 
     private let database: Database
@@ -51,7 +59,7 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing');
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown');
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
@@ -61,10 +69,22 @@ public struct Journal: ~Copyable {
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
+        \(bracketSchema)
         PRAGMA user_version = \(Journal.version);
         """
-    /// The schema's version. The journal does not outlive a reboot, so older ones are not converted.
-    private static let version: Int64 = 2
+    private static let bracketSchema = """
+        CREATE TABLE IF NOT EXISTS bracket(
+            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
+            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
+        """
+    /// The schema's version. The journal does not outlive a reboot: only the version before this one is converted, for a
+    /// program that is replaced while guests are prepared.
+    private static let version: Int64 = 3
+    private static let conversion = """
+        ALTER TABLE guest ADD COLUMN kind TEXT NOT NULL DEFAULT 'unknown';
+        \(bracketSchema)
+        PRAGMA user_version = 3;
+        """
 
     /// Opens the journal for reading; nil when there is none yet.
     ///
@@ -72,7 +92,11 @@ public struct Journal: ~Copyable {
     public init?(reading folder: StateFolder) throws(ControllerError) {
         guard folder.hasJournal else { return nil }
         do throws(DatabaseError) {
-            database = try Database(path: folder.stateFile, readOnly: true)
+            let database = try Database(path: folder.stateFile, readOnly: true)
+            if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
+                _ = try Journal.openDatabase(folder.stateFile)
+            }
+            self.database = database
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
@@ -86,7 +110,12 @@ public struct Journal: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when the folder or the files cannot be written.
     public init(folder: StateFolder) throws(ControllerError) {
         try folder.create()
-        let database = try Journal.openDatabase(folder.stateFile)
+        let database: Database
+        do throws(DatabaseError) {
+            database = try Journal.openDatabase(folder.stateFile)
+        } catch {
+            throw StateFolder.unwritable(error.path, error.message)
+        }
         let lockFile = open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard lockFile >= 0 else {
             throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
@@ -97,23 +126,33 @@ public struct Journal: ~Copyable {
         namespace = Journal.readNamespace()
     }
 
-    private static func openDatabase(_ path: String) throws(ControllerError) -> Database {
-        do throws(DatabaseError) {
-            let database = try Database(path: path)
-            let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            guard version == 0 || version == Journal.version else {
-                throw DatabaseError(
-                    path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
-            }
-            // The settings are per connection.
-            try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
-            if version == 0 {
-                try database.transaction({ () throws(DatabaseError) in try database.execute(schema) }, mapping: { $0 })
-            }
-            return database
-        } catch {
-            throw StateFolder.unwritable(error.path, error.message)
+    private static func openDatabase(_ path: String) throws(DatabaseError) -> Database {
+        let database = try Database(path: path)
+        // The settings are per connection.
+        try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
+        let found = try version(of: database, path)
+        if found != Journal.version { try update(database, path) }
+        return database
+    }
+
+    private static func update(_ database: borrowing Database, _ path: String) throws(DatabaseError) {
+        try database.transaction(
+            { () throws(DatabaseError) in
+                // Another process may have been faster.
+                switch try version(of: database, path) {
+                case 0: try database.execute(schema)
+                case Journal.version: break
+                default: try database.execute(conversion)
+                }
+            }, mapping: { $0 })
+    }
+
+    private static func version(of database: borrowing Database, _ path: String) throws(DatabaseError) -> Int64 {
+        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+        guard [0, Journal.version - 1, Journal.version].contains(version) else {
+            throw DatabaseError(path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
         }
+        return version
     }
 
     // MARK: - Reading
@@ -169,10 +208,11 @@ public struct Journal: ~Copyable {
         var row: Int64 = 0
         try writing { () throws(DatabaseError) in
             try database.run(
-                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge) VALUES(?,?,?,?,?,?,?,?)",
+                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge, kind) "
+                    + "VALUES(?,?,?,?,?,?,?,?,?)",
                 .text(guest.id.text), .text(guest.side.rawValue), .text(Phase.preparing.rawValue),
                 .text(guest.side.rawValue), .integer(guest.isSticky ? 1 : 0), .text(boot), .integer(namespace),
-                .text(guest.bridge.name))
+                .text(guest.bridge.name), .text(guest.kind.rawValue))
             row = database.lastRow
             let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
             for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
@@ -207,11 +247,37 @@ public struct Journal: ~Copyable {
     }
 
     /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
-    func settle(row: Int64, side: Side, proof: OffloadProof.Status) throws(ControllerError) {
+    ///
+    /// - Parameter endsBracket: there was a bracket, and it is closed.
+    func settle(
+        row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
+    ) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
+            if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
             try database.run(
                 "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ? WHERE id = ?",
                 .text(side.rawValue), .text(proof.rawValue), .integer(row))
+        }
+    }
+
+    /// Records how a guest stands with a bracket: what is about to be done to it, or that it is open.
+    ///
+    /// - Parameters:
+    ///   - side: where the guest was before the bracket; where it is, while the bracket is being closed.
+    ///   - proof: what is known of hardware; nil when nothing new is.
+    func bracket(
+        _ phase: Phase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
+    ) throws(ControllerError) {
+        try writing { () throws(DatabaseError) in
+            try database.run(
+                "INSERT INTO bracket VALUES(?,?,?,?) ON CONFLICT(guest) DO UPDATE SET opened_ns = excluded.opened_ns, "
+                    + "means = excluded.means, owns_clsact = excluded.owns_clsact",
+                .integer(row), .integer(bracket.openedAt), .text(bracket.means.rawValue),
+                .integer(bracket.ownsClsact ? 1 : 0))
+            try database.run(
+                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof) WHERE id = ?",
+                .text(phase.rawValue), .text(side.rawValue), .text(goal.rawValue),
+                proof.map { .text($0.rawValue) } ?? .null, .integer(row))
         }
     }
 
@@ -242,7 +308,9 @@ public struct Journal: ~Copyable {
 
     private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select = "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof FROM guest \(condition)"
+            let select =
+                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact "
+                + "FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)"
             var records: [Record] = []
             for row in try database.run(select, parameters) {
                 if let record = try load(row) { records.append(record) }
@@ -276,12 +344,17 @@ public struct Journal: ~Copyable {
         guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
             return nil
         }
-        let guest = GuestInterface(
+        var guest = GuestInterface(
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
-        return Record(
+        guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
+        var record = Record(
             row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
             namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)
+        if let opened = row.integer(10), let means = row.text(11).flatMap(CopyMeans.init) {
+            record.bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
+        }
+        return record
     }
 
     private static func readBoot() -> String {

@@ -19,6 +19,8 @@ extension Plan {
                 return changes.flatMap { $0.change.requests }.map { $0.words(name: name) }
             case .groups(let requests):
                 return requests.map { $0.words(name: name) }
+            case .copy(let change):
+                return change.messages
             }
         } + (groups?.removals ?? []).map { $0.words(name: name) }
     }

@@ -42,6 +42,8 @@ public enum Step: Hashable, Sendable {
     case entries([PlannedChange])
     /// Multicast groups that the new port joins, sent together.
     case groups([GroupRequest])
+    /// A bracket's copy is made or removed.
+    case copy(CopyChange)
 
     /// Its entry changes.
     var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
@@ -54,6 +56,16 @@ public struct Plan: Hashable, Sendable {
         case prepare, `switch`, release, abort
     }
 
+    /// The parts of a bracket.
+    public enum BracketPart: Hashable, Sendable {
+        /// The copy begins, and the entries come to the standby.
+        case opening(Bracket)
+        /// An open one is brought to what it should be.
+        case repairing
+        /// The entries come to the side where the guest is, and the copy ends.
+        case closing
+    }
+
     /// What was asked for.
     public let verb: Verb
     /// The guest interface as it will be afterwards.
@@ -63,11 +75,13 @@ public struct Plan: Hashable, Sendable {
     /// The side afterwards.
     public let to: Side
     /// In order; empty when everything is already so.
-    public let steps: [Step]
+    public internal(set) var steps: [Step]
     /// What the operator should know, though it is no reason to refuse.
     public let notes: [String]
     /// What preflight found, but for notes.
     public var findings: [Finding] = []
+    /// The part of a bracket that it is; nil for a cut.
+    public var bracket: BracketPart?
     /// What must be shown for hardware to have followed; empty where no switch has a part in it.
     public let proof: ProofTask
     /// The ports, of the guest and others, whose entries reach hardware.

@@ -81,9 +81,10 @@ struct Planner {
         guard let primary = identity(.primary), let standby = identity(.standby) else {
             throw ControllerError(.precondition, "primary or standby is missing")
         }
-        let guest = GuestInterface(
+        var guest = GuestInterface(
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: !shared.isEmpty)
+        guest.kind = request.kind ?? .unknown
         guard let target = guest.port(of: side) else {
             throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
         }

@@ -18,11 +18,13 @@ public struct PreparationRequest: Hashable, Sendable {
     public let side: Side?
     /// A standby whose frames the switch floods to other ports is accepted.
     public let allowsLeak: Bool
+    /// What the guest does with frames that reach both of its NICs, when the caller says it.
+    public let kind: GuestKind?
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
-        side: Side?, allowsLeak: Bool = false
+        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil
     ) throws(ControllerError) {
         if primary == standby {
             throw ControllerError(
@@ -58,6 +60,7 @@ public struct PreparationRequest: Hashable, Sendable {
         self.addresses = sorted
         self.side = side
         self.allowsLeak = allowsLeak
+        self.kind = kind
     }
 
     /// The same request with other names for the ports, or other addresses.
@@ -66,6 +69,7 @@ public struct PreparationRequest: Hashable, Sendable {
     ) throws(ControllerError) -> PreparationRequest {
         try PreparationRequest(
             id: id, bridge: bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
-            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak)
+            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
+            kind: kind)
     }
 }

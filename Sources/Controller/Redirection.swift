@@ -32,6 +32,8 @@ public struct Redirection: Sendable {
         case followGroups(GroupMove)
         /// Switch learning back.
         case restoreLearning(PortIdentity, isOn: Bool)
+        /// Make or remove a bracket's copy, as it was.
+        case restoreCopy(CopyChange)
         /// Record the new state, and what is known of hardware.
         case recordCommit(OffloadProof)
         /// Record that the old state holds.
@@ -91,7 +93,7 @@ public struct Redirection: Sendable {
         case idle, recordingIntent, running(Int), proving, checking, repairing, surveying, restoring,
             checkingRestoration
         case following, restoringGroups
-        case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
+        case undoing([Action]), recordingCommit, recordingRollback, finished
     }
 
     private let plan: Plan
@@ -130,6 +132,8 @@ public struct Redirection: Sendable {
             return failures.isEmpty ? runStep(index + 1) : survey(completed: index + 1)
         case (.running(let index), .failed(let failure)):
             failures.append(failure)
+            // Half a removal leaves no copy: it is made anew, where half a copy that was to be made is gone already.
+            if case .copy(let change) = plan.steps[index], !change.isOn { return survey(completed: index + 1) }
             return survey(completed: index)
         case (.proving, .proved(let proof)):
             self.proof = proof
@@ -147,18 +151,18 @@ public struct Redirection: Sendable {
             return .reread
         case (.checkingRestoration, .read(let entries)):
             checkRestoration(entries)
-            return restoreLearning()
-        case (.restoringLearning(let left), .done), (.restoringLearning(let left), .answered):
-            return restoreLearning(left)
-        case (.restoringLearning(let left), .failed(let failure)):
+            return undoRest()
+        case (.undoing(let left), .done), (.undoing(let left), .answered):
+            return undoRest(left)
+        case (.undoing(let left), .failed(let failure)):
             failures.append(failure)
             unrestored = true
-            return restoreLearning(left)
+            return undoRest(left)
         case (.following, .done):
             return commit()
         case (.restoringGroups, .answered(let answers)):
             checkLeaves(answers)
-            return restoreLearning()
+            return undoRest()
         case (.recordingCommit, .done):
             return finish(.committed(proof))
         case (.recordingCommit, .failed(let failure)):
@@ -286,7 +290,7 @@ public struct Redirection: Sendable {
             if entry == nil, planned.undo.primitive == .delete { return nil }
             return entry == nil ? planned.recreation : planned.undo
         }
-        if changes.isEmpty { return restoreLearning() }
+        if changes.isEmpty { return undoRest() }
         phase = .restoring
         return .restore(changes)
     }
@@ -303,24 +307,29 @@ public struct Redirection: Sendable {
         }
     }
 
-    private mutating func restoreLearning() -> Action {
+    /// What is left when the entries are back: groups, then learning and copies in reverse.
+    private mutating func undoRest() -> Action {
         if let leaves = takeLeaves() {
             phase = .restoringGroups
             return .restoreGroups(leaves)
         }
-        let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, Bool)? in
-            if case .learning(let port, let isOn) = step { (port, !isOn) } else { nil }
-        }
-        return restoreLearning(switched)
+        return undoRest(
+            plan.steps.prefix(completed).compactMap { step in
+                switch step {
+                case .learning(let port, let isOn): .restoreLearning(port, isOn: !isOn)
+                case .copy(let change): .restoreCopy(change.undo)
+                case .entries, .groups: nil
+                }
+            })
     }
 
-    private mutating func restoreLearning(_ left: [(PortIdentity, Bool)]) -> Action {
-        guard let (port, isOn) = left.last else {
+    private mutating func undoRest(_ left: [Action]) -> Action {
+        guard let last = left.last else {
             phase = .recordingRollback
             return .recordRollback
         }
-        phase = .restoringLearning(left.dropLast())
-        return .restoreLearning(port, isOn: isOn)
+        phase = .undoing(left.dropLast())
+        return last
     }
 
     private mutating func finish(_ outcome: Outcome) -> Action {

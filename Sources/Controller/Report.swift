@@ -58,8 +58,10 @@ public struct Report: Hashable, Sendable, Encodable {
     public let from: Side
     /// The side asked for.
     public let to: Side
-    /// `cut`.
+    /// `cut` or `bracket`.
     public let strategy: String
+    /// The bracket, for verbs about one.
+    public var bracket: BracketView?
     /// How it ended.
     public var outcome: Result
     /// What is known of hardware, in words.

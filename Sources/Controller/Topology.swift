@@ -78,12 +78,17 @@ extension Host {
             let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
                 try Table.snapshot(bridge: bridge.index, using: &socket)
             }
-            let guests = records.map(\.guest).filter { $0.bridge.index == bridge.index }
+            let open = records.filter { $0.phase == .bracketed }.map(\.guest)
+            let guests = records.map { record in
+                var guest = record.guest
+                guest.side = record.entrySide
+                return guest
+            }.filter { $0.bridge.index == bridge.index }
             let byPort = Dictionary(grouping: table.entries.values.filter { !$0.isLocal }, by: \.port)
             let ports = links.ports(of: bridge.index).map { port in
                 Topology.PortView(
                     port, devlink: devlink[interface: port.index],
-                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests)
+                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests, open: open)
             }
             views.append(
                 Topology.BridgeView(
@@ -128,7 +133,10 @@ extension Topology {
 }
 
 extension Topology.PortView {
-    fileprivate init(_ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface]) {
+    fileprivate init(
+        _ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface],
+        open: [GuestInterface]
+    ) {
         var roles: [(guest: String, side: Side)] = []
         var pinned: [Address: String] = [:]
         for guest in guests {
@@ -152,6 +160,9 @@ extension Topology.PortView {
         }
         for entry in entries where entry.isSticky && pinned[entry.address] == nil {
             findings.append("\(entry.address) is sticky and not fdbsteer's: it cannot be moved")
+        }
+        for guest in open where guest.standby.index == link.index {
+            findings.append("a bracket is open: frames for \(guest.id) are copied to \(guest.primary.name)")
         }
         let vf = devlink.flatMap { $0.isExternal ? nil : $0.vf }
         self.init(

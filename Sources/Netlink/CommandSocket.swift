@@ -172,6 +172,37 @@ public struct CommandSocket: ~Copyable {
         if let failure { throw failure }
     }
 
+    /// Sends requests that the kernel carries out all together or not at all, as nftables does (nfnetlink's batches,
+    /// `nfnetlink_rcv_batch` in net/netfilter/nfnetlink.c).
+    ///
+    /// - Parameter requests: the first begins and the last ends the batch: kernels before 6.10 acknowledge neither.
+    /// - Throws: ``NetlinkError`` of the first request that was refused: `refused`, nothing was changed; of code `overrun`,
+    ///   `timeout` or `malformed`: the answer was lost, read back; `system` or `oversized`: nothing was sent.
+    public mutating func performTogether<R: Request>(_ requests: [R]) throws(NetlinkError) {
+        writer.removeAll()
+        let first = sequence
+        for (index, request) in requests.enumerated() {
+            let isFrame = index == 0 || index == requests.count - 1
+            guard append(request, flags: isFrame ? [] : .acknowledge) else {
+                throw NetlinkError(.oversized, "netlink batch does not fit \(CommandSocket.sendBufferSize) bytes")
+            }
+        }
+        try send()
+        var open = Set(1..<max(1, requests.count - 1))
+        var failure: NetlinkError?
+        while !open.isEmpty {
+            try receive(from: first, count: requests.count) { (index, header, payload) throws(NetlinkError) in
+                guard header.type == .error else { return }
+                let reply = try Acknowledgement(header: header, payload: payload)
+                if reply.errno != nil { failure = failure ?? refusal(reply) }
+                open.remove(index)
+                // The batch as a whole was refused: no other answer comes.
+                if index == 0 { open = [] }
+            }
+        }
+        if let failure { throw failure }
+    }
+
     // MARK: - One send and its replies
 
     private mutating func append(_ request: some Request, flags: MessageFlags) -> Bool {

@@ -67,6 +67,18 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
     public static let deleteGroup = MessageType(rawValue: UInt16(RTM_DELMDB))
     /// The corresponding C constant is `RTM_GETMDB`; a dump's replies are of this type too.
     public static let getGroup = MessageType(rawValue: UInt16(RTM_GETMDB))
+    /// A queueing discipline. The corresponding C constant is `RTM_NEWQDISC`.
+    public static let newQueueingDiscipline = MessageType(rawValue: UInt16(RTM_NEWQDISC))
+    /// The corresponding C constant is `RTM_DELQDISC`.
+    public static let deleteQueueingDiscipline = MessageType(rawValue: UInt16(RTM_DELQDISC))
+    /// The corresponding C constant is `RTM_GETQDISC`.
+    public static let getQueueingDiscipline = MessageType(rawValue: UInt16(RTM_GETQDISC))
+    /// A filter of a queueing discipline. The corresponding C constant is `RTM_NEWTFILTER`.
+    public static let newFilter = MessageType(rawValue: UInt16(RTM_NEWTFILTER))
+    /// The corresponding C constant is `RTM_DELTFILTER`.
+    public static let deleteFilter = MessageType(rawValue: UInt16(RTM_DELTFILTER))
+    /// The corresponding C constant is `RTM_GETTFILTER`.
+    public static let getFilter = MessageType(rawValue: UInt16(RTM_GETTFILTER))
     /// The controller of generic netlink. The corresponding C constant is `GENL_ID_CTRL`.
     public static let genericControl = MessageType(rawValue: UInt16(NLMSG_MIN_TYPE))
     /// The corresponding C constant is `RTM_GETNEIGH`.

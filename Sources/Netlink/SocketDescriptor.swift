@@ -12,6 +12,8 @@ public struct NetlinkProtocol: RawRepresentable, Hashable, Sendable {
     public static let route = NetlinkProtocol(rawValue: NETLINK_ROUTE)
     /// Families by name, devlink among them. The corresponding C constant is `NETLINK_GENERIC`.
     public static let generic = NetlinkProtocol(rawValue: NETLINK_GENERIC)
+    /// Packet filters: nftables. The corresponding C constant is `NETLINK_NETFILTER`.
+    public static let netfilter = NetlinkProtocol(rawValue: NETLINK_NETFILTER)
 }
 
 /// An open netlink socket, made by libmnl and closed at the end of its life.

@@ -1,13 +1,6 @@
 import CNetlink
 public import Netlink
 
-extension MessageType {
-    /// The corresponding C constant is `RTM_NEWQDISC`.
-    static let newQueueingDiscipline = MessageType(rawValue: UInt16(RTM_NEWQDISC))
-    /// The corresponding C constant is `RTM_GETQDISC`.
-    static let getQueueingDiscipline = MessageType(rawValue: UInt16(RTM_GETQDISC))
-}
-
 /// A queueing discipline of an interface (RTM_GETQDISC, net/sched/sch_api.c).
 public struct QueueingDiscipline: Hashable, Sendable {
     /// Interface index.

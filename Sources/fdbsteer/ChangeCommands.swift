@@ -4,6 +4,7 @@ import FDB
 import Switchdev
 
 extension Side: ExpressibleByArgument {}
+extension GuestKind: ExpressibleByArgument {}
 
 /// `fdbsteer prepare`.
 struct PrepareCommand: ParsableCommand {
@@ -36,6 +37,12 @@ struct PrepareCommand: ParsableCommand {
             FDBSTEER_LEAK, or refuse.
             """)
     var leak: LeakPolicy?
+    @Option(
+        help: """
+            What the guest does with frames that reach both of its NICs: net_failover and bond (active-backup) take one \
+            of each, netvsc both. Decides whether a bracket is harmless; default: unknown.
+            """)
+    var kind: GuestKind?
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -53,7 +60,7 @@ struct PrepareCommand: ParsableCommand {
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
             return try PreparationRequest(
                 id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
-                addresses: parsed, side: at, allowsLeak: policy == .allow)
+                addresses: parsed, side: at, allowsLeak: policy == .allow, kind: kind)
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try host.prepare(request, options: proof.options(common, waivers)))
@@ -68,15 +75,19 @@ struct SwitchCommand: ParsableCommand {
 
     /// The strategies that this version has.
     enum Strategy: String, ExpressibleByArgument, CaseIterable {
-        case cut
+        case cut, bracket
     }
 
     @Argument(help: "The guest interface.")
     var guest: String
     @Option(help: "primary, standby or remote.")
     var to: Side
-    @Option(help: "cut: one move, now.")
+    @Option(
+        help: "cut: one move, now. bracket: from now on each frame reaches both ports, until --close or abort.")
     var strategy: Strategy = .cut
+    @Flag(help: "Close the open bracket: the guest is on the side that --to names.")
+    var close = false
+    @OptionGroup var bracket: BracketOptions
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -84,7 +95,14 @@ struct SwitchCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.switch(id, to: to, options: proof.options(common, waivers)))
+            var options = proof.options(common, waivers)
+            options.allowsDuplicates = bracket.allowDuplicates
+            options.bracketMaxRate = bracket.bracketMaxRate
+            if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
+            switch strategy {
+            case .cut: return common.call.show(try host.switch(id, to: to, options: options))
+            case .bracket: return common.call.show(try host.openBracket(id, to: to, options: options))
+            }
         }
     }
 }
@@ -160,6 +178,7 @@ extension Call {
                 Output.line("  \(message.netlink)")
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
+            for line in report.bracketLines { Output.line("  \(line)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
         }
@@ -182,6 +201,14 @@ extension Report {
         let count = addresses.count == 1 ? "1 address" : "\(addresses.count) addresses"
         let proof = proof.map { proofStatus == .proven ? "; \($0)" : "; proof: \($0)" } ?? ""
         let total = Output.duration(timings.totalNanoseconds)
+        if strategy == "bracket", let bracket, outcome == .done || outcome == .already {
+            let arrow = "\(from.rawValue) -> \(to.rawValue)"
+            if bracket.isOpen {
+                return "\(guest): bracket \(arrow) \(outcome == .already ? "already " : "")open: each frame reaches "
+                    + "both ports\(proof)"
+            }
+            return "\(guest): bracket closed, on \(to.rawValue)\(proof)"
+        }
         switch (outcome, verb) {
         case (.planned, _):
             return (messages ?? []).isEmpty
@@ -200,6 +227,16 @@ extension Report {
         case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"
         case (.notRolledBack, _): return "\(guest): failed, and not everything could be put back"
         }
+    }
+
+    /// How the bracket stands, and what closes it.
+    var bracketLines: [String] {
+        guard let bracket, bracket.isOpen else { return [] }
+        return [
+            "bracket: \(bracket.words)",
+            "closes by: fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there; "
+                + "fdbsteer abort \(guest) gives it up",
+        ]
     }
 
     /// What the exit code means.

@@ -48,6 +48,18 @@ struct ProofOptions: ParsableArguments {
     }
 }
 
+/// What `switch --strategy bracket` takes beside.
+struct BracketOptions: ParsableArguments {
+    @Flag(
+        help: "Open a bracket also for a guest that takes each frame twice, or of which nobody said that it does not.")
+    var allowDuplicates = false
+
+    @Option(
+        help: "Open no bracket while the guest gets more frames a second than this, for all take the slow path; 0: any."
+    )
+    var bracketMaxRate: UInt64 = 0
+}
+
 /// A duration on the command line: a whole number and `us`, `ms`, `s` or `min`.
 struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
     let nanoseconds: Int64

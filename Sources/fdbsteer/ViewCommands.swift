@@ -66,6 +66,13 @@ struct StatusCommand: ParsableCommand {
                                     + (guest.addresses.count > 2 ? " and \(guest.addresses.count - 2) more" : ""),
                             ]
                         })
+                for guest in guests {
+                    guard let bracket = guest.bracket, guest.phase == "bracketed" else { continue }
+                    Output.line("\(guest.guest): bracket to \(bracket.goal.rawValue) \(bracket.words)")
+                    Output.line(
+                        "  closes by: fdbsteer switch \(guest.guest) --to \(bracket.goal.rawValue) --close, once the "
+                            + "guest is there; fdbsteer abort \(guest.guest) gives it up")
+                }
             }
             return 0
         }
@@ -78,6 +85,7 @@ extension GuestStatus {
         if stale { return "void since reboot" }
         if phase == "pinned" { return sticky ? "pinned sticky" : "pinned" }
         let arrow = goal.map { " to \($0.rawValue)" } ?? ""
+        if phase == "bracketed" { return "bracket\(arrow)" }
         return phase + arrow + (running ? "" : " (process gone: abort)")
     }
 }

@@ -15,16 +15,22 @@
 #include <linux/devlink.h>
 #include <linux/ethtool.h>
 #include <linux/ethtool_netlink.h>
+#include <linux/filter.h>
+#include <linux/gen_stats.h>
 #include <linux/genetlink.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
+#include <linux/tc_act/tc_mirred.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -59,6 +65,20 @@ enum {
     CN_MDBE_SRC_LIST_ENTRY = 1,
     CN_MDBE_SRCATTR_ADDRESS = 1,
 };
+
+/* linux/netfilter.h, which clashes with <netinet/in.h>: NFPROTO_NETDEV, NF_NETDEV_EGRESS. */
+enum {
+    CN_NFPROTO_NETDEV = 5,
+    CN_NF_NETDEV_EGRESS = 1,
+};
+
+/* Macros that are casts or expressions, which Swift cannot import: where clsact and its egress filters hang, and the
+ * offset from which classic BPF reads what is beside the frame (linux/pkt_sched.h, linux/filter.h). */
+enum {
+    CN_CLSACT_MINOR_EGRESS = TC_H_MIN_EGRESS,
+    CN_SKF_AD_OFF = SKF_AD_OFF,
+};
+static const unsigned int cn_clsact = TC_H_CLSACT;
 
 /** Attribute types without their flag bits: the kernel's macro is an expression that Swift cannot import. */
 static const unsigned short cn_nla_type_mask = (unsigned short)NLA_TYPE_MASK;

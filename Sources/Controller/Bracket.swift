@@ -1,0 +1,136 @@
+public import Switchdev
+
+/// What the guest does with a frame that reaches both of its NICs.
+public enum GuestKind: String, Hashable, Sendable, CaseIterable, Codable {
+    /// Linux net_failover: takes frames of the standby only while no primary is registered (`net_failover_handle_frame`).
+    case netFailover = "net_failover"
+    /// A Linux bond of mode active-backup with `all_slaves_active` 0: takes nothing from the NIC that is not active
+    /// (`bond_should_deliver_exact_match`). Bonds of other modes take both: they are `unknown`.
+    case bond
+    /// Like hv_netvsc, which hands frames of both to the network stack and leaves the choice to the host
+    /// (`netvsc_vf_handle_frame`).
+    case netvsc
+    /// Not declared.
+    case unknown
+
+    /// Why a copy is not harmless; nil when it is.
+    var objection: String? {
+        switch self {
+        case .netFailover, .bond: nil
+        case .netvsc: "takes frames from both NICs: each frame of a bracket would reach its network stack twice"
+        case .unknown: "is of unknown kind: it may take each frame of a bracket twice"
+        }
+    }
+}
+
+/// An open bracket: the entries are on the standby, and what leaves there for the guest is copied to the primary.
+public struct Bracket: Hashable, Sendable {
+    /// When it was opened, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public let openedAt: Int64
+    /// What makes the copy.
+    public let means: CopyMeans
+    /// The clsact was made for it.
+    public let ownsClsact: Bool
+
+    /// Makes one from its parts.
+    public init(openedAt: Int64, means: CopyMeans, ownsClsact: Bool) {
+        self.openedAt = openedAt
+        self.means = means
+        self.ownsClsact = ownsClsact
+    }
+}
+
+/// A copy that a step of a plan makes or removes.
+public struct CopyChange: Hashable, Sendable {
+    /// What is copied.
+    public let specification: CopySpecification
+    /// The bracket that it belongs to.
+    public let bracket: Bracket
+    /// The port where the frames leave, by name.
+    public let portName: String
+    /// The port where their copies leave, by name.
+    public let targetName: String
+    /// Whether it is made or removed.
+    public let isOn: Bool
+
+    /// Makes one from its parts.
+    public init(
+        specification: CopySpecification, bracket: Bracket, portName: String, targetName: String, isOn: Bool
+    ) {
+        self.specification = specification
+        self.bracket = bracket
+        self.portName = portName
+        self.targetName = targetName
+        self.isOn = isOn
+    }
+
+    /// Puts back what was before.
+    var undo: CopyChange {
+        CopyChange(
+            specification: specification, bracket: bracket, portName: portName, targetName: targetName, isOn: !isOn)
+    }
+
+    /// Each message in words, with its `tc` or `nft` equivalent.
+    var messages: [PlannedMessage] {
+        let count = specification.matches.count
+        let copied = count == 1 ? "1 address" : "\(count) addresses"
+        let words = isOn ? "copy \(copied) to \(targetName)" : "the copy to \(targetName)"
+        let change = isOn ? "NEW" : "DEL"
+        if bracket.means == .nftables {
+            let table = "netdev fdbsteer-\(specification.label)"
+            return [
+                PlannedMessage(
+                    netlink: "NFT_MSG_\(change)TABLE \(table), egress of \(portName): \(words)",
+                    bridgeCommand: isOn ? nil : "nft delete table \(table)")
+            ]
+        }
+        let clsact = PlannedMessage(
+            netlink: "RTM_\(change)QDISC clsact \(portName)\(isOn ? "" : ", unless others have filters on it")",
+            bridgeCommand: "tc qdisc \(isOn ? "add" : "del") dev \(portName) clsact")
+        let place =
+            "dev \(portName) egress protocol all prio \(TrafficControlRequest.preference) handle "
+            + "\(specification.number) bpf"
+        let program = CopyProgram(specification).bytecode
+        let filter = PlannedMessage(
+            netlink: "RTM_\(change)TFILTER egress of \(portName): \(words)",
+            bridgeCommand: isOn
+                ? "tc filter replace \(place) bytecode \"\(program)\" action mirred egress mirror dev \(targetName) continue"
+                : "tc filter del \(place)")
+        if !bracket.ownsClsact { return [filter] }
+        return isOn ? [clsact, filter] : [filter, clsact]
+    }
+}
+
+/// How a bracket stands, for `status` and for the report of a verb about it.
+public struct BracketView: Hashable, Sendable, Encodable {
+    /// Where the guest is to go.
+    public let goal: Side
+    /// When it was opened, in nanoseconds since 1970.
+    public let openedAt: Int64
+    /// For how long it was open, in nanoseconds.
+    public let openNanoseconds: Int64
+    /// What makes the copy.
+    public let means: CopyMeans
+    /// Frames copied; nil when there is no copy.
+    public var framesCopied: UInt64?
+    /// Bytes copied.
+    public var bytesCopied: UInt64?
+    /// Frames whose copy could not be handed to the primary.
+    public var copiesFailed: UInt64?
+    /// The copy is there, and copies exactly this guest's frames to its primary.
+    public var isCopyRight: Bool
+    /// It is open still.
+    public var isOpen: Bool
+
+    init(_ bracket: Bracket, goal: Side, state: CopyState?, now: Int64) {
+        self.goal = goal
+        openedAt = bracket.openedAt
+        openNanoseconds = max(0, now - bracket.openedAt)
+        means = bracket.means
+        framesCopied = state?.frames
+        bytesCopied = state?.bytes
+        copiesFailed = state?.failed
+        isCopyRight = state?.isAsSpecified == true
+        isOpen = true
+    }
+}

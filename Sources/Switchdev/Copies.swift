@@ -1,0 +1,157 @@
+public import Netlink
+
+/// Makes, finds and removes copies. Nothing that is not ours is changed or removed.
+public enum Copies {
+    /// How a copy can be had on a port, as it is now.
+    public struct Footing: Hashable, Sendable {
+        /// What would make it.
+        public let means: CopyMeans
+        /// There is a clsact already.
+        public let hasClsact: Bool
+        /// Others' filters that come before ours: what they end is not copied.
+        public let foreignFilters: Int
+
+        /// Makes one from its parts.
+        public init(means: CopyMeans, hasClsact: Bool, foreignFilters: Int) {
+            self.means = means
+            self.hasClsact = hasClsact
+            self.foreignFilters = foreignFilters
+        }
+    }
+
+    /// Finds out how a copy can be had.
+    ///
+    /// - Parameter port: interface index of the port where the frames leave.
+    /// - Throws: ``NetlinkError``.
+    public static func footing(
+        on port: Int32, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Footing {
+        let atIngress = try QueueingDiscipline.all(using: &socket).first { $0.interface == port && $0.isAtIngress }
+        guard let atIngress else { return Footing(means: .clsact, hasClsact: false, foreignFilters: 0) }
+        guard atIngress.kind == "clsact" else {
+            return Footing(means: .nftables, hasClsact: false, foreignFilters: 0)
+        }
+        let others = try filters(on: port, egress: true, using: &socket).count {
+            $0.copy == nil && $0.preference <= TrafficControlRequest.preference
+        }
+        return Footing(means: .clsact, hasClsact: true, foreignFilters: others)
+    }
+
+    /// Makes a copy, or brings one that is there to the specification.
+    ///
+    /// - Parameters:
+    ///   - specification: what to copy.
+    ///   - means: as ``footing(on:using:)`` said.
+    ///   - name: the name of the port where the frames leave.
+    ///   - ownsClsact: the clsact, where there is none, may be made, and is taken away again when the copy cannot be made.
+    /// - Throws: ``NetlinkError``; nothing is left behind.
+    public static func install(
+        _ specification: CopySpecification, by means: CopyMeans, portName name: String, ownsClsact: Bool,
+        using socket: inout CommandSocket
+    ) throws(NetlinkError) {
+        if means == .nftables {
+            let table = PacketFilterTable(specification: specification)
+            if try table.state() != nil { try PacketFilterTable.remove(label: specification.label) }
+            try table.install(interface: name)
+            return
+        }
+        guard CopyProgram(specification).fits else {
+            throw NetlinkError(.oversized, "the guest has too many addresses or VLANs for one filter")
+        }
+        let present = try filters(on: specification.source, egress: true, using: &socket)
+        if present.contains(where: {
+            $0.preference == TrafficControlRequest.preference && $0.handle == specification.number && $0.copy == nil
+        }) {
+            throw NetlinkError(
+                .refused,
+                "somebody else's filter has preference \(TrafficControlRequest.preference) and number "
+                    + "\(specification.number) on \(name)")
+        }
+        var made = false
+        if ownsClsact {
+            do throws(NetlinkError) {
+                try socket.perform(TrafficControlRequest.addClsact(interface: specification.source))
+                made = true
+            } catch {
+                guard error.errno == .exists else { throw error.during("cannot add a clsact to \(name)") }
+            }
+        }
+        do throws(NetlinkError) {
+            try socket.perform(TrafficControlRequest.setCopy(specification))
+        } catch {
+            if made { try? socket.perform(TrafficControlRequest.deleteClsact(interface: specification.source)) }
+            throw error.during("cannot add the filter that copies to \(name)")
+        }
+    }
+
+    /// Removes a copy, and the clsact when it is ours and nobody else's filter is on it. What is gone already is no error.
+    ///
+    /// - Throws: ``NetlinkError``.
+    public static func remove(
+        _ specification: CopySpecification, by means: CopyMeans, ownsClsact: Bool, using socket: inout CommandSocket
+    ) throws(NetlinkError) {
+        let port = specification.source
+        if means == .nftables {
+            try PacketFilterTable.remove(label: specification.label)
+            return
+        }
+        let found = try filters(on: port, egress: true, using: &socket)
+        if found.contains(where: { $0.copy == specification.number }) {
+            do throws(NetlinkError) {
+                try socket.perform(TrafficControlRequest.deleteCopy(interface: port, number: specification.number))
+            } catch {
+                guard isGone(error) else { throw error.during("cannot remove the filter that copies") }
+            }
+        }
+        guard ownsClsact else { return }
+        let isThere = try QueueingDiscipline.all(using: &socket).contains {
+            $0.interface == port && $0.isAtIngress && $0.kind == "clsact"
+        }
+        guard isThere, try filters(on: port, egress: true, using: &socket).isEmpty,
+            try filters(on: port, egress: false, using: &socket).isEmpty
+        else { return }
+        do throws(NetlinkError) {
+            try socket.perform(TrafficControlRequest.deleteClsact(interface: port))
+        } catch {
+            guard isGone(error) else { throw error.during("cannot remove the clsact that was made for the copy") }
+        }
+    }
+
+    /// What the kernel shows of a copy; nil when there is none.
+    ///
+    /// - Throws: ``NetlinkError``.
+    public static func state(
+        _ specification: CopySpecification, by means: CopyMeans, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> CopyState? {
+        if means == .nftables { return try PacketFilterTable(specification: specification).state() }
+        return try filters(on: specification.source, egress: true, using: &socket)
+            .first { $0.copy == specification.number }
+            .map {
+                CopyState(
+                    frames: $0.frames, bytes: $0.bytes, failed: $0.failed, isAsSpecified: $0.makes(specification))
+            }
+    }
+
+    /// The filters at one hook of a port's clsact; none without a clsact, or without the port.
+    ///
+    /// - Throws: ``NetlinkError``.
+    public static func filters(
+        on port: Int32, egress: Bool, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> [TrafficFilter] {
+        var found: [TrafficFilter] = []
+        do throws(NetlinkError) {
+            try socket.dump(TrafficControlRequest.filters(interface: port, egress: egress)) {
+                (header, payload) throws(NetlinkError) in
+                guard header.type == .newFilter, let filter = try TrafficFilter(decoding: payload) else { return }
+                found.append(filter)
+            }
+        } catch {
+            guard isGone(error) else { throw error.during("cannot read the filters of ifindex \(port)") }
+        }
+        return found
+    }
+
+    private static func isGone(_ error: NetlinkError) -> Bool {
+        error.code == .refused && [.noEntry, .noDevice, .invalid].contains(error.errno)
+    }
+}

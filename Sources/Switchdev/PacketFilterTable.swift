@@ -1,0 +1,135 @@
+import CNetlink
+import FDB
+import Netlink
+
+/// The nftables table that copies the frames of one guest.
+///
+/// Its messages are our own: a host need not have nft(8) or its library, all of them are one transaction of the kernel, and
+/// a refusal comes with the kernel's words. `nft list table netdev fdbsteer-GUEST` shows it.
+struct PacketFilterTable {
+    let specification: CopySpecification
+
+    var name: String { PacketFilterTable.name(specification.label) }
+
+    static func name(_ label: String) -> String { "fdbsteer-" + label }
+
+    /// Our mark, and what the table copies: nothing else says so without decoding its rules.
+    private var userData: [UInt8] {
+        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
+        func add(_ value: UInt64) {
+            for shift in stride(from: 0, to: 64, by: 8) {
+                digest = (digest ^ (value >> shift & 0xff)) &* 0x100_0000_01b3
+            }
+        }
+        add(UInt64(UInt32(bitPattern: specification.source)))
+        add(UInt64(UInt32(bitPattern: specification.target)))
+        for match in specification.matches.sorted(by: { ($0.mac, $0.tag.order) < ($1.mac, $1.tag.order) }) {
+            add(match.mac.value)
+            add(UInt64(match.tag.order))
+        }
+        return TrafficControlRequest.mark + withUnsafeBytes(of: digest.bigEndian) { Array($0) }
+    }
+
+    /// Makes the table, in one transaction.
+    ///
+    /// - Parameter interface: the name of the port where the frames leave.
+    func install(interface: String) throws(NetlinkError) {
+        var requests: [PacketFilterRequest] = [
+            .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
+        ]
+        let byTag = Dictionary(grouping: specification.matches, by: \.tag)
+        for (tag, matches) in byTag.sorted(by: { $0.key.order < $1.key.order }) {
+            let set = "addresses\(tag.order)"
+            requests.append(.addSet(table: name, name: set))
+            requests.append(.addElements(table: name, set: set, matches.map(\.mac).sorted()))
+            requests.append(
+                .addRule(table: name, PacketFilterRule(set: set, tag: tag, target: specification.target)))
+        }
+        requests.append(.end)
+        var socket = try CommandSocket(.netfilter)
+        try socket.performTogether(requests)
+    }
+
+    /// Removes a table that is ours; one that is gone, or was never made, is no error.
+    static func remove(label: String) throws(NetlinkError) {
+        var socket = try CommandSocket(.netfilter)
+        guard try userData(of: name(label), using: &socket)?.starts(with: TrafficControlRequest.mark) == true else {
+            return
+        }
+        try socket.performTogether([.begin, PacketFilterRequest.deleteTable(name: name(label)), .end])
+    }
+
+    /// What the kernel shows of it; nil when there is no such table, or it is not ours.
+    func state() throws(NetlinkError) -> CopyState? {
+        var socket = try CommandSocket(.netfilter)
+        guard let data = try PacketFilterTable.userData(of: name, using: &socket),
+            data.starts(with: TrafficControlRequest.mark)
+        else { return nil }
+        var state = CopyState(frames: 0, bytes: 0, failed: 0, isAsSpecified: data == userData)
+        var rules = 0
+        try socket.dump(PacketFilterRequest.rules(table: name)) { (header, payload) throws(NetlinkError) in
+            guard header.type == PacketFilterRequest.type(NFT_MSG_NEWRULE) else { return }
+            rules += 1
+            let counter = PacketFilterTable.counter(in: payload)
+            state.frames += counter.frames
+            state.bytes += counter.bytes
+        }
+        if rules != Set(specification.matches.map(\.tag)).count { state.isAsSpecified = false }
+        return state
+    }
+
+    /// The counter among a rule's expressions.
+    static func counter(in payload: UnsafeRawBufferPointer) -> (frames: UInt64, bytes: UInt64) {
+        var frames: UInt64 = 0
+        var bytes: UInt64 = 0
+        for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
+        where attribute.type == Int(NFTA_RULE_EXPRESSIONS.rawValue) {
+            for expression in attribute.nested {
+                var name = ""
+                for part in expression.nested {
+                    if part.type == Int(NFTA_EXPR_NAME.rawValue) { name = part.text }
+                    guard part.type == Int(NFTA_EXPR_DATA.rawValue), name == "counter" else { continue }
+                    for value in part.nested {
+                        let number = value.integer(as: UInt64.self).map(UInt64.init(bigEndian:)) ?? 0
+                        if value.type == Int(NFTA_COUNTER_PACKETS.rawValue) { frames = number }
+                        if value.type == Int(NFTA_COUNTER_BYTES.rawValue) { bytes = number }
+                    }
+                }
+            }
+        }
+        return (frames, bytes)
+    }
+
+    /// The user data of a table, empty without; nil when there is no such table.
+    private static func userData(
+        of name: String, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> [UInt8]? {
+        var found: [UInt8]?
+        try socket.get(CollectionOfOne(PacketFilterRequest.getTable(name: name))) {
+            (_, reply) throws(NetlinkError) in
+            switch reply {
+            case .success(let (_, payload)):
+                found = []
+                for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
+                where attribute.type == Int(NFTA_TABLE_USERDATA.rawValue) { found = Array(attribute.bytes) }
+            case .failure(let error):
+                // Kernels without nftables know no message of it (EINVAL, EOPNOTSUPP): there is no such table either.
+                guard [.noEntry, .invalid, .notSupported].contains(error.errno) else {
+                    throw error.during("cannot read the nftables table \(name)")
+                }
+            }
+        }
+        return found
+    }
+}
+
+extension CopySpecification.Tag {
+    /// Tells tags apart by a number: no tag is looked at, there is none, VLANs.
+    fileprivate var order: Int {
+        switch self {
+        case .any: 5000
+        case .untagged: 0
+        case .vlan(let vlan): Int(vlan.rawValue)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+import Glibc
+import Lab
+import Testing
+
+/// Brackets by the command line, under traffic.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct BracketCommandTests {
+    @Test(arguments: [("primary", "standby"), ("standby", "primary")])
+    func bothWaysWithoutLoss(from: String, to: String) throws {
+        let ports = ["primary": "vfrep0", "standby": "tap0"]
+        try BracketLab.run(at: from) { lab in
+            let old = ports[from] ?? "", new = ports[to] ?? ""
+            try lab.expectServed([old])
+            // 1,000 frames; the bracket opens at 300 and closes at 700.
+            var opened = 0
+            var closing = 0
+            let counts = try lab.send(1000) { number in
+                if number == 300 {
+                    let open = try lab.expect("switch vm1 --to \(to) --strategy bracket")
+                    #expect(open.output.contains("each frame reaches both ports"))
+                    #expect(open.output.contains("--to \(to) --close"))
+                    opened = number
+                }
+                if number == 700 {
+                    try lab.expect("switch vm1 --to \(to) --close")
+                    closing = number
+                }
+            }
+            for number in 0..<UInt32(1000) {
+                #expect(counts["third0"]?[number] == nil && counts["uplink0"]?[number] == nil)
+                let isOpen = number >= opened && number < closing
+                let inOld = counts[old]?[number] ?? 0, inNew = counts[new]?[number] ?? 0
+                // Frames are sent one after another, so that none is under way while a bracket opens or closes.
+                #expect(inOld == (number < closing ? 1 : 0), "frame \(number) at \(old): \(inOld)")
+                #expect(inNew == (number >= opened ? 1 : 0), "frame \(number) at \(new): \(inNew), open \(isOpen)")
+            }
+            try lab.expectServed([new])
+            #expect(try lab.leftovers() == "")
+            try lab.expect("verify vm1")
+            let history = try lab.expect("history vm1 --report").output
+            #expect(history.contains("400 frames copied"), "\(history)")
+        }
+    }
+
+    @Test func framesUnderWayWhileItOpensAndClosesAreNotLost() throws {
+        try BracketLab.run { lab in
+            for to in ["standby", "primary"] {
+                let sender = try RunningCommand([
+                    CommandLineLab.products + "/fdbsteer-bench", "send", "--interface", BridgeLab.far("uplink0"),
+                    "--receive", BridgeLab.far("vfrep0"), "--receive", BridgeLab.far("tap0"), "--destination",
+                    CommandLineLab.mac, "--rate", "5000", "--seconds", "1",
+                ])
+                usleep(300_000)
+                try lab.expect("switch vm1 --to \(to) --strategy bracket")
+                usleep(300_000)
+                try lab.expect("switch vm1 --to \(to) --close")
+                let sent = sender.wait()
+                #expect(sent.exitCode == 0, "\(sent.errors)")
+                // Duplicated are those that both ports got: the bracket was open.
+                #expect(sent.output.contains(" 0 lost, ") && !sent.output.contains(" 0 duplicated"), "\(sent.output)")
+            }
+        }
+    }
+
+    @Test func whatItRefuses() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try lab.refused("switch vm1 --to standby --strategy bracket", code: 3, saying: "unknown kind", "--kind")
+            try lab.refused("switch vm1 --to remote --strategy bracket", code: 3, saying: "between primary and standby")
+            try lab.refused("switch vm1 --to standby --close", code: 3, saying: "no bracket of guest vm1 is open")
+            #expect(
+                try lab.fdbsteer("switch vm1 --to standby --strategy bracket --allow-duplicates").exitCode == 0)
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "is open", "--close")
+            try lab.refused("switch vm1 --to primary --strategy bracket", code: 3, saying: "is open")
+            try lab.refused("switch vm1 --to remote --close", code: 3, saying: "from primary to standby")
+            let again = try lab.fdbsteer("switch vm1 --to standby --strategy bracket")
+            #expect(again.exitCode == 0 && again.output.contains("already open"))
+            #expect(try lab.fdbsteer("abort vm1").exitCode == 0)
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            try lab.prepare("--kind netvsc")
+            try lab.refused("switch vm1 --to standby --strategy bracket", code: 3, saying: "both NICs")
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            try lab.prepare("--kind bond")
+            try Command.script("ip link set vfrep0 down")
+            #expect(try lab.fdbsteer("switch vm1 --to standby --strategy bracket").exitCode == 3)
+        }
+    }
+
+    @Test func aRateThatIsTooHighIsRefused() throws {
+        try BracketLab.run { lab in
+            let sender = try RunningCommand([
+                CommandLineLab.products + "/fdbsteer-bench", "send", "--interface", BridgeLab.far("uplink0"),
+                "--destination", CommandLineLab.mac, "--rate", "2000", "--seconds", "2",
+            ])
+            usleep(500_000)
+            let refused = try lab.lab.fdbsteer("switch vm1 --to standby --strategy bracket --bracket-max-rate 100")
+            #expect(refused.exitCode == 3 && refused.errors.contains("frames a second"), "\(refused.errors)")
+            #expect(try lab.phase() == "pinned")
+            #expect(sender.wait().exitCode == 0)
+            try lab.expect("switch vm1 --to standby --strategy bracket --bracket-max-rate 100")
+        }
+    }
+
+    @Test func statusVerifyAndTopologyShowIt() throws {
+        try BracketLab.run { lab in
+            try lab.expect("switch vm1 --to standby --strategy bracket")
+            _ = try lab.send(30)
+            let status = try lab.expect("status").output
+            #expect(status.contains("bracket to standby") && status.contains("30 frames copied"), "\(status)")
+            #expect(status.contains("closes by"))
+            let json = try lab.expect("status vm1 --json").output
+            #expect(json.contains("\"frames_copied\" : 30") && json.contains("\"goal\" : \"standby\""), "\(json)")
+            try lab.expect("verify vm1")
+            #expect(try lab.expect("topology").output.contains("frames for vm1 are copied to vfrep0"))
+            // Somebody removes it, and takes the entry away.
+            try Command.script(
+                "tc qdisc del dev tap0 clsact\nbridge fdb replace \(CommandLineLab.mac) dev third0 master static")
+            #expect(try lab.expect("verify vm1", exitCode: 3).output.contains("copy is missing"))
+            #expect(try lab.expect("status").output.contains("NO COPY"))
+            let planned = try lab.expect("reconcile --dry-run").output
+            #expect(planned.contains("would be made anew"), "\(planned)")
+            try lab.expect("verify vm1", exitCode: 3)
+            let adopted = try lab.expect("reconcile").output
+            #expect(adopted.contains("its copy was made anew") && adopted.contains("stays open"), "\(adopted)")
+            try lab.expect("verify vm1")
+            try lab.expectServed(["vfrep0", "tap0"])
+            try lab.expect("abort vm1")
+            try lab.expectServed(["vfrep0"])
+            #expect(try lab.leftovers() == "")
+        }
+    }
+
+    @Test func anIngressQdiscTakesItToNftables() throws {
+        try BracketLab.run(before: { try Command.script("tc qdisc add dev tap0 handle ffff: ingress") }) { lab in
+            let opened = try lab.expect("switch vm1 --to standby --strategy bracket").output
+            #expect(opened.contains("nftables copies"), "\(opened)")
+            try lab.expectServed(["vfrep0", "tap0"])
+            #expect(try lab.expect("status").output.contains("20 frames copied"))
+            try lab.expect("verify vm1")
+            try lab.expect("reconcile")
+            try lab.expect("switch vm1 --to standby --close")
+            try lab.expectServed(["tap0"])
+            #expect(try lab.leftovers().contains("ingress"))
+        }
+    }
+
+    @Test func aBracketOf64AddressesReachesBothPortsWithEach() throws {
+        let addresses = (0..<64).map { "52:54:00:00:01:" + ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+        try BracketLab.run(addresses: addresses) { lab in
+            try lab.expect("switch vm1 --to standby --strategy bracket")
+            let filters = try Command.run(["tc", "filter", "show", "dev", "tap0", "egress"]).output
+            #expect(filters.split(separator: "\n").count { $0.contains("handle") } == 1)
+            for address in addresses {
+                let counts = try lab.send(2, to: address)
+                #expect(counts["vfrep0"] == FrameTally.once(2) && counts["tap0"] == FrameTally.once(2))
+                #expect(counts["third0"] == [:])
+            }
+            try lab.expect("switch vm1 --to standby --close")
+            #expect(try lab.leftovers() == "")
+        }
+    }
+
+    @Test func releaseEndsItAndOthersObjectsSurvive() throws {
+        try BracketLab.run(before: {
+            try Command.script(
+                """
+                tc qdisc add dev tap0 clsact
+                tc filter add dev tap0 egress protocol all prio 300 u32 match u32 0 0 action mirred egress mirror dev third0
+                """)
+        }) { lab in
+            let before = try lab.leftovers()
+            try lab.expect("switch vm1 --to standby --strategy bracket")
+            #expect(try lab.leftovers() != before)
+            try lab.expect("release vm1")
+            let after = try lab.leftovers()
+            #expect(!after.contains("bpf") && after.contains("u32") && after.contains("clsact"), "\(after)")
+        }
+    }
+
+    @Test func groupsAreServedOnBothPortsWhileItIsOpen() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.lab.makeQuerier()
+            let group = "239.1.1.1"
+            try lab.prepare("--kind net_failover")
+            try Interface.transmit(
+                GroupFrame.igmp2Report(group, from: CommandLineLab.mac), from: BridgeLab.far("vfrep0"))
+            #expect(try lab.lab.waitForGroups("vfrep0", [group]) == [group])
+            let bracket = BracketLab(lab: lab)
+            func served() throws -> Set<String> {
+                let primary = try Witness(BridgeLab.far("vfrep0"))
+                let standby = try Witness(BridgeLab.far("tap0"))
+                let frame = GroupFrame.datagram(
+                    to: group, number: UInt32.random(in: 1...9999), from: "52:54:00:fd:b5:fe")
+                try Interface.transmit(frame, from: BridgeLab.far("uplink0"))
+                var ports = Set<String>()
+                if standby.hears(frame) { ports.insert("tap0") }
+                if primary.hears(frame) { ports.insert("vfrep0") }
+                return ports
+            }
+            try Command.script("bridge link set dev vfrep0 mcast_flood off\nbridge link set dev tap0 mcast_flood off")
+            #expect(try served() == ["vfrep0"])
+            try bracket.expect("switch vm1 --to standby --strategy bracket")
+            #expect(try served() == ["vfrep0", "tap0"])
+            try bracket.expect("switch vm1 --to standby --close")
+            #expect(try served() == ["tap0"])
+            try bracket.expect("switch vm1 --to primary --strategy bracket")
+            #expect(try served() == ["vfrep0", "tap0"])
+            try bracket.expect("abort vm1")
+            #expect(try served() == ["tap0"])
+        }
+    }
+}

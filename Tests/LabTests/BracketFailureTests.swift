@@ -1,0 +1,95 @@
+import Glibc
+import Lab
+import Testing
+
+/// Processes that die, and calls that fail, at each step of a bracket.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct BracketFailureTests {
+    /// A verb about a bracket: where the guest is meanwhile, and what opens it first.
+    struct Verb: Sendable, CustomTestStringConvertible {
+        let side: String
+        let first: String?
+        let arguments: String
+        let guestAt: String
+
+        var testDescription: String { arguments }
+
+        static let open = "switch vm1 --to standby --strategy bracket"
+        static let all = [
+            Verb(side: "primary", first: nil, arguments: open, guestAt: "vfrep0"),
+            Verb(
+                side: "standby", first: nil, arguments: "switch vm1 --to primary --strategy bracket", guestAt: "tap0"),
+            Verb(side: "primary", first: open, arguments: "switch vm1 --to standby --close", guestAt: "tap0"),
+            Verb(side: "primary", first: open, arguments: "abort vm1", guestAt: "vfrep0"),
+        ]
+    }
+
+    /// Runs a verb again and again, each time with another call of a kind that is hit, until it gets past all of them.
+    private static func each(
+        _ verb: Verb, _ calls: String, _ injection: String,
+        _ body: @escaping @Sendable (BracketLab, _ run: Command, _ number: Int) throws -> Void
+    ) throws {
+        try BracketLab.run(at: verb.side) { lab in
+            for number in 1...60 {
+                if let first = verb.first { try lab.expect(first) }
+                let run = try lab.traced(verb.arguments, calls, "\(injection):when=\(number)")
+                let isHit = try Command.run(["grep", "-c", "INJECTED\\|killed by SIGKILL", lab.lab.state + "/trace"])
+                guard isHit.exitCode == 0 else {
+                    #expect(run.exitCode == 0 && number > 4, "\(run.errors)")
+                    return
+                }
+                try body(lab, run, number)
+                // As at the beginning, whatever came of it.
+                try lab.expect("abort vm1")
+                try lab.expect("switch vm1 --to \(verb.side)")
+                #expect(try lab.leftovers() == "")
+            }
+            Issue.record("\(verb.arguments) makes more than 60 calls of \(calls)")
+        }
+    }
+
+    @Test(arguments: Verb.all, ["sendmsg", "pwrite64"])
+    func killedAtEachCall(verb: Verb, calls: String) throws {
+        try Self.each(verb, calls, "signal=KILL") { lab, run, number in
+            #expect(run.exitCode != 0)
+            let words = "killed at \(calls) \(number)"
+            // Until then, and from then on, the guest gets each frame once where it is.
+            #expect(try lab.send()[verb.guestAt] == FrameTally.once(20), "\(words)")
+            let reconciled = try lab.expect("reconcile")
+            let isOpen = try lab.phase() == "bracketed"
+            try lab.expect("verify vm1")
+            try lab.expectServed(isOpen ? ["vfrep0", "tap0"] : [verb.guestAt], words)
+            #expect(try (lab.leftovers() == "") == !isOpen, "\(words): \(reconciled.output)")
+            if isOpen { #expect(reconciled.output.contains("stays open"), "\(reconciled.output)") }
+        }
+    }
+
+    @Test(arguments: Verb.all)
+    func killedAndAborted(verb: Verb) throws {
+        try Self.each(verb, "sendmsg", "signal=KILL") { lab, _, number in
+            let wasOpen = try lab.phase() == "bracketed"
+            try lab.expect("abort vm1")
+            #expect(try lab.phase() == "pinned")
+            // An open bracket that is given up goes back to where it came from.
+            let port = wasOpen ? (verb.side == "primary" ? "vfrep0" : "tap0") : verb.guestAt
+            try lab.expectServed([port], "killed at send \(number)")
+            #expect(try lab.leftovers() == "")
+            try lab.expect("verify vm1")
+        }
+    }
+
+    @Test(arguments: Verb.all)
+    func eachSendThatFailsLeavesItAsItWasOrDone(verb: Verb) throws {
+        try Self.each(verb, "sendmsg", "error=ENOBUFS") { lab, run, number in
+            let words = "send \(number) failed: \(run.output)\(run.errors)"
+            #expect([0, 3, 4, 5].contains(run.exitCode), "\(words)")
+            #expect(try lab.send()[verb.guestAt] == FrameTally.once(20), "\(words)")
+            if run.exitCode == 5 { try lab.expect("reconcile") }
+            let isOpen = try lab.phase() == "bracketed"
+            // A step that failed is put back: open stays open, closed stays closed.
+            if [3, 4].contains(run.exitCode) { #expect(isOpen == (verb.first != nil), "\(words)") }
+            try lab.expectServed(isOpen ? ["vfrep0", "tap0"] : [verb.guestAt], words)
+            #expect(try (lab.leftovers() == "") == !isOpen, "\(words)")
+        }
+    }
+}
