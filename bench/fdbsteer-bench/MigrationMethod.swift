@@ -17,11 +17,11 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// As `cut-active`, but the guest's processors stand still during each move.
     case stopMove = "stop-move-cont"
 
-    /// fdbsteer's moves with copies made by `tc` by hand: what a bracket can do.
-    case mirror
+    /// fdbsteer's brackets: each frame reaches both NICs while the guest changes from one to the other.
+    case bracket
 
     /// Those that must not lose a frame by steering.
-    static let checked: [MigrationMethod] = []
+    static let checked: [MigrationMethod] = [.bracket]
 
     private static let guest = "guest"
 
@@ -53,7 +53,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         let host = machine.host
         try stage.steer(
             host, "prepare", MigrationMethod.guest, "--bridge", host.bridge, "--primary", host.primary, "--standby",
-            host.standby, "--uplink", host.uplink, "--address", MigrationHosts.guestMAC, "--at", side)
+            host.standby, "--uplink", host.uplink, "--address", MigrationHosts.guestMAC, "--kind", "net_failover",
+            "--at", side)
     }
 
     /// Takes back what it did, after the account is closed.
@@ -69,7 +70,10 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     /// Starts the migration, with what has to be done before it.
     func start(_ stage: MigrationStage, target: GuestMachine) throws {
-        guard isScript else { return try MigrationMethod.migrate(stage, target) }
+        guard isScript else {
+            try handle(.aboutToMigrate, stage)
+            return try MigrationMethod.migrate(stage, target)
+        }
         // On the target, before: "an appropriate FDB entry is added".
         try addEntries(stage, target.host)
         try unplugByScript(stage)
@@ -129,8 +133,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try removeEntries(stage, stage.source.host)
             try plugByScript(stage, target)
         case .learning: return
-        case .mirror: try mirror(moment, stage)
-        case .cutUnplug: try cut(moment, leaveAt: .unplugRequested, stage)
+        case .bracket: try bracket(moment, stage)
+        case .cutUnplug:
+            try cut(moment, leaveAt: moment == .aboutToUnplug ? .aboutToUnplug : .unplugRequested, stage)
         case .cutActive: try cut(moment, leaveAt: .unplugged, stage)
         case .stopMove:
             if moment == .unplugged {
@@ -143,36 +148,37 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
     }
 
-    private func mirror(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
+    private func bracket(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
         switch moment {
-        case .unplugRequested:
-            try copy(stage, stage.source.host)
-            try leavePrimary(stage)
-        case .unplugged: try stopCopying(stage, stage.source.host)
+        case .aboutToMigrate, .aboutToUnplug: try open(stage, stage.source, to: "standby")
+        case .unplugged:
+            // Of a surprise nobody knew before.
+            if isOpen(stage, stage.source) {
+                try close(stage, stage.source, at: "standby")
+            } else {
+                try leavePrimary(stage)
+            }
         case .stopped:
+            // The guest comes to its standby, and a VF may follow at once. Frames wait in the tap until it runs.
             guard let target = stage.target else { return }
-            try copy(stage, target.host)
-            try arrive(stage)
-        case .plugRequested: try copy(stage, stage.source.host)
-        case .primarySpoke:
-            try takePrimary(stage)
-            try stopCopying(stage, stage.destination.host)
-        default: return
+            try open(stage, target, to: "primary")
+            try leaveHost(stage)
+        case .aboutToPlug, .failed: try open(stage, stage.source, to: "primary")
+        case .primarySpoke: try close(stage, stage.destination, at: "primary")
+        case .unplugRequested, .resumed, .completed: return
         }
     }
 
-    private func copy(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        func tc(_ line: String) throws {
-            try stage.command(host, ["tc"] + line.split(separator: " ").map(String.init), mayFail: true)
-        }
-        try tc("qdisc add dev \(host.standby) clsact")
-        try tc(
-            "filter add dev \(host.standby) egress protocol all u32 match u16 0x5254 0xffff at -14 "
-                + "match u32 0x00fdb501 0xffffffff at -12 action mirred egress mirror dev \(host.primary)")
+    private func open(_ stage: MigrationStage, _ machine: GuestMachine, to side: String) throws {
+        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--strategy", "bracket")
     }
 
-    private func stopCopying(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        try stage.command(host, ["tc", "filter", "del", "dev", host.standby, "egress"], mayFail: true)
+    private func close(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
+        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--close")
+    }
+
+    private func isOpen(_ stage: MigrationStage, _ machine: GuestMachine) -> Bool {
+        stage.actions.contains { $0.host == machine.host.name && $0.words.contains("--strategy bracket") }
     }
 
     private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {
@@ -189,6 +195,10 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     private func arrive(_ stage: MigrationStage) throws {
         guard let target = stage.target else { return }
         try stage.steer(target.host, "switch", MigrationMethod.guest, "--to", "standby")
+        try leaveHost(stage)
+    }
+
+    private func leaveHost(_ stage: MigrationStage) throws {
         try stage.steer(stage.source.host, "switch", MigrationMethod.guest, "--to", "remote")
     }
 

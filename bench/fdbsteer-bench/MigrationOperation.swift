@@ -92,7 +92,7 @@ extension MigrationRig {
             if method.isScript {
                 try method.plugByScript(stage, machine)
             } else {
-                try method.handle(.plugRequested, stage)
+                try method.handle(.aboutToPlug, stage)
                 try stage.perform(machine, "device_add") { try $0.plugPrimary() }
             }
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
@@ -119,7 +119,7 @@ extension MigrationRig {
                     if !answer.isEmpty { throw LabError("the guest cannot power the slot off: \(answer)") }
                 }
             } else {
-                try method.handle(.unplugRequested, stage)
+                try method.handle(.aboutToUnplug, stage)
                 try stage.perform(machine, "device_del") { try $0.unplugPrimary() }
             }
             let isOver = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {

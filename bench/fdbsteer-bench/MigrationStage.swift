@@ -3,10 +3,14 @@ import Glibc
 import Lab
 
 /// What happens while a guest migrates, or while its VF comes or goes, that a method may act on.
-enum MigrationMoment: String, Hashable, Sendable {
-    /// The VF is about to be asked for: QEMU's UNPLUG_PRIMARY, or the bench's `device_del`.
-    case unplugRequested = "unplug requested"
-    /// The VF is gone: QEMU's MIGRATION active after wait-unplug, or DEVICE_DELETED.
+enum MigrationMoment: Hashable, Sendable {
+    /// The bench is about to ask QEMU for the migration.
+    case aboutToMigrate
+    /// The bench is about to ask QEMU for the VF (`device_del`).
+    case aboutToUnplug
+    /// QEMU asks the guest for the VF (UNPLUG_PRIMARY).
+    case unplugRequested
+    /// The VF is gone: QEMU's MIGRATION active, which follows wait-unplug, or DEVICE_DELETED.
     case unplugged
     /// The source stopped the guest to hand it over.
     case stopped
@@ -17,9 +21,9 @@ enum MigrationMoment: String, Hashable, Sendable {
     /// QEMU gave the migration up.
     case failed
     /// The bench is about to plug a VF.
-    case plugRequested = "plug requested"
+    case aboutToPlug
     /// The guest's first frame by its new VF.
-    case primarySpoke = "first frame by the primary"
+    case primarySpoke
 }
 
 /// Something that the bench did, for the record.
