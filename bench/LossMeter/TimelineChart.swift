@@ -65,7 +65,9 @@ public struct TimelineChart: Sendable {
             let isLoss = row == rows - 1
             body += SVG.text(TimelineChart.left - 8, y + 15, name, size: 12, anchor: "end")
             let marks = timeline.points.filter { isLoss ? $0.paths.isEmpty : $0.paths.contains(row) }
-            let path = marks.map { "M\(SVG.number(x($0.time))) \(SVG.number(y + 4))v\(SVG.number(TimelineChart.row - 8))" }
+            let path = marks.map {
+                "M\(SVG.number(x($0.time))) \(SVG.number(y + 4))v\(SVG.number(TimelineChart.row - 8))"
+            }
             let colour = isLoss ? TimelineChart.lossColour : TimelineChart.colours[row % TimelineChart.colours.count]
             body += "<path d=\"\(path.joined())\" stroke=\"\(colour)\" stroke-width=\"1.2\"/>\n"
         }

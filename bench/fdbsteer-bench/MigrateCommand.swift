@@ -7,7 +7,8 @@ import LossMeter
 struct MigrateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "A guest with a failover pair migrates between two QEMUs: what became of each frame, method by method.",
+        abstract:
+            "A guest with a failover pair migrates between two QEMUs: what became of each frame, method by method.",
         discussion: """
             Makes a network namespace for each of two hosts and one for the fabric between them, and starts a small Linux \
             guest (bench/guest) that counts what it gets on each of its NICs. Peers on both hosts and on the fabric send to \

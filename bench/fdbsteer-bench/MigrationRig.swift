@@ -151,12 +151,15 @@ final class MigrationRig {
             let ports = transmitted[stream].indices.map { frame in
                 served.enumerated().reduce(into: ServedPorts()) { ports, one in
                     let bits = one.element.served[stream]
-                    if frame < bits.count { ports.formUnion(ServedPorts(rawValue: bits[frame] << UInt8(2 * one.offset))) }
+                    if frame < bits.count {
+                        ports.formUnion(ServedPorts(rawValue: bits[frame] << UInt8(2 * one.offset)))
+                    }
                 }
             }
             recordings.append(
                 MigrationRecording(
-                    transmitted: transmitted[stream], served: ports, marks: count.marks.map(GuestMarks.init(rawValue:))))
+                    transmitted: transmitted[stream], served: ports, marks: count.marks.map(GuestMarks.init(rawValue:)))
+            )
         }
         let blackouts = stage.blackouts
         let analysis = MigrationAnalysis(blackouts: blackouts, handover: stage.handover)

@@ -110,7 +110,8 @@ final class MigrationStage {
     }
 
     private func note(_ host: MigrationHosts.Host, _ words: String, begin: Int64, failure: String?) {
-        let short = words.replacing(fdbsteer, with: "fdbsteer").replacing(" --state \(folder)/state-\(host.name)", with: "")
+        let short = words.replacing(fdbsteer, with: "fdbsteer").replacing(
+            " --state \(folder)/state-\(host.name)", with: "")
         actions.append(
             MigrationAction(
                 host: host.name, words: short, begin: begin, end: clab_now(CLOCK_REALTIME), failure: failure))
