@@ -116,6 +116,12 @@ extension MigrationReport.Row {
 }
 
 extension MigrationRig.Record {
+    /// Later than this, in nanoseconds, and the machine was too busy for the tester.
+    private static let greatestLag: Int64 = 50_000_000
+
+    /// The tester itself lost frames, or did not send them when they were due: the figures say nothing.
+    var isVoid: Bool { drops != 0 || lag > MigrationRig.Record.greatestLag }
+
     /// Frames lost by all peers.
     var lost: Int { results.reduce(0) { $0 + $1.lost } }
 
@@ -126,7 +132,8 @@ extension MigrationRig.Record {
             $0.time >= start
         }.map { MigrationTimeline.Mark(time: $0.time, words: "\(place($0.host)): \($0.words)", isDeed: false) }
         let done = actions.filter { $0.begin >= start }.map {
-            let words = "\(place($0.host)): \($0.words)\($0.failure.map { " FAILED: \($0)" } ?? "")"
+            let deed = $0.words.replacing(MigrationHosts.guestMAC, with: "MAC")
+            let words = "\(place($0.host)): \(deed)\($0.failure.map { " FAILED: \($0)" } ?? "")"
             return MigrationTimeline.Mark(time: $0.begin, words: words, isDeed: true)
         }
         return MigrationTimeline(
@@ -136,7 +143,8 @@ extension MigrationRig.Record {
     /// Everything, for whoever looks for a cause.
     var details: String {
         func after(_ time: Int64) -> String { "\((time - start) / 1000)" }
-        var lines: [String] = events.map { "  \(after($0.time)) us \($0.host): \($0.words)" }
+        var lines = ["  tester: \(drops) dropped, late by \(lag / 1000) us at most"]
+        lines += events.map { "  \(after($0.time)) us \($0.host): \($0.words)" }
         lines += actions.map {
             "  \(after($0.begin)) us + \(($0.end - $0.begin) / 1000) \($0.host): \($0.words) \($0.failure ?? "")"
         }

@@ -20,8 +20,10 @@ final class MigrationRig {
         let hasMoved: Bool
         /// The processors stood still so long, in nanoseconds.
         let downtime: Int64
-        /// The tester lost frames: the figures say nothing.
-        let isVoid: Bool
+        /// A sender was late by so much, in nanoseconds.
+        let lag: Int64
+        /// Frames that the tester lost.
+        let drops: Int
         /// It did not get to its end.
         let failure: String?
     }
@@ -161,13 +163,18 @@ final class MigrationRig {
                     transmitted: transmitted[stream], served: ports, marks: count.marks.map(GuestMarks.init(rawValue:)))
             )
         }
+        let gap = 1_000_000_000 / Int64(rate)
+        let lag =
+            transmitted.flatMap { times in
+                times.enumerated().map { $0.element - start - Int64($0.offset) * gap }
+            }.max() ?? 0
         let blackouts = stage.blackouts
         let analysis = MigrationAnalysis(blackouts: blackouts, handover: stage.handover)
         return Record(
             recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: start,
             source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
-            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, isVoid: drops != 0,
+            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: lag, drops: drops,
             failure: failure)
     }
 
