@@ -1,3 +1,4 @@
+import FDB
 public import Switchdev
 
 /// What the guest does with a frame that reaches both of its NICs.
@@ -70,6 +71,32 @@ public struct CopyChange: Hashable, Sendable {
             specification: specification, bracket: bracket, portName: portName, targetName: targetName, isOn: !isOn)
     }
 
+    /// The table as nft(8) takes it.
+    private func ruleset(_ table: String) -> String {
+        func list(_ matches: [CopySpecification.Match]) -> String {
+            "{ " + Set(matches.map(\.mac)).sorted().map(\.description).joined(separator: ", ") + " }"
+        }
+        let others = "ether saddr != \(list(specification.matches)) ether daddr"
+        var groups: [String] = []
+        if specification.groups.contains(.broadcast) { groups.append("\(others) ff:ff:ff:ff:ff:ff") }
+        if specification.groups.contains(.multicast) {
+            groups.append("\(others) != ff:ff:ff:ff:ff:ff ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00")
+        }
+        let rules = Dictionary(grouping: specification.matches, by: \.tag).flatMap { tag, matches in
+            let prefix =
+                switch tag {
+                case .any: ""
+                case .untagged: "ether type != 8021q "
+                case .vlan(let vlan): "vlan id \(vlan) "
+                }
+            return (["ether daddr \(list(matches))"] + groups).map {
+                "\(prefix)\($0) counter dup to \"\(targetName)\""
+            }
+        }.sorted()
+        return "nft 'table \(table) { chain copy { type filter hook egress device \"\(portName)\" priority 0; "
+            + rules.map { "\($0); " }.joined() + "}; }'"
+    }
+
     /// Each message in words, with its `tc` or `nft` equivalent.
     var messages: [PlannedMessage] {
         let count = specification.matches.count
@@ -81,7 +108,7 @@ public struct CopyChange: Hashable, Sendable {
             return [
                 PlannedMessage(
                     netlink: "NFT_MSG_\(change)TABLE \(table), egress of \(portName): \(words)",
-                    bridgeCommand: isOn ? nil : "nft delete table \(table)")
+                    bridgeCommand: isOn ? ruleset(table) : "nft delete table \(table)")
             ]
         }
         let clsact = PlannedMessage(
@@ -113,6 +140,8 @@ public struct BracketView: Hashable, Sendable, Encodable {
     public let means: CopyMeans
     /// Frames copied; nil when there is no copy.
     public var framesCopied: UInt64?
+    /// Frames copied a second, on average.
+    public var framesPerSecond: UInt64?
     /// Bytes copied.
     public var bytesCopied: UInt64?
     /// Frames whose copy could not be handed to the primary.
@@ -128,6 +157,8 @@ public struct BracketView: Hashable, Sendable, Encodable {
         openNanoseconds = max(0, now - bracket.openedAt)
         means = bracket.means
         framesCopied = state?.frames
+        let milliseconds = UInt64(max(1, openNanoseconds / 1_000_000))
+        framesPerSecond = state.map { $0.frames * 1000 / milliseconds }
         bytesCopied = state?.bytes
         copiesFailed = state?.failed
         isCopyRight = state?.isAsSpecified == true

@@ -49,6 +49,7 @@ extension Host {
         if report.outcome == .done {
             opening.guest.side = record.guest.side
             report.bracket = view(opening, goal: goal)
+            report.notes.append("the bracket is open, by \(bracket.means.rawValue)")
         }
         return finish(report)
     }
@@ -185,7 +186,8 @@ extension Bracket {
 extension BracketView {
     /// For people.
     public var words: String {
-        let frames = framesCopied.map { "\($0) frames copied" } ?? "NO COPY"
+        let rate = framesPerSecond.map { ", \($0) a second" } ?? ""
+        let frames = framesCopied.map { "\($0) frames copied\(rate)" } ?? "NO COPY"
         let failed = copiesFailed.map { $0 > 0 ? ", \($0) could not be handed on" : "" } ?? ""
         return "\(isOpen ? "open" : "was open") for \(openNanoseconds / 1_000_000) ms, \(frames)\(failed)"
     }

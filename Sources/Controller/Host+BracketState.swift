@@ -58,7 +58,7 @@ extension Host {
     ) throws(ControllerError) -> (Bracket, notes: [String]) {
         let port = record.guest.standby
         let footing = try ControllerError.reading("the filters of \(port.name)") { () throws(NetlinkError) in
-            try Copies.footing(on: port.index, using: &socket)
+            try Copies.footing(on: port.index, named: port.name, using: &socket)
         }
         // A clsact that was made for another guest's bracket on the same port goes with the last of them.
         let isShared = try journal.records().contains {
@@ -70,19 +70,18 @@ extension Host {
             notes.append(
                 "\(footing.foreignFilters) filters of others on \(port.name) come first: what they end is not copied")
         }
-        if footing.means == .nftables {
-            notes.append("\(port.name) has an ingress qdisc, which excludes a clsact: nftables copies")
+        if footing.means == .clsact, !footing.hasClsact {
+            notes.append(
+                "this kernel's nftables cannot copy at egress: a clsact is made on \(port.name), and each time that one is "
+                    + "made or removed frames of some milliseconds are lost there")
         }
         let flags = [Side.standby, .primary].map { observation.ports[$0]?.bridgePort?.flags ?? [] }
         if observation.bridge?.bridge?.snoopsMulticast == true, flags[0].contains(.multicastFlood),
             !flags[1].contains(.multicastFlood)
         {
             notes.append(
-                "\(record.guest.primary.name) has mcast_flood off: groups that nobody has joined reach the standby only"
+                "\(record.guest.primary.name) has mcast_flood off: multicast that the bridge floods reaches the standby only"
             )
-        }
-        if footing.means == .nftables, !Planner.groups(observation).isEmpty {
-            notes.append("broadcast or multicast is flooded to the standby only, and nftables does not copy it")
         }
         return (
             Bracket(

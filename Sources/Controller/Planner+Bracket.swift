@@ -26,6 +26,12 @@ extension Planner {
                 "standby \(guest.standby.name) of guest \(guest.id) is a port of a switch: what hardware forwards there "
                     + "passes no software that could copy it", remedy: "use --strategy cut")
         }
+        if guest.standby.index == guest.uplink?.index {
+            throw ControllerError(
+                .precondition,
+                "standby \(guest.standby.name) of guest \(guest.id) is its uplink too: what comes from there is not sent "
+                    + "back there, so that nothing could be copied", remedy: "use --strategy cut")
+        }
         guard let primary = observation.ports[.primary] else {
             throw ControllerError(
                 .precondition, "primary port \(guest.primary.name) of guest \(guest.id) no longer exists",

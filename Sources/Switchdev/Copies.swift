@@ -12,25 +12,31 @@ public enum Copies {
         public let foreignFilters: Int
 
         /// Makes one from its parts.
-        public init(means: CopyMeans, hasClsact: Bool, foreignFilters: Int) {
+        public init(means: CopyMeans, hasClsact: Bool, foreignFilters: Int = 0) {
             self.means = means
             self.hasClsact = hasClsact
             self.foreignFilters = foreignFilters
         }
     }
 
-    /// Finds out how a copy can be had.
+    /// Finds out how a copy can be had: by a filter in a clsact that is there, else by nftables, else by a clsact of our own.
     ///
-    /// - Parameter port: interface index of the port where the frames leave.
+    /// To make or remove a queueing discipline, be it a clsact, the kernel takes the whole device out of service for
+    /// milliseconds (`dev_deactivate` in `qdisc_graft`, net/sched/sch_api.c), and what is sent meanwhile is lost. Filters
+    /// and nftables' hooks come and go without.
+    ///
+    /// - Parameters:
+    ///   - port: interface index of the port where the frames leave.
+    ///   - name: its name.
     /// - Throws: ``NetlinkError``.
     public static func footing(
-        on port: Int32, using socket: inout CommandSocket
+        on port: Int32, named name: String, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Footing {
         let atIngress = try QueueingDiscipline.all(using: &socket).first { $0.interface == port && $0.isAtIngress }
-        guard let atIngress else { return Footing(means: .clsact, hasClsact: false, foreignFilters: 0) }
-        guard atIngress.kind == "clsact" else {
-            return Footing(means: .nftables, hasClsact: false, foreignFilters: 0)
+        guard let atIngress else {
+            return Footing(means: PacketFilterTable.isAvailable(on: name) ? .nftables : .clsact, hasClsact: false)
         }
+        guard atIngress.kind == "clsact" else { return Footing(means: .nftables, hasClsact: false) }
         let others = try filters(on: port, egress: true, using: &socket).count {
             $0.copy == nil && $0.preference <= TrafficControlRequest.preference
         }
@@ -41,7 +47,7 @@ public enum Copies {
     ///
     /// - Parameters:
     ///   - specification: what to copy.
-    ///   - means: as ``footing(on:using:)`` said.
+    ///   - means: as ``footing(on:named:using:)`` said.
     ///   - name: the name of the port where the frames leave.
     ///   - ownsClsact: the clsact, where there is none, may be made, and is taken away again when the copy cannot be made.
     /// - Throws: ``NetlinkError``; nothing is left behind.

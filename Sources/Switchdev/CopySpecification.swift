@@ -103,7 +103,7 @@ public struct CopyState: Hashable, Sendable {
 public enum CopyMeans: String, Hashable, Sendable, Codable {
     /// A classifier with the action `mirred` in the egress hook of a `clsact` queueing discipline.
     case clsact
-    /// An nftables table of family netdev with an egress chain: for ports with an `ingress` queueing discipline, which
-    /// excludes a clsact (libvirt's `<bandwidth>` makes one).
+    /// An nftables table of family netdev with an egress chain (kernel 5.16 and later). It goes with any queueing
+    /// discipline, also with `ingress`, which excludes a clsact (libvirt's `<bandwidth>` makes one).
     case nftables
 }

@@ -8,7 +8,7 @@ enum PacketFilterRequest: Request {
     case addTable(name: String, userData: [UInt8])
     case deleteTable(name: String)
     case addChain(table: String, interface: String)
-    case addSet(table: String, name: String)
+    case addSet(table: String, name: String, number: UInt32)
     case addElements(table: String, set: String, [MACAddress])
     case addRule(table: String, PacketFilterRule)
     case getTable(name: String)
@@ -67,13 +67,13 @@ enum PacketFilterRequest: Request {
                 hook.putBig(NFTA_HOOK_PRIORITY.rawValue, UInt32(0))
                 hook.put(Int(NFTA_HOOK_DEV.rawValue), text: interface)
             }
-        case .addSet(let table, let name):
+        case .addSet(let table, let name, let number):
             body.put(Int(NFTA_SET_TABLE.rawValue), text: table)
             body.put(Int(NFTA_SET_NAME.rawValue), text: name)
             // The number that nft(8) gives to the type of Ethernet addresses; only shown, never interpreted.
             body.putBig(NFTA_SET_KEY_TYPE.rawValue, UInt32(9))
             body.putBig(NFTA_SET_KEY_LEN.rawValue, UInt32(6))
-            body.putBig(NFTA_SET_ID.rawValue, UInt32(1))
+            body.putBig(NFTA_SET_ID.rawValue, number)
         case .addElements(let table, let set, let addresses):
             body.put(Int(NFTA_SET_ELEM_LIST_TABLE.rawValue), text: table)
             body.put(Int(NFTA_SET_ELEM_LIST_SET.rawValue), text: set)
@@ -95,20 +95,43 @@ enum PacketFilterRequest: Request {
     }
 }
 
-/// Frames to the addresses of a set, with a tag or without, are counted and copied to a port.
+/// Frames of a kind, with a tag or without, are counted and copied to a port.
 struct PacketFilterRule {
-    let set: String
+    /// Which frames.
+    enum Kind: Hashable {
+        /// To the addresses of a set.
+        case addresses(set: String)
+        /// To everybody, but for those from the addresses of a set.
+        case broadcast(notFrom: String)
+        /// To other groups, but for those from the addresses of a set.
+        case multicast(notFrom: String)
+    }
+
+    let kind: Kind
     let tag: CopySpecification.Tag
     let target: Int32
 
+    private static let destination: UInt32 = 0
+    private static let source: UInt32 = 6
     private static let ethernetTypeOffset: UInt32 = 12
     private static let tagOffset: UInt32 = 14
+    private static let everybody = [UInt8](repeating: 0xff, count: 6)
+    private static let groupBit: [UInt8] = [1, 0, 0, 0, 0, 0]
 
     func encode(into list: inout MessageBody) {
-        load(offset: 0, length: 6, into: &list)
-        list.expression("lookup") {
-            $0.put(Int(NFTA_LOOKUP_SET.rawValue), text: set)
-            $0.putBig(NFTA_LOOKUP_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
+        switch kind {
+        case .addresses(let set):
+            look(up: Self.destination, in: set, into: &list)
+        case .broadcast(let guest):
+            look(up: Self.source, in: guest, inverted: true, into: &list)
+            load(offset: Self.destination, length: 6, into: &list)
+            compare(NFT_CMP_EQ, Self.everybody, into: &list)
+        case .multicast(let guest):
+            look(up: Self.source, in: guest, inverted: true, into: &list)
+            load(offset: Self.destination, length: 6, into: &list)
+            compare(NFT_CMP_NEQ, Self.everybody, into: &list)
+            mask(Self.groupBit, into: &list)
+            compare(NFT_CMP_EQ, Self.groupBit, into: &list)
         }
         let tagged = withUnsafeBytes(of: UInt16(ETH_P_8021Q).bigEndian) { Array($0) }
         switch tag {
@@ -120,13 +143,7 @@ struct PacketFilterRule {
             load(offset: Self.ethernetTypeOffset, length: 2, into: &list)
             compare(NFT_CMP_EQ, tagged, into: &list)
             load(offset: Self.tagOffset, length: 2, into: &list)
-            list.expression("bitwise") {
-                $0.putBig(NFTA_BITWISE_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
-                $0.putBig(NFTA_BITWISE_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
-                $0.putBig(NFTA_BITWISE_LEN.rawValue, UInt32(2))
-                $0.data(NFTA_BITWISE_MASK.rawValue, [0x0f, 0xff])
-                $0.data(NFTA_BITWISE_XOR.rawValue, [0, 0])
-            }
+            mask([0x0f, 0xff], into: &list)
             compare(NFT_CMP_EQ, withUnsafeBytes(of: vlan.rawValue.bigEndian) { Array($0) }, into: &list)
         }
         list.expression("counter") { _ in }
@@ -135,6 +152,25 @@ struct PacketFilterRule {
             $0.data(NFTA_IMMEDIATE_DATA.rawValue, withUnsafeBytes(of: target) { Array($0) })
         }
         list.expression("dup") { $0.putBig(NFTA_DUP_SREG_DEV.rawValue, UInt32(NFT_REG_1.rawValue)) }
+    }
+
+    private func look(up offset: UInt32, in set: String, inverted: Bool = false, into list: inout MessageBody) {
+        load(offset: offset, length: 6, into: &list)
+        list.expression("lookup") {
+            $0.put(Int(NFTA_LOOKUP_SET.rawValue), text: set)
+            $0.putBig(NFTA_LOOKUP_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
+            if inverted { $0.putBig(NFTA_LOOKUP_FLAGS.rawValue, UInt32(NFT_LOOKUP_F_INV.rawValue)) }
+        }
+    }
+
+    private func mask(_ bits: [UInt8], into list: inout MessageBody) {
+        list.expression("bitwise") {
+            $0.putBig(NFTA_BITWISE_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
+            $0.putBig(NFTA_BITWISE_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
+            $0.putBig(NFTA_BITWISE_LEN.rawValue, UInt32(bits.count))
+            $0.data(NFTA_BITWISE_MASK.rawValue, bits)
+            $0.data(NFTA_BITWISE_XOR.rawValue, [UInt8](repeating: 0, count: bits.count))
+        }
     }
 
     private func load(offset: UInt32, length: UInt32, into list: inout MessageBody) {

@@ -23,11 +23,52 @@ struct PacketFilterTable {
         }
         add(UInt64(UInt32(bitPattern: specification.source)))
         add(UInt64(UInt32(bitPattern: specification.target)))
+        add(UInt64(specification.groups.rawValue))
         for match in specification.matches.sorted(by: { ($0.mac, $0.tag.order) < ($1.mac, $1.tag.order) }) {
             add(match.mac.value)
             add(UInt64(match.tag.order))
         }
         return TrafficControlRequest.mark + withUnsafeBytes(of: digest.bigEndian) { Array($0) }
+    }
+
+    private static let guestSet = "guest"
+
+    private var byTag: [(tag: CopySpecification.Tag, matches: [CopySpecification.Match])] {
+        Dictionary(grouping: specification.matches, by: \.tag).map { ($0, $1) }.sorted { $0.tag.order < $1.tag.order }
+    }
+
+    private static func setName(_ tag: CopySpecification.Tag) -> String { "addresses\(tag.order)" }
+
+    private var sets: [(name: String, addresses: [MACAddress])] {
+        let destinations = byTag.map { ($0.tag, $0.matches) }.map { tag, matches in
+            (name: Self.setName(tag), addresses: matches.map(\.mac).sorted())
+        }
+        if specification.groups.isEmpty { return destinations }
+        return destinations + [(name: Self.guestSet, addresses: Set(specification.matches.map(\.mac)).sorted())]
+    }
+
+    private var rules: [PacketFilterRule] {
+        byTag.flatMap { tag, _ in
+            var kinds = [PacketFilterRule.Kind.addresses(set: Self.setName(tag))]
+            if specification.groups.contains(.broadcast) { kinds.append(.broadcast(notFrom: Self.guestSet)) }
+            if specification.groups.contains(.multicast) { kinds.append(.multicast(notFrom: Self.guestSet)) }
+            return kinds.map { PacketFilterRule(kind: $0, tag: tag, target: specification.target) }
+        }
+    }
+
+    /// Whether this kernel's nftables has egress hooks: a table with one is made and removed in one transaction.
+    static func isAvailable(on interface: String) -> Bool {
+        let name = "fdbsteer:probe"
+        do throws(NetlinkError) {
+            var socket = try CommandSocket(.netfilter)
+            try socket.performTogether([
+                .begin, PacketFilterRequest.addTable(name: name, userData: TrafficControlRequest.mark),
+                .addChain(table: name, interface: interface), .deleteTable(name: name), .end,
+            ])
+            return true
+        } catch {
+            return false
+        }
     }
 
     /// Makes the table, in one transaction.
@@ -37,14 +78,12 @@ struct PacketFilterTable {
         var requests: [PacketFilterRequest] = [
             .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
         ]
-        let byTag = Dictionary(grouping: specification.matches, by: \.tag)
-        for (tag, matches) in byTag.sorted(by: { $0.key.order < $1.key.order }) {
-            let set = "addresses\(tag.order)"
-            requests.append(.addSet(table: name, name: set))
-            requests.append(.addElements(table: name, set: set, matches.map(\.mac).sorted()))
-            requests.append(
-                .addRule(table: name, PacketFilterRule(set: set, tag: tag, target: specification.target)))
+        let sets = self.sets
+        for (number, set) in sets.enumerated() {
+            requests.append(.addSet(table: name, name: set.name, number: UInt32(number + 1)))
+            requests.append(.addElements(table: name, set: set.name, set.addresses))
         }
+        for kind in rules { requests.append(.addRule(table: name, kind)) }
         requests.append(.end)
         var socket = try CommandSocket(.netfilter)
         try socket.performTogether(requests)
@@ -66,15 +105,15 @@ struct PacketFilterTable {
             data.starts(with: TrafficControlRequest.mark)
         else { return nil }
         var state = CopyState(frames: 0, bytes: 0, failed: 0, isAsSpecified: data == userData)
-        var rules = 0
+        var found = 0
         try socket.dump(PacketFilterRequest.rules(table: name)) { (header, payload) throws(NetlinkError) in
             guard header.type == PacketFilterRequest.type(NFT_MSG_NEWRULE) else { return }
-            rules += 1
+            found += 1
             let counter = PacketFilterTable.counter(in: payload)
             state.frames += counter.frames
             state.bytes += counter.bytes
         }
-        if rules != Set(specification.matches.map(\.tag)).count { state.isAsSpecified = false }
+        if found != rules.count { state.isAsSpecified = false }
         return state
     }
 

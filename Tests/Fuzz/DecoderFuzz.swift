@@ -29,5 +29,6 @@ private func decode(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) 
     }
     if let entry = (try? Entry(decoding: payload)) ?? nil { _ = entry.words }
     if let link = try? Link(decoding: payload) { _ = link.switchID?.description }
+    if let filter = (try? TrafficFilter(decoding: payload)) ?? nil { _ = filter.copy }
     _ = AttributeReader(payload).reduce(0) { $0 + $1.text.count + $1.nested.reduce(0) { count, _ in count + 1 } }
 }

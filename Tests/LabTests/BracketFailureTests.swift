@@ -26,10 +26,14 @@ struct BracketFailureTests {
 
     /// Runs a verb again and again, each time with another call of a kind that is hit, until it gets past all of them.
     private static func each(
-        _ verb: Verb, _ calls: String, _ injection: String,
+        _ verb: Verb, _ calls: String, _ injection: String, qdisc: String = "",
         _ body: @escaping @Sendable (BracketLab, _ run: Command, _ number: Int) throws -> Void
     ) throws {
-        try BracketLab.run(at: verb.side) { lab in
+        let before: @Sendable () throws -> Void = {
+            if !qdisc.isEmpty { try Command.script("tc qdisc add dev tap0 \(qdisc)") }
+        }
+        try BracketLab.run(at: verb.side, before: before) { lab in
+            let none = try lab.leftovers()
             for number in 1...60 {
                 if let first = verb.first { try lab.expect(first) }
                 let run = try lab.traced(verb.arguments, calls, "\(injection):when=\(number)")
@@ -42,15 +46,16 @@ struct BracketFailureTests {
                 // As at the beginning, whatever came of it.
                 try lab.expect("abort vm1")
                 try lab.expect("switch vm1 --to \(verb.side)")
-                #expect(try lab.leftovers() == "")
+                #expect(try lab.leftovers() == none)
             }
             Issue.record("\(verb.arguments) makes more than 60 calls of \(calls)")
         }
     }
 
-    @Test(arguments: Verb.all, ["sendmsg", "pwrite64"])
-    func killedAtEachCall(verb: Verb, calls: String) throws {
-        try Self.each(verb, calls, "signal=KILL") { lab, run, number in
+    @Test(arguments: Verb.all, [("sendmsg", ""), ("sendmsg", "clsact"), ("pwrite64", "")])
+    func killedAtEachCall(verb: Verb, _ place: (calls: String, qdisc: String)) throws {
+        let calls = place.calls
+        try Self.each(verb, calls, "signal=KILL", qdisc: place.qdisc) { lab, run, number in
             #expect(run.exitCode != 0)
             let words = "killed at \(calls) \(number)"
             // Until then, and from then on, the guest gets each frame once where it is.
@@ -59,7 +64,8 @@ struct BracketFailureTests {
             let isOpen = try lab.phase() == "bracketed"
             try lab.expect("verify vm1")
             try lab.expectServed(isOpen ? ["vfrep0", "tap0"] : [verb.guestAt], words)
-            #expect(try (lab.leftovers() == "") == !isOpen, "\(words): \(reconciled.output)")
+            let hasCopy = try lab.hasCopy()
+            #expect(hasCopy == isOpen, "\(words): \(reconciled.output)")
             if isOpen { #expect(reconciled.output.contains("stays open"), "\(reconciled.output)") }
         }
     }
@@ -73,7 +79,7 @@ struct BracketFailureTests {
             // An open bracket that is given up goes back to where it came from.
             let port = wasOpen ? (verb.side == "primary" ? "vfrep0" : "tap0") : verb.guestAt
             try lab.expectServed([port], "killed at send \(number)")
-            #expect(try lab.leftovers() == "")
+            #expect(try !lab.hasCopy())
             try lab.expect("verify vm1")
         }
     }
@@ -89,7 +95,7 @@ struct BracketFailureTests {
             // A step that failed is put back: open stays open, closed stays closed.
             if [3, 4].contains(run.exitCode) { #expect(isOpen == (verb.first != nil), "\(words)") }
             try lab.expectServed(isOpen ? ["vfrep0", "tap0"] : [verb.guestAt], words)
-            #expect(try (lab.leftovers() == "") == !isOpen, "\(words)")
+            #expect(try lab.hasCopy() == isOpen, "\(words)")
         }
     }
 }

@@ -63,7 +63,14 @@ struct BracketLab: Sendable {
     func leftovers() throws -> String {
         try Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.split(separator: "\n").filter {
             !$0.contains("noqueue")
-        }.joined() + Command.run(["tc", "filter", "show", "dev", "tap0", "egress"]).output
+        }.joined() + Command.run(["nft", "list", "tables"]).output
+            + Command.run(["tc", "filter", "show", "dev", "tap0", "egress"]).output
+    }
+
+    /// Whether there is a copy of ours.
+    func hasCopy() throws -> Bool {
+        let all = try leftovers()
+        return all.contains("fdbsteer") || all.contains("bpf")
     }
 
     /// The phase in `status`.

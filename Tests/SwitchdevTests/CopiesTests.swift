@@ -59,7 +59,6 @@ struct CopiesTests {
             let bench = try Bench()
             let specification = bench.specification()
             if means == .nftables { try Command.script("tc qdisc add dev tap0 handle ffff: ingress") }
-            #expect(try Copies.footing(on: bench.index("tap0"), using: &bench.socket).means == means)
             try bench.install(specification, by: means)
             // From the uplink, from a third port, and from behind the primary itself.
             for port in ["uplink0", "third0", "vfrep0"] {
@@ -101,13 +100,14 @@ struct CopiesTests {
         }
     }
 
-    @Test func groupsThatTheBridgeFloodsToOneOnlyAreCopiedButForTheGuestsOwn() throws {
+    @Test(arguments: [CopyMeans.clsact, .nftables])
+    func groupsThatTheBridgeFloodsToOneOnlyAreCopiedButForTheGuestsOwn(means: CopyMeans) throws {
         try Namespace.run {
             let bench = try Bench()
             try Command.script("bridge link set dev vfrep0 bcast_flood off mcast_flood off")
             for groups: CopySpecification.Groups in [.broadcast, .multicast, [.broadcast, .multicast]] {
                 let specification = bench.specification(groups: groups)
-                try bench.install(specification)
+                try bench.install(specification, by: means)
                 let broadcast = try bench.send(to: "ff:ff:ff:ff:ff:ff")
                 #expect(broadcast["tap0-far"] == Self.once)
                 #expect(broadcast["vfrep0-far"] == (groups.contains(.broadcast) ? Self.once : [:]))
@@ -224,6 +224,39 @@ struct CopiesTests {
             #expect(try bench.send()["vfrep0-far"] == [:])
             #expect(try bench.send(to: other)["vfrep0-far"] == Self.once)
             #expect(try Copies.state(second, by: .clsact, using: &bench.socket)?.frames == 40)
+        }
+    }
+
+    @Test func aClsactThatIsThereIsUsedAndNoneIsMadeWhereNftablesCanCopy() throws {
+        try Namespace.run {
+            let bench = try Bench()
+            let port = bench.index("tap0")
+            let bare = try Copies.footing(on: port, named: "tap0", using: &bench.socket)
+            #expect(bare == Copies.Footing(means: .nftables, hasClsact: false))
+            // Finding that out leaves nothing behind.
+            #expect(try Command.run(["nft", "list", "tables"]).output == "")
+            #expect(try !Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.contains("clsact"))
+            try Command.script("tc qdisc add dev tap0 clsact")
+            let present = try Copies.footing(on: port, named: "tap0", using: &bench.socket)
+            #expect(present == Copies.Footing(means: .clsact, hasClsact: true))
+            try Command.script("tc qdisc del dev tap0 clsact\ntc qdisc add dev tap0 handle ffff: ingress")
+            let excluded = try Copies.footing(on: port, named: "tap0", using: &bench.socket)
+            #expect(excluded == Copies.Footing(means: .nftables, hasClsact: false))
+        }
+    }
+
+    @Test func nftReadsWhatWasWritten() throws {
+        try Namespace.run {
+            let bench = try Bench()
+            let vlan = try #require(VLANID(rawValue: 10))
+            try bench.install(bench.specification(tag: .vlan(vlan), groups: [.broadcast, .multicast]), by: .nftables)
+            let listing = try Command.run(["nft", "list", "table", "netdev", "fdbsteer-vm1"]).output
+            for words in [
+                "type filter hook egress device \"tap0\"", "@ll,0,48 @addresses10", "@ll,96,16 0x8100",
+                "@ll,112,16 & 0xfff == 0xa", "@ll,48,48 != @guest", "dup to \"vfrep0\"", Self.guest,
+            ] {
+                #expect(listing.contains(words), "\(listing)")
+            }
         }
     }
 

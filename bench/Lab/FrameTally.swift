@@ -52,7 +52,7 @@ public final class FrameTally {
             if number % 64 == 63 { _ = collect(into: &arrived) }
         }
         var quiet = 0
-        while quiet < 10 {
+        while quiet < 5 {
             usleep(5000)
             quiet = collect(into: &arrived) ? 0 : quiet + 1
         }

@@ -9,5 +9,6 @@ struct FDBSteerBench: ParsableCommand {
         subcommands: [
             LossCommand.self, OffloadCommand.self, CostCommand.self, SendCommand.self, HandoverCommand.self,
             MigrateCommand.self,
+            BracketCommand.self,
         ])
 }

@@ -20,7 +20,7 @@ struct MigrateCommand: ParsableCommand {
     var operation = MigrationOperation.migrate
     @Option(help: "How often, for each method.")
     var migrations = 10
-    @Option(help: "Frames a second from each of three peers, 100 to 20000.")
+    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: the most that the guest carries at rest.")
     var rate = 1000
     @Option(help: "Frames a second that the guest itself sends, 1 to 1000: bridges learn from them.")
     var guestRate = 100
@@ -38,9 +38,9 @@ struct MigrateCommand: ParsableCommand {
     var svg: String?
 
     func validate() throws {
-        guard migrations > 0, (100...20_000).contains(rate), (1...1000).contains(guestRate) else {
+        guard migrations > 0, rate == 0 || (100...20_000).contains(rate), (1...1000).contains(guestRate) else {
             throw ValidationError(
-                "--migrations is at least 1, --rate goes from 100 to 20000, --guest-rate from 1 to 1000")
+                "--migrations is at least 1, --rate 0 or 100 to 20000, --guest-rate goes from 1 to 1000")
         }
         guard ["vmxnet3", "e1000e"].contains(primary) else {
             throw ValidationError("--primary is vmxnet3 or e1000e")
@@ -74,6 +74,7 @@ struct MigrateCommand: ParsableCommand {
             folder: scratch.path, shape: shape, fdbsteer: try MigrateCommand.controller(), rate: rate,
             guestRate: guestRate)
         defer { rig.end() }
+        let rate = rate == 0 ? try rig.findRate() : rate
         let methods = try chosen
         var records: [MigrationMethod: [MigrationRig.Record]] = [:]
         // The methods take turns, so that a busy spell of the machine meets all of them.
@@ -91,7 +92,7 @@ struct MigrateCommand: ParsableCommand {
                 }
             }
         }
-        let report = MigrationReport(self, methods, records)
+        let report = MigrationReport(self, rate: rate, methods, records)
         let timelines = methods.compactMap { method in
             // The one in the middle of the order of loss.
             let sorted = (records[method] ?? []).filter { $0.failure == nil && !$0.isVoid }.sorted { $0.lost < $1.lost }

@@ -41,9 +41,12 @@ struct MigrationReport: Encodable {
     /// One row a method and peer.
     let peers: [Row]
 
-    init(_ command: MigrateCommand, _ methods: [MigrationMethod], _ records: [MigrationMethod: [MigrationRig.Record]]) {
+    init(
+        _ command: MigrateCommand, rate: Int, _ methods: [MigrationMethod],
+        _ records: [MigrationMethod: [MigrationRig.Record]]
+    ) {
         operation = command.operation.rawValue
-        rate = command.rate
+        self.rate = rate
         guestRate = command.guestRate
         primary = command.primary
         self.methods = methods.map { Row($0, peer: nil, records[$0] ?? []) }

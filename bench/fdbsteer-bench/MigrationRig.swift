@@ -33,6 +33,9 @@ final class MigrationRig {
     /// The longest migration with everything around it, in seconds.
     private static let longest = 60
     private static let streams = 3
+    /// Frames a second from each peer.
+    static let leastRate = 100
+    static let greatestRate = 20_000
 
     let hosts: MigrationHosts
     private let folder: String
@@ -41,7 +44,7 @@ final class MigrationRig {
     private var machine: GuestMachine?
     private var home = 0
     private var started = 0
-    private let rate: Int
+    private var rate: Int
     private let guestRate: Int
 
     /// - Parameters:
@@ -62,6 +65,30 @@ final class MigrationRig {
     func end() {
         machine?.end()
         machine = nil
+    }
+
+    /// Sends `rate` frames a second from each peer to a guest that stays where it is.
+    ///
+    /// - Returns: whether all of them arrived.
+    func carries(_ rate: Int) throws -> Bool {
+        let stage = stage(try runningMachine(), nil)
+        self.rate = rate
+        // The first frames go to a guest that bridges may not know yet.
+        let record = try record(stage) { nil }
+        return !record.isVoid && record.lost == 0
+    }
+
+    /// Finds the highest rate that the guest carries at rest, and keeps to it.
+    ///
+    /// - Returns: frames a second from each peer.
+    func findRate() throws -> Int {
+        var rate = MigrationRig.leastRate
+        guard try carries(rate) else {
+            throw LabError("the guest does not carry \(rate) frames a second from each peer")
+        }
+        while rate < MigrationRig.greatestRate, try carries(rate * 5 / 4) { rate = rate * 5 / 4 }
+        self.rate = rate
+        return rate
     }
 
     // MARK: - Machines
