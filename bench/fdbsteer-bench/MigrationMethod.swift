@@ -19,6 +19,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     /// fdbsteer's brackets: each frame reaches both NICs while the guest changes from one to the other.
     case bracket
+    /// The same; the target's standby port learns until the guest is there, so that QEMU's announcement moves the entry.
+    case bracketLearning = "bracket-tap-learns"
 
     /// Those that must not lose a frame by steering.
     static let checked: [MigrationMethod] = [.bracket]
@@ -40,7 +42,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
         guard isSteered else { return }
         try prepare(stage, stage.source, at: "primary")
-        if let target = stage.target { try prepare(stage, target, at: "remote") }
+        guard let target = stage.target else { return }
+        try prepare(stage, target, at: "remote")
+        if self == .bracketLearning { try setLearning(stage, target.host, true) }
     }
 
     /// As `prepare`, for a guest without a VF.
@@ -134,6 +138,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try plugByScript(stage, target)
         case .learning: return
         case .bracket: try bracket(moment, stage)
+        case .bracketLearning:
+            try bracket(moment, stage)
+            if moment == .resumed, let target = stage.target { try setLearning(stage, target.host, false) }
         case .cutUnplug:
             try cut(moment, leaveAt: moment == .aboutToUnplug ? .aboutToUnplug : .unplugRequested, stage)
         case .cutActive: try cut(moment, leaveAt: .unplugged, stage)
@@ -179,6 +186,11 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     private func isOpen(_ stage: MigrationStage, _ machine: GuestMachine) -> Bool {
         stage.actions.contains { $0.host == machine.host.name && $0.words.contains("--strategy bracket") }
+    }
+
+    private func setLearning(_ stage: MigrationStage, _ host: MigrationHosts.Host, _ isOn: Bool) throws {
+        try stage.command(
+            host, ["bridge", "link", "set", "dev", host.standby, "learning", isOn ? "on" : "off"])
     }
 
     private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {

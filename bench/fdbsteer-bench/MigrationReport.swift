@@ -122,8 +122,11 @@ extension MigrationRig.Record {
     /// Later than this, in nanoseconds, and the machine was too busy for the tester.
     private static let greatestLag: Int64 = 50_000_000
 
-    /// The tester itself lost frames, or did not send them when they were due: the figures say nothing.
-    var isVoid: Bool { drops != 0 || lag > MigrationRig.Record.greatestLag }
+    /// The tester itself lost frames, or did not send them when they were due, or the emulator did not keep up while the
+    /// guest ran: the figures say nothing.
+    var isVoid: Bool {
+        drops != 0 || lag > MigrationRig.Record.greatestLag || (overflow > 0 && results.contains { $0.unseen > 0 })
+    }
 
     /// Frames lost by all peers.
     var lost: Int { results.reduce(0) { $0 + $1.lost } }
@@ -146,7 +149,7 @@ extension MigrationRig.Record {
     /// Everything, for whoever looks for a cause.
     var details: String {
         func after(_ time: Int64) -> String { "\((time - start) / 1000)" }
-        var lines = ["  tester: \(drops) dropped, late by \(lag / 1000) us at most"]
+        var lines = ["  tester: \(drops) dropped, late by \(lag / 1000) us at most, taps dropped \(overflow)"]
         lines += events.map { "  \(after($0.time)) us \($0.host): \($0.words)" }
         lines += actions.map {
             "  \(after($0.begin)) us + \(($0.end - $0.begin) / 1000) \($0.host): \($0.words) \($0.failure ?? "")"

@@ -24,6 +24,8 @@ final class MigrationRig {
         let lag: Int64
         /// Frames that the tester lost.
         let drops: Int
+        /// Frames that the standbys' taps dropped because no QEMU took them in time.
+        let overflow: Int
         /// It did not get to its end.
         let failure: String?
     }
@@ -154,6 +156,7 @@ final class MigrationRig {
         stage.lastWordOnPrimary = { [unowned stage] in
             watches[stage.destination === stage.source ? 0 : watches.count - 1].value.lastWord(port: 1)
         }
+        let before = try overflow(stage)
         let start = clab_now(CLOCK_REALTIME) + 100_000_000
         let senders = try senders(run: run, start: start, capacity: capacity)
         var failure: String?
@@ -202,7 +205,16 @@ final class MigrationRig {
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: start,
             source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: lag, drops: drops,
+            overflow: try overflow(stage) - before,
             failure: failure)
+    }
+
+    /// Frames that the queues of the standbys' taps had no room for, since they were made.
+    private func overflow(_ stage: MigrationStage) throws -> Int {
+        try [stage.source, stage.target].compactMap(\.?.host).reduce(0) { sum, host in
+            let standby = host.standby
+            return sum + (try host.namespace.run { try Interface.transmitDrops(of: standby) })
+        }
     }
 
     /// Not used by two threads at once.
