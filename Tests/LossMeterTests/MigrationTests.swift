@@ -89,12 +89,24 @@ import Testing
         #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 0)
     }
 
-    @Test("but no more than 20 ms of it")
+    @Test("but no more than 250 ms of it")
     func longUnderWay() {
         let lost = Fate(served: .sourceStandby, marks: [])
-        // The guest has seen nothing for 40 ms when it stops at 51.
-        let result = result([(.byStandby, 10), (lost, 45), (.onTarget, 10)], blackouts: [span(51, 55)], handover: 55)
-        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 40)
+        // The guest has seen nothing for 300 ms when it stops at 311.
+        let result = result(
+            [(.byStandby, 10), (lost, 305), (.onTarget, 10)], blackouts: [span(311, 315)], handover: 315)
+        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 300)
+    }
+
+    @Test("nor what left by another port than the one that the guest took its last frame by")
+    func elsewhere() {
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        let refused = Fate(served: .sourceStandby, marks: .standby)
+        let lost = Fate(served: .sourceStandby, marks: [])
+        let result = result(
+            [(.byPrimary, 10), (absent, 10), (refused, 2), (absent, 3), (lost, 5), (.onTarget, 10)],
+            blackouts: [span(28, 30)], handover: 30)
+        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 15)
     }
 
     @Test("what another peer's frames tell about the guest's last moment counts for all")
@@ -102,13 +114,12 @@ import Testing
         let lost = Fate(served: .sourceStandby, marks: [])
         let absent = Fate(served: .sourcePrimary, marks: [])
         let one = recording([(.byStandby, 12), (lost, 3), (.onTarget, 10)])
-        let other = recording([(.byStandby, 8), (absent, 7), (.onTarget, 10)])
-        let stop = 14 * MigrationTests.millisecond
-        let analysis = MigrationAnalysis(
-            blackouts: [stop...stop + MigrationTests.millisecond], handover: stop + MigrationTests.millisecond)
-        let results = analysis.results([one, other])
+        let other = recording([(.byStandby, 8), (absent, 4), (lost, 1), (absent, 2), (.onTarget, 10)])
+        let results = MigrationAnalysis(blackouts: [span(15, 15)], handover: 15 * MigrationTests.millisecond)
+            .results([one, other])
         #expect(results[0].lost(.blackout) == 3)
-        #expect(results[1].lost(.blackout) == 3 && results[1].lost(.steering) == 4)
+        // Frames 13, on its way, and 15, while the guest stood still.
+        #expect(results[1].lost(.blackout) == 2 && results[1].lost(.steering) == 5)
     }
 
     @Test("lost on the way from the standby's port to a NIC that is there: steering, and said apart")

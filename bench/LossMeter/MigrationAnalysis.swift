@@ -61,7 +61,7 @@ public enum LossKind: String, CaseIterable, Hashable, Sendable {
     case steering
     /// The frame was sent to both NICs, and the guest took it from neither.
     case guestGap
-    /// The guest's processors stood still.
+    /// The guest's processors stood still when it was sent, or before it got from the port to the guest.
     case blackout
 }
 
@@ -127,8 +127,8 @@ public struct MigrationAnalysis: Sendable {
     /// When it ran on the other host; nil: it stayed.
     public let handover: Int64?
 
-    /// A frame may be on its way from port to guest for so long, in nanoseconds, when the guest stops.
-    static let longestFlight: Int64 = 20_000_000
+    /// A hypervisor that is about to stop its guest may leave frames in the tap for so long, in nanoseconds.
+    static let longestFlight: Int64 = 250_000_000
 
     /// Makes an analysis from its parts.
     public init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
@@ -136,37 +136,42 @@ public struct MigrationAnalysis: Sendable {
         self.handover = handover
     }
 
+    /// What had left by a port when the guest took its last frame by it before it stopped.
+    private struct Flight {
+        let span: Range<Int64>
+        let ports: ServedPorts
+    }
+
     /// The results, one for each peer. The peers are judged together because all of them tell when the guest took its
     /// last frame before it stopped.
     public func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
-        let blackouts = blackouts.map { extended($0, recordings) }
-        return recordings.map { result($0, blackouts: blackouts) }
+        let flights = blackouts.compactMap { flight(before: $0.lowerBound, recordings) }
+        return recordings.map { result($0, flights: flights) }
     }
 
-    /// What was on its way when the guest stopped belongs to the blackout: everything since the last frame that the
-    /// guest saw.
-    private func extended(_ blackout: ClosedRange<Int64>, _ recordings: [MigrationRecording]) -> ClosedRange<Int64> {
-        let stop = blackout.lowerBound
-        let earliest = stop - MigrationAnalysis.longestFlight
-        let ports = ports(at: stop)
-        var last: Int64?
+    /// The frames that were on their way when the guest stopped: those that left by the same port as the last frame that
+    /// it saw, and after that one.
+    private func flight(before stop: Int64, _ recordings: [MigrationRecording]) -> Flight? {
+        let ports = ports(at: stop - 1)
+        var last: (sent: Int64, ports: ServedPorts)?
         for recording in recordings {
-            for frame in recording.transmitted.indices {
+            for frame in recording.transmitted.indices where !recording.marks[frame].isEmpty {
                 let sent = recording.transmitted[frame]
-                guard sent >= earliest, sent < stop, !recording.marks[frame].isEmpty,
-                    !recording.served[frame].isDisjoint(with: ports)
+                let served = recording.served[frame].intersection(ports)
+                guard sent >= stop - MigrationAnalysis.longestFlight, sent < stop, !served.isEmpty,
+                    sent > last?.sent ?? 0
                 else { continue }
-                last = max(last ?? 0, sent)
+                last = (sent, served)
             }
         }
-        return min(stop, (last ?? stop - 1) + 1)...blackout.upperBound
+        return last.map { Flight(span: $0.sent..<stop, ports: $0.ports) }
     }
 
     private func ports(at moment: Int64) -> ServedPorts {
         if let handover, moment >= handover { .target } else { .source }
     }
 
-    private func result(_ recording: MigrationRecording, blackouts: [ClosedRange<Int64>]) -> MigrationResult {
+    private func result(_ recording: MigrationRecording, flights: [Flight]) -> MigrationResult {
         var result = MigrationResult()
         var lastDelivered: Int64?
         var isInLoss = false
@@ -186,6 +191,10 @@ public struct MigrationAnalysis: Sendable {
             if lastDelivered == nil { lastDelivered = sent }
             let kind: LossKind =
                 if blackouts.contains(where: { $0.contains(sent) }) {
+                    .blackout
+                } else if marks.isEmpty,
+                    flights.contains(where: { $0.span.contains(sent) && !served.isDisjoint(with: $0.ports) })
+                {
                     .blackout
                 } else if served.isSuperset(of: ports(at: sent)) {
                     .guestGap
