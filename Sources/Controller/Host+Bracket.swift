@@ -36,7 +36,7 @@ extension Host {
         try requireRate(record.guest, options)
         if !options.dryRun { try requirePrivilege() }
         try observation.readGroups(of: record.guest, to: goal, phase: record.phase, using: &socket)
-        let (bracket, notes) = try footing(record, in: journal, observation)
+        let (bracket, notes) = try footing(record, in: journal, observation, options: options)
         var opening = record
         opening.bracket = bracket
         let copy = copyChange(opening, isOn: true, specification: try specification(record, observation))
@@ -147,7 +147,7 @@ extension Host {
         _ record: Journal.Record, goal: Side, _ observation: Observation, _ journal: borrowing Journal
     ) throws(ControllerError) {
         guard let old = record.bracket else { return }
-        let (now, _) = try footing(record, in: journal, observation)
+        let (now, _) = try footing(record, in: journal, observation, options: VerbOptions())
         let bracket = Bracket(
             openedAt: old.openedAt, means: now.means,
             ownsClsact: now.ownsClsact || (old.ownsClsact && now.means == .clsact))

@@ -54,11 +54,11 @@ extension Host {
 
     /// How a guest's copy can be had now, and what the operator should know of it.
     mutating func footing(
-        _ record: Journal.Record, in journal: borrowing Journal, _ observation: Observation
+        _ record: Journal.Record, in journal: borrowing Journal, _ observation: Observation, options: VerbOptions
     ) throws(ControllerError) -> (Bracket, notes: [String]) {
         let port = record.guest.standby
         let footing = try ControllerError.reading("the filters of \(port.name)") { () throws(NetlinkError) in
-            try Copies.footing(on: port.index, named: port.name, using: &socket)
+            try Copies.footing(on: port.index, named: port.name, trying: !options.dryRun, using: &socket)
         }
         // A clsact that was made for another guest's bracket on the same port goes with the last of them.
         let isShared = try journal.records().contains {

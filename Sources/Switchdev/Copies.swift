@@ -28,13 +28,16 @@ public enum Copies {
     /// - Parameters:
     ///   - port: interface index of the port where the frames leave.
     ///   - name: its name.
+    ///   - trying: find out whether nftables can copy by making a table and removing it in one transaction; otherwise it is
+    ///     taken for granted.
     /// - Throws: ``NetlinkError``.
     public static func footing(
-        on port: Int32, named name: String, using socket: inout CommandSocket
+        on port: Int32, named name: String, trying: Bool = true, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Footing {
         let atIngress = try QueueingDiscipline.all(using: &socket).first { $0.interface == port && $0.isAtIngress }
         guard let atIngress else {
-            return Footing(means: PacketFilterTable.isAvailable(on: name) ? .nftables : .clsact, hasClsact: false)
+            return Footing(
+                means: !trying || PacketFilterTable.isAvailable(on: name) ? .nftables : .clsact, hasClsact: false)
         }
         guard atIngress.kind == "clsact" else { return Footing(means: .nftables, hasClsact: false) }
         let others = try filters(on: port, egress: true, using: &socket).count {
@@ -47,7 +50,7 @@ public enum Copies {
     ///
     /// - Parameters:
     ///   - specification: what to copy.
-    ///   - means: as ``footing(on:named:using:)`` said.
+    ///   - means: as ``footing(on:named:trying:using:)`` said.
     ///   - name: the name of the port where the frames leave.
     ///   - ownsClsact: the clsact, where there is none, may be made, and is taken away again when the copy cannot be made.
     /// - Throws: ``NetlinkError``; nothing is left behind.

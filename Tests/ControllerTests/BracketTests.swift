@@ -216,18 +216,77 @@ import Testing
     @Test func groupsAreCopiedWhereTheBridgeFloodsThemToTheStandbyOnly() throws {
         var situation = Situation()
         func groups() throws -> CopySpecification.Groups {
-            let links = Links(try [situation.bridge, situation.primary, situation.standby].map { try $0.link() })
-            return Planner.groups(
-                Observation(
-                    bridge: links["br0"],
-                    ports: [.primary: links["vf0"], .standby: links["tap0"]].compactMapValues { $0 },
-                    entries: [:]))
+            Planner.groups(try observation(situation, entryOn: Self.primary))
         }
         #expect(try groups() == [])
         situation.primary.portFlags.remove(.broadcastFlood)
         #expect(try groups() == .broadcast)
         situation.standby.portFlags.remove(.broadcastFlood)
         #expect(try groups() == [])
+    }
+
+    private func observation(_ situation: Situation, entryOn port: Int32) throws -> Observation {
+        let links = Links(try [situation.bridge, situation.primary, situation.standby].map { try $0.link() })
+        return Observation(
+            bridge: links["br0"], ports: [.primary: links["vf0"], .standby: links["tap0"]].compactMapValues { $0 },
+            entries: [address: entry(on: port)])
+    }
+
+    @Test func theCopyFramesTheMove() throws {
+        guard case .copy(let on) = copy(true), case .copy(let off) = copy(false) else { return }
+        let situation = Situation()
+        let leaving = try Planner().openBracket(
+            guest, to: .standby, copy: on, bracket: bracket,
+            observation: try observation(situation, entryOn: Self.primary), isProven: true)
+        #expect(leaving.steps.count == 2 && leaving.steps[0] == copy(true))
+        #expect(leaving.changes.map(\.change.port) == [Self.standby])
+        #expect(leaving.guest.side == .primary, "an open bracket does not say that the guest has moved")
+        var onStandby = guest
+        onStandby.side = .standby
+        let coming = try Planner().openBracket(
+            onStandby, to: .primary, copy: on, bracket: bracket,
+            observation: try observation(situation, entryOn: Self.standby), isProven: true)
+        #expect(coming.steps == [copy(true)])
+        for (side, port) in [(Side.primary, Self.primary), (.standby, Self.standby)] {
+            let closing = try Planner().closeBracket(
+                guest, at: side, copy: off, observation: try observation(situation, entryOn: Self.standby),
+                isProven: true, verb: .switch)
+            #expect(closing.steps.last == copy(false))
+            #expect(closing.changes.allSatisfy { $0.change.port == port })
+            #expect(closing.changes.isEmpty == (side == .standby))
+            #expect(closing.guest.side == side)
+        }
+    }
+
+    @Test func whereABracketWouldCopyNothingItIsRefused() throws {
+        var harmless = guest
+        harmless.kind = .netFailover
+        func refusal(_ guest: GuestInterface, _ situation: Situation, to goal: Side = .standby) throws -> String? {
+            let record = Journal.Record(
+                row: 1, guest: guest, phase: .pinned, goal: nil, boot: "b", namespace: 1, proof: .missing)
+            let observation = try observation(situation, entryOn: Self.primary)
+            do throws(ControllerError) {
+                try Planner.requireBracket(
+                    record, to: goal, observation: observation,
+                    options: VerbOptions())
+                return nil
+            } catch {
+                #expect(error.code == .precondition)
+                return error.message
+            }
+        }
+        #expect(try refusal(harmless, Situation()) == nil)
+        #expect(try refusal(guest, Situation())?.contains("unknown kind") == true)
+        #expect(try refusal(harmless, Situation(), to: .remote)?.contains("between primary and standby") == true)
+        var switched = Situation()
+        switched.standby.switchID = 7
+        #expect(try refusal(harmless, switched)?.contains("port of a switch") == true)
+        var down = Situation()
+        down.primary.isUp = false
+        #expect(try refusal(harmless, down)?.contains("is down") == true)
+        var shared = harmless
+        shared.uplink = shared.standby
+        #expect(try refusal(shared, Situation())?.contains("its uplink too") == true)
     }
 
     @Test func aTagThatDiffersIsRefused() throws {
