@@ -68,6 +68,8 @@ let package = Package(
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
-        .testTarget(name: "LabTests", dependencies: ["Lab", "fdbsteer", "fdbsteer-bench"], swiftSettings: swift),
+        .testTarget(
+            name: "LabTests", dependencies: ["Lab", "LossMeter", "CLab", "fdbsteer", "fdbsteer-bench"],
+            swiftSettings: swift),
     ]
 )
