@@ -117,7 +117,9 @@ let package = Package(
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",
-            dependencies: ["Lab", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook"],
+            dependencies: [
+                "Lab", "LossMeter", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook",
+            ],
             swiftSettings: swift),
     ]
 )

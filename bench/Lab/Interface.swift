@@ -14,6 +14,21 @@ public enum Interface {
         mac.split(separator: ":").compactMap { UInt8($0, radix: 16) }
     }
 
+    /// How many frames an interface had no room for on their way out, since it was made.
+    ///
+    /// - Throws: ``LabError`` when there is none of that name.
+    public static func transmitDrops(of name: String) throws -> Int {
+        // Of the thread's namespace, where /sys/class/net would be that of whoever mounted it.
+        for line in RunningCommand.contents("/proc/thread-self/net/dev").split(separator: "\n") {
+            let parts = line.split(separator: ":")
+            guard parts.count == 2, parts[0].drop(while: { $0 == " " }) == name else { continue }
+            // Eight counters of what came in, then bytes, packets, errors and drops of what went out.
+            let counters = parts[1].split(separator: " ").compactMap { Int($0) }
+            if counters.count > 11 { return counters[11] }
+        }
+        throw LabError("there is no interface \(name)")
+    }
+
     /// Sends one broadcast frame of an experimental EtherType, as a host behind a port would, and waits until the port
     /// has received it: veth queues frames, so that a send alone says nothing about what the bridge has learned.
     ///

@@ -11,17 +11,20 @@ public enum Namespace {
     ///
     /// - Throws: ``LabError`` when the namespace cannot be made (it takes root), or what `body` throws.
     public static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
-        let result = Box<Result<T, any Error>>()
-        try thread {
-            result.value = Result {
-                let failure = clab_unshare(CLAB_NEWNET)
-                guard failure == 0 else {
-                    throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
-                }
-                try Command.script("ip link set lo up")
-                return try body()
+        try onThread {
+            let failure = clab_unshare(CLAB_NEWNET)
+            guard failure == 0 else {
+                throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
             }
-        }.join()
+            try Command.script("ip link set lo up")
+            return try body()
+        }
+    }
+
+    /// Runs `body` on a thread of its own and waits for it.
+    static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+        let result = Box<Result<T, any Error>>()
+        try thread { result.value = Result { try body() } }.join()
         guard let value = result.value else { throw LabError("the thread ended without a result") }
         return try value.get()
     }

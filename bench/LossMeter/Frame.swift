@@ -5,6 +5,8 @@ import CLab
 /// The EtherType is the first of those for local experiments (IEEE 802, 0x88b5).
 enum Frame {
     static let etherType: UInt16 = 0x88b5
+    /// Of the frames that the migrating guest sends (bench/guest/observer.c).
+    static let guestEtherType: UInt16 = 0x88b6
     static let size = 64
     static let runOffset = 14
     static let sequenceOffset = 18
@@ -15,6 +17,12 @@ enum Frame {
         bytes += withUnsafeBytes(of: run.bigEndian, Array.init)
         bytes += [UInt8](repeating: 0, count: size - bytes.count)
         return bytes
+    }
+
+    /// A frame that the migrating guest sent.
+    static func isGuest(_ bytes: UnsafeRawBufferPointer, mac: [UInt8]) -> Bool {
+        bytes.count >= 14 && bytes[6..<12].elementsEqual(mac)
+            && bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == guestEtherType
     }
 
     /// The sequence number of a frame of this run; nil for any other frame.

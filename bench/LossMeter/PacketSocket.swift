@@ -8,11 +8,14 @@ struct PacketSocket: ~Copyable {
     /// - Parameters:
     ///   - interface: its name, in the calling thread's network namespace.
     ///   - receiveBuffer: bytes; 0 for a socket that only sends.
+    ///   - etherType: of the frames to receive; ETH_P_ALL for all, those too that leave by the interface.
     /// - Throws: ``LossMeterError`` that names the interface and what is missing.
-    init(interface: String, receiveBuffer: Int32) throws(LossMeterError) {
+    init(
+        interface: String, receiveBuffer: Int32, etherType: UInt16 = Frame.etherType
+    ) throws(LossMeterError) {
         let index = if_nametoindex(interface)
         guard index != 0 else { throw LossMeterError("there is no interface \(interface)") }
-        let descriptor = clab_packet_socket(Int32(index), Frame.etherType, receiveBuffer)
+        let descriptor = clab_packet_socket(Int32(index), etherType, receiveBuffer)
         guard descriptor >= 0 else {
             let hint = descriptor == -EPERM ? ": it takes CAP_NET_RAW, run as root" : ""
             throw LossMeterError(

@@ -35,14 +35,14 @@ public struct TimelineChart: Sendable {
         var x = TimelineChart.left
         let names = (timelines.first?.paths ?? []).enumerated().map { ("by \($1)", TimelineChart.colours[$0 % 4]) }
         for (name, colour) in names + [("lost", TimelineChart.lossColour), ("command running", "#e8e0c8")] {
-            legend += rectangle(x, 50, 12, 12, colour) + text(x + 18, 60, name, size: 12)
+            legend += SVG.rectangle(x, 50, 12, 12, colour) + SVG.text(x + 18, 60, name, size: 12)
             x += 40 + Double(name.count) * 7
         }
         return """
-            <svg xmlns="http://www.w3.org/2000/svg" width="\(number(TimelineChart.width))" height="\(number(height))" \
+            <svg xmlns="http://www.w3.org/2000/svg" width="\(SVG.number(TimelineChart.width))" height="\(SVG.number(height))" \
             font-family="sans-serif">
             <rect width="100%" height="100%" fill="white"/>
-            \(text(TimelineChart.left, 30, title, size: 16, weight: "bold"))
+            \(SVG.text(TimelineChart.left, 30, title, size: 16, weight: "bold"))
             \(legend)
             \(body)</svg>
 
@@ -51,21 +51,23 @@ public struct TimelineChart: Sendable {
 
     private func panel(_ timeline: Timeline, at top: Double) -> String {
         guard let first = timeline.points.first?.time, let last = timeline.points.last?.time, last > first else {
-            return text(TimelineChart.left, top + 14, "\(timeline.title): no frames", size: 12)
+            return SVG.text(TimelineChart.left, top + 14, "\(timeline.title): no frames", size: 12)
         }
         let span = TimelineChart.width - TimelineChart.left - TimelineChart.right
         func x(_ time: Int64) -> Double { TimelineChart.left + Double(time - first) / Double(last - first) * span }
         let rows = timeline.paths.count + 1
         let height = Double(rows) * TimelineChart.row
-        var body = text(TimelineChart.left, top - 8, timeline.title, size: 13, weight: "bold")
-        body += rectangle(TimelineChart.left, top, span, height, "#f7f7f7")
-        body += rectangle(x(0), top, max(1, x(timeline.command) - x(0)), height, "#e8e0c8")
+        var body = SVG.text(TimelineChart.left, top - 8, timeline.title, size: 13, weight: "bold")
+        body += SVG.rectangle(TimelineChart.left, top, span, height, "#f7f7f7")
+        body += SVG.rectangle(x(0), top, max(1, x(timeline.command) - x(0)), height, "#e8e0c8")
         for (row, name) in (timeline.paths + ["lost"]).enumerated() {
             let y = top + Double(row) * TimelineChart.row
             let isLoss = row == rows - 1
-            body += text(TimelineChart.left - 8, y + 15, name, size: 12, anchor: "end")
+            body += SVG.text(TimelineChart.left - 8, y + 15, name, size: 12, anchor: "end")
             let marks = timeline.points.filter { isLoss ? $0.paths.isEmpty : $0.paths.contains(row) }
-            let path = marks.map { "M\(number(x($0.time))) \(number(y + 4))v\(number(TimelineChart.row - 8))" }
+            let path = marks.map {
+                "M\(SVG.number(x($0.time))) \(SVG.number(y + 4))v\(SVG.number(TimelineChart.row - 8))"
+            }
             let colour = isLoss ? TimelineChart.lossColour : TimelineChart.colours[row % TimelineChart.colours.count]
             body += "<path d=\"\(path.joined())\" stroke=\"\(colour)\" stroke-width=\"1.2\"/>\n"
         }
@@ -74,8 +76,8 @@ public struct TimelineChart: Sendable {
         while tick <= last {
             if tick >= first {
                 let label = tick == 0 ? "0" : "\(tick / 1000)"
-                body += rectangle(x(tick), top + height, 1, 5, "#888888")
-                body += text(
+                body += SVG.rectangle(x(tick), top + height, 1, 5, "#888888")
+                body += SVG.text(
                     x(tick), top + height + 17, label + (tick + step > last ? " us" : ""), size: 11, anchor: "middle")
             }
             tick += step
@@ -91,30 +93,5 @@ public struct TimelineChart: Sendable {
             if step.description.first == "4" { step = step / 4 * 5 }
         }
         return step
-    }
-
-    private func text(
-        _ x: Double, _ y: Double, _ content: String, size: Int, anchor: String = "start", weight: String = "normal"
-    ) -> String {
-        let escaped = content.flatMap { character -> String in
-            switch character {
-            case "<": "&lt;"
-            case "&": "&amp;"
-            default: String(character)
-            }
-        }
-        return "<text x=\"\(number(x))\" y=\"\(number(y))\" font-size=\"\(size)\" text-anchor=\"\(anchor)\" "
-            + "font-weight=\"\(weight)\">\(String(escaped))</text>\n"
-    }
-
-    private func rectangle(_ x: Double, _ y: Double, _ width: Double, _ height: Double, _ colour: String) -> String {
-        "<rect x=\"\(number(x))\" y=\"\(number(y))\" width=\"\(number(width))\" height=\"\(number(height))\" "
-            + "fill=\"\(colour)\"/>\n"
-    }
-
-    /// One decimal.
-    private func number(_ value: Double) -> String {
-        let tenths = Int((value * 10).rounded())
-        return "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10).\(abs(tenths) % 10)"
     }
 }

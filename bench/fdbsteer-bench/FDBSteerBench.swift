@@ -8,6 +8,7 @@ struct FDBSteerBench: ParsableCommand {
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
             LossCommand.self, OffloadCommand.self, CostCommand.self, SendCommand.self, HandoverCommand.self,
+            MigrateCommand.self,
             BracketCommand.self,
         ])
 }

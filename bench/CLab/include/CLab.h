@@ -22,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,27 @@ enum { CLAB_BATCH = 64, CLAB_FRAME = 64 };
 
 /** unshare(2): namespaces of the calling thread; 0 or -errno. */
 static inline int clab_unshare(int flags) { return syscall(SYS_unshare, flags) < 0 ? -errno : 0; }
+
+/** setns(2): puts the calling thread into a network namespace; 0 or -errno. */
+static inline int clab_enter(int namespace) { return syscall(SYS_setns, namespace, CLAB_NEWNET) < 0 ? -errno : 0; }
+
+/** pipe2(2) whose ends no other program inherits; 0 or -errno. */
+static inline int clab_pipe(int *ends) { return syscall(SYS_pipe2, ends, O_CLOEXEC) < 0 ? -errno : 0; }
+
+/** A client of a Unix stream socket; descriptor or -errno. */
+static inline int clab_connect(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(address.sun_path)) return -ENAMETOOLONG;
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
 
 /** Runs the calling thread on one CPU; 0 or -errno. */
 static inline int clab_pin(int cpu) {
@@ -102,6 +124,8 @@ static inline int64_t clab_drops(int fd) {
 struct clab_frame {
     int64_t time;
     uint32_t length;
+    /** Sent by this host: the bytes are those of the frame, the length is 0. */
+    uint32_t outgoing;
     uint8_t bytes[CLAB_FRAME];
 };
 
@@ -124,6 +148,7 @@ static inline int clab_receive(int fd, struct clab_frame *frames) {
     int count = (int)syscall(SYS_recvmmsg, fd, messages, CLAB_BATCH, MSG_DONTWAIT, NULL);
     if (count < 0) return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     for (int index = 0; index < count; index++) {
+        frames[index].outgoing = senders[index].sll_pkttype == PACKET_OUTGOING;
         frames[index].length = senders[index].sll_pkttype == PACKET_OUTGOING ? 0 : messages[index].length;
         frames[index].time = 0;
         for (struct cmsghdr *part = CMSG_FIRSTHDR(&messages[index].header); part;

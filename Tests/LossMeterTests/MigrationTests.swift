@@ -1,0 +1,180 @@
+import LossMeter
+import Testing
+
+/// The account of a migration, on made-up frames: one a millisecond.
+@Suite struct MigrationTests {
+    private static let millisecond: Int64 = 1_000_000
+
+    /// One frame: where it left, and where the guest saw it.
+    private struct Fate {
+        let served: ServedPorts
+        let marks: GuestMarks
+
+        static let byPrimary = Fate(served: .sourcePrimary, marks: [.primary, .accepted])
+        static let byStandby = Fate(served: .sourceStandby, marks: [.standby, .accepted])
+        static let onTarget = Fate(served: .targetStandby, marks: [.standby, .accepted])
+    }
+
+    private func recording(_ fates: [(Fate, Int)]) -> MigrationRecording {
+        let all = fates.flatMap { Array(repeating: $0.0, count: $0.1) }
+        return MigrationRecording(
+            transmitted: all.indices.map { Int64($0 + 1) * MigrationTests.millisecond }, served: all.map(\.served),
+            marks: all.map(\.marks))
+    }
+
+    /// From one millisecond to another.
+    private func span(_ begin: Int64, _ end: Int64) -> ClosedRange<Int64> {
+        begin * MigrationTests.millisecond...end * MigrationTests.millisecond
+    }
+
+    private func result(
+        _ fates: [(Fate, Int)], blackouts: [ClosedRange<Int64>] = [], handover: Int64? = nil
+    ) -> MigrationResult {
+        MigrationAnalysis(blackouts: blackouts, handover: handover.map { $0 * MigrationTests.millisecond })
+            .results([recording(fates)])[0]
+    }
+
+    @Test("nothing lost: no loss, no outage")
+    func nothing() {
+        let result = result([(.byPrimary, 50), (.byStandby, 50)])
+        #expect(result.sent == 100 && result.delivered == 100 && result.lost == 0)
+        #expect(result.spans.isEmpty && result.outage == 0 && result.duplicated == 0)
+    }
+
+    @Test("sent to the NIC that the guest does not take frames from: steering, whether that NIC was there or not")
+    func steering() {
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        let refused = Fate(served: .sourceStandby, marks: .standby)
+        let nowhere = Fate(served: [], marks: [])
+        let result = result([(.byPrimary, 10), (absent, 5), (refused, 3), (nowhere, 2), (.byStandby, 10)])
+        #expect(result.lost == 10 && result.lost(.steering) == 10)
+        #expect(result.spans.map(\.count) == [5, 3, 2])
+        #expect(result.outage == 11 * MigrationTests.millisecond)
+        #expect(result.unseen == 0)
+    }
+
+    @Test("sent to both NICs and taken from neither: the guest's gap")
+    func guestGap() {
+        let both = Fate(served: .source, marks: .standby)
+        let result = result([(.byPrimary, 10), (both, 7), (.byStandby, 10)])
+        #expect(result.lost(.guestGap) == 7 && result.lost == 7)
+        #expect(result.outage == 8 * MigrationTests.millisecond)
+    }
+
+    @Test("both ports of the host that the guest has left are no gap of the guest's")
+    func gapOnTheWrongHost() {
+        let both = Fate(served: .source, marks: [])
+        let result = result([(.byStandby, 10), (both, 4), (.onTarget, 10)], handover: 11)
+        #expect(result.lost(.steering) == 4 && result.lost(.guestGap) == 0)
+    }
+
+    @Test("between STOP and RESUME the processors stood still, wherever the frame went")
+    func blackout() {
+        let lost = Fate(served: .sourceStandby, marks: [])
+        // Frames 11 to 15 are sent while the guest stands still; it took 10 before.
+        let result = result([(.byStandby, 10), (lost, 5), (.onTarget, 10)], blackouts: [span(11, 15)], handover: 15)
+        #expect(result.lost(.blackout) == 5 && result.lost == 5)
+    }
+
+    @Test("a frame that waited in the target's queue while the guest stood still is delivered")
+    func queued() {
+        let result = result([(.byStandby, 10), (.onTarget, 15)], blackouts: [span(11, 15)], handover: 15)
+        #expect(result.lost == 0 && result.outage == 0)
+    }
+
+    @Test("what was on its way when the guest stopped belongs to the blackout")
+    func underWay() {
+        let lost = Fate(served: .sourceStandby, marks: [])
+        let result = result([(.byStandby, 10), (lost, 5), (.onTarget, 10)], blackouts: [span(14, 15)], handover: 15)
+        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 0)
+    }
+
+    @Test("but no more than 250 ms of it")
+    func longUnderWay() {
+        let lost = Fate(served: .sourceStandby, marks: [])
+        // The guest has seen nothing for 300 ms when it stops at 311.
+        let result = result(
+            [(.byStandby, 10), (lost, 305), (.onTarget, 10)], blackouts: [span(311, 315)], handover: 315)
+        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 300)
+    }
+
+    @Test("nor what left by another port than the one that the guest took its last frame by")
+    func elsewhere() {
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        let refused = Fate(served: .sourceStandby, marks: .standby)
+        let lost = Fate(served: .sourceStandby, marks: [])
+        let result = result(
+            [(.byPrimary, 10), (absent, 10), (refused, 2), (absent, 3), (lost, 5), (.onTarget, 10)],
+            blackouts: [span(28, 30)], handover: 30)
+        #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 15)
+    }
+
+    @Test("what another peer's frames tell about the guest's last moment counts for all")
+    func underWayByAnother() {
+        let lost = Fate(served: .sourceStandby, marks: [])
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        let one = recording([(.byStandby, 12), (lost, 3), (.onTarget, 10)])
+        let other = recording([(.byStandby, 8), (absent, 4), (lost, 1), (absent, 2), (.onTarget, 10)])
+        let results = MigrationAnalysis(blackouts: [span(15, 15)], handover: 15 * MigrationTests.millisecond)
+            .results([one, other])
+        #expect(results[0].lost(.blackout) == 3)
+        // Frames 13, on its way, and 15, while the guest stood still.
+        #expect(results[1].lost(.blackout) == 2 && results[1].lost(.steering) == 5)
+    }
+
+    @Test("lost on the way from the standby's port to a NIC that is there: steering, and said apart")
+    func unseen() {
+        let dropped = Fate(served: .sourceStandby, marks: [])
+        let result = result([(.byStandby, 10), (dropped, 3), (.byStandby, 10)])
+        #expect(result.lost(.steering) == 3 && result.unseen == 3)
+    }
+
+    @Test("taken twice: duplicated; seen twice and taken once: copied")
+    func duplicates() {
+        let twice = Fate(served: .source, marks: [.standby, .primary, .accepted, .acceptedAgain])
+        let once = Fate(served: .source, marks: [.standby, .primary, .accepted])
+        let result = result([(.byPrimary, 10), (once, 4), (twice, 3), (.byStandby, 10)])
+        #expect(result.duplicated == 3 && result.copied == 7 && result.lost == 0)
+    }
+
+    @Test("a loss up to the end is an outage too; frames that were not sent are none")
+    func ends() {
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        var recording = recording([(.byPrimary, 10), (absent, 10)])
+        recording.transmitted[14] = 0
+        let result = MigrationAnalysis(blackouts: [], handover: nil).results([recording])[0]
+        #expect(result.sent == 19 && result.lost == 9)
+        #expect(result.outage == 10 * MigrationTests.millisecond)
+    }
+
+    @Test("shorter accounts of ports and guest are filled up with nothing")
+    func shortRecords() {
+        let recording = MigrationRecording(
+            transmitted: [1, 2, 3], served: [.sourcePrimary], marks: [[.primary, .accepted]])
+        let result = MigrationAnalysis(blackouts: [], handover: nil).results([recording])[0]
+        #expect(result.delivered == 1 && result.lost(.steering) == 2)
+    }
+
+    @Test("the timeline shows ports, guest, losses by their reason, and what happened")
+    func timeline() {
+        let absent = Fate(served: .sourcePrimary, marks: [])
+        let recording = recording([(.byPrimary, 200), (absent, 50), (.byStandby, 200)])
+        let result = MigrationAnalysis(blackouts: [], handover: nil).results([recording])[0]
+        let mark = MigrationTimeline.Mark(
+            time: 200 * MigrationTests.millisecond, words: "source: UNPLUG_PRIMARY", isDeed: false)
+        let timeline = MigrationTimeline(title: "learning", recording: recording, result: result, marks: [mark])
+        let lines = timeline.drawn(columns: 50).split(separator: "\n", omittingEmptySubsequences: false)
+        func cells(_ name: String) -> Substring? {
+            lines.first { $0.contains("  " + name) }.map { $0.drop { $0 != "|" }.dropFirst().dropLast() }
+        }
+        // From 100 ms before the mark to 100 ms after the last loss: 5 ms a column.
+        #expect(
+            cells("source, primary port")
+                == Substring(String(repeating: "#", count: 31) + String(repeating: " ", count: 19)))
+        #expect(cells("lost: steering")?.contains("ssssssssss") == true)
+        #expect(cells("lost: guest gap")?.contains("g") == false)
+        #expect(lines.last == "    a 0.0 ms  source: UNPLUG_PRIMARY")
+        let svg = MigrationChart([timeline], title: "A & B").svg
+        #expect(svg.contains("A &amp; B") && svg.contains("source: UNPLUG_PRIMARY"))
+    }
+}

@@ -1,0 +1,25 @@
+import Glibc
+
+/// What to leave behind when the user interrupts a program, or ends it by a signal.
+public enum Interruption {
+    /// Runs `body` and ends the program when it is interrupted, told to terminate, or loses its terminal.
+    ///
+    /// The signals are blocked in the calling thread, and in those that it starts from now on; one thread waits for them.
+    /// Processes and namespaces of the lab end with the program (``SupervisedProcess``, ``NetworkNamespace``).
+    ///
+    /// - Throws: ``LabError``.
+    public static func onSignal(_ body: @escaping @Sendable () -> Void) throws {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for signal in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+        let awaited = signals
+        _ = try Namespace.thread {
+            var set = awaited
+            var signal: Int32 = 0
+            while sigwait(&set, &signal) != 0 {}
+            body()
+            _exit(128 + signal)
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import CLab
+import Glibc
+import Synchronization
+
+/// A process that ends when this one does, however that ends.
+///
+/// A shell starts it and reads from a pipe whose other end this process holds: when that closes, the shell kills it.
+final class SupervisedProcess: Sendable {
+    private let shell: pid_t
+    private let pipeEnd: Mutex<Int32?>
+
+    /// Starts it in the calling thread's namespaces.
+    ///
+    /// - Parameters:
+    ///   - arguments: the program, found by PATH, and its arguments.
+    ///   - output: a file for what it prints.
+    /// - Throws: ``LabError``.
+    init(_ arguments: [String], output: String) throws {
+        // An interrupt from the terminal goes to the whole group: the shell has to outlive it.
+        let script = #"trap '' INT TERM HUP; "$@" </dev/null & child=$!; read -r _; kill -9 $child; wait"#
+        var ends: [Int32] = [0, 0]
+        let made = clab_pipe(&ends)
+        guard made == 0 else { throw LabError("cannot make a pipe: \(String(cString: strerror(-made)))") }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        var words = (["sh", "-c", script, "sh"] + arguments).map { strdup($0) } + [nil]
+        defer { words.forEach { free($0) } }
+        var process = pid_t()
+        let failure = posix_spawnp(&process, "sh", &actions, nil, &words, environ)
+        close(ends[0])
+        guard failure == 0 else {
+            close(ends[1])
+            throw LabError("cannot start a shell: \(String(cString: strerror(failure)))")
+        }
+        shell = process
+        pipeEnd = Mutex(ends[1])
+    }
+
+    deinit { end() }
+
+    /// Kills it and waits for its end.
+    func end() {
+        let open = pipeEnd.withLock { end -> Int32? in
+            defer { end = nil }
+            return end
+        }
+        guard let open else { return }
+        close(open)
+        _ = Command.exitCode(of: shell)
+    }
+
+    /// A file's text; empty when it cannot be read.
+    static func text(_ path: String) -> String { RunningCommand.contents(path) }
+}

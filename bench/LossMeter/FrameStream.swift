@@ -1,0 +1,89 @@
+import CLab
+import Glibc
+import Synchronization
+
+/// Numbered frames from one interface at a rate, until told to stop.
+///
+/// The sender sleeps between frames and goes before other threads: one that waits for a CPU sees no loss.
+public final class FrameStream {
+    /// Frames beyond this are not sent.
+    public let capacity: Int
+    private let memory: Memory
+    private let thread: WorkerThread
+
+    /// Written by the sender, read after it was joined.
+    private final class Memory: @unchecked Sendable {
+        let transmitted: UnsafeMutablePointer<Int64>
+        var count = 0
+        let stop = Atomic(false)
+
+        /// Pages that are never touched cost nothing.
+        init(_ capacity: Int) throws(LossMeterError) {
+            guard let memory = calloc(capacity, MemoryLayout<Int64>.stride) else {
+                throw LossMeterError("no memory for \(capacity) frames")
+            }
+            transmitted = memory.bindMemory(to: Int64.self, capacity: capacity)
+        }
+
+        deinit { free(transmitted) }
+    }
+
+    private final class SocketBox {
+        let socket: PacketSocket
+        init(_ socket: consuming PacketSocket) { self.socket = socket }
+    }
+
+    /// Starts to send.
+    ///
+    /// - Parameters:
+    ///   - interface: in the calling thread's network namespace.
+    ///   - destination: a MAC, six octets.
+    ///   - source: a MAC, six octets.
+    ///   - run: a number that tells these frames from others'.
+    ///   - rate: frames a second.
+    ///   - start: when the first frame is due, in nanoseconds of CLOCK_REALTIME.
+    ///   - capacity: the most frames.
+    /// - Throws: ``LossMeterError``.
+    public init(
+        interface: String, destination: [UInt8], source: [UInt8], run: UInt32, rate: Int, start: Int64, capacity: Int
+    ) throws(LossMeterError) {
+        let memory = try Memory(capacity)
+        let box = SocketBox(try PacketSocket(interface: interface, receiveBuffer: 0))
+        let frame = Frame.make(destination: destination, source: source, run: run)
+        self.memory = memory
+        self.capacity = capacity
+        thread = try WorkerThread {
+            _ = clab_fifo()
+            FrameStream.send(frame, on: box.socket.descriptor, rate: rate, start: start, capacity: capacity, to: memory)
+        }
+    }
+
+    /// Stops and waits for the sender.
+    ///
+    /// - Returns: when each frame was handed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not.
+    public func stop() -> [Int64] {
+        memory.stop.store(true, ordering: .releasing)
+        thread.join()
+        return Array(UnsafeBufferPointer(start: memory.transmitted, count: memory.count))
+    }
+
+    private static func send(
+        _ frame: [UInt8], on descriptor: Int32, rate: Int, start: Int64, capacity: Int, to memory: Memory
+    ) {
+        var frame = frame
+        frame.withUnsafeMutableBytes { bytes in
+            while memory.count < capacity, !memory.stop.load(ordering: .acquiring) {
+                let due = start + Int64(memory.count) * 1_000_000_000 / Int64(rate)
+                var time = timespec(tv_sec: Int(due / 1_000_000_000), tv_nsec: Int(due % 1_000_000_000))
+                while clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &time, nil) == EINTR {}
+                bytes.storeBytes(
+                    of: UInt32(memory.count).bigEndian, toByteOffset: Frame.sequenceOffset, as: UInt32.self)
+                let now = clab_now(CLOCK_REALTIME)
+                if Glibc.send(descriptor, bytes.baseAddress, bytes.count, 0) == bytes.count {
+                    memory.transmitted[memory.count] = now
+                }
+                memory.count += 1
+            }
+        }
+    }
+}

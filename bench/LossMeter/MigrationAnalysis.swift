@@ -1,0 +1,223 @@
+/// The host ports that a frame left by towards the guest.
+public struct ServedPorts: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// The paravirtual NIC's port on the host where the guest was first.
+    public static let sourceStandby = ServedPorts(rawValue: 1)
+    /// The VF's port there.
+    public static let sourcePrimary = ServedPorts(rawValue: 2)
+    /// The paravirtual NIC's port on the other host.
+    public static let targetStandby = ServedPorts(rawValue: 4)
+    /// The VF's port there.
+    public static let targetPrimary = ServedPorts(rawValue: 8)
+    /// Both ports of the first host.
+    public static let source: ServedPorts = [.sourceStandby, .sourcePrimary]
+    /// Both ports of the other host.
+    public static let target: ServedPorts = [.targetStandby, .targetPrimary]
+}
+
+/// Where the guest saw a frame (bench/guest/observer.c, `enum mark`).
+public struct GuestMarks: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// On its paravirtual NIC.
+    public static let standby = GuestMarks(rawValue: 1)
+    /// There again.
+    public static let standbyAgain = GuestMarks(rawValue: 2)
+    /// On its VF.
+    public static let primary = GuestMarks(rawValue: 4)
+    /// There again.
+    public static let primaryAgain = GuestMarks(rawValue: 8)
+    /// On its failover device: delivered.
+    public static let accepted = GuestMarks(rawValue: 16)
+    /// There again: delivered twice.
+    public static let acceptedAgain = GuestMarks(rawValue: 32)
+}
+
+/// What became of one peer's frames, by number.
+public struct MigrationRecording: Sendable {
+    /// When each was handed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
+    public var transmitted: [Int64]
+    /// The ports that it left by.
+    public var served: [ServedPorts]
+    /// Where the guest saw it.
+    public var marks: [GuestMarks]
+
+    /// Makes a recording from its parts; what is shorter than the first is filled up with nothing.
+    public init(transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks]) {
+        self.transmitted = transmitted
+        let count = transmitted.count
+        self.served = Array(served.prefix(count)) + Array(repeating: [], count: max(0, count - served.count))
+        self.marks = Array(marks.prefix(count)) + Array(repeating: [], count: max(0, count - marks.count))
+    }
+}
+
+/// Why a frame was lost.
+public enum LossKind: String, CaseIterable, Hashable, Sendable {
+    /// The guest ran, and the frame was not sent to the NIC that the guest took frames from: it reached no NIC of the
+    /// guest, or only one that the guest did not take frames from.
+    case steering
+    /// The frame was sent to both NICs, and the guest took it from neither.
+    case guestGap
+    /// The guest's processors stood still when it was sent, or before it got from the port to the guest.
+    case blackout
+}
+
+/// Frames of one peer that were lost one after the other, for one reason and in one way.
+public struct LossSpan: Hashable, Sendable {
+    /// Why.
+    public let kind: LossKind
+    /// When the first was sent, in nanoseconds of CLOCK_REALTIME.
+    public let begin: Int64
+    /// When the last was sent.
+    public var end: Int64
+    /// How many.
+    public var count = 1
+    /// The ports that they left by, each frame by the same.
+    public let served: ServedPorts
+    /// Where the guest saw them, each frame in the same place.
+    public let marks: GuestMarks
+
+    /// One frame.
+    public init(kind: LossKind, sent: Int64, served: ServedPorts, marks: GuestMarks) {
+        self.kind = kind
+        begin = sent
+        end = sent
+        self.served = served
+        self.marks = marks
+    }
+
+    fileprivate func isLike(_ other: LossSpan) -> Bool {
+        kind == other.kind && served == other.served && marks == other.marks
+    }
+}
+
+/// What one migration cost one peer of the guest.
+public struct MigrationResult: Hashable, Sendable {
+    /// Frames that the peer sent.
+    public var sent = 0
+    /// Frames that the guest's failover device took.
+    public var delivered = 0
+    /// The others, in the order of sending.
+    public var spans: [LossSpan] = []
+    /// Frames of ``LossKind/steering`` that had left by the standby's port, and that no NIC of the guest saw: dropped
+    /// between the two.
+    public var unseen = 0
+    /// Deliveries beyond a frame's first.
+    public var duplicated = 0
+    /// Frames that reached the guest by two ports.
+    public var copied = 0
+    /// The longest time, in nanoseconds, between the sending of two delivered frames with lost ones between; 0 without
+    /// loss.
+    public var outage: Int64 = 0
+
+    /// Frames that were lost.
+    public var lost: Int { sent - delivered }
+
+    /// Frames that were lost for one reason.
+    public func lost(_ kind: LossKind) -> Int { spans.reduce(0) { $0 + ($1.kind == kind ? $1.count : 0) } }
+}
+
+/// Accounts for each frame that was sent to a guest while it migrated, or while its VF came or went: pure, no I/O.
+public struct MigrationAnalysis: Sendable {
+    /// When the guest's processors stood still, from QEMU's STOP to RESUME, in nanoseconds of CLOCK_REALTIME.
+    public let blackouts: [ClosedRange<Int64>]
+    /// When it ran on the other host; nil: it stayed.
+    public let handover: Int64?
+
+    /// A hypervisor that is about to stop its guest may leave frames in the tap for so long, in nanoseconds.
+    static let longestFlight: Int64 = 250_000_000
+
+    /// Makes an analysis from its parts.
+    public init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
+        self.blackouts = blackouts
+        self.handover = handover
+    }
+
+    /// What had left by a port when the guest took its last frame by it before it stopped.
+    private struct Flight {
+        let span: Range<Int64>
+        let ports: ServedPorts
+    }
+
+    /// The results, one for each peer. The peers are judged together because all of them tell when the guest took its
+    /// last frame before it stopped.
+    public func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
+        let flights = blackouts.compactMap { flight(before: $0.lowerBound, recordings) }
+        return recordings.map { result($0, flights: flights) }
+    }
+
+    /// The frames that were on their way when the guest stopped: those that left by the same port as the last frame that
+    /// it saw, and after that one.
+    private func flight(before stop: Int64, _ recordings: [MigrationRecording]) -> Flight? {
+        let ports = ports(at: stop - 1)
+        var last: (sent: Int64, ports: ServedPorts)?
+        for recording in recordings {
+            for frame in recording.transmitted.indices where !recording.marks[frame].isEmpty {
+                let sent = recording.transmitted[frame]
+                let served = recording.served[frame].intersection(ports)
+                guard sent >= stop - MigrationAnalysis.longestFlight, sent < stop, !served.isEmpty,
+                    sent > last?.sent ?? 0
+                else { continue }
+                last = (sent, served)
+            }
+        }
+        return last.map { Flight(span: $0.sent..<stop, ports: $0.ports) }
+    }
+
+    private func ports(at moment: Int64) -> ServedPorts {
+        if let handover, moment >= handover { .target } else { .source }
+    }
+
+    private func result(_ recording: MigrationRecording, flights: [Flight]) -> MigrationResult {
+        var result = MigrationResult()
+        var lastDelivered: Int64?
+        var isInLoss = false
+        for frame in recording.transmitted.indices where recording.transmitted[frame] != 0 {
+            let sent = recording.transmitted[frame]
+            let (served, marks) = (recording.served[frame], recording.marks[frame])
+            result.sent += 1
+            if marks.contains(.acceptedAgain) { result.duplicated += 1 }
+            if marks.isSuperset(of: [.standby, .primary]) { result.copied += 1 }
+            if marks.contains(.accepted) {
+                result.delivered += 1
+                if isInLoss, let last = lastDelivered { result.outage = max(result.outage, sent - last) }
+                isInLoss = false
+                lastDelivered = sent
+                continue
+            }
+            if lastDelivered == nil { lastDelivered = sent }
+            let kind: LossKind =
+                if blackouts.contains(where: { $0.contains(sent) }) {
+                    .blackout
+                } else if marks.isEmpty,
+                    flights.contains(where: { $0.span.contains(sent) && !served.isDisjoint(with: $0.ports) })
+                {
+                    .blackout
+                } else if served.isSuperset(of: ports(at: sent)) {
+                    .guestGap
+                } else {
+                    .steering
+                }
+            if kind == .steering, marks.isEmpty,
+                !served.isDisjoint(with: ports(at: sent).intersection([.sourceStandby, .targetStandby]))
+            {
+                result.unseen += 1
+            }
+            let span = LossSpan(kind: kind, sent: sent, served: served, marks: marks)
+            if isInLoss, let last = result.spans.indices.last, result.spans[last].isLike(span) {
+                result.spans[last].end = sent
+                result.spans[last].count += 1
+            } else {
+                result.spans.append(span)
+            }
+            isInLoss = true
+        }
+        if isInLoss, let last = lastDelivered, let end = result.spans.last?.end {
+            result.outage = max(result.outage, end - last)
+        }
+        return result
+    }
+}

@@ -1,0 +1,204 @@
+/// One migration as one peer's frames saw it: the ports that they left by, the guest, what was lost, what happened.
+public struct MigrationTimeline: Sendable {
+    /// Something that happened, or that was done.
+    public struct Mark: Hashable, Sendable {
+        /// Nanoseconds of CLOCK_REALTIME.
+        public let time: Int64
+        /// In a few words, the host among them.
+        public let words: String
+        /// Somebody moved an entry or gave an order; else something happened by itself.
+        public let isDeed: Bool
+
+        /// Makes a mark from its parts.
+        public init(time: Int64, words: String, isDeed: Bool) {
+            self.time = time
+            self.words = words
+            self.isDeed = isDeed
+        }
+    }
+
+    /// A row: its name, and whether a frame belongs on it.
+    struct Row {
+        let name: String
+        let symbol: Character
+        let colour: String
+        let matches: @Sendable (MigrationTimeline, Int) -> Bool
+    }
+
+    /// The method and its figures.
+    public let title: String
+    /// What happened, in the order of time.
+    public let marks: [Mark]
+    /// The span shown.
+    public let span: ClosedRange<Int64>
+    /// Times and positions are counted from here: the first mark.
+    public let origin: Int64
+    let recording: MigrationRecording
+    private let kinds: [Int: LossKind]
+
+    /// Around what happened, in nanoseconds.
+    private static let margin: Int64 = 100_000_000
+
+    /// - Parameters:
+    ///   - title: the method and its figures.
+    ///   - recording: one peer's frames.
+    ///   - result: what became of them.
+    ///   - marks: what happened.
+    public init(title: String, recording: MigrationRecording, result: MigrationResult, marks: [Mark]) {
+        self.title = title
+        self.recording = recording
+        self.marks = marks.sorted { $0.time < $1.time }
+        let times = self.marks.map(\.time) + result.spans.flatMap { [$0.begin, $0.end] }
+        let sent = recording.transmitted.filter { $0 != 0 }
+        let first = max(sent.first ?? 0, (times.min() ?? 0) - MigrationTimeline.margin)
+        span = first...max(first + 1, min(sent.last ?? 0, (times.max() ?? 0) + MigrationTimeline.margin))
+        origin = self.marks.first?.time ?? first
+        var kinds: [Int: LossKind] = [:]
+        var index = 0
+        for span in result.spans {
+            while index < recording.transmitted.count, recording.transmitted[index] <= span.end {
+                if recording.transmitted[index] >= span.begin { kinds[index] = span.kind }
+                index += 1
+            }
+        }
+        self.kinds = kinds
+    }
+
+    private func left(by port: ServedPorts, _ frame: Int) -> Bool { recording.served[frame].contains(port) }
+
+    /// From top to bottom.
+    static let rows: [Row] = [
+        Row(name: "source, primary port", symbol: "#", colour: "#1f77b4") { $0.left(by: .sourcePrimary, $1) },
+        Row(name: "source, standby port", symbol: "#", colour: "#2ca02c") { $0.left(by: .sourceStandby, $1) },
+        Row(name: "target, standby port", symbol: "#", colour: "#2ca02c") { $0.left(by: .targetStandby, $1) },
+        Row(name: "target, primary port", symbol: "#", colour: "#1f77b4") { $0.left(by: .targetPrimary, $1) },
+        Row(name: "guest took it", symbol: "#", colour: "#444444") { $0.recording.marks[$1].contains(.accepted) },
+        Row(name: "lost: steering", symbol: "s", colour: "#d62728") { $0.kinds[$1] == .steering },
+        Row(name: "lost: guest gap", symbol: "g", colour: "#ff7f0e") { $0.kinds[$1] == .guestGap },
+        Row(name: "lost: blackout", symbol: "b", colour: "#8c564b") { $0.kinds[$1] == .blackout },
+    ]
+
+    /// For each row, the columns with at least one frame, of so many columns.
+    func columns(_ count: Int) -> [[Bool]] {
+        var cells = MigrationTimeline.rows.map { _ in [Bool](repeating: false, count: count) }
+        for frame in recording.transmitted.indices where span.contains(recording.transmitted[frame]) {
+            let column = column(recording.transmitted[frame], of: count)
+            for (index, row) in MigrationTimeline.rows.enumerated() where row.matches(self, frame) {
+                cells[index][column] = true
+            }
+        }
+        return cells
+    }
+
+    func column(_ time: Int64, of count: Int) -> Int {
+        let length = span.upperBound - span.lowerBound
+        let column = Int(Double(time - span.lowerBound) / Double(length) * Double(count))
+        return max(0, min(count - 1, column))
+    }
+
+    /// Draws it with characters: one column a slice of time, a letter for each mark, and what the letters mean.
+    public func drawn(columns count: Int = 100) -> String {
+        let width = MigrationTimeline.rows.map(\.name.count).max() ?? 0
+        func line(_ name: String, _ cells: String) -> String {
+            "  " + name + String(repeating: " ", count: width - name.count) + " |" + cells + "|"
+        }
+        var lines = zip(MigrationTimeline.rows, columns(count)).map { row, cells in
+            line(row.name, String(cells.map { $0 ? row.symbol : " " }))
+        }
+        var letters = [Character](repeating: " ", count: count)
+        var legend: [String] = []
+        for (index, mark) in marks.enumerated() {
+            let letter = MigrationTimeline.letter(index)
+            let column = column(mark.time, of: count)
+            // Those that fall on one column share the first one's place.
+            if letters[column] == " " { letters[column] = letter }
+            legend.append("    \(letter) \(MigrationTimeline.milliseconds(mark.time - origin)) ms  \(mark.words)")
+        }
+        lines.append(line("", String(letters)))
+        let slice = MigrationTimeline.milliseconds((span.upperBound - span.lowerBound) / Int64(count))
+        return (["\(title) (one column is \(slice) ms)"] + lines + legend).joined(separator: "\n")
+    }
+
+    static func letter(_ index: Int) -> Character {
+        let letters = Array("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        return letters[min(index, letters.count - 1)]
+    }
+
+    /// With one decimal.
+    static func milliseconds(_ nanoseconds: Int64) -> String {
+        let tenths = (abs(nanoseconds) + 50_000) / 100_000
+        return "\(nanoseconds < 0 && tenths > 0 ? "-" : "")\(tenths / 10).\(tenths % 10)"
+    }
+}
+
+/// Timelines of migrations as one SVG picture, one panel each: a row a port, one for the guest, one a kind of loss.
+public struct MigrationChart: Sendable {
+    /// The panels, from top to bottom.
+    public let timelines: [MigrationTimeline]
+    /// Above all panels.
+    public let title: String
+
+    private static let width = 1160.0
+    private static let left = 150.0
+    private static let right = 20.0
+    private static let row = 16.0
+    private static let line = 14.0
+
+    /// - Parameters:
+    ///   - timelines: the panels, from top to bottom.
+    ///   - title: above all panels.
+    public init(_ timelines: [MigrationTimeline], title: String) {
+        self.timelines = timelines
+        self.title = title
+    }
+
+    /// The picture.
+    public var svg: String {
+        var body = SVG.text(MigrationChart.left, 28, title, size: 16, weight: "bold")
+        var y = 62.0
+        for timeline in timelines { y = panel(timeline, at: y, into: &body) + 40 }
+        return """
+            <svg xmlns="http://www.w3.org/2000/svg" width="\(SVG.number(MigrationChart.width))" \
+            height="\(SVG.number(y))" font-family="sans-serif">
+            <rect width="100%" height="100%" fill="white"/>
+            \(body)</svg>
+
+            """
+    }
+
+    /// - Returns: where the panel ends.
+    private func panel(_ timeline: MigrationTimeline, at top: Double, into body: inout String) -> Double {
+        let span = MigrationChart.width - MigrationChart.left - MigrationChart.right
+        let columns = Int(span)
+        func x(_ time: Int64) -> Double { MigrationChart.left + Double(timeline.column(time, of: columns)) }
+        let height = Double(MigrationTimeline.rows.count) * MigrationChart.row
+        body += SVG.text(MigrationChart.left, top - 8, timeline.title, size: 13, weight: "bold")
+        body += SVG.rectangle(MigrationChart.left, top, span, height, "#f7f7f7")
+        for (index, (row, cells)) in zip(MigrationTimeline.rows, timeline.columns(columns)).enumerated() {
+            let y = top + Double(index) * MigrationChart.row
+            body += SVG.text(MigrationChart.left - 8, y + 12, row.name, size: 11, anchor: "end")
+            let path = cells.indices.filter { cells[$0] }.map {
+                "M\(SVG.number(MigrationChart.left + Double($0) + 0.5)) \(SVG.number(y + 2))v\(SVG.number(MigrationChart.row - 4))"
+            }
+            body += "<path d=\"\(path.joined())\" stroke=\"\(row.colour)\" stroke-width=\"1\"/>\n"
+        }
+        for (index, mark) in timeline.marks.enumerated() {
+            let colour = mark.isDeed ? "#9467bd" : "#888888"
+            body += SVG.rectangle(x(mark.time), top, 1, height + 6, colour)
+            body += SVG.text(
+                x(mark.time), top + height + 16 + (index % 2 == 0 ? 0 : 10), String(MigrationTimeline.letter(index)),
+                size: 10, anchor: "middle")
+        }
+        // What the letters mean, in three columns.
+        let lines = (timeline.marks.count + 2) / 3
+        for (index, mark) in timeline.marks.enumerated() {
+            let words =
+                "\(MigrationTimeline.letter(index)) \(MigrationTimeline.milliseconds(mark.time - timeline.origin)) ms "
+                + mark.words.prefix(52)
+            body += SVG.text(
+                MigrationChart.left + Double(index / lines) * span / 3,
+                top + height + 42 + Double(index % lines) * MigrationChart.line, words, size: 10)
+        }
+        return top + height + 42 + Double(lines) * MigrationChart.line
+    }
+}

@@ -1,0 +1,138 @@
+import ArgumentParser
+import Glibc
+import Lab
+import LossMeter
+
+/// `fdbsteer-bench migrate`.
+struct MigrateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migrate",
+        abstract:
+            "A guest with a failover pair migrates between two QEMUs: what became of each frame, method by method.",
+        discussion: """
+            Makes a network namespace for each of two hosts and one for the fabric between them, and starts a small Linux \
+            guest (bench/guest) that counts what it gets on each of its NICs. Peers on both hosts and on the fabric send to \
+            it all the time. Each lost frame is accounted for (docs/migration.md). Needs root and QEMU; run it from the \
+            project's root. Nothing outside its namespaces is touched.
+            """)
+
+    @Option(help: "migrate, plug, unplug-pcie, unplug-acpi, surprise or cancel.")
+    var operation = MigrationOperation.migrate
+    @Option(help: "How often, for each method.")
+    var migrations = 10
+    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: the most that the guest carries at rest.")
+    var rate = 1000
+    @Option(help: "Frames a second that the guest itself sends, 1 to 1000: bridges learn from them.")
+    var guestRate = 100
+    @Option(help: "Methods, separated by commas. Default: all that fit the operation.")
+    var methods: String?
+    @Option(help: "QEMU's model of the VF: vmxnet3, or e1000e, whose link comes up half a second late.")
+    var primary = "vmxnet3"
+    @Flag(help: "Exit with 1 when bracket loses a frame by steering.")
+    var check = false
+    @Flag(help: "Show every event, deed and loss of each.")
+    var details = false
+    @Option(name: .long, help: "Write the results as JSON.")
+    var json: String?
+    @Option(name: .long, help: "Write the timelines as an SVG picture.")
+    var svg: String?
+
+    func validate() throws {
+        guard migrations > 0, rate == 0 || (100...20_000).contains(rate), (1...1000).contains(guestRate) else {
+            throw ValidationError(
+                "--migrations is at least 1, --rate 0 or 100 to 20000, --guest-rate goes from 1 to 1000")
+        }
+        guard ["vmxnet3", "e1000e"].contains(primary) else {
+            throw ValidationError("--primary is vmxnet3 or e1000e")
+        }
+        _ = try chosen
+    }
+
+    private var chosen: [MigrationMethod] {
+        get throws {
+            guard let methods else { return operation.methods }
+            return try methods.split(separator: ",").map { name in
+                guard let method = operation.methods.first(where: { $0.rawValue == name }) else {
+                    let known = operation.methods.map(\.rawValue).joined(separator: ", ")
+                    throw ValidationError("--methods \(name): \(operation.rawValue) knows \(known)")
+                }
+                return method
+            }
+        }
+    }
+
+    func run() throws {
+        let scratch = try Scratch(parent: "/tmp")
+        let folder = scratch.path
+        let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
+        defer { remove() }
+        try Interruption.onSignal(remove)
+        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
+        shape.primaryModel = primary
+        shape.usesNativeHotplug = operation.usesNativeHotplug
+        let rig = try MigrationRig(
+            folder: scratch.path, shape: shape, fdbsteer: try MigrateCommand.controller(), rate: rate,
+            guestRate: guestRate)
+        defer { rig.end() }
+        let rate = rate == 0 ? try rig.findRate() : rate
+        let methods = try chosen
+        var records: [MigrationMethod: [MigrationRig.Record]] = [:]
+        // The methods take turns, so that a busy spell of the machine meets all of them.
+        for round in 1...migrations {
+            for method in methods {
+                // Another one is made for a void one; five in a row are filed as they are.
+                for _ in 0..<5 {
+                    let record = try rig.run(operation, method)
+                    records[method, default: []].append(record)
+                    let figures = MigrateCommand.figures(record)
+                    print("\(round)/\(migrations) \(method.rawValue): \(record.failure ?? figures)")
+                    if details { print(record.details) }
+                    fflush(nil)
+                    if !record.isVoid || record.failure != nil { break }
+                }
+            }
+        }
+        let report = MigrationReport(self, rate: rate, methods, records)
+        let timelines = methods.compactMap { method in
+            // The one in the middle of the order of loss.
+            let sorted = (records[method] ?? []).filter { $0.failure == nil && !$0.isVoid }.sorted { $0.lost < $1.lost }
+            return sorted.isEmpty ? nil : sorted[(sorted.count - 1) / 2].timeline(method.rawValue)
+        }
+        for timeline in timelines { print("\n" + timeline.drawn()) }
+        print("\n" + report.text)
+        if let json { try Scratch.write(json: report, to: json) }
+        if let svg {
+            let title = "\(operation.rawValue), \(rate) frames a second from each peer, as the fabric's peer sees it"
+            try Scratch.write(Array(MigrationChart(timelines, title: title).svg.utf8), to: svg)
+        }
+        guard check else { return }
+        let complaints = report.complaints(of: MigrationMethod.checked.map(\.rawValue))
+        for complaint in complaints { print(complaint) }
+        if !complaints.isEmpty { throw ExitCode(1) }
+    }
+
+    private static func figures(_ record: MigrationRig.Record) -> String {
+        func total(_ kind: LossKind) -> Int { record.results.reduce(0) { $0 + $1.lost(kind) } }
+        return "\(record.lost) lost (steering \(total(.steering)), guest gap \(total(.guestGap)), "
+            + "blackout \(total(.blackout)))\(record.isVoid ? ", void" : "")"
+    }
+
+    /// The guest's kernel and initramfs, made when they are not there.
+    private static func image() throws -> String {
+        let built = try Command.run(["bench/guest/build"])
+        guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {
+            throw LabError("bench/guest/build: \(built.errors)")
+        }
+        return String(folder)
+    }
+
+    /// The controller that was built with this program.
+    private static func controller() throws -> String {
+        var own = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &own, own.count - 1)
+        let path = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let controller = path.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/fdbsteer"
+        guard access(controller, X_OK) == 0 else { throw LabError("there is no \(controller): build fdbsteer first") }
+        return controller
+    }
+}

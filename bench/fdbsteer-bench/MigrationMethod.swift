@@ -1,0 +1,220 @@
+import ArgumentParser
+import Glibc
+import Lab
+
+/// A way to keep a guest reachable while it migrates.
+enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
+    /// The script of the kernel's documentation (Documentation/networking/net_failover.rst), as it is written.
+    case kernelDoc = "kernel-doc"
+    /// The same, with `static`, which its authors may have meant: without it `bridge` makes the host's own address of it.
+    case kernelDocStatic = "kernel-doc-static"
+    /// The bridges learn, and nobody does anything.
+    case learning
+    /// fdbsteer, one move at QEMU's UNPLUG_PRIMARY.
+    case cutUnplug = "cut-unplug"
+    /// fdbsteer, one move at QEMU's MIGRATION active.
+    case cutActive = "cut-active"
+    /// As `cut-active`, but the guest's processors stand still during each move.
+    case stopMove = "stop-move-cont"
+
+    /// fdbsteer's brackets: each frame reaches both NICs while the guest changes from one to the other.
+    case bracket
+    /// The same; the target's standby port learns until the guest is there, so that QEMU's announcement moves the entry.
+    case bracketLearning = "bracket-tap-learns"
+
+    /// Those that must not lose a frame by steering.
+    static let checked: [MigrationMethod] = [.bracket]
+
+    private static let guest = "guest"
+
+    /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
+    var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
+
+    private var isSteered: Bool { !isScript && self != .learning }
+
+    // MARK: - Before and after
+
+    /// Brings both hosts to the state before the migration; the guest uses its VF on the source.
+    func prepare(_ stage: MigrationStage) throws {
+        if isScript {
+            // The documentation's guest has its paravirtual NIC's link down but for migrations.
+            try stage.source.setStandbyLink(false)
+        }
+        guard isSteered else { return }
+        try prepare(stage, stage.source, at: "primary")
+        guard let target = stage.target else { return }
+        try prepare(stage, target, at: "remote")
+        if self == .bracketLearning { try setLearning(stage, target.host, true) }
+    }
+
+    /// As `prepare`, for a guest without a VF.
+    func prepareWithoutPrimary(_ stage: MigrationStage) throws {
+        if isScript { try addEntries(stage, stage.source.host) }
+        if isSteered { try prepare(stage, stage.source, at: "standby") }
+    }
+
+    private func prepare(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
+        let host = machine.host
+        try stage.steer(
+            host, "prepare", MigrationMethod.guest, "--bridge", host.bridge, "--primary", host.primary, "--standby",
+            host.standby, "--uplink", host.uplink, "--address", MigrationHosts.guestMAC, "--kind", "net_failover",
+            "--at", side)
+    }
+
+    /// Takes back what it did, after the account is closed.
+    func end(_ stage: MigrationStage) throws {
+        if isScript { try stage.destination.setStandbyLink(true) }
+        guard isSteered else { return }
+        for machine in [stage.source, stage.target].compactMap(\.self) {
+            try stage.steer(machine.host, "release", MigrationMethod.guest)
+        }
+    }
+
+    // MARK: - Migration
+
+    /// Starts the migration, with what has to be done before it.
+    func start(_ stage: MigrationStage, target: GuestMachine) throws {
+        guard isScript else {
+            try handle(.aboutToMigrate, stage)
+            return try MigrationMethod.migrate(stage, target)
+        }
+        // On the target, before: "an appropriate FDB entry is added".
+        try addEntries(stage, target.host)
+        try unplugByScript(stage)
+        try MigrationMethod.migrate(stage, target)
+    }
+
+    /// The script's steps on the source, up to `virsh migrate`.
+    func unplugByScript(_ stage: MigrationStage) throws {
+        let (source, mac) = (stage.source, MigrationHosts.guestMAC)
+        // `virsh domif-setlink VM TAP up`
+        try stage.perform(source, "set_link up") { try $0.setStandbyLink(true) }
+        // `virsh detach-device --live`: returns when the guest has let go, or after 5 s.
+        try stage.perform(source, "device_del") { _ in try self.unplug(stage) }
+        // `ip link set PF vf N mac 00:00:00:00:00:00`: the NIC's switch no longer sends the MAC to the VF. Here that
+        // switch is the bridge.
+        try stage.bridge(source.host, "fdb del \(mac) dev \(source.host.primary) master")
+        try addEntries(stage, source.host)
+    }
+
+    /// The script's steps on the target, "once migration completes".
+    func plugByScript(_ stage: MigrationStage, _ machine: GuestMachine) throws {
+        try removeEntries(stage, machine.host)
+        try stage.perform(machine, "device_add") { try $0.plugPrimary() }
+        try stage.perform(machine, "set_link down") { try $0.setStandbyLink(false) }
+    }
+
+    /// `bridge fdb add MAC dev VF` and `bridge fdb add MAC dev TAP master`, where VF is the bridge's own.
+    private func addEntries(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
+        let mac = MigrationHosts.guestMAC
+        try stage.bridge(host, "fdb add \(mac) dev \(host.uplink)")
+        let state = self == .kernelDocStatic ? " static" : ""
+        try stage.bridge(host, "fdb add \(mac) dev \(host.standby) master\(state)")
+    }
+
+    private func removeEntries(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
+        let mac = MigrationHosts.guestMAC
+        try stage.bridge(host, "fdb del \(mac) dev \(host.uplink)")
+        try stage.bridge(host, "fdb del \(mac) dev \(host.standby) master")
+    }
+
+    private func unplug(_ stage: MigrationStage) throws {
+        try stage.source.unplugPrimary()
+        try stage.follow(seconds: 5, until: { $0 == .unplugged }, handle: { _ in })
+    }
+
+    private static func migrate(_ stage: MigrationStage, _ target: GuestMachine) throws {
+        try stage.perform(stage.source, "migrate") {
+            try $0.session.execute("migrate", "{\"uri\": \"unix:\(target.incoming)\"}")
+        }
+    }
+
+    /// Does what is to be done at a moment.
+    func handle(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
+        switch self {
+        case .kernelDoc, .kernelDocStatic:
+            guard moment == .completed, let target = stage.target else { return }
+            try removeEntries(stage, stage.source.host)
+            try plugByScript(stage, target)
+        case .learning: return
+        case .bracket: try bracket(moment, stage)
+        case .bracketLearning:
+            try bracket(moment, stage)
+            if moment == .resumed, let target = stage.target { try setLearning(stage, target.host, false) }
+        case .cutUnplug:
+            try cut(moment, leaveAt: moment == .aboutToUnplug ? .aboutToUnplug : .unplugRequested, stage)
+        case .cutActive: try cut(moment, leaveAt: .unplugged, stage)
+        case .stopMove:
+            if moment == .unplugged {
+                try stage.stopped(stage.source) { try leavePrimary(stage) }
+            } else if moment == .resumed, let target = stage.target {
+                try stage.stopped(target) { try arrive(stage) }
+            } else if moment == .primarySpoke {
+                try stage.stopped(stage.destination) { try takePrimary(stage) }
+            }
+        }
+    }
+
+    private func bracket(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
+        switch moment {
+        case .aboutToMigrate, .aboutToUnplug: try open(stage, stage.source, to: "standby")
+        case .unplugged:
+            // Of a surprise nobody knew before.
+            if isOpen(stage, stage.source) {
+                try close(stage, stage.source, at: "standby")
+            } else {
+                try leavePrimary(stage)
+            }
+        case .stopped:
+            // The guest comes to its standby, and a VF may follow at once. Frames wait in the tap until it runs.
+            guard let target = stage.target else { return }
+            try open(stage, target, to: "primary")
+            try leaveHost(stage)
+        case .aboutToPlug, .failed: try open(stage, stage.source, to: "primary")
+        case .primarySpoke: try close(stage, stage.destination, at: "primary")
+        case .unplugRequested, .resumed, .completed: return
+        }
+    }
+
+    private func open(_ stage: MigrationStage, _ machine: GuestMachine, to side: String) throws {
+        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--strategy", "bracket")
+    }
+
+    private func close(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
+        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--close")
+    }
+
+    private func isOpen(_ stage: MigrationStage, _ machine: GuestMachine) -> Bool {
+        stage.actions.contains { $0.host == machine.host.name && $0.words.contains("--strategy bracket") }
+    }
+
+    private func setLearning(_ stage: MigrationStage, _ host: MigrationHosts.Host, _ isOn: Bool) throws {
+        try stage.command(
+            host, ["bridge", "link", "set", "dev", host.standby, "learning", isOn ? "on" : "off"])
+    }
+
+    private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {
+        if moment == signal { try leavePrimary(stage) }
+        if moment == .resumed { try arrive(stage) }
+        if moment == .primarySpoke { try takePrimary(stage) }
+    }
+
+    private func leavePrimary(_ stage: MigrationStage) throws {
+        try stage.steer(stage.source.host, "switch", MigrationMethod.guest, "--to", "standby")
+    }
+
+    /// The order of docs/handover.md; QEMU has announced the guest already.
+    private func arrive(_ stage: MigrationStage) throws {
+        guard let target = stage.target else { return }
+        try stage.steer(target.host, "switch", MigrationMethod.guest, "--to", "standby")
+        try leaveHost(stage)
+    }
+
+    private func leaveHost(_ stage: MigrationStage) throws {
+        try stage.steer(stage.source.host, "switch", MigrationMethod.guest, "--to", "remote")
+    }
+
+    private func takePrimary(_ stage: MigrationStage) throws {
+        try stage.steer(stage.destination.host, "switch", MigrationMethod.guest, "--to", "primary")
+    }
+}

@@ -1,0 +1,161 @@
+import ArgumentParser
+import CLab
+import Glibc
+import Lab
+
+/// What is done to the guest under traffic.
+enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
+    /// It goes to the other host.
+    case migrate
+    /// It gets a VF.
+    case plug
+    /// Its VF is asked for by the slot's attention button; the guest waits 5 s before it obeys.
+    case unplugPCIe = "unplug-pcie"
+    /// Its VF is asked for by ACPI.
+    case unplugACPI = "unplug-acpi"
+    /// Its VF is taken out from under the driver: the slot's power goes off without an order to the guest's kernel.
+    case surprise
+    /// It is to go to the other host, and that is called off once its VF is gone.
+    case cancel
+
+    /// The PCIe slot itself plugs and unplugs.
+    var usesNativeHotplug: Bool { self == .unplugPCIe || self == .surprise }
+
+    /// The methods that make sense.
+    var methods: [MigrationMethod] {
+        // The script knows neither of these.
+        let withoutScript = MigrationMethod.allCases.filter { !$0.isScript }
+        return self == .cancel || self == .surprise ? withoutScript : MigrationMethod.allCases
+    }
+}
+
+extension MigrationRig {
+    /// Longest waits, in seconds.
+    private static let migrationLimit = 60.0
+    private static let removalLimit = 30.0
+    private static let plugLimit = 30.0
+
+    /// Does it once, by a method, under traffic. When it fails, the next one starts a new guest.
+    func run(_ operation: MigrationOperation, _ method: MigrationMethod) throws -> Record {
+        do {
+            let record =
+                switch operation {
+                case .migrate: try migrate(method)
+                case .plug: try plug(method)
+                case .unplugPCIe, .unplugACPI, .surprise: try unplug(method, isSurprise: operation == .surprise)
+                case .cancel: try cancel(method)
+                }
+            if record.failure != nil { end() }
+            return record
+        } catch {
+            end()
+            throw error
+        }
+    }
+
+    private func migrate(_ method: MigrationMethod) throws -> Record {
+        let source = try runningMachine()
+        let target = try waitingMachine(hasPrimary: !method.isScript)
+        do {
+            let stage = stage(source, target)
+            try method.prepare(stage)
+            let record = try record(stage) {
+                try method.start(stage, target: target)
+                var ended: Set<MigrationMoment> = []
+                let isOver = try stage.follow(seconds: MigrationRig.migrationLimit) {
+                    ended.insert($0)
+                    return ended.contains(.failed) || ended.isSuperset(of: [.completed, .primarySpoke])
+                } handle: {
+                    try method.handle($0, stage)
+                }
+                if ended.contains(.failed) { return "QEMU gave the migration up" }
+                return isOver ? nil : "the guest did not use its VF on the target"
+            }
+            try method.end(stage)
+            moved(to: target)
+            return record
+        } catch {
+            target.end()
+            throw error
+        }
+    }
+
+    private func plug(_ method: MigrationMethod) throws -> Record {
+        let machine = try runningMachine()
+        let stage = stage(machine, nil)
+        try machine.unplugPrimary()
+        try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }, handle: { _ in })
+        try machine.waitForGuest(withPrimary: false)
+        try method.prepareWithoutPrimary(stage)
+        let record = try record(stage) {
+            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            if method.isScript {
+                try method.plugByScript(stage, machine)
+            } else {
+                try method.handle(.aboutToPlug, stage)
+                try stage.perform(machine, "device_add") { try $0.plugPrimary() }
+            }
+            let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
+                try method.handle($0, stage)
+            }
+            return isOver ? nil : "the guest did not use its VF"
+        }
+        try method.end(stage)
+        return record
+    }
+
+    private func unplug(_ method: MigrationMethod, isSurprise: Bool) throws -> Record {
+        let machine = try runningMachine()
+        let stage = stage(machine, nil)
+        try method.prepare(stage)
+        let record = try record(stage) {
+            if method.isScript {
+                try method.unplugByScript(stage)
+                return nil
+            }
+            if isSurprise {
+                try stage.perform(machine, "slot power off") {
+                    let answer = try $0.observer().ask("surprise")
+                    if !answer.isEmpty { throw LabError("the guest cannot power the slot off: \(answer)") }
+                }
+            } else {
+                try method.handle(.aboutToUnplug, stage)
+                try stage.perform(machine, "device_del") { try $0.unplugPrimary() }
+            }
+            let isOver = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
+                try method.handle($0, stage)
+            }
+            // After a surprise the guest's kernel notices later than QEMU.
+            if isOver { try machine.waitForGuest(withPrimary: false) }
+            return isOver ? nil : "the VF was not removed"
+        }
+        try method.end(stage)
+        // For the next one.
+        try machine.plugPrimary()
+        return record
+    }
+
+    private func cancel(_ method: MigrationMethod) throws -> Record {
+        let source = try runningMachine()
+        let target = try waitingMachine(hasPrimary: true)
+        defer { target.end() }
+        let stage = stage(source, target)
+        try method.prepare(stage)
+        let record = try record(stage) {
+            try method.start(stage, target: target)
+            let isUnplugged = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
+                try method.handle($0, stage)
+            }
+            guard isUnplugged else { return "the VF was not removed" }
+            stage.isCancelled = true
+            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            try stage.perform(source, "migrate_cancel") { try $0.session.execute("migrate_cancel") }
+            let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
+                try method.handle($0, stage)
+            }
+            return isOver ? nil : "the guest did not get its VF back"
+        }
+        try method.end(stage)
+        return record
+    }
+}

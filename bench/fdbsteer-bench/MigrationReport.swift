@@ -1,0 +1,169 @@
+import Lab
+import LossMeter
+
+/// What the migration bench found, as text and as JSON.
+struct MigrationReport: Encodable {
+    /// One method, seen by one peer or by all of them.
+    struct Row: Encodable {
+        let method: String
+        /// `all`, or where the peer is.
+        let peer: String
+        let migrations: Int
+        let void: Int
+        let failed: Int
+        let sent: Int
+        let lostMedian: Int
+        let lostMax: Int
+        let lostTotal: Int
+        let steeringLostTotal: Int
+        let steeringLostMax: Int
+        let unseenTotal: Int
+        let guestGapLostMedian: Int
+        let guestGapLostMax: Int
+        let blackoutLostMedian: Int
+        let blackoutLostMax: Int
+        let duplicatedTotal: Int
+        let copiedMedian: Int
+        let outageMsMedian: Double
+        let outageMsMax: Double
+        let downtimeMsMedian: Double
+    }
+
+    /// Where the peers are.
+    static let peers = ["source host", "target host", "fabric"]
+
+    let operation: String
+    let rate: Int
+    let guestRate: Int
+    let primary: String
+    /// One row a method, all three peers' frames together; an outage is the worst peer's.
+    let methods: [Row]
+    /// One row a method and peer.
+    let peers: [Row]
+
+    init(
+        _ command: MigrateCommand, rate: Int, _ methods: [MigrationMethod],
+        _ records: [MigrationMethod: [MigrationRig.Record]]
+    ) {
+        operation = command.operation.rawValue
+        self.rate = rate
+        guestRate = command.guestRate
+        primary = command.primary
+        self.methods = methods.map { Row($0, peer: nil, records[$0] ?? []) }
+        peers = methods.flatMap { method in
+            MigrationReport.peers.indices.map { Row(method, peer: $0, records[method] ?? []) }
+        }
+    }
+
+    /// What `--check` minds.
+    func complaints(of names: [String]) -> [String] {
+        methods.filter { names.contains($0.method) }.compactMap { row in
+            if row.migrations == 0 { return "FAILED: \(row.method): no \(operation) that says anything" }
+            if row.failed > 0 { return "FAILED: \(row.method): \(row.failed) did not get to their end" }
+            if row.steeringLostTotal == 0 { return nil }
+            return "FAILED: \(row.method): \(row.steeringLostTotal) frames lost by steering"
+        }
+    }
+
+    /// The rows with a header, columns two spaces apart.
+    var text: String {
+        var rows = [
+            [
+                "method", operation, "sent", "lost med/max", "steering total/max", "guest gap med/max",
+                "blackout med/max", "dup total", "outage ms med/max", "stopped ms med", "void", "failed",
+            ]
+        ]
+        for row in methods {
+            rows.append([
+                row.method, "\(row.migrations)", "\(row.sent)", "\(row.lostMedian)/\(row.lostMax)",
+                "\(row.steeringLostTotal)/\(row.steeringLostMax)", "\(row.guestGapLostMedian)/\(row.guestGapLostMax)",
+                "\(row.blackoutLostMedian)/\(row.blackoutLostMax)", "\(row.duplicatedTotal)",
+                "\(row.outageMsMedian)/\(row.outageMsMax)", "\(row.downtimeMsMedian)", "\(row.void)", "\(row.failed)",
+            ])
+        }
+        return TextTable.aligned(rows, numbersFrom: 1)
+    }
+}
+
+extension MigrationReport.Row {
+    /// - Parameter peer: nil for all of them together.
+    init(_ method: MigrationMethod, peer: Int?, _ records: [MigrationRig.Record]) {
+        let complete = records.filter { $0.failure == nil }
+        let valid = complete.filter { !$0.isVoid }
+        let results = valid.map { record in
+            // A peer on host a is on the source as often as on the target.
+            let order = record.source == "a" ? [0, 1, 2] : [1, 0, 2]
+            return peer.map { [record.results[order[$0]]] } ?? record.results
+        }
+        func spread(_ value: (MigrationResult) -> Int) -> Summary.Spread {
+            Summary.Spread(results.map { Int64($0.reduce(0) { $0 + value($1) }) })
+        }
+        func milliseconds(_ nanoseconds: Int64) -> Double { Double((nanoseconds + 50_000) / 100_000) / 10 }
+        let lost = spread(\.lost)
+        let steering = spread { $0.lost(.steering) }
+        let gap = spread { $0.lost(.guestGap) }
+        let blackout = spread { $0.lost(.blackout) }
+        let outage = Summary.Spread(results.map { $0.map(\.outage).max() ?? 0 })
+        self.init(
+            method: method.rawValue, peer: peer.map { MigrationReport.peers[$0] } ?? "all", migrations: valid.count,
+            void: complete.count - valid.count, failed: records.count - complete.count,
+            sent: Int(spread(\.sent).total), lostMedian: Int(lost.median), lostMax: Int(lost.maximum),
+            lostTotal: Int(lost.total), steeringLostTotal: Int(steering.total), steeringLostMax: Int(steering.maximum),
+            unseenTotal: Int(spread(\.unseen).total), guestGapLostMedian: Int(gap.median),
+            guestGapLostMax: Int(gap.maximum), blackoutLostMedian: Int(blackout.median),
+            blackoutLostMax: Int(blackout.maximum), duplicatedTotal: Int(spread(\.duplicated).total),
+            copiedMedian: Int(spread(\.copied).median), outageMsMedian: milliseconds(outage.median),
+            outageMsMax: milliseconds(outage.maximum),
+            downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median))
+    }
+}
+
+extension MigrationRig.Record {
+    /// Later than this, in nanoseconds, and the machine was too busy for the tester.
+    private static let greatestLag: Int64 = 50_000_000
+
+    /// The tester itself lost frames, or did not send them when they were due, or the emulator did not keep up while the
+    /// guest ran: the figures say nothing.
+    var isVoid: Bool {
+        drops != 0 || lag > MigrationRig.Record.greatestLag || (overflow > 0 && results.contains { $0.unseen > 0 })
+    }
+
+    /// Frames lost by all peers.
+    var lost: Int { results.reduce(0) { $0 + $1.lost } }
+
+    /// As the peer on the fabric saw it.
+    func timeline(_ title: String) -> MigrationTimeline {
+        func place(_ host: String) -> String { host == source ? "source" : "target" }
+        let happened = events.filter { $0.name != "MIGRATION_PASS" && $0.name != "NIC_RX_FILTER_CHANGED" }.filter {
+            $0.time >= start
+        }.map { MigrationTimeline.Mark(time: $0.time, words: "\(place($0.host)): \($0.words)", isDeed: false) }
+        let done = actions.filter { $0.begin >= start }.map {
+            let deed = $0.words.replacing(MigrationHosts.guestMAC, with: "MAC")
+            let words = "\(place($0.host)): \(deed)\($0.failure.map { " FAILED: \($0)" } ?? "")"
+            return MigrationTimeline.Mark(time: $0.begin, words: words, isDeed: true)
+        }
+        return MigrationTimeline(
+            title: title, recording: recordings[2], result: results[2], marks: happened + done)
+    }
+
+    /// Everything, for whoever looks for a cause.
+    var details: String {
+        func after(_ time: Int64) -> String { "\((time - start) / 1000)" }
+        var lines = ["  tester: \(drops) dropped, late by \(lag / 1000) us at most, taps dropped \(overflow)"]
+        lines += events.map { "  \(after($0.time)) us \($0.host): \($0.words)" }
+        lines += actions.map {
+            "  \(after($0.begin)) us + \(($0.end - $0.begin) / 1000) \($0.host): \($0.words) \($0.failure ?? "")"
+        }
+        lines += notes.map { "  guest \($0.time / 1000) us \($0.newest) \($0.text)" }
+        for (peer, result) in zip(["a", "b", "fabric"], results) {
+            lines.append(
+                "  peer \(peer): \(result.sent) sent, \(result.lost) lost, \(result.duplicated) duplicated, "
+                    + "\(result.copied) copied, outage \(result.outage / 1000) us")
+            lines += result.spans.map {
+                "    \($0.kind.rawValue) \(after($0.begin)) to \(after($0.end)) us: \($0.count), "
+                    + "ports \($0.served.rawValue), guest \($0.marks.rawValue)"
+            }
+        }
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,204 @@
+import CLab
+import Glibc
+import Lab
+
+/// What happens while a guest migrates, or while its VF comes or goes, that a method may act on.
+enum MigrationMoment: Hashable, Sendable {
+    /// The bench is about to ask QEMU for the migration.
+    case aboutToMigrate
+    /// The bench is about to ask QEMU for the VF (`device_del`).
+    case aboutToUnplug
+    /// QEMU asks the guest for the VF (UNPLUG_PRIMARY).
+    case unplugRequested
+    /// The VF is gone: QEMU's MIGRATION active, which follows wait-unplug, or DEVICE_DELETED.
+    case unplugged
+    /// The source stopped the guest to hand it over.
+    case stopped
+    /// The guest runs on the target.
+    case resumed
+    /// QEMU on the source is done.
+    case completed
+    /// QEMU gave the migration up.
+    case failed
+    /// The bench is about to plug a VF.
+    case aboutToPlug
+    /// The guest's first frame by its new VF.
+    case primarySpoke
+}
+
+/// Something that the bench did, for the record.
+struct MigrationAction: Sendable {
+    let host: String
+    let words: String
+    let begin: Int64
+    let end: Int64
+    let failure: String?
+}
+
+/// One migration under way: the machines, and everything that is done and that happens; used on one thread.
+final class MigrationStage {
+    let source: GuestMachine
+    /// nil when the guest stays on its host.
+    let target: GuestMachine?
+    let hosts: MigrationHosts
+    /// Where the controllers keep their journals, one folder a host.
+    private let folder: String
+    /// The controller's program.
+    private let fdbsteer: String
+    private(set) var actions: [MigrationAction] = []
+    private(set) var events: [QEMUEvent] = []
+    /// STOP and RESUME events that a method caused itself, by host.
+    private var ownStops: [String: Int] = [:]
+    private var isActive = false
+    private var isResumed = false
+    private var hasSpoken = false
+    /// When the guest spoke last on the port of its VF, on the host where it is to get one.
+    var lastWordOnPrimary: () -> Int64 = { 0 }
+    /// Words before this do not count: they are of the VF that is about to go.
+    var primaryIsNewFrom: Int64 = .max
+
+    init(source: GuestMachine, target: GuestMachine?, hosts: MigrationHosts, folder: String, fdbsteer: String) {
+        self.source = source
+        self.target = target
+        self.hosts = hosts
+        self.folder = folder
+        self.fdbsteer = fdbsteer
+    }
+
+    /// The guest stays in the end, though there is a target.
+    var isCancelled = false
+    /// Where the guest is at the end.
+    var destination: GuestMachine { isCancelled ? source : target ?? source }
+
+    // MARK: - Deeds
+
+    /// Runs a command on a host, and notes how it went.
+    @discardableResult
+    func command(_ host: MigrationHosts.Host, _ words: [String], mayFail: Bool = false) throws -> Command {
+        let begin = clab_now(CLOCK_REALTIME)
+        let command = try host.namespace.run { try Command.run(words) }
+        let failure: String? =
+            command.exitCode == 0 ? nil : String(command.errors.split(separator: "\n").first ?? "no words")
+        note(host, words.joined(separator: " "), begin: begin, failure: failure)
+        if let failure, !mayFail { throw LabError("host \(host.name): \(words.joined(separator: " ")): \(failure)") }
+        return command
+    }
+
+    /// Runs a verb of the controller on a host.
+    func steer(_ host: MigrationHosts.Host, _ words: String...) throws {
+        try command(host, [fdbsteer] + words + ["--state", folder + "/state-\(host.name)"])
+    }
+
+    /// Runs a line of `bridge` on a host; scripts do not look at what it says.
+    func bridge(_ host: MigrationHosts.Host, _ line: String) throws {
+        try command(host, ["bridge"] + line.split(separator: " ").map(String.init), mayFail: true)
+    }
+
+    /// Does something with a machine, and notes it.
+    func perform(_ machine: GuestMachine, _ words: String, _ body: (GuestMachine) throws -> Void) throws {
+        let begin = clab_now(CLOCK_REALTIME)
+        try body(machine)
+        note(machine.host, words, begin: begin, failure: nil)
+    }
+
+    /// Stops the guest's processors while `body` runs.
+    func stopped(_ machine: GuestMachine, _ body: () throws -> Void) throws {
+        ownStops[machine.host.name, default: 0] += 1
+        try machine.session.execute("stop")
+        try body()
+        try machine.session.execute("cont")
+    }
+
+    private func note(_ host: MigrationHosts.Host, _ words: String, begin: Int64, failure: String?) {
+        let short = words.replacing(fdbsteer, with: "fdbsteer").replacing(
+            " --state \(folder)/state-\(host.name)", with: "")
+        actions.append(
+            MigrationAction(
+                host: host.name, words: short, begin: begin, end: clab_now(CLOCK_REALTIME), failure: failure))
+    }
+
+    // MARK: - Events
+
+    /// Follows what happens until `isEnough` says so of a moment.
+    ///
+    /// - Parameters:
+    ///   - seconds: at most.
+    ///   - handle: is told of each moment first.
+    /// - Returns: whether it was enough.
+    @discardableResult
+    func follow(
+        seconds: Double, until isEnough: (MigrationMoment) -> Bool, handle: (MigrationMoment) throws -> Void
+    ) throws -> Bool {
+        let end = clab_now(CLOCK_MONOTONIC) + Int64(seconds * 1e9)
+        while clab_now(CLOCK_MONOTONIC) < end {
+            for moment in try nextMoments() {
+                try handle(moment)
+                if isEnough(moment) { return true }
+            }
+        }
+        return false
+    }
+
+    private func nextMoments() throws -> [MigrationMoment] {
+        var moments: [MigrationMoment] = []
+        // The QEMU that waits for a guest ends when the migration is cancelled.
+        for machine in [source, isCancelled ? nil : target].compactMap(\.self) {
+            while let event = try machine.session.nextEvent(timeout: 0) {
+                events.append(event)
+                if let moment = moment(event) { moments.append(moment) }
+            }
+        }
+        if !hasSpoken, lastWordOnPrimary() > primaryIsNewFrom {
+            hasSpoken = true
+            moments.append(.primarySpoke)
+        }
+        if moments.isEmpty { usleep(500) }
+        return moments
+    }
+
+    private func moment(_ event: QEMUEvent) -> MigrationMoment? {
+        let isSource = event.host == source.host.name
+        switch (event.name, event.status) {
+        case ("UNPLUG_PRIMARY", _): return .unplugRequested
+        case ("MIGRATION", "active") where isSource && !isActive:
+            isActive = true
+            return .unplugged
+        case ("DEVICE_DELETED", _) where event.device == GuestMachine.primaryDevice: return .unplugged
+        case ("STOP", _) where isSource:
+            if let own = ownStops[event.host], own > 0 {
+                ownStops[event.host] = own - 1
+                return nil
+            }
+            return .stopped
+        case ("RESUME", _) where !isSource && !isResumed:
+            isResumed = true
+            primaryIsNewFrom = event.time
+            return .resumed
+        case ("MIGRATION", "completed") where isSource: return .completed
+        case ("MIGRATION", "failed") where isSource, ("MIGRATION", "cancelled") where isSource: return .failed
+        default: return nil
+        }
+    }
+
+    // MARK: - For the account
+
+    /// When the guest's processors stood still.
+    var blackouts: [ClosedRange<Int64>] {
+        var blackouts: [ClosedRange<Int64>] = []
+        var stop: Int64?
+        for event in events.sorted(by: { $0.time < $1.time }) {
+            if event.name == "STOP", stop == nil { stop = event.time }
+            if event.name == "RESUME", let begin = stop {
+                blackouts.append(begin...event.time)
+                stop = nil
+            }
+        }
+        return blackouts
+    }
+
+    /// When the guest ran on the target.
+    var handover: Int64? {
+        guard let target, !isCancelled else { return nil }
+        return events.first { $0.name == "RESUME" && $0.host == target.host.name }?.time
+    }
+}
