@@ -1,0 +1,74 @@
+import Glibc
+import Lab
+import Testing
+
+extension LabVMTests {
+    /// Killed in the middle, and watched, where hardware has a part in it.
+    @Suite(.serialized)
+    struct ModelCrashTests {
+        /// Killed before each message to the kernel, on each way between the sides.
+        @Test(arguments: [("primary", "standby"), ("standby", "primary"), ("standby", "remote"), ("remote", "primary")])
+        func killedAtEachMessage(_ from: String, _ to: String) throws {
+            try ModelLab.run { lab in
+                let places = ["primary": ["mes_vf0"], "standby": [], "remote": ["mes_p0"]]
+                func rules(_ side: String) -> [String] { (places[side] ?? []).map { "\(ModelLab.mac)/0@\($0)" } }
+                var kills = 0
+                for step in 1... {
+                    try lab.prepare()
+                    if from != "primary" { try lab.expect(0, "switch vm1 --to \(from) --require-proof") }
+                    let folder = getenv("FDBSTEER_BIN").map { String(cString: $0) } ?? "."
+                    let command = try Command.run(
+                        [
+                            "strace", "-f", "-o", "/dev/null", "-e", "trace=sendmsg", "-e",
+                            "inject=sendmsg:signal=KILL:when=\(step)", "\(folder)/fdbsteer", "switch", "vm1", "--to", to,
+                        ], environment: ["FDBSTEER_STATE": lab.state])
+                    let isOver = command.exitCode == 0
+                    if !isOver { kills += 1 }
+                    try lab.expect(0, "reconcile")
+                    // Hardware and software agree, and on a side that it was on or was going to.
+                    let verified = try lab.expect(0, "verify vm1").output
+                    let side = verified.contains("on \(to)") ? to : from
+                    #expect(verified.contains("on \(side)"), "killed at \(step): \(verified)")
+                    #expect(try lab.hardware() == rules(side), "killed at \(step): \(verified)")
+                    #expect(try lab.entries("02:fd:b5").isEmpty, "killed at \(step): a sentinel was left")
+                    try lab.expect(0, "reconcile", saying: "as intended on \(side)")
+                    try lab.expect(0, "release vm1")
+                    if isOver { break }
+                }
+                #expect(kills >= 6, "only \(kills) messages")
+            }
+        }
+
+        @Test func theDaemonRepairsWhatHardwareHasToo() throws {
+            try ModelLab.run { lab in
+                try lab.prepare()
+                let folder = getenv("FDBSTEER_BIN").map { String(cString: $0) } ?? "."
+                let daemon = try RunningCommand(
+                    ["\(folder)/fdbsteerd", "--state", lab.state], environment: ["FDBSTEER_STATE": lab.state])
+                var ended = false
+                defer { if !ended { kill(daemon.process, SIGKILL) } }
+                try lab.wait("the daemon") {
+                    try Command.run(["sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/9923"]).exitCode == 0
+                        || Command.run(["ss", "-ltn"]).output.contains(":9923")
+                }
+                // An in-place move leaves the rule in hardware; one by NTF_USE takes it away; a deletion does both.
+                for attack in [
+                    "bridge fdb replace \(ModelLab.mac) dev tap0 master static",
+                    "bridge fdb replace \(ModelLab.mac) dev tap0 master use static",
+                    "bridge fdb del \(ModelLab.mac) dev mes_vf0 master",
+                ] {
+                    try Command.script(attack)
+                    try lab.wait("the repair after \(attack)") {
+                        try lab.entries().first?.contains("dev mes_vf0 offload master br0 static") == true
+                            || lab.entries().first.map { $0.contains("mes_vf0") && $0.contains("offload") } == true
+                    }
+                    #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0"], "\(attack)")
+                    try lab.wait("the verdict after \(attack)") { try lab.fdbsteer("verify vm1").exitCode == 0 }
+                }
+                kill(daemon.process, SIGTERM)
+                ended = true
+                #expect(daemon.wait().exitCode == 0)
+            }
+        }
+    }
+}
