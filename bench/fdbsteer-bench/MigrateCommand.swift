@@ -20,7 +20,7 @@ struct MigrateCommand: ParsableCommand {
     var operation = MigrationOperation.migrate
     @Option(help: "How often, for each method.")
     var migrations = 10
-    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: the most that the guest carries at rest.")
+    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: half of what the guest carries at rest.")
     var rate = 1000
     @Option(help: "Frames a second that the guest itself sends, 1 to 1000: bridges learn from them.")
     var guestRate = 100
