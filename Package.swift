@@ -16,10 +16,17 @@ let c: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "fdbsteer",
     products: [
-        .executable(name: "fdbsteer", targets: ["fdbsteer"])
+        .executable(name: "fdbsteer", targets: ["fdbsteer"]),
+        .executable(name: "fdbsteerd", targets: ["fdbsteerd"]),
+        .executable(name: "fdbsteer-libvirt-hook", targets: ["fdbsteer-libvirt-hook"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // The daemon's alone.
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        // The tests' second opinion of TOML.
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
@@ -28,19 +35,46 @@ let package = Package(
         .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
+        .target(name: "Exposition", swiftSettings: swift),
+        .target(name: "QMP", swiftSettings: swift),
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite"],
+            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition", "QMP"],
             swiftSettings: swift
         ),
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "FDB", "Switchdev", "Netlink",
+                "Controller", "FDB", "Switchdev", "Netlink", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift
         ),
+        .target(name: "CDaemon", cSettings: c),
+        .executableTarget(
+            name: "fdbsteerd",
+            dependencies: [
+                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
+                "ServiceNotification", "Switchdev",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(
+            name: "MetricsServer",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: swift
+        ),
+        .target(name: "Configuration", dependencies: ["Controller", "FDB"], swiftSettings: swift),
+        .target(name: "ServiceNotification", swiftSettings: swift),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
+        .executableTarget(
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
@@ -58,18 +92,34 @@ let package = Package(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
+        .testTarget(name: "QMPTests", dependencies: ["QMP", "Lab"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
         .testTarget(
             name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
             swiftSettings: swift),
         .testTarget(
-            name: "ControllerTests", dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab"],
+            name: "ControllerTests",
+            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition", "QMP"],
             swiftSettings: swift),
+        .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Controller", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            swiftSettings: swift),
+        .testTarget(
+            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
+            swiftSettings: swift),
+        .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
+        .testTarget(
+            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Controller", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
-            name: "LabTests", dependencies: ["Lab", "LossMeter", "CLab", "fdbsteer", "fdbsteer-bench"],
+            name: "LabTests",
+            dependencies: [
+                "Lab", "LossMeter", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook",
+            ],
             swiftSettings: swift),
     ]
 )

@@ -14,6 +14,9 @@ public enum GuestKind: String, Hashable, Sendable, CaseIterable, Codable {
     /// Not declared.
     case unknown
 
+    /// It takes one of two copies of a frame.
+    public var takesOneOfTwo: Bool { objection == nil }
+
     /// Why a copy is not harmless; nil when it is.
     var objection: String? {
         switch self {

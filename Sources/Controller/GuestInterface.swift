@@ -47,13 +47,19 @@ public struct PortIdentity: Hashable, Sendable {
     public let isEswitchPort: Bool
     /// Learning was on before the guest was prepared, and is off because of it: `release` switches it on again.
     public var learningToRestore: Bool
+    /// It had no backup port before the guest was prepared, and has the standby because of it: `release` takes it away.
+    public var backupToClear: Bool
 
     /// Makes an identity from its parts.
-    public init(name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false) {
+    public init(
+        name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false,
+        backupToClear: Bool = false
+    ) {
         self.name = name
         self.index = index
         self.isEswitchPort = isEswitchPort
         self.learningToRestore = learningToRestore
+        self.backupToClear = backupToClear
     }
 
     init(_ link: Link) {

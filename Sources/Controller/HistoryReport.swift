@@ -52,6 +52,12 @@ extension Evidence {
         return (["\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"] + counts).joined(separator: "\n")
     }
 
+    /// How long proof took, by the first line of a ``record``; nil when it is none.
+    static func proofNanoseconds(inRecord record: String) -> Int64? {
+        let words = record.prefix { $0 != "\n" }.split(separator: " ")
+        return words.count == 3 ? Int64(words[2]) : nil
+    }
+
     /// - Returns: nil when it is not what ``record`` makes.
     init?(record: String, from: Side, to: Side) {
         let lines = record.split(separator: "\n").map { $0.split(separator: " ") }

@@ -3,7 +3,7 @@ import Switchdev
 
 extension Journal.Record {
     /// Where the entries are pinned: on the standby while a bracket is open, whatever the side.
-    var entrySide: Side { phase == .bracketed ? .standby : guest.side }
+    public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
 }
 
 extension Host {
@@ -23,6 +23,13 @@ extension Host {
         let clock = Stopwatch()
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
+        return finish(try open(record, to: goal, in: journal, clock: clock, options: options))
+    }
+
+    /// Opens a bracket; the caller holds the guest's lock, and writes the history.
+    mutating func open(
+        _ record: Journal.Record, to goal: Side, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
+    ) throws(ControllerError) -> Report {
         if record.phase == .bracketed, record.goal == goal {
             return alreadyOpen(record, goal: goal, clock: clock, options: options)
         }
@@ -47,11 +54,10 @@ extension Host {
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         var report = execute(plan, record: opening, journal: journal, clock: clock, options: options)
         if report.outcome == .done {
-            opening.guest.side = record.guest.side
             report.bracket = view(opening, goal: goal)
             report.notes.append("the bracket is open, by \(bracket.means.rawValue)")
         }
-        return finish(report)
+        return report
     }
 
     /// Closes a bracket on the side where the guest is, by the caller's word: the entries go there, and the copy ends.
@@ -87,10 +93,10 @@ extension Host {
                 "the bracket of guest \(id) is from \(record.guest.side.rawValue) to \(record.goal?.rawValue ?? "nowhere")",
                 remedy: "close it on one of these sides")
         }
-        return try close(record, at: side, verb: .switch, in: journal, clock: clock, options: options)
+        return finish(try close(record, at: side, verb: .switch, in: journal, clock: clock, options: options))
     }
 
-    /// Closes what there is of a bracket; the caller holds the guest's lock.
+    /// Closes what there is of a bracket; the caller holds the guest's lock, and writes the history.
     mutating func close(
         _ record: Journal.Record, at side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
         options: VerbOptions
@@ -102,7 +108,7 @@ extension Host {
             record.guest, at: side, copy: copyChange(record, isOn: false), observation: observation,
             isProven: record.phase == .bracketed && record.proof == .proven, verb: verb)
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
-        return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
+        return execute(plan, record: record, journal: journal, clock: clock, options: options)
     }
 
     /// Brings an open bracket that its opener left to what it should be, and leaves it open.

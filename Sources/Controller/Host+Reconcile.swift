@@ -40,7 +40,7 @@ extension Host {
         return report
     }
 
-    private mutating func reconcile(
+    mutating func reconcile(
         _ record: Journal.Record, in journal: borrowing Journal, options: VerbOptions
     ) -> Reconciliation {
         let name = record.guest.id.text
@@ -52,6 +52,7 @@ extension Host {
             }
             if !options.dryRun { try journal.lock(record) }
             defer { if !options.dryRun { journal.unlock(row: record.row) } }
+            if !options.dryRun { try journal.endWait(row: record.row) }
             // What another process did until it let go of the lock is seen.
             guard let record = try journal.record(record.guest.id) else {
                 return Reconciliation(guest: name, words: "released meanwhile", ok: true)

@@ -19,7 +19,7 @@ extension Host {
                 "an earlier \(record.phase == .preparing ? "prepare" : "release") of guest \(id) did not end",
                 remedy: "run \"fdbsteer abort \(id)\" first")
         }
-        return try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
+        return finish(try redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options))
     }
 
     /// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings.
@@ -49,7 +49,7 @@ extension Host {
         let journal = try openJournal(for: id)
         let record = try claim(id, in: journal, options)
         switch record.phase {
-        case .pinned:
+        case .pinned, .waiting:
             let plan = Plan(
                 verb: .abort, guest: record.guest, from: record.guest.side, to: record.guest.side, steps: [],
                 notes: ["no redirection of \(id) is under way; nothing was changed"])
@@ -68,16 +68,17 @@ extension Host {
         _ record: Journal.Record, in journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) throws(ControllerError) -> Report {
         if record.bracket != nil {
-            return try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+            return finish(
+                try close(record, at: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))
         }
-        var report = try redirect(
-            record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options)
+        var report = finish(
+            try redirect(record, to: record.guest.side, verb: .abort, in: journal, clock: clock, options: options))
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report
     }
 
-    /// Brings the entries of a guest to a side; the caller holds the guest's lock.
-    private mutating func redirect(
+    /// Brings the entries of a guest to a side; the caller holds the guest's lock, and writes the history.
+    mutating func redirect(
         _ record: Journal.Record, to side: Side, verb: Plan.Verb, in journal: borrowing Journal, clock: Stopwatch,
         options: VerbOptions
     ) throws(ControllerError) -> Report {
@@ -90,7 +91,7 @@ extension Host {
         if verb == .switch { plan.findings = Host.findings(record.guest, observation) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
-            return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
+            return execute(plan, record: record, journal: journal, clock: clock, options: options)
         }
         // Found where it should be: what is known of hardware is what was known when it came there.
         let isSettled = record.guest.side == side && record.phase == .pinned
@@ -108,7 +109,9 @@ extension Host {
     ) throws(ControllerError) -> Journal.Record {
         let record = try known(id, in: journal, anyBoot: anyBoot)
         if options.dryRun { return record }
-        try journal.lock(record)
+        try journal.lock(record, patience: Journal.lockPatience)
+        // A process that waited for a signal and died changed nothing.
+        try journal.endWait(row: record.row)
         return try known(id, in: journal, anyBoot: anyBoot)
     }
 
@@ -147,7 +150,9 @@ extension Host {
         return report
     }
 
+    /// Writes what was done, or tried, to the history.
     func finish(_ report: Report) -> Report {
+        guard report.isEvent else { return report }
         var report = report
         if let note = record(report) { report.notes.append(note) }
         return report

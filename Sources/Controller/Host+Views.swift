@@ -38,6 +38,8 @@ public struct GuestStatus: Hashable, Sendable, Encodable {
     public let sticky: Bool
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     public let proofStatus: OffloadProof.Status
+    /// What is waited for, in phase `waiting`.
+    public var wait: WaitView?
     /// What the guest does with frames that reach both of its NICs.
     public let kind: GuestKind
     /// The bracket, while there is one.
@@ -106,8 +108,12 @@ extension Host {
             records = [record]
         }
         return records.map { record in
-            var status = GuestStatus(record, running: journal.isLocked(record), stale: record.boot != journal.boot)
+            let isRunning = journal.isLocked(record)
+            var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
             if record.boot == journal.boot { status.bracket = view(record) }
+            if record.phase == .waiting || (record.phase == .bracketed && isRunning) {
+                status.wait = journal.wait(of: status.guest)
+            }
             return status
         }
     }
@@ -126,7 +132,8 @@ extension Host {
         if let bracket, !bracket.isCopyRight {
             problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
         }
-        if record.phase != .pinned, record.phase != .bracketed {
+        let isWaiting = record.phase == .waiting && journal.isLocked(record)
+        if record.phase != .pinned, record.phase != .bracketed, !isWaiting {
             problems.append(
                 "\(record.phase.rawValue) is under way"
                     + (journal.isLocked(record) ? "" : " but its process is gone: run \"fdbsteer abort \(id)\""))

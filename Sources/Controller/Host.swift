@@ -78,7 +78,7 @@ public struct Host: ~Copyable {
             switch action {
             case .recordIntent:
                 event = Host.event { () throws(ControllerError) in
-                    guard plan.verb != .prepare else { return }
+                    guard plan.verb != .prepare, plan.verb != .repair else { return }
                     guard plan.bracket == nil else { return try beginBracket(plan, record, journal) }
                     try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
                 }
@@ -91,8 +91,8 @@ public struct Host: ~Copyable {
                 }
             case .restoreCopy(let change):
                 event = copy(change, report: &report)
-            case .run(.learning(let port, let isOn)), .restoreLearning(let port, let isOn):
-                event = setLearning(port, isOn: isOn)
+            case .run(.setting(let port, let setting)), .restoreSetting(let port, let setting):
+                event = set(setting, of: port)
             case .run(.entries(let changes)):
                 let transaction = Transaction(changes.map(\.change))
                 let begin = clock.elapsed
@@ -124,7 +124,7 @@ public struct Host: ~Copyable {
                         try journal.remove(row: record.row)
                     } else if plan.bracket != nil {
                         try commitBracket(plan, record, proof, journal)
-                    } else {
+                    } else if plan.verb != .repair || proof.status != record.proof {
                         try journal.settle(row: record.row, side: plan.to, proof: proof.status)
                     }
                 }
@@ -134,7 +134,7 @@ public struct Host: ~Copyable {
                         try journal.remove(row: record.row)
                     } else if plan.bracket != nil {
                         try rollBackBracket(plan, record, journal)
-                    } else {
+                    } else if plan.verb != .repair {
                         try journal.settle(row: record.row, side: plan.from, proof: .missing)
                     }
                 }
@@ -165,13 +165,12 @@ public struct Host: ~Copyable {
         }
     }
 
-    private mutating func setLearning(_ port: PortIdentity, isOn: Bool) -> Redirection.Event {
+    private mutating func set(_ setting: PortSetting, of port: PortIdentity) -> Redirection.Event {
         do throws(NetlinkError) {
-            try socket.perform(LearningRequest(port: port.index, isOn: isOn))
+            try socket.perform(setting.request(port: port))
             return .done
         } catch {
-            return .failed(
-                Redirection.Failure("cannot switch learning \(isOn ? "on" : "off") on \(port.name)", cause: error))
+            return .failed(Redirection.Failure("cannot \(setting.words(port: port.name))", cause: error))
         }
     }
 
@@ -298,6 +297,7 @@ extension Report {
             failures = reasons
         }
         self.failures = failures.map(\.description)
+        refusals = failures.compactMap { $0.cause?.errno }
         addresses = addresses.map { result in
             let error = failures.first { $0.address?.description == result.address }
             return AddressResult(

@@ -16,6 +16,8 @@ public struct Journal: ~Copyable {
         case pinned
         /// `prepare` has not ended.
         case preparing
+        /// A redirection waits for a signal; nothing was changed.
+        case waiting
         /// A redirection has not ended.
         case switching
         /// `release` has not ended.
@@ -44,11 +46,13 @@ public struct Journal: ~Copyable {
         public let namespace: Int64
         /// What was known of hardware when the guest came to its side.
         public let proof: OffloadProof.Status
+        /// Counts the writes to this record.
+        public let revision: Int64
         /// The bracket, from before its first write until after its last.
         public var bracket: Bracket?
     }
 
-    private let database: Database
+    let database: Database
     private let locks: LockFile
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
@@ -59,10 +63,12 @@ public struct Journal: ~Copyable {
         CREATE TABLE IF NOT EXISTS guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown');
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
+            revision INTEGER NOT NULL DEFAULT 1);
         CREATE TABLE IF NOT EXISTS port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
+            backup INTEGER NOT NULL,
             PRIMARY KEY (guest, role)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS address(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
@@ -82,6 +88,8 @@ public struct Journal: ~Copyable {
     private static let version: Int64 = 3
     private static let conversion = """
         ALTER TABLE guest ADD COLUMN kind TEXT NOT NULL DEFAULT 'unknown';
+        ALTER TABLE guest ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+        ALTER TABLE port ADD COLUMN backup INTEGER NOT NULL DEFAULT 0;
         \(bracketSchema)
         PRAGMA user_version = 3;
         """
@@ -173,6 +181,19 @@ public struct Journal: ~Copyable {
         return record
     }
 
+    /// One guest by its row; nil when there is none in this network namespace.
+    func record(row: Int64) throws(ControllerError) -> Record? {
+        try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
+    }
+
+    /// How often each guest's record was written, by row: who keeps copies learns which to read anew.
+    func revisions() throws(ControllerError) -> [Int64: Int64] {
+        try reading { () throws(DatabaseError) in
+            let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
+            return Dictionary(rows.map { ($0.integer(0) ?? 0, $0.integer(1) ?? 0) }) { $1 }
+        }
+    }
+
     /// The guest that owns an address on a bridge of this network namespace.
     func owner(of address: Address, bridge: String) throws(ControllerError) -> String? {
         try reading { () throws(DatabaseError) in
@@ -187,11 +208,23 @@ public struct Journal: ~Copyable {
 
     // MARK: - Writing
 
+    /// Between two attempts to lock, in nanoseconds.
+    private static let lockPause: Int64 = 500_000
+    /// As long as a look or a repair of the daemon's takes at most, in nanoseconds: a redirection takes longer.
+    static let lockPatience: Int64 = 50_000_000
+
     /// Takes a guest's lock until the process ends or ``unlock(row:)``.
     ///
+    /// - Parameter patience: how long to try, in nanoseconds.
     /// - Throws: ``ControllerError`` of code `busy` when another process has it.
-    func lock(_ record: Record) throws(ControllerError) {
-        guard cn_lock_byte(locks.descriptor, record.row, 0) == 0 else {
+    func lock(_ record: Record, patience: Int64 = 0) throws(ControllerError) {
+        var left = patience
+        while cn_lock_byte(locks.descriptor, record.row, 0) != 0 {
+            if left > 0 {
+                sleepNanoseconds(Journal.lockPause)
+                left -= Journal.lockPause
+                continue
+            }
             throw ControllerError(
                 .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
                 remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
@@ -199,7 +232,10 @@ public struct Journal: ~Copyable {
     }
 
     /// Whether another process holds a guest's lock.
-    func isLocked(_ record: Record) -> Bool { cn_is_byte_locked(locks.descriptor, record.row) != 0 }
+    func isLocked(_ record: Record) -> Bool { isLocked(row: record.row) }
+
+    /// Whether another process holds the lock of the guest of a row.
+    func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 
@@ -217,9 +253,9 @@ public struct Journal: ~Copyable {
             let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
             for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
                 try database.run(
-                    "INSERT INTO port VALUES(?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
+                    "INSERT INTO port VALUES(?,?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
-                    .integer(port.learningToRestore ? 1 : 0))
+                    .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
             }
             try database.insert(
                 into: "address",
@@ -232,7 +268,7 @@ public struct Journal: ~Copyable {
         }
         let record = Record(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-            proof: .missing)
+            proof: .missing, revision: 1)
         try lock(record)
         return record
     }
@@ -241,7 +277,8 @@ public struct Journal: ~Copyable {
     func begin(_ phase: Phase, row: Int64, goal: Side) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ? WHERE id = ?", .text(phase.rawValue), .text(goal.rawValue),
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue),
+                .text(goal.rawValue),
                 .integer(row))
         }
     }
@@ -255,8 +292,8 @@ public struct Journal: ~Copyable {
         try writing { () throws(DatabaseError) in
             if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
             try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ? WHERE id = ?",
-                .text(side.rawValue), .text(proof.rawValue), .integer(row))
+                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
+                    + "WHERE id = ?", .text(side.rawValue), .text(proof.rawValue), .integer(row))
         }
     }
 
@@ -275,9 +312,25 @@ public struct Journal: ~Copyable {
                 .integer(row), .integer(bracket.openedAt), .text(bracket.means.rawValue),
                 .integer(bracket.ownsClsact ? 1 : 0))
             try database.run(
-                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof) WHERE id = ?",
+                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof), revision = revision + 1 "
+                    + "WHERE id = ?",
                 .text(phase.rawValue), .text(side.rawValue), .text(goal.rawValue),
                 proof.map { .text($0.rawValue) } ?? .null, .integer(row))
+        }
+    }
+
+    /// Those who keep copies of a record are to read it anew; within a transaction.
+    func countWrite(row: Int64) throws(DatabaseError) {
+        try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
+    }
+
+    /// The guest's primary port is another device now, under the same name.
+    func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
+        try writing { () throws(DatabaseError) in
+            try database.run(
+                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
+                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
+            try countWrite(row: row)
         }
     }
 
@@ -290,7 +343,21 @@ public struct Journal: ~Copyable {
 
     // MARK: - Plumbing
 
-    private func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+    /// Row, side, phase, proof, boot and number of addresses of each guest of this network namespace.
+    func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
+        try reading { () throws(DatabaseError) in
+            try database.run(
+                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id) FROM guest "
+                    + "WHERE namespace = ? ORDER BY id", .integer(namespace))
+        }
+    }
+
+    /// Another number when another connection has written since.
+    func dataVersion() throws(ControllerError) -> Int64 {
+        try reading { () throws(DatabaseError) in try database.run("PRAGMA data_version").first?.integer(0) ?? 0 }
+    }
+
+    func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {
             try database.transaction(body) { $0 }
         } catch {
@@ -298,63 +365,12 @@ public struct Journal: ~Copyable {
         }
     }
 
-    private func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
+    func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
         do throws(DatabaseError) {
             return try body()
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)")
         }
-    }
-
-    private func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
-        try reading { () throws(DatabaseError) in
-            let select =
-                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact "
-                + "FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)"
-            var records: [Record] = []
-            for row in try database.run(select, parameters) {
-                if let record = try load(row) { records.append(record) }
-            }
-            return records
-        }
-    }
-
-    private func load(_ row: [SQLValue]) throws(DatabaseError) -> Record? {
-        guard let number = row.integer(0), let name = row.text(1), let id = try? GuestID(name),
-            let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(Phase.init),
-            let boot = row.text(6), let namespace = row.integer(7)
-        else { return nil }
-        var ports: [String: PortIdentity] = [:]
-        for port in try database.run(
-            "SELECT role, name, ifindex, eswitch, learning FROM port WHERE guest = ?", .integer(number))
-        {
-            guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
-            ports[role] = PortIdentity(
-                name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
-                learningToRestore: port.integer(4) == 1)
-        }
-        let addresses = try database.run(
-            "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)
-        ).compactMap { address -> Address? in
-            guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
-            return try? Address(
-                mac: MACAddress(value: UInt64(bitPattern: mac)),
-                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
-        }
-        guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
-            return nil
-        }
-        var guest = GuestInterface(
-            id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
-            addresses: addresses, side: side, isSticky: row.integer(5) == 1)
-        guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
-        var record = Record(
-            row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
-            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)
-        if let opened = row.integer(10), let means = row.text(11).flatMap(CopyMeans.init) {
-            record.bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
-        }
-        return record
     }
 
     private static func readBoot() -> String {

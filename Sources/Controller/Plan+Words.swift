@@ -8,13 +8,8 @@ extension Plan {
     func messages(name: (Int32) -> String) -> [PlannedMessage] {
         steps.flatMap { step -> [PlannedMessage] in
             switch step {
-            case .learning(let port, let isOn):
-                let word = isOn ? "on" : "off"
-                return [
-                    PlannedMessage(
-                        netlink: "RTM_SETLINK AF_BRIDGE \(port.name) IFLA_BRPORT_LEARNING \(isOn ? 1 : 0)",
-                        bridgeCommand: "bridge link set dev \(port.name) learning \(word)")
-                ]
+            case .setting(let port, let setting):
+                return [setting.message(port: port)]
             case .entries(let changes):
                 return changes.flatMap { $0.change.requests }.map { $0.words(name: name) }
             case .groups(let requests):

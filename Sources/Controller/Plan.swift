@@ -36,8 +36,8 @@ public struct PlannedChange: Hashable, Sendable {
 
 /// One step of a plan.
 public enum Step: Hashable, Sendable {
-    /// Switches learning on a port, when `isOn` differs from what it was.
-    case learning(PortIdentity, isOn: Bool)
+    /// Changes a setting of a port, which was another.
+    case setting(PortIdentity, PortSetting)
     /// Entry changes, sent together.
     case entries([PlannedChange])
     /// Multicast groups that the new port joins, sent together.
@@ -54,6 +54,8 @@ public struct Plan: Hashable, Sendable {
     /// The verbs that change something.
     public enum Verb: String, Hashable, Sendable, Codable {
         case prepare, `switch`, release, abort
+        /// Puts entries back where the journal says: what is under way in it is nothing that another process must end.
+        case repair
     }
 
     /// The parts of a bracket.

@@ -78,9 +78,11 @@ struct Planner {
             identity.learningToRestore = side != .remote && shared.isEmpty && learns
             return identity
         }
-        guard let primary = identity(.primary), let standby = identity(.standby) else {
+        guard var primary = identity(.primary), let standby = identity(.standby) else {
             throw ControllerError(.precondition, "primary or standby is missing")
         }
+        primary.backupToClear =
+            shared.isEmpty && primary.index != standby.index && ports[.primary]?.bridgePort?.backupPort == nil
         var guest = GuestInterface(
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: !shared.isEmpty)
@@ -88,7 +90,8 @@ struct Planner {
         guard let target = guest.port(of: side) else {
             throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
         }
-        var steps = [primary, standby].filter(\.learningToRestore).map { Step.learning($0, isOn: false) }
+        var steps = [primary, standby].filter(\.learningToRestore).map { Step.setting($0, .learning(isOn: false)) }
+        if primary.backupToClear { steps.append(.setting(primary, .backup(from: nil, to: standby))) }
         let pins = request.addresses.compactMap {
             Plan.pin($0, before: table[$0], on: target, of: guest, links: links, renewing: true, suspicious: true)
         }

@@ -48,7 +48,8 @@ extension Planner {
                     .precondition, "address \(address) of guest \(guest.id) has become a local entry: \(entry)",
                     remedy: "a port of \(bridge.name) has taken this MAC; give it another one")
             }
-            if entry.isSticky, !guest.isSticky {
+            // A repair puts back what others do; who redirects has to know of them.
+            if entry.isSticky, !guest.isSticky, verb != .repair {
                 throw ControllerError(
                     .precondition,
                     "address \(address) of guest \(guest.id) has become sticky, which fdbsteer did not do: \(entry)",
@@ -63,13 +64,15 @@ extension Planner {
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
+        // A release that did not end has put some of them back.
+        let settings = verb == .abort || verb == .repair ? Drift.settings(guest, observation) : []
         let groups = GroupPlan(of: guest, to: side, pins: pins, table: observation.groups)
         var moved = guest
         moved.side = side
         let unpinned = pins.count { $0.before == nil }
         return Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
-            steps: (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
+            steps: settings + (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)
@@ -116,12 +119,18 @@ extension Planner {
                 "\(deleted) of \(given.count) entries are deleted, so that hardware forgets them: the guest's next "
                     + "frame is learned and offloaded anew")
         }
-        for (side, port) in guest.ports where port.learningToRestore {
-            guard let link = observation.ports[side], link.bridgePort != nil, link.master == guest.bridge.index else {
-                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no learning to switch on")
+        for (side, port) in guest.ports where port.learningToRestore || port.backupToClear {
+            guard let link = observation.ports[side], let settings = link.bridgePort, link.master == guest.bridge.index
+            else {
+                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no settings to put back")
                 continue
             }
-            if link.bridgePort?.flags.contains(.learning) == false { steps.append(.learning(port, isOn: true)) }
+            if port.learningToRestore, !settings.flags.contains(.learning) {
+                steps.append(.setting(port, .learning(isOn: true)))
+            }
+            if port.backupToClear, settings.backupPort == guest.standby.index {
+                steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
+            }
         }
         // What is deleted is to be learned at once.
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }

@@ -30,8 +30,8 @@ public struct Redirection: Sendable {
         case restoreGroups([GroupRequest])
         /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
         case followGroups(GroupMove)
-        /// Switch learning back.
-        case restoreLearning(PortIdentity, isOn: Bool)
+        /// Put a port's setting back.
+        case restoreSetting(PortIdentity, PortSetting)
         /// Make or remove a bracket's copy, as it was.
         case restoreCopy(CopyChange)
         /// Record the new state, and what is known of hardware.
@@ -307,7 +307,7 @@ public struct Redirection: Sendable {
         }
     }
 
-    /// What is left when the entries are back: groups, then learning and copies in reverse.
+    /// What is left when the entries are back: groups, then settings and copies in reverse.
     private mutating func undoRest() -> Action {
         if let leaves = takeLeaves() {
             phase = .restoringGroups
@@ -316,7 +316,7 @@ public struct Redirection: Sendable {
         return undoRest(
             plan.steps.prefix(completed).compactMap { step in
                 switch step {
-                case .learning(let port, let isOn): .restoreLearning(port, isOn: !isOn)
+                case .setting(let port, let setting): .restoreSetting(port, setting.inverse)
                 case .copy(let change): .restoreCopy(change.undo)
                 case .entries, .groups: nil
                 }

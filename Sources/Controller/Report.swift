@@ -1,9 +1,10 @@
+public import Netlink
 public import Switchdev
 
 /// What a verb did: for people, for JSON and for the history.
 public struct Report: Hashable, Sendable, Encodable {
     /// How it ended.
-    public enum Result: String, Hashable, Sendable, Encodable {
+    public enum Result: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Done.
         case done
         /// Everything was as asked for before.
@@ -84,6 +85,10 @@ public struct Report: Hashable, Sendable, Encodable {
     public var notes: [String]
     /// What failed.
     public var failures: [String]
+    /// The kernel's refusals among them, by error number.
+    public var refusals: [KernelErrno] = []
+    /// The signal that was waited for.
+    public var signal: SignalSighting?
     /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
@@ -92,6 +97,9 @@ public struct Report: Hashable, Sendable, Encodable {
     public var findings: [Finding] = []
     /// Findings that the caller accepts.
     public var waived: [Finding] = []
+
+    /// Something was done, or tried: it belongs in the history.
+    var isEvent: Bool { outcome != .already && outcome != .planned }
 
     /// The process's exit code.
     public var exitCode: Int32 {

@@ -50,12 +50,7 @@ public struct Table: Sendable {
         for attempt in 1...dumpLimit {
             var entries: [Address: Entry] = [:]
             do throws(NetlinkError) {
-                try socket.dump(EntryDump(bridge: bridge)) { (header, payload) throws(NetlinkError) in
-                    guard header.type == .newNeighbour, let entry = try Entry(decoding: payload),
-                        entry.bridge == bridge, !entry.flags.contains(.selfTable)
-                    else { return }
-                    entries[entry.address] = entry
-                }
+                try scan(bridge: bridge, using: &socket) { entries[$0.address] = $0 }
             } catch {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
@@ -76,6 +71,21 @@ public struct Table: Sendable {
         var table = Table(bridge: bridge, entries: seen, dumps: dumpLimit, isExact: false)
         try table.confirm(doubtful, using: &socket)
         return table
+    }
+
+    /// Hands over what one dump of a bridge's table shows, without keeping it.
+    ///
+    /// Live entries may be missing from it or be handed over twice (see above): it raises suspicions, and
+    /// ``read(_:bridge:using:)`` settles them.
+    public static func scan(
+        bridge: Int32, using socket: inout CommandSocket, _ body: (Entry) -> Void
+    ) throws(NetlinkError) {
+        try socket.dump(EntryDump(bridge: bridge)) { (header, payload) throws(NetlinkError) in
+            guard header.type == .newNeighbour, let entry = try Entry(decoding: payload), entry.bridge == bridge,
+                !entry.flags.contains(.selfTable)
+            else { return }
+            body(entry)
+        }
     }
 
     /// Asks for single entries and corrects the table by the answers: to be done before acting on "missing".

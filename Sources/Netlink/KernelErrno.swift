@@ -48,3 +48,11 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
         return "\(String(cString: text)) (\(name))"
     }
 }
+
+extension KernelErrno: Encodable {
+    /// Its symbolic name.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(name)
+    }
+}

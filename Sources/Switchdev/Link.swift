@@ -68,11 +68,7 @@ public struct Link: Hashable, Sendable {
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
-        let size = MemoryLayout<ifinfomsg>.size
-        guard payload.count >= size else {
-            throw NetlinkError(.malformed, "link message of \(payload.count) bytes where \(size) are the least")
-        }
-        let fixed = payload.loadUnaligned(as: ifinfomsg.self)
+        let fixed = try Link.fixed(payload)
         var name = ""
         var master: Int32?
         var lower: Int32?
@@ -83,7 +79,7 @@ public struct Link: Hashable, Sendable {
         var parent: String?
         var functions: [VirtualFunction] = []
         var info = Info()
-        var attributes = AttributeReader(payload, from: size)
+        var attributes = AttributeReader(payload, from: MemoryLayout<ifinfomsg>.size)
         while let attribute = attributes.next() {
             switch attribute.type {
             case Int(IFLA_IFNAME): name = attribute.text
@@ -118,6 +114,27 @@ public struct Link: Hashable, Sendable {
         bridge = info.bridge
         isUp = fixed.ifi_flags & UInt32(IFF_UP) != 0
         hasCarrier = fixed.ifi_flags & UInt32(IFF_LOWER_UP.rawValue) != 0
+    }
+
+    /// The interface index in the payload of a link message.
+    ///
+    /// - Throws: ``NetlinkError`` of code `malformed` when it is too short for one.
+    public static func index(of payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Int32 {
+        try fixed(payload).ifi_index
+    }
+
+    /// The message is a bridge's about one of its ports (family AF_BRIDGE, `br_fill_ifinfo`): its settings are in
+    /// IFLA_PROTINFO, and its removal says only that the port left the bridge.
+    public static func isOfBridgeFamily(_ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Bool {
+        try fixed(payload).ifi_family == UInt8(AF_BRIDGE)
+    }
+
+    private static func fixed(_ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> ifinfomsg {
+        let size = MemoryLayout<ifinfomsg>.size
+        guard payload.count >= size else {
+            throw NetlinkError(.malformed, "link message of \(payload.count) bytes where \(size) are the least")
+        }
+        return payload.loadUnaligned(as: ifinfomsg.self)
     }
 
     /// IFLA_LINKINFO: the kinds come before the data that they explain.

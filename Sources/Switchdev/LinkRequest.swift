@@ -20,19 +20,29 @@ struct LinkGet: Request {
     }
 }
 
-/// Switches learning on a bridge port (RTM_SETLINK of family AF_BRIDGE, `br_setlink` in net/bridge/br_netlink.c).
-public struct LearningRequest: Request, Hashable, Sendable {
+/// Changes one setting of a bridge port (RTM_SETLINK of family AF_BRIDGE, `br_setlink` in net/bridge/br_netlink.c).
+public struct PortSettingRequest: Request, Hashable, Sendable {
+    private enum Setting: Hashable {
+        case learning(Bool)
+        case backup(Int32)
+    }
+
     /// Interface index of the port.
     public let port: Int32
-    /// Whether source addresses of frames become entries.
-    public let isOn: Bool
+    private let setting: Setting
 
+    /// Switches learning: whether source addresses of frames become entries.
+    public static func learning(port: Int32, isOn: Bool) -> PortSettingRequest {
+        PortSettingRequest(port: port, setting: .learning(isOn))
+    }
+
+    /// Makes another port of the bridge take over while this one has no carrier (`nbp_backup_change`, kernel 4.19).
+    ///
     /// - Parameters:
     ///   - port: interface index of the port.
-    ///   - isOn: whether source addresses of frames become entries.
-    public init(port: Int32, isOn: Bool) {
-        self.port = port
-        self.isOn = isOn
+    ///   - backup: that of the other; nil for none.
+    public static func backup(port: Int32, backup: Int32?) -> PortSettingRequest {
+        PortSettingRequest(port: port, setting: .backup(backup ?? 0))
     }
 
     public var type: MessageType { .setLink }
@@ -44,6 +54,11 @@ public struct LearningRequest: Request, Hashable, Sendable {
         fixed.ifi_index = port
         body.put(fixed)
         // The kernel reads single settings only from an attribute that is marked as a nest.
-        body.nest(Int(IFLA_PROTINFO) | Int(NLA_F_NESTED)) { $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(isOn ? 1 : 0)) }
+        body.nest(Int(IFLA_PROTINFO) | Int(NLA_F_NESTED)) {
+            switch setting {
+            case .learning(let isOn): $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(isOn ? 1 : 0))
+            case .backup(let index): $0.put(Int(IFLA_BRPORT_BACKUP_PORT), UInt32(bitPattern: index))
+            }
+        }
     }
 }

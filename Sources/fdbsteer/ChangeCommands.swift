@@ -85,6 +85,7 @@ struct SwitchCommand: ParsableCommand {
     @Option(
         help: "cut: one move, now. bracket: from now on each frame reaches both ports, until --close or abort.")
     var strategy: Strategy = .cut
+    @OptionGroup var until: WaitOptions
     @Flag(help: "Close the open bracket: the guest is on the side that --to names.")
     var close = false
     @OptionGroup var bracket: BracketOptions
@@ -94,14 +95,21 @@ struct SwitchCommand: ParsableCommand {
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        let wait = common.call.check { () throws(ControllerError) in try until.wait() }
         common.call.run { host throws(ControllerError) in
             var options = proof.options(common, waivers)
             options.allowsDuplicates = bracket.allowDuplicates
             options.bracketMaxRate = bracket.bracketMaxRate
             if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
-            switch strategy {
-            case .cut: return common.call.show(try host.switch(id, to: to, options: options))
-            case .bracket: return common.call.show(try host.openBracket(id, to: to, options: options))
+            switch (strategy, wait) {
+            case (.cut, nil): return common.call.show(try host.switch(id, to: to, options: options))
+            case (.bracket, nil): return common.call.show(try host.openBracket(id, to: to, options: options))
+            case (.cut, let wait?):
+                return common.call.show(try host.switch(id, to: to, when: wait, options: options))
+            case (.bracket, let wait?):
+                return common.call.show(
+                    try host.bracket(
+                        id, to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options))
             }
         }
     }
@@ -178,6 +186,7 @@ extension Call {
                 Output.line("  \(message.netlink)")
                 if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
             }
+            if let signal = report.signal { Output.line("  \(signal.words)") }
             for line in report.bracketLines { Output.line("  \(line)") }
             for note in report.notes { Output.line("  note: \(note)") }
             for line in report.findingLines { Output.line("  note: \(line)") }
@@ -222,6 +231,7 @@ extension Report {
             return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
                 + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
         case (.done, .release): return "\(guest): released on \(to.rawValue), \(count) given back to learning"
+        case (.done, .repair): return "\(guest): put back on \(to.rawValue)\(proof)"
         case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
         case (.refused, _): return "\(guest): nothing was changed"
         case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"

@@ -21,10 +21,11 @@ struct FDBSteer: ParsableCommand {
             5 failed and not fully rolled back; 6 timed out; 7 applied but unproven; 8 another redirection of this \
             guest is running; 64 usage.
             """,
-        version: "0.1.0",
+        version: Build.version,
         subcommands: [
             TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
             StatusCommand.self,
-            AbortCommand.self, ReleaseCommand.self, ReconcileCommand.self, HistoryCommand.self,
+            AbortCommand.self, ReleaseCommand.self, AnnounceCommand.self, ReconcileCommand.self, HistoryCommand.self,
+            MetricsCommand.self,
         ])
 }

@@ -36,17 +36,24 @@ enum Output {
         }
     }
 
+    /// Prints a text that ends its lines itself.
+    static func text(_ text: String) { write(text, to: STDOUT_FILENO) }
+
     /// Writes all of a text; a reader that is gone is no error of ours.
-    private static func write(_ text: String, to descriptor: Int32) {
-        var rest = Array(text.utf8)[...]
+    private static func write(_ text: String, to descriptor: Int32) { _ = write(Array(text.utf8), to: descriptor) }
+
+    /// - Returns: false when not all could be written; `errno` says why.
+    static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+        var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 {
                 if errno == EINTR { continue }
-                return
+                return false
             }
             rest = rest.dropFirst(count)
         }
+        return true
     }
 
     /// Nanoseconds for people: `12.3 us`, `4.56 ms`.

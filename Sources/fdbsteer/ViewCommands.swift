@@ -85,6 +85,7 @@ extension GuestStatus {
         if stale { return "void since reboot" }
         if phase == "pinned" { return sticky ? "pinned sticky" : "pinned" }
         let arrow = goal.map { " to \($0.rawValue)" } ?? ""
+        if let wait, running { return phase + arrow + " for \(wait.words)" }
         if phase == "bracketed" { return "bracket\(arrow)" }
         return phase + arrow + (running ? "" : " (process gone: abort)")
     }

@@ -263,7 +263,7 @@ import Testing
         harmless.kind = .netFailover
         func refusal(_ guest: GuestInterface, _ situation: Situation, to goal: Side = .standby) throws -> String? {
             let record = Journal.Record(
-                row: 1, guest: guest, phase: .pinned, goal: nil, boot: "b", namespace: 1, proof: .missing)
+                row: 1, guest: guest, phase: .pinned, goal: nil, boot: "b", namespace: 1, proof: .missing, revision: 1)
             let observation = try observation(situation, entryOn: Self.primary)
             do throws(ControllerError) {
                 try Planner.requireBracket(

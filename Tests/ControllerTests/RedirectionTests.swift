@@ -29,7 +29,7 @@ import Testing
         }
         plan = Plan(
             verb: .switch, guest: guest, from: .primary, to: .standby,
-            steps: [.learning(standby, isOn: false), .entries(changes)], notes: [])
+            steps: [.setting(standby, .learning(isOn: false)), .entries(changes)], notes: [])
     }
 
     private func entry(_ address: Address, on port: Int32, flags: EntryFlags = []) -> Entry {
@@ -70,7 +70,7 @@ import Testing
         #expect(redirection.next(.answered([nil])) == .reread)
         #expect(
             redirection.next(.read([one: entry(one, on: 5), two: entry(two, on: 5)]))
-                == .restoreLearning(standby, isOn: true))
+                == .restoreSetting(standby, .learning(isOn: true)))
         #expect(redirection.next(.done) == .recordRollback)
         guard case .finish(.rolledBack(let failures)) = redirection.next(.done) else {
             Issue.record("not rolled back")
@@ -88,7 +88,8 @@ import Testing
         #expect(redirection.next(.read([one: entry(one, on: 6), two: stolen])) == .restore([changes[0].undo]))
         _ = redirection.next(.answered([nil]))
         #expect(
-            redirection.next(.read([one: entry(one, on: 5), two: stolen])) == .restoreLearning(standby, isOn: true))
+            redirection.next(.read([one: entry(one, on: 5), two: stolen]))
+                == .restoreSetting(standby, .learning(isOn: true)))
         _ = redirection.next(.done)
         guard case .finish(.rolledBack(let failures)) = redirection.next(.done) else {
             Issue.record("not rolled back")

@@ -1,8 +1,9 @@
 import FDB
 import Netlink
+import QMP
 import Switchdev
 
-/// libFuzzer's entry: every decoder of what the kernel sends, on arbitrary bytes. Built by scripts/fuzz.
+/// libFuzzer's entry: every decoder of what the kernel and QEMU send, on arbitrary bytes. Built by scripts/fuzz.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     let bytes = UnsafeRawBufferPointer(start: data, count: size)
@@ -15,6 +16,7 @@ public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
         length: size + MessageHeader.size, type: .newNeighbour,
         flags: MessageFlags(rawValue: bytes.first.map { UInt16($0) << 8 } ?? 0), sequence: 1, portID: 0)
     decode(header, bytes)
+    decodeMonitor(bytes)
     return 0
 }
 
@@ -31,4 +33,15 @@ private func decode(_ header: MessageHeader, _ payload: UnsafeRawBufferPointer) 
     if let link = try? Link(decoding: payload) { _ = link.switchID?.description }
     if let filter = (try? TrafficFilter(decoding: payload)) ?? nil { _ = filter.copy }
     _ = AttributeReader(payload).reduce(0) { $0 + $1.text.count + $1.nested.reduce(0) { count, _ in count + 1 } }
+}
+
+private func decodeMonitor(_ bytes: UnsafeRawBufferPointer) {
+    var lines = LineBuffer(limit: 256)
+    lines.append(bytes) { line in
+        guard let message = QMPMessage(line) else { return }
+        if case .event(let event) = message { _ = (event.device, event.migrationStatus, event.time) }
+        if case .reply(_, .success(let value)) = message { _ = RxFilter(value) }
+    }
+    if let value = JSON(bytes), JSON(text: value.description) == nil { fatalError("wrote what it cannot read") }
+    if let (event, _) = QMPEvent.virsh(line: String(decoding: bytes, as: UTF8.self)) { _ = event.device }
 }

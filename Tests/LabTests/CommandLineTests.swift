@@ -14,6 +14,7 @@ struct CommandLineTests {
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(mac)"
             let planned = try lab.fdbsteer(prepare + " --dry-run")
             #expect(planned.output.contains("bridge link set dev vfrep0 learning off"))
+            #expect(planned.output.contains("bridge link set dev vfrep0 backup_port tap0"))
             #expect(planned.output.contains("bridge fdb replace \(mac) dev vfrep0 master static"))
             #expect(try lab.table() == before)
             #expect(access(lab.state + "/state.db", F_OK) != 0, "a dry run wrote a journal")
@@ -192,7 +193,10 @@ struct CommandLineTests {
             let command = running.wait()
             #expect(command.exitCode == 4, "\(command.output)\(command.errors)")
             #expect(command.errors.contains("refused the change"))
-            try Command.script("ip link set tap0 master br0\nbridge link set dev tap0 learning off")
+            // What the kernel forgot with the port: its learning, and that it is the primary's backup.
+            try Command.script(
+                "ip link set tap0 master br0\nbridge link set dev tap0 learning off\n"
+                    + "bridge link set dev vfrep0 backup_port tap0")
             #expect(try lab.table() == before)
         }
     }

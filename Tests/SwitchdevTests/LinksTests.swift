@@ -35,7 +35,7 @@ struct LinksTests {
             #expect(links[lab.primary]?.isEswitchPort == false)
             #expect(links.ports(of: bridge.index).map(\.name) == [lab.uplink, lab.primary, lab.standby])
             #expect(try Links.read(named: [lab.primary, "nothing"], using: &socket) == [links[lab.primary], nil])
-            try socket.perform(LearningRequest(port: try #require(links[lab.primary]).index, isOn: true))
+            try socket.perform(PortSettingRequest.learning(port: try #require(links[lab.primary]).index, isOn: true))
             let changed = try Links.read([try #require(links[lab.primary]).index], using: &socket)
             #expect(changed[0]?.bridgePort?.flags.contains(.learning) == true)
         }

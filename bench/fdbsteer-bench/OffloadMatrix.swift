@@ -256,7 +256,7 @@ final class OffloadMatrix {
         _ = try? host.release(guest, options: VerbOptions())
         for port in [eswitch.0, eswitch.1, software.0, software.1] {
             if let index = try Interface.index(of: port.name) {
-                try socket.perform(LearningRequest(port: index, isOn: true))
+                try socket.perform(PortSettingRequest.learning(port: index, isOn: true))
             }
         }
         // Adding and deleting on an eswitch port takes away also what hardware has without the bridge knowing.

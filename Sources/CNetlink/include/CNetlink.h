@@ -39,6 +39,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CWait.h"
+
 /* Code points of kernels newer than Debian 12's headers (linux 6.1). The values are ABI. */
 #ifndef NTF_EXT_MANAGED
 #define NTF_EXT_MANAGED (1 << 0)

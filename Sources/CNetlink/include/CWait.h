@@ -1,0 +1,75 @@
+/*
+ * What waiting for a signal needs of the system beside netlink: descriptors for signals and processes, packet sockets.
+ * Shims only; CNetlink.h includes it.
+ */
+#ifndef FDBSTEER_CWAIT_H
+#define FDBSTEER_CWAIT_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * Signals by the system calls themselves: with <signal.h> here, Swift would take types of the C library for this
+ * module's. A kernel's signal set is 64 bits, signal N being bit N - 1; the values are ABI.
+ */
+
+/** Blocks signals in the calling thread and returns a signalfd(2) for them, or -errno; `old` is the mask before. */
+static inline int cn_signal_descriptor(uint64_t signals, uint64_t *old) {
+    if (syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &signals, old, sizeof(signals)) < 0) return -errno;
+    int fd = (int)syscall(SYS_signalfd4, -1, &signals, sizeof(signals), O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+/** The number of the next signal of a signalfd, 0 when there is none. */
+static inline int cn_next_signal(int fd) {
+    uint32_t information[32]; /* struct signalfd_siginfo, which begins with the number */
+    return read(fd, information, sizeof(information)) == sizeof(information) ? (int)information[0] : 0;
+}
+
+/** Puts back a signal mask. */
+static inline void cn_restore_signals(uint64_t old) {
+    syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &old, (void *)0, sizeof(old));
+}
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+/** pidfd_open(2), kernel 5.3 and later: readable when the process has ended; -errno on failure. */
+static inline int cn_process_descriptor(pid_t process) {
+    int fd = (int)syscall(SYS_pidfd_open, process, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+/**
+ * An AF_PACKET socket that hears one interface through a filter, or, without one, only sends; -errno on failure.
+ * It is bound after the filter is attached: nothing else is ever queued.
+ */
+static inline int cn_packet_socket(int interface, const struct sock_filter *filter, unsigned short length) {
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -errno;
+    struct sock_fprog program = {.len = length, .filter = (struct sock_filter *)filter};
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_protocol = length ? htons(ETH_P_ALL) : 0, .sll_ifindex = interface};
+    if ((length && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0) ||
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+/* linux/filter.h: an offset that is an expression. */
+enum { CN_FRAME_KIND = SKF_AD_OFF + SKF_AD_PKTTYPE };
+
+#endif

@@ -1,0 +1,192 @@
+import Controller
+import Glibc
+
+extension DaemonConfiguration {
+    /// Where the daemon looks.
+    public static let defaultPath = "/etc/fdbsteer/fdbsteerd.toml"
+    /// A file that is longer is refused: 1 MiB is room for thousands of guests.
+    static let mostBytes = 1 << 20
+
+    /// Reads a file.
+    ///
+    /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` when there is no file.
+    public static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
+        // A FIFO in its place must not hang.
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard file >= 0 else {
+            let code = errno
+            var error = failure(path, "cannot be read: \(String(cString: strerror(code)))")
+            error.isMissing = code == ENOENT
+            throw error
+        }
+        defer { close(file) }
+        var information = stat()
+        guard fstat(file, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
+            throw failure(path, "is no regular file")
+        }
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 64 << 10)
+        while bytes.count <= mostBytes {
+            let count = read(file, &part, part.count)
+            if count == 0 { break }
+            guard count > 0 else {
+                if errno == EINTR { continue }
+                throw failure(path, "cannot be read: \(String(cString: strerror(errno)))")
+            }
+            bytes += part.prefix(count)
+        }
+        return try parse(bytes, path: path)
+    }
+
+    /// Reads a text.
+    ///
+    /// - Parameters:
+    ///   - bytes: the file's bytes.
+    ///   - path: the file's name, for errors.
+    /// - Throws: ``ConfigurationError`` with everything that is wrong.
+    public static func parse(_ bytes: [UInt8], path: String) throws(ConfigurationError) -> DaemonConfiguration {
+        guard bytes.count <= mostBytes else { throw failure(path, "is longer than \(mostBytes) bytes") }
+        let root: Table
+        do throws(SyntaxError) {
+            root = try DocumentReader.read(bytes)
+        } catch {
+            throw ConfigurationError(path: path, problems: [.init(line: error.line, message: error.message)])
+        }
+        var problems = Problems()
+        var configuration = DaemonConfiguration()
+        configuration.take(root, &problems)
+        if let error = problems.error(path: path) { throw error }
+        return configuration
+    }
+
+    private static func failure(_ path: String, _ message: String) -> ConfigurationError {
+        ConfigurationError(path: path, problems: [.init(line: nil, message: message)])
+    }
+
+    private mutating func take(_ root: Table, _ problems: inout Problems) {
+        var fields = Fields(root, path: "")
+        func section(_ name: String, _ problems: inout Problems) -> Fields {
+            Fields(fields.take(name, .table, &problems) ?? Table(line: 1), path: name)
+        }
+        var table = section("daemon", &problems)
+        take(daemon: &table, &problems)
+        table = section("metrics", &problems)
+        table.take("listen", .listen, into: &metrics.listen, &problems)
+        table.take("max_connections", .integer(1...1024, of: "connections"), into: &metrics.maxConnections, &problems)
+        table.finish(&problems)
+        table = section("log", &problems)
+        table.take("level", .word, into: &log.level, &problems)
+        table.finish(&problems)
+        table = section("redirection", &problems)
+        table.take("leak", .word, into: &redirection.leak, &problems)
+        table.take("proof_timeout", .duration(ms(10)...s(600)), into: &redirection.proofTimeout, &problems)
+        table.take("require_proof", .flag, into: &redirection.requireProof, &problems)
+        table.finish(&problems)
+        table = section("bracket", &problems)
+        table.take("max_rate", .integer(0...1_000_000_000, of: "frames a second"), into: &bracket.maxRate, &problems)
+        table.take("timeout", .duration(s(1)...s(86_400)), into: &bracket.timeout, &problems)
+        table.finish(&problems)
+        table = section("announce", &problems)
+        table.take("count", .integer(0...100, of: "announcements"), into: &announce.count, &problems)
+        table.take("interval", .duration(ms(1)...s(10)), into: &announce.interval, &problems)
+        table.finish(&problems)
+        take(guests: fields.take("guest", .tables, &problems) ?? [], &problems)
+        fields.finish(&problems)
+    }
+
+    private mutating func take(daemon table: inout Fields, _ problems: inout Problems) {
+        table.take("state", .path("a folder"), into: &daemon.state, &problems)
+        table.take("resync_interval", .duration(s(60)...s(86_400)), into: &daemon.resyncInterval, &problems)
+        table.take(
+            "receive_buffer", .integer((64 << 10)...(1 << 30), of: "bytes"), into: &daemon.receiveBuffer, &problems)
+        table.take("repair_burst", .integer(1...1000, of: "repairs"), into: &daemon.repairBurst, &problems)
+        table.take("repair_backoff_initial", .duration(ms(10)...s(3600)), into: &daemon.repairBackoffInitial, &problems)
+        table.take("repair_backoff_limit", .duration(ms(10)...s(86_400)), into: &daemon.repairBackoffLimit, &problems)
+        if daemon.repairBackoffLimit < daemon.repairBackoffInitial {
+            problems.add(
+                line: table.line("repair_backoff_limit") ?? table.line("repair_backoff_initial"),
+                "daemon.repair_backoff_limit must be at least daemon.repair_backoff_initial, "
+                    + DurationText.text(daemon.repairBackoffInitial))
+        }
+        table.finish(&problems)
+    }
+
+    private mutating func take(guests tables: [Table], _ problems: inout Problems) {
+        var lines: [GuestID: Int] = [:]
+        for (number, table) in tables.enumerated() {
+            guard let guest = Guest(table, path: "guest[\(number)]", &problems) else { continue }
+            let line = table.entries["id"]?.line ?? table.line
+            if let first = lines[guest.id] {
+                problems.add(line: line, "guest \(guest.id) is configured already, in line \(first)")
+                continue
+            }
+            lines[guest.id] = line
+            guests.append(guest)
+        }
+    }
+}
+
+extension DaemonConfiguration.Guest {
+    /// - Returns: nil without a usable id, which is reported.
+    fileprivate init?(_ table: Table, path: String, _ problems: inout Problems) {
+        var fields = Fields(table, path: path)
+        let id = fields.take("id", .guestID, &problems)
+        if fields.line("id") == nil { problems.add(line: table.line, "\(path).id is missing") }
+        // Read in any case, to report what else is wrong.
+        guard let placeholder = id ?? (try? GuestID("unnamed")) else { return nil }
+        self.init(id: placeholder)
+        fields.take("return_to_primary", .word, into: &returnToPrimary, &problems)
+        // sockaddr_un.sun_path takes 108 bytes with the NUL.
+        fields.take("qmp", .path("a socket", most: 107), into: &qmp, &problems)
+        fields.take("kind", .word, into: &kind, &problems)
+        fields.take("standby_device", .deviceID, into: &standbyDevice, &problems)
+        fields.take("primary_device", .deviceID, into: &primaryDevice, &problems)
+        fields.take("follow", .flag, into: &follow, &problems)
+        fields.take("follow_rx_filter", .flag, into: &followRXFilter, &problems)
+        fields.take("rx_filter_limit", .integer(1...1024, of: "addresses"), into: &rxFilterLimit, &problems)
+        fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
+        fields.finish(&problems)
+        for (key, isOn) in [("follow", follow), ("follow_rx_filter", followRXFilter)] where isOn && qmp == nil {
+            problems.add(line: fields.line(key), "\(path).\(key) needs \(path).qmp, the socket of QEMU's monitor")
+        }
+        if id == nil { return nil }
+    }
+}
+
+extension Kind where Value == Table {
+    fileprivate static var table: Kind {
+        Kind(words: "a table") { node in if case .table(let table) = node { table } else { nil } }
+    }
+}
+
+extension Kind where Value == [Table] {
+    fileprivate static var tables: Kind {
+        Kind(words: "tables, each headed by [[guest]]") { node in
+            guard case .array(let nodes) = node else { return nil }
+            let tables = nodes.compactMap { node -> Table? in
+                if case .table(let table) = node { table } else { nil }
+            }
+            return tables.count == nodes.count ? tables : nil
+        }
+    }
+}
+
+extension Kind where Value == GuestID {
+    fileprivate static var guestID: Kind {
+        Kind(words: "1 to 64 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit") { node in
+            if case .string(let text) = node { try? GuestID(text) } else { nil }
+        }
+    }
+}
+
+extension Kind where Value == ListenAddress? {
+    fileprivate static var listen: Kind {
+        Kind(words: "an IP address and port, such as \"127.0.0.1:9923\" or \"[::1]:9923\", or \"off\"") { node in
+            guard case .string(let text) = node else { return nil }
+            return text == "off" ? .some(nil) : ListenAddress(text).map { .some($0) }
+        }
+    }
+}
+
+private func ms(_ count: Int64) -> Int64 { count * 1_000_000 }
+private func s(_ count: Int64) -> Int64 { count * 1_000_000_000 }

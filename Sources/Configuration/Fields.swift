@@ -1,0 +1,182 @@
+import Controller
+/// The keys of one table, taken one by one; what is left over is unknown.
+struct Fields {
+    private let path: String
+    private let table: Table
+    private var known: [String] = []
+
+    /// - Parameters:
+    ///   - table: its keys and values.
+    ///   - path: its name in messages, "" for the outermost.
+    init(_ table: Table, path: String) {
+        self.table = table
+        self.path = path
+    }
+
+    /// The full name of a key.
+    func name(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
+
+    /// The line of a key; nil when it is not there.
+    func line(_ key: String) -> Int? { table.entries[key]?.line }
+
+    /// Takes a key's value, if it is there and right.
+    mutating func take<T>(_ key: String, _ kind: Kind<T>, _ problems: inout Problems) -> T? {
+        known.append(key)
+        guard let entry = table.entries[key] else { return nil }
+        guard let value = kind.convert(entry.node) else {
+            problems.add(line: entry.line, "\(name(key)) must be \(kind.words), not \(entry.node.words)")
+            return nil
+        }
+        return value
+    }
+
+    /// Takes a key's value into a variable, which stays as it is when the key is missing or wrong.
+    mutating func take<T>(_ key: String, _ kind: Kind<T>, into variable: inout T, _ problems: inout Problems) {
+        if let value = take(key, kind, &problems) { variable = value }
+    }
+
+    /// Takes a key's value into an optional variable.
+    mutating func take<T>(_ key: String, _ kind: Kind<T>, into variable: inout T?, _ problems: inout Problems) {
+        if let value = take(key, kind, &problems) { variable = value }
+    }
+
+    /// Reports the keys that nobody took.
+    func finish(_ problems: inout Problems) {
+        let unknown = table.entries.filter { !known.contains($0.key) }
+        for (key, entry) in unknown.sorted(by: { $0.value.line < $1.value.line }) {
+            let suggestion =
+                nearest(to: key, in: known).map { "; did you mean \($0)?" } ?? "; there are "
+                + known.joined(separator: ", ")
+            problems.add(line: entry.line, "\(name(String(key.prefix(80)))) is unknown" + suggestion)
+        }
+    }
+}
+
+/// What a key takes.
+struct Kind<Value> {
+    /// In words, after "must be".
+    let words: String
+    /// nil when it does not fit.
+    let convert: (Node) -> Value?
+}
+
+extension Kind where Value == String {
+    /// An absolute path; a socket's at most as long as the kernel takes it.
+    static func path(_ what: String, most: Int = 4095) -> Kind {
+        Kind(words: "the absolute path of \(what), at most \(most) bytes") { node in
+            guard case .string(let text) = node, text.hasPrefix("/"), text.utf8.count <= most, !text.utf8.contains(0)
+            else { return nil }
+            return text
+        }
+    }
+
+    /// A word that QEMU uses for a device's id.
+    static var deviceID: Kind {
+        Kind(words: "the id of a QEMU device: letters, digits, '-', '.', '_', '/', at most 255") { node in
+            guard case .string(let text) = node, (1...255).contains(text.utf8.count) else { return nil }
+            let isUsable = text.utf8.allSatisfy { byte in
+                (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20)
+                    || [UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "/")].contains(byte)
+            }
+            return isUsable ? text : nil
+        }
+    }
+}
+
+extension Kind where Value == Bool {
+    static var flag: Kind {
+        Kind(words: "true or false") { node in if case .boolean(let flag) = node { flag } else { nil } }
+    }
+}
+
+extension Kind where Value == Int {
+    static func integer(_ range: ClosedRange<Int>, of unit: String) -> Kind {
+        Kind(words: "a whole number of \(unit) from \(range.lowerBound) to \(range.upperBound)") { node in
+            guard case .integer(let number) = node, let number = Int(exactly: number), range.contains(number) else {
+                return nil
+            }
+            return number
+        }
+    }
+}
+
+extension Kind where Value == Int64 {
+    /// A duration as text, in nanoseconds.
+    static func duration(_ range: ClosedRange<Int64>) -> Kind {
+        let bounds = "\(DurationText.text(range.lowerBound)) to \(DurationText.text(range.upperBound))"
+        return Kind(words: "a duration from \(bounds) as text, such as \"90s\"") { node in
+            guard case .string(let text) = node, let nanoseconds = DurationText.nanoseconds(text),
+                range.contains(nanoseconds)
+            else { return nil }
+            return nanoseconds
+        }
+    }
+}
+
+extension Kind where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
+    static var word: Kind {
+        let words = Value.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+        return Kind(words: "one of \(words)") { node in
+            if case .string(let text) = node { Value(rawValue: text) } else { nil }
+        }
+    }
+}
+
+extension Kind where Value == [AnnouncementRequest.Owned] {
+    static var addresses: Kind {
+        Kind(words: "an array of at most 64 strings IP or IP=MAC[/VLAN]") { node in
+            guard case .array(let nodes) = node, nodes.count <= 64 else { return nil }
+            let addresses = nodes.compactMap { node -> AnnouncementRequest.Owned? in
+                guard case .string(let text) = node, !text.utf8.contains(0) else { return nil }
+                return try? AnnouncementRequest.Owned(text)
+            }
+            return addresses.count == nodes.count ? addresses : nil
+        }
+    }
+}
+
+/// Durations as text: a whole number and `us`, `ms`, `s`, `min` or `h`.
+enum DurationText {
+    private static let units: [(suffix: String, nanoseconds: Int64)] = [
+        ("us", 1000), ("ms", 1_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000),
+    ]
+
+    static func nanoseconds(_ text: String) -> Int64? {
+        guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
+        let digits = text.dropLast(unit.suffix.count)
+        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let count = Int64(digits) else { return nil }
+        let (product, overflow) = count.multipliedReportingOverflow(by: unit.nanoseconds)
+        return overflow ? nil : product
+    }
+
+    static func text(_ nanoseconds: Int64) -> String {
+        let unit = units.sorted { $0.nanoseconds > $1.nanoseconds }.first { nanoseconds % $0.nanoseconds == 0 }
+        guard let unit else { return "\(nanoseconds)ns" }
+        return "\(nanoseconds / unit.nanoseconds)\(unit.suffix)"
+    }
+}
+
+/// The word that somebody most probably meant; nil when none is near.
+func nearest(to word: String, in words: [String]) -> String? {
+    guard word.utf8.count <= 64 else { return nil }
+    let distances = words.map { (word: $0, distance: distance(Array(word.utf8), Array($0.utf8))) }
+    guard let best = distances.min(by: { $0.distance < $1.distance }), best.distance <= max(1, word.utf8.count / 3)
+    else {
+        return nil
+    }
+    return best.word
+}
+
+/// How many letters must be put in, left out or changed (Levenshtein).
+private func distance(_ one: [UInt8], _ other: [UInt8]) -> Int {
+    var row = Array(0...other.count)
+    for (i, letter) in one.enumerated() {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for (j, counterpart) in other.enumerated() {
+            let best = min(diagonal + (letter == counterpart ? 0 : 1), row[j] + 1, row[j + 1] + 1)
+            (diagonal, row[j + 1]) = (row[j + 1], best)
+        }
+    }
+    return row[other.count]
+}

@@ -1,0 +1,58 @@
+import FDB
+import Switchdev
+
+/// Rows of the journal made into records.
+extension Journal {
+    /// Records of guests that fit a condition.
+    func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
+        try reading { () throws(DatabaseError) in
+            let select =
+                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, "
+                + "revision FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)"
+            var records: [Record] = []
+            for row in try database.run(select, parameters) {
+                if let record = try load(row) { records.append(record) }
+            }
+            return records
+        }
+    }
+
+    private func load(_ row: [SQLValue]) throws(DatabaseError) -> Record? {
+        guard let number = row.integer(0), let name = row.text(1), let id = try? GuestID(name),
+            let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(Phase.init),
+            let boot = row.text(6), let namespace = row.integer(7)
+        else { return nil }
+        var ports: [String: PortIdentity] = [:]
+        for port in try database.run(
+            "SELECT role, name, ifindex, eswitch, learning, backup FROM port WHERE guest = ?", .integer(number))
+        {
+            guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
+            ports[role] = PortIdentity(
+                name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
+                learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
+        }
+        let addresses = try database.run(
+            "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)
+        ).compactMap { address -> Address? in
+            guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
+            return try? Address(
+                mac: MACAddress(value: UInt64(bitPattern: mac)),
+                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
+        }
+        guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
+            return nil
+        }
+        var guest = GuestInterface(
+            id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
+            addresses: addresses, side: side, isSticky: row.integer(5) == 1)
+        guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
+        var record = Record(
+            row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
+            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing,
+            revision: row.integer(13) ?? 0)
+        if let opened = row.integer(10), let means = row.text(11).flatMap(CopyMeans.init) {
+            record.bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
+        }
+        return record
+    }
+}

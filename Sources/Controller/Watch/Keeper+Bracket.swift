@@ -1,0 +1,45 @@
+import Netlink
+import Switchdev
+
+extension Keeper {
+    /// Opens a bracket for a guest whose primary has lost its carrier, where the guest's kind allows one: it still refuses
+    /// what comes by the standby, until it has let go of the primary. The lock is held.
+    mutating func bracketTheMute(_ record: Journal.Record) -> Outcome {
+        let guest = record.guest
+        guard mute[record.row] == nil else { return .fine }
+        mute[record.row] = false
+        let what = "primary port \(guest.primary.name) has no carrier"
+        let cannot: String
+        if let objection = guest.kind.objection {
+            cannot = "guest \(guest.id) \(objection)"
+        } else {
+            do throws(ControllerError) {
+                let report = try host.open(record, to: .standby, in: journal, clock: Stopwatch(), options: options)
+                try relearn(record.row)
+                mute[record.row] = report.outcome == .done
+                return .redirected(write(report, reason: what), reason: what)
+            } catch {
+                cannot = "\(error)"
+            }
+        }
+        return .beyondRepair("\(what); no bracket was opened: \(cannot)")
+    }
+
+    /// Looks after an open bracket whose entries are right: its copy, and whether what it was opened for is over.
+    mutating func tend(_ record: Journal.Record, _ observation: Observation) throws(ControllerError) -> Outcome {
+        if mute[record.row] == true, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
+            mute[record.row] = nil
+            return try close(record, at: .primary, reason: "primary port \(port.name) has its carrier again")
+        }
+        guard host.view(record)?.isCopyRight != true else { return .fine }
+        return .recovered(try host.adopt(record, in: journal, options: options))
+    }
+
+    /// Closes a bracket whose lock is held.
+    mutating func close(_ record: Journal.Record, at side: Side, reason: String) throws(ControllerError) -> Outcome {
+        let report = try host.close(
+            record, at: side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
+        try relearn(record.row)
+        return .redirected(write(report, reason: reason), reason: reason)
+    }
+}

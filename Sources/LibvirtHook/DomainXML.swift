@@ -1,0 +1,123 @@
+/// What a libvirt domain's XML says about its network interfaces (formatdomain.html), as hooks get it on standard input.
+public struct DomainXML: Hashable, Sendable {
+    /// A network interface, or a PCI device that is one half of a failover pair.
+    public struct Device: Hashable, Sendable {
+        /// `bridge`, `network`, `hostdev`, ...; `pci` for a plain `<hostdev>`.
+        public var type: String
+        /// As it is written.
+        public var mac: String?
+        /// The bridge that the tap is a port of.
+        public var bridge: String?
+        /// The tap.
+        public var tap: String?
+        /// The host's PCI address, `0000:03:00.2`.
+        public var pci: String?
+        /// The device's name in the domain.
+        public var alias: String?
+        /// `persistent` (the standby) or `transient` (the primary).
+        public var teaming: String?
+        /// Of a transient device: the alias of its standby.
+        public var persistent: String?
+        /// VLAN ids.
+        public var vlans: [String] = []
+    }
+
+    /// The domain's name.
+    public private(set) var name = ""
+    /// The domain's UUID.
+    public private(set) var uuid = ""
+    /// In the order of the text.
+    public private(set) var devices: [Device] = []
+
+    /// The largest text that is read, in bytes; domains with hundreds of devices have some 100 KB.
+    public static let limit = 4 << 20
+
+    /// Why a text is no domain.
+    public struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
+        /// In words.
+        public let description: String
+    }
+
+    /// Reads a domain's XML.
+    ///
+    /// - Throws: ``Failure``.
+    public init(_ bytes: [UInt8]) throws(Failure) {
+        guard bytes.count <= DomainXML.limit else {
+            throw Failure(description: "the domain's XML is longer than \(DomainXML.limit) bytes")
+        }
+        let reading = Reading()
+        do throws(XMLScanner.Failure) {
+            try XMLScanner.scan(bytes, open: { reading.open($0, $1) }, text: { reading.text($0, $1) })
+        } catch {
+            throw Failure(description: "the domain's XML cannot be read: \(error)")
+        }
+        guard reading.isDomain else { throw Failure(description: "the XML on standard input is no domain's") }
+        name = reading.name
+        uuid = reading.uuid
+        devices = reading.devices
+    }
+
+    /// A failover pair: a standby, and the primary that names it.
+    public var pairs: [(standby: Device, primary: Device)] {
+        devices.filter { $0.teaming == "transient" }.compactMap { primary in
+            guard let persistent = primary.persistent,
+                let standby = devices.first(where: { $0.teaming == "persistent" && $0.alias == persistent })
+            else { return nil }
+            return (standby, primary)
+        }
+    }
+
+    private final class Reading {
+        var isDomain = false
+        var name = ""
+        var uuid = ""
+        var devices: [Device] = []
+
+        func open(_ path: [String], _ attributes: [String: String]) {
+            if path == ["domain"] { isDomain = true }
+            guard path.count >= 3, path[0] == "domain", path[1] == "devices",
+                path[2] == "interface" || path[2] == "hostdev"
+            else { return }
+            if path.count == 3 {
+                let type = attributes["type"] ?? ""
+                return devices.append(Device(type: path[2] == "hostdev" ? "pci" : type))
+            }
+            guard let last = devices.indices.last else { return }
+            switch path[3...].joined(separator: "/") {
+            case "mac": devices[last].mac = attributes["address"]
+            case "source": devices[last].bridge = attributes["bridge"]
+            case "source/address": devices[last].pci = pciAddress(attributes)
+            case "target": devices[last].tap = attributes["dev"]
+            case "alias": devices[last].alias = attributes["name"]
+            case "teaming":
+                devices[last].teaming = attributes["type"]
+                devices[last].persistent = attributes["persistent"]
+            case "vlan/tag":
+                if let id = attributes["id"] { devices[last].vlans.append(id) }
+            default: break
+            }
+        }
+
+        func text(_ path: [String], _ piece: String) {
+            if path == ["domain", "name"] { name += piece }
+            if path == ["domain", "uuid"] { uuid += piece }
+        }
+
+        /// libvirt writes `domain='0x0000' bus='0x03' slot='0x00' function='0x2'`.
+        private func pciAddress(_ attributes: [String: String]) -> String? {
+            func number(_ name: String, digits: Int) -> String? {
+                guard let text = attributes[name] else { return nil }
+                let isHexadecimal = text.hasPrefix("0x")
+                guard let value = UInt32(isHexadecimal ? text.dropFirst(2) : text[...], radix: isHexadecimal ? 16 : 10)
+                else { return nil }
+                let plain = String(value, radix: 16)
+                return plain.count > digits ? nil : String(repeating: "0", count: digits - plain.count) + plain
+            }
+            guard attributes["type"] == nil || attributes["type"] == "pci",
+                let domain = number("domain", digits: 4), let bus = number("bus", digits: 2),
+                let slot = number("slot", digits: 2), let function = number("function", digits: 1)
+            else { return nil }
+            return "\(domain):\(bus):\(slot).\(function)"
+        }
+    }
+}

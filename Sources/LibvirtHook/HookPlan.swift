@@ -1,0 +1,116 @@
+public import Controller
+import FDB
+
+/// A call of `/etc/libvirt/hooks/qemu` (hooks.html of libvirt).
+public struct HookCall: Hashable, Sendable {
+    /// The domain's name.
+    public let domain: String
+    /// `prepare`, `start`, `started`, `stopped`, `release`, `migrate`, `restore`, `reconnect`, `attach`.
+    public let operation: String
+    /// Why a domain was stopped or released (libvirt 10.5 and later), or `-`.
+    public let extra: String
+
+    /// - Parameter arguments: without the program's name: NAME OPERATION SUBOPERATION EXTRA.
+    /// - Returns: nil when there are fewer than two.
+    public init?(_ arguments: [String]) {
+        guard arguments.count >= 2 else { return nil }
+        domain = arguments[0]
+        operation = arguments[1]
+        extra = arguments.count > 3 ? arguments[3] : "-"
+    }
+}
+
+/// What a call of the hook means for a host's guest interfaces: decided from the call and the domain's XML, without I/O.
+public struct HookPlan: Sendable {
+    /// One verb.
+    public enum Step: Hashable, Sendable {
+        /// Pin the guest.
+        case prepare(PreparationRequest)
+        /// The guest has gone to another host.
+        case leave(GuestID)
+        /// Give the guest's entries back.
+        case release(GuestID)
+        /// Bring everything to what the journal says.
+        case reconcile
+        /// The domain's next start is the arrival of a guest from another host.
+        case expectArrival
+        /// That is over, or never came.
+        case forgetArrival
+    }
+
+    /// In order.
+    public private(set) var steps: [Step] = []
+    /// What is left out, and why.
+    public private(set) var notes: [String] = []
+
+    /// - Parameters:
+    ///   - call: the hook's arguments.
+    ///   - domain: its XML; nil when it cannot be read.
+    ///   - isArriving: the domain that starts waits for its guest from another host.
+    public init(_ call: HookCall, domain: DomainXML?, configuration: HookConfiguration, isArriving: Bool) {
+        if configuration.ignored.contains(call.domain) { return }
+        switch call.operation {
+        case "reconnect":
+            steps = [.reconcile]
+        case "migrate":
+            // On the target, before QEMU is started.
+            steps = [.expectArrival]
+        case "restore":
+            steps = [.forgetArrival]
+        case "started":
+            // Firmware and the first part of the boot know the standby only.
+            for pair in pairs(of: domain, call) {
+                prepare(pair, configuration, at: isArriving ? .remote : .standby)
+            }
+            steps.append(.forgetArrival)
+        case "release":
+            for (id, _, _) in pairs(of: domain, call) {
+                if call.extra == "migrated" { steps.append(.leave(id)) }
+                steps.append(.release(id))
+            }
+            steps.append(.forgetArrival)
+        default: break
+        }
+    }
+
+    private typealias Pair = (id: GuestID, standby: DomainXML.Device, primary: DomainXML.Device)
+
+    private mutating func pairs(of domain: DomainXML?, _ call: HookCall) -> [Pair] {
+        guard let domain else { return [] }
+        return domain.pairs.compactMap { standby, primary in
+            let alias = standby.alias ?? ""
+            // Names of domains may hold what a guest interface's may not.
+            let id = (try? GuestID("\(call.domain):\(alias)")) ?? (try? GuestID("\(domain.uuid):\(alias)"))
+            guard let id else {
+                notes.append("the pair of \(alias) is left out: its name is too long")
+                return nil
+            }
+            return (id, standby, primary)
+        }
+    }
+
+    private mutating func prepare(_ pair: Pair, _ configuration: HookConfiguration, at side: Side) {
+        func without(_ what: String) { notes.append("\(pair.id) is left out: \(what)") }
+        guard let bridge = pair.standby.bridge else {
+            return without("its standby is no port of a bridge (interface type '\(pair.standby.type)')")
+        }
+        guard let tap = pair.standby.tap else { return without("its standby has no tap yet") }
+        guard let pci = pair.primary.pci else { return without("the XML does not say which VF its primary is") }
+        guard let mac = pair.standby.mac ?? pair.primary.mac else { return without("it has no MAC") }
+        if side == .remote, configuration.uplinks[bridge] == nil {
+            return without(
+                "it comes from another host, and the hook's configuration has no line \"uplink \(bridge) PORT\"")
+        }
+        let tags = pair.standby.vlans.isEmpty ? pair.primary.vlans : pair.standby.vlans
+        do {
+            let addresses = try tags.isEmpty ? [Address(mac)] : tags.map { try Address("\(mac)/\($0)") }
+            steps.append(
+                .prepare(
+                    try PreparationRequest(
+                        id: pair.id, bridge: bridge, primary: configuration.ports[pci] ?? "pci/\(pci)", standby: tap,
+                        uplink: configuration.uplinks[bridge], addresses: addresses, side: side)))
+        } catch {
+            without("\(error)")
+        }
+    }
+}

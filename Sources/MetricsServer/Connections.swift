@@ -1,0 +1,103 @@
+import NIOCore
+import Synchronization
+
+/// The open connections, counted against their limit.
+final class Connections: Sendable {
+    private let limit: Int
+    private let open = Mutex<[ObjectIdentifier: any Channel]>([:])
+
+    init(limit: Int) { self.limit = limit }
+
+    /// - Returns: false when there are too many already.
+    func add(_ channel: any Channel) -> Bool {
+        let id = ObjectIdentifier(channel)
+        let isAdded = open.withLock { open in
+            guard open.count < limit else { return false }
+            open[id] = channel
+            return true
+        }
+        if isAdded {
+            channel.closeFuture.whenComplete { _ in self.open.withLock { _ = $0.removeValue(forKey: id) } }
+        }
+        return isAdded
+    }
+
+    func all() -> [any Channel] { open.withLock { Array($0.values) } }
+}
+
+/// Tells a connection to close as soon as no answer is under way.
+struct Draining: Sendable {}
+
+/// Closes a connection when its time is over.
+final class Deadline {
+    private let channel: any Channel
+    private var task: Scheduled<Void>?
+
+    init(_ channel: any Channel) { self.channel = channel }
+
+    /// Begins anew.
+    func set(nanoseconds: Int64) {
+        task?.cancel()
+        task = channel.eventLoop.scheduleTask(in: .nanoseconds(nanoseconds)) { [channel] in
+            channel.close(promise: nil)
+        }
+    }
+
+    func cancel() {
+        task?.cancel()
+        task = nil
+    }
+}
+
+/// Watches the time that a request takes to arrive: from the connection, or from its first byte after a rest.
+final class FirstByteHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    private let deadline: Deadline
+    private let limits: Limits
+    private var isAtRest = false
+
+    init(_ deadline: Deadline, limits: Limits) {
+        self.deadline = deadline
+        self.limits = limits
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        deadline.set(nanoseconds: limits.headTime)
+        context.fireChannelActive()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        deadline.cancel()
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if isAtRest { deadline.set(nanoseconds: limits.headTime) }
+        isAtRest = false
+        context.fireChannelRead(data)
+    }
+
+    /// An answer is over; the next request may take its time to begin.
+    func rest() {
+        isAtRest = true
+        deadline.set(nanoseconds: limits.idleTime)
+    }
+}
+
+/// Tells a connection that is one too many so, and closes it.
+final class RefusalHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private static let text = "too many connections\n"
+
+    func channelActive(context: ChannelHandlerContext) {
+        let answer =
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            + "Content-Length: \(RefusalHandler.text.utf8.count)\r\nConnection: close\r\n\r\n\(RefusalHandler.text)"
+        context.writeAndFlush(RefusalHandler.wrapOutboundOut(ByteBuffer(string: answer)), promise: nil)
+        context.close(promise: nil)
+    }
+}

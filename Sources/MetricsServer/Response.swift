@@ -1,0 +1,64 @@
+/// What can be asked for.
+public enum Route: String, Hashable, Sendable, CaseIterable {
+    /// The page that Prometheus scrapes.
+    case metrics = "/metrics"
+    /// Whether the program is alive.
+    case health = "/healthz"
+    /// Whether it does its work.
+    case readiness = "/readyz"
+}
+
+/// An answer.
+public struct Response: Hashable, Sendable {
+    /// The status code, 200 to 599.
+    public var status: Int
+    /// The value of the header `Content-Type`.
+    public var contentType: String
+    /// The body; left out of answers to HEAD.
+    public var body: [UInt8]
+
+    /// - Parameters:
+    ///   - status: the status code, 200 to 599.
+    ///   - contentType: the value of the header `Content-Type`, without line breaks.
+    ///   - body: the body.
+    public init(status: Int = 200, contentType: String, body: [UInt8]) {
+        self.status = status
+        self.contentType = contentType
+        self.body = body
+    }
+
+    /// An answer of plain text.
+    public init(status: Int = 200, text: String) {
+        self.init(status: status, contentType: "text/plain; charset=utf-8", body: Array(text.utf8))
+    }
+}
+
+/// What one client, and all of them together, may take of the server.
+public struct Limits: Hashable, Sendable {
+    /// Connections at once; one more is told so (503) and closed.
+    public var connections = 64
+    /// Bytes of a request's target, header names and values together; more are refused with 431.
+    public var headBytes = 8 << 10
+    /// Headers of a request; more are refused with 431.
+    public var headers = 64
+    /// From the first byte of a request, or the connection itself, to the end of its headers, in nanoseconds; a client
+    /// that sends them one by one for ever is closed then.
+    public var headTime: Int64 = 5_000_000_000
+    /// How long a client may take to read an answer, in nanoseconds.
+    public var answerTime: Int64 = 10_000_000_000
+    /// How long a connection may rest between two requests, in nanoseconds: more than a usual scrape interval.
+    public var idleTime: Int64 = 75_000_000_000
+
+    /// The defaults.
+    public init() {}
+}
+
+/// Why the server does not run.
+public struct MetricsServerError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What failed, in the kernel's words.
+    public let message: String
+    /// What to do about it.
+    public let remedy: String
+
+    public var description: String { "\(message) (\(remedy))" }
+}

@@ -1,0 +1,104 @@
+/// A JSON value (RFC 8259), as a QEMU monitor sends and takes it.
+public enum JSON: Hashable, Sendable {
+    /// `null`.
+    case null
+    /// `true` or `false`.
+    case bool(Bool)
+    /// A number without fraction and exponent that fits 64 bits.
+    case integer(Int64)
+    /// Any other number.
+    case number(Double)
+    /// Text.
+    case string(String)
+    /// A list.
+    case array([JSON])
+    /// Members in the order of the text; of equal names the last one counts.
+    case object([Member])
+
+    /// A member of an object.
+    public struct Member: Hashable, Sendable {
+        /// Its name.
+        public let name: String
+        /// Its value.
+        public let value: JSON
+
+        /// Makes a member from its parts.
+        public init(_ name: String, _ value: JSON) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    /// A member's value; nil when this is no object, or has no such member.
+    public subscript(name: String) -> JSON? {
+        guard case .object(let members) = self else { return nil }
+        return members.last { $0.name == name }?.value
+    }
+
+    /// The text of a string.
+    public var text: String? { if case .string(let text) = self { text } else { nil } }
+
+    /// The value of an integer.
+    public var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
+
+    /// The value of a boolean.
+    public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+
+    /// The elements of an array.
+    public var elements: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
+
+    /// The members of an object.
+    public var members: [Member]? { if case .object(let members) = self { members } else { nil } }
+}
+
+extension JSON: CustomStringConvertible {
+    /// Compact JSON, on one line.
+    public var description: String {
+        var text = ""
+        write(to: &text)
+        return text
+    }
+
+    private func write(to text: inout String) {
+        switch self {
+        case .null: text += "null"
+        case .bool(let value): text += value ? "true" : "false"
+        case .integer(let value): text += String(value)
+        case .number(let value): text += value.isFinite ? String(value) : "null"
+        case .string(let value): JSON.quote(value, to: &text)
+        case .array(let elements):
+            text += "["
+            for (index, element) in elements.enumerated() {
+                if index > 0 { text += "," }
+                element.write(to: &text)
+            }
+            text += "]"
+        case .object(let members):
+            text += "{"
+            for (index, member) in members.enumerated() {
+                if index > 0 { text += "," }
+                JSON.quote(member.name, to: &text)
+                text += ":"
+                member.value.write(to: &text)
+            }
+            text += "}"
+        }
+    }
+
+    private static func quote(_ value: String, to text: inout String) {
+        let digits = Array("0123456789abcdef".unicodeScalars)
+        text += "\""
+        for scalar in value.unicodeScalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            case let control where control.value < 0x20:
+                text += "\\u00"
+                text.unicodeScalars.append(digits[Int(control.value >> 4)])
+                text.unicodeScalars.append(digits[Int(control.value & 15)])
+            default: text.unicodeScalars.append(scalar)
+            }
+        }
+        text += "\""
+    }
+}

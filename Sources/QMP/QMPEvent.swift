@@ -1,0 +1,174 @@
+/// An event of a QEMU monitor.
+public struct QMPEvent: Hashable, Sendable {
+    /// An event's name; open, since QEMU has many more than matter here.
+    public struct Name: RawRepresentable, Hashable, Sendable {
+        public let rawValue: String
+
+        /// - Parameter rawValue: as QEMU writes it.
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// The guest's virtio driver took the STANDBY feature; QEMU now creates the primary. `device-id` is the standby's.
+        public static let failoverNegotiated = Name(rawValue: "FAILOVER_NEGOTIATED")
+        /// QEMU asks the guest to give up the primary: a request, not its end. `device-id` is the primary's.
+        public static let unplugPrimary = Name(rawValue: "UNPLUG_PRIMARY")
+        /// A migration's status changed; only with the capability `events`.
+        public static let migration = Name(rawValue: "MIGRATION")
+        /// A pass over the guest's memory begins.
+        public static let migrationPass = Name(rawValue: "MIGRATION_PASS")
+        /// The virtual CPUs stopped.
+        public static let stop = Name(rawValue: "STOP")
+        /// The virtual CPUs run.
+        public static let resume = Name(rawValue: "RESUME")
+        /// A device is gone for good; not sent when a failover primary is unplugged for a migration.
+        public static let deviceDeleted = Name(rawValue: "DEVICE_DELETED")
+        /// The guest refused to give up a device; x86 guests' PCI slots do not tell.
+        public static let unplugGuestError = Name(rawValue: "DEVICE_UNPLUG_GUEST_ERROR")
+        /// The guest changed the receive filter of a virtio NIC; silent then until `query-rx-filter`.
+        public static let rxFilterChanged = Name(rawValue: "NIC_RX_FILTER_CHANGED")
+        /// The machine shuts down.
+        public static let shutdown = Name(rawValue: "SHUTDOWN")
+        /// The machine was reset: the guest reboots.
+        public static let reset = Name(rawValue: "RESET")
+
+        /// The events that signals and migrations are made of.
+        public static let known: [Name] = [
+            .failoverNegotiated, .unplugPrimary, .migration, .migrationPass, .stop, .resume, .deviceDeleted,
+            .unplugGuestError, .rxFilterChanged, .shutdown, .reset,
+        ]
+    }
+
+    /// What happened.
+    public let name: Name
+    /// When, in nanoseconds since 1970 by QEMU's clock; nil when it did not know.
+    public let time: Int64?
+    /// The details; `null` when there are none.
+    public let data: JSON
+
+    /// Makes an event from its parts.
+    public init(_ name: Name, time: Int64? = nil, data: JSON = .null) {
+        self.name = name
+        self.time = time
+        self.data = data
+    }
+
+    /// The id of the device that it is about, where it has one: `device-id`, `device`, or a NIC's `name`.
+    public var device: String? { data["device-id"]?.text ?? data["device"]?.text ?? data["name"]?.text }
+
+    /// The status that a MIGRATION event tells.
+    public var migrationStatus: MigrationStatus? {
+        name == .migration ? data["status"]?.text.map(MigrationStatus.init(rawValue:)) : nil
+    }
+
+    /// QEMU's `{"seconds": S, "microseconds": U}`, -1 each when it has no time.
+    static func time(_ stamp: JSON?) -> Int64? {
+        guard let seconds = stamp?["seconds"]?.integer, let micros = stamp?["microseconds"]?.integer, seconds >= 0,
+            (0..<1_000_000).contains(micros)
+        else { return nil }
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let (time, beyond) = whole.addingReportingOverflow(micros * 1000)
+        return overflow || beyond ? nil : time
+    }
+}
+
+/// The status of a migration (`MigrationStatus` in QEMU's qapi/migration.json).
+public struct MigrationStatus: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+    public let rawValue: String
+
+    /// - Parameter rawValue: as QEMU writes it.
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// None was ever made.
+    public static let none = MigrationStatus(rawValue: "none")
+    /// It was accepted.
+    public static let setup = MigrationStatus(rawValue: "setup")
+    /// QEMU waits for the guest to give up its primaries; without end.
+    public static let waitUnplug = MigrationStatus(rawValue: "wait-unplug")
+    /// Memory is being copied; the guest has given up its primaries.
+    public static let active = MigrationStatus(rawValue: "active")
+    /// Waits for `migrate-continue` (capability `pause-before-switchover`).
+    public static let preSwitchover = MigrationStatus(rawValue: "pre-switchover")
+    /// The devices' state is being copied; the virtual CPUs are stopped.
+    public static let device = MigrationStatus(rawValue: "device")
+    /// The guest runs on the target, memory follows.
+    public static let postcopyActive = MigrationStatus(rawValue: "postcopy-active")
+    /// Being cancelled: up to 30 s when the guest is giving up a primary.
+    public static let cancelling = MigrationStatus(rawValue: "cancelling")
+    /// Cancelled; QEMU plugs the primaries again.
+    public static let cancelled = MigrationStatus(rawValue: "cancelled")
+    /// Failed; QEMU plugs the primaries again.
+    public static let failed = MigrationStatus(rawValue: "failed")
+    /// The guest is on the target.
+    public static let completed = MigrationStatus(rawValue: "completed")
+
+    /// The guest has given up its primaries, and the migration is under way.
+    public var isPastUnplug: Bool {
+        self == .active || self == .preSwitchover || self == .device || rawValue.hasPrefix("postcopy")
+    }
+
+    /// A migration is under way.
+    public var isUnderWay: Bool { isPastUnplug || [.setup, .waitUnplug, .cancelling].contains(self) }
+
+    public var description: String { rawValue }
+}
+
+extension QMPEvent {
+    /// Reads a line of `virsh qemu-monitor-event --loop`, with or without `--timestamp`.
+    ///
+    /// The lines are `event NAME at SECONDS.MICROS for domain 'DOMAIN': DATA`, or with a time before them and none after the
+    /// name (virsh of libvirt 9.0). libvirt owns the monitors of its guests; so its users can feed the same signals.
+    ///
+    /// - Returns: the event and the domain's name; nil for any other line.
+    public static func virsh(line: some StringProtocol) -> (event: QMPEvent, domain: String)? {
+        var words = line[...]
+        if !words.hasPrefix("event ") {
+            guard let colon = QMPEvent.end(of: ": event ", in: words) else { return nil }
+            words = words[colon...]
+        } else {
+            words = words.dropFirst(6)
+        }
+        let name = words.prefix { $0 != " " }
+        words = words.dropFirst(name.count)
+        guard !name.isEmpty, let domainStart = QMPEvent.end(of: "for domain '", in: words),
+            let domainEnd = QMPEvent.end(of: "': ", in: words[domainStart...])
+        else { return nil }
+        var time: Int64?
+        let middle = words[..<domainStart].split(separator: " ")
+        if middle.first == "at", middle.count > 1 {
+            let parts = middle[1].split(separator: ".")
+            let stamp = parts.compactMap { Int64($0) }
+            if parts.count == 2, stamp.count == 2 {
+                time = QMPEvent.time(
+                    .object([.init("seconds", .integer(stamp[0])), .init("microseconds", .integer(stamp[1]))]))
+            }
+        }
+        let details = String(words[domainEnd...]).trimmed
+        let data: JSON
+        if details.isEmpty || details == "(null)" || details == "<null>" {
+            data = .null
+        } else if let value = JSON(text: details) {
+            data = value
+        } else {
+            return nil
+        }
+        let domain = words[domainStart...].prefix { $0 != "'" }
+        return (QMPEvent(Name(rawValue: String(name)), time: time, data: data), String(domain))
+    }
+
+    /// Where a text ends in another, nil when it is not in it.
+    private static func end<Text: StringProtocol>(of text: String, in whole: Text) -> Text.Index? {
+        var start = whole.startIndex
+        while start < whole.endIndex {
+            if whole[start...].hasPrefix(text) { return whole.index(start, offsetBy: text.count) }
+            start = whole.index(after: start)
+        }
+        return nil
+    }
+}
+
+extension String {
+    fileprivate var trimmed: String {
+        var text = self[...]
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text.drop { $0.isWhitespace })
+    }
+}

@@ -1,0 +1,47 @@
+/// One message of a QEMU monitor (docs/interop/qmp-spec.rst in QEMU's source).
+public enum QMPMessage: Hashable, Sendable {
+    /// The first message: QEMU's version, `10.0.2`.
+    case greeting(version: String)
+    /// The answer to a command, by the command's id.
+    case reply(id: Int64?, Result<JSON, QMPRefusal>)
+    /// Something happened.
+    case event(QMPEvent)
+
+    /// Decodes one line.
+    ///
+    /// - Returns: nil when it is no message of a monitor.
+    public init?(_ line: UnsafeRawBufferPointer) {
+        guard let content = JSON(line), case .object = content else { return nil }
+        if let name = content["event"]?.text {
+            self = .event(
+                QMPEvent(
+                    QMPEvent.Name(rawValue: name), time: QMPEvent.time(content["timestamp"]),
+                    data: content["data"] ?? .null))
+        } else if let value = content["return"] {
+            self = .reply(id: content["id"]?.integer, .success(value))
+        } else if let error = content["error"] {
+            self = .reply(id: content["id"]?.integer, .failure(QMPRefusal(error)))
+        } else if let greeting = content["QMP"] {
+            let version = greeting["version"]?["qemu"]
+            let parts = ["major", "minor", "micro"].compactMap { version?[$0]?.integer }
+            self = .greeting(version: parts.map(String.init).joined(separator: "."))
+        } else {
+            return nil
+        }
+    }
+}
+
+/// Why QEMU refused a command.
+public struct QMPRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    /// QEMU's class of the error: `GenericError`, `CommandNotFound`, `DeviceNotFound`.
+    public let kind: String
+    /// QEMU's words.
+    public let text: String
+
+    init(_ error: JSON) {
+        kind = error["class"]?.text ?? "GenericError"
+        text = error["desc"]?.text ?? "\(error)"
+    }
+
+    public var description: String { "\(text) (\(kind))" }
+}

@@ -1,0 +1,31 @@
+/// What a guest wants to receive on one virtio NIC: an element of the reply to `query-rx-filter` (qapi/net.json).
+public struct RxFilter: Hashable, Sendable {
+    /// The NIC's device id.
+    public let name: String
+    /// The guest takes everything: what it lists says nothing about its addresses.
+    public let isPromiscuous: Bool
+    /// The MAC that the guest gave the NIC, in QEMU's spelling.
+    public let mainMAC: String
+    /// Further unicast MACs.
+    public let unicast: [String]
+    /// The guest has more unicast MACs than QEMU keeps.
+    public let unicastOverflow: Bool
+    /// The VLANs that the guest takes: `none`, `normal` (those of the table) or `all`.
+    public let vlanMode: String
+    /// VLAN ids, 0 among them.
+    public let vlans: [Int64]
+
+    /// Decodes one element.
+    ///
+    /// - Returns: nil when a member is missing that QEMU always sends.
+    public init?(_ content: JSON) {
+        guard let name = content["name"]?.text, let mac = content["main-mac"]?.text else { return nil }
+        self.name = name
+        isPromiscuous = content["promiscuous"]?.bool ?? false
+        mainMAC = mac
+        unicast = content["unicast-table"]?.elements?.compactMap(\.text) ?? []
+        unicastOverflow = content["unicast-overflow"]?.bool ?? false
+        vlanMode = content["vlan"]?.text ?? "normal"
+        vlans = content["vlan-table"]?.elements?.compactMap(\.integer) ?? []
+    }
+}

@@ -1,0 +1,55 @@
+import Configuration
+import Controller
+import Logging
+
+/// The configuration file, and what it said at the start.
+struct ConfigurationFile {
+    let path: String
+    /// The default file may be missing; one that was named may not.
+    private let isOptional: Bool
+    let current: DaemonConfiguration
+
+    /// - Parameter path: nil for the default file.
+    init(_ path: String?) throws(ConfigurationError) {
+        self.path = path ?? DaemonConfiguration.defaultPath
+        isOptional = path == nil
+        current = try ConfigurationFile.read(self.path, isOptional: isOptional)
+    }
+
+    /// What it says now.
+    func read() throws(ConfigurationError) -> DaemonConfiguration {
+        try ConfigurationFile.read(path, isOptional: isOptional)
+    }
+
+    private static func read(_ path: String, isOptional: Bool) throws(ConfigurationError) -> DaemonConfiguration {
+        do throws(ConfigurationError) {
+            return try DaemonConfiguration.load(path: path)
+        } catch {
+            guard error.isMissing, isOptional else { throw error }
+            return DaemonConfiguration()
+        }
+    }
+}
+
+extension DaemonConfiguration {
+    var repairLimits: RepairBudget.Limits {
+        RepairBudget.Limits(
+            burst: daemon.repairBurst, firstWait: daemon.repairBackoffInitial, longestWait: daemon.repairBackoffLimit)
+    }
+
+    var verbOptions: VerbOptions {
+        var options = VerbOptions(requireProof: redirection.requireProof, proofTimeout: redirection.proofTimeout)
+        options.bracketMaxRate = UInt64(bracket.maxRate)
+        return options
+    }
+
+    var logLevel: Logger.Level {
+        switch log.level {
+        case .debug: .debug
+        case .info: .info
+        case .notice: .notice
+        case .warning: .warning
+        case .error: .error
+        }
+    }
+}

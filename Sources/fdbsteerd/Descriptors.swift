@@ -1,0 +1,72 @@
+import CDaemon
+import Controller
+import Glibc
+
+/// Signals as a descriptor to poll (signalfd(2)); blocked in every thread that is started afterwards.
+struct SignalDescriptor: ~Copyable {
+    let descriptor: Int32
+
+    init(_ signals: [Int32]) throws(ControllerError) {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in signals { sigaddset(&set, signal) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        descriptor = signalfd(-1, &set, cd_signal_flags)
+        if descriptor < 0 {
+            throw ControllerError(.precondition, "cannot wait for signals: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// The next signal that came, nil for none.
+    func next() -> Int32? {
+        var information = signalfd_siginfo()
+        let size = MemoryLayout<signalfd_siginfo>.size
+        return read(descriptor, &information, size) == size ? Int32(information.ssi_signo) : nil
+    }
+}
+
+/// Tells when a file in a folder was written (inotify(7)).
+struct FileWatch: ~Copyable {
+    let descriptor: Int32
+    private let name: String
+
+    /// - Parameter path: the file; its folder must exist.
+    init(_ path: String) throws(ControllerError) {
+        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        name = String(path.split(separator: "/").last ?? "")
+        descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
+        guard descriptor >= 0, inotify_add_watch(descriptor, folder, UInt32(IN_MODIFY | IN_CREATE | IN_MOVED_TO)) >= 0
+        else {
+            throw ControllerError(
+                .precondition, "cannot watch \(folder) for changes: \(String(cString: strerror(errno)))",
+                remedy: "name a folder that exists by --state or in the configuration; inotify watches may be used up "
+                    + "(sysctl fs.inotify.max_user_watches)")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Whether the file was written since the last call.
+    func wasWritten() -> Bool {
+        var found = false
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+            while true {
+                let length = read(descriptor, buffer.baseAddress, buffer.count)
+                guard length > 0 else { return }
+                var offset = 0
+                let head = MemoryLayout<inotify_event>.size
+                while offset + head <= length {
+                    let event = buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
+                    let bytes = buffer[(offset + head)..<min(offset + head + Int(event.len), length)]
+                    // Without a name: lost events (IN_Q_OVERFLOW).
+                    let text = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+                    if text == name || event.mask & UInt32(IN_Q_OVERFLOW) != 0 { found = true }
+                    offset += head + Int(event.len)
+                }
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,73 @@
+import Glibc
+import Logging
+
+/// Writes one line an event to standard error: time, level, event, and `key=value` pairs in the order of their keys.
+///
+/// Under systemd (JOURNAL_STREAM is set) the line begins with the level as `<N>` (sd-daemon(3)) instead of the time,
+/// which the journal notes itself.
+struct LineLog: LogHandler {
+    var metadata: Logger.Metadata = [:]
+    var logLevel: Logger.Level
+    private let isJournal = getenv("JOURNAL_STREAM") != nil
+
+    init(level: Logger.Level) { logLevel = level }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var line = isJournal ? "<\(LineLog.priority(event.level))>" : LineLog.time() + " \(event.level) "
+        line += "\(event.message)"
+        let pairs = metadata.merging(event.metadata ?? [:]) { $1 }
+        for (key, value) in pairs.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(LineLog.quoted("\(value)"))" }
+        line += "\n"
+        // One write, so that lines of several threads do not mix.
+        var bytes = Array(line.utf8)
+        _ = write(STDERR_FILENO, &bytes, bytes.count)
+    }
+
+    /// As in syslog(3).
+    private static func priority(_ level: Logger.Level) -> Int {
+        switch level {
+        case .trace, .debug: 7
+        case .info: 6
+        case .notice: 5
+        case .warning: 4
+        case .error: 3
+        case .critical: 2
+        }
+    }
+
+    /// Values with spaces, quotes or control characters are quoted, so that a line stays one line.
+    static func quoted(_ value: String) -> String {
+        let isPlain = !value.isEmpty && value.utf8.allSatisfy { $0 > 0x20 && $0 != 0x22 && $0 != 0x5c && $0 != 0x7f }
+        if isPlain { return value }
+        var text = "\""
+        for character in value.unicodeScalars {
+            switch character {
+            case "\"", "\\": text += "\\\(character)"
+            case "\n": text += "\\n"
+            case _ where character.value < 0x20 || character.value == 0x7f: text += "?"
+            default: text.unicodeScalars.append(character)
+            }
+        }
+        return text + "\""
+    }
+
+    /// UTC with milliseconds, as in RFC 3339.
+    private static func time() -> String {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        var parts = tm()
+        gmtime_r(&now.tv_sec, &parts)
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { buffer in
+            guard let start = buffer.baseAddress else { return "" }
+            let length = strftime(start, buffer.count, "%Y-%m-%dT%H:%M:%S", &parts)
+            let text = String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let milliseconds = String(now.tv_nsec / 1_000_000)
+            return text + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"
+        }
+    }
+}

@@ -1,0 +1,233 @@
+@testable import Controller
+import Exposition
+import FDB
+import Glibc
+import Netlink
+import Switchdev
+import Testing
+
+/// A state folder of one's own.
+private final class Folder {
+    let path: String
+    let state: StateFolder
+
+    init() throws {
+        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        state = StateFolder(path)
+    }
+
+    deinit {
+        for name in ["state.db", "lock", "history.db", "history.db-wal", "history.db-shm", "old.db"] {
+            unlink(path + "/" + name)
+        }
+        rmdir(path)
+    }
+
+    func append(
+        _ verb: Plan.Verb = .switch, to side: Side = .standby, _ outcome: Report.Result = .done, move: Int64 = 30_000,
+        proof: Int64 = 0
+    ) throws {
+        var report = Report(
+            verb: verb, guest: "vm1", bridge: "br0", from: .primary, to: side, strategy: "cut", outcome: outcome,
+            proof: nil, proofStatus: nil, proofRequired: false, startedAt: 1, timings: Report.Timings(), addresses: [],
+            notes: [], failures: [], messages: nil)
+        report.timings.moveNanoseconds = move
+        var evidence = Evidence(ports: [.init(name: "p", side: .primary)], from: .primary, to: side)
+        evidence.proofNanoseconds = proof
+        report.evidence = evidence
+        try History(folder: state).append(report)
+    }
+}
+
+extension [MetricFamily] {
+    /// A line of the page.
+    fileprivate func has(_ line: String) -> Bool {
+        String(decoding: Exposition.render(self), as: UTF8.self).split(separator: "\n").contains { $0 == line }
+    }
+}
+
+struct MetricsTests {
+    @Test func nothingYetIsAllZeros() throws {
+        let folder = try Folder()
+        var reader = MetricsReader(folder: folder.state)
+        let families = try reader.read()
+        #expect(
+            families.has(
+                "fdbsteer_redirections_total{direction=\"remote\",strategy=\"bracket\",outcome=\"not_rolled_back\"} 0"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_count{phase=\"proof\"} 0"))
+        #expect(families.has("fdbsteer_rollbacks_total 0"))
+        #expect(families.has("fdbsteer_guest_interfaces{side=\"primary\"} 0"))
+        #expect(families.has("fdbsteer_guest_states{state=\"interrupted\"} 0"))
+        #expect(families.has("fdbsteer_entries{state=\"pinned\"} 0"))
+        #expect(families.has("fdbsteer_build_info{version=\"\(Build.version)\"} 1"))
+        // Reading makes no files.
+        #expect(access(folder.state.historyFile, F_OK) != 0 && access(folder.state.stateFile, F_OK) != 0)
+    }
+
+    @Test func theHistoryIsFoldedAsItGrows() throws {
+        let folder = try Folder()
+        var reader = MetricsReader(folder: folder.state)
+        #expect(try reader.read().has("fdbsteer_rollbacks_total 0"))
+        try folder.append(.prepare, to: .primary)
+        try folder.append(proof: 3_000_000)
+        let done = "fdbsteer_redirections_total{direction=\"standby\",strategy=\"cut\",outcome=\"done\"}"
+        var families = try reader.read()
+        #expect(families.has(done + " 1"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_bucket{phase=\"move\",le=\"2e-05\"} 0"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_bucket{phase=\"move\",le=\"5e-05\"} 1"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_sum{phase=\"proof\"} 0.003"))
+        // What failed is counted, but has no duration.
+        try folder.append(.abort, to: .primary, .rolledBack)
+        try folder.append(.release, to: .primary, .notRolledBack)
+        try folder.append(.switch, to: .remote, .refused)
+        families = try reader.read()
+        #expect(families.has(done + " 1"))
+        #expect(
+            families.has(
+                "fdbsteer_redirections_total{direction=\"primary\",strategy=\"cut\",outcome=\"rolled_back\"} 1"))
+        #expect(
+            families.has("fdbsteer_redirections_total{direction=\"remote\",strategy=\"cut\",outcome=\"refused\"} 1"))
+        #expect(families.has("fdbsteer_rollbacks_total 2"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))
+        // More rows than one look takes, and a log that is emptied meanwhile.
+        for _ in 0..<1100 { try folder.append() }
+        try History(folder: folder.state).database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try folder.append()
+        #expect(try reader.read().has(done + " 1102"))
+        #expect(try reader.read().has(done + " 1102"))
+        // A reader that starts now knows the same.
+        var another = MetricsReader(folder: folder.state)
+        #expect(Exposition.render(try another.read()) == Exposition.render(try reader.read()))
+        // Another history under the name: counted from its beginning.
+        for name in ["history.db", "history.db-wal", "history.db-shm"] { unlink(folder.path + "/" + name) }
+        try folder.append()
+        #expect(try reader.read().has(done + " 1"))
+    }
+
+    @Test func strangeWordsMakeNoNewLabels() throws {
+        let folder = try Folder()
+        try folder.append()
+        let database = try Database(path: folder.state.historyFile)
+        try database.execute(
+            "UPDATE redirection SET side_after = 'x', strategy = 'y', outcome = 'z', evidence = 'no', move_ns = -4")
+        var reader = MetricsReader(folder: folder.state)
+        #expect(
+            try reader.read().has(
+                "fdbsteer_redirections_total{direction=\"other\",strategy=\"other\",outcome=\"other\"} 1"))
+    }
+
+    /// Histories of version 1 had no evidence, so that nothing is known of the proof.
+    @Test func anEarlierHistory() throws {
+        let folder = try Folder()
+        try folder.append(proof: 5)
+        let database = try Database(path: folder.state.historyFile)
+        try database.execute("ALTER TABLE redirection DROP COLUMN evidence; PRAGMA user_version = 1")
+        var reader = MetricsReader(folder: folder.state)
+        let families = try reader.read()
+        #expect(families.has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))
+        #expect(families.has("fdbsteer_redirection_duration_seconds_count{phase=\"proof\"} 0"))
+    }
+
+    @Test func theJournalIsCounted() throws {
+        let folder = try Folder()
+        var reader = MetricsReader(folder: folder.state)
+        _ = try reader.read()
+        func identity(_ name: String, _ index: Int32, _ isEswitchPort: Bool = false) -> PortIdentity {
+            PortIdentity(name: name, index: index, isEswitchPort: isEswitchPort)
+        }
+        func guest(_ name: String, _ addresses: Range<Int>, _ side: Side) throws -> GuestInterface {
+            GuestInterface(
+                id: try GuestID(name), bridge: identity("br0", 1), primary: identity("p" + name, 2, true),
+                standby: identity("s" + name, 3), uplink: nil,
+                addresses: try addresses.map { try Address(mac: MACAddress(value: 0x0200_0000_0000 + UInt64($0))) },
+                side: side, isSticky: false)
+        }
+        do {
+            let journal = try Journal(folder: folder.state)
+            let first = try journal.begin(preparing: guest("vm1", 0..<3, .primary))
+            var families = try reader.read()
+            #expect(families.has("fdbsteer_guest_states{state=\"preparing\"} 1"))
+            #expect(families.has("fdbsteer_entries{state=\"changing\"} 3"))
+            try journal.settle(row: first.row, side: .primary, proof: .missing)
+            let second = try journal.begin(preparing: guest("vm2", 3..<5, .standby))
+            try journal.settle(row: second.row, side: .standby, proof: .proven)
+            families = try reader.read()
+            #expect(families.has("fdbsteer_guest_states{state=\"pinned\"} 2"))
+            #expect(families.has("fdbsteer_entries{state=\"pinned\"} 5"))
+            #expect(families.has("fdbsteer_entries_unproven 3"))
+            #expect(families.has("fdbsteer_guest_interfaces{side=\"primary\"} 1"))
+            #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 1"))
+            try journal.begin(.switching, row: first.row, goal: .standby)
+            families = try reader.read()
+            #expect(families.has("fdbsteer_guest_states{state=\"switching\"} 1"))
+            #expect(families.has("fdbsteer_entries_unproven 0"))
+        }
+        // The locks went with the journal: without a word in the file, the process is gone.
+        #expect(try reader.read().has("fdbsteer_guest_states{state=\"interrupted\"} 1"))
+        try Database(path: folder.state.stateFile).execute("UPDATE guest SET boot = 'earlier'")
+        let families = try reader.read()
+        #expect(families.has("fdbsteer_guest_states{state=\"stale\"} 2"))
+        #expect(families.has("fdbsteer_entries{state=\"stale\"} 5"))
+        #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 0"))
+    }
+
+    @Test func aPageIsKeptForItsTime() throws {
+        let folder = try Folder()
+        let page = MetricsPage(folder: folder.state, counters: DaemonCounters(startedAt: 0), lifetime: .max)
+        let first = try page.bytes()
+        try folder.append()
+        page.count { $0.primaryLosses += 1 }
+        #expect(try page.bytes() == first)
+        let always = MetricsPage(folder: folder.state, counters: DaemonCounters(startedAt: 0), lifetime: 0)
+        #expect(try String(decoding: always.bytes(), as: UTF8.self).contains("\nfdbsteer_primary_losses_total 0\n"))
+        always.count { $0.primaryLosses += 1 }
+        try folder.append()
+        let text = try String(decoding: always.bytes(), as: UTF8.self)
+        #expect(text.contains("\nfdbsteer_primary_losses_total 1\n"))
+        #expect(text.contains("\nfdbsteer_redirection_duration_seconds_count{phase=\"move\"} 2\n"))
+    }
+
+    @Test func whatCannotBeReadIsSaid() throws {
+        let folder = try Folder()
+        let file = fopen(folder.state.historyFile, "w")
+        fputs("no database, but long enough to be looked at as one", file)
+        fclose(file)
+        var reader = MetricsReader(folder: folder.state)
+        var error: ControllerError?
+        do throws(ControllerError) { _ = try reader.read() } catch let failure { error = failure }
+        #expect(error?.code == .precondition && error?.message.contains("history.db: file is not a database") == true)
+        // And it recovers.
+        unlink(folder.state.historyFile)
+        try folder.append()
+        #expect(try reader.read().has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))
+    }
+
+    @Test func theDaemonsCounters() throws {
+        var counters = DaemonCounters(startedAt: 1_700_000_000_500_000_000)
+        let before = counters.families
+        #expect(before.has("fdbsteer_drift_repairs_total{cause=\"stolen\"} 0"))
+        #expect(before.has("fdbsteer_netlink_errors_total{errno=\"EBUSY\"} 0"))
+        #expect(before.has("fdbsteer_resyncs_total{reason=\"overrun\"} 0"))
+        #expect(before.has("fdbsteer_signal_wait_seconds_count{signal=\"first_frame\"} 0"))
+        #expect(before.has("fdbsteer_start_time_seconds 1700000000.5"))
+        counters.countRepair(.removed)
+        counters.countError(.noBuffers)
+        counters.countResync(.start)
+        counters.countWait(for: "qmp", nanoseconds: 7_000_000)
+        counters.qmpConnected[try GuestID("vm:1")] = true
+        counters.primaryLosses += 2
+        counters.netlinkOverruns += 1
+        counters.driftBackoffs += 1
+        counters.driftFights = 1
+        for line in [
+            "drift_repairs_total{cause=\"removed\"} 1", "netlink_errors_total{errno=\"ENOBUFS\"} 1",
+            "resyncs_total{reason=\"start\"} 1", "signal_wait_seconds_bucket{signal=\"qmp\",le=\"0.01\"} 1",
+            "signal_wait_seconds_bucket{signal=\"qmp\",le=\"0.005\"} 0", "qmp_connected{guest=\"vm:1\"} 1",
+            "primary_losses_total 2", "netlink_overruns_total 1", "drift_backoffs_total 1", "drift_fights 1",
+        ] {
+            #expect(counters.families.has("fdbsteer_" + line), "\(line)")
+        }
+    }
+}

@@ -1,0 +1,149 @@
+import Glibc
+import Lab
+import Testing
+
+/// Killed at every step of every verb: what `reconcile` makes of it.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct CrashTests {
+    /// What a verb calls, in whose middle it is killed: messages to the kernel, and writes of journal and history.
+    static let calls = ["sendmsg", "pwrite64", "ftruncate"]
+
+    struct Verb: Sendable, CustomStringConvertible {
+        let name: String
+        let before: String?
+        let command: String
+        /// Where the guest may be afterwards; nil also for not prepared at all.
+        let sides: Set<String?>
+
+        var description: String { name }
+    }
+
+    static let verbs = [
+        Verb(
+            name: "prepare", before: nil,
+            command: "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 "
+                + "--address \(CommandLineLab.mac) --address 52:54:00:00:00:02 --at primary", sides: [nil, "vfrep0"]),
+        Verb(
+            name: "to standby", before: "primary", command: "switch vm1 --to standby", sides: ["vfrep0", "tap0"]),
+        Verb(name: "to primary", before: "standby", command: "switch vm1 --to primary", sides: ["vfrep0", "tap0"]),
+        Verb(name: "to remote", before: "standby", command: "switch vm1 --to remote", sides: ["tap0", "uplink0"]),
+        Verb(name: "release", before: "standby", command: "release vm1", sides: [nil, "tap0"]),
+    ]
+
+    @Test(arguments: verbs, calls)
+    func killedAnywhere(_ verb: Verb, _ call: String) throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            // The bridge has learned the guest where it is.
+            try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
+            let unprepared = try lab.table()
+            var kills = 0
+            for step in 1... {
+                if let side = verb.before {
+                    try lab.prepare("--address 52:54:00:00:00:02")
+                    #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+                }
+                let command = try Command.run(
+                    [
+                        "strace", "-f", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+                        "inject=\(call):signal=KILL:when=\(step)", CommandLineLab.binary,
+                    ] + verb.command.split(separator: " ").map(String.init),
+                    environment: ["FDBSTEER_STATE": lab.state])
+                let isOver = command.exitCode == 0
+                if !isOver { kills += 1 }
+
+                // Before anybody repairs it: the address is on a port of the guest's that it left or was going to.
+                let entry = try lab.lab.entry(CommandLineLab.mac)
+                #expect(
+                    verb.sides.compactMap { $0 }.contains { entry?.contains("dev \($0) ") == true },
+                    "killed at \(call) \(step): \(entry ?? "no entry")")
+
+                let reconciled = try lab.fdbsteer("reconcile")
+                #expect(reconciled.exitCode == 0, "killed at \(call) \(step): \(reconciled.output)\(reconciled.errors)")
+                try expectConsistent(lab, verb, "killed at \(call) \(step)")
+                let table = try lab.table()
+                let again = try lab.fdbsteer("reconcile")
+                #expect(again.exitCode == 0, "\(again.output)")
+                #expect(try lab.table() == table, "\(again.output)")
+                #expect(
+                    again.output.contains("as intended") || again.output.contains("no guest"),
+                    "reconcile twice: \(again.output)")
+
+                // As it was before the verb, for the next step.
+                if try lab.fdbsteer("status").output.contains("vm1") {
+                    #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                }
+                try Command.script("bridge fdb replace \(CommandLineLab.mac) dev vfrep0 master dynamic")
+                for port in ["vfrep0", "tap0", "uplink0"] {
+                    _ = try Command.run(["bridge", "fdb", "del", "52:54:00:00:00:02", "dev", port, "master"])
+                }
+                #expect(try lab.table() == unprepared, "killed at \(call) \(step): something was left over")
+                if isOver { break }
+            }
+            #expect(kills >= (call == "ftruncate" ? 1 : 2), "\(verb): only \(kills) calls of \(call)")
+        }
+    }
+
+    private func expectConsistent(_ lab: CommandLineLab, _ verb: Verb, _ situation: String) throws {
+        let status = try lab.fdbsteer("status --json").output
+        let entry = try lab.lab.entry(CommandLineLab.mac) ?? ""
+        guard status.contains("\"vm1\"") else {
+            #expect(verb.sides.contains(nil), "\(situation): forgotten")
+            #expect(!entry.contains("static"), "\(situation): \(entry)")
+            return
+        }
+        #expect(try lab.fdbsteer("verify vm1").exitCode == 0, "\(situation)")
+        #expect(status.contains("\"phase\" : \"pinned\""), "\(situation): \(status)")
+        #expect(verb.sides.contains { $0.map { entry.contains("dev \($0) master br0 static") } ?? false }, "\(entry)")
+    }
+
+    @Test(arguments: ["full", "read-only"])
+    func aStateFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsChanged(_ condition: String) throws {
+        try CommandLineLab.run { lab in
+            let before = try lab.table()
+            // A mount namespace of its own: the mount ends with the command.
+            let make =
+                condition == "full"
+                ? "mount -t tmpfs -o size=16k none \(lab.state) && dd if=/dev/zero of=\(lab.state)/filling bs=1k 2>/dev/null"
+                : "mount -t tmpfs -o ro none \(lab.state)"
+            let prepare =
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address \(CommandLineLab.mac)"
+            let command = try Command.run([
+                "unshare", "--mount", "sh", "-c",
+                "\(make); exec \(CommandLineLab.binary) \(prepare) --state \(lab.state)",
+            ])
+            #expect(command.exitCode == 3, "\(command.output)\(command.errors)")
+            #expect(command.errors.contains("cannot be written"), "\(command.errors)")
+            #expect(command.errors.contains("nothing was changed"), "\(command.errors)")
+            #expect(try lab.table() == before)
+            let daemon = try Command.run([
+                "unshare", "--mount", "sh", "-c",
+                "\(make); exec \(CommandLineLab.products)/fdbsteerd --state \(lab.state)",
+            ])
+            #expect(daemon.exitCode == 3 && daemon.errors.contains("cannot be written"), "\(daemon.errors)")
+        }
+    }
+
+    @Test func aFolderThatFillsUpAfterPreparingRefusesTheSwitch() throws {
+        try CommandLineLab.run { lab in
+            let script = """
+                set -e
+                mount -t tmpfs -o size=256k none \(lab.state)
+                F="\(CommandLineLab.binary)"
+                export FDBSTEER_STATE=\(lab.state)
+                $F prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address \(CommandLineLab.mac)
+                dd if=/dev/zero of=\(lab.state)/filling bs=1k 2>/dev/null || true
+                code=0
+                $F switch vm1 --to standby || code=$?
+                echo "exit code $code"
+                bridge fdb show br br0 | grep \(CommandLineLab.mac)
+                """
+            let command = try Command.run(["unshare", "--mount", "sh", "-c", script])
+            // Either the journal has room in its own pages, and the switch is whole, or nothing was changed.
+            let isRefused =
+                command.output.contains("exit code 3") && command.output.contains("dev vfrep0")
+                && command.errors.contains("nothing was changed")
+            let isDone = command.output.contains("exit code 0") && command.output.contains("dev tap0")
+            #expect(isRefused || isDone, "\(command.output)\(command.errors)")
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import Glibc
+import Lab
+import Testing
+
+/// fdbsteerd against the running kernel.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct DaemonTests {
+    @Test func driftIsRepaired() throws {
+        try DaemonLab.run { daemon in
+            let mac = CommandLineLab.mac
+            try daemon.lab.prepare()
+            let before = try daemon.lab.table()
+            for (attack, cause) in [
+                ("bridge fdb replace \(mac) dev tap0 master static", "stolen"),
+                ("bridge fdb del \(mac) dev vfrep0 master", "removed"),
+                ("bridge fdb replace \(mac) dev vfrep0 master dynamic", "weakened"),
+                ("bridge fdb replace \(mac) dev vfrep0 master static sticky", "weakened"),
+                ("bridge link set dev vfrep0 learning on", "port"),
+                ("bridge link set dev vfrep0 nobackup_port", "port"),
+            ] {
+                let repairs = daemon.count("repaired")
+                try Command.script(attack)
+                try daemon.waitFor("repaired", times: repairs + 1)
+                #expect(daemon.log.split(separator: "\n").last?.contains("cause=\(cause)") == true, "\(daemon.log)")
+                #expect(try daemon.lab.table() == before, "\(attack)")
+            }
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(try daemon.lab.fdbsteer("history vm1").output.contains("repair"))
+        }
+    }
+
+    @Test func theCommandLinesChangesAreNoDrift() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare("--address 52:54:00:00:00:02 --address 52:54:00:00:00:03")
+            for _ in 0..<20 {
+                for side in ["standby", "remote", "primary"] {
+                    #expect(try daemon.lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+                }
+            }
+            #expect(try daemon.lab.fdbsteer("release vm1").exitCode == 0)
+            try daemon.lab.prepare()
+            // Something that it must see, after everything that it must not.
+            try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
+            try daemon.waitFor("repaired")
+            #expect(daemon.count("repaired") == 1, "\(daemon.log)")
+            #expect(daemon.count("redirected") == 0 && daemon.count("recovered") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aGuestWithoutAReaderThatSpeaksByTheUplinkHasLeft() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+            try Command.script("ip link set tap0-far down")
+            try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
+            try daemon.waitFor("redirected")
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"remote\""))
+            // What it says by the uplink from now on is as it should be.
+            try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(daemon.count("repaired") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aSilentGuestWhoseFramesComeByTheUplinkHasLeftAndAReflectedOneHasNot() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            // A network that returns what the guest sends.
+            for reflection in 1...3 {
+                try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
+                try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
+                try daemon.waitFor("repaired", times: reflection)
+            }
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+            try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
+            try daemon.waitFor("redirected")
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+        }
+    }
+
+    @Test(arguments: ["ip link del vfrep0", "ip link set vfrep0 nomaster"])
+    func aLostPrimaryLeavesTheStandby(_ loss: String) throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare("--address 52:54:00:00:00:02")
+            try Command.script(loss)
+            try daemon.waitFor("redirected")
+            #expect(daemon.log.contains("primary port vfrep0"), "\(daemon.log)")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"standby\""))
+            #expect(try daemon.lab.fdbsteer("history vm1 --report").output.contains("by the daemon"))
+            // It does not come back by itself.
+            if loss.contains("nomaster") {
+                try Command.script("ip link set vfrep0 master br0\nbridge fdb del 52:54:00:00:00:02 dev tap0 master")
+                try daemon.waitFor("repaired")
+                #expect(try daemon.lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
+            }
+        }
+    }
+
+    @Test func aLostStandbyIsReportedOnce() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+            try Command.script("ip link set tap0 nomaster")
+            try daemon.waitFor("not as intended")
+            try Command.script("ip link set tap0 mtu 1400\nip link set tap0 mtu 1500\nip link set tap0 master br0")
+            try daemon.waitFor("repaired")
+            #expect(daemon.count("not as intended") == 1, "\(daemon.log)")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+        }
+    }
+
+    @Test func afterABurstOfRepairsAFightIsReportedAndSlowedDown() throws {
+        let limits = "[daemon]\nrepair_burst = 5\nrepair_backoff_initial = \"200ms\"\nrepair_backoff_limit = \"1s\"\n"
+        try DaemonLab.run(configuration: limits) { daemon in
+            try daemon.lab.prepare()
+            let steal = "bridge fdb replace \(CommandLineLab.mac) dev tap0 master static"
+            for repair in 1...5 {
+                try Command.script(steal)
+                try daemon.waitFor("repaired", times: repair)
+            }
+            try Command.script(steal)
+            try daemon.waitFor("something fights")
+            #expect(daemon.count("repaired") == 5, "\(daemon.log)")
+            // It is repaired all the same, later.
+            try daemon.waitFor("repaired", times: 6)
+            try daemon.waitForEntry("dev vfrep0")
+            #expect(daemon.count("something fights") == 1, "\(daemon.log)")
+        }
+    }
+
+    @Test func aKilledCommandIsEndedByTheDaemon() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare("--address 52:54:00:00:00:02")
+            // In the middle: the journal says switching, the entries have moved, nothing is committed.
+            let killed = try Command.run(
+                [
+                    "strace", "-f", "-o", daemon.lab.state + "/trace", "-e", "trace=sendmsg", "-e",
+                    "inject=sendmsg:signal=KILL:when=7", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
+                ], environment: ["FDBSTEER_STATE": daemon.lab.state])
+            #expect(killed.exitCode != 0)
+            try daemon.waitFor("recovered")
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+        }
+    }
+
+    @Test func whatHappenedWhileItWasDeadIsFoundAtTheStart() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            try DaemonLab.run(in: lab, log: "first") { kill($0.process, SIGKILL) }
+            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
+            try DaemonLab.run(in: lab, log: "second") { daemon in
+                #expect(daemon.log.contains("1 entries brought back to primary"), "\(daemon.log)")
+                try daemon.waitForEntry("dev vfrep0 master br0 static")
+            }
+        }
+    }
+
+    @Test func lostNotificationsLeadToAResyncThatMissesNothing() throws {
+        try DaemonLab.run(configuration: "[daemon]\nreceive_buffer = 65536\n") { daemon in
+            try daemon.lab.prepare()
+            var batch = ""
+            for number in 0..<500 {
+                let mac = "0a:00:00:00:\(hex(number >> 8)):\(hex(number & 255))"
+                batch += "fdb replace \(mac) dev uplink0 master static\nfdb del \(mac) dev uplink0 master\n"
+                if number == 400 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
+            }
+            try DaemonLab.write(batch, to: daemon.lab.state + "/storm")
+            // Stopped, it cannot keep up with anything: a thousand notifications do not fit 64 KiB.
+            kill(daemon.process, SIGSTOP)
+            #expect(try Command.run(["bridge", "-batch", daemon.lab.state + "/storm"]).exitCode == 0)
+            kill(daemon.process, SIGCONT)
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            try daemon.waitFor("reason=overrun")
+            try daemon.waitFor("repaired")
+            #expect(daemon.count("repaired") == 1, "\(daemon.log)")
+        }
+    }
+
+    @Test func aWrongConfigurationChangesNothing() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            let file = daemon.lab.state + "/fdbsteerd.toml"
+            try DaemonLab.write("[daemon]\nresync_intervall = \"60s\"\n", to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration refused")
+            #expect(daemon.log.contains("resync_interval"), "\(daemon.log)")
+            let check = try Command.run([CommandLineLab.products + "/fdbsteerd", "--config", file, "--check"])
+            #expect(check.exitCode == 64 && check.errors.contains(".toml:2:"), "\(check.errors)")
+            try DaemonLab.write("[log]\nlevel = \"debug\"\n", to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration read again")
+            // The intent outlives it.
+            try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
+            try daemon.waitFor("repaired")
+        }
+    }
+
+    private func hex(_ number: Int) -> String { (number < 16 ? "0" : "") + String(number, radix: 16) }
+}

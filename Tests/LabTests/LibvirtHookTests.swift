@@ -1,0 +1,99 @@
+import Glibc
+import Lab
+import Testing
+
+/// The hook as libvirt calls it: a domain's XML on standard input, nothing on standard output, always 0.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct LibvirtHookTests {
+    private static let domain = """
+        <domain type='kvm' id='3'><name>vm1</name><uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0</uuid><devices>
+        <interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='tap0'/>
+        <teaming type='persistent'/><alias name='ua-backup0'/></interface>
+        <interface type='hostdev' managed='yes'><mac address='52:54:00:00:00:01'/><source>
+        <address type='pci' domain='0x0000' bus='0x3b' slot='0x02' function='0x5'/></source>
+        <teaming type='transient' persistent='ua-backup0'/></interface></devices></domain>
+        """
+
+    /// Calls the hook; the words of a call are libvirt's.
+    private func hook(_ lab: CommandLineLab, _ words: String, xml: String = LibvirtHookTests.domain) throws -> String {
+        let configuration = lab.state + "/hook.conf"
+        try write(configuration, "uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n")
+        try write(lab.state + "/domain.xml", xml)
+        let program = CommandLineLab.products + "/fdbsteer-libvirt-hook"
+        let command = try Command.run(
+            ["sh", "-c", "exec \(program) \(words) <\(lab.state)/domain.xml"],
+            environment: ["FDBSTEER_HOOK_CONFIGURATION": configuration, "FDBSTEER_LIBVIRT_RUN": lab.state])
+        #expect(command.exitCode == 0 && command.output.isEmpty, "\(words): \(command.output)\(command.errors)")
+        return command.errors
+    }
+
+    private func write(_ path: String, _ text: String) throws {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw LabError("cannot write \(path)") }
+        defer { close(file) }
+        let bytes = Array(text.utf8)
+        guard Glibc.write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
+    }
+
+    @Test func fromStartToRelease() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            for words in ["prepare begin -", "start begin -"] { _ = try hook(lab, "vm1 \(words)") }
+            #expect(try lab.port() == nil)
+            let said = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "tap0", "\(said)")
+            // Again, as after a crash of libvirt between the two: nothing new.
+            _ = try hook(lab, "vm1 started begin -")
+            #expect(try lab.fdbsteer("status").output.contains("vm1:ua-backup0"))
+            try Command.script("bridge fdb replace 52:54:00:00:00:01 dev vfrep0 master static")
+            _ = try hook(lab, "vm1 reconnect begin -")
+            #expect(try lab.port() == "tap0")
+            _ = try hook(lab, "vm1 stopped end -")
+            #expect(try lab.port() == "tap0")
+            _ = try hook(lab, "vm1 release end destroyed")
+            #expect(try lab.fdbsteer("status").output.contains("no guest"))
+        }
+    }
+
+    @Test func aMigration() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            for words in ["migrate begin -", "prepare begin -", "start begin -"] { _ = try hook(lab, "vm1 \(words)") }
+            let said = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "uplink0", "\(said)")
+            #expect(try lab.fdbsteer("switch vm1:ua-backup0 --to standby").exitCode == 0)
+            // And away from here.
+            _ = try hook(lab, "vm1 release end migrated")
+            #expect(try lab.fdbsteer("status").output.contains("no guest"))
+            #expect(try lab.port() == "uplink0")
+            // The next start is one of its own.
+            _ = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "tap0")
+        }
+    }
+
+    @Test func aMarkThatAFailedMigrationLeftIsNotBelieved() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            _ = try hook(lab, "vm1 migrate begin -")
+            // A QEMU that was not started to receive: this process will do.
+            try write(lab.state + "/vm1.pid", "\(getpid())\n")
+            _ = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "tap0")
+        }
+    }
+
+    @Test func nothingMakesItFail() throws {
+        try CommandLineLab.run { lab in
+            #expect(try hook(lab, "vm1 started begin -", xml: "<domain").contains("cannot be read"))
+            _ = try hook(lab, "vm1 started begin -", xml: "")
+            _ = try hook(lab, "vm1")
+            _ = try hook(lab, "")
+            _ = try hook(lab, "../../etc/passwd migrate begin -")
+            try write(
+                lab.state + "/state.db", "this is no database, and long enough to be taken for one that is broken")
+            _ = try hook(lab, "vm1 reconnect begin -")
+            _ = try hook(lab, "vm1 started begin -")
+            try Command.script("ip link del br0")
+            _ = try hook(lab, "vm1 started begin -")
+            _ = try hook(lab, "vm1 release end migrated")
+        }
+    }
+}

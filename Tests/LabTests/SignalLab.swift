@@ -1,0 +1,44 @@
+import Glibc
+import Lab
+
+extension CommandLineLab {
+    /// Starts `fdbsteer switch vm1 --to standby --until SIGNAL`, and returns when its journal says that it waits.
+    func startWaiting(_ signals: String..., timeout: String = "60s") throws -> RunningCommand {
+        var words = ["switch", "vm1", "--to", "standby", "--timeout", timeout]
+        for signal in signals { words += ["--until", signal] }
+        let running = try RunningCommand([CommandLineLab.binary] + words, environment: ["FDBSTEER_STATE": state])
+        try waitUntil { try isWaiting() }
+        return running
+    }
+
+    /// The journal says that the guest's redirection waits, and a process is at it.
+    func isWaiting() throws -> Bool {
+        let status = try fdbsteer("status vm1 --json").output
+        return status.contains("\"phase\" : \"waiting\"") && status.contains("\"running\" : true")
+    }
+
+    /// Looks until it is so, at most for a minute.
+    func waitUntil(_ isSo: () throws -> Bool) throws {
+        for _ in 0..<6000 {
+            if try isSo() { return }
+            usleep(10_000)
+        }
+        throw LabError("it did not come about within a minute")
+    }
+
+    /// The port of the guest's entry.
+    func port() throws -> String? {
+        try lab.entry(CommandLineLab.mac)?.split(separator: " ").dropFirst(2).first.map(String.init)
+    }
+
+    /// Writes an executable script into the state folder.
+    func script(_ name: String, _ lines: String) throws -> String {
+        let path = state + "/" + name
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o700)
+        guard file >= 0 else { throw LabError("cannot write \(path)") }
+        let bytes = Array(("#!/bin/sh\n" + lines + "\n").utf8)
+        guard write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
+        close(file)
+        return path
+    }
+}

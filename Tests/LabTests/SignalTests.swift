@@ -1,0 +1,234 @@
+import Glibc
+import Lab
+import QMP
+import Testing
+
+/// Redirections that wait for a signal, by the command line.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct SignalTests {
+    @Test func waitsForTheCarrierAndSaysSo() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let running = try lab.startWaiting("carrier:primary=down", "word")
+            let status = try lab.fdbsteer("status vm1").output
+            #expect(status.contains("waiting to standby for carrier:primary=down or word since"), "\(status)")
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 8)
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(try lab.port() == "vfrep0")
+            try Command.script("ip link set vfrep0-far down")
+            let command = running.wait()
+            #expect(command.exitCode == 0, "\(command.errors)")
+            #expect(command.output.contains("signal: vfrep0 has no carrier, after"), "\(command.output)")
+            #expect(try lab.port() == "tap0")
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+        }
+    }
+
+    @Test func whatIsSoAlreadyIsNotWaitedFor() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let command = try lab.fdbsteer("switch vm1 --to standby --until carrier:standby=up --json")
+            #expect(command.exitCode == 0, "\(command.errors)")
+            #expect(command.output.contains("\"was_already\" : true"), "\(command.output)")
+            #expect(try lab.port() == "tap0")
+            // Nor is anything where the guest is already.
+            let again = try lab.fdbsteer("switch vm1 --to standby --until word")
+            #expect(again.exitCode == 0 && again.output.contains("already on standby"))
+            let planned = try lab.fdbsteer("switch vm1 --to primary --until word --dry-run")
+            #expect(planned.exitCode == 0 && planned.output.contains("would wait for word"), "\(planned.output)")
+        }
+    }
+
+    @Test func withoutASignalNothingIsChanged() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try lab.refused(
+                "switch vm1 --to standby --until carrier:primary=down --timeout 50ms", code: 6,
+                saying: "no signal came in 50 ms", "stays on primary")
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("qmp:/nonexistent:STOP", 3, "no monitor socket /nonexistent"),
+            ("carrier:nothere=up", 3, "no interface nothere"),
+            ("bus-master:0000:ff:1f.7=on", 3, "cannot be read"), ("command:/nonexistent", 3, "cannot be run"),
+            ("frame:nothere", 3, "no interface nothere"), ("nonsense", 64, "signal \"nonsense\""),
+        ] as [(String, Int32, String)])
+    func whatCannotBeWaitedForIsRefused(signal: String, code: Int32, words: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try lab.refused("switch vm1 --to standby --until \(signal)", code: code, saying: words)
+        }
+    }
+
+    @Test func theFirstFrameOfTheGuestByAPort() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let running = try lab.startWaiting("frame:primary")
+            let mac = CommandLineLab.mac
+            // A hypervisor's announcement, another's frame, and the guest's own frame that the bridge sends out there.
+            let announcement = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: mac, type: 0x8035)
+            #expect(try announcement.send(from: "vfrep0-far", lookingAt: "uplink0-far") == ["uplink0-far"])
+            let tagged = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: mac, type: 0x8035, vlan: 7)
+            #expect(try tagged.send(from: "vfrep0-far", lookingAt: "uplink0-far") == ["uplink0-far"])
+            let other = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: "52:54:00:00:00:02")
+            #expect(try other.send(from: "vfrep0-far", lookingAt: "uplink0-far") == ["uplink0-far"])
+            let flooded = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: mac)
+            #expect(try flooded.send(from: "tap0-far", lookingAt: "vfrep0-far") == ["vfrep0-far"])
+            usleep(200_000)
+            #expect(try lab.isWaiting())
+            try BridgeLab.sendFrame(behind: "vfrep0", source: mac)
+            let command = running.wait()
+            #expect(
+                command.exitCode == 0 && command.output.contains("a frame of the guest by vfrep0"), "\(command.errors)")
+            #expect(try lab.port() == "tap0")
+        }
+    }
+
+    @Test func anExternalCommand() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let good = try lab.script("good", "echo this is no JSON\nexit 0")
+            let command = try lab.fdbsteer("switch vm1 --to standby --until command:\(good) --json")
+            #expect(command.exitCode == 0 && command.output.hasPrefix("{"), "\(command.output)\(command.errors)")
+            let bad = try lab.script("bad", "exit 7")
+            try lab.refused(
+                "switch vm1 --to primary --until command:\(bad)", code: 3, saying: "ended with 7", "nothing was changed"
+            )
+            // With what it started it is killed at the end of the wait.
+            let endless = try lab.script("endless", "sleep 600 &\necho $! >\(lab.state)/child\nwait")
+            let late = try lab.fdbsteer("switch vm1 --to primary --until command:\(endless) --timeout 2s")
+            #expect(late.exitCode == 6, "\(late.errors)")
+            let child = try Command.run(["cat", lab.state + "/child"]).output
+            let process = try #require(pid_t(child.dropLast()))
+            // It is init's to wait for it.
+            try lab.waitUntil {
+                let state = try Command.run(["sh", "-c", "cut -d' ' -f3 /proc/\(process)/stat 2>/dev/null"]).output
+                return state.isEmpty || state == "Z\n"
+            }
+        }
+    }
+
+    @Test func theCallersWord() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let piped = try Command.run(
+                ["sh", "-c", "(sleep 0.2; echo go) | \(CommandLineLab.binary) switch vm1 --to standby --until word"],
+                environment: ["FDBSTEER_STATE": lab.state])
+            #expect(piped.exitCode == 0 && piped.output.contains("a line on standard input"), "\(piped.errors)")
+            #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+            let running = try lab.startWaiting("word")
+            kill(running.process, SIGUSR1)
+            let command = running.wait()
+            #expect(
+                command.exitCode == 0 && command.output.contains("SIGUSR1"), "\(command.exitCode) \(command.errors)")
+        }
+    }
+
+    @Test(arguments: [SIGINT, SIGTERM])
+    func anInterruptedWaitChangesNothing(signal: Int32) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let before = try lab.table()
+            let running = try lab.startWaiting("word")
+            kill(running.process, signal)
+            let command = running.wait()
+            #expect(command.exitCode == 3 && command.errors.contains("was interrupted"), "\(command.errors)")
+            #expect(try lab.table() == before)
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+        }
+    }
+
+    @Test(arguments: ["abort vm1", "reconcile", "switch vm1 --to standby", "release vm1"])
+    func aKilledWaiterIsRecognised(verb: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let running = try lab.startWaiting("word")
+            kill(running.process, SIGKILL)
+            #expect(running.wait().exitCode == 128 + SIGKILL)
+            #expect(try lab.fdbsteer("status vm1").output.contains("process gone"))
+            #expect(try lab.port() == "vfrep0")
+            let command = try lab.fdbsteer(verb)
+            #expect(command.exitCode == 0, "\(command.errors)")
+            let status = try lab.fdbsteer("status --json").output
+            #expect(!status.contains("waiting"), "\(status)")
+        }
+    }
+
+    @Test func aBracketIsClosedByItsEvidence() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind net_failover")
+            try lab.refused(
+                "switch vm1 --to standby --strategy bracket --until frame:nothere", code: 3,
+                saying: "no interface nothere")
+            let late = try lab.fdbsteer(
+                "switch vm1 --to standby --strategy bracket --until carrier:primary=down --timeout 50ms")
+            #expect(late.exitCode == 6 && late.errors.contains("stays open"), "\(late.errors)")
+            #expect(try lab.port() == "tap0")
+            #expect(try lab.fdbsteer("status vm1").output.contains("bracket"))
+            let ended = try lab.fdbsteer(
+                "switch vm1 --to standby --strategy bracket --until word --timeout 50ms --on-timeout abort")
+            #expect(ended.exitCode == 6 && ended.errors.contains("was closed on primary"), "\(ended.errors)")
+            #expect(try lab.port() == "vfrep0")
+            let running = try RunningCommand(
+                [
+                    CommandLineLab.binary, "switch", "vm1", "--to", "standby", "--strategy", "bracket", "--until",
+                    "carrier:primary=down", "--timeout", "60s",
+                ], environment: ["FDBSTEER_STATE": lab.state])
+            try lab.waitUntil {
+                try lab.fdbsteer("status vm1").output.contains("for carrier:primary=down since")
+            }
+            #expect(try lab.port() == "tap0")
+            try Command.script("ip link set vfrep0-far down")
+            let command = running.wait()
+            #expect(command.exitCode == 0 && command.output.contains("vfrep0 has no carrier"), "\(command.errors)")
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+            #expect(try lab.port() == "tap0")
+        }
+    }
+
+    @Test(.enabled(if: access("/usr/bin/qemu-system-x86_64", X_OK) == 0, "qemu-system-x86_64 is not installed"))
+    func anEventOfQEMU() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let ours = lab.state + "/ours.qmp"
+            let theirs = lab.state + "/theirs.qmp"
+            let emulator = try RunningCommand([
+                "/usr/bin/qemu-system-x86_64", "-S", "-nodefaults", "-nographic", "-m", "32", "-accel", "tcg", "-qmp",
+                "unix:\(ours),server=on,wait=off", "-qmp", "unix:\(theirs),server=on,wait=off",
+            ])
+            let process = emulator.process
+            let result = Result {
+                try lab.waitUntil { access(ours, F_OK) == 0 && access(theirs, F_OK) == 0 }
+                // It does not run yet: that is no news, and stopping it once more is none.
+                let stopped = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(ours):STOP --json")
+                #expect(stopped.exitCode == 0 && stopped.output.contains("\"was_already\" : true"), "\(stopped.errors)")
+                #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+                let running = try lab.startWaiting("qmp:\(ours):RESUME")
+                try execute("cont", at: theirs)
+                let command = running.wait()
+                #expect(
+                    command.exitCode == 0 && command.output.contains("RESUME"), "\(command.output)\(command.errors)")
+                #expect(try lab.port() == "tap0")
+            }
+            kill(process, SIGKILL)
+            _ = emulator.wait()
+            try result.get()
+        }
+    }
+
+    /// Sends one command to a monitor and waits for its answer.
+    private func execute(_ command: String, at path: String) throws {
+        var client = QMPClient(path: path, now: 0)
+        var id: Int64?
+        var isAnswered = false
+        for _ in 0..<6000 where !isAnswered {
+            client.advance(now: 1) { if case .reply = $0 { isAnswered = true } }
+            if client.isConnected, id == nil { id = client.send(command) }
+            usleep(10_000)
+        }
+        guard isAnswered else { throw LabError("\(path) did not answer") }
+    }
+}

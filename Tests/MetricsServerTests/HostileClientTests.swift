@@ -1,0 +1,161 @@
+import Glibc
+import Lab
+import MetricsServer
+import Testing
+
+/// Clients that keep to no rules. What they cost is measured in a process of its own: RSS is of the whole process.
+@Suite(.serialized)
+struct HostileClientTests {
+    @Test func longHeadsAreRefused() throws {
+        try withServer { server in
+            let cases: [(String, Int)] = [
+                ("GET /\(String(repeating: "a", count: 9000)) HTTP/1.1\r\n\r\n", 431),
+                ("GET /metrics HTTP/1.1\r\nX: \(String(repeating: "a", count: 9000))\r\n\r\n", 431),
+                ("GET /metrics HTTP/1.1\r\n\(String(repeating: "X: a\r\n", count: 80))\r\n", 431),
+                (
+                    "GET /metrics HTTP/1.1\r\n"
+                        + (0..<40).map { "X\($0): \(String(repeating: "a", count: 300))\r\n" }.joined(),
+                    431
+                ),
+                ("GET /\(String(repeating: "a", count: 7000)) HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+                ("GET /metrics HTTP/1.1\r\n\(String(repeating: "X: a\r\n", count: 60))\r\n", 200),
+                ("GET /metrics HTTP/9.9\r\n\r\n", 400), ("\u{16}\u{3}\u{1}\u{2}\0\u{1}", 400), ("hello\r\n\r\n", 400),
+                ("GET /metrics HTTP/1.1\r\nBad Name: a\r\n\r\n", 400),
+                ("GET /metrics HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
+            ]
+            for (request, status) in cases {
+                let client = try Client(port: server.port)
+                client.send(request)
+                #expect(client.answer()?.status == status, "\(request.prefix(60).debugDescription)")
+            }
+            #expect(try Client.get("/metrics", port: server.port).status == 200)
+        }
+    }
+
+    /// Headers one by one, for ever: closed when the time for a head is over, though bytes keep coming.
+    @Test func slowHeadersAreCutOff() throws {
+        var limits = Limits()
+        limits.headTime = 200_000_000
+        try withServer(limits: limits) { server in
+            let silent = try Client(port: server.port)
+            let second = try Client(port: server.port)
+            second.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(second.answer()?.status == 200)
+            let slow = try Client(port: server.port)
+            slow.send("GET /metrics HTTP/1.1\r\n")
+            #expect(dripsUntilClosed(slow))
+            // The same after an answer, where the time begins with the first byte.
+            #expect(dripsUntilClosed(second))
+            #expect(silent.rest() == "")
+        }
+    }
+
+    /// - Returns: whether the server ended it, before a minute was over.
+    private func dripsUntilClosed(_ client: Client) -> Bool {
+        for _ in 0..<3000 {
+            if !client.send("X: a\r\n") { return true }
+            usleep(20_000)
+        }
+        return false
+    }
+
+    @Test func restingConnectionsEnd() throws {
+        var limits = Limits()
+        limits.idleTime = 100_000_000
+        try withServer(limits: limits) { server in
+            let client = try Client(port: server.port)
+            client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(client.answer()?.status == 200)
+            #expect(client.rest() == "")
+        }
+    }
+
+    @Test func connectionsAreLimited() throws {
+        var limits = Limits()
+        limits.connections = 4
+        try withServer(limits: limits) { server in
+            var clients = try (0..<4).map { _ in try Client(port: server.port) }
+            for client in clients {
+                client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+                #expect(client.answer()?.status == 200)
+            }
+            for _ in 0..<20 {
+                let answer = try Client(port: server.port).rest()
+                #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.hasSuffix("too many connections\n"), "\(answer)")
+            }
+            clients.removeFirst()
+            // The server learns of the end when it looks at that connection.
+            var status = 503
+            for _ in 0..<500 where status == 503 {
+                usleep(10_000)
+                status = try Client.get("/metrics", port: server.port).status
+            }
+            #expect(status == 200)
+        }
+    }
+
+    /// Huge lines, garbage, connection storms, and clients that ask without reading: resident memory stays.
+    @Test func memoryStays() async {
+        let process = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+            var limits = Limits()
+            limits.headTime = 2_000_000_000
+            limits.answerTime = 2_000_000_000
+            let page = [UInt8](repeating: 0x61, count: 1 << 20)
+            try withServer(limits: limits, answer: { _ in Response(contentType: "text/plain", body: page) }) { server in
+                // As after a while of ordinary use.
+                for _ in 0..<50 { _ = try Client.get("/metrics", port: server.port) }
+                let before = residentKilobytes()
+                let first = try storm(server)
+                let second = try storm(server)
+                print("resident: \(before) KiB before, \(first) KiB in a storm, \(second) KiB in a second one")
+                // 8,000 MB of answers were asked for. A page for each client that does not read, and reading buffers; and
+                // nothing that a second storm adds to.
+                guard first < before + 64 * 1024, second < first + 16 * 1024 else { exit(1) }
+            }
+        }
+        print(String(decoding: process?.standardOutputContent ?? [], as: UTF8.self))
+    }
+}
+
+/// - Returns: resident memory while it goes on, in KiB.
+private func storm(_ server: MetricsServer) throws -> Int {
+    var random = SystemRandomNumberGenerator()
+    let garbage = (0..<65536).map { _ in UInt8.random(in: 0...255, using: &random) }
+    let line = Array(("GET /" + String(repeating: "a", count: 1 << 20)).utf8)
+    for _ in 0..<200 {
+        try Client(port: server.port).send(garbage)
+        let huge = try Client(port: server.port)
+        for _ in 0..<4 { huge.send(line) }
+        try Client(port: server.port).send("\r\n\r\n")
+    }
+    // 40 clients, each with requests for 200 MB of answers that it does not read.
+    let asking = try (0..<40).map { _ in try Client(port: server.port) }
+    let requests = String(repeating: "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", count: 200)
+    for client in asking { client.send(requests) }
+    let many = try (0..<100).map { _ in try Client(port: server.port) }
+    usleep(500_000)
+    let during = residentKilobytes()
+    // A client that reads nothing is closed when the time for an answer is over.
+    for client in asking {
+        while client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") { usleep(20_000) }
+    }
+    withExtendedLifetime(many) {}
+    var status = 503
+    for _ in 0..<500 where status == 503 {
+        usleep(10_000)
+        status = try Client.get("/metrics", port: server.port).status
+    }
+    guard status == 200 else { throw LabError("the server does not answer after the storm") }
+    return during
+}
+
+/// Resident memory of this process (statm(5)).
+func residentKilobytes() -> Int {
+    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+    defer { fclose(file) }
+    var text = [CChar](repeating: 0, count: 256)
+    guard fgets(&text, Int32(text.count), file) != nil else { return 0 }
+    let words = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
+        separator: " ")
+    return (words.count > 1 ? Int(words[1]) ?? 0 : 0) * Int(sysconf(Int32(_SC_PAGESIZE))) / 1024
+}

@@ -1,0 +1,42 @@
+import Glibc
+import Switchdev
+import Testing
+
+@Suite struct BusMasteringTests {
+    @Test func theBitIsReadEachTime() throws {
+        var template = Array("/tmp/fdbsteer-pci-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = root + "/0000:03:00.5"
+        let path = folder + "/config"
+        mkdir(folder, 0o700)
+        defer {
+            unlink(path)
+            rmdir(folder)
+            rmdir(root)
+        }
+        func write(_ command: [UInt8]) {
+            let file = open(path, O_WRONLY | O_CREAT, 0o600)
+            _ = Glibc.write(file, [0x86, 0x80, 0xca, 0x10] + command, 4 + command.count)
+            close(file)
+        }
+        write([0x02, 0x00])
+        guard let function = BusMastering("0000:03:00.5", root: root) else {
+            Issue.record("cannot be opened")
+            return
+        }
+        func isOn() -> Bool { function.isOn }
+        #expect(!isOn())
+        write([0x06, 0x00])
+        #expect(isOn())
+        write([0x02, 0x04])
+        #expect(!isOn())
+        // A function that was removed answers with ones.
+        write([0xff, 0xff])
+        #expect(!isOn())
+        let exists = { (address: String) in
+            if case .some = BusMastering(address, root: root) { true } else { false }
+        }
+        #expect(!exists("0000:03:00.6") && !exists("../0000:03:00.5") && !exists(""))
+    }
+}

@@ -1,0 +1,99 @@
+import Glibc
+
+/// A QEMU monitor without a QEMU: the other end of its socket, in the hands of a test or a bench.
+public final class FakeMonitor {
+    /// The socket.
+    public let path: String
+    private let listener: Int32
+    private var peer: Int32 = -1
+    /// What QEMU says first.
+    public static let greeting =
+        #"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 9}, "package": ""}, "capabilities": []}}"#
+        + "\n"
+
+    /// Listens in a folder of its own, which goes with it.
+    ///
+    /// - Throws: ``LabError``.
+    public init() throws {
+        var template = Array("/tmp/fdbsteer-qmp-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
+        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        path = folder + "/qmp"
+        listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard bound == 0, listen(listener, 4) == 0 else { throw LabError("cannot listen at \(path)") }
+    }
+
+    deinit {
+        hangUp()
+        close(listener)
+        unlink(path)
+        rmdir(path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/"))
+    }
+
+    /// Takes the next client.
+    public func accept() { peer = Glibc.accept(listener, nil, nil) }
+
+    /// Sends as it is.
+    public func say(_ text: String) {
+        let bytes = Array(text.utf8)
+        _ = bytes.withUnsafeBytes { send(peer, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+    }
+
+    /// What the client has sent, a line each.
+    public func heard() -> [String] {
+        var bytes = [UInt8](repeating: 0, count: 65536)
+        let count = recv(peer, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    /// Ends the connection; the next client may come.
+    public func hangUp() {
+        if peer >= 0 { close(peer) }
+        peer = -1
+    }
+
+    /// Takes the next client, and answers what a new connection asks for.
+    ///
+    /// - Parameters:
+    ///   - status: of `query-status`.
+    ///   - migration: of `query-migrate`; nil: none was ever begun.
+    /// - Throws: ``LabError`` when the client does not ask within ten seconds.
+    public func serve(status: String = "running", migration: String? = nil) throws {
+        accept()
+        say(FakeMonitor.greeting)
+        let answers = [
+            "qmp_capabilities": "{}", "query-status": #"{"status": "\#(status)", "running": \#(status == "running")}"#,
+            "query-migrate": migration.map { #"{"status": "\#($0)"}"# } ?? "{}", "query-rx-filter": "[]",
+        ]
+        var left = Set(answers.keys)
+        for _ in 0..<1000 where !left.isEmpty {
+            for line in heard() {
+                guard let name = left.first(where: { line.contains("\"\($0)\"") }) else { continue }
+                let mark = line.contains("\"id\"") ? line.split(separator: "\"id\"").last ?? "" : ""
+                let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
+                say("{\"return\": \(answers[name] ?? "")\(id.isEmpty ? "" : ", \"id\": \(id)")}\n")
+                left.remove(name)
+            }
+            usleep(10_000)
+        }
+        if !left.isEmpty { throw LabError("the client did not ask for \(left.sorted().joined(separator: ", "))") }
+    }
+
+    /// Tells of an event.
+    ///
+    /// - Parameters:
+    ///   - name: as QEMU spells it.
+    ///   - data: a JSON object.
+    public func tell(_ name: String, _ data: String = "{}") {
+        say(#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(name)", "data": \#(data)}"# + "\n")
+    }
+}
