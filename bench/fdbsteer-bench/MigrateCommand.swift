@@ -20,7 +20,7 @@ struct MigrateCommand: ParsableCommand {
     var operation = MigrationOperation.migrate
     @Option(help: "How often, for each method.")
     var migrations = 10
-    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: the most that the guest carries at rest.")
+    @Option(help: "Frames a second from each of three peers, 100 to 20000; 0: half of what the guest carries at rest.")
     var rate = 1000
     @Option(help: "Frames a second that the guest itself sends, 1 to 1000: bridges learn from them.")
     var guestRate = 100
@@ -28,7 +28,7 @@ struct MigrateCommand: ParsableCommand {
     var methods: String?
     @Option(help: "QEMU's model of the VF: vmxnet3, or e1000e, whose link comes up half a second late.")
     var primary = "vmxnet3"
-    @Flag(help: "Exit with 1 when bracket loses a frame by steering.")
+    @Flag(help: "Exit with 1 when a bracket loses a frame by steering.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
     var details = false
@@ -45,7 +45,10 @@ struct MigrateCommand: ParsableCommand {
         guard ["vmxnet3", "e1000e"].contains(primary) else {
             throw ValidationError("--primary is vmxnet3 or e1000e")
         }
-        _ = try chosen
+        let methods = try chosen
+        guard !check || methods.contains(where: MigrationMethod.checked.contains) else {
+            throw ValidationError("--check is about bracket and bracket-tap-learns: neither is among --methods")
+        }
     }
 
     private var chosen: [MigrationMethod] {

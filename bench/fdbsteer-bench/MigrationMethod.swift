@@ -23,7 +23,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case bracketLearning = "bracket-tap-learns"
 
     /// Those that must not lose a frame by steering.
-    static let checked: [MigrationMethod] = [.bracket]
+    static let checked: [MigrationMethod] = [.bracket, .bracketLearning]
 
     private static let guest = "guest"
 

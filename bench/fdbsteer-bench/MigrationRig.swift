@@ -80,7 +80,7 @@ final class MigrationRig {
         return !record.isVoid && record.lost == 0
     }
 
-    /// Finds the highest rate that the guest carries at rest, and keeps to it.
+    /// Finds the highest rate that the guest carries at rest, and keeps to half of it: a bracket brings each frame twice.
     ///
     /// - Returns: frames a second from each peer.
     func findRate() throws -> Int {
@@ -89,6 +89,7 @@ final class MigrationRig {
             throw LabError("the guest does not carry \(rate) frames a second from each peer")
         }
         while rate < MigrationRig.greatestRate, try carries(rate * 5 / 4) { rate = rate * 5 / 4 }
+        rate = max(MigrationRig.leastRate, rate / 2)
         self.rate = rate
         return rate
     }
