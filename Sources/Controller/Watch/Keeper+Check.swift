@@ -18,6 +18,8 @@ extension Keeper {
     /// - Throws: ``ControllerError`` when the journal or the kernel cannot be read, or the redirection has no way.
     public mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
+        // A fight is one while its guest waits for the next repair.
+        defer { counters.driftFights = fights.count }
         // Most looks find nothing, and must not keep a command from the lock.
         if cause.isVague, try isAsIntended(known) { return .fine }
         do throws(ControllerError) {
@@ -37,6 +39,7 @@ extension Keeper {
         guard record.phase == .pinned else { return try recover(record, cause) }
 
         let observation = try Observation.read(record.guest, using: &host.socket)
+        fights.remove(row)
         switch Drift(record, observation) {
         case .none:
             flagless[row] = nil
@@ -76,6 +79,7 @@ extension Keeper {
         guard Drift(record, try Observation.read(record.guest, using: &host.socket)) == .none else { return false }
         if record.revision != known.revision { watch.set(record) }
         flagless[known.row] = nil
+        fights.remove(known.row)
         return true
     }
 
@@ -98,6 +102,7 @@ extension Keeper {
         case .now: break
         case .wait(let until, let isNews):
             if isNews { counters.driftBackoffs += 1 }
+            fights.insert(record.row)
             return .fought(until: until, cause, isNews: isNews)
         }
         let clock = Stopwatch()
