@@ -7,7 +7,9 @@ import Netlink
 /// Prepared guests on bridges, in the calling thread's namespace, for `fdbsteer-bench watch`.
 ///
 /// Each veth pair gives two ports, one on the first bridge of a couple and one on the second: half the interfaces that ports
-/// with a far end of their own would take. Nothing is flooded, as the two bridges would send it round for ever.
+/// with a far end of their own would take. Nobody sends, and broadcasts are not flooded, as the two bridges would send them
+/// round for ever. Unknown unicast is: the kernel copies each static entry of a bridge to the address list of each port that
+/// neither floods nor learns (`br_manage_promisc`), which is entries times ports.
 final class WatchLab {
     /// One prepared guest.
     struct Guest {
@@ -51,7 +53,7 @@ final class WatchLab {
             // Ports come in pairs, and so do guests.
             let pairs = (here + 1) / 2 * 2
             let bridges = (0..<2).map { "br\(couple * 2 + $0)" }
-            for bridge in bridges { commands += "link add \(bridge) up type bridge mcast_snooping 0\n" }
+            for bridge in bridges { commands += "link add \(bridge) up type bridge mcast_snooping 0 forward_delay 0\n" }
             var ports: [[String]] = [[], []]
             for pair in 0..<pairs {
                 let ends = (0..<2).map { "p\(couple * 2 + $0)x\(pair)" }
@@ -60,7 +62,7 @@ final class WatchLab {
                     + "numrxqueues 1\n"
                 for (end, bridge) in zip(ends, bridges) {
                     commands += "link set \(end) master \(bridge) up\n"
-                    commands += "link set \(end) type bridge_slave flood off mcast_flood off bcast_flood off\n"
+                    commands += "link set \(end) type bridge_slave mcast_flood off bcast_flood off\n"
                 }
                 for side in 0..<2 { ports[side].append(ends[side]) }
             }
