@@ -36,6 +36,8 @@ struct WatchCommand: ParsableCommand {
     var guests: Int?
     @Option(help: "Addresses of each of them. Default: 32.")
     var addresses: Int?
+    @Option(help: "Guests of a bridge, two ports each: 500 at most. What prepare reads grows with ports times entries.")
+    var bridgeGuests = 125
     @Option(help: "Seconds of idleness. Default: 60.")
     var idle: Int?
     @Option(help: "Scrapes of the scale part. Default: 1000.")
@@ -54,8 +56,10 @@ struct WatchCommand: ParsableCommand {
         guard counts.allSatisfy({ $0.map { $0 > 0 } ?? true }), idle ?? 0 >= 0 else {
             throw ValidationError("counts are at least 1, and --idle 0")
         }
-        guard (1...256).contains(addresses ?? 32), guests ?? 1 <= 10_000 else {
-            throw ValidationError("--addresses goes from 1 to 256, --guests to 10000")
+        guard (1...256).contains(addresses ?? 32), guests ?? 1 <= 10_000,
+            (1...500).contains(bridgeGuests)
+        else {
+            throw ValidationError("--addresses goes from 1 to 256, --guests to 10000, --bridge-guests to 500")
         }
         guard (1000...1_000_000).contains(rate), (1...200_000).contains(storm), (1...100_000).contains(requests) else {
             throw ValidationError(
@@ -96,7 +100,8 @@ struct WatchCommand: ParsableCommand {
             try apart(path, "removal", &report) { try removal.run(folder: $0, into: &$1) }
         case .scale:
             let scale = WatchScale(
-                guests: count(guests, 1000, 50), addresses: count(addresses, 32, 8), idleSeconds: count(idle, 60, 1),
+                guests: count(guests, 1000, 50), addresses: count(addresses, 32, 8), guestsPerBridge: bridgeGuests,
+                idleSeconds: count(idle, 60, 1),
                 scrapes: count(scrapes, 1000, 50), resyncs: check ? 2 : 10, rate: storm)
             try apart(path, "scale", &report) { try scale.run(folder: $0, into: &$1) }
         case .scrape:

@@ -31,14 +31,12 @@ final class WatchLab {
     private(set) var interfacesNanoseconds: Int64 = 0
     private(set) var prepareNanoseconds: [Int64] = []
 
-    /// A bridge takes 1,023 ports, and the first has one for the storm.
-    private static let guestsPerBridge = 500
-
     /// - Parameters:
     ///   - guests: how many.
     ///   - addresses: how many each.
     ///   - folder: for the journal.
-    init(guests count: Int, addresses: Int, folder: String) throws {
+    ///   - guestsPerBridge: at most 500: a bridge takes 1,023 ports, and the first has one for the storm.
+    init(guests count: Int, addresses: Int, folder: String, guestsPerBridge: Int = 125) throws {
         self.folder = folder
         socket = try CommandSocket()
         host = try Host(folder: StateFolder(folder))
@@ -49,7 +47,7 @@ final class WatchLab {
         var left = count
         var couple = 0
         while left > 0 {
-            let here = min(left, 2 * WatchLab.guestsPerBridge)
+            let here = min(left, 2 * guestsPerBridge)
             // Ports come in pairs, and so do guests.
             let pairs = (here + 1) / 2 * 2
             let bridges = (0..<2).map { "br\(couple * 2 + $0)" }

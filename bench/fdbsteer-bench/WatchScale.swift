@@ -8,6 +8,7 @@ struct WatchScale {
     struct Row: Encodable, Sendable {
         let guests: Int
         let entries: Int
+        let guestsPerBridge: Int
         /// What it took to make the interfaces, in milliseconds: the lab's cost, not fdbsteer's.
         let interfacesMs: Double
         let prepareUs: WatchSpread
@@ -53,12 +54,14 @@ struct WatchScale {
                     "\(cpuNsPerChange) ns (\(stormChanges) changes, \(stormPerSecond) a second)",
                 ],
             ]
-            return "\(guests) guests, \(entries) entries\n" + TextTable.aligned([["figure", "value"]] + rows)
+            return "\(guests) guests, \(entries) entries, \(guestsPerBridge) guests a bridge\n"
+                + TextTable.aligned([["figure", "value"]] + rows)
         }
     }
 
     let guests: Int
     let addresses: Int
+    let guestsPerBridge: Int
     let idleSeconds: Int
     let scrapes: Int
     let resyncs: Int
@@ -69,7 +72,7 @@ struct WatchScale {
 
     /// Measures in a namespace of its own and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
-        let lab = try WatchLab(guests: guests, addresses: addresses, folder: folder)
+        let lab = try WatchLab(guests: guests, addresses: addresses, folder: folder, guestsPerBridge: guestsPerBridge)
         let daemon = try WatchedDaemon(folder: folder, configuration: WatchDrift.configuration)
         defer { daemon.stop() }
         let atStart = daemon.memory()
@@ -98,7 +101,8 @@ struct WatchScale {
         report.complaints += try WatchDrift.judge(lab, daemon, repairs: 0, what: "\(guests) guests left alone")
         let resync = daemon.logged("us", in: "resync reason=reload").map { $0 * 1000 }
         report.scale = Row(
-            guests: guests, entries: guests * addresses, interfacesMs: Double(lab.interfacesNanoseconds) / 1e6,
+            guests: guests, entries: guests * addresses, guestsPerBridge: guestsPerBridge,
+            interfacesMs: Double(lab.interfacesNanoseconds) / 1e6,
             prepareUs: WatchSpread(lab.prepareNanoseconds), startMs: Double(daemon.startNanoseconds) / 1e6,
             resyncUs: WatchSpread(resync), firstScrapeUs: Double(first.nanoseconds) / 1000,
             freshScrapeUs: WatchSpread(fresh), scrapeUs: WatchSpread(quick), pageBytes: first.bytes,
