@@ -1,5 +1,6 @@
 @testable import Controller
 import FDB
+import Switchdev
 import Testing
 
 /// What a dump says about guests, decided without a kernel. Port 5 is the primary, 6 the standby.
