@@ -40,8 +40,8 @@ public struct Journal: ~Copyable {
         public let proof: OffloadProof.Status
     }
 
-    private let database: Database
-    private let locks: LockFile
+    let database: Database
+    let locks: LockFile
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
     /// The inode of the calling thread's network namespace.
@@ -162,6 +162,9 @@ public struct Journal: ~Copyable {
     /// Whether another process holds a guest's lock.
     func isLocked(_ record: Record) -> Bool { cn_is_byte_locked(locks.descriptor, record.row) != 0 }
 
+    /// Locks a byte of the lock file until the process ends; false when another process has it.
+    func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
+
     func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 
     /// Adds a guest whose preparation begins, and locks it.
@@ -224,7 +227,7 @@ public struct Journal: ~Copyable {
 
     // MARK: - Plumbing
 
-    private func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+    func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         do throws(DatabaseError) {
             try database.transaction(body) { $0 }
         } catch {
@@ -232,7 +235,7 @@ public struct Journal: ~Copyable {
         }
     }
 
-    private func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
+    func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
         do throws(DatabaseError) {
             return try body()
         } catch {

@@ -141,7 +141,7 @@ struct ReconcileCommand: ParsableCommand {
                 Output.json(report)
             } else {
                 if report.guests.isEmpty { Output.line("no guest is prepared") }
-                for guest in report.guests { Output.line("\(guest.guest): \(guest.words)") }
+                for guest in report.probes + report.guests { Output.line("\(guest.guest): \(guest.words)") }
                 for address in report.sentinelsRemoved { Output.line("sentinel \(address) removed") }
             }
             return report.exitCode

@@ -24,7 +24,7 @@ struct FDBSteer: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
-            StatusCommand.self,
+            StatusCommand.self, ProbeCommand.self,
             AbortCommand.self, ReleaseCommand.self, ReconcileCommand.self, HistoryCommand.self,
         ])
 }
