@@ -79,13 +79,16 @@ public struct GuestInterface: Hashable, Sendable {
     public var side: Side
     /// Pinned entries are sticky: a port serves others too, so that its learning stays on.
     public let isSticky: Bool
+    /// The NIC whose filters move with the addresses, when its eswitch is in legacy mode: the primary is then the port of the
+    /// bridge that goes to the NIC, and the VF has none.
+    public var nic: LegacyNIC? = nil
 
     /// The port of a side; nil for `remote` without an uplink.
     public func port(of side: Side) -> PortIdentity? {
         switch side {
         case .primary: primary
         case .standby: standby
-        case .remote: uplink
+        case .remote: nic == nil ? uplink : primary
         }
     }
 

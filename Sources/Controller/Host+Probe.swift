@@ -112,7 +112,12 @@ extension Host {
         let owner = records.first { $0.guest.addresses.contains { $0.mac == mac } }
         return try ProbeCheck(
             request: request, links: links, devlink: devlink, holders: holders, sightings: sightings,
-            owner: owner?.guest.id.text, guests: [:]
+            owner: owner?.guest.id.text,
+            guests: Dictionary(
+                records.compactMap { record in
+                    record.guest.nic.flatMap { $0.pf.name == request.pf ? ($0.vf, record.guest.id.text) : nil }
+                }
+            ) { $1 }
         ).subject()
     }
 }

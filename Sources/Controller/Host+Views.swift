@@ -110,7 +110,7 @@ extension Host {
         guard let journal = try Journal(reading: folder) else { throw unknown(id) }
         let record = try known(id, in: journal)
         let guest = record.guest
-        let observation = try Observation.read(guest, using: &socket)
+        var observation = try Observation.read(guest, using: &socket)
         var problems: [String] = []
         if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
         if record.phase != .pinned {
@@ -132,6 +132,8 @@ extension Host {
                 problems.append("\(side.rawValue) port \(port.name) \(obstacle): frames sent there are lost")
             }
         }
+        try observation.readFilters(of: guest, using: &socket)
+        problems += FilterPlan.problems(guest, observation.filters)
         let target = guest.port(of: guest.side)?.index ?? 0
         let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
         let addresses = guest.addresses.map { address -> Verification.AddressState in

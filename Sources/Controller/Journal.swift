@@ -184,6 +184,7 @@ public struct Journal: ~Copyable {
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
                     .integer(port.learningToRestore ? 1 : 0))
             }
+            if let nic = guest.nic { try insert(nic, row: row) }
             try database.insert(
                 into: "address",
                 guest.addresses.map { address in
@@ -279,9 +280,11 @@ public struct Journal: ~Copyable {
         guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
             return nil
         }
-        let guest = GuestInterface(
+        var guest = GuestInterface(
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
+        // The port to the NIC is everybody's, so that the entries of such guests are always sticky.
+        if guest.isSticky { guest.nic = try loadNIC(row: number) }
         return Record(
             row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
             namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing)

@@ -17,6 +17,8 @@ extension Plan {
                 ]
             case .entries(let changes):
                 return changes.flatMap { $0.change.requests }.map { $0.words(name: name) }
+            case .filter(let planned):
+                return [planned.change.words]
             case .groups(let requests):
                 return requests.map { $0.words(name: name) }
             }

@@ -30,6 +30,8 @@ public struct Redirection: Sendable {
         case restoreGroups([GroupRequest])
         /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
         case followGroups(GroupMove)
+        /// Put a filter of the NIC back.
+        case restoreFilter(FilterChange)
         /// Switch learning back.
         case restoreLearning(PortIdentity, isOn: Bool)
         /// Record the new state, and what is known of hardware.
@@ -91,6 +93,7 @@ public struct Redirection: Sendable {
         case idle, recordingIntent, running(Int), proving, checking, repairing, surveying, restoring,
             checkingRestoration
         case following, restoringGroups
+        case restoringFilters([PlannedFilter])
         case restoringLearning([(PortIdentity, Bool)]), recordingCommit, recordingRollback, finished
     }
 
@@ -99,6 +102,7 @@ public struct Redirection: Sendable {
     private var failures: [Failure] = []
     private var completed = 0
     private var unrestored = false
+    private var filtersTaken = false
     /// Groups that the new port joined by this redirection, not before it or by itself.
     private var joined: [GroupRequest] = []
     private var proof = OffloadProof.nothingToProve
@@ -154,6 +158,12 @@ public struct Redirection: Sendable {
             failures.append(failure)
             unrestored = true
             return restoreLearning(left)
+        case (.restoringFilters(let left), .done):
+            return restoreFilters(left)
+        case (.restoringFilters(let left), .failed(let failure)):
+            failures.append(failure)
+            unrestored = true
+            return restoreFilters(left)
         case (.following, .done):
             return commit()
         case (.restoringGroups, .answered(let answers)):
@@ -189,7 +199,7 @@ public struct Redirection: Sendable {
     }
 
     private mutating func prove() -> Action {
-        if plan.proof.isEmpty {
+        if plan.proof.isEmpty, !plan.changesFilters {
             phase = .checking
             return .reread
         }
@@ -308,10 +318,21 @@ public struct Redirection: Sendable {
             phase = .restoringGroups
             return .restoreGroups(leaves)
         }
+        if !filtersTaken {
+            filtersTaken = true
+            return restoreFilters(plan.steps.prefix(completed).compactMap(\.filter))
+        }
         let switched = plan.steps.prefix(completed).compactMap { step -> (PortIdentity, Bool)? in
             if case .learning(let port, let isOn) = step { (port, !isOn) } else { nil }
         }
         return restoreLearning(switched)
+    }
+
+    /// Undoes filters in reverse: what was made before it was broken elsewhere is made there again first.
+    private mutating func restoreFilters(_ left: [PlannedFilter]) -> Action {
+        guard let last = left.last else { return restoreLearning() }
+        phase = .restoringFilters(left.dropLast())
+        return .restoreFilter(last.undo)
     }
 
     private mutating func restoreLearning(_ left: [(PortIdentity, Bool)]) -> Action {

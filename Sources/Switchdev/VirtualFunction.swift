@@ -28,6 +28,9 @@ public struct VirtualFunction: Hashable, Sendable {
     /// What the VF is told about the link; nil where the driver does not tell.
     public var linkState: LinkState?
 
+    /// Frames that it has received, where they were asked for.
+    public var receivedPackets: UInt64?
+
     /// Makes a function from its parts.
     public init(index: UInt32, mac: MACAddress) {
         self.index = index
@@ -47,6 +50,11 @@ public struct VirtualFunction: Hashable, Sendable {
         }
         guard var found else { return nil }
         for part in attribute.nested {
+            if part.type == Int(IFLA_VF_STATS) {
+                let counter = part.nested.first { $0.type == Int(IFLA_VF_STATS_RX_PACKETS) }
+                found.receivedPackets = counter?.integer()
+                continue
+            }
             // The second word of `struct ifla_vf_vlan`, `ifla_vf_spoofchk`, `ifla_vf_trust`, `ifla_vf_link_state`.
             guard part.bytes.count >= 8 else { continue }
             let setting = part.bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
