@@ -87,7 +87,9 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         clearingWorks = all(wire(.init(.cleared, .pf)), \.reachesPF)
         lateMACWorks = all(wire(.init(.up, .vf, isLate: true)), \.reachesVF)
         let promiscuous = wire(.init(.unbound, .vf, isPromiscuous: true))
-        promiscuityHelps = promiscuous.isEmpty ? nil : all(promiscuous, \.reachesPF)
+        // Where promiscuity loses even frames that nobody has filtered, it says nothing about the VF's filter.
+        let baseline = wire(.init(.unbound, .none, isPromiscuous: true))
+        promiscuityHelps = all(baseline, \.reachesPF) ? all(promiscuous, \.reachesPF) : nil
         unknownReachesPF = all(wire(.init(.unbound, .none)), \.reachesPF)
 
         let vfReceives =

@@ -1,0 +1,112 @@
+import Glibc
+
+/// The SR-IOV NIC of the lab VM (`scripts/lab-vm run --igb`): an Intel 82576 in the emulator, with the real drivers.
+///
+/// `nic0` is the physical function, `peer0` everybody else on its wire, `plain0` a NIC without SR-IOV. VFs have no driver
+/// until somebody binds one.
+public struct SRIOVLab: Sendable {
+    /// The driver of VFs.
+    public static let driver = "igbvf"
+    private static let pf = "/sys/class/net/nic0/device"
+
+    /// Why there is no such NIC here, nil when there is one.
+    public static var obstacle: String? {
+        access("\(pf)/sriov_numvfs", W_OK) == 0
+            ? nil : "there is no SR-IOV NIC nic0: it takes \"scripts/lab-vm run --igb\", with QEMU 8 or later"
+    }
+
+    /// Makes VFs and brings PF and peer up.
+    ///
+    /// - Parameter functions: how many VFs.
+    /// - Throws: ``LabError``.
+    public init(functions: Int = 3) throws {
+        try Command.script("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        try SRIOVLab.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
+        if SRIOVLab.read("\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
+            try SRIOVLab.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
+        }
+        try Command.script("ip link set nic0 up\nip link set peer0 up")
+        for name in ["nic0", "peer0"] { try SRIOVLab.waitForCarrier(name) }
+    }
+
+    /// The PCI address of a VF.
+    public func address(_ vf: Int) -> String {
+        var target = [CChar](repeating: 0, count: 256)
+        let count = readlink("\(SRIOVLab.pf)/virtfn\(vf)", &target, target.count - 1)
+        let path = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.split(separator: "/").last.map(String.init) ?? ""
+    }
+
+    /// Binds a VF to a driver, and returns its interface; empty for a driver that makes none.
+    ///
+    /// - Throws: ``LabError``.
+    @discardableResult
+    public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
+        let device = "/sys/bus/pci/devices/\(address(vf))"
+        try SRIOVLab.write(driver, to: "\(device)/driver_override")
+        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
+        try SRIOVLab.write("\n", to: "\(device)/driver_override")
+        guard driver == SRIOVLab.driver else { return "" }
+        return try Command.run(["ls", "\(device)/net"]).output.split(separator: "\n").first.map(String.init) ?? ""
+    }
+
+    /// Takes a VF from its driver.
+    ///
+    /// - Throws: ``LabError``.
+    public func unbind(_ vf: Int) throws {
+        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
+    }
+
+    /// Brings an interface up and waits for its carrier.
+    ///
+    /// - Throws: ``LabError``.
+    public static func bringUp(_ name: String) throws {
+        try Command.script("ip link set \(name) up")
+        try waitForCarrier(name)
+    }
+
+    /// Everything of the NIC that a probe or a redirection may change, in the words of `ip`, `bridge` and sysfs.
+    ///
+    /// - Throws: ``LabError``.
+    public func state(functions: Int = 3) throws -> String {
+        var parts = [
+            try Command.run(["ip", "-d", "link", "show", "dev", "nic0"]).output,
+            try Command.run(["bridge", "fdb", "show", "dev", "nic0"]).output,
+            try Command.run(["ip", "-br", "link"]).output,
+            try Command.run(["ip", "-d", "link", "show", "dev", "peer0"]).output,
+        ]
+        for vf in 0..<functions {
+            let device = "/sys/bus/pci/devices/\(address(vf))"
+            parts.append(
+                "vf \(vf): \(try Command.run(["readlink", "\(device)/driver"]).output) "
+                    + "\(SRIOVLab.read("\(device)/driver_override")) \(try Command.run(["ls", "\(device)/net"]).output)"
+            )
+        }
+        return parts.joined(separator: "\n")
+    }
+
+    static func waitForCarrier(_ name: String) throws {
+        for _ in 0..<1000 {
+            if read("/sys/class/net/\(name)/carrier") == "1" { return }
+            usleep(10_000)
+        }
+        throw LabError("\(name) has no carrier after 10 s")
+    }
+
+    private static func read(_ path: String) -> String {
+        guard let file = fopen(path, "r") else { return "" }
+        defer { fclose(file) }
+        var bytes = [CChar](repeating: 0, count: 128)
+        guard fgets(&bytes, Int32(bytes.count), file) != nil else { return "" }
+        return String(decoding: bytes.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func write(_ text: String, to path: String) throws {
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        guard Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count else {
+            throw LabError("cannot write \(text) to \(path): \(String(cString: strerror(errno)))")
+        }
+    }
+}
