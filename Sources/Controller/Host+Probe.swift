@@ -41,7 +41,7 @@ extension Host {
         var run = ProbeRun(subject, request)
         var action = probe.start()
         while true {
-            if case .finish(let outcome) = action { return try finish(outcome, report, probe, record, journal, clock) }
+            if case .finish(let outcome) = action { return finish(outcome, report, probe, record, journal, clock) }
             var event = MACFilterProbe.Event.done
             do throws(ProbeFailure) {
                 switch action {
@@ -72,7 +72,7 @@ extension Host {
     private func finish(
         _ outcome: MACFilterProbe.Outcome, _ measured: ProbeReport, _ probe: MACFilterProbe,
         _ record: Journal.ProbeRecord, _ journal: borrowing Journal, _ clock: Stopwatch
-    ) throws(ControllerError) -> ProbeReport {
+    ) -> ProbeReport {
         var report = measured
         report.totalNanoseconds = clock.elapsed
         for (state, reason) in probe.refused { report.refused[state.description] = reason }
@@ -90,7 +90,11 @@ extension Host {
             report.failures = reasons
             return report
         }
-        try journal.end(record)
+        do throws(ControllerError) {
+            try journal.end(record)
+        } catch {
+            report.notes.append("\(error); \"fdbsteer reconcile\" will look at the NIC once more")
+        }
         if report.verdict != nil, let note = store(report) { report.notes.append(note) }
         return report
     }

@@ -13,12 +13,12 @@ extension Host {
         }
         attempt { () throws(ProbeFailure) in try removeVLANs() }
         attempt { () throws(ProbeFailure) in try removeEntry(snapshot) }
-        // A VF that is to be bound again finds its old MAC.
-        attempt { () throws(ProbeFailure) in try release(snapshot.function) }
+        // Nobody used the VF: when it is bound anew it finds its old MAC.
+        attempt { () throws(ProbeFailure) in try release(snapshot.function, keeping: nil) }
         attempt { () throws(ProbeFailure) in try restoreMAC(snapshot.function, snapshot) }
         attempt { () throws(ProbeFailure) in try restoreDriver(snapshot.function) }
         if let sibling = snapshot.sibling {
-            attempt { () throws(ProbeFailure) in try release(sibling) }
+            attempt { () throws(ProbeFailure) in try release(sibling, keeping: sibling.driver) }
             // Drivers of VFs ask the PF's for a MAC of their own, which stays when they are gone (igb).
             attempt { () throws(ProbeFailure) in try restoreMAC(sibling, snapshot) }
             attempt { () throws(ProbeFailure) in try restoreDriver(sibling) }
@@ -56,10 +56,12 @@ extension Host {
         }
     }
 
-    /// Takes a VF from the probe's driver, when it was not that one's before.
-    private func release(_ function: NICSnapshot.Function) throws(ProbeFailure) {
+    /// Takes a VF from its driver, but for one that is to keep it.
+    private func release(
+        _ function: NICSnapshot.Function, keeping driver: String?
+    ) throws(ProbeFailure) {
         guard let device = PCIDevice(function.device) else { throw ProbeFailure("\(function.device) is gone") }
-        guard device.driver != function.driver else { return }
+        guard device.driver != driver else { return }
         try ProbeFailure.sysfs { () throws(SystemFileError) in try device.unbind() }
     }
 

@@ -57,6 +57,9 @@ struct ProbeRun: ~Copyable {
 
     /// Brings the sibling up, makes the VLAN known, opens the ports, and sees that frames come through at all.
     mutating func setUp(using socket: inout CommandSocket) throws(ProbeFailure) {
+        // The first states are without driver and without MAC.
+        if subject.snapshot.function.driver != nil { try change(.bound(false), using: &socket) }
+        if !subject.snapshot.function.mac.isZero { try change(.vfMAC(false), using: &socket) }
         if let function = subject.snapshot.sibling {
             let link = try ProbeRun.bind(function.device, to: subject.driver, using: &socket)
             let up = try ProbeRun.bringUp(link, using: &socket)

@@ -22,8 +22,7 @@ struct MACFilterVMTests {
             let machine = Machine(nic: try SRIOVLab(), state: state)
             defer {
                 _ = try? Command.run(["rm", "-rf", state])
-                _ = try? Command.run(["ip", "link", "del", "br0"])
-                _ = try? Command.run(["ip", "link", "del", "tap0"])
+                machine.nic.removeBridge()
             }
             try body(machine)
         }
@@ -62,28 +61,6 @@ struct MACFilterVMTests {
             #expect(command.exitCode == code, "\(arguments): \(command.output)\(command.errors)")
             for word in words { #expect(command.errors.contains(word), "\(arguments): \(command.errors)") }
             #expect(try nic.state() == before, "\(arguments) changed something")
-        }
-
-        /// The bridge of the kernel documentation: the NIC's PF, and a tap for the guest's standby.
-        func makeBridge() throws {
-            try Command.script(
-                """
-                ip link add br0 type bridge vlan_default_pvid 0 mcast_snooping 0
-                ip link add tap0 type veth peer name tap0-far
-                ip link set nic0 master br0
-                ip link set tap0 master br0
-                ip link set br0 up
-                ip link set tap0-far up
-                ip link set tap0 up
-                """)
-            for port in ["nic0", "tap0"] {
-                for _ in 0..<500 {
-                    if try Command.run(["bridge", "link", "show", "dev", port]).output.contains("state forwarding") {
-                        break
-                    }
-                    usleep(10_000)
-                }
-            }
         }
 
         func stream(to mac: String = MACFilterVMTests.mac) throws -> FrameStream {
@@ -227,7 +204,7 @@ struct MACFilterVMTests {
             try Command.script("ip link set peer0 down")
             try machine.refused(Self.probe, saying: "peer0 is down", "has no second port that is up")
             try SRIOVLab.bringUp("peer0")
-            try machine.makeBridge()
+            try machine.nic.makeBridge()
             try machine.refused(Self.probe, saying: "nic0 is promiscuous (it is a port of br0)")
         }
     }

@@ -65,6 +65,36 @@ public struct SRIOVLab: Sendable {
         try waitForCarrier(name)
     }
 
+    /// Makes the bridge of the kernel's documentation (net_failover.rst): `br0` with the PF, and `tap0` for the guest's
+    /// standby, whose reader is `tap0-far`.
+    ///
+    /// - Throws: ``LabError``.
+    public func makeBridge() throws {
+        try Command.script(
+            """
+            ip link add br0 type bridge vlan_default_pvid 0 mcast_snooping 0
+            ip link add tap0 type veth peer name tap0-far
+            ip link set nic0 master br0
+            ip link set tap0 master br0
+            ip link set br0 up
+            ip link set tap0-far up
+            ip link set tap0 up
+            """)
+        for port in ["nic0", "tap0"] {
+            for _ in 0..<500 {
+                let words = try Command.run(["bridge", "link", "show", "dev", port]).output
+                if words.contains("state forwarding") { break }
+                usleep(10_000)
+            }
+        }
+    }
+
+    /// Removes the bridge and the standby.
+    public func removeBridge() {
+        _ = try? Command.run(["ip", "link", "del", "br0"])
+        _ = try? Command.run(["ip", "link", "del", "tap0"])
+    }
+
     /// Everything of the NIC that a probe or a redirection may change, in the words of `ip`, `bridge` and sysfs.
     ///
     /// - Throws: ``LabError``.

@@ -6,5 +6,8 @@ struct FDBSteerBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fdbsteer-bench",
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
-        subcommands: [LossCommand.self, OffloadCommand.self, CostCommand.self, SendCommand.self, HandoverCommand.self])
+        subcommands: [
+            LossCommand.self, OffloadCommand.self, MACFilterCommand.self, CostCommand.self, SendCommand.self,
+            HandoverCommand.self,
+        ])
 }
