@@ -40,7 +40,12 @@ struct LegacyCheck {
         }
         try check(function, address, pf)
         try checkUplink(pf, device)
-        let notes = try judge(pf)
+        var notes = try judge(pf)
+        if request.primary != pf.name {
+            notes.append(
+                "\(request.primary) is a VF: some PF drivers keep a MAC that a VF has taken off its list (igb does), which "
+                    + "nothing shows but the frames; \(pf.name) itself is the safer port")
+        }
         let isOnVF = function.mac == address.mac
         return LegacyPreparation(
             nic: LegacyNIC(

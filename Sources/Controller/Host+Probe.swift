@@ -79,9 +79,15 @@ extension Host {
         switch outcome {
         case .measured:
             report.outcome = .done
-            let verdict = MACFilterVerdict(report.states, refused: Set(probe.refused.keys))
-            report.verdict = verdict
-            report.words = verdict.words
+            if MACFilterVerdict.beganFiltered(report.states) {
+                report.notes.append(
+                    "no verdict: before the probe the NIC filtered this MAC already, though no list shows it, and afterwards "
+                        + "it did not (igb keeps a MAC that a VF has taken off its list); probe again, or another MAC")
+            } else {
+                let verdict = MACFilterVerdict(report.states, refused: Set(probe.refused.keys))
+                report.verdict = verdict
+                report.words = verdict.words
+            }
         case .stopped(let reason):
             report.outcome = .stopped
             report.failures = [reason]

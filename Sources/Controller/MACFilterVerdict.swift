@@ -107,6 +107,16 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         }
     }
 
+    /// Frames of the MAC were lost before anything had it, and no more when nothing had it again: the NIC held a filter
+    /// that no list shows, and the counts are not worth a verdict.
+    static func beganFiltered(_ counts: [MACFilterCounts]) -> Bool {
+        counts.filter { $0.parts == .init(.unbound, .none) && $0.isLost }.contains { lost in
+            counts.contains {
+                $0.parts == .init(.cleared, .none) && $0.source == lost.source && $0.tagged == lost.tagged && !$0.isLost
+            }
+        }
+    }
+
     /// The verdict in words, the safe order last.
     public var words: [String] {
         var words: [String] = []

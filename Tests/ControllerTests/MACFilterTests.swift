@@ -1,4 +1,5 @@
 import FDB
+import Switchdev
 import Testing
 
 @testable import Controller
@@ -131,6 +132,14 @@ struct MACFilterTests {
         let verdict = run(nic).verdict
         #expect(!verdict.clearingWorks && verdict.usableForFailover == .no)
         #expect(verdict.words.last?.contains("do not come back") == true)
+    }
+
+    @Test func aFilterThatNobodyShowsIsNoVerdict() {
+        let lost = MACFilterCounts(.init(.unbound, .none), from: .sibling, tagged: false, sent: 9, nowhere: 9)
+        let found = MACFilterCounts(.init(.cleared, .none), from: .sibling, tagged: false, sent: 9, wire: 9)
+        #expect(MACFilterVerdict.beganFiltered([lost, found]))
+        #expect(!MACFilterVerdict.beganFiltered([lost]))
+        #expect(!MACFilterVerdict.beganFiltered([found]))
     }
 
     @Test func whateverHappensTheNICIsRestored() {

@@ -59,7 +59,7 @@ extension MACFilterVMTests {
             stream.stop()
             #expect(stream.count(from: 0, to: begin).lost.isEmpty)
             let predicted = stream.count(from: stolen, to: beforeUp)
-            #expect(predicted.lost.count == predicted.sent && predicted.sent > 100)
+            #expect(predicted.lost.count == predicted.sent && predicted.sent > 100, "\(predicted.received)")
             let afterwards = stream.count(from: up, to: end)
             #expect(afterwards.lost.isEmpty && afterwards.received[vf] == afterwards.sent)
         }
@@ -79,7 +79,7 @@ extension MACFilterVMTests {
             try SRIOVLab.bringUp(vf)
             try wait(stream, for: vf)
             let moving = stream.position
-            try machine.expect(0, "switch vm1 --to primary --require-proof", saying: "standby -> primary", "proven")
+            try machine.expect(0, "switch vm1 --to primary", saying: "standby -> primary")
             let moved = stream.position
             try machine.expect(0, "verify vm1", saying: "as intended, on primary")
             usleep(200_000)
@@ -186,13 +186,14 @@ extension MACFilterVMTests {
             }
             try SRIOVLab.bringUp(uplink)
             try Command.script("ip link set nic0 nomaster\nip link set \(uplink) master br0")
-            let through = at + " --uplink \(uplink)"
+            // Another MAC: igb keeps in its filter what a VF has taken off its list.
+            let through = at.replacing(Self.mac, with: "02:00:00:fd:b5:66") + " --uplink \(uplink)"
             try machine.expect(3, through, saying: "has spoof checking on", "vf 1 spoofchk off")
             try Command.script("ip link set nic0 vf 1 spoofchk off")
             try machine.expect(3, through, saying: "is not trusted", "vf 1 trust on")
             try Command.script("ip link set nic0 vf 1 trust on")
             try machine.expect(0, through, saying: "pinned on standby")
-            try machine.expect(3, at.replacing("vm1", with: "vm2") + " --uplink \(uplink)", saying: "guest vm1")
+            try machine.expect(3, through.replacing("vm1", with: "vm2"), saying: "guest vm1")
             try machine.expect(0, "release vm1")
             try Command.script("ip link set nic0 vf 1 spoofchk on\nip link set nic0 vf 1 trust off")
         }

@@ -111,7 +111,8 @@ struct MACFilterVMTests {
     @Test func theWholeTableAndTheVerdict() throws {
         try Machine.run { machine in
             let before = try machine.nic.state()
-            let command = try machine.expect(0, "\(Self.probe)/100 --sibling-vf 1 --json")
+            let command = try machine.expect(
+                0, Self.probe.replacing(Self.mac, with: "\(Self.mac)/100") + " --sibling-vf 1 --json")
             #expect(try machine.nic.state() == before)
             let report = try Report(command.output)
             for phase in ["unbound", "bound", "down", "unbound_again"] {

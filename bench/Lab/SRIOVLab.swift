@@ -24,6 +24,14 @@ public struct SRIOVLab: Sendable {
         try SRIOVLab.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
         if SRIOVLab.read("\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
             try SRIOVLab.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
+            try Command.script("ip link set nic0 up")
+            // A VF that no driver has ever reset takes no untagged frames, whatever its MAC is (VMOLR.AUPE is set by
+            // `igb_vf_reset`): these are to be VFs that guests have had before.
+            for vf in 0..<functions {
+                try bind(vf)
+                try unbind(vf)
+                try Command.script("ip link set nic0 vf \(vf) mac 00:00:00:00:00:00")
+            }
         }
         try Command.script("ip link set nic0 up\nip link set peer0 up")
         for name in ["nic0", "peer0"] { try SRIOVLab.waitForCarrier(name) }
@@ -43,6 +51,10 @@ public struct SRIOVLab: Sendable {
     @discardableResult
     public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
         let device = "/sys/bus/pci/devices/\(address(vf))"
+        if driver == "vfio-pci" {
+            // The machine has no IOMMU, and nobody is to use the device.
+            try SRIOVLab.write("1", to: "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
+        }
         try SRIOVLab.write(driver, to: "\(device)/driver_override")
         try SRIOVLab.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
         try SRIOVLab.write("\n", to: "\(device)/driver_override")

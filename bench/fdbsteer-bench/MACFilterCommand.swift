@@ -3,6 +3,7 @@ import Controller
 import FDB
 import Glibc
 import Lab
+import Switchdev
 
 /// `fdbsteer-bench macfilter`.
 struct MACFilterCommand: ParsableCommand {
