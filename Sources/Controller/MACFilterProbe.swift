@@ -145,6 +145,7 @@ public struct MACFilterProbe: Sendable {
         for (change, phase) in life {
             script.append(.change(change))
             measure(State(phase, .vf))
+            if phase != .up { measure(State(phase, .vf, isPromiscuous: true)) }
             withEntry(State(phase, .both))
         }
         script.append(.change(.vfMAC(false)))

@@ -54,16 +54,21 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
             !counts.isEmpty && counts.allSatisfy(what)
         }
-        /// A state in which nobody reads the VF takes frames that the PF gets without the VF's MAC.
+        /// With the MAC on a VF that nobody reads, frames do not arrive that arrive without it: at the PF, which reads them
+        /// by default, by its own entry or by promiscuity, or, from a sibling, anywhere.
         func steals(_ phase: MACFilterProbe.Phase) -> Bool {
-            let withoutVF: [(MACFilterProbe.State, MACFilterProbe.State)] = [
+            let pairs: [(without: MACFilterProbe.State, with: MACFilterProbe.State)] = [
                 (.init(.unbound, .none), .init(phase, .vf)), (.init(.unbound, .pf), .init(phase, .both)),
+                (.init(.unbound, .none, isPromiscuous: true), .init(phase, .vf, isPromiscuous: true)),
             ]
-            return withoutVF.contains { without, with in
-                [false, true].contains { tagged in
-                    let before = wire(without).filter { $0.tagged == tagged }
-                    let after = wire(with).filter { $0.tagged == tagged }
-                    return all(before, \.reachesPF) && all(after) { !$0.reachesPF }
+            return counts.contains { before in
+                guard let pair = pairs.first(where: { $0.without == before.parts }) else { return false }
+                return counts.contains { after in
+                    guard after.parts == pair.with, after.source == before.source, after.tagged == before.tagged else {
+                        return false
+                    }
+                    return before.source == .wire
+                        ? before.reachesPF && !after.reachesPF : !before.isLost && after.isLost
                 }
             }
         }

@@ -45,7 +45,8 @@ struct MACFilterTests {
         func counts(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source) -> MACFilterCounts {
             let reads = isUp && vfHasMAC
             let takes = (vfHasMAC && (isEarly || isUp)) || filterStays
-            let pf = source == .wire ? (pfHasMAC && (copies || !takes)) || (!takes && givesUnknown) : pfHasMAC
+            let isOpen = givesUnknown || state.isPromiscuous
+            let pf = source == .wire ? (pfHasMAC && (copies || !takes)) || (!takes && isOpen) : pfHasMAC
             let wire = source == .sibling && !takes && !pf
             return MACFilterCounts(
                 state, from: source, tagged: false, sent: 20, pf: pf ? 20 : 0, vf: reads ? 20 : 0, wire: wire ? 20 : 0,
