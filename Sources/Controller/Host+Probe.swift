@@ -18,6 +18,7 @@ extension Host {
         _ request: ProbeRequest, options: VerbOptions, progress: (Int, Int, String) -> Void = { _, _, _ in }
     ) throws(ControllerError) -> ProbeReport {
         let clock = Stopwatch()
+        try requireNoProbe()
         let subject = try subject(of: request)
         var probe = MACFilterProbe()
         var report = ProbeReport(
@@ -28,14 +29,6 @@ extension Host {
         }
         try requirePrivilege()
         let journal = try Journal(folder: folder)
-        if let other = try journal.probes().first(where: { $0.boot == journal.boot }) {
-            guard journal.lock(other) else {
-                throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
-            }
-            throw ControllerError(
-                .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first"
-            )
-        }
         let signals = HeldSignals()
         let record = try journal.begin(probing: subject.snapshot)
         var run = ProbeRun(subject, request)
@@ -103,6 +96,18 @@ extension Host {
         }
         if report.verdict != nil, let note = store(report) { report.notes.append(note) }
         return report
+    }
+
+    /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
+    private func requireNoProbe() throws(ControllerError) {
+        guard let journal = try Journal(reading: folder),
+            let other = try journal.probes().first(where: { $0.boot == journal.boot })
+        else { return }
+        if journal.isLocked(other) {
+            throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
+        }
+        throw ControllerError(
+            .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first")
     }
 
     /// Reads what speaks for and against a probe.

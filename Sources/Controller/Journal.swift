@@ -162,6 +162,9 @@ public struct Journal: ~Copyable {
     /// Whether another process holds a guest's lock.
     func isLocked(_ record: Record) -> Bool { cn_is_byte_locked(locks.descriptor, record.row) != 0 }
 
+    /// Whether another process holds a byte of the lock file.
+    func isByteLocked(_ offset: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, offset) != 0 }
+
     /// Locks a byte of the lock file until the process ends; false when another process has it.
     func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
 

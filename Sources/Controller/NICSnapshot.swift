@@ -126,6 +126,9 @@ extension Journal {
         }
     }
 
+    /// Whether another process holds a probe's lock.
+    func isLocked(_ record: ProbeRecord) -> Bool { isByteLocked(record.lock) }
+
     /// Locks a probe's record until the process ends; false when another process has it.
     func lock(_ record: ProbeRecord) -> Bool { lockByte(record.lock) }
 }
