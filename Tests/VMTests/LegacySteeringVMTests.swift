@@ -143,11 +143,11 @@ extension MACFilterVMTests {
 
     @Test func killedInTheMiddleAndReconciled() throws {
         try withGuest { machine in
-            for round in 0..<36 {
+            for round in 0..<18 {
                 let goal = round % 2 == 0 ? "primary" : "standby"
                 let running = try RunningCommand(
                     machine.words("switch vm1 --to \(goal)"), environment: machine.environment)
-                usleep(useconds_t(500 * round))
+                usleep(useconds_t(1000 * round))
                 kill(running.process, [SIGKILL, SIGINT, SIGTERM][round % 3])
                 _ = running.wait()
                 try machine.expect(0, "reconcile", saying: "vm1: ")

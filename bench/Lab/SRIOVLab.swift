@@ -39,10 +39,7 @@ public struct SRIOVLab: Sendable {
 
     /// The PCI address of a VF.
     public func address(_ vf: Int) -> String {
-        var target = [CChar](repeating: 0, count: 256)
-        let count = readlink("\(SRIOVLab.pf)/virtfn\(vf)", &target, target.count - 1)
-        let path = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return path.split(separator: "/").last.map(String.init) ?? ""
+        SRIOVLab.target("\(SRIOVLab.pf)/virtfn\(vf)")
     }
 
     /// Binds a VF to a driver, and returns its interface; empty for a driver that makes none.
@@ -51,10 +48,6 @@ public struct SRIOVLab: Sendable {
     @discardableResult
     public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
         let device = "/sys/bus/pci/devices/\(address(vf))"
-        if driver == "vfio-pci" {
-            // The machine has no IOMMU, and nobody is to use the device.
-            try SRIOVLab.write("1", to: "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
-        }
         try SRIOVLab.write(driver, to: "\(device)/driver_override")
         try SRIOVLab.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
         try SRIOVLab.write("\n", to: "\(device)/driver_override")
@@ -112,19 +105,23 @@ public struct SRIOVLab: Sendable {
     /// - Throws: ``LabError``.
     public func state(functions: Int = 3) throws -> String {
         var parts = [
-            try Command.run(["ip", "-d", "link", "show", "dev", "nic0"]).output,
+            try Command.run(["ip", "-d", "link"]).output,
             try Command.run(["bridge", "fdb", "show", "dev", "nic0"]).output,
-            try Command.run(["ip", "-br", "link"]).output,
-            try Command.run(["ip", "-d", "link", "show", "dev", "peer0"]).output,
         ]
         for vf in 0..<functions {
             let device = "/sys/bus/pci/devices/\(address(vf))"
             parts.append(
-                "vf \(vf): \(try Command.run(["readlink", "\(device)/driver"]).output) "
-                    + "\(SRIOVLab.read("\(device)/driver_override")) \(try Command.run(["ls", "\(device)/net"]).output)"
-            )
+                "vf \(vf): \(SRIOVLab.target("\(device)/driver")) \(SRIOVLab.read("\(device)/driver_override"))")
         }
         return parts.joined(separator: "\n")
+    }
+
+    /// The last part of a link's target; empty where there is no link.
+    private static func target(_ link: String) -> String {
+        var target = [CChar](repeating: 0, count: 256)
+        let count = readlink(link, &target, target.count - 1)
+        let path = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.split(separator: "/").last.map(String.init) ?? ""
     }
 
     static func waitForCarrier(_ name: String) throws {
