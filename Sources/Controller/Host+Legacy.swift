@@ -147,6 +147,8 @@ extension Host {
     /// Changes a filter; what is so already is as good.
     mutating func apply(_ change: FilterChange) -> Redirection.Event {
         do throws(NetlinkError) {
+            // Frames that the port has taken already are on their way through the bridge.
+            defer { if case .entry(_, _, false) = change { sleepNanoseconds(Host.drainPause) } }
             switch change {
             case .functionMAC(let mac, let vf, let pf):
                 try socket.perform(NICRequest.setMAC(mac, vf: vf, of: pf.index))
@@ -191,6 +193,8 @@ extension Host {
         }
     }
 
+    /// Longer than a frame takes from a NIC's queue through the bridge.
+    private static let drainPause: Int64 = 10_000_000
     /// Between two looks at the counters.
     private static let counterPause: Int64 = 5_000_000
     /// How long to look.

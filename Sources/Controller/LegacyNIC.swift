@@ -84,6 +84,7 @@ struct FilterPlan {
     private(set) var makes: [Step] = []
     private(set) var breaks: [Step] = []
     private let order: MACFilterVerdict.Order
+    private let side: Side
 
     /// Plans from what the filters say now to what the side wants: the MAC on the VF for the primary, in the list of the port
     /// to the NIC for the standby, on neither for a guest on another host.
@@ -91,6 +92,7 @@ struct FilterPlan {
     /// - Throws: ``ControllerError`` of code `precondition` when the VF is gone or is somebody else's.
     init(_ guest: GuestInterface, to side: Side, filters: NICFilters?) throws(ControllerError) {
         order = guest.nic?.order ?? .makeBeforeBreak
+        self.side = side
         guard let nic = guest.nic, let filters, let mac = guest.addresses.first?.mac else { return }
         guard let function = filters.function else {
             throw ControllerError(
@@ -118,8 +120,12 @@ struct FilterPlan {
     }
 
     /// The steps of the bridge with those of the filters about them.
+    ///
+    /// When the guest leaves its standby, the bridge's entry moves last: frames that the port to the NIC has taken already
+    /// would be for the port that they came by, and dropped.
     func around(_ steps: [Step]) -> [Step] {
-        order == .makeBeforeBreak ? makes + steps + breaks : breaks + steps + makes
+        if side != .standby { return order == .makeBeforeBreak ? makes + breaks + steps : breaks + makes + steps }
+        return order == .makeBeforeBreak ? makes + steps + breaks : breaks + steps + makes
     }
 
     /// What `release` takes back: the entry that was not there before; after a `prepare` that did not end, all.
