@@ -1,3 +1,4 @@
+import Exposition
 public import Switchdev
 
 /// A verdict that was stored: it holds for every NIC of the same identity.
@@ -142,45 +143,30 @@ extension MACFilterCounts {
 }
 
 extension StoredVerdict {
-    /// The verdicts in the Prometheus text format: 1 for what is so.
-    ///
-    /// - Parameter verdicts: of distinct NICs.
-    public static func metrics(_ verdicts: [StoredVerdict]) -> [String] {
-        guard !verdicts.isEmpty else { return [] }
-        func label(_ text: String) -> String {
-            text.map { $0 == "\\" || $0 == "\"" ? "\\\($0)" : String($0) }.joined()
-        }
-        func labels(_ nic: NICIdentity) -> String {
-            "driver=\"\(label(nic.driver))\",pci_id=\"\(label(nic.pciID))\",firmware=\"\(label(nic.firmware))\","
-                + "eswitch_mode=\"\(label(nic.eswitchMode))\""
-        }
-        var lines = [
-            "# HELP fdbsteer_nic_usable_for_failover Whether NICs of a kind were found usable for failover, by verdict.",
-            "# TYPE fdbsteer_nic_usable_for_failover gauge",
-        ]
+    /// The metrics of verdicts about distinct NICs: 1 for what is so.
+    static func families(_ verdicts: [StoredVerdict]) -> [MetricFamily] {
+        let kind: [LabelName] = ["driver", "pci_id", "firmware", "eswitch_mode"]
+        var usable = MetricFamily(
+            "fdbsteer_nic_usable_for_failover", .gauge,
+            help: "Whether NICs of a kind were found usable for failover, by verdict.", labels: kind + ["verdict"])
+        var findings = MetricFamily(
+            "fdbsteer_nic_mac_filter", .gauge, help: "Findings of the MAC filter probe about NICs of a kind.",
+            labels: kind + ["finding"])
         for stored in verdicts {
+            let (nic, verdict) = (stored.nic, stored.verdict)
             for usability in [MACFilterVerdict.Usability.yes, .withCare, .no] {
-                let value = stored.verdict.usableForFailover == usability ? 1 : 0
-                lines.append(
-                    "fdbsteer_nic_usable_for_failover{\(labels(stored.nic)),verdict=\"\(usability.rawValue)\"} \(value)"
-                )
+                usable.set(
+                    verdict.usableForFailover == usability ? 1 : 0, nic.driver, nic.pciID, nic.firmware,
+                    nic.eswitchMode, usability.rawValue)
             }
-        }
-        lines += [
-            "# HELP fdbsteer_nic_mac_filter Findings of the MAC filter probe about NICs of a kind.",
-            "# TYPE fdbsteer_nic_mac_filter gauge",
-        ]
-        for stored in verdicts {
-            let verdict = stored.verdict
-            let findings: [(String, Bool?)] = [
+            let known: [(String, Bool?)] = [
                 ("early_filter", verdict.earlyFilter), ("stale_filter", verdict.staleFilter),
                 ("duplicates", verdict.duplicates), ("loopback_blackhole", verdict.loopbackBlackhole),
             ]
-            for case (let name, let value?) in findings {
-                lines.append(
-                    "fdbsteer_nic_mac_filter{\(labels(stored.nic)),finding=\"\(name)\"} \(value ? 1 : 0)")
+            for case (let name, let value?) in known {
+                findings.set(value ? 1 : 0, nic.driver, nic.pciID, nic.firmware, nic.eswitchMode, name)
             }
         }
-        return lines
+        return [usable, findings]
     }
 }

@@ -69,16 +69,12 @@ struct ProbeListCommand: ParsableCommand {
         let verdicts: [StoredVerdict]
     }
 
-    @Flag(help: "Print them in the Prometheus text format, for node_exporter's textfile collector.")
-    var metrics = false
     @OptionGroup var common: CommonOptions
 
     func run() {
         common.call.run { host throws(ControllerError) in
             let verdicts = try host.verdicts()
-            if metrics {
-                for line in StoredVerdict.metrics(verdicts) { Output.line(line) }
-            } else if common.json {
+            if common.json {
                 Output.json(View(verdicts: verdicts))
             } else if verdicts.isEmpty {
                 Output.line("no NIC was probed")

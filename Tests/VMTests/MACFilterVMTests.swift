@@ -140,7 +140,7 @@ struct MACFilterVMTests {
 
             try machine.expect(0, "probe list --json", saying: "\"driver\" : \"igb\"", "\"pci_id\" : \"8086:10c9\"")
             try machine.expect(
-                0, "probe list --metrics", saying: "finding=\"early_filter\"} 1", "verdict=\"with-care\"} 1")
+                0, "metrics", saying: "finding=\"early_filter\"} 1", "verdict=\"with-care\"} 1")
             try machine.expect(0, "topology", saying: "nic nic0  igb 8086:10c9", "early filter", "spoofchk on")
             try machine.expect(0, "topology --json", saying: "\"usable_for_failover\" : \"with-care\"")
         }

@@ -117,7 +117,8 @@ public final class SteadyFrames: Sendable {
             for _ in 0..<min(8, max(0, due - position)) {
                 let number = position
                 bytes.withUnsafeMutableBytes {
-                    $0.storeBytes(of: UInt32(number).bigEndian, toByteOffset: SteadyFrames.numberOffset, as: UInt32.self)
+                    $0.storeBytes(
+                        of: UInt32(number).bigEndian, toByteOffset: SteadyFrames.numberOffset, as: UInt32.self)
                 }
                 guard Glibc.send(output, bytes, bytes.count, 0) == bytes.count else { break }
                 state.withLock { $0.next += 1 }
