@@ -7,7 +7,6 @@ import CNetlink
 public struct MessageWriter: ~Copyable {
     private let buffer: UnsafeMutableRawBufferPointer
     private var used = 0
-    private var fits = true
 
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
@@ -25,7 +24,19 @@ public struct MessageWriter: ~Copyable {
     public mutating func removeAll() {
         UnsafeMutableRawBufferPointer(rebasing: buffer[..<used]).initializeMemory(as: UInt8.self, repeating: 0)
         used = 0
-        fits = true
+    }
+
+    /// How many bytes are encoded so far.
+    var count: Int { used }
+
+    /// Takes the place of one message that its caller lays out itself, header and all; the bytes are zero.
+    ///
+    /// - Parameter length: a multiple of 4.
+    /// - Returns: nil, and nothing taken, when it does not fit.
+    package mutating func reserve(_ length: Int) -> UnsafeMutableRawPointer? {
+        guard length <= buffer.count - used, let base = buffer.baseAddress else { return nil }
+        defer { used += length }
+        return base + used
     }
 
     /// Appends one request.
