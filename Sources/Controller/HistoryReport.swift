@@ -44,7 +44,7 @@ extension Evidence {
     /// be more pages to write in each redirection.
     var record: String {
         let counts = ports.flatMap { port in
-            port.counters.map { moment, counters in
+            port.counters.all.map { moment, counters in
                 "\(port.name) \(port.side.rawValue) \(moment.rawValue) \(counters.rxPackets) \(counters.txPackets) "
                     + "\(counters.rxDropped) \(counters.txDropped)"
             }

@@ -218,16 +218,29 @@ public struct Journal: ~Copyable {
     /// - Parameter patience: how long to try, in nanoseconds.
     /// - Throws: ``ControllerError`` of code `busy` when another process has it.
     func lock(_ record: Record, patience: Int64 = 0) throws(ControllerError) {
+        if tryLock(row: record.row, patience: patience) { return }
+        throw ControllerError(
+            .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
+            remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
+    }
+
+    /// Takes the lock of the guest of a row, as ``lock(_:patience:)`` does.
+    ///
+    /// - Returns: false when another process has it.
+    func tryLock(row: Int64, patience: Int64) -> Bool {
         var left = patience
-        while cn_lock_byte(locks.descriptor, record.row, 0) != 0 {
-            if left > 0 {
-                sleepNanoseconds(Journal.lockPause)
-                left -= Journal.lockPause
-                continue
-            }
-            throw ControllerError(
-                .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
-                remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
+        while cn_lock_byte(locks.descriptor, row, 0) != 0 {
+            if left <= 0 { return false }
+            sleepNanoseconds(Journal.lockPause)
+            left -= Journal.lockPause
+        }
+        return true
+    }
+
+    /// The row of a guest of any network namespace, nil when it is not known.
+    func row(of id: GuestID) throws(ControllerError) -> Int64? {
+        try reading { () throws(DatabaseError) in
+            try database.run("SELECT id FROM guest WHERE name = ?", .text(id.text)).first?.integer(0)
         }
     }
 
@@ -376,14 +389,15 @@ public struct Journal: ~Copyable {
             let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(Phase.init),
             let boot = row.text(6), let namespace = row.integer(7)
         else { return nil }
-        var ports: [String: PortIdentity] = [:]
+        var ports: [(role: String, port: PortIdentity)] = []
         for port in try database.run(
             "SELECT role, name, ifindex, eswitch, learning, backup FROM port WHERE guest = ?", .integer(number))
         {
             guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
-            ports[role] = PortIdentity(
+            let identity = PortIdentity(
                 name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
                 learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
+            ports.append((role, identity))
         }
         let addresses = try database.run(
             "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)
@@ -393,11 +407,12 @@ public struct Journal: ~Copyable {
                 mac: MACAddress(value: UInt64(bitPattern: mac)),
                 vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
         }
-        guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
+        func port(_ role: String) -> PortIdentity? { ports.first { $0.role == role }?.port }
+        guard let bridge = port("bridge"), let primary = port("primary"), let standby = port("standby") else {
             return nil
         }
         var guest = GuestInterface(
-            id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
+            id: id, bridge: bridge, primary: primary, standby: standby, uplink: port("uplink"),
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
         guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
         var record = Record(

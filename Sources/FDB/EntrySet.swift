@@ -18,6 +18,11 @@ public struct EntrySet: Sendable {
         index()
     }
 
+    /// Makes a set of answers to questions about single addresses: who has no entry is not in it.
+    public init(_ answers: some Sequence<Entry?>) {
+        self.init(ContiguousArray(answers.lazy.compactMap { $0 }))
+    }
+
     /// How many there are.
     public var count: Int { values.count }
 
@@ -78,4 +83,8 @@ public struct EntrySet: Sendable {
             slot = (slot + 1) & mask
         }
     }
+}
+
+extension EntrySet: ExpressibleByDictionaryLiteral {
+    public init(dictionaryLiteral elements: (Address, Entry?)...) { self.init(elements.map(\.1)) }
 }

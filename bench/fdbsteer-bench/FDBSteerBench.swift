@@ -7,7 +7,7 @@ struct FDBSteerBench: ParsableCommand {
         commandName: "fdbsteer-bench",
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
-            LossCommand.self, OffloadCommand.self, CostCommand.self, SendCommand.self, HandoverCommand.self,
-            BracketCommand.self,
+            LossCommand.self, OffloadCommand.self, SendCommand.self, HandoverCommand.self,
+            BracketCommand.self, PeerCommand.self, ThroughputCommand.self,
         ])
 }

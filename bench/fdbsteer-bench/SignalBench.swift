@@ -1,0 +1,5 @@
+/// Placeholder.
+struct SignalBench {
+    init(_ setting: ThroughputSetting) throws {}
+    func run() throws -> [ThroughputReport.Row] { [] }
+}
