@@ -127,7 +127,9 @@ public struct GroupMove: Hashable, Sendable {
     /// The memberships of the old ports, without those that the kernel makes and removes by itself with others.
     private func memberships(_ table: GroupTable) -> [GroupEntry] {
         table.entries.filter { entry in
-            guard oldPorts.contains(where: { $0.index == entry.port }), !entry.isHost, !entry.isDerived else { return false }
+            guard oldPorts.contains(where: { $0.index == entry.port }), !entry.isHost, !entry.isDerived else {
+                return false
+            }
             guard let source = entry.key.source else { return true }
             let parent = table.entry(entry.key.anySource, on: entry.port)
             return parent?.sources.contains(source) != true

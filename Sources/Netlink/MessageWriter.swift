@@ -1,4 +1,5 @@
 import CNetlink
+import Glibc
 
 /// Encodes netlink messages one after another into a buffer of its own, framed by libmnl.
 ///
@@ -10,12 +11,12 @@ public struct MessageWriter: ~Copyable {
 
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
-        buffer = .allocate(byteCount: capacity, alignment: 16)
-        // libmnl before 1.0.5 leaves padding as it is: let it be zero, not what the heap held.
-        buffer.initializeMemory(as: UInt8.self, repeating: 0)
+        // Padding is to be zero, not what the heap held, and pages that are never used are to stay unused.
+        let memory = calloc(1, capacity)
+        buffer = UnsafeMutableRawBufferPointer(start: memory, count: memory == nil ? 0 : capacity)
     }
 
-    deinit { buffer.deallocate() }
+    deinit { free(buffer.baseAddress) }
 
     /// The encoded messages.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }

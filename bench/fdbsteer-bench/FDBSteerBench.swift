@@ -8,6 +8,6 @@ struct FDBSteerBench: ParsableCommand {
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
             LossCommand.self, OffloadCommand.self, SendCommand.self, HandoverCommand.self,
-            BracketCommand.self, PeerCommand.self, ThroughputCommand.self,
+            BracketCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
         ])
 }

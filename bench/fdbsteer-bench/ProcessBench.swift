@@ -96,16 +96,17 @@ struct InstructionBench {
         ]
         var rows: [ThroughputReport.Row] = []
         for (work, entries) in [("move", 1), ("move", 64), ("move", 6400), ("dump", 10_000)] {
-            let before = work == "dump" ? "add \(entries) 0" : "move \(entries) 0"
+            let before = "add \(entries) 0"
+            let after = "delete \(entries) \(work == "dump" ? 0 : 1)"
             var floor = 0.0
             for (who, command) in peers {
                 // Two runs that differ by some works: what a start costs is in both.
                 let most = entries == 1 ? 101 : 5
                 let counts = try [1, most].map { times in
-                    let works = [before] + Array(repeating: "\(work) \(entries) 1", count: times)
+                    let works = [before] + Array(repeating: "\(work) \(entries) 1", count: times) + [after]
                     return try count(
                         "printf '\(works.map { $0 + "\\n" }.joined())' | valgrind --tool=callgrind "
-                            + "--callgrind-out-file=/dev/null \(command) \(ends)", clearing: entries)
+                            + "--callgrind-out-file=/dev/null \(command) \(ends)")
                 }
                 let each = (counts[1] - counts[0]) / Double((most - 1) * entries)
                 if floor == 0 { floor = each }
@@ -141,9 +142,8 @@ struct InstructionBench {
     }
 
     /// Runs a shell line under callgrind and returns the instructions that it counted.
-    private func count(_ line: String, clearing entries: Int = 0) throws -> Double {
+    private func count(_ line: String) throws -> Double {
         let command = try Command.run(["sh", "-c", line])
-        if entries > 0 { try Command.script("ip link set br0 type bridge fdb_flush") }
         let words = command.errors.split { $0 == " " || $0 == "\n" }
         guard command.exitCode == 0, let place = words.firstIndex(of: "Collected"), place + 2 < words.count,
             let number = Double(words[place + 2])
