@@ -7,6 +7,13 @@ struct BySide<Value> {
     private var standby: Value?
     private var remote: Value?
 
+    /// Nothing for any side.
+    init() {}
+
+    init(_ values: [Side: Value]) {
+        for side in Side.allCases { self[side] = values[side] }
+    }
+
     subscript(side: Side) -> Value? {
         get {
             switch side {
@@ -36,9 +43,3 @@ struct BySide<Value> {
 }
 
 extension BySide: Sendable where Value: Sendable {}
-
-extension BySide: ExpressibleByDictionaryLiteral {
-    init(dictionaryLiteral elements: (Side, Value)...) {
-        for (side, value) in elements { self[side] = value }
-    }
-}

@@ -27,6 +27,11 @@ struct Observation {
 }
 
 extension Observation {
+    /// Makes an observation of what is known already.
+    init(bridge: Link?, ports: [Side: Link], entries: EntrySet) {
+        self.init(bridge: bridge, ports: BySide(ports), entries: entries)
+    }
+
     /// Reads what a guest interface names: single gets only, whatever the size of the host.
     ///
     /// A port whose name and interface index no longer agree counts as gone.
@@ -38,7 +43,7 @@ extension Observation {
             try Links.read(identities.map(\.index), using: &socket)
         }
         let bridge = links[0].flatMap { $0.name == guest.bridge.name && $0.kind == "bridge" ? $0 : nil }
-        var ports: BySide<Link> = [:]
+        var ports = BySide<Link>()
         for ((side, identity), link) in zip(guest.ports, links.dropFirst()) {
             if let link, link.name == identity.name { ports[side] = link }
         }

@@ -62,7 +62,8 @@ public struct EntryChange: Hashable, Sendable {
         return second.map { [first, $0] } ?? [first]
     }
 
-    /// The one or two messages that make the change.
+    /// The one or two messages that make the change. Inlined, so that who needs only the first does not make the other.
+    @inline(__always)
     var messages: (EntryRequest, EntryRequest?) {
         switch primitive {
         case .replace: (pin(port, sticky ? .sticky : []), nil)
@@ -75,10 +76,12 @@ public struct EntryChange: Hashable, Sendable {
         }
     }
 
+    @inline(__always)
     private func pin(_ port: Int32, _ entryFlags: EntryFlags = []) -> EntryRequest {
         .set(address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: entryFlags)
     }
 
+    @inline(__always)
     private var age: EntryRequest { .set(address, port: port, state: .reachable, flags: [.create, .replace]) }
 }
 

@@ -6,8 +6,8 @@ import Glibc
 /// A message that does not fit leaves the buffer as it was before it, so that the caller can send and start again.
 /// The writer never sends.
 public struct MessageWriter: ~Copyable {
-    private let buffer: UnsafeMutableRawBufferPointer
-    private var used = 0
+    @usableFromInline let buffer: UnsafeMutableRawBufferPointer
+    @usableFromInline var used = 0
 
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
@@ -34,6 +34,7 @@ public struct MessageWriter: ~Copyable {
     ///
     /// - Parameter length: a multiple of 4.
     /// - Returns: nil, and nothing taken, when it does not fit.
+    @inlinable
     package mutating func reserve(_ length: Int) -> UnsafeMutableRawPointer? {
         guard length <= buffer.count - used, let base = buffer.baseAddress else { return nil }
         defer { used += length }

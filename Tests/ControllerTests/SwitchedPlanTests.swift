@@ -104,7 +104,7 @@ import Testing
         _ texts: [String], primary: PortVLANs, standby: PortVLANs, filtering: Bool = true, switched: Bool = false
     ) throws -> [String] {
         let bridge = try link(3, filtering ? "brv" : "br", switched: false)
-        let ports: BySide<Link> = [
+        let ports: [Side: Link] = [
             .primary: try link(5, "vf", switched: switched), .standby: try link(6, "tap", switched: false),
         ]
         return try Planner().resolve(

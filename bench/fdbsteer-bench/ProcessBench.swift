@@ -95,13 +95,13 @@ struct InstructionBench {
             (EntryBench.floor, "\(setting.peers)/fdb_floor"), ("fdbsteer", "\(setting.binaries)/fdbsteer-bench peer"),
         ]
         var rows: [ThroughputReport.Row] = []
-        for (work, entries) in [("move", 1), ("move", 64), ("move", 6400), ("dump", 10_000)] {
+        for (work, entries) in [("move", 6400), ("dump", 10_000)] {
             let before = "add \(entries) 0"
             let after = "delete \(entries) \(work == "dump" ? 0 : 1)"
             var floor = 0.0
             for (who, command) in peers {
                 // Two runs that differ by some works: what a start costs is in both.
-                let most = entries == 1 ? 101 : 5
+                let most = 5
                 let counts = try [1, most].map { times in
                     let works = [before] + Array(repeating: "\(work) \(entries) 1", count: times) + [after]
                     return try count(

@@ -75,8 +75,8 @@ struct ScaleOutcome: Encodable, Sendable {
     let bridges: Int
     /// Milliseconds of each evacuation, there and back in turn, with journal, evidence and history.
     let evacuationMs: [Double]
-    /// Milliseconds in which the same entries move by one transaction, without anything else.
-    let entriesAloneMs: [Double]
+    /// Milliseconds in which the same entries move by one transaction, without anything else (median).
+    let entriesAloneMs: Double
     /// Frames to the guest that is not touched.
     let frames: Int
     let lost: Int
@@ -87,14 +87,13 @@ struct ScaleOutcome: Encodable, Sendable {
 
     var text: String {
         let way = evacuationMs.map(Figure.text).joined(separator: ", ")
-        let alone = entriesAloneMs.map(Figure.text).joined(separator: ", ")
         let lines = latencies.map {
             "  \($0.what): p50 \(Figure.text($0.usP50)), p99 \(Figure.text($0.usP99)), most \(Figure.text($0.usMax)) us "
                 + "(n=\($0.samples))"
         }
         return """
             \(guests) guests, \(entries) entries, \(bridges) bridges
-            evacuations, there and back: \(way) ms; the entries alone: \(alone) ms
+            evacuations, there and back: \(way) ms; the entries alone: \(Figure.text(entriesAloneMs)) ms
             a guest that is not touched, meanwhile: \(frames) frames, \(lost) lost, \(duplicated) duplicated\
             \(isVoid ? " (void: the tester lost frames itself)" : "")
             another guest's switch:

@@ -104,13 +104,14 @@ struct SignalBench {
         private let ports: (primary: Int32, standby: Int32)
 
         init(lab: BridgeLab, monitor: MonitorServer, macs: [String]) throws {
+            guard let primary = try Interface.index(of: lab.primary), let standby = try Interface.index(of: lab.standby)
+            else { throw LabError("the lab has no ports") }
+            let heard = try FDBMonitor()
             self.lab = lab
             self.monitor = monitor
             self.macs = macs
-            guard let primary = try Interface.index(of: lab.primary), let standby = try Interface.index(of: lab.standby)
-            else { throw LabError("the lab has no ports") }
             ports = (primary, standby)
-            heard = try FDBMonitor()
+            self.heard = heard
             // The follower asks how things stand before it acts.
             usleep(200_000)
         }
