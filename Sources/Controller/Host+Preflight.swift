@@ -203,7 +203,7 @@ extension Host {
     static func findings(_ guest: GuestInterface, _ observation: Observation) -> [Finding] {
         if observation.isPlain(for: guest) { return [] }
         var input = PreflightInput(
-            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports,
+            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports.dictionary,
             addresses: guest.addresses, links: observation.links)
         for side in Side.allCases { input.names[side] = guest.port(of: side)?.name }
         input.prepared = guest

@@ -189,11 +189,11 @@ public struct Host: ~Copyable {
         let addresses = plan.changes.map(\.change.address)
         do throws(NetlinkError) {
             let found = try Table.read(addresses, bridge: plan.guest.bridge.index, using: &socket)
-            return .read(Dictionary(zip(addresses, found)) { $1 })
+            return .read(EntrySet(found))
         } catch {
             // Without its bridge there is no entry either.
             if error.errno == .noDevice || error.errno == .invalid {
-                return .read(Dictionary(addresses.map { ($0, nil) }) { $1 })
+                return .read([:])
             }
             return .failed(Redirection.Failure("cannot re-read the entries", cause: error))
         }
