@@ -140,24 +140,24 @@ final class ScaleRun {
             destinationMAC: Interface.octets(lab.guestMAC), sourceMAC: Interface.octets(lab.peerMAC),
             rate: options.rate, framesBetweenMoves: Int(seconds * Double(options.rate)) / 2, moves: 1, isPaced: true)
         burst.isRealTime = true
-        let stop = StopFlag()
         let latecomer = Latecomer(state)
-        let thread = try Namespace.thread { latecomer.runQuietly(until: stop) }
         var milliseconds = 0.0
-        let result = Result {
-            try burst.run { _ in
-                let begin = BenchClock.now()
-                for guest in 0..<self.options.guests {
-                    let report = try self.host.switch(GuestID("g\(guest)"), to: side, options: VerbOptions())
-                    guard report.outcome == .done else { throw LabError("g\(guest): \(report.failures)") }
-                }
-                milliseconds = Double(BenchClock.now() - begin) / 1e6
-                return Change(destination: nil)
+        let (recording, moves) = try burst.run { _ in
+            let stop = StopFlag()
+            // Only while the others move.
+            let thread = try Namespace.thread { latecomer.runQuietly(until: stop) }
+            defer {
+                stop.set()
+                thread.join()
             }
+            let begin = BenchClock.now()
+            for guest in 0..<self.options.guests {
+                let report = try self.host.switch(GuestID("g\(guest)"), to: side, options: VerbOptions())
+                guard report.outcome == .done else { throw LabError("g\(guest): \(report.failures)") }
+            }
+            milliseconds = Double(BenchClock.now() - begin) / 1e6
+            return Change(destination: nil)
         }
-        stop.set()
-        thread.join()
-        let (recording, moves) = try result.get()
         guard !moves.isEmpty else { throw LabError("the frames ended before the evacuation began") }
         return (milliseconds, recording, try latecomer.latencies.get())
     }
