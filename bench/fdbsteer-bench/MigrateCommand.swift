@@ -28,7 +28,7 @@ struct MigrateCommand: ParsableCommand {
     var methods: String?
     @Option(help: "QEMU's model of the VF: vmxnet3, or e1000e, whose link comes up half a second late.")
     var primary = "vmxnet3"
-    @Flag(help: "Exit with 1 when a bracket loses a frame by steering.")
+    @Flag(help: "Exit with 1 when a bracket or the daemons lose a frame by steering, or leave something behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
     var details = false
@@ -47,7 +47,8 @@ struct MigrateCommand: ParsableCommand {
         }
         let methods = try chosen
         guard !check || methods.contains(where: MigrationMethod.checked.contains) else {
-            throw ValidationError("--check is about bracket and bracket-tap-learns: neither is among --methods")
+            let checked = MigrationMethod.checked.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("--check is about \(checked): none is among --methods")
         }
     }
 

@@ -45,6 +45,8 @@ final class MigrationStage {
     private let folder: String
     /// The controller's program.
     private let fdbsteer: String
+    /// Those that follow QEMU, by host.
+    private(set) var daemons: [String: MigrationDaemon] = [:]
     private(set) var actions: [MigrationAction] = []
     private(set) var events: [QEMUEvent] = []
     /// STOP and RESUME events that a method caused itself, by host.
@@ -87,6 +89,43 @@ final class MigrationStage {
     /// Runs a verb of the controller on a host.
     func steer(_ host: MigrationHosts.Host, _ words: String...) throws {
         try command(host, [fdbsteer] + words + ["--state", folder + "/state-\(host.name)"])
+    }
+
+    /// Starts a daemon on each host, which follows the QEMU there.
+    func startDaemons() throws {
+        for machine in [source, target].compactMap(\.self) {
+            let name = machine.host.name
+            daemons[name] = try MigrationDaemon(
+                program: fdbsteer + "d", state: folder + "/state-\(name)", machine: machine)
+        }
+    }
+
+    /// Ends the daemons once they know where the guest is.
+    ///
+    /// - Returns: what they do not know.
+    func endDaemons() -> [String] {
+        var complaints: [String] = []
+        for (name, daemon) in daemons {
+            let state: String? =
+                name == destination.host.name ? "to=primary" : name == source.host.name ? "to=gone" : nil
+            if let state, !daemon.hears(state) { complaints.append("fdbsteerd on host \(name) did not come \(state)") }
+            daemon.kill()
+        }
+        return complaints
+    }
+
+    /// What `verify` and the tools of the kernel find on a host that ought not to be there.
+    func leftovers(_ host: MigrationHosts.Host) throws -> [String] {
+        let (fdbsteer, state) = (fdbsteer, folder + "/state-\(host.name)")
+        let found = try host.namespace.run {
+            let verified = try Command.run([fdbsteer, "verify", MigrationMethod.guest, "--state", state])
+            var found = verified.exitCode == 0 ? [] : ["verify: exit code \(verified.exitCode): \(verified.output)"]
+            let disciplines = try Command.run(["tc", "qdisc", "show"]).output.split(separator: "\n")
+            found += disciplines.filter { $0.contains("clsact") || $0.contains("ingress") }.map { "left: \($0)" }
+            let tables = try Command.run(["nft", "list", "tables"]).output
+            return tables.isEmpty ? found : found + ["left: \(tables)"]
+        }
+        return found.map { "host \(host.name): \($0)" }
     }
 
     /// Runs a line of `bridge` on a host; scripts do not look at what it says.
