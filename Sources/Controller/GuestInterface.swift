@@ -107,6 +107,11 @@ public struct GuestInterface: Hashable, Sendable {
     /// A port of the guest whose entries reach hardware, the primary first.
     var eswitchPort: PortIdentity? { ports.map(\.port).first(where: \.isEswitchPort) }
 
+    /// Whether the port of a side learns: not where the guest is here, so that a late frame by its other port moves nothing.
+    /// While it is on another host its standby does, so that its first frame here, QEMU's announcement, brings its addresses
+    /// along.
+    func learns(_ side: Side) -> Bool { self.side == .remote && side == .standby && standby.learningToRestore }
+
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {
         ports.first { $0.port.index == index }?.side

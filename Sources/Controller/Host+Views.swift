@@ -145,7 +145,7 @@ extension Host {
             }
             if link.master != guest.bridge.index {
                 problems.append("\(side.rawValue) port \(port.name) is no port of \(guest.bridge.name) any more")
-            } else if port.learningToRestore, link.bridgePort?.flags.contains(.learning) == true {
+            } else if port.learningToRestore, !guest.learns(side), link.bridgePort?.flags.contains(.learning) == true {
                 problems.append("learning is on again on \(port.name): a late frame can move the entries")
             }
             if side == guest.side, let obstacle = Planner.obstacle(link) {

@@ -3,37 +3,56 @@ import Switchdev
 
 /// Rows of the journal made into records.
 extension Journal {
-    /// Records of guests that fit a condition.
+    private static let columns =
+        "id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, revision"
+
+    /// Reads guests by three statements whatever their number, in one transaction: what is read belongs together, and the file
+    /// is locked once.
     func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            let select =
-                "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, "
-                + "revision FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)"
-            var records: [Record] = []
-            for row in try database.run(select, parameters) {
-                if let record = try load(row) { records.append(record) }
+            try database.execute("BEGIN")
+            // It has only read: a failure to end it changes nothing.
+            defer { try? database.execute("COMMIT") }
+            let rows = try database.run(
+                "SELECT \(Journal.columns) FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)",
+                parameters)
+            if rows.isEmpty { return [] }
+            let chosen = "IN (SELECT id FROM guest \(condition))"
+            var ports: [Int64: [[SQLValue]]] = [:]
+            for port in try database.run(
+                "SELECT role, name, ifindex, eswitch, learning, backup, guest FROM port WHERE guest \(chosen)",
+                parameters)
+            {
+                ports[port.integer(6) ?? 0, default: []].append(port)
             }
-            return records
+            var addresses: [Int64: [[SQLValue]]] = [:]
+            for address in try database.run(
+                "SELECT mac, vlan, guest FROM address WHERE guest \(chosen) ORDER BY mac, vlan", parameters)
+            {
+                addresses[address.integer(2) ?? 0, default: []].append(address)
+            }
+            return rows.compactMap { row in
+                let number = row.integer(0) ?? 0
+                return Journal.record(row, ports: ports[number] ?? [], addresses: addresses[number] ?? [])
+            }
         }
     }
 
-    private func load(_ row: [SQLValue]) throws(DatabaseError) -> Record? {
+    /// Makes a record of its rows.
+    private static func record(_ row: [SQLValue], ports portRows: [[SQLValue]], addresses rows: [[SQLValue]]) -> Record?
+    {
         guard let number = row.integer(0), let name = row.text(1), let id = try? GuestID(name),
             let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(Phase.init),
             let boot = row.text(6), let namespace = row.integer(7)
         else { return nil }
         var ports: [String: PortIdentity] = [:]
-        for port in try database.run(
-            "SELECT role, name, ifindex, eswitch, learning, backup FROM port WHERE guest = ?", .integer(number))
-        {
+        for port in portRows {
             guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
             ports[role] = PortIdentity(
                 name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
                 learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
         }
-        let addresses = try database.run(
-            "SELECT mac, vlan FROM address WHERE guest = ? ORDER BY mac, vlan", .integer(number)
-        ).compactMap { address -> Address? in
+        let addresses = rows.compactMap { address -> Address? in
             guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
             return try? Address(
                 mac: MACAddress(value: UInt64(bitPattern: mac)),

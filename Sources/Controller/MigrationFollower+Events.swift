@@ -35,6 +35,11 @@ extension MigrationFollower {
         isNegotiated = true
         switch state {
         case .standby: come()
+        // The device's state is being loaded: the guest stands still on the other host, and runs here next. What is sent to
+        // it from now on waits in its standby's queue.
+        case .awaited where isIncoming && side == .remote:
+            settle(at: .standby)
+            actions.append(.announce)
         // The guest's driver was loaded anew: it may be without its primary for a while. Without copies nothing is
         // gained by leaving a primary that is perhaps in use.
         case .primary where configuration.takesCopies: come()
@@ -56,7 +61,12 @@ extension MigrationFollower {
                 rest()
             }
         case .cancelled, .failed:
-            if isIncoming { isIncoming = state == .awaited } else { cameBack() }
+            if isIncoming {
+                isIncoming = state == .awaited
+                if isIncoming { settle(at: .remote) }
+            } else {
+                cameBack()
+            }
         case _ where status.isPastUnplug && !isIncoming:
             pastUnplug()
         default: break
@@ -87,6 +97,8 @@ extension MigrationFollower {
             come()
         case .migrating:
             if wasUnplugged { come() } else { rest() }
+            // The other host may have announced it already.
+            actions.append(.announce)
         case .primary:
             calm()
         default: break
@@ -110,6 +122,8 @@ extension MigrationFollower {
     // MARK: - What else happens
 
     mutating func disconnected() {
+        // A QEMU that ends before its guest ran has none.
+        if state == .awaited { settle(at: .remote) }
         guard hasShutDown else {
             isNegotiated = nil
             if state == .migrating {

@@ -12,7 +12,8 @@ extension Observation {
             let first = primary.bridgePort?.flags, let second = standby.bridgePort?.flags,
             primary.index != standby.index, primary.mtu == standby.mtu, primary.virtualFunctions.isEmpty,
             first.subtracting(.learning) == second.subtracting(.learning), !first.contains(.locked),
-            guest.isSticky || !first.union(second).contains(.learning), isPlain(primary, bridge),
+            guest.isSticky || !first.contains(.learning),
+            guest.isSticky || guest.learns(.standby) || !second.contains(.learning), isPlain(primary, bridge),
             isPlain(standby, bridge),
             !guest.addresses.contains(where: {
                 $0.mac == bridge.mac || $0.mac == primary.mac || $0.mac == standby.mac || Sentinel.isSentinel($0.mac)

@@ -90,7 +90,8 @@ struct Planner {
         guard let target = guest.port(of: side) else {
             throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
         }
-        var steps = [primary, standby].filter(\.learningToRestore).map { Step.setting($0, .learning(isOn: false)) }
+        var steps = [(Side.primary, primary), (.standby, standby)].filter { $1.learningToRestore && !guest.learns($0) }
+            .map { Step.setting($0.1, .learning(isOn: false)) }
         if primary.backupToClear { steps.append(.setting(primary, .backup(from: nil, to: standby))) }
         let pins = request.addresses.compactMap {
             Plan.pin($0, before: table[$0], on: target, of: guest, links: links, renewing: true, suspicious: true)

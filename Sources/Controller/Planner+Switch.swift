@@ -64,15 +64,18 @@ extension Planner {
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
-        // A release that did not end has put some of them back.
-        let settings = verb == .abort || verb == .repair ? Drift.settings(guest, observation) : []
         let groups = GroupPlan(of: guest, to: side, pins: pins, table: observation.groups)
         var moved = guest
         moved.side = side
+        // A release that did not end has put some of them back. For a redirection they are as they should be, but for the
+        // standby of a guest that comes or goes.
+        let settings =
+            verb == .abort || verb == .repair || (guest.side == .remote) != (side == .remote)
+            ? Drift.settings(moved, observation) : []
         let unpinned = pins.count { $0.before == nil }
         return Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
-            steps: settings + (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]),
+            steps: (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]) + settings,
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)

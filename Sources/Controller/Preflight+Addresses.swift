@@ -6,7 +6,9 @@ extension Preflight {
     mutating func checkSharing() {
         for (side, link) in ports where side != .remote {
             let flags = link.bridgePort?.flags ?? []
-            if let guest = input.prepared, !guest.isSticky, flags.contains(.learning), !standbyIsUplink {
+            if let guest = input.prepared, !guest.isSticky, flags.contains(.learning), !guest.learns(side),
+                !standbyIsUplink
+            {
                 add(
                     .learningOn, .loses, link.name,
                     "learning is on: a late frame of the guest there moves its entries, and its frames go after it",

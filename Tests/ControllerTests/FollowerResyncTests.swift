@@ -59,7 +59,7 @@ import Testing
         #expect(course.connected("running", .active) == [.closeBracket(at: .standby)])
         course.frames(.disconnected)
         #expect(course.alarm != nil)
-        #expect(course.connected("running", .failed) == [.openBracket(to: .primary)])
+        #expect(course.connected("running", .failed) == [.openBracket(to: .primary), .announce])
         #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
     }
 
@@ -102,7 +102,7 @@ import Testing
         #expect(course.frames(.failed(.openBracket(to: .standby), "no clsact")).isEmpty)
         #expect(course.side == .primary && course.bracket == nil && course.alarm?.contains("no clsact") == true)
         #expect(course.migration(.active) == [.move(to: .standby)])
-        #expect(course.migration(.failed) == [.openBracket(to: .primary)])
+        #expect(course.migration(.failed) == [.openBracket(to: .primary), .announce])
         course.frames(.failed(.openBracket(to: .primary), "no clsact"))
         #expect(course.side == .standby)
         #expect(course.frames(.frameOnPrimary) == [.move(to: .primary)])

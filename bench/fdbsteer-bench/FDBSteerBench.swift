@@ -10,5 +10,6 @@ struct FDBSteerBench: ParsableCommand {
             LossCommand.self, OffloadCommand.self, CostCommand.self, SendCommand.self, HandoverCommand.self,
             MigrateCommand.self,
             BracketCommand.self,
+            WatchCommand.self,
         ])
 }

@@ -13,6 +13,8 @@ enum Drift: Hashable {
     case flags([Address])
     /// Addresses are behind the uplink: the guest has left, or its own frames came back.
     case behindUplink
+    /// Addresses that were behind the uplink are on the standby: the guest has come.
+    case arrived
     /// The primary is gone: the standby is the only way to the guest.
     case primaryLost(String)
     /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby before it has.
@@ -53,6 +55,10 @@ enum Drift: Hashable {
                     self = .behindUplink
                     return
                 }
+                if side == .remote, entry.port == guest.standby.index, !entry.isLocal, guest.learns(.standby) {
+                    self = .arrived
+                    return
+                }
                 cause = .stolen
             } else if !entry.isStatic || entry.isSticky != guest.isSticky {
                 cause = cause ?? .weakened
@@ -78,8 +84,9 @@ enum Drift: Hashable {
             guard let link = observation.ports[side], link.master == guest.bridge.index,
                 let settings = link.bridgePort
             else { continue }
-            if port.learningToRestore, settings.flags.contains(.learning) {
-                steps.append(.setting(port, .learning(isOn: false)))
+            let learns = guest.learns(side)
+            if port.learningToRestore, settings.flags.contains(.learning) != learns {
+                steps.append(.setting(port, .learning(isOn: learns)))
             }
             // A backup that left the bridge cannot be named again.
             if port.backupToClear, settings.backupPort != guest.standby.index,

@@ -20,6 +20,8 @@ extension Keeper {
     /// - Throws: ``ControllerError`` when the journal or the kernel cannot be read, or the redirection has no way.
     public mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
+        // A fight is one while its guest waits for the next repair.
+        defer { counters.driftFights = fights.count }
         // Most looks find nothing, and must not keep a command from the lock.
         if cause.isVague, try isAsIntended(known) { return .fine }
         do throws(ControllerError) {
@@ -40,6 +42,7 @@ extension Keeper {
         guard record.phase == .pinned || isBracketed else { return try recover(record, cause) }
 
         let observation = try Observation.read(record.guest, using: &host.socket)
+        fights.remove(row)
         switch Drift(record, observation) {
         case .none:
             flagless[row] = nil
@@ -71,6 +74,11 @@ extension Keeper {
                 return try redirect(record, to: .remote, reason: "the guest's frames come in by the uplink now")
             }
             return try repair(record, observation, cause: .stolen)
+        case .arrived where followed.contains(row):
+            // QEMU tells when it runs.
+            return .fine
+        case .arrived:
+            return try redirect(record, to: .standby, reason: "the guest's frames come in by its standby")
         case .primaryLost(let what):
             counters.primaryLosses += 1
             if isBracketed { return try close(record, at: .standby, reason: what) }
@@ -90,6 +98,7 @@ extension Keeper {
         if record.revision != known.revision { watch.set(record) }
         flagless[known.row] = nil
         mute[known.row] = nil
+        fights.remove(known.row)
         return true
     }
 
@@ -111,6 +120,7 @@ extension Keeper {
         case .now: break
         case .wait(let until, let isNews):
             if isNews { counters.driftBackoffs += 1 }
+            fights.insert(record.row)
             return .fought(until: until, cause, isNews: isNews)
         }
         let clock = Stopwatch()

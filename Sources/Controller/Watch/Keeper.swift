@@ -52,6 +52,8 @@ public struct Keeper: ~Copyable {
     public var followed: Set<Int64> = []
     /// Those of them whose migration to another host is under way.
     public var leaving: Set<Int64> = []
+    /// Guests whose next repair waits because something fights it.
+    var fights = Set<Int64>()
     private let history: HistoryWriter
 
     /// - Parameters:
@@ -116,20 +118,14 @@ public struct Keeper: ~Copyable {
         _ = try reload()
         var suspects = Set(try learnPorts())
         for bridge in watch.bridges {
-            var seen: [Int64: Int] = [:]
+            var roll = RollCall(bridge: bridge, watch: watch)
             do throws(NetlinkError) {
-                try Table.scan(bridge: bridge, using: &host.socket) { entry in
-                    guard let record = watch.owner(of: entry.address, bridge: bridge) else { return }
-                    seen[record.row, default: 0] += 1
-                    if watch.suspicion(entry, record) != nil { suspects.insert(record.row) }
-                }
+                try Table.scan(bridge: bridge, using: &host.socket) { roll.hear($0) }
             } catch {
-                // A bridge that is gone has no guest that is as intended.
-                seen = [:]
+                // A bridge that is gone has no guest that is as intended; others are looked at one by one.
+                roll = RollCall(bridge: bridge, watch: watch)
             }
-            for (row, record) in watch.records where record.guest.bridge.index == bridge {
-                if seen[row] != record.guest.addresses.count { suspects.insert(row) }
-            }
+            suspects.formUnion(roll.suspects)
         }
         for (row, record) in watch.records where record.phase != .pinned { suspects.insert(row) }
         return suspects.sorted().map { Watch.Suspicion(row: $0, cause: .resync) }
@@ -156,6 +152,8 @@ public struct Keeper: ~Copyable {
         strays[row] = nil
         flagless[row] = nil
         mute[row] = nil
+        fights.remove(row)
+        counters.driftFights = fights.count
     }
 
     /// Counts what was done, and writes it to the history, which stays open.

@@ -1,0 +1,215 @@
+import Controller
+import FDB
+import Glibc
+import Lab
+
+/// How soon a stolen entry is put back, with and without a storm of changes that are nobody's.
+struct WatchDrift {
+    /// One line of the result.
+    struct Row: Encodable, Sendable {
+        let guests: Int
+        /// Unrelated changes a second that were reached, 0 for none.
+        let storm: Int
+        /// What the time counts from: the notification of the theft, or just before its request.
+        let from: String
+        let spread: WatchSpread
+    }
+
+    /// Thefts with a storm, and as many without.
+    let thefts: Int
+    /// Unrelated changes a second.
+    let rate: Int
+
+    /// Thefts wait for the repair of the one before for so long.
+    private static let patience: Int64 = 5_000_000_000
+    /// As a configuration that thousands of thefts do not slow down.
+    static let configuration = """
+        [daemon]
+        repair_burst = 1000
+        repair_backoff_initial = "10ms"
+        repair_backoff_limit = "10ms"
+        [log]
+        level = "info"
+
+        """
+
+    private struct Series {
+        var heard: [Int64] = []
+        var sent: [Int64] = []
+        var rates: [Double] = []
+    }
+
+    /// Measures in a namespace of its own and adds to the report.
+    func run(guests count: Int, folder: String, into report: inout WatchReport) throws {
+        let lab = try WatchLab(guests: count, addresses: 1, folder: folder)
+        let daemon = try WatchedDaemon(folder: folder, configuration: Self.configuration)
+        defer { daemon.stop() }
+        var series = [Series(), Series()]
+        var missed = 0
+        let blocks = min(10, thefts)
+        for block in 0..<blocks {
+            let share = thefts * (block + 1) / blocks - thefts * block / blocks
+            for storm in 0..<2 {
+                missed += try steal(share, from: lab, storm: storm == 1, into: &series[storm])
+            }
+        }
+        let made = 2 * thefts
+        for (number, series) in series.enumerated() {
+            let rate = number == 0 ? 0 : Int(series.rates.reduce(0, +) / Double(max(1, series.rates.count)))
+            for (from, values) in [("notification", series.heard), ("before the request", series.sent)] {
+                report.drift.append(Row(guests: count, storm: rate, from: from, spread: WatchSpread(values)))
+            }
+        }
+        let what = "\(count) guests, \(made) thefts"
+        if missed > 0 { report.complaints.append("\(what): \(missed) were not repaired") }
+        report.complaints += try Self.judge(lab, daemon, repairs: made - missed, what: what)
+    }
+
+    /// - Returns: how many thefts were not repaired.
+    private func steal(_ count: Int, from lab: WatchLab, storm: Bool, into series: inout Series) throws -> Int {
+        var owners: [Address: Int32] = [:]
+        for guest in lab.guests { for address in guest.addresses { owners[address] = guest.primary } }
+        let ear = try WatchEar(Set(owners.keys))
+        let running = storm ? try WatchStorm(port: lab.stormPort, rate: rate) : nil
+        var missed = 0
+        for _ in 0..<count {
+            // Random moments, so that no timer of anybody's keeps time with them.
+            let pause = watchNow() + Int64.random(in: 1_000_000..<15_000_000)
+            _ = try ear.listen(until: pause) { _ in false }
+            guard let guest = lab.guests.randomElement(), let address = guest.addresses.randomElement() else { break }
+            let sent = watchNow()
+            try lab.steal(guest, address)
+            var stolen: Int64?
+            let isRepaired = try ear.listen(until: sent + Self.patience) { heard in
+                guard heard.address == address else { return false }
+                if heard.port != guest.primary {
+                    stolen = stolen ?? heard.time
+                    return false
+                }
+                guard let stolen else { return false }
+                series.heard.append(heard.time - stolen)
+                series.sent.append(heard.time - sent)
+                return true
+            }
+            if !isRepaired { missed += 1 }
+        }
+        if let running { series.rates.append(try running.stop()) }
+        return missed
+    }
+
+    /// Compares counters, history and table with what should be.
+    static func judge(
+        _ lab: WatchLab, _ daemon: WatchedDaemon, repairs: Int, what: String
+    ) throws -> [String] {
+        // The last repair is written down after its entry was heard of, and the page is good for 200 ms.
+        usleep(500_000)
+        let samples = try daemon.metrics()
+        var complaints: [String] = []
+        func expect(_ number: Int, _ expected: Int, _ name: String) {
+            if number != expected { complaints.append("\(what): \(name): \(number), expected \(expected)") }
+        }
+        let counted = samples.filter { $0.key.hasPrefix("fdbsteer_drift_repairs_total{") }.values.reduce(0, +)
+        expect(Int(counted), repairs, "repairs counted")
+        expect(try lab.repairs(), repairs, "repairs in the history")
+        for name in ["drift_failures", "drift_backoffs", "departures", "primary_losses"] {
+            expect(Int(samples["fdbsteer_\(name)_total"] ?? -1), 0, name)
+        }
+        expect(try lab.wrongEntries().count, 0, "entries that are wrong at the end")
+        return complaints
+    }
+}
+
+/// Notifications are lost while the daemon stands still: what it finds afterwards.
+struct WatchOverruns {
+    /// The result.
+    struct Row: Encodable, Sendable {
+        let rounds: Int
+        /// Guests that lost or had an entry moved, over all rounds.
+        let attacks: Int
+        /// Repairs in the history.
+        let repairs: Int
+        /// Guests that were not right again in time.
+        let missed: Int
+        /// As the daemon counts them.
+        let overruns: Int
+        let resyncs: Int
+        /// From SIGCONT until every entry is right.
+        let spread: WatchSpread
+    }
+
+    let rounds: Int
+    /// Unrelated changes a second, before, during and after the standstill.
+    let rate: Int
+
+    private static let guests = 40
+    private static let addresses = 4
+    /// Bytes; the kernel doubles them, and a notification takes 832.
+    private static let buffer = 256 << 10
+    private static let patience: Int64 = 10_000_000_000
+
+    /// Measures in a namespace of its own and adds to the report.
+    func run(folder: String, into report: inout WatchReport) throws {
+        let lab = try WatchLab(guests: Self.guests, addresses: Self.addresses, folder: folder)
+        let configuration = WatchDrift.configuration.replacing(
+            "[daemon]\n", with: "[daemon]\nreceive_buffer = \(Self.buffer)\n")
+        let daemon = try WatchedDaemon(folder: folder, configuration: configuration)
+        defer { daemon.stop() }
+        let storm = try WatchStorm(port: lab.stormPort, rate: rate)
+        var times: [Int64] = []
+        var attacks = 0
+        var missed = 0
+        for _ in 0..<rounds {
+            usleep(300_000)
+            kill(daemon.process, SIGSTOP)
+            attacks += try attack(lab, during: storm)
+            kill(daemon.process, SIGCONT)
+            let begin = watchNow()
+            var wrong = try lab.wrongEntries().count
+            while wrong > 0, watchNow() - begin < Self.patience {
+                usleep(500)
+                wrong = try lab.wrongEntries().count
+            }
+            times.append(watchNow() - begin)
+            missed += wrong
+        }
+        try storm.stop()
+        let what = "\(rounds) forced overruns"
+        if missed > 0 { report.complaints.append("\(what): \(missed) entries were not put back") }
+        report.complaints += try WatchDrift.judge(lab, daemon, repairs: attacks, what: what)
+        let samples = try daemon.metrics()
+        let overruns = Int(samples["fdbsteer_netlink_overruns_total"] ?? 0)
+        let resyncs = Int(samples["fdbsteer_resyncs_total{reason=\"overrun\"}"] ?? 0)
+        if overruns < rounds { report.complaints.append("\(what): only \(overruns) were counted") }
+        if resyncs < rounds { report.complaints.append("\(what): only \(resyncs) resyncs were counted") }
+        report.overruns.append(
+            Row(
+                rounds: rounds, attacks: attacks, repairs: try lab.repairs(), missed: missed, overruns: overruns,
+                resyncs: resyncs, spread: WatchSpread(times)))
+    }
+
+    /// Steals and deletes entries of half of the guests, spread over a storm of twice what the buffer takes.
+    ///
+    /// - Returns: how many guests were hit.
+    private func attack(_ lab: WatchLab, during storm: WatchStorm) throws -> Int {
+        let victims = lab.guests.shuffled().prefix(lab.guests.count / 2)
+        let changes = 2 * (2 * Self.buffer / 832)
+        let first = storm.made
+        for (number, guest) in victims.enumerated() {
+            while storm.made - first < changes * number / victims.count { usleep(200) }
+            // One address or several, and some twice.
+            for address in guest.addresses.shuffled().prefix(Int.random(in: 1...guest.addresses.count)) {
+                if Bool.random() { try lab.steal(guest, address) } else { try lab.delete(guest, address) }
+            }
+        }
+        while storm.made - first < changes { usleep(200) }
+        return victims.count
+    }
+}
+
+extension String {
+    /// With the first occurrence of a text replaced by another.
+    fileprivate func replacing(_ text: String, with other: String) -> String {
+        guard hasPrefix(text) else { return self }
+        return other + dropFirst(text.count)
+    }
+}

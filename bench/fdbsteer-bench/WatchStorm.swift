@@ -1,0 +1,115 @@
+import FDB
+import Glibc
+import Lab
+import Netlink
+import Synchronization
+
+/// Makes and deletes entries that are nobody's, at a steady rate, on a thread of its own.
+final class WatchStorm {
+    private final class Shared: Sendable {
+        let stop = Atomic(false)
+        let made = Atomic<Int>(0)
+        let refused = Atomic<Int>(0)
+    }
+
+    private let shared = Shared()
+    private let thread: LabThread
+    private let begin = watchNow()
+
+    /// - Parameters:
+    ///   - port: interface index of a port that serves no guest.
+    ///   - rate: changes a second.
+    init(port: Int32, rate: Int) throws {
+        let shared = shared
+        thread = try Namespace.thread {
+            guard var socket = try? CommandSocket() else { return }
+            let begin = watchNow()
+            var number = 0
+            while !shared.stop.load(ordering: .relaxed) {
+                let due = Int(Double(watchNow() - begin) * Double(rate) / 1e9)
+                while number < due {
+                    let count = min(CommandSocket.batchLimit, due - number)
+                    let answers = socket.perform((number..<(number + count)).map { WatchStorm.change($0, port) })
+                    number += count
+                    shared.made.store(number, ordering: .relaxed)
+                    let refused = answers.count { $0 != nil }
+                    if refused > 0 { shared.refused.wrappingAdd(refused, ordering: .relaxed) }
+                }
+                usleep(1000)
+            }
+            // What was made and not deleted yet.
+            let left = (number..<((number + 63) / 64 * 64)).map { WatchStorm.change($0, port) }
+            _ = socket.perform(left)
+        }
+    }
+
+    /// Changes so far.
+    var made: Int { shared.made.load(ordering: .relaxed) }
+
+    /// Ends it.
+    ///
+    /// - Returns: the changes a second that were reached.
+    /// - Throws: `LabError` when the kernel refused some: it was another storm than intended.
+    @discardableResult
+    func stop() throws -> Double {
+        let rate = Double(made) / (Double(watchNow() - begin) / 1e9)
+        shared.stop.store(true, ordering: .relaxed)
+        thread.join()
+        let refused = shared.refused.load(ordering: .relaxed)
+        guard refused == 0 else { throw LabError("the kernel refused \(refused) of \(made) changes of the storm") }
+        return rate
+    }
+
+    /// Change number so and so: 32 entries are made, the same ones deleted, then the next.
+    private static func change(_ number: Int, _ port: Int32) -> EntryRequest {
+        let place = number % 64
+        let mac = MACAddress(value: 0x0a00_0000_0000 + UInt64(number / 64 % 1024 * 32 + place % 32))
+        guard let address = try? Address(mac: mac) else { preconditionFailure("a unicast MAC is an address") }
+        return place < 32
+            ? .set(address, port: port, state: .noARP, flags: [.create, .replace]) : .delete(address, port: port)
+    }
+}
+
+/// Hears the kernel's notifications about guests' entries; used on the thread that made it.
+final class WatchEar {
+    /// One notification.
+    struct Heard {
+        /// CLOCK_MONOTONIC when it was read, in nanoseconds.
+        let time: Int64
+        let address: Address
+        /// nil: the entry was removed.
+        let port: Int32?
+    }
+
+    private let monitor: MonitorSocket
+    private let addresses: Set<Address>
+
+    /// - Parameter addresses: those to hear about.
+    init(_ addresses: Set<Address>) throws {
+        monitor = try MonitorSocket(groups: [.neighbour], receiveBuffer: 64 << 20)
+        self.addresses = addresses
+    }
+
+    /// Listens until a moment (CLOCK_MONOTONIC, nanoseconds), or until `body` says that it has heard enough.
+    ///
+    /// - Returns: whether `body` ended it.
+    /// - Throws: `NetlinkError`, of code `overrun` when it was too slow itself.
+    func listen(until end: Int64, _ body: (Heard) -> Bool) throws -> Bool {
+        var enough = false
+        while !enough {
+            while try monitor.receive({ (header, payload) throws(NetlinkError) in
+                let time = watchNow()
+                guard let change = try FDBMonitor.change(header, payload), addresses.contains(change.entry.address)
+                else { return }
+                let heard = Heard(
+                    time: time, address: change.entry.address, port: change.isRemoval ? nil : change.entry.port)
+                if body(heard) { enough = true }
+            }), !enough, watchNow() < end {}
+            let left = end - watchNow()
+            if enough || left <= 0 { break }
+            var polled = pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)
+            _ = poll(&polled, 1, Int32(clamping: (left + 999_999) / 1_000_000))
+        }
+        return enough
+    }
+}

@@ -1,0 +1,165 @@
+import Glibc
+import Lab
+import Synchronization
+
+/// The fdbsteerd beside this bench, running in the calling thread's namespaces on a state folder.
+///
+/// It ends with the thread that started it, also when this process is killed (PR_SET_PDEATHSIG, by setpriv).
+final class WatchedDaemon {
+    let process: pid_t
+    let folder: String
+    private let logFile: String
+    private var running: RunningCommand?
+    /// From the start of the process until it was ready, in nanoseconds.
+    private(set) var startNanoseconds: Int64 = 0
+
+    static let port: UInt16 = 9923
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// - Parameters:
+    ///   - folder: journal and history; configuration and log are written there too.
+    ///   - configuration: lines of TOML.
+    init(folder: String, configuration: String = "", patience seconds: Int = 120) throws {
+        let binary = try WatchedDaemon.sibling("fdbsteerd")
+        let file = folder + "/fdbsteerd.toml"
+        try Scratch.write(Array(configuration.utf8), to: file)
+        logFile = folder + "/log-\(watchNow())"
+        let begin = watchNow()
+        let words = "exec setpriv --pdeathsig KILL '\(binary)' --config '\(file)' --state '\(folder)' 2>'\(logFile)'"
+        let running = try RunningCommand(["sh", "-c", words])
+        process = running.process
+        self.folder = folder
+        self.running = consume running
+        StartedProcesses.add(process)
+        let end = begin + Int64(seconds) * 1_000_000_000
+        while watchNow() < end {
+            if let page = try? get("/readyz"), page.hasPrefix("HTTP/1.1 200") {
+                startNanoseconds = watchNow() - begin
+                return
+            }
+            if kill(process, 0) != 0 { break }
+            usleep(1000)
+        }
+        let said = log
+        stop()
+        throw LabError("\(binary) did not become ready within \(seconds) s, but said:\n\(said)")
+    }
+
+    deinit { stop() }
+
+    /// Ends it and waits for its end.
+    func stop() {
+        guard let running = running.take() else { return }
+        kill(process, SIGTERM)
+        // A stopped process takes no signal.
+        kill(process, SIGCONT)
+        _ = running.wait()
+        StartedProcesses.remove(process)
+    }
+
+    /// A program in the folder of this executable.
+    static func sibling(_ name: String) throws -> String {
+        var path = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &path, path.count - 1)
+        let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let program =
+            text.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/" + name
+        guard access(program, X_OK) == 0 else {
+            throw LabError("there is no \(program): build it (scripts/build-release builds all products)")
+        }
+        return program
+    }
+
+    // MARK: - What it says
+
+    /// What it has logged.
+    var log: String { WatchedDaemon.read(logFile) }
+
+    /// The numbers of a key in all lines of its log with a word: `us` of `resync reason=reload suspicious=0 us=1234`.
+    func logged(_ key: String, in word: String) -> [Int64] {
+        log.split(separator: "\n").filter { $0.contains(word) }.flatMap { line in
+            line.split(separator: " ").filter { $0.hasPrefix(key + "=") }.compactMap {
+                Int64($0.dropFirst(key.count + 1))
+            }
+        }
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    func get(_ path: String) throws -> String {
+        let connection = try HTTPConnection(port: WatchedDaemon.port)
+        return String(decoding: try connection.get(path, keepAlive: false), as: UTF8.self)
+    }
+
+    /// Samples of its page by name and labels.
+    func metrics() throws -> [String: Double] {
+        let page = try get("/metrics")
+        guard page.hasPrefix("HTTP/1.1 200") else { throw LabError("/metrics: \(page.prefix(200))") }
+        var samples: [String: Double] = [:]
+        for line in page.split(separator: "\n") where line.hasPrefix("fdbsteer_") {
+            let parts = line.split(separator: " ")
+            if parts.count == 2 { samples[String(parts[0])] = Double(parts[1].filter { $0 != "\r" }) }
+        }
+        return samples
+    }
+
+    // MARK: - What it costs
+
+    /// CPU time of all its threads, in nanoseconds (the first number of schedstat).
+    func cpuNanoseconds() throws -> Int64 {
+        guard let folder = opendir("/proc/\(process)/task") else { throw LabError("fdbsteerd has ended:\n\(log)") }
+        defer { closedir(folder) }
+        var sum: Int64 = 0
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard Int(name) != nil else { continue }
+            let text = WatchedDaemon.read("/proc/\(process)/task/\(name)/schedstat")
+            sum += text.split(separator: " ").first.flatMap { Int64($0) } ?? 0
+        }
+        return sum
+    }
+
+    /// Resident and proportional set size, in kilobytes.
+    func memory() -> (resident: Int, proportional: Int) {
+        let text = WatchedDaemon.read("/proc/\(process)/smaps_rollup")
+        func value(_ key: String) -> Int {
+            text.split(separator: "\n").first { $0.hasPrefix(key) }?.split(separator: " ").dropFirst().first
+                .flatMap { Int($0) } ?? 0
+        }
+        return (value("Rss:"), value("Pss:"))
+    }
+
+    private static func read(_ path: String) -> String {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return "" }
+        defer { close(file) }
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = Glibc.read(file, &part, part.count)
+            if count <= 0 { break }
+            bytes += part.prefix(count)
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// Ends what the bench started when the bench itself is interrupted.
+enum StartedProcesses {
+    private static let processes = Mutex<Set<pid_t>>([])
+
+    static func add(_ process: pid_t) { processes.withLock { _ = $0.insert(process) } }
+    static func remove(_ process: pid_t) { processes.withLock { _ = $0.remove(process) } }
+
+    /// From here on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then this process.
+    ///
+    /// Call it before there are other threads: they inherit what is blocked.
+    static func watch(removing folder: String) throws {
+        try Interruption.onSignal {
+            for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }
+            _ = try? Command.run(["rm", "-rf", folder])
+        }
+    }
+}
