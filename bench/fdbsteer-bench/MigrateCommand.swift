@@ -115,14 +115,14 @@ struct MigrateCommand: ParsableCommand {
         if !complaints.isEmpty { throw ExitCode(1) }
     }
 
-    private static func figures(_ record: MigrationRig.Record) -> String {
+    static func figures(_ record: MigrationRig.Record) -> String {
         func total(_ kind: LossKind) -> Int { record.results.reduce(0) { $0 + $1.lost(kind) } }
         return "\(record.lost) lost (steering \(total(.steering)), guest gap \(total(.guestGap)), "
             + "blackout \(total(.blackout)))\(record.isVoid ? ", void" : "")"
     }
 
     /// The guest's kernel and initramfs, made when they are not there.
-    private static func image() throws -> String {
+    static func image() throws -> String {
         let built = try Command.run(["bench/guest/build"])
         guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {
             throw LabError("bench/guest/build: \(built.errors)")
@@ -131,7 +131,7 @@ struct MigrateCommand: ParsableCommand {
     }
 
     /// The controller that was built with this program.
-    private static func controller() throws -> String {
+    static func controller() throws -> String {
         var own = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &own, own.count - 1)
         let path = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)

@@ -73,6 +73,17 @@ final class MigrationDaemon {
         return false
     }
 
+    /// Whether the last state that it tells of is, or becomes within ten seconds, this one.
+    func settles(at state: String) -> Bool {
+        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        repeat {
+            let lines = log.split(separator: "\n").filter { $0.contains(" info state ") }
+            if lines.last?.hasSuffix("to=\(state)") == true { return true }
+            usleep(20_000)
+        } while clab_now(CLOCK_MONOTONIC) < end
+        return false
+    }
+
     /// What all of them have logged, one after the other.
     var log: String { logs.map(SupervisedProcess.text).joined() }
 

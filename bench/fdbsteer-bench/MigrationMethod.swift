@@ -182,7 +182,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try leaveHost(stage)
         case .aboutToPlug, .failed: try open(stage, stage.source, to: "primary")
         case .primarySpoke: try close(stage, stage.destination, at: "primary")
-        case .unplugRequested, .resumed, .completed: return
+        case .unplugRequested, .waiting, .resumed, .completed: return
         }
     }
 

@@ -10,6 +10,8 @@ enum MigrationMoment: Hashable, Sendable {
     case aboutToUnplug
     /// QEMU asks the guest for the VF (UNPLUG_PRIMARY).
     case unplugRequested
+    /// QEMU waits for the guest to give the VF up (MIGRATION wait-unplug).
+    case waiting
     /// The VF is gone: QEMU's MIGRATION active, which follows wait-unplug, or DEVICE_DELETED.
     case unplugged
     /// The source stopped the guest to hand it over.
@@ -69,6 +71,8 @@ final class MigrationStage {
 
     /// The guest stays in the end, though there is a target.
     var isCancelled = false
+    /// The source's QEMU was killed: nothing more is to be heard of it.
+    var isSourceGone = false
     /// Where the guest is at the end.
     var destination: GuestMachine { isCancelled ? source : target ?? source }
 
@@ -107,8 +111,10 @@ final class MigrationStage {
         var complaints: [String] = []
         for (name, daemon) in daemons {
             let state: String? =
-                name == destination.host.name ? "to=primary" : name == source.host.name ? "to=gone" : nil
-            if let state, !daemon.hears(state) { complaints.append("fdbsteerd on host \(name) did not come \(state)") }
+                name == destination.host.name ? "primary" : name == source.host.name ? "gone" : nil
+            if let state, !daemon.settles(at: state) {
+                complaints.append("host \(name): fdbsteerd does not know the guest as \(state)")
+            }
             daemon.kill()
         }
         return complaints
@@ -181,7 +187,7 @@ final class MigrationStage {
     private func nextMoments() throws -> [MigrationMoment] {
         var moments: [MigrationMoment] = []
         // The QEMU that waits for a guest ends when the migration is cancelled.
-        for machine in [source, isCancelled ? nil : target].compactMap(\.self) {
+        for machine in [isSourceGone ? nil : source, isCancelled ? nil : target].compactMap(\.self) {
             while let event = try machine.session.nextEvent(timeout: 0) {
                 events.append(event)
                 if let moment = moment(event) { moments.append(moment) }
@@ -199,6 +205,7 @@ final class MigrationStage {
         let isSource = event.host == source.host.name
         switch (event.name, event.status) {
         case ("UNPLUG_PRIMARY", _): return .unplugRequested
+        case ("MIGRATION", "wait-unplug"): return .waiting
         case ("MIGRATION", "active") where isSource && !isActive:
             isActive = true
             return .unplugged
