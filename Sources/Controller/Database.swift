@@ -100,6 +100,11 @@ struct Database: ~Copyable {
         }
     }
 
+    /// Whether there is a table of a name: some are made when they are first needed.
+    func hasTable(_ name: String) throws(DatabaseError) -> Bool {
+        try !run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", .text(name)).isEmpty
+    }
+
     /// The row id of the last insertion.
     var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
 

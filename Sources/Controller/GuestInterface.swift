@@ -87,13 +87,16 @@ public struct GuestInterface: Hashable, Sendable {
     public let isSticky: Bool
     /// What the guest does with frames that reach both of its NICs.
     public var kind = GuestKind.unknown
+    /// The NIC whose filters move with the addresses, when its eswitch is in legacy mode: the primary is then the port of the
+    /// bridge that goes to the NIC, and the VF has none.
+    public var nic: LegacyNIC? = nil
 
     /// The port of a side; nil for `remote` without an uplink.
     public func port(of side: Side) -> PortIdentity? {
         switch side {
         case .primary: primary
         case .standby: standby
-        case .remote: uplink
+        case .remote: nic == nil ? uplink : primary
         }
     }
 

@@ -47,7 +47,7 @@ struct HardwareView {
 
     /// The verdict.
     func proof(tableIsRight: Bool) -> OffloadProof {
-        guard hasSwitch else { return .nothingToProve }
+        guard hasSwitch || record.guest.nic != nil else { return .nothingToProve }
         guard tableIsRight else { return .missing(reason: "not everything is as intended") }
         if !tablesRead.isEmpty {
             return .proven(evidence: "the driver's own table says so (\(tablesRead.sorted().joined(separator: ", ")))")

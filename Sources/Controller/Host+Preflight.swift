@@ -194,7 +194,9 @@ extension Host {
         input.saysSide = true
         var unseen: [String] = []
         readExtras(&input, unseen: &unseen)
-        return Preflight.findings(input).filter { $0.severity != .note }
+        return Preflight.findings(input).filter {
+            $0.severity != .note && (request.legacy == nil || $0.code != .legacyEswitch)
+        }
     }
 
     /// Findings for the report of `switch`, from the links that it has read, and nothing else: its time counts.
@@ -205,7 +207,9 @@ extension Host {
             addresses: guest.addresses, links: observation.links)
         for side in Side.allCases { input.names[side] = guest.port(of: side)?.name }
         input.prepared = guest
-        return Preflight.findings(input).filter { $0.severity != .note }
+        return Preflight.findings(input).filter {
+            $0.severity != .note && (guest.nic == nil || $0.code != .legacyEswitch)
+        }
     }
 
     /// What `prepare` refuses unless it is waived: a standby that takes smaller frames than the primary.

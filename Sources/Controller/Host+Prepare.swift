@@ -62,7 +62,9 @@ extension Host {
             try table.confirm(request.addresses, using: &socket)
             return table
         }
-        var plan = try planner.prepare(request, bridge: bridge, ports: ports, links: links, table: table)
+        let legacy = try legacy(request, ports: ports, links: links, records: records)
+        var plan = try planner.prepare(
+            request, bridge: bridge, ports: ports, links: links, table: table, legacy: legacy)
         plan.findings = findings(
             request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
         return plan
@@ -98,7 +100,8 @@ extension Host {
         }
         guard record.boot == journal.boot, guest.bridge.name == request.bridge, guest.primary.name == request.primary,
             guest.standby.name == request.standby, guest.uplink?.name == request.uplink,
-            guest.has(exactly: request.addresses), request.side == nil || request.side == guest.side,
+            guest.has(exactly: request.addresses), guest.nic?.pf.name == request.legacy?.pf,
+            guest.nic?.vf == request.legacy?.vf, request.side == nil || request.side == guest.side,
             request.kind == nil || request.kind == guest.kind
         else {
             throw ControllerError(

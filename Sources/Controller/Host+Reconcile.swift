@@ -16,11 +16,15 @@ public struct Reconciliation: Hashable, Sendable, Encodable {
 public struct ReconciliationReport: Hashable, Sendable, Encodable {
     /// One for each guest.
     public var guests: [Reconciliation] = []
+    /// One for each probe of a NIC that did not end; its `guest` is the NIC's interface.
+    public var probes: [Reconciliation] = []
     /// Sentinels that a dead process left, and that are removed.
     public var sentinelsRemoved: [String] = []
 
     /// The process's exit code.
-    public var exitCode: Int32 { guests.allSatisfy(\.ok) ? 0 : ControllerError.Code.notRolledBack.rawValue }
+    public var exitCode: Int32 {
+        (guests + probes).allSatisfy(\.ok) ? 0 : ControllerError.Code.notRolledBack.rawValue
+    }
 }
 
 extension Host {
@@ -33,6 +37,7 @@ extension Host {
         guard folder.hasJournal else { return report }
         if !options.dryRun { try requirePrivilege() }
         let journal = try Journal(folder: folder)
+        report.probes = try endProbes(journal, options: options)
         for record in try journal.records() {
             report.guests.append(reconcile(record, in: journal, options: options))
         }

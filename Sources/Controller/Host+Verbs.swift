@@ -30,8 +30,12 @@ extension Host {
         if !options.dryRun { try requirePrivilege() }
         var observation = Observation(bridge: nil, ports: [:], entries: [:])
         // Interface indexes of an earlier boot name other interfaces now.
-        if record.boot == journal.boot { observation = try Observation.read(record.guest, using: &socket) }
-        var plan = Planner().release(record.guest, observation: observation)
+        if record.boot == journal.boot {
+            observation = try Observation.read(record.guest, using: &socket)
+            try observation.readFilters(of: record.guest, using: &socket)
+        }
+        var plan = Planner().release(
+            record.guest, observation: observation, isUnfinished: record.phase == .preparing)
         if record.bracket != nil { plan = plan.ending(copyChange(record, isOn: false)) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
@@ -85,6 +89,7 @@ extension Host {
         if !options.dryRun { try requirePrivilege() }
         var observation = try Observation.read(record.guest, using: &socket)
         try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
+        try observation.readFilters(of: record.guest, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         var plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
@@ -127,7 +132,7 @@ extension Host {
 
     /// What is known of hardware when nothing had to be changed.
     private func standing(_ record: Journal.Record, side: Side, isSettled: Bool) -> OffloadProof {
-        if record.guest.eswitchPort == nil { return .nothingToProve }
+        if record.guest.eswitchPort == nil, record.guest.nic == nil { return .nothingToProve }
         if isSettled, record.proof == .proven { return .remembered(side) }
         return .missing(
             reason:

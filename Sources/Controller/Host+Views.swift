@@ -126,7 +126,7 @@ extension Host {
         // The entries of an open bracket are on the standby, wherever the guest is.
         record.guest.side = record.entrySide
         let guest = record.guest
-        let observation = try Observation.read(guest, using: &socket)
+        var observation = try Observation.read(guest, using: &socket)
         var problems: [String] = []
         if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
         if let bracket, !bracket.isCopyRight {
@@ -152,6 +152,8 @@ extension Host {
                 problems.append("\(side.rawValue) port \(port.name) \(obstacle): frames sent there are lost")
             }
         }
+        try observation.readFilters(of: guest, using: &socket)
+        problems += FilterPlan.problems(guest, observation.filters)
         let target = guest.port(of: guest.side)?.index ?? 0
         let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
         let addresses = guest.addresses.map { address -> Verification.AddressState in

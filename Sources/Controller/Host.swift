@@ -101,6 +101,14 @@ public struct Host: ~Copyable {
                 movedAt = clock.elapsed
                 count(.moved, of: plan.guest, into: &evidence)
                 event = .answered(answers)
+            case .run(.filter(let planned)):
+                let begin = clock.elapsed
+                event = apply(planned.change)
+                report.timings.moveNanoseconds += clock.elapsed - begin
+                movedAt = clock.elapsed
+                count(.moved, of: plan.guest, into: &evidence)
+            case .restoreFilter(let change):
+                event = apply(change)
             case .run(.groups(let requests)):
                 event = .answered(join(requests))
             case .restoreGroups(let requests):
@@ -112,7 +120,10 @@ public struct Host: ~Copyable {
                 event = .answered(Transaction(changes).run(on: &socket))
             case .prove(let task):
                 let begin = clock.elapsed
-                event = .proved(task.run(timeout: options.proofTimeout, using: &socket))
+                event = .proved(
+                    plan.changesFilters
+                        ? proveFilters(plan, timeout: options.proofTimeout)
+                        : task.run(timeout: options.proofTimeout, using: &socket))
                 report.timings.proofNanoseconds += clock.elapsed - begin
             case .reread:
                 let begin = clock.elapsed

@@ -31,10 +31,16 @@ extension Journal {
             {
                 addresses[address.integer(2) ?? 0, default: []].append(address)
             }
-            return rows.compactMap { row in
+            var records: [Record] = []
+            for row in rows {
                 let number = row.integer(0) ?? 0
-                return Journal.record(row, ports: ports[number] ?? [], addresses: addresses[number] ?? [])
+                guard var record = Journal.record(row, ports: ports[number] ?? [], addresses: addresses[number] ?? [])
+                else { continue }
+                // The port to the NIC is everybody's, so that the entries of such guests are always sticky.
+                if record.guest.isSticky { record.guest.nic = try loadNIC(row: number) }
+                records.append(record)
             }
+            return records
         }
     }
 

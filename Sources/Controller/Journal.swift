@@ -53,7 +53,7 @@ public struct Journal: ~Copyable {
     }
 
     let database: Database
-    private let locks: LockFile
+    let locks: LockFile
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
     /// The inode of the calling thread's network namespace.
@@ -237,6 +237,12 @@ public struct Journal: ~Copyable {
     /// Whether another process holds the lock of the guest of a row.
     func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
+    /// Whether another process holds a byte of the lock file.
+    func isByteLocked(_ offset: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, offset) != 0 }
+
+    /// Locks a byte of the lock file until the process ends; false when another process has it.
+    func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
+
     func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 
     /// Adds a guest whose preparation begins, and locks it.
@@ -257,6 +263,7 @@ public struct Journal: ~Copyable {
                     .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
                     .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
             }
+            if let nic = guest.nic { try insert(nic, row: row) }
             try database.insert(
                 into: "address",
                 guest.addresses.map { address in

@@ -13,6 +13,7 @@ public struct MetricsReader: ~Copyable {
     private let folder: StateFolder
     private var history: Held<History>?
     private var totals = HistoryTotals()
+    private var verdicts: [StoredVerdict] = []
     private var journal: Held<Journal>?
     private var tallies: [GuestTally] = []
     /// Of the journal when ``tallies`` were read.
@@ -27,7 +28,7 @@ public struct MetricsReader: ~Copyable {
     public mutating func read() throws(ControllerError) -> [MetricFamily] {
         try readHistory()
         let journal = try readJournal()
-        return totals.families + journal.families + [MetricsReader.buildInformation]
+        return totals.families + journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]
     }
 
     private static var buildInformation: MetricFamily {
@@ -64,6 +65,7 @@ public struct MetricsReader: ~Copyable {
     private mutating func fold() throws(DatabaseError) {
         guard let held = history.take() else { return }
         try totals.fold(held.file)
+        verdicts = try held.file.verdicts()
         history = consume held
     }
 

@@ -14,6 +14,8 @@ struct Observation {
     var foreignPorts: [Link] = []
     /// The bridge's multicast groups, where they were read (``readGroups(of:to:phase:using:)``).
     var groups: GroupTable?
+    /// What the filters of a NIC in legacy mode say, where the guest has one (``readFilters(of:using:)``).
+    var filters: NICFilters?
 
     /// Every link that was read.
     var links: Links {
@@ -42,6 +44,7 @@ extension Observation {
             if let link, link.name == identity.name { ports[side] = link }
         }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
+        if guest.nic != nil { ports[.remote] = ports[.primary] }
         var observation = Observation(bridge: bridge, ports: ports, entries: [:])
         if bridge != nil { try observation.readEntries(of: guest, using: &socket) }
         return observation

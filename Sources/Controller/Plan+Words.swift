@@ -12,6 +12,8 @@ extension Plan {
                 return [setting.message(port: port)]
             case .entries(let changes):
                 return changes.flatMap { $0.change.requests }.map { $0.words(name: name) }
+            case .filter(let planned):
+                return [planned.change.words]
             case .groups(let requests):
                 return requests.map { $0.words(name: name) }
             case .copy(let change):

@@ -40,11 +40,15 @@ public enum Step: Hashable, Sendable {
     case setting(PortIdentity, PortSetting)
     /// Entry changes, sent together.
     case entries([PlannedChange])
+    /// A filter of a NIC in legacy mode.
+    case filter(PlannedFilter)
     /// Multicast groups that the new port joins, sent together.
     case groups([GroupRequest])
     /// A bracket's copy is made or removed.
     case copy(CopyChange)
 
+    /// Its change of a NIC's filter.
+    var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
     /// Its entry changes.
     var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
 }
@@ -112,6 +116,9 @@ public struct Plan: Hashable, Sendable {
 
     /// All entry changes.
     public var changes: [PlannedChange] { steps.flatMap(\.changes) }
+
+    /// Filters of a NIC are changed: whether frames follow is seen by counters.
+    public var changesFilters: Bool { steps.contains { $0.filter != nil } }
 
     /// Nothing would be changed.
     public var isEmpty: Bool { steps.isEmpty }

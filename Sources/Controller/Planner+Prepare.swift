@@ -32,14 +32,15 @@ struct Planner {
     ///   - table: the whole table of the bridge, which shows who else lives behind a port.
     ///   - links: the interfaces of the namespace.
     func prepare(
-        _ request: PreparationRequest, bridge: Link, ports: [Side: Link], links: Links, table: Table
+        _ request: PreparationRequest, bridge: Link, ports: [Side: Link], links: Links, table: Table,
+        legacy: LegacyPreparation? = nil
     ) throws(ControllerError) -> Plan {
         try Planner.requireAgeing(bridge, hasSwitch: ports.values.contains(where: \.isEswitchPort))
         for address in request.addresses {
             try checkOwnership(of: address, bridge: bridge, links: links, entry: table[address])
         }
         let side: Side
-        if let said = request.side {
+        if let said = request.side ?? legacy?.side {
             side = said
         } else {
             side = try locate(request.addresses, ports: ports, links: links, table: table)
@@ -87,6 +88,7 @@ struct Planner {
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: !shared.isEmpty)
         guest.kind = request.kind ?? .unknown
+        guest.nic = legacy?.nic
         guard let target = guest.port(of: side) else {
             throw ControllerError(.precondition, "side \(side.rawValue) has no port", remedy: "name it by --uplink")
         }
@@ -96,7 +98,9 @@ struct Planner {
         let pins = request.addresses.compactMap {
             Plan.pin($0, before: table[$0], on: target, of: guest, links: links, renewing: true, suspicious: true)
         }
-        if !pins.isEmpty { steps.append(.entries(pins)) }
+        let filters = try FilterPlan(guest, to: side, filters: legacy?.filters)
+        steps += filters.around(pins.isEmpty ? [] : [.entries(pins)])
+        notes += legacy?.notes ?? []
         return Plan(verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: notes, links: links)
     }
 
@@ -223,6 +227,7 @@ struct Planner {
         _ port: Link, _ side: Side, _ request: PreparationRequest, _ ports: [Side: Link], _ table: Table
     ) -> String? {
         if let other = otherGuests[port.index] { return "guest \(other) uses it" }
+        if side == .primary, request.legacy != nil { return "it is the NIC's" }
         if side == .standby, ports[.remote]?.index == port.index { return "it is the uplink" }
         let own = Set(request.addresses.map(\.mac))
         let others = table.entries.values.filter {

@@ -64,6 +64,7 @@ extension Planner {
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: !isOurs)
         }
+        let filters = try FilterPlan(guest, to: side, filters: observation.filters)
         let groups = GroupPlan(of: guest, to: side, pins: pins, table: observation.groups)
         var moved = guest
         moved.side = side
@@ -75,7 +76,7 @@ extension Planner {
         let unpinned = pins.count { $0.before == nil }
         return Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
-            steps: (groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]) + settings,
+            steps: filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)])) + settings,
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)
@@ -92,7 +93,9 @@ extension Planner {
     /// Plans to give a guest's entries back to learning and ageing, and its ports their settings.
     ///
     /// What is gone, or was taken over by others, is left alone and noted.
-    func release(_ guest: GuestInterface, observation: Observation) -> Plan {
+    ///
+    /// - Parameter isUnfinished: the guest's `prepare` did not come to its end.
+    func release(_ guest: GuestInterface, observation: Observation, isUnfinished: Bool = false) -> Plan {
         var notes: [String] = []
         var steps: [Step] = []
         if observation.bridge == nil { notes.append("bridge \(guest.bridge.name) no longer exists") }
@@ -135,6 +138,9 @@ extension Planner {
                 steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
             }
         }
+        let filters = FilterPlan.release(guest, observation.filters, isUnfinished: isUnfinished)
+        steps += filters.map(Step.filter)
+        if guest.nic != nil, !isUnfinished { notes.append("the VF's MAC is left as it is") }
         // What is deleted is to be learned at once.
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
         return Plan(

@@ -16,6 +16,8 @@ public struct PreparationRequest: Hashable, Sendable {
     public let addresses: [Address]
     /// Where the guest is, when the caller knows.
     public let side: Side?
+    /// The NIC in legacy mode whose filters move too; ``primary`` is then the port of the bridge that goes to it.
+    public let legacy: LegacyRequest?
     /// A standby whose frames the switch floods to other ports is accepted.
     public let allowsLeak: Bool
     /// What the guest does with frames that reach both of its NICs, when the caller says it.
@@ -24,7 +26,7 @@ public struct PreparationRequest: Hashable, Sendable {
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
-        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil
+        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil, legacy: LegacyRequest? = nil
     ) throws(ControllerError) {
         if primary == standby {
             throw ControllerError(
@@ -48,7 +50,12 @@ public struct PreparationRequest: Hashable, Sendable {
         for (first, second) in zip(sorted, sorted.dropFirst()) where first == second {
             throw ControllerError(.usage, "address \(first) is given twice", remedy: "name each address once")
         }
-        if side == .remote, uplink == nil {
+        if legacy != nil, addresses.count > 1 {
+            throw ControllerError(
+                .usage, "a VF in legacy mode has one MAC, and \(addresses.count) addresses are given",
+                remedy: "name the guest's own MAC; its further MACs cannot be moved on this NIC")
+        }
+        if side == .remote, uplink == nil, legacy == nil {
             throw ControllerError(
                 .usage, "--at remote needs --uplink", remedy: "name the port behind which the guest is reached")
         }
@@ -61,6 +68,7 @@ public struct PreparationRequest: Hashable, Sendable {
         self.side = side
         self.allowsLeak = allowsLeak
         self.kind = kind
+        self.legacy = legacy
     }
 
     /// The same request with other names for the ports, or other addresses.
@@ -70,6 +78,6 @@ public struct PreparationRequest: Hashable, Sendable {
         try PreparationRequest(
             id: id, bridge: bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
-            kind: kind)
+            kind: kind, legacy: legacy)
     }
 }

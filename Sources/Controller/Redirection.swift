@@ -30,6 +30,8 @@ public struct Redirection: Sendable {
         case restoreGroups([GroupRequest])
         /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
         case followGroups(GroupMove)
+        /// Put a filter of the NIC back.
+        case restoreFilter(FilterChange)
         /// Put a port's setting back.
         case restoreSetting(PortIdentity, PortSetting)
         /// Make or remove a bracket's copy, as it was.
@@ -193,7 +195,7 @@ public struct Redirection: Sendable {
     }
 
     private mutating func prove() -> Action {
-        if plan.proof.isEmpty {
+        if plan.proof.isEmpty, !plan.changesFilters {
             phase = .checking
             return .reread
         }
@@ -318,6 +320,7 @@ public struct Redirection: Sendable {
                 switch step {
                 case .setting(let port, let setting): .restoreSetting(port, setting.inverse)
                 case .copy(let change): .restoreCopy(change.undo)
+                case .filter(let planned): .restoreFilter(planned.undo)
                 case .entries, .groups: nil
                 }
             })

@@ -48,10 +48,22 @@ public struct Topology: Sendable {
         public let ports: [(port: DevlinkPort, netdev: String?, master: String?)]
     }
 
+    /// A NIC with VFs.
+    public struct NICView: Sendable {
+        /// The netdev of the physical function.
+        public let link: Link
+        /// What its behaviour depends on.
+        public let nic: NICIdentity
+        /// What the probe of such a NIC found (`probe mac-filter`); nil when none was probed.
+        public let verdict: StoredVerdict?
+    }
+
     /// By name.
     public let bridges: [BridgeView]
     /// By device.
     public let eswitches: [EswitchView]
+    /// By name; empty when one bridge was asked for.
+    public let nics: [NICView]
 }
 
 extension Host {
@@ -95,7 +107,24 @@ extension Host {
                     link: bridge, settings: settings, ports: ports,
                     findings: Topology.findings(bridge, settings, ports: ports)))
         }
-        return Topology(bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [])
+        return Topology(
+            bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [],
+            nics: name == nil ? nics(links, devlink) : [])
+    }
+}
+
+extension Host {
+    /// The NICs with VFs, and what is known of their filters.
+    private func nics(_ links: Links, _ devlink: Devlink) -> [Topology.NICView] {
+        let functions = links.all.filter { !$0.virtualFunctions.isEmpty }.sorted { $0.name < $1.name }
+        guard !functions.isEmpty else { return [] }
+        // What cannot be read without privilege is no reason to show nothing.
+        let verdicts = (try? verdicts()) ?? []
+        return functions.compactMap { link in
+            guard let device = link.parentDevice.flatMap({ PCIDevice($0) }) else { return nil }
+            let nic = NICIdentity(interface: link.name, device: device, devlink: devlink)
+            return Topology.NICView(link: link, nic: nic, verdict: verdicts.first { $0.nic == nic })
+        }
     }
 }
 

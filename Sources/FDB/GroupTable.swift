@@ -6,7 +6,7 @@ public import Netlink
 /// A kernel dump (`br_mdb_dump` in net/bridge/br_mdb.c) holds the groups of all bridges, and there is no filter. A part
 /// that fits one message is consistent, as it is read under RCU in one go; further parts resume by position, and
 /// NLM_F_DUMP_INTR tells of devices that come and go only: a group that vanishes meanwhile makes others be skipped. So a
-/// dump in several parts is repeated until two agree; where the groups never rest, ``isExact`` is false and the table
+/// dump in several parts is repeated until nothing was removed meanwhile; where the groups never rest, ``isExact`` is false and the table
 /// holds what the last dumps showed, put together.
 public struct GroupTable: Hashable, Sendable {
     /// Interface index of the bridge.
@@ -60,6 +60,12 @@ public struct GroupTable: Hashable, Sendable {
     ///   `malformed` when no dump could be trusted.
     /// - Complexity: one dump of the groups of all bridges, two where they do not fit one message (about 500 memberships).
     public static func snapshot(bridge: Int32, using socket: inout CommandSocket) throws(NetlinkError) -> GroupTable {
+        let first = try? read(bridge, using: &socket)
+        if let first, first.parts <= 1 {
+            return GroupTable(bridge: bridge, entries: first.entries, routers: first.routers)
+        }
+        // Parts resume by position: what is removed between two of them makes live memberships vanish. So removals are heard.
+        let monitor = try MonitorSocket(groups: [.mdb])
         var last: Dump?
         for attempt in 1...dumpLimit {
             let dump: Dump
@@ -69,13 +75,29 @@ public struct GroupTable: Hashable, Sendable {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
             }
-            if dump.parts <= 1 || last.map({ $0.members == dump.members }) == true {
+            if try !heardRemoval(monitor) {
                 return GroupTable(bridge: bridge, entries: dump.entries, routers: dump.routers)
             }
-            last = dump.joined(with: attempt > 1 ? last : nil, keeping: attempt == dumpLimit)
+            last = dump.joined(with: last)
         }
         return GroupTable(
             bridge: bridge, entries: last?.entries ?? [], routers: last?.routers ?? [], isExact: false)
+    }
+
+    /// Whether a membership was removed since the last call, or notifications were lost.
+    private static func heardRemoval(_ monitor: borrowing MonitorSocket) throws(NetlinkError) -> Bool {
+        var found = false
+        while true {
+            do throws(NetlinkError) {
+                let more = try monitor.receive { (header, _) throws(NetlinkError) in
+                    if header.type == .deleteGroup { found = true }
+                }
+                if !more { return found }
+            } catch {
+                guard error.code == .overrun else { throw error }
+                found = true
+            }
+        }
     }
 
     fileprivate struct Member: Hashable {
@@ -89,13 +111,10 @@ public struct GroupTable: Hashable, Sendable {
         var routers: [RouterPort] = []
         var parts = 0
 
-        /// Without ages, by which two dumps always differ.
-        var members: Set<Member> { Set(entries.map(\.member)) }
-
-        /// On the last attempt with what the one before held and this one may have skipped.
-        func joined(with other: Dump?, keeping: Bool) -> Dump {
-            guard keeping, let other else { return self }
-            let own = members
+        /// With what an earlier one held and this one may have skipped.
+        func joined(with other: Dump?) -> Dump {
+            guard let other else { return self }
+            let own = Set(entries.map(\.member))
             var result = self
             result.entries += other.entries.filter { !own.contains($0.member) }
             return result

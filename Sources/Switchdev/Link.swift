@@ -18,14 +18,6 @@ public struct SwitchID: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A virtual function as its physical function's netdev lists it (IFLA_VF_INFO).
-public struct VirtualFunction: Hashable, Sendable {
-    /// The number, from 0.
-    public let index: UInt32
-    /// The administratively set MAC; all zero when none is set.
-    public let mac: MACAddress
-}
-
 /// A network interface, with what it is to a bridge.
 public struct Link: Hashable, Sendable {
     /// Interface index: names one interface until the next reboot.
@@ -56,6 +48,8 @@ public struct Link: Hashable, Sendable {
     public let parentDevice: String?
     /// VFs of a physical function, with their MACs.
     public let virtualFunctions: [VirtualFunction]
+    /// How many want every frame that comes (IFLA_PROMISCUITY): bridges and packet sockets among them.
+    public let promiscuity: UInt32
     /// Settings as a port of a bridge.
     public let bridgePort: BridgePort?
     /// Settings as a bridge.
@@ -74,6 +68,7 @@ public struct Link: Hashable, Sendable {
         var lower: Int32?
         var mac: MACAddress?
         var mtu: UInt32 = 0
+        var promiscuity: UInt32 = 0
         var switchID: SwitchID?
         var portName: String?
         var parent: String?
@@ -87,6 +82,7 @@ public struct Link: Hashable, Sendable {
             case Int(IFLA_LINK): lower = attribute.integer()
             case Int(IFLA_ADDRESS): mac = MACAddress(octets: attribute.bytes)
             case Int(IFLA_MTU): mtu = attribute.integer() ?? 0
+            case Int(IFLA_PROMISCUITY): promiscuity = attribute.integer() ?? 0
             case Int(IFLA_PHYS_SWITCH_ID): switchID = SwitchID(bytes: Array(attribute.bytes))
             case Int(IFLA_PHYS_PORT_NAME): portName = attribute.text
             case Int(IFLA_PARENT_DEV_NAME): parent = attribute.text
@@ -104,6 +100,7 @@ public struct Link: Hashable, Sendable {
         self.lower = lower
         self.mac = mac
         self.mtu = mtu
+        self.promiscuity = promiscuity
         self.switchID = switchID
         self.portName = portName
         parentDevice = parent
@@ -158,20 +155,5 @@ public struct Link: Hashable, Sendable {
                 }
             }
         }
-    }
-}
-
-extension VirtualFunction {
-    /// Decodes one IFLA_VF_INFO: its IFLA_VF_MAC is `struct ifla_vf_mac`, a number and 32 bytes of address.
-    fileprivate init?(_ attribute: Attribute) {
-        for part in attribute.nested where part.type == Int(IFLA_VF_MAC) {
-            let address = MemoryLayout<UInt32>.size
-            guard part.bytes.count >= address + 6, let index: UInt32 = part.integer(),
-                let mac = MACAddress(octets: UnsafeRawBufferPointer(rebasing: part.bytes[address..<(address + 6)]))
-            else { return nil }
-            self.init(index: index, mac: mac)
-            return
-        }
-        return nil
     }
 }

@@ -7,6 +7,8 @@ struct LinkGet: Request {
     var name: String?
     /// Counters instead of VF lists: either is a good part of a message.
     var withCounters = false
+    /// VF lists with the VFs' counters.
+    var withFunctionCounters = false
 
     var type: MessageType { .getLink }
     var flags: MessageFlags { [] }
@@ -15,7 +17,11 @@ struct LinkGet: Request {
         var fixed = ifinfomsg()
         fixed.ifi_index = index
         body.put(fixed)
-        if !withCounters { body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS)) }
+        if withFunctionCounters {
+            body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF))
+        } else if !withCounters {
+            body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS))
+        }
         if let name { body.put(Int(IFLA_IFNAME), text: name) }
     }
 }

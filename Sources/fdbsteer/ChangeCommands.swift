@@ -19,11 +19,21 @@ struct PrepareCommand: ParsableCommand {
         help:
             "The bridge port of the VF: its representor, the driver's name of it (pf0vf3), or the VF (pci/0000:03:00.5)."
     )
-    var primary: String
+    var primary: String?
     @Option(help: "The bridge port of the paravirtual NIC (tap).")
     var standby: String
-    @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
+    @Option(
+        help: """
+            The bridge port behind which the guest is reached while it is on another host; with --pf the one that goes \
+            to the NIC. Default with --pf: the physical function itself.
+            """)
     var uplink: String?
+    @Option(help: "Instead of --primary, for a NIC in legacy mode: the interface of the physical function.")
+    var pf: String?
+    @Option(help: "The number of the guest's VF, with --pf.")
+    var vf: UInt32?
+    @Flag(help: "With --pf: accept a NIC that \"probe mac-filter\" found not usable for failover.")
+    var acceptUnusableNic = false
     @Option(
         name: .customLong("address"), parsing: .singleValue,
         help:
@@ -47,6 +57,12 @@ struct PrepareCommand: ParsableCommand {
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
+    func validate() throws {
+        guard (pf == nil) == (vf == nil), (pf == nil) != (primary == nil) else {
+            throw ValidationError("name the VF by --primary, or by --pf and --vf where its NIC is in legacy mode")
+        }
+    }
+
     func run() {
         let request = common.call.check { () throws(ControllerError) in
             var parsed: [Address] = []
@@ -58,9 +74,12 @@ struct PrepareCommand: ParsableCommand {
                 }
             }
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
+            var legacy: LegacyRequest?
+            if let pf, let vf { legacy = LegacyRequest(pf: pf, vf: vf, acceptsUnusable: acceptUnusableNic) }
             return try PreparationRequest(
-                id: GuestID(guest), bridge: bridge, primary: primary, standby: standby, uplink: uplink,
-                addresses: parsed, side: at, allowsLeak: policy == .allow, kind: kind)
+                id: GuestID(guest), bridge: bridge, primary: primary ?? uplink ?? pf ?? "", standby: standby,
+                uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
+                kind: kind, legacy: legacy)
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try host.prepare(request, options: proof.options(common, waivers)))
@@ -167,7 +186,7 @@ struct ReconcileCommand: ParsableCommand {
                 Output.json(report)
             } else {
                 if report.guests.isEmpty { Output.line("no guest is prepared") }
-                for guest in report.guests { Output.line("\(guest.guest): \(guest.words)") }
+                for guest in report.probes + report.guests { Output.line("\(guest.guest): \(guest.words)") }
                 for address in report.sentinelsRemoved { Output.line("sentinel \(address) removed") }
             }
             return report.exitCode

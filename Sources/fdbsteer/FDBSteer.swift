@@ -24,7 +24,7 @@ struct FDBSteer: ParsableCommand {
         version: Build.version,
         subcommands: [
             TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
-            StatusCommand.self,
+            StatusCommand.self, ProbeCommand.self,
             AbortCommand.self, ReleaseCommand.self, AnnounceCommand.self, ReconcileCommand.self, HistoryCommand.self,
             MetricsCommand.self,
         ])

@@ -24,7 +24,10 @@ struct TopologyCommand: ParsableCommand {
             } else {
                 for bridge in topology.bridges { show(bridge) }
             }
-            if !common.json { for eswitch in topology.eswitches { show(eswitch) } }
+            if !common.json {
+                for eswitch in topology.eswitches { show(eswitch) }
+                for nic in topology.nics { show(nic) }
+            }
             return 0
         }
     }
@@ -171,8 +174,10 @@ struct TopologyView: Encodable {
 
     let bridges: [BridgeObject]
     let eswitches: [EswitchObject]
+    let nics: [NICObject]
 
     init(_ topology: Topology) {
+        nics = topology.nics.map(NICObject.init)
         eswitches = topology.eswitches.map { eswitch in
             EswitchObject(
                 device: eswitch.handle.description, mode: eswitch.mode?.description,

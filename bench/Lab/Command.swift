@@ -89,6 +89,9 @@ public struct RunningCommand: ~Copyable {
         self.files = files
     }
 
+    /// What it has written to standard error so far.
+    public var errorsSoFar: String { RunningCommand.contents(files[1]) }
+
     /// Waits for the end.
     public consuming func wait() -> Command {
         let code = Command.exitCode(of: process)

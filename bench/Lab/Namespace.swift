@@ -70,7 +70,7 @@ public enum Namespace {
 }
 
 /// A thread, to be joined once.
-public struct LabThread {
+public struct LabThread: Sendable {
     let thread: pthread_t
 
     /// Waits for its end.

@@ -66,7 +66,8 @@ struct MigrateEndsCommand: ParsableCommand {
     }
 
     func run() throws {
-        let scratch = try Scratch(parent: "/tmp")
+        // The journal is in memory, as it is in /run.
+        let scratch = try Scratch()
         let folder = scratch.path
         let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
         defer { remove() }

@@ -1,0 +1,166 @@
+import CNetlink
+public import FDB
+public import Netlink
+
+/// One change of a NIC: of its link, of the MAC that it filters for a VF, or of the VLAN devices on it.
+public enum NICRequest: Request, Hashable, Sendable {
+    /// Sets a link administratively up or down (IFF_UP).
+    case setUp(link: Int32, Bool)
+    /// Names a link that is down anew.
+    case rename(link: Int32, to: String)
+    /// Sets the MAC of a VF, or clears it by all zeroes (IFLA_VF_MAC, `ndo_set_vf_mac`).
+    case setMAC(MACAddress, vf: UInt32, of: Int32)
+    /// Makes a VLAN device, by which the link's VLAN filter learns of the VLAN (`vlan_vid_add`, net/8021q/vlan_core.c).
+    case addVLAN(VLANID, on: Int32, named: String)
+    /// Deletes a link of software.
+    case delete(link: Int32)
+
+    public var type: MessageType {
+        switch self {
+        case .setUp, .rename, .setMAC: .setLink
+        case .addVLAN: .newLink
+        case .delete: .deleteLink
+        }
+    }
+
+    public var flags: MessageFlags {
+        if case .addVLAN = self { [.create, .exclusive] } else { [] }
+    }
+
+    public func encode(into body: inout MessageBody) {
+        var fixed = ifinfomsg()
+        switch self {
+        case .setUp(let link, let isUp):
+            fixed.ifi_index = link
+            fixed.ifi_flags = isUp ? UInt32(IFF_UP) : 0
+            fixed.ifi_change = UInt32(IFF_UP)
+            body.put(fixed)
+        case .rename(let link, let name):
+            fixed.ifi_index = link
+            body.put(fixed)
+            body.put(Int(IFLA_IFNAME), text: name)
+        case .setMAC(let mac, let vf, let link):
+            fixed.ifi_index = link
+            body.put(fixed)
+            body.nest(Int(IFLA_VFINFO_LIST) | Int(NLA_F_NESTED)) { list in
+                list.nest(Int(IFLA_VF_INFO) | Int(NLA_F_NESTED)) { information in
+                    // `struct ifla_vf_mac`: the number, then 32 bytes of address.
+                    var bytes = [UInt8](repeating: 0, count: 36)
+                    bytes.withUnsafeMutableBytes { buffer in
+                        buffer.storeBytes(of: vf, as: UInt32.self)
+                        withUnsafeBytes(of: mac.octets) { octets in
+                            for (offset, octet) in octets.enumerated() { buffer[4 + offset] = octet }
+                        }
+                    }
+                    bytes.withUnsafeBytes { information.put(Int(IFLA_VF_MAC), bytes: $0) }
+                }
+            }
+        case .addVLAN(let vlan, let link, let name):
+            body.put(fixed)
+            body.put(Int(IFLA_IFNAME), text: name)
+            body.put(Int(IFLA_LINK), UInt32(bitPattern: link))
+            body.nest(Int(IFLA_LINKINFO) | Int(NLA_F_NESTED)) { information in
+                information.put(Int(IFLA_INFO_KIND), text: "vlan")
+                information.nest(Int(IFLA_INFO_DATA) | Int(NLA_F_NESTED)) {
+                    $0.put(Int(IFLA_VLAN_ID), vlan.rawValue)
+                }
+            }
+        case .delete(let link):
+            fixed.ifi_index = link
+            body.put(fixed)
+        }
+    }
+}
+
+/// One change of an interface's unicast list: the MACs beside its own that a NIC lets through to it
+/// (RTM_NEWNEIGH and RTM_DELNEIGH with NTF_SELF; `ndo_dflt_fdb_add` in net/core/rtnetlink.c, `bridge fdb add M dev D self`).
+public struct UnicastListRequest: Request, Hashable, Sendable {
+    /// The MAC.
+    public let mac: MACAddress
+    /// Interface index.
+    public let link: Int32
+    /// Added, or removed.
+    public let isAddition: Bool
+
+    /// - Parameters:
+    ///   - mac: the MAC.
+    ///   - link: interface index.
+    ///   - isAddition: added (EEXIST when it is there), or removed (ENOENT when it is not).
+    public init(_ mac: MACAddress, link: Int32, isAddition: Bool) {
+        self.mac = mac
+        self.link = link
+        self.isAddition = isAddition
+    }
+
+    public var type: MessageType { isAddition ? .newNeighbour : .deleteNeighbour }
+    public var flags: MessageFlags { isAddition ? [.create, .exclusive] : [] }
+
+    public func encode(into body: inout MessageBody) {
+        var fixed = ndmsg()
+        fixed.ndm_family = UInt8(AF_BRIDGE)
+        fixed.ndm_ifindex = link
+        // Anything but permanent is refused for a device's own list.
+        fixed.ndm_state = UInt16(NUD_PERMANENT)
+        fixed.ndm_flags = UInt8(NTF_SELF)
+        body.put(fixed)
+        withUnsafeBytes(of: mac.octets) { body.put(Int(NDA_LLADDR), bytes: $0) }
+    }
+}
+
+/// The unicast lists of interfaces.
+public enum UnicastList {
+    /// Reads which interfaces have a MAC in their unicast lists, by interface index.
+    ///
+    /// The kernel has no get for a single one (`ndo_fdb_get` is bridges' and tunnels'), so it is one dump of all tables.
+    ///
+    /// - Throws: ``NetlinkError`` when the kernel refuses, or answers are lost.
+    /// - Complexity: the entries of all bridges and the address lists of all interfaces (`rtnl_fdb_dump`).
+    public static func holders(
+        of mac: MACAddress, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Set<Int32> {
+        try read(Dump(link: nil), mac, using: &socket)
+    }
+
+    /// Whether an interface has a MAC in its unicast list.
+    ///
+    /// - Throws: ``NetlinkError`` when the kernel refuses, or answers are lost.
+    public static func contains(
+        _ mac: MACAddress, link: Int32, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Bool {
+        try read(Dump(link: link), mac, using: &socket).contains(link)
+    }
+
+    private static func read(
+        _ dump: Dump, _ mac: MACAddress, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Set<Int32> {
+        var links = Set<Int32>()
+        // An interrupted dump may have missed it: a few more tries, and the last answer stands.
+        for attempt in 1...5 {
+            do throws(NetlinkError) {
+                try socket.dump(dump) { (header, payload) throws(NetlinkError) in
+                    guard header.type == .newNeighbour, let entry = try Entry(decoding: payload),
+                        entry.address.mac == mac, entry.flags.contains(.selfTable)
+                    else { return }
+                    links.insert(entry.port)
+                }
+                return links
+            } catch {
+                guard error.code == .interrupted, attempt < 5 else { throw error }
+            }
+        }
+        return links
+    }
+
+    private struct Dump: Request {
+        let link: Int32?
+        var type: MessageType { .getNeighbour }
+        var flags: MessageFlags { [] }
+
+        func encode(into body: inout MessageBody) {
+            var fixed = ndmsg()
+            fixed.ndm_family = UInt8(AF_BRIDGE)
+            fixed.ndm_ifindex = link ?? 0
+            body.put(fixed)
+        }
+    }
+}

@@ -1,0 +1,156 @@
+import Glibc
+
+/// The SR-IOV NIC of the lab VM (`scripts/lab-vm run --igb`): an Intel 82576 in the emulator, with the real drivers.
+///
+/// `nic0` is the physical function, `peer0` everybody else on its wire, `plain0` a NIC without SR-IOV. VFs have no driver
+/// until somebody binds one.
+public struct SRIOVLab: Sendable {
+    /// The driver of VFs.
+    public static let driver = "igbvf"
+    private static let pf = "/sys/class/net/nic0/device"
+
+    /// Why there is no such NIC here, nil when there is one.
+    public static var obstacle: String? {
+        access("\(pf)/sriov_numvfs", W_OK) == 0
+            ? nil : "there is no SR-IOV NIC nic0: it takes \"scripts/lab-vm run --igb\", with QEMU 8 or later"
+    }
+
+    /// Makes VFs and brings PF and peer up.
+    ///
+    /// - Parameter functions: how many VFs.
+    /// - Throws: ``LabError``.
+    public init(functions: Int = 3) throws {
+        try Command.script("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        try SRIOVLab.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
+        if SRIOVLab.read("\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
+            try SRIOVLab.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
+            try Command.script("ip link set nic0 up")
+            // A VF that no driver has ever reset takes no untagged frames, whatever its MAC is (VMOLR.AUPE is set by
+            // `igb_vf_reset`): these are to be VFs that guests have had before.
+            for vf in 0..<functions {
+                try bind(vf)
+                try unbind(vf)
+                try Command.script("ip link set nic0 vf \(vf) mac 00:00:00:00:00:00")
+            }
+        }
+        try Command.script("ip link set nic0 up\nip link set peer0 up")
+        for name in ["nic0", "peer0"] { try SRIOVLab.waitForCarrier(name) }
+    }
+
+    /// The PCI address of a VF.
+    public func address(_ vf: Int) -> String {
+        SRIOVLab.target("\(SRIOVLab.pf)/virtfn\(vf)")
+    }
+
+    /// Binds a VF to a driver, and returns its interface; empty for a driver that makes none.
+    ///
+    /// - Throws: ``LabError``.
+    @discardableResult
+    public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
+        let device = "/sys/bus/pci/devices/\(address(vf))"
+        try SRIOVLab.write(driver, to: "\(device)/driver_override")
+        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
+        try SRIOVLab.write("\n", to: "\(device)/driver_override")
+        guard driver == SRIOVLab.driver else { return "" }
+        return try Command.run(["ls", "\(device)/net"]).output.split(separator: "\n").first.map(String.init) ?? ""
+    }
+
+    /// Takes a VF from its driver.
+    ///
+    /// - Throws: ``LabError``.
+    public func unbind(_ vf: Int) throws {
+        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
+    }
+
+    /// Brings an interface up and waits for its carrier.
+    ///
+    /// - Throws: ``LabError``.
+    public static func bringUp(_ name: String) throws {
+        try Command.script("ip link set \(name) up")
+        try waitForCarrier(name)
+    }
+
+    /// Makes the bridge of the kernel's documentation (net_failover.rst): `br0` with the PF, and `tap0` for the guest's
+    /// standby, whose reader is `tap0-far`.
+    ///
+    /// - Throws: ``LabError``.
+    public func makeBridge() throws {
+        try Command.script(
+            """
+            ip link add br0 type bridge vlan_default_pvid 0 mcast_snooping 0
+            ip link add tap0 type veth peer name tap0-far
+            ip link set nic0 master br0
+            ip link set tap0 master br0
+            ip link set br0 up
+            ip link set tap0-far up
+            ip link set tap0 up
+            """)
+        for port in ["nic0", "tap0"] {
+            for _ in 0..<500 {
+                let words = try Command.run(["bridge", "link", "show", "dev", port]).output
+                if words.contains("state forwarding") { break }
+                usleep(10_000)
+            }
+        }
+    }
+
+    /// Removes the bridge and the standby.
+    public func removeBridge() {
+        _ = try? Command.run(["ip", "link", "del", "br0"])
+        _ = try? Command.run(["ip", "link", "del", "tap0"])
+    }
+
+    /// Everything of the NIC that a probe or a redirection may change, in the words of `ip`, `bridge` and sysfs.
+    ///
+    /// - Throws: ``LabError``.
+    public func state(functions: Int = 3) throws -> String {
+        // The timers of a bridge run whatever anybody does.
+        let words = try Command.run(["ip", "-d", "link"]).output.split(separator: " ")
+        let lasting = words.indices.filter { index in
+            !words[index].hasSuffix("_timer") && !(index > 0 && words[index - 1].hasSuffix("_timer"))
+        }
+        var parts = [
+            lasting.map { words[$0] }.joined(separator: " "),
+            try Command.run(["bridge", "fdb", "show", "dev", "nic0"]).output,
+        ]
+        for vf in 0..<functions {
+            let device = "/sys/bus/pci/devices/\(address(vf))"
+            parts.append(
+                "vf \(vf): \(SRIOVLab.target("\(device)/driver")) \(SRIOVLab.read("\(device)/driver_override"))")
+        }
+        return parts.joined(separator: "\n")
+    }
+
+    /// The last part of a link's target; empty where there is no link.
+    private static func target(_ link: String) -> String {
+        var target = [CChar](repeating: 0, count: 256)
+        let count = readlink(link, &target, target.count - 1)
+        let path = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.split(separator: "/").last.map(String.init) ?? ""
+    }
+
+    static func waitForCarrier(_ name: String) throws {
+        for _ in 0..<1000 {
+            if read("/sys/class/net/\(name)/carrier") == "1" { return }
+            usleep(10_000)
+        }
+        throw LabError("\(name) has no carrier after 10 s")
+    }
+
+    private static func read(_ path: String) -> String {
+        guard let file = fopen(path, "r") else { return "" }
+        defer { fclose(file) }
+        var bytes = [CChar](repeating: 0, count: 128)
+        guard fgets(&bytes, Int32(bytes.count), file) != nil else { return "" }
+        return String(decoding: bytes.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func write(_ text: String, to path: String) throws {
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        guard Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count else {
+            throw LabError("cannot write \(text) to \(path): \(String(cString: strerror(errno)))")
+        }
+    }
+}
