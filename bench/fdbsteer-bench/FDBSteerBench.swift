@@ -8,6 +8,7 @@ struct FDBSteerBench: ParsableCommand {
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
             LossCommand.self, OffloadCommand.self, MACFilterCommand.self, CostCommand.self, SendCommand.self,
-            HandoverCommand.self, MigrateCommand.self, MigrateEndsCommand.self, BracketCommand.self, WatchCommand.self,
+            HandoverCommand.self, MigrateCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
+            BracketCommand.self, WatchCommand.self,
         ])
 }
