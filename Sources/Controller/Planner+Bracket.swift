@@ -80,8 +80,10 @@ extension Planner {
         var onStandby = guest
         onStandby.side = .standby
         let base = try move(onStandby, to: side, observation: observation, isProven: isProven, verb: verb)
+        // A guest that comes from another host: its standby has learned until now.
+        let settings = guest.side == .remote && side != .remote ? Drift.settings(base.guest, observation) : []
         var plan = Plan(
-            verb: verb, guest: base.guest, from: guest.side, to: side, steps: base.steps + [.copy(copy)],
+            verb: verb, guest: base.guest, from: guest.side, to: side, steps: settings + base.steps + [.copy(copy)],
             notes: base.notes, links: observation.links, groups: base.groups)
         plan.bracket = .closing
         return plan

@@ -46,6 +46,12 @@ public enum Copies {
         return Footing(means: .clsact, hasClsact: true, foreignFilters: others)
     }
 
+    /// Finds out what this process needs to know before the first copy on a port, so that ``footing(on:named:trying:using:)``
+    /// is quick when it matters.
+    ///
+    /// - Parameter name: the port's name.
+    public static func prepare(on name: String) { _ = PacketFilterTable.isAvailable(on: name) }
+
     /// Makes a copy, or brings one that is there to the specification.
     ///
     /// - Parameters:

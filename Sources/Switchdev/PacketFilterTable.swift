@@ -1,6 +1,7 @@
 import CNetlink
 import FDB
 import Netlink
+import Synchronization
 
 /// The nftables table that copies the frames of one guest.
 ///
@@ -56,8 +57,15 @@ struct PacketFilterTable {
         }
     }
 
+    /// A table was made: the kernel does not lose the ability.
+    private static let wasAvailable = Atomic(false)
+
     /// Whether this kernel's nftables has egress hooks: a table with one is made and removed in one transaction.
+    ///
+    /// Once in a process: the socket's end waits until nobody can use the removed table any more, 10 to 30 ms
+    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c), and a guest that gives up its primary takes no longer than that.
     static func isAvailable(on interface: String) -> Bool {
+        if wasAvailable.load(ordering: .relaxed) { return true }
         let name = "fdbsteer:probe"
         do throws(NetlinkError) {
             var socket = try CommandSocket(.netfilter)
@@ -65,6 +73,7 @@ struct PacketFilterTable {
                 .begin, PacketFilterRequest.addTable(name: name, userData: TrafficControlRequest.mark),
                 .addChain(table: name, interface: interface), .deleteTable(name: name), .end,
             ])
+            wasAvailable.store(true, ordering: .relaxed)
             return true
         } catch {
             return false

@@ -36,6 +36,8 @@ final class Followed {
                 takesCopies: kind.takesOneOfTwo, unplugLimit: configuration.bracket.timeout,
                 primaryLimit: configuration.bracket.timeout),
             side: guest.side, bracket: bracket)
+        // What takes its time goes before the guest is asked to give up its primary.
+        if settings.follow, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
         if settings.follow || settings.followRXFilter {
             client = settings.qmp.map { QMPClient(path: $0, now: now) }
         }

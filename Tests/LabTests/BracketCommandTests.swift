@@ -186,6 +186,20 @@ struct BracketCommandTests {
         }
     }
 
+    @Test func aGuestThatComesFromAnotherHostLearnsNoMoreOnceItIsHere() throws {
+        try BracketLab.run(at: "remote") { lab in
+            func isLearning() throws -> Bool {
+                try Command.run(["bridge", "-d", "link", "show", "dev", "tap0"]).output.contains("learning on")
+            }
+            #expect(try isLearning())
+            try lab.expect("switch vm1 --to primary --strategy bracket")
+            try lab.expect("switch vm1 --to primary --close")
+            #expect(try !isLearning())
+            try lab.expect("verify vm1")
+            #expect(try lab.leftovers() == "")
+        }
+    }
+
     @Test func aStandbyThatVanishesLetsTheGuestGoBack() throws {
         try BracketLab.run { lab in
             try lab.expect("switch vm1 --to standby --strategy bracket")

@@ -19,6 +19,8 @@ public final class GuestMachine {
         public var isIncoming = false
         /// PCI devices are plugged and unplugged by the PCIe slot itself (attention button) instead of by ACPI.
         public var usesNativeHotplug = false
+        /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port takes what comes.
+        public var hasSink = false
 
         /// - Parameter image: the folder of kernel and initramfs.
         public init(image: String) { self.image = image }
@@ -28,6 +30,9 @@ public final class GuestMachine {
     public static let standbyDevice = "standby0"
     /// The device of the VF.
     public static let primaryDevice = "primary0"
+
+    /// The port of the TCP sink.
+    public static let sinkPort: UInt16 = 5001
 
     /// The host that it is on.
     public let host: MigrationHosts.Host
@@ -132,7 +137,9 @@ public final class GuestMachine {
             "qemu-system-x86_64", "-M", "q35", "-accel", shape.accelerator, "-cpu", "max", "-m", "256",
             "-smp", "\(shape.processors)", "-nodefaults", "-no-user-config", "-display", "none",
             "-kernel", shape.image + "/vmlinuz", "-initrd", shape.image + "/initramfs.gz",
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 ipv6.disable=1",
+            "-append",
+            "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 ipv6.disable=1"
+                + (shape.hasSink ? " fdbsteer.sink=\(MigrationHosts.guestIP):\(sinkPort)" : ""),
             "-serial", "file:\(folder)/console",
             // The slots of standby and primary.
             "-device", "pcie-root-port,id=slot0,chassis=1,slot=1",

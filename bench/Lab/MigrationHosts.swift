@@ -55,6 +55,8 @@ public final class MigrationHosts: Sendable {
     public let fabricPeer = "peer0"
     /// The guest's MAC.
     public static let guestMAC = "52:54:00:fd:b5:01"
+    /// The guest's address, where it has one.
+    public static let guestIP = "10.99.0.1"
     /// The MACs of the peers: on host a, on host b, on the fabric. The guest's observer sends to them.
     public static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
 
@@ -90,6 +92,20 @@ public final class MigrationHosts: Sendable {
                 try MigrationHosts.waitForForwarding(uplink)
             }
             try fabric.run { try MigrationHosts.waitForForwarding(far) }
+        }
+    }
+
+    /// Gives the fabric's peer an IP address, and tells it the guest's.
+    ///
+    /// - Throws: ``LabError``.
+    public func addPeerAddress() throws {
+        let far = MigrationHosts.far(fabricPeer)
+        try fabric.run {
+            try Command.script(
+                """
+                ip address add 10.99.0.3/24 dev \(far)
+                ip neighbour add \(MigrationHosts.guestIP) lladdr \(MigrationHosts.guestMAC) dev \(far)
+                """)
         }
     }
 

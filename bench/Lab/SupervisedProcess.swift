@@ -5,7 +5,7 @@ import Synchronization
 /// A process that ends when this one does, however that ends.
 ///
 /// A shell starts it and reads from a pipe whose other end this process holds: when that closes, the shell kills it.
-final class SupervisedProcess: Sendable {
+public final class SupervisedProcess: Sendable {
     private let shell: pid_t
     private let pipeEnd: Mutex<Int32?>
 
@@ -15,7 +15,7 @@ final class SupervisedProcess: Sendable {
     ///   - arguments: the program, found by PATH, and its arguments.
     ///   - output: a file for what it prints.
     /// - Throws: ``LabError``.
-    init(_ arguments: [String], output: String) throws {
+    public init(_ arguments: [String], output: String) throws {
         // An interrupt from the terminal goes to the whole group: the shell has to outlive it.
         let script = #"trap '' INT TERM HUP; "$@" </dev/null & child=$!; read -r _; kill -9 $child; wait"#
         var ends: [Int32] = [0, 0]
@@ -43,7 +43,7 @@ final class SupervisedProcess: Sendable {
     deinit { end() }
 
     /// Kills it and waits for its end.
-    func end() {
+    public func end() {
         let open = pipeEnd.withLock { end -> Int32? in
             defer { end = nil }
             return end
@@ -54,5 +54,5 @@ final class SupervisedProcess: Sendable {
     }
 
     /// A file's text; empty when it cannot be read.
-    static func text(_ path: String) -> String { RunningCommand.contents(path) }
+    public static func text(_ path: String) -> String { RunningCommand.contents(path) }
 }

@@ -8,7 +8,7 @@ struct FDBSteerBench: ParsableCommand {
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
             LossCommand.self, OffloadCommand.self, MACFilterCommand.self, SendCommand.self, HandoverCommand.self,
-            MigrateCommand.self, BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self,
-            ScaleCommand.self,
+            MigrateCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self, BracketCommand.self,
+            WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
         ])
 }

@@ -28,7 +28,7 @@ struct MigrateCommand: ParsableCommand {
     var methods: String?
     @Option(help: "QEMU's model of the VF: vmxnet3, or e1000e, whose link comes up half a second late.")
     var primary = "vmxnet3"
-    @Flag(help: "Exit with 1 when a bracket loses a frame by steering.")
+    @Flag(help: "Exit with 1 when a bracket or the daemons lose a frame by steering, or leave something behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
     var details = false
@@ -47,7 +47,8 @@ struct MigrateCommand: ParsableCommand {
         }
         let methods = try chosen
         guard !check || methods.contains(where: MigrationMethod.checked.contains) else {
-            throw ValidationError("--check is about bracket and bracket-tap-learns: neither is among --methods")
+            let checked = MigrationMethod.checked.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("--check is about \(checked): none is among --methods")
         }
     }
 
@@ -65,7 +66,8 @@ struct MigrateCommand: ParsableCommand {
     }
 
     func run() throws {
-        let scratch = try Scratch(parent: "/tmp")
+        // The journal is in memory, as it is in /run.
+        let scratch = try Scratch()
         let folder = scratch.path
         let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
         defer { remove() }
@@ -114,14 +116,14 @@ struct MigrateCommand: ParsableCommand {
         if !complaints.isEmpty { throw ExitCode(1) }
     }
 
-    private static func figures(_ record: MigrationRig.Record) -> String {
+    static func figures(_ record: MigrationRig.Record) -> String {
         func total(_ kind: LossKind) -> Int { record.results.reduce(0) { $0 + $1.lost(kind) } }
         return "\(record.lost) lost (steering \(total(.steering)), guest gap \(total(.guestGap)), "
             + "blackout \(total(.blackout)))\(record.isVoid ? ", void" : "")"
     }
 
     /// The guest's kernel and initramfs, made when they are not there.
-    private static func image() throws -> String {
+    static func image() throws -> String {
         let built = try Command.run(["bench/guest/build"])
         guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {
             throw LabError("bench/guest/build: \(built.errors)")
@@ -130,7 +132,7 @@ struct MigrateCommand: ParsableCommand {
     }
 
     /// The controller that was built with this program.
-    private static func controller() throws -> String {
+    static func controller() throws -> String {
         var own = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &own, own.count - 1)
         let path = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)

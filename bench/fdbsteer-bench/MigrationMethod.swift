@@ -21,11 +21,14 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case bracket
     /// The same; the target's standby port learns until the guest is there, so that QEMU's announcement moves the entry.
     case bracketLearning = "bracket-tap-learns"
+    /// A daemon on each host follows QEMU; nothing else is done.
+    case fdbsteerd
 
     /// Those that must not lose a frame by steering.
-    static let checked: [MigrationMethod] = [.bracket, .bracketLearning]
+    static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd]
 
-    private static let guest = "guest"
+    /// What the controller calls the guest.
+    static let guest = "guest"
 
     /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
@@ -42,9 +45,11 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
         guard isSteered else { return }
         try prepare(stage, stage.source, at: "primary")
-        guard let target = stage.target else { return }
-        try prepare(stage, target, at: "remote")
-        if self == .bracketLearning { try setLearning(stage, target.host, true) }
+        if let target = stage.target {
+            try prepare(stage, target, at: "remote")
+            if self == .bracketLearning { try setLearning(stage, target.host, true) }
+        }
+        if self == .fdbsteerd { try stage.startDaemons() }
     }
 
     /// As `prepare`, for a guest without a VF.
@@ -62,12 +67,17 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     }
 
     /// Takes back what it did, after the account is closed.
-    func end(_ stage: MigrationStage) throws {
+    ///
+    /// - Returns: what is not as it should be on the hosts, in words.
+    func end(_ stage: MigrationStage) throws -> [String] {
         if isScript { try stage.destination.setStandbyLink(true) }
-        guard isSteered else { return }
-        for machine in [stage.source, stage.target].compactMap(\.self) {
-            try stage.steer(machine.host, "release", MigrationMethod.guest)
+        guard isSteered else { return [] }
+        var complaints = stage.endDaemons()
+        for host in [stage.source, stage.target].compactMap(\.?.host) {
+            complaints += try stage.leftovers(host)
+            try stage.steer(host, "release", MigrationMethod.guest)
         }
+        return complaints
     }
 
     // MARK: - Migration
@@ -136,7 +146,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guard moment == .completed, let target = stage.target else { return }
             try removeEntries(stage, stage.source.host)
             try plugByScript(stage, target)
-        case .learning: return
+        case .learning, .fdbsteerd: return
         case .bracket: try bracket(moment, stage)
         case .bracketLearning:
             try bracket(moment, stage)
@@ -172,7 +182,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try leaveHost(stage)
         case .aboutToPlug, .failed: try open(stage, stage.source, to: "primary")
         case .primarySpoke: try close(stage, stage.destination, at: "primary")
-        case .unplugRequested, .resumed, .completed: return
+        case .unplugRequested, .waiting, .resumed, .completed: return
         }
     }
 

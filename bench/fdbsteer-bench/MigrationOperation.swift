@@ -25,7 +25,12 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
     var methods: [MigrationMethod] {
         // The script knows neither of these.
         let withoutScript = MigrationMethod.allCases.filter { !$0.isScript }
-        return self == .cancel || self == .surprise ? withoutScript : MigrationMethod.allCases
+        return switch self {
+        case .migrate: MigrationMethod.allCases
+        case .cancel, .surprise: withoutScript
+        // Whoever plugs and unplugs by himself has to tell the controller by himself.
+        case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.allCases.filter { $0 != .fdbsteerd }
+        }
     }
 }
 
@@ -59,7 +64,7 @@ extension MigrationRig {
         do {
             let stage = stage(source, target)
             try method.prepare(stage)
-            let record = try record(stage) {
+            var record = try record(stage) {
                 try method.start(stage, target: target)
                 var ended: Set<MigrationMoment> = []
                 let isOver = try stage.follow(seconds: MigrationRig.migrationLimit) {
@@ -71,7 +76,7 @@ extension MigrationRig {
                 if ended.contains(.failed) { return "QEMU gave the migration up" }
                 return isOver ? nil : "the guest did not use its VF on the target"
             }
-            try method.end(stage)
+            record.complaints = try method.end(stage)
             moved(to: target)
             return record
         } catch {
@@ -87,7 +92,7 @@ extension MigrationRig {
         try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }, handle: { _ in })
         try machine.waitForGuest(withPrimary: false)
         try method.prepareWithoutPrimary(stage)
-        let record = try record(stage) {
+        var record = try record(stage) {
             stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
             if method.isScript {
                 try method.plugByScript(stage, machine)
@@ -100,7 +105,7 @@ extension MigrationRig {
             }
             return isOver ? nil : "the guest did not use its VF"
         }
-        try method.end(stage)
+        record.complaints = try method.end(stage)
         return record
     }
 
@@ -108,7 +113,7 @@ extension MigrationRig {
         let machine = try runningMachine()
         let stage = stage(machine, nil)
         try method.prepare(stage)
-        let record = try record(stage) {
+        var record = try record(stage) {
             if method.isScript {
                 try method.unplugByScript(stage)
                 return nil
@@ -129,7 +134,7 @@ extension MigrationRig {
             if isOver { try machine.waitForGuest(withPrimary: false) }
             return isOver ? nil : "the VF was not removed"
         }
-        try method.end(stage)
+        record.complaints = try method.end(stage)
         // For the next one.
         try machine.plugPrimary()
         return record
@@ -141,7 +146,7 @@ extension MigrationRig {
         defer { target.end() }
         let stage = stage(source, target)
         try method.prepare(stage)
-        let record = try record(stage) {
+        var record = try record(stage) {
             try method.start(stage, target: target)
             let isUnplugged = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
                 try method.handle($0, stage)
@@ -155,7 +160,7 @@ extension MigrationRig {
             }
             return isOver ? nil : "the guest did not get its VF back"
         }
-        try method.end(stage)
+        record.complaints = try method.end(stage)
         return record
     }
 }

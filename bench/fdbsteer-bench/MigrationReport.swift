@@ -27,6 +27,8 @@ struct MigrationReport: Encodable {
         let outageMsMedian: Double
         let outageMsMax: Double
         let downtimeMsMedian: Double
+        /// What was not as it should be on the hosts afterwards.
+        let complaints: [String]
     }
 
     /// Where the peers are.
@@ -60,8 +62,10 @@ struct MigrationReport: Encodable {
         methods.filter { names.contains($0.method) }.compactMap { row in
             if row.migrations == 0 { return "FAILED: \(row.method): no \(operation) that says anything" }
             if row.failed > 0 { return "FAILED: \(row.method): \(row.failed) did not get to their end" }
-            if row.steeringLostTotal == 0 { return nil }
-            return "FAILED: \(row.method): \(row.steeringLostTotal) frames lost by steering"
+            if row.steeringLostTotal > 0 {
+                return "FAILED: \(row.method): \(row.steeringLostTotal) frames lost by steering"
+            }
+            return row.complaints.isEmpty ? nil : "FAILED: \(row.method): \(row.complaints.joined(separator: "; "))"
         }
     }
 
@@ -114,7 +118,8 @@ extension MigrationReport.Row {
             blackoutLostMax: Int(blackout.maximum), duplicatedTotal: Int(spread(\.duplicated).total),
             copiedMedian: Int(spread(\.copied).median), outageMsMedian: milliseconds(outage.median),
             outageMsMax: milliseconds(outage.maximum),
-            downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median))
+            downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median),
+            complaints: records.flatMap(\.complaints))
     }
 }
 
@@ -154,6 +159,11 @@ extension MigrationRig.Record {
         lines += actions.map {
             "  \(after($0.begin)) us + \(($0.end - $0.begin) / 1000) \($0.host): \($0.words) \($0.failure ?? "")"
         }
+        let day: Int64 = 86_400_000_000_000
+        lines += logs.sorted { $0.time < $1.time }.map {
+            "  \(($0.time - start % day) / 1000) us \($0.host): fdbsteerd: \($0.text)"
+        }
+        lines += complaints.map { "  AFTERWARDS: \($0)" }
         lines += notes.map { "  guest \($0.time / 1000) us \($0.newest) \($0.text)" }
         for (peer, result) in zip(["a", "b", "fabric"], results) {
             lines.append(

@@ -28,6 +28,10 @@ final class MigrationRig {
         let overflow: Int
         /// It did not get to its end.
         let failure: String?
+        /// What the daemons logged, by host, with the nanosecond of the day.
+        let logs: [(host: String, time: Int64, text: String)]
+        /// What was not as it should be on the hosts afterwards.
+        var complaints: [String] = []
     }
 
     /// Before the first and after the last thing that happens, in seconds.
@@ -207,7 +211,10 @@ final class MigrationRig {
             source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: lag, drops: drops,
             overflow: try overflow(stage) - before,
-            failure: failure)
+            failure: failure,
+            logs: stage.daemons.values.flatMap { daemon in
+                daemon.lines.map { (daemon.host.name, $0.time, $0.text) }
+            })
     }
 
     /// Frames that the queues of the standbys' taps had no room for, since they were made.

@@ -10,6 +10,8 @@ enum MigrationMoment: Hashable, Sendable {
     case aboutToUnplug
     /// QEMU asks the guest for the VF (UNPLUG_PRIMARY).
     case unplugRequested
+    /// QEMU waits for the guest to give the VF up (MIGRATION wait-unplug).
+    case waiting
     /// The VF is gone: QEMU's MIGRATION active, which follows wait-unplug, or DEVICE_DELETED.
     case unplugged
     /// The source stopped the guest to hand it over.
@@ -45,6 +47,8 @@ final class MigrationStage {
     private let folder: String
     /// The controller's program.
     private let fdbsteer: String
+    /// Those that follow QEMU, by host.
+    private(set) var daemons: [String: MigrationDaemon] = [:]
     private(set) var actions: [MigrationAction] = []
     private(set) var events: [QEMUEvent] = []
     /// STOP and RESUME events that a method caused itself, by host.
@@ -67,6 +71,8 @@ final class MigrationStage {
 
     /// The guest stays in the end, though there is a target.
     var isCancelled = false
+    /// The source's QEMU was killed: nothing more is to be heard of it.
+    var isSourceGone = false
     /// Where the guest is at the end.
     var destination: GuestMachine { isCancelled ? source : target ?? source }
 
@@ -87,6 +93,45 @@ final class MigrationStage {
     /// Runs a verb of the controller on a host.
     func steer(_ host: MigrationHosts.Host, _ words: String...) throws {
         try command(host, [fdbsteer] + words + ["--state", folder + "/state-\(host.name)"])
+    }
+
+    /// Starts a daemon on each host, which follows the QEMU there.
+    func startDaemons() throws {
+        for machine in [source, target].compactMap(\.self) {
+            let name = machine.host.name
+            daemons[name] = try MigrationDaemon(
+                program: fdbsteer + "d", state: folder + "/state-\(name)", machine: machine)
+        }
+    }
+
+    /// Ends the daemons once they know where the guest is.
+    ///
+    /// - Returns: what they do not know.
+    func endDaemons() -> [String] {
+        var complaints: [String] = []
+        for (name, daemon) in daemons {
+            let state: String? =
+                name == destination.host.name ? "primary" : name == source.host.name ? "gone" : nil
+            if let state, !daemon.settles(at: state) {
+                complaints.append("host \(name): fdbsteerd does not know the guest as \(state)")
+            }
+            daemon.kill()
+        }
+        return complaints
+    }
+
+    /// What `verify` and the tools of the kernel find on a host that ought not to be there.
+    func leftovers(_ host: MigrationHosts.Host) throws -> [String] {
+        let (fdbsteer, state) = (fdbsteer, folder + "/state-\(host.name)")
+        let found = try host.namespace.run {
+            let verified = try Command.run([fdbsteer, "verify", MigrationMethod.guest, "--state", state])
+            var found = verified.exitCode == 0 ? [] : ["verify: exit code \(verified.exitCode): \(verified.output)"]
+            let disciplines = try Command.run(["tc", "qdisc", "show"]).output.split(separator: "\n")
+            found += disciplines.filter { $0.contains("clsact") || $0.contains("ingress") }.map { "left: \($0)" }
+            let tables = try Command.run(["nft", "list", "tables"]).output
+            return tables.isEmpty ? found : found + ["left: \(tables)"]
+        }
+        return found.map { "host \(host.name): \($0)" }
     }
 
     /// Runs a line of `bridge` on a host; scripts do not look at what it says.
@@ -142,7 +187,7 @@ final class MigrationStage {
     private func nextMoments() throws -> [MigrationMoment] {
         var moments: [MigrationMoment] = []
         // The QEMU that waits for a guest ends when the migration is cancelled.
-        for machine in [source, isCancelled ? nil : target].compactMap(\.self) {
+        for machine in [isSourceGone ? nil : source, isCancelled ? nil : target].compactMap(\.self) {
             while let event = try machine.session.nextEvent(timeout: 0) {
                 events.append(event)
                 if let moment = moment(event) { moments.append(moment) }
@@ -160,6 +205,7 @@ final class MigrationStage {
         let isSource = event.host == source.host.name
         switch (event.name, event.status) {
         case ("UNPLUG_PRIMARY", _): return .unplugRequested
+        case ("MIGRATION", "wait-unplug"): return .waiting
         case ("MIGRATION", "active") where isSource && !isActive:
             isActive = true
             return .unplugged

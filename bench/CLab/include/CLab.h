@@ -41,6 +41,12 @@ static inline int clab_enter(int namespace) { return syscall(SYS_setns, namespac
 /** pipe2(2) whose ends no other program inherits; 0 or -errno. */
 static inline int clab_pipe(int *ends) { return syscall(SYS_pipe2, ends, O_CLOEXEC) < 0 ? -errno : 0; }
 
+/** A TCP client (IPv4) that sends so many bytes a second at most, 0 for no limit; descriptor or -errno. */
+int clab_tcp_connect(const char *address, uint16_t port, uint64_t rate);
+
+/** Bytes that a TCP socket's peer has acknowledged, and segments sent again; 0 or -errno. */
+int clab_tcp_progress(int descriptor, uint64_t *acknowledged, uint32_t *retransmitted);
+
 /** A client of a Unix stream socket; descriptor or -errno. */
 static inline int clab_connect(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

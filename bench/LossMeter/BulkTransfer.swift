@@ -1,0 +1,116 @@
+import CLab
+import Glibc
+import Synchronization
+
+/// Sends to a TCP port as much as it takes, or as a limit allows, and notes how far the other end has acknowledged it.
+public final class BulkTransfer {
+    /// How things stood at a moment.
+    public struct Sample: Sendable {
+        /// CLOCK_REALTIME, in nanoseconds.
+        public let time: Int64
+        /// Bytes that the other end has acknowledged.
+        public let acknowledged: UInt64
+        /// Segments that were sent again.
+        public let retransmitted: UInt32
+    }
+
+    private let memory = Memory()
+    private let thread: WorkerThread
+    /// Between two samples, in nanoseconds.
+    private static let interval: Int64 = 2_000_000
+    /// As much as the kernel takes in one system call.
+    private static let chunk = 256 << 10
+
+    private final class Memory: @unchecked Sendable {
+        var samples: [Sample] = []
+        let stop = Atomic(false)
+    }
+
+    /// Connects, and starts to send, in the calling thread's network namespace.
+    ///
+    /// - Parameters:
+    ///   - address: IPv4, as text.
+    ///   - bytesPerSecond: at most; 0: no limit.
+    /// - Throws: ``LossMeterError``.
+    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LossMeterError) {
+        let descriptor = clab_tcp_connect(address, port, bytesPerSecond)
+        guard descriptor >= 0 else {
+            throw LossMeterError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
+        }
+        let memory = memory
+        thread = try WorkerThread {
+            BulkTransfer.send(on: descriptor, to: memory)
+            close(descriptor)
+        }
+    }
+
+    /// Ends the transfer.
+    ///
+    /// - Returns: what was noted, in order.
+    public func stop() -> [Sample] {
+        memory.stop.store(true, ordering: .relaxed)
+        thread.join()
+        return memory.samples
+    }
+
+    private static func send(on descriptor: Int32, to memory: Memory) {
+        let bytes = [UInt8](repeating: 0x5a, count: chunk)
+        var due: Int64 = 0
+        while !memory.stop.load(ordering: .relaxed) {
+            while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 {
+            }
+            let now = clab_now(CLOCK_REALTIME)
+            if now >= due {
+                var acknowledged: UInt64 = 0
+                var retransmitted: UInt32 = 0
+                guard clab_tcp_progress(descriptor, &acknowledged, &retransmitted) == 0 else { return }
+                memory.samples.append(
+                    Sample(time: now, acknowledged: acknowledged, retransmitted: retransmitted))
+                due = now + interval
+            }
+            var polled = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+            if poll(&polled, 1, 2) > 0, polled.revents & Int16(POLLERR | POLLHUP) != 0 { return }
+            // A socket that always takes something more would keep a CPU.
+            usleep(500)
+        }
+    }
+}
+
+/// What a transfer was like over a period.
+public struct TransferSummary: Hashable, Sendable {
+    /// Bytes acknowledged in each bin.
+    public private(set) var bins: [UInt64] = []
+    /// The longest time without any progress, in nanoseconds, and when it began.
+    public private(set) var longestStall: Int64 = 0
+    /// When the longest stall began, in nanoseconds of CLOCK_REALTIME.
+    public private(set) var stallBegin: Int64 = 0
+    /// Segments that were sent again.
+    public private(set) var retransmitted: Int = 0
+    /// Bytes acknowledged in all.
+    public private(set) var bytes: UInt64 = 0
+
+    /// - Parameters:
+    ///   - samples: in the order of time.
+    ///   - begin: earlier samples do not count, in nanoseconds of CLOCK_REALTIME.
+    ///   - bin: length of a bin, in nanoseconds.
+    public init(_ samples: [BulkTransfer.Sample], from begin: Int64, bin: Int64) {
+        let used = samples.drop { $0.time < begin }
+        guard let first = used.first, let last = used.last else { return }
+        bytes = last.acknowledged - first.acknowledged
+        retransmitted = Int(last.retransmitted) - Int(first.retransmitted)
+        bins = Array(repeating: 0, count: Int((last.time - begin) / bin) + 1)
+        var before = first
+        var progress = first.time
+        for sample in used.dropFirst() {
+            bins[Int((sample.time - begin) / bin)] += sample.acknowledged - before.acknowledged
+            if sample.acknowledged > before.acknowledged || sample.time == last.time {
+                if sample.time - progress > longestStall {
+                    longestStall = sample.time - progress
+                    stallBegin = progress
+                }
+                progress = sample.time
+            }
+            before = sample
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import CLab
+import Glibc
+import Lab
+
+/// fdbsteerd on one host, following the QEMU there; used on one thread.
+final class MigrationDaemon {
+    let host: MigrationHosts.Host
+    private let program: String
+    /// Configuration, journal and logs.
+    private let state: String
+    private var process: SupervisedProcess?
+    private var logs: [String] = []
+
+    /// Longest wait for something to be logged, in seconds: for a daemon that does not do it at all.
+    private static let patience = 10.0
+
+    /// Starts it, and waits until it knows how its guest stands.
+    ///
+    /// - Parameters:
+    ///   - program: fdbsteerd.
+    ///   - state: the folder of the journal that the guest was prepared in.
+    ///   - machine: whose second monitor it follows.
+    init(program: String, state: String, machine: GuestMachine) throws {
+        host = machine.host
+        self.program = program
+        self.state = state
+        let configuration = """
+            [metrics]
+            listen = "off"
+            [log]
+            level = "debug"
+            [[guest]]
+            id = "\(MigrationMethod.guest)"
+            qmp = "\(machine.controllerMonitor)"
+            follow = true
+            kind = "net_failover"
+            standby_device = "\(GuestMachine.standbyDevice)"
+            primary_device = "\(GuestMachine.primaryDevice)"
+
+            """
+        try Scratch.write(Array(configuration.utf8), to: state + "/fdbsteerd.toml")
+        try start()
+    }
+
+    /// Starts it, again after ``kill()``, and waits until it has heard from QEMU.
+    func start() throws {
+        // Logs of earlier migrations are not this one's.
+        let log = state + "/log-\(clab_now(CLOCK_MONOTONIC))"
+        logs.append(log)
+        let words = [program, "--config", state + "/fdbsteerd.toml", "--state", state]
+        process = try host.namespace.run { try SupervisedProcess(words, output: log) }
+        try waitFor("from=unknown")
+    }
+
+    /// Ends it with SIGKILL: it has no chance to tidy up.
+    func kill() {
+        process?.end()
+        process = nil
+    }
+
+    /// Waits until the running one has logged a text.
+    func waitFor(_ text: String) throws {
+        if !hears(text) { throw LabError("fdbsteerd on host \(host.name) did not log \"\(text)\", but:\n\(log)") }
+    }
+
+    /// Whether the running one logs a text within ten seconds.
+    func hears(_ text: String) -> Bool {
+        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        repeat {
+            if logs.last.map(SupervisedProcess.text)?.contains(text) == true { return true }
+            usleep(2000)
+        } while clab_now(CLOCK_MONOTONIC) < end
+        return false
+    }
+
+    /// Whether the last state that it tells of is, or becomes within ten seconds, this one.
+    func settles(at state: String) -> Bool {
+        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        repeat {
+            let lines = log.split(separator: "\n").filter { $0.contains(" info state ") }
+            if lines.last?.hasSuffix("to=\(state)") == true { return true }
+            usleep(20_000)
+        } while clab_now(CLOCK_MONOTONIC) < end
+        return false
+    }
+
+    /// What all of them have logged, one after the other.
+    var log: String { logs.map(SupervisedProcess.text).joined() }
+
+    /// When each line was logged, in nanoseconds of the day (UTC), with the line's text.
+    var lines: [(time: Int64, text: String)] {
+        log.split(separator: "\n").compactMap { line in
+            // 2026-01-31T12:34:56.789Z text
+            guard let end = line.firstIndex(of: " "), let begin = line.firstIndex(of: "T"), begin < end else {
+                return nil
+            }
+            let parts = line[line.index(after: begin)..<end].split { $0 == ":" || $0 == "." || $0 == "Z" }
+            let numbers = parts.compactMap { Int64($0) }
+            guard numbers.count == 4 else { return nil }
+            let milliseconds = ((numbers[0] * 60 + numbers[1]) * 60 + numbers[2]) * 1000 + numbers[3]
+            return (milliseconds * 1_000_000, String(line[line.index(after: end)...]))
+        }
+    }
+}
