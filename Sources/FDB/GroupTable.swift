@@ -6,7 +6,7 @@ public import Netlink
 /// A kernel dump (`br_mdb_dump` in net/bridge/br_mdb.c) holds the groups of all bridges, and there is no filter. A part
 /// that fits one message is consistent, as it is read under RCU in one go; further parts resume by position, and
 /// NLM_F_DUMP_INTR tells of devices that come and go only: a group that vanishes meanwhile makes others be skipped. So a
-/// dump in several parts is repeated until nothing was removed meanwhile; where the groups never rest, ``isExact`` is false and the table
+/// dump in several parts is repeated until nothing was removed meanwhile and two agree; where the groups never rest, ``isExact`` is false and the table
 /// holds what the last dumps showed, put together.
 public struct GroupTable: Hashable, Sendable {
     /// Interface index of the bridge.
@@ -69,9 +69,11 @@ public struct GroupTable: Hashable, Sendable {
         if let first, first.parts <= 1 {
             return GroupTable(bridge: bridge, entries: first.entries, routers: first.routers)
         }
-        // Parts resume by position: what is removed between two of them makes live memberships vanish. So removals are heard.
+        // Parts resume by position: what is removed between two of them makes live memberships vanish. Removals of memberships
+        // are heard; but groups that they leave empty are removed by a timer, and nobody is told (`br_multicast_group_expired`).
+        // So two dumps must agree as well.
         let monitor = try MonitorSocket(groups: [.mdb])
-        var last: Dump?
+        var last = first
         for attempt in 1...dumpLimit {
             let dump: Dump
             do throws(NetlinkError) {
@@ -80,10 +82,11 @@ public struct GroupTable: Hashable, Sendable {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
             }
-            if try !heardRemoval(monitor) {
+            if try !heardRemoval(monitor), last.map({ $0.members == dump.members }) == true {
                 return GroupTable(bridge: bridge, entries: dump.entries, routers: dump.routers)
             }
-            last = dump.joined(with: last)
+            // The last time with what the one before held and this one may have skipped.
+            last = attempt == dumpLimit ? dump.joined(with: last) : dump
         }
         return GroupTable(
             bridge: bridge, entries: last?.entries ?? [], routers: last?.routers ?? [], isExact: false)
@@ -115,6 +118,9 @@ public struct GroupTable: Hashable, Sendable {
         var entries: [GroupEntry] = []
         var routers: [RouterPort] = []
         var parts = 0
+
+        /// Without ages, by which two dumps always differ.
+        var members: Set<Member> { Set(entries.map(\.member)) }
 
         /// With what an earlier one held and this one may have skipped.
         func joined(with other: Dump?) -> Dump {
