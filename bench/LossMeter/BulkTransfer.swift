@@ -57,7 +57,7 @@ public final class BulkTransfer {
         let bytes = [UInt8](repeating: 0x5a, count: chunk)
         var due: Int64 = 0
         while !memory.stop.load(ordering: .relaxed) {
-            while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT.rawValue | MSG_NOSIGNAL.rawValue)) > 0 {
+            while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 {
             }
             let now = clab_now(CLOCK_REALTIME)
             if now >= due {

@@ -14,7 +14,6 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
-#include <linux/tcp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdint.h>
@@ -23,7 +22,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,32 +42,10 @@ static inline int clab_enter(int namespace) { return syscall(SYS_setns, namespac
 static inline int clab_pipe(int *ends) { return syscall(SYS_pipe2, ends, O_CLOEXEC) < 0 ? -errno : 0; }
 
 /** A TCP client (IPv4) that sends so many bytes a second at most, 0 for no limit; descriptor or -errno. */
-static inline int clab_tcp_connect(const char *address, uint16_t port, uint64_t rate) {
-    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(port)};
-    if (inet_pton(AF_INET, address, &peer.sin_addr) != 1) return -EINVAL;
-    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0) return -errno;
-    unsigned long limit = rate;
-    struct timeval patience = {.tv_sec = 5};
-    if ((rate && setsockopt(descriptor, SOL_SOCKET, SO_MAX_PACING_RATE, &limit, sizeof(limit)) < 0)
-        || setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0
-        || connect(descriptor, (struct sockaddr *)&peer, sizeof(peer)) < 0) {
-        int failure = errno;
-        close(descriptor);
-        return -failure;
-    }
-    return descriptor;
-}
+int clab_tcp_connect(const char *address, uint16_t port, uint64_t rate);
 
 /** Bytes that a TCP socket's peer has acknowledged, and segments sent again; 0 or -errno. */
-static inline int clab_tcp_progress(int descriptor, uint64_t *acknowledged, uint32_t *retransmitted) {
-    struct tcp_info info = {0};
-    socklen_t size = sizeof(info);
-    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return -errno;
-    *acknowledged = info.tcpi_bytes_acked;
-    *retransmitted = info.tcpi_total_retrans;
-    return 0;
-}
+int clab_tcp_progress(int descriptor, uint64_t *acknowledged, uint32_t *retransmitted);
 
 /** A client of a Unix stream socket; descriptor or -errno. */
 static inline int clab_connect(const char *path) {
