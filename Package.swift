@@ -81,7 +81,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "CLab", "Controller", "FDB", "Netlink", "Switchdev",
+                "LossMeter", "Lab", "CLab", "Controller", "FDB", "Netlink", "QMP", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/fdbsteer-bench",

@@ -24,11 +24,14 @@ struct Database: ~Copyable {
     private let path: String
     /// How long a statement waits for another process's transaction.
     private static let busyMilliseconds: Int32 = 2000
+    /// Done once a process, before its first connection.
+    private static let withoutStatistics = csqlite_keep_no_statistics()
 
     /// - Parameters:
     ///   - path: the file; made when it is missing, not its folder.
     ///   - readOnly: neither makes nor writes it.
     init(path: String, readOnly: Bool = false) throws(DatabaseError) {
+        _ = Database.withoutStatistics
         var handle: OpaquePointer?
         let flags = readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
         let code = sqlite3_open_v2(path, &handle, flags | SQLITE_OPEN_NOMUTEX, nil)
@@ -90,12 +93,12 @@ struct Database: ~Copyable {
     /// Inserts rows of the same length by one statement; preparing one for each takes longer than running it.
     func insert(into table: String, _ rows: [[SQLValue]]) throws(DatabaseError) {
         guard let width = rows.first?.count, width > 0 else { return }
-        let row = "(" + Array(repeating: "?", count: width).joined(separator: ",") + ")"
+        let row = "(?" + String(repeating: ",?", count: width - 1) + ")"
         // SQLite takes 32,766 parameters.
         let most = 32_000 / width
         for start in stride(from: 0, to: rows.count, by: most) {
             let part = rows[start..<min(start + most, rows.count)]
-            let places = Array(repeating: row, count: part.count).joined(separator: ",")
+            let places = row + String(repeating: "," + row, count: part.count - 1)
             try run("INSERT INTO \(table) VALUES \(places)", part.flatMap { $0 })
         }
     }

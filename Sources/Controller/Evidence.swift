@@ -3,7 +3,7 @@ public import Switchdev
 /// What the ports' counters say about a redirection: recorded with each one, without a bench.
 public struct Evidence: Hashable, Sendable, Codable {
     /// When counters were read.
-    public enum Moment: String, Hashable, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
+    public enum Moment: String, Hashable, Sendable, Codable, CaseIterable {
         /// Before the first write.
         case before
         /// Right after the entries were moved.
@@ -12,14 +12,47 @@ public struct Evidence: Hashable, Sendable, Codable {
         case after
     }
 
+    /// Counters by moment; a moment is missing when the port was.
+    public struct Counters: Hashable, Sendable, Codable {
+        private var before: PortCounters?
+        private var moved: PortCounters?
+        private var after: PortCounters?
+
+        /// None yet.
+        public init() {}
+
+        /// Those of a moment.
+        public subscript(moment: Moment) -> PortCounters? {
+            get {
+                switch moment {
+                case .before: before
+                case .moved: moved
+                case .after: after
+                }
+            }
+            set {
+                switch moment {
+                case .before: before = newValue
+                case .moved: moved = newValue
+                case .after: after = newValue
+                }
+            }
+        }
+
+        /// Those that there are, in the order of time.
+        var all: [(Moment, PortCounters)] {
+            Moment.allCases.compactMap { moment in self[moment].map { (moment, $0) } }
+        }
+    }
+
     /// One port's counters over the redirection.
     public struct Port: Hashable, Sendable, Codable {
         /// Its name.
         public let name: String
         /// The side that it serves.
         public let side: Side
-        /// By moment; a moment is missing when the port was.
-        public var counters: [Moment: PortCounters] = [:]
+        /// By moment.
+        public var counters = Counters()
 
         /// How a counter grew between two moments; nil when one is missing.
         func growth(

@@ -63,8 +63,10 @@ public struct GroupMove: Hashable, Sendable {
 
     /// What lets the new port join every group that an old one is in.
     public func additions(_ table: GroupTable) -> [GroupRequest] {
+        let memberships = memberships(table)
+        if memberships.isEmpty { return [] }
         var requests: [GroupKey: GroupRequest] = [:]
-        for (key, entries) in Dictionary(grouping: memberships(table), by: \.key) {
+        for (key, entries) in Dictionary(grouping: memberships, by: \.key) {
             requests[key] = copy(of: entries, table)
         }
         // In the order of the table, so that the same table gives the same requests.
@@ -124,9 +126,10 @@ public struct GroupMove: Hashable, Sendable {
 
     /// The memberships of the old ports, without those that the kernel makes and removes by itself with others.
     private func memberships(_ table: GroupTable) -> [GroupEntry] {
-        let ports = Set(oldPorts.map(\.index))
-        return table.entries.filter { entry in
-            guard ports.contains(entry.port), !entry.isHost, !entry.isDerived else { return false }
+        table.entries.filter { entry in
+            guard oldPorts.contains(where: { $0.index == entry.port }), !entry.isHost, !entry.isDerived else {
+                return false
+            }
             guard let source = entry.key.source else { return true }
             let parent = table.entry(entry.key.anySource, on: entry.port)
             return parent?.sources.contains(source) != true

@@ -10,13 +10,15 @@ import Switchdev
 struct History: ~Copyable {
     let database: Database
     /// Bytes of the write-ahead log at which it is written back and emptied: about a dozen redirections.
-    private static let logLimit = 256 << 10
+    private static let logLimit = 64 << 10
     private let logFile: String
 
+    /// Small pages: a redirection writes five, and each process reads all of the log when it opens it.
     private static let schema = """
+        PRAGMA page_size = 1024;
         PRAGMA journal_mode = WAL;
         CREATE TABLE IF NOT EXISTS redirection(
-            id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
+            id INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
             side_before TEXT NOT NULL, side_after TEXT NOT NULL, strategy TEXT NOT NULL, outcome TEXT NOT NULL,
             proof TEXT, move_ns INTEGER, total_ns INTEGER, bridge TEXT NOT NULL, message TEXT, evidence TEXT);
         CREATE TABLE IF NOT EXISTS result(

@@ -43,13 +43,15 @@ extension Evidence {
     /// As the history keeps it, in one column: a line for the times, then a line for each port and moment. More tables would
     /// be more pages to write in each redirection.
     var record: String {
-        let counts = ports.flatMap { port in
-            port.counters.map { moment, counters in
-                "\(port.name) \(port.side.rawValue) \(moment.rawValue) \(counters.rxPackets) \(counters.txPackets) "
+        var text = "\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"
+        for port in ports {
+            for (moment, counters) in port.counters.all {
+                text +=
+                    "\n\(port.name) \(port.side.rawValue) \(moment.rawValue) \(counters.rxPackets) \(counters.txPackets) "
                     + "\(counters.rxDropped) \(counters.txDropped)"
             }
         }
-        return (["\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"] + counts).joined(separator: "\n")
+        return text
     }
 
     /// How long proof took, by the first line of a ``record``; nil when it is none.

@@ -109,7 +109,8 @@ extension Host {
         guard let bridge = input.bridge, bridge.kind == "bridge" else { return }
         let ports = input.ports.filter { $0.value.master == bridge.index }
         do throws(NetlinkError) {
-            var table = try Table.snapshot(bridge: bridge.index, using: &socket)
+            let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
+            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &socket)
             try table.confirm(input.addresses, using: &socket)
             input.table = table
             if !table.isExact { unseen.append("entries of others, in part: \(bridge.name)'s table never rests") }
@@ -135,16 +136,10 @@ extension Host {
     /// Reads what only a preflight asks for.
     mutating func readExtras(_ input: inout PreflightInput, unseen: inout [String]) {
         let macs = Set(input.addresses.map(\.mac))
-        if let table = input.table, input.links.bridges.count == 1 {
-            // The only bridge: its table says it all.
-            input.sightings = table.entries.values.filter { macs.contains($0.address.mac) }
-                .sorted { $0.address < $1.address }
-        } else {
-            do throws(NetlinkError) {
-                input.sightings = try Sightings.read(of: macs, using: &socket)
-            } catch {
-                unseen.append("the guest's MACs on other bridges: \(error)")
-            }
+        do throws(NetlinkError) {
+            input.sightings = try Sightings.read(of: macs, on: input.links.bridges, using: &socket)
+        } catch {
+            unseen.append("the guest's MACs on other bridges: \(error)")
         }
         do throws(NetlinkError) {
             input.disciplines = try QueueingDiscipline.all(using: &socket)
@@ -203,7 +198,7 @@ extension Host {
     static func findings(_ guest: GuestInterface, _ observation: Observation) -> [Finding] {
         if observation.isPlain(for: guest) { return [] }
         var input = PreflightInput(
-            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports,
+            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports.dictionary,
             addresses: guest.addresses, links: observation.links)
         for side in Side.allCases { input.names[side] = guest.port(of: side)?.name }
         input.prepared = guest

@@ -58,7 +58,9 @@ extension Host {
         let request = try request.replacing(
             addresses: planner.resolve(request.addresses, bridge: bridge, ports: ports, vlans: vlans))
         let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
-            var table = try Table.snapshot(bridge: bridge.index, using: &socket)
+            // Who else lives behind the guest's own ports; what lives elsewhere does not matter.
+            let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
+            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &socket)
             try table.confirm(request.addresses, using: &socket)
             return table
         }

@@ -121,7 +121,7 @@ extension Host {
             try UnicastList.holders(of: mac, using: &socket)
         }
         let sightings = try ControllerError.reading("the bridges' entries") { () throws(NetlinkError) in
-            try Sightings.read(of: [mac], using: &socket)
+            try Sightings.read(of: [mac], on: links.bridges, using: &socket)
         }
         let records = try Journal(reading: folder)?.records() ?? []
         let owner = records.first { $0.guest.addresses.contains { $0.mac == mac } }

@@ -112,9 +112,24 @@ extension Host {
     func claim(
         _ id: GuestID, in journal: borrowing Journal, _ options: VerbOptions, anyBoot: Bool = false
     ) throws(ControllerError) -> Journal.Record {
-        let record = try known(id, in: journal, anyBoot: anyBoot)
-        if options.dryRun { return record }
-        try journal.lock(record, patience: Journal.lockPatience)
+        if options.dryRun { return try known(id, in: journal, anyBoot: anyBoot) }
+        // Only the row first: the record is read once, when it can no longer change.
+        var locked = try journal.row(of: id)
+        let isOurs = locked.map { journal.tryLock(row: $0, patience: Journal.lockPatience) } ?? false
+        if !isOurs {
+            // Unknown, or busy: this says so.
+            let record = try known(id, in: journal, anyBoot: anyBoot)
+            try journal.lock(record)
+            locked = record.row
+        }
+        var record = try known(id, in: journal, anyBoot: anyBoot)
+        if let row = locked, row != record.row {
+            // Released and prepared anew meanwhile: the lock is that of a guest that is no more.
+            journal.unlock(row: row)
+            try journal.lock(record, patience: Journal.lockPatience)
+            record = try known(id, in: journal, anyBoot: anyBoot)
+        }
+        guard record.phase == .waiting else { return record }
         // A process that waited for a signal and died changed nothing.
         try journal.endWait(row: record.row)
         return try known(id, in: journal, anyBoot: anyBoot)

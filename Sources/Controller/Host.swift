@@ -9,6 +9,8 @@ import Switchdev
 public struct Host: ~Copyable {
     var socket: CommandSocket
     let folder: StateFolder
+    /// The kernel was seen to take changes.
+    private var isPrivileged = false
 
     /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
@@ -28,6 +30,7 @@ public struct Host: ~Copyable {
     /// An RTM_NEWNEIGH for interface index 0 is EINVAL for the privileged and EPERM for others
     /// (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
     mutating func requirePrivilege() throws(ControllerError) {
+        if isPrivileged { return }
         guard let address = try? Address(mac: MACAddress(value: 0x0200_0000_0001)) else { return }
         let harmless = EntryRequest.set(address, port: 0, state: .noARP, flags: .replace)
         guard let refusal = socket.perform(CollectionOfOne(harmless)).first ?? nil else { return }
@@ -39,6 +42,7 @@ public struct Host: ~Copyable {
                     + "inside unshare -Urn",
                 cause: refusal)
         }
+        isPrivileged = true
     }
 
     /// The record of a guest that must be known, and prepared in this boot unless `anyBoot`.
@@ -189,11 +193,11 @@ public struct Host: ~Copyable {
         let addresses = plan.changes.map(\.change.address)
         do throws(NetlinkError) {
             let found = try Table.read(addresses, bridge: plan.guest.bridge.index, using: &socket)
-            return .read(Dictionary(zip(addresses, found)) { $1 })
+            return .read(EntrySet(found))
         } catch {
             // Without its bridge there is no entry either.
             if error.errno == .noDevice || error.errno == .invalid {
-                return .read(Dictionary(addresses.map { ($0, nil) }) { $1 })
+                return .read([:])
             }
             return .failed(Redirection.Failure("cannot re-read the entries", cause: error))
         }

@@ -18,27 +18,26 @@ extension Journal {
                 parameters)
             if rows.isEmpty { return [] }
             let chosen = "IN (SELECT id FROM guest \(condition))"
-            var ports: [Int64: [[SQLValue]]] = [:]
-            for port in try database.run(
+            let ports = try database.run(
                 "SELECT role, name, ifindex, eswitch, learning, backup, guest FROM port WHERE guest \(chosen)",
                 parameters)
-            {
-                ports[port.integer(6) ?? 0, default: []].append(port)
-            }
-            var addresses: [Int64: [[SQLValue]]] = [:]
-            for address in try database.run(
+            let addresses = try database.run(
                 "SELECT mac, vlan, guest FROM address WHERE guest \(chosen) ORDER BY mac, vlan", parameters)
-            {
-                addresses[address.integer(2) ?? 0, default: []].append(address)
-            }
             var records: [Record] = []
-            for row in rows {
-                let number = row.integer(0) ?? 0
-                guard var record = Journal.record(row, ports: ports[number] ?? [], addresses: addresses[number] ?? [])
-                else { continue }
-                // The port to the NIC is everybody's, so that the entries of such guests are always sticky.
-                if record.guest.isSticky { record.guest.nic = try loadNIC(row: number) }
-                records.append(record)
+            if rows.count == 1 {
+                // What a redirection reads: no dictionaries for it.
+                if let record = Journal.record(rows[0], ports: ports, addresses: addresses) { records = [record] }
+            } else {
+                let portsOf = Dictionary(grouping: ports) { $0.integer(6) ?? 0 }
+                let addressesOf = Dictionary(grouping: addresses) { $0.integer(2) ?? 0 }
+                records = rows.compactMap { row in
+                    let number = row.integer(0) ?? 0
+                    return Journal.record(row, ports: portsOf[number] ?? [], addresses: addressesOf[number] ?? [])
+                }
+            }
+            // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
+            for index in records.indices where records[index].guest.isSticky {
+                records[index].guest.nic = try loadNIC(row: records[index].row)
             }
             return records
         }
@@ -51,24 +50,25 @@ extension Journal {
             let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(Phase.init),
             let boot = row.text(6), let namespace = row.integer(7)
         else { return nil }
-        var ports: [String: PortIdentity] = [:]
-        for port in portRows {
-            guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { continue }
-            ports[role] = PortIdentity(
+        let ports = portRows.compactMap { port -> (role: String, port: PortIdentity)? in
+            guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { return nil }
+            let identity = PortIdentity(
                 name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
                 learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
+            return (role, identity)
         }
+        func port(_ role: String) -> PortIdentity? { ports.first { $0.role == role }?.port }
         let addresses = rows.compactMap { address -> Address? in
             guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
             return try? Address(
                 mac: MACAddress(value: UInt64(bitPattern: mac)),
                 vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
         }
-        guard let bridge = ports["bridge"], let primary = ports["primary"], let standby = ports["standby"] else {
+        guard let bridge = port("bridge"), let primary = port("primary"), let standby = port("standby") else {
             return nil
         }
         var guest = GuestInterface(
-            id: id, bridge: bridge, primary: primary, standby: standby, uplink: ports["uplink"],
+            id: id, bridge: bridge, primary: primary, standby: standby, uplink: port("uplink"),
             addresses: addresses, side: side, isSticky: row.integer(5) == 1)
         guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
         var record = Record(

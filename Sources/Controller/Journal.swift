@@ -218,16 +218,29 @@ public struct Journal: ~Copyable {
     /// - Parameter patience: how long to try, in nanoseconds.
     /// - Throws: ``ControllerError`` of code `busy` when another process has it.
     func lock(_ record: Record, patience: Int64 = 0) throws(ControllerError) {
+        if tryLock(row: record.row, patience: patience) { return }
+        throw ControllerError(
+            .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
+            remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
+    }
+
+    /// Takes the lock of the guest of a row, as ``lock(_:patience:)`` does.
+    ///
+    /// - Returns: false when another process has it.
+    func tryLock(row: Int64, patience: Int64) -> Bool {
         var left = patience
-        while cn_lock_byte(locks.descriptor, record.row, 0) != 0 {
-            if left > 0 {
-                sleepNanoseconds(Journal.lockPause)
-                left -= Journal.lockPause
-                continue
-            }
-            throw ControllerError(
-                .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
-                remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
+        while cn_lock_byte(locks.descriptor, row, 0) != 0 {
+            if left <= 0 { return false }
+            sleepNanoseconds(Journal.lockPause)
+            left -= Journal.lockPause
+        }
+        return true
+    }
+
+    /// The row of a guest of any network namespace, nil when it is not known.
+    func row(of id: GuestID) throws(ControllerError) -> Int64? {
+        try reading { () throws(DatabaseError) in
+            try database.run("SELECT id FROM guest WHERE name = ?", .text(id.text)).first?.integer(0)
         }
     }
 

@@ -7,9 +7,9 @@ struct Observation {
     /// The guest's bridge, nil when it is gone.
     var bridge: Link?
     /// The ports that the guest names, by side; nil when one is gone.
-    var ports: [Side: Link]
+    var ports: BySide<Link>
     /// The entries of the guest's addresses.
-    var entries: [Address: Entry]
+    var entries: EntrySet
     /// Ports that are not the guest's, but have an entry of its addresses.
     var foreignPorts: [Link] = []
     /// The bridge's multicast groups, where they were read (``readGroups(of:to:phase:using:)``).
@@ -19,15 +19,21 @@ struct Observation {
 
     /// Every link that was read.
     var links: Links {
-        Links(
-            Array(Dictionary(grouping: ports.values, by: \.index).values.compactMap(\.first)) + foreignPorts
-                + (bridge.map { [$0] } ?? []))
+        // A port may serve two sides.
+        var all: [Link] = []
+        for link in ports.values where !all.contains(where: { $0.index == link.index }) { all.append(link) }
+        return Links(all + foreignPorts + (bridge.map { [$0] } ?? []))
     }
 
     func entry(_ address: Address) -> Entry? { entries[address] }
 }
 
 extension Observation {
+    /// Makes an observation of what is known already.
+    init(bridge: Link?, ports: [Side: Link], entries: EntrySet) {
+        self.init(bridge: bridge, ports: BySide(ports), entries: entries)
+    }
+
     /// Reads what a guest interface names: single gets only, whatever the size of the host.
     ///
     /// A port whose name and interface index no longer agree counts as gone.
@@ -39,7 +45,7 @@ extension Observation {
             try Links.read(identities.map(\.index), using: &socket)
         }
         let bridge = links[0].flatMap { $0.name == guest.bridge.name && $0.kind == "bridge" ? $0 : nil }
-        var ports: [Side: Link] = [:]
+        var ports = BySide<Link>()
         for ((side, identity), link) in zip(guest.ports, links.dropFirst()) {
             if let link, link.name == identity.name { ports[side] = link }
         }
@@ -54,10 +60,12 @@ extension Observation {
         let found = try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
             try Table.read(guest.addresses, bridge: guest.bridge.index, using: &socket)
         }
-        entries = [:]
-        for (address, entry) in zip(guest.addresses, found) { entries[address] = entry }
-        let known = Set(guest.ports.map(\.port.index) + [guest.bridge.index])
-        let foreign = Set(entries.values.map(\.port)).subtracting(known)
+        entries = EntrySet(found)
+        let known = guest.ports.map(\.port.index) + [guest.bridge.index]
+        var foreign: [Int32] = []
+        for entry in entries.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
+            foreign.append(entry.port)
+        }
         guard !foreign.isEmpty else { return }
         foreignPorts = try ControllerError.reading("the ports that have entries of guest \(guest.id)") {
             () throws(NetlinkError) in

@@ -9,10 +9,10 @@ extension Planner {
     func move(
         _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch
     ) throws(ControllerError) -> Plan {
-        let whereabouts = Whereabouts(guest: guest, observation: observation).text
+        let whereabouts = Whereabouts(guest: guest, observation: observation)
         guard let bridge = observation.bridge else {
             throw ControllerError(
-                .precondition, "bridge \(guest.bridge.name) of guest \(guest.id) no longer exists; \(whereabouts)",
+                .precondition, "bridge \(guest.bridge.name) of guest \(guest.id) no longer exists; \(whereabouts.text)",
                 remedy: "release the guest and prepare it anew on the bridge that replaced it")
         }
         guard let target = guest.port(of: side) else {
@@ -24,20 +24,20 @@ extension Planner {
             throw ControllerError(
                 .precondition,
                 "\(side.rawValue) port \(target.name) (ifindex \(target.index)) of guest \(guest.id) no longer exists; "
-                    + whereabouts,
+                    + whereabouts.text,
                 remedy: "release the guest and prepare it anew with the port that replaced it")
         }
         guard port.master == bridge.index else {
             throw ControllerError(
                 .precondition,
-                "\(side.rawValue) port \(target.name) of guest \(guest.id) was taken out of \(bridge.name); \(whereabouts)",
+                "\(side.rawValue) port \(target.name) of guest \(guest.id) was taken out of \(bridge.name); \(whereabouts.text)",
                 remedy: "put it back: ip link set \(target.name) master \(bridge.name)")
         }
         if let obstacle = Planner.obstacle(port) {
             throw ControllerError(
                 .precondition,
                 "\(side.rawValue) port \(target.name) of guest \(guest.id) \(obstacle): frames sent there are lost; "
-                    + whereabouts,
+                    + whereabouts.text,
                 remedy: "bring it up before the switch")
         }
         try Planner.requireAgeing(bridge, hasSwitch: guest.eswitchPort != nil)

@@ -55,7 +55,7 @@ public struct Redirection: Sendable {
         /// What is known of hardware.
         case proved(OffloadProof)
         /// Entries were read, nil for none.
-        case read([Address: Entry?])
+        case read(EntrySet)
     }
 
     /// One thing that went wrong.
@@ -203,22 +203,22 @@ public struct Redirection: Sendable {
         return .prove(plan.proof)
     }
 
-    private mutating func check(_ entries: [Address: Entry?]) -> Action {
-        let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address] ?? nil) }
+    private mutating func check(_ entries: EntrySet) -> Action {
+        let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address]) }
         if broken.isEmpty { return follow() }
         // Sticky and local entries are somebody's doing, not a driver's.
         let taken = broken.filter { planned in
-            let entry = entries[planned.change.address] ?? nil
+            let entry = entries[planned.change.address]
             return planned.expected?.isStatic == true && entry?.isLocal != true && entry?.isSticky != true
         }
         if !plan.proof.isEmpty, taken.count == broken.count, repairs < Redirection.repairLimit {
             repairs += 1
             phase = .repairing
-            return .repair(taken.map { $0.repair(of: entries[$0.change.address] ?? nil, plan: plan) })
+            return .repair(taken.map { $0.repair(of: entries[$0.change.address], plan: plan) })
         }
         for planned in broken {
             let found =
-                (entries[planned.change.address] ?? nil).map { "the table shows \($0)" } ?? "the table has no entry"
+                (entries[planned.change.address]).map { "the table shows \($0)" } ?? "the table has no entry"
             failures.append(Failure(address: planned.change.address, "the change did not hold, \(found)"))
         }
         return restore(entries, completed: plan.steps.count)
@@ -282,10 +282,10 @@ public struct Redirection: Sendable {
     }
 
     /// Puts back what this redirection changed, and leaves alone what others did meanwhile.
-    private mutating func restore(_ entries: [Address: Entry?], completed: Int) -> Action {
+    private mutating func restore(_ entries: EntrySet, completed: Int) -> Action {
         self.completed = completed
         let changes = plan.changes.compactMap { planned -> EntryChange? in
-            let entry = entries[planned.change.address] ?? nil
+            let entry = entries[planned.change.address]
             if PlannedChange.isRestored(entry, to: planned.before) { return nil }
             // Between DEL and NEW of a failed pair the entry is missing: that is our doing too.
             guard entry == nil || planned.holds(for: entry) else { return nil }
@@ -297,9 +297,9 @@ public struct Redirection: Sendable {
         return .restore(changes)
     }
 
-    private mutating func checkRestoration(_ entries: [Address: Entry?]) {
+    private mutating func checkRestoration(_ entries: EntrySet) {
         for planned in plan.changes {
-            let entry = entries[planned.change.address] ?? nil
+            let entry = entries[planned.change.address]
             if PlannedChange.isRestored(entry, to: planned.before) { continue }
             // Another owner's change is not ours to put back; ours, when it still stands, is.
             guard planned.holds(for: entry) || entry == nil else { continue }

@@ -34,6 +34,15 @@ public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.vlan = vlan
     }
 
+    /// What a guest may own as a kernel's message has it; nil for anything else. No error is made, for it is no error
+    /// that bridges have entries of multicast MACs.
+    init?(_ mac: MACAddress, vlanNumber number: UInt16) {
+        guard !mac.isMulticast, !mac.isZero else { return nil }
+        vlan = VLANID(rawValue: number)
+        guard number == 0 || vlan != nil else { return nil }
+        self.mac = mac
+    }
+
     /// Reads `MAC` or `MAC/VLAN`, for example `52:54:00:12:34:56/100`.
     ///
     /// - Throws: ``AddressError`` that quotes the text and names what is wrong with it.

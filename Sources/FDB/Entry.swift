@@ -86,9 +86,7 @@ public struct Entry: Hashable, Sendable {
         if attributes.isMalformed {
             throw NetlinkError(.malformed, "neighbour message with an attribute that does not fit")
         }
-        guard let mac, number == 0 || VLANID(rawValue: number) != nil,
-            let address = try? Address(mac: mac, vlan: VLANID(rawValue: number))
-        else { return nil }
+        guard let mac, let address = Address(mac, vlanNumber: number) else { return nil }
         self.init(
             address: address, port: fixed.ndm_ifindex, bridge: bridge, state: EntryState(rawValue: fixed.ndm_state),
             flags: EntryFlags(rawValue: fixed.ndm_flags), extendedFlags: extended, cache: cache)

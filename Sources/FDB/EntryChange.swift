@@ -58,31 +58,34 @@ public struct EntryChange: Hashable, Sendable {
 
     /// The netlink messages that make the change, in order.
     public var requests: [EntryRequest] {
-        let stickiness: EntryFlags = sticky ? .sticky : []
+        let (first, second) = messages
+        return second.map { [first, $0] } ?? [first]
+    }
+
+    /// The one or two messages that make the change. Inlined, so that who needs only the first does not make the other.
+    @inline(__always)
+    var messages: (EntryRequest, EntryRequest?) {
         switch primitive {
-        case .replace:
-            return [
-                .set(address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: stickiness)
-            ]
-        case .use:
-            return [.set(address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: .use)]
-        case .deleteCreate:
-            let fresh = EntryRequest.set(
-                address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: stickiness)
-            return [.delete(address, port: oldPort ?? port), fresh]
-        case .reseat:
-            let back = EntryRequest.set(
-                address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: .use)
-            return [.set(address, port: oldPort ?? port, state: .noARP, flags: [.create, .replace]), back]
-        case .recreateDynamic:
-            return [
-                .delete(address, port: oldPort ?? port),
-                .set(address, port: port, state: .reachable, flags: [.create, .replace]),
-            ]
-        case .makeDynamic:
-            return [.set(address, port: port, state: .reachable, flags: [.create, .replace])]
-        case .delete:
-            return [.delete(address, port: port)]
+        case .replace: (pin(port, sticky ? .sticky : []), nil)
+        case .use: (pin(port, .use), nil)
+        case .deleteCreate: (.delete(address, port: oldPort ?? port), pin(port, sticky ? .sticky : []))
+        case .reseat: (pin(oldPort ?? port), pin(port, .use))
+        case .recreateDynamic: (.delete(address, port: oldPort ?? port), age)
+        case .makeDynamic: (age, nil)
+        case .delete: (.delete(address, port: port), nil)
         }
     }
+
+    @inline(__always)
+    private func pin(_ port: Int32, _ entryFlags: EntryFlags = []) -> EntryRequest {
+        .set(address, port: port, state: .noARP, flags: [.create, .replace], entryFlags: entryFlags)
+    }
+
+    @inline(__always)
+    private var age: EntryRequest { .set(address, port: port, state: .reachable, flags: [.create, .replace]) }
+}
+
+extension EntryChange.Primitive {
+    /// It takes two messages.
+    var isPair: Bool { self == .deleteCreate || self == .reseat || self == .recreateDynamic }
 }

@@ -18,7 +18,9 @@ public struct GroupTable: Hashable, Sendable {
     /// No membership was missed.
     public let isExact: Bool
     /// A guest may join thousands of groups: looking each up in a list would take seconds.
-    private let positions: [Place: Int]
+    private let positions: [Place: Int]?
+    /// Shorter lists are as quick to look through, and the first dictionary of a type takes a process long to make.
+    private static let searchLimit = 16
 
     private struct Place: Hashable {
         let port: Int32
@@ -34,8 +36,10 @@ public struct GroupTable: Hashable, Sendable {
         self.entries = entries
         self.routers = routers
         self.isExact = isExact
-        positions = Dictionary(entries.enumerated().map { (Place(port: $1.port, key: $1.key), $0) }) { first, _ in first
-        }
+        positions =
+            entries.count <= GroupTable.searchLimit
+            ? nil
+            : Dictionary(entries.enumerated().map { (Place(port: $1.port, key: $1.key), $0) }) { first, _ in first }
     }
 
     /// The memberships of a port.
@@ -43,7 +47,8 @@ public struct GroupTable: Hashable, Sendable {
 
     /// The memberships of a port in one group.
     public func entry(_ key: GroupKey, on port: Int32) -> GroupEntry? {
-        positions[Place(port: port, key: key)].map { entries[$0] }
+        guard let positions else { return entries.first { $0.port == port && $0.key == key } }
+        return positions[Place(port: port, key: key)].map { entries[$0] }
     }
 
     /// Whether a port gets the frames of a group because of a router behind it.

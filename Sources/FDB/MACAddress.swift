@@ -11,7 +11,9 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
     /// - Returns: nil when there are not exactly six.
     public init?(octets: UnsafeRawBufferPointer) {
         guard octets.count == 6 else { return nil }
-        value = octets.reduce(0) { $0 << 8 | UInt64($1) }
+        let high = UInt32(bigEndian: octets.loadUnaligned(as: UInt32.self))
+        let low = UInt16(bigEndian: octets.loadUnaligned(fromByteOffset: 4, as: UInt16.self))
+        value = UInt64(high) << 16 | UInt64(low)
     }
 
     /// Reads `52:54:00:12:34:56`, upper or lower case, `-` for `:` too.

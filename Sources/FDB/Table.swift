@@ -11,7 +11,7 @@ public struct Table: Sendable {
     /// The bridge's interface index.
     public let bridge: Int32
     /// By address. Local entries (the ports' own MACs) are among them.
-    public private(set) var entries: [Address: Entry]
+    public private(set) var entries: EntrySet
     /// How many dumps it took.
     public let dumps: Int
     /// One dump was not disturbed: what is not in the table did not exist.
@@ -22,11 +22,10 @@ public struct Table: Sendable {
 
     /// A table of entries that are known already, or of none.
     public init(bridge: Int32, entries: [Entry] = []) {
-        self.init(
-            bridge: bridge, entries: Dictionary(entries.map { ($0.address, $0) }) { $1 }, dumps: 0, isExact: false)
+        self.init(bridge: bridge, entries: EntrySet(ContiguousArray(entries)), dumps: 0, isExact: false)
     }
 
-    private init(bridge: Int32, entries: [Address: Entry], dumps: Int, isExact: Bool) {
+    private init(bridge: Int32, entries: EntrySet, dumps: Int, isExact: Bool) {
         self.bridge = bridge
         self.entries = entries
         self.dumps = dumps
@@ -40,21 +39,30 @@ public struct Table: Sendable {
     ///
     /// - Parameters:
     ///   - bridge: the bridge's interface index.
+    ///   - ports: only the entries of these ports; nil for all.
     ///   - socket: in the bridge's namespace; the calling thread must be there too, as a monitor is opened.
     /// - Throws: ``NetlinkError`` when the kernel refuses or its answers are lost.
-    /// - Complexity: one dump (about 0.4 microseconds an entry) on a table at rest.
-    public static func snapshot(bridge: Int32, using socket: inout CommandSocket) throws(NetlinkError) -> Table {
+    /// - Complexity: one dump (about 0.4 microseconds an entry) on a table at rest; but the kernel walks the whole table once
+    ///   for each port of the bridge (`br_fdb_dump`), or for each of `ports`.
+    public static func snapshot(
+        bridge: Int32, ports: [Int32]? = nil, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Table {
         let monitor = try FDBMonitor()
-        var seen: [Address: Entry] = [:]
+        var seen = EntrySet()
         var doubtful = Set<Address>()
         for attempt in 1...dumpLimit {
-            var entries: [Address: Entry] = [:]
+            var told: ContiguousArray<Entry> = []
             do throws(NetlinkError) {
-                try scan(bridge: bridge, using: &socket) { entries[$0.address] = $0 }
+                if let ports {
+                    for port in ports { try scan(bridge: bridge, port: port, using: &socket) { told.append($0) } }
+                } else {
+                    try scan(bridge: bridge, using: &socket) { told.append($0) }
+                }
             } catch {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
             }
+            var entries = EntrySet(told)
             var deleted = false
             let lost = try monitor.drain { change in
                 guard change.entry.bridge == bridge else { return }
@@ -65,8 +73,8 @@ public struct Table: Sendable {
                 return Table(bridge: bridge, entries: entries, dumps: attempt, isExact: true)
             }
             // What one dump skipped, another may hold: keep the union for the single gets.
-            for address in seen.keys where entries[address] == nil { doubtful.insert(address) }
-            seen.merge(entries) { $1 }
+            for entry in seen.values where entries[entry.address] == nil { doubtful.insert(entry.address) }
+            for entry in entries.values { seen[entry.address] = entry }
         }
         var table = Table(bridge: bridge, entries: seen, dumps: dumpLimit, isExact: false)
         try table.confirm(doubtful, using: &socket)
@@ -77,10 +85,12 @@ public struct Table: Sendable {
     ///
     /// Live entries may be missing from it or be handed over twice (see above): it raises suspicions, and
     /// ``read(_:bridge:using:)`` settles them.
+    ///
+    /// - Parameter port: only the entries of this port, which the kernel picks; it cannot pick by VLAN or state.
     public static func scan(
-        bridge: Int32, using socket: inout CommandSocket, _ body: (Entry) -> Void
+        bridge: Int32, port: Int32? = nil, using socket: inout CommandSocket, _ body: (Entry) -> Void
     ) throws(NetlinkError) {
-        try socket.dump(EntryDump(bridge: bridge)) { (header, payload) throws(NetlinkError) in
+        try socket.dump(EntryDump(bridge: bridge, port: port)) { (header, payload) throws(NetlinkError) in
             guard header.type == .newNeighbour, let entry = try Entry(decoding: payload), entry.bridge == bridge,
                 !entry.flags.contains(.selfTable)
             else { return }

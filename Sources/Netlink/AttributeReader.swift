@@ -1,16 +1,21 @@
-import CNetlink
-
 /// One netlink attribute (`struct nlattr`): its type without flag bits, and its bytes.
+@frozen
 public struct Attribute {
     /// The type, `NLA_TYPE_MASK` applied.
     public let type: Int
     /// The payload without header and padding. Valid as long as the datagram.
     public let bytes: UnsafeRawBufferPointer
 
+    @inlinable
+    init(type: Int, bytes: UnsafeRawBufferPointer) {
+        self.type = type
+        self.bytes = bytes
+    }
+
     /// The payload as an integer of the machine's byte order; nil when it is shorter than the integer.
     ///
     /// 64-bit attributes are only 4-aligned, so the load is unaligned.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func integer<T: FixedWidthInteger>(as _: T.Type = T.self) -> T? {
         guard bytes.count >= MemoryLayout<T>.size else { return nil }
         return bytes.loadUnaligned(as: T.self)
@@ -28,35 +33,44 @@ public struct Attribute {
 /// Walks netlink attributes; a malformed length ends the walk and sets ``isMalformed``.
 ///
 /// It never reads outside the bytes it was given. The framing is that of `struct nlattr` in linux/netlink.h.
+@frozen
 public struct AttributeReader: Sequence, IteratorProtocol {
-    private let bytes: UnsafeRawBufferPointer
-    private var offset = 0
+    @usableFromInline let bytes: UnsafeRawBufferPointer
+    @usableFromInline var offset: Int
     /// The walk ended on a length that does not fit.
-    public private(set) var isMalformed = false
+    public var isMalformed: Bool { malformed }
+    @usableFromInline var malformed = false
 
-    private static let headerSize = 4
+    @usableFromInline static var headerSize: Int { 4 }
+    /// `NLA_TYPE_MASK`: the type without NLA_F_NESTED and NLA_F_NET_BYTEORDER.
+    @usableFromInline static var typeMask: UInt16 { 0x3fff }
 
     /// - Parameters:
     ///   - bytes: attributes one after another; they must outlive the reader.
     ///   - offset: where the first begins, for messages with a fixed header; aligned up to 4.
+    @inlinable
     public init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0) {
         self.bytes = bytes
         self.offset = aligned(offset)
     }
 
     /// The next attribute, or nil at the end or at the first malformed length.
+    @inlinable
     public mutating func next() -> Attribute? {
         let left = bytes.count - offset
         // Up to three bytes of padding may follow the last attribute.
         guard left >= AttributeReader.headerSize else { return nil }
         let length = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
-        let type = Int(bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)) & Int(cn_nla_type_mask)
+        let type = Int(bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self) & AttributeReader.typeMask)
         guard length >= AttributeReader.headerSize, length <= left else {
-            isMalformed = true
+            malformed = true
             return nil
         }
-        let payload = bytes[(offset + AttributeReader.headerSize)..<(offset + length)]
+        // Within the bytes, as was just checked: a slice would check again.
+        let payload = UnsafeRawBufferPointer(
+            start: bytes.baseAddress.map { $0 + offset + AttributeReader.headerSize },
+            count: length - AttributeReader.headerSize)
         offset += aligned(length)
-        return Attribute(type: type, bytes: UnsafeRawBufferPointer(rebasing: payload))
+        return Attribute(type: type, bytes: payload)
     }
 }

@@ -54,29 +54,44 @@ public struct CommandSocket: ~Copyable {
     ///   applied; read back. `system` or `oversized`: it was not sent.
     /// - Complexity: two system calls for 64 requests that succeed.
     public mutating func perform<R: Request>(_ requests: some RandomAccessCollection<R>) -> [NetlinkError?] {
-        var results: [NetlinkError?] = []
-        results.reserveCapacity(requests.count)
-        var next = requests.startIndex
-        while next < requests.endIndex {
+        perform(count: requests.count) { (index, writer, sequence) in
+            writer.append(requests[requests.index(requests.startIndex, offsetBy: index)], sequence: sequence)
+        }
+    }
+
+    /// Runs requests that `append` writes one by one, as ``perform(_:)-swift.method`` does: for hot paths, which know the
+    /// layout of their messages.
+    ///
+    /// - Parameters:
+    ///   - total: how many requests there are.
+    ///   - append: writes the request of an index with a sequence number; false when it does not fit.
+    /// - Complexity: no allocation but the result's.
+    package mutating func perform(
+        count total: Int, _ append: (Int, inout MessageWriter, UInt32) -> Bool
+    ) -> [NetlinkError?] {
+        var results = [NetlinkError?](repeating: nil, count: total)
+        var next = 0
+        while next < total {
+            beginSend()
+            let base = next
             let first = sequence
+            let end = min(total, base + maximumBatch)
             var last = 0
-            writer.removeAll()
-            var count = 0
-            while next < requests.endIndex, count < maximumBatch {
-                let offset = writer.bytes.count
-                guard append(requests[next], flags: []) else { break }
+            while next < end {
+                let offset = writer.count
+                guard append(next, &writer, sequence) else { break }
+                sequence += 1
                 last = offset
-                count += 1
-                next = requests.index(after: next)
+                next += 1
             }
-            guard count > 0 else {
-                results.append(
-                    NetlinkError(.oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes"))
-                next = requests.index(after: next)
+            guard next > base else {
+                results[next] = NetlinkError(
+                    .oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes")
+                next += 1
                 continue
             }
             writer.insert(.acknowledge, at: last)
-            results.append(contentsOf: exchangeBatch(from: first, count: count))
+            exchangeBatch(from: first, count: next - base, into: &results, at: base)
         }
         return results
     }
@@ -101,8 +116,8 @@ public struct CommandSocket: ~Copyable {
         var answered = 0
         var next = requests.startIndex
         while next < requests.endIndex {
+            beginSend()
             let first = sequence
-            writer.removeAll()
             var count = 0
             while next < requests.endIndex, count < maximumBatch, append(requests[next], flags: []) {
                 count += 1
@@ -141,7 +156,7 @@ public struct CommandSocket: ~Copyable {
         _ request: some Request,
         _ body: (MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
-        writer.removeAll()
+        beginSend()
         let first = sequence
         guard append(request, flags: .dump) else {
             throw NetlinkError(.oversized, "netlink dump request does not fit \(CommandSocket.sendBufferSize) bytes")
@@ -179,7 +194,7 @@ public struct CommandSocket: ~Copyable {
     /// - Throws: ``NetlinkError`` of the first request that was refused: `refused`, nothing was changed; of code `overrun`,
     ///   `timeout` or `malformed`: the answer was lost, read back; `system` or `oversized`: nothing was sent.
     public mutating func performTogether<R: Request>(_ requests: [R]) throws(NetlinkError) {
-        writer.removeAll()
+        beginSend()
         let first = sequence
         for (index, request) in requests.enumerated() {
             let isFrame = index == 0 || index == requests.count - 1
@@ -205,9 +220,17 @@ public struct CommandSocket: ~Copyable {
 
     // MARK: - One send and its replies
 
+    /// No send counts over the end of the sequence numbers: 0 is that of notifications.
+    private static let lastFirstSequence = UInt32.max - 65_536
+
+    private mutating func beginSend() {
+        writer.removeAll()
+        if sequence > CommandSocket.lastFirstSequence { sequence = 1 }
+    }
+
     private mutating func append(_ request: some Request, flags: MessageFlags) -> Bool {
         let fits = writer.append(request, flags: flags, sequence: sequence)
-        if fits { sequence = sequence == .max ? 1 : sequence + 1 }
+        if fits { sequence += 1 }
         return fits
     }
 
@@ -221,25 +244,25 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    private func exchangeBatch(from first: UInt32, count: Int) -> [NetlinkError?] {
-        var results = [NetlinkError?](repeating: nil, count: count)
+    /// Sends what was written, and files the errors of its requests from `base` on.
+    private func exchangeBatch(from first: UInt32, count: Int, into results: inout [NetlinkError?], at base: Int) {
         var acknowledged = false
-        var answered = Set<Int>()
-        do {
+        // A bit a request: batchLimit is 64.
+        var answered: UInt64 = 0
+        do throws(NetlinkError) {
             try send()
             while !acknowledged {
                 try receive(from: first, count: count) { (index, header, payload) throws(NetlinkError) in
                     guard header.type == .error else { return }
                     let reply = try Acknowledgement(header: header, payload: payload)
-                    if reply.errno != nil { results[index] = refusal(reply) }
-                    answered.insert(index)
+                    if reply.errno != nil { results[base + index] = refusal(reply) }
+                    answered |= 1 << UInt64(index)
                     if index == count - 1 { acknowledged = true }
                 }
             }
         } catch {
-            for index in 0..<count where !answered.contains(index) { results[index] = error }
+            for index in 0..<count where answered & 1 << UInt64(index) == 0 { results[base + index] = error }
         }
-        return results
     }
 
     /// Receives one datagram and hands over its messages that answer this send; older sequences are left-overs.

@@ -31,11 +31,13 @@ public struct MessageReader {
             portID: bytes.loadUnaligned(fromByteOffset: start + 12, as: UInt32.self)
         )
         offset = min(bytes.count, start + aligned(length))
-        let payload = UnsafeRawBufferPointer(rebasing: bytes[(start + MessageHeader.size)..<(start + length)])
+        // Within the bytes, as was just checked: a slice would check again.
+        let payload = UnsafeRawBufferPointer(
+            start: bytes.baseAddress.map { $0 + start + MessageHeader.size }, count: length - MessageHeader.size)
         return (header, payload)
     }
 }
 
 /// Rounds up to the 4-byte alignment of netlink messages and attributes (`NLMSG_ALIGN`, `NLA_ALIGN`).
-@inline(__always)
-func aligned(_ length: Int) -> Int { (length + 3) & ~3 }
+@inlinable @inline(__always)
+package func aligned(_ length: Int) -> Int { (length + 3) & ~3 }

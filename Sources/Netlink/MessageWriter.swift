@@ -1,22 +1,22 @@
 import CNetlink
+import Glibc
 
 /// Encodes netlink messages one after another into a buffer of its own, framed by libmnl.
 ///
 /// A message that does not fit leaves the buffer as it was before it, so that the caller can send and start again.
 /// The writer never sends.
 public struct MessageWriter: ~Copyable {
-    private let buffer: UnsafeMutableRawBufferPointer
-    private var used = 0
-    private var fits = true
+    @usableFromInline let buffer: UnsafeMutableRawBufferPointer
+    @usableFromInline var used = 0
 
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
-        buffer = .allocate(byteCount: capacity, alignment: 16)
-        // libmnl before 1.0.5 leaves padding as it is: let it be zero, not what the heap held.
-        buffer.initializeMemory(as: UInt8.self, repeating: 0)
+        // Padding is to be zero, not what the heap held, and pages that are never used are to stay unused.
+        let memory = calloc(1, capacity)
+        buffer = UnsafeMutableRawBufferPointer(start: memory, count: memory == nil ? 0 : capacity)
     }
 
-    deinit { buffer.deallocate() }
+    deinit { free(buffer.baseAddress) }
 
     /// The encoded messages.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
@@ -25,7 +25,20 @@ public struct MessageWriter: ~Copyable {
     public mutating func removeAll() {
         UnsafeMutableRawBufferPointer(rebasing: buffer[..<used]).initializeMemory(as: UInt8.self, repeating: 0)
         used = 0
-        fits = true
+    }
+
+    /// How many bytes are encoded so far.
+    var count: Int { used }
+
+    /// Takes the place of one message that its caller lays out itself, header and all; the bytes are zero.
+    ///
+    /// - Parameter length: a multiple of 4.
+    /// - Returns: nil, and nothing taken, when it does not fit.
+    @inlinable
+    package mutating func reserve(_ length: Int) -> UnsafeMutableRawPointer? {
+        guard length <= buffer.count - used, let base = buffer.baseAddress else { return nil }
+        defer { used += length }
+        return base + used
     }
 
     /// Appends one request.

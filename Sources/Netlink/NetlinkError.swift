@@ -27,14 +27,32 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let timeout = Code(rawValue: "timeout")
     }
 
+    /// The parts, behind one reference: a batch has a place for an error of each of its requests, and what is thrown
+    /// fits a register.
+    private final class Parts: Sendable {
+        let code: Code
+        let message: String
+        let errno: KernelErrno?
+        let extack: String?
+
+        init(code: Code, message: String, errno: KernelErrno?, extack: String?) {
+            self.code = code
+            self.message = message
+            self.errno = errno
+            self.extack = extack
+        }
+    }
+
+    private let parts: Parts
+
     /// The kind.
-    public let code: Code
+    public var code: Code { parts.code }
     /// What was attempted, in words.
-    public let message: String
+    public var message: String { parts.message }
     /// The kernel's error number, where there is one.
-    public let errno: KernelErrno?
+    public var errno: KernelErrno? { parts.errno }
     /// The kernel's own text (NLMSGERR_ATTR_MSG), word for word.
-    public let extack: String?
+    public var extack: String? { parts.extack }
 
     /// - Parameters:
     ///   - code: the kind.
@@ -42,10 +60,19 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
     ///   - errno: the kernel's error number.
     ///   - extack: the kernel's own text.
     public init(_ code: Code, _ message: String, errno: KernelErrno? = nil, extack: String? = nil) {
-        self.code = code
-        self.message = message
-        self.errno = errno
-        self.extack = extack
+        parts = Parts(code: code, message: message, errno: errno, extack: extack)
+    }
+
+    public static func == (left: NetlinkError, right: NetlinkError) -> Bool {
+        left.code == right.code && left.message == right.message && left.errno == right.errno
+            && left.extack == right.extack
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(code)
+        hasher.combine(message)
+        hasher.combine(errno)
+        hasher.combine(extack)
     }
 
     public var description: String {

@@ -4,7 +4,9 @@ public import Netlink
 public struct Links: Sendable {
     /// In the kernel's order.
     public let all: [Link]
-    private let byIndex: [Int32: Int]
+    private let byIndex: [Int32: Int]?
+    /// Shorter lists are as quick to look through, and the first dictionary of a type takes a process long to make.
+    private static let searchLimit = 16
 
     /// Dumps again when the kernel reports a change meanwhile, at most this often.
     private static let dumpLimit = 10
@@ -12,7 +14,7 @@ public struct Links: Sendable {
     /// - Parameter all: links with distinct interface indexes.
     public init(_ all: [Link]) {
         self.all = all
-        byIndex = Dictionary(all.enumerated().map { ($1.index, $0) }) { $1 }
+        byIndex = all.count <= Links.searchLimit ? nil : Dictionary(all.enumerated().map { ($1.index, $0) }) { $1 }
     }
 
     /// Reads all interfaces of the socket's namespace; link dumps do report interruption, and are then repeated.
@@ -71,7 +73,10 @@ public struct Links: Sendable {
     }
 
     /// The link of an interface index.
-    public subscript(index: Int32) -> Link? { byIndex[index].map { all[$0] } }
+    public subscript(index: Int32) -> Link? {
+        guard let byIndex else { return all.last { $0.index == index } }
+        return byIndex[index].map { all[$0] }
+    }
 
     /// The link of a name.
     public subscript(name: String) -> Link? { all.first { $0.name == name } }

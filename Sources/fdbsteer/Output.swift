@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Glibc
 
 /// Standard output and standard error.
@@ -9,11 +8,8 @@ enum Output {
 
     /// Prints one object: snake_case keys in alphabetical order.
     static func json(_ value: some Encodable) {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {
-            line(String(decoding: try encoder.encode(value), as: UTF8.self))
+            line(try JSONText.make(value))
         } catch {
             Output.error("fdbsteer: cannot encode JSON: \(error)")
         }

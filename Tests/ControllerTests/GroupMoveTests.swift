@@ -247,7 +247,7 @@ import Testing
         return Course(plan: plan, address: address, undo: change.undo, requests: groups.additions)
     }
 
-    private func entry(_ course: Course, on port: Int32) -> [Address: Entry?] {
+    private func entry(_ course: Course, on port: Int32) -> EntrySet {
         [course.address: Entry(address: course.address, port: port, bridge: 3, state: .noARP)]
     }
 

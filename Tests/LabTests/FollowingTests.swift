@@ -162,6 +162,7 @@ struct FollowingTests {
                 try daemon.waitForEntry("dev tap0 master br0 static")
                 try lab.lab.addPort("vfrep0")
                 try daemon.waitFor("the primary is back")
+                try daemon.waitFor("bracket opened")
                 try FollowingTests.expectBracket(daemon)
                 try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
                 try daemon.waitForEntry("dev vfrep0 master br0 static")

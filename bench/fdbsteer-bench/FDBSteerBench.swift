@@ -7,8 +7,8 @@ struct FDBSteerBench: ParsableCommand {
         commandName: "fdbsteer-bench",
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
-            LossCommand.self, OffloadCommand.self, MACFilterCommand.self, CostCommand.self, SendCommand.self,
-            HandoverCommand.self, MigrateCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
-            BracketCommand.self, WatchCommand.self,
+            LossCommand.self, OffloadCommand.self, MACFilterCommand.self, SendCommand.self, HandoverCommand.self,
+            MigrateCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self, BracketCommand.self,
+            WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
         ])
 }

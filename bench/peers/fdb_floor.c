@@ -1,93 +1,148 @@
 /*
- * The floor: static bridge entries repointed by C on libmnl, 64 messages a send, acknowledgement on the last.
- *
- *     fdb_floor PORT_A PORT_B ENTRIES ROUNDS
- *
- * Makes ENTRIES entries on PORT_A, then repoints all of them ROUNDS times, to PORT_B and back; prints the microseconds
- * an entry of each round, one a line, and deletes them again. It runs in the network namespace it is started in.
+ * The floor: C on libmnl, 64 messages a send, acknowledgement on the last (see peer.h).
  */
-#include <netinet/in.h>
+#include "peer.h"
 
-#include <errno.h>
 #include <libmnl/libmnl.h>
-#include <linux/neighbour.h>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 enum { BATCH = 64 };
 
 static char buffer[BATCH * 128];
+static char reply[65536];
 static unsigned int sequence = 1;
+static struct mnl_socket *netlink;
+static struct peer_entry *entries;
+static size_t kept, room;
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
+static void start(void) {
+    int size = 1 << 20;
+    netlink = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+    if (!netlink || mnl_socket_bind(netlink, 0, MNL_SOCKET_AUTOPID) < 0) peer_fail("socket");
+    int on = 1;
+    mnl_socket_setsockopt(netlink, NETLINK_CAP_ACK, &on, sizeof(on));
+    mnl_socket_setsockopt(netlink, NETLINK_EXT_ACK, &on, sizeof(on));
+    mnl_socket_setsockopt(netlink, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+    setsockopt(mnl_socket_get_fd(netlink), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 }
 
-static struct nlmsghdr *put(char *at, unsigned short type, unsigned short flags, int port, unsigned int number) {
+static struct nlmsghdr *put(char *at, uint16_t type, uint16_t flags, int port, uint32_t number) {
     struct nlmsghdr *header = mnl_nlmsg_put_header(at);
     header->nlmsg_type = type;
-    header->nlmsg_flags = (unsigned short)(NLM_F_REQUEST | flags);
+    header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
     header->nlmsg_seq = sequence++;
     struct ndmsg *neighbour = mnl_nlmsg_put_extra_header(header, sizeof(*neighbour));
     neighbour->ndm_family = AF_BRIDGE;
     neighbour->ndm_ifindex = port;
     neighbour->ndm_state = type == RTM_NEWNEIGH ? NUD_NOARP : 0;
     neighbour->ndm_flags = NTF_MASTER;
-    unsigned char mac[6] = {0x52, 0x54, 0, (unsigned char)(number >> 16), (unsigned char)(number >> 8),
-                            (unsigned char)number};
+    uint8_t mac[6];
+    peer_mac(mac, number);
     mnl_attr_put(header, NDA_LLADDR, sizeof(mac), mac);
     return header;
 }
 
-static void run(struct mnl_socket *socket, unsigned short type, unsigned short flags, int port, unsigned int entries) {
-    static char reply[8192];
-    for (unsigned int first = 0; first < entries; first += BATCH) {
-        unsigned int count = entries - first < BATCH ? entries - first : BATCH;
+static void change(uint16_t type, uint16_t flags, int port, uint32_t count) {
+    for (uint32_t first = 0; first < count; first += BATCH) {
+        uint32_t part = count - first < BATCH ? count - first : BATCH;
         char *at = buffer;
         struct nlmsghdr *last = NULL;
-        for (unsigned int index = 0; index < count; index++) {
+        for (uint32_t index = 0; index < part; index++) {
             last = put(at, type, flags, port, first + index);
             at += NLMSG_ALIGN(last->nlmsg_len);
         }
         last->nlmsg_flags |= NLM_F_ACK;
-        if (mnl_socket_sendto(socket, buffer, (size_t)(at - buffer)) < 0) {
-            perror("fdb_floor: send");
-            exit(1);
+        if (mnl_socket_sendto(netlink, buffer, (size_t)(at - buffer)) < 0) peer_fail("send");
+        ssize_t length = mnl_socket_recvfrom(netlink, reply, sizeof(reply));
+        if (length < 0 ||
+            mnl_cb_run(reply, (size_t)length, last->nlmsg_seq, mnl_socket_get_portid(netlink), NULL, NULL) < 0)
+            peer_fail("change");
+    }
+}
+
+static int attribute(const struct nlattr *attribute, void *data) {
+    struct peer_entry *entry = data;
+    switch (mnl_attr_get_type(attribute)) {
+    case NDA_LLADDR:
+        if (mnl_attr_get_payload_len(attribute) == 6) memcpy(entry->mac, mnl_attr_get_payload(attribute), 6);
+        break;
+    case NDA_VLAN: entry->vlan = mnl_attr_get_u16(attribute); break;
+    case NDA_MASTER: entry->bridge = (int32_t)mnl_attr_get_u32(attribute); break;
+    case NDA_FLAGS_EXT: entry->extended = mnl_attr_get_u32(attribute); break;
+    case NDA_CACHEINFO: {
+        const struct nda_cacheinfo *ages = mnl_attr_get_payload(attribute);
+        if (mnl_attr_get_payload_len(attribute) >= sizeof(*ages)) {
+            entry->used = ages->ndm_used;
+            entry->updated = ages->ndm_updated;
         }
-        ssize_t length = mnl_socket_recvfrom(socket, reply, sizeof(reply));
-        if (length < 0 || mnl_cb_run(reply, (size_t)length, last->nlmsg_seq, mnl_socket_get_portid(socket), NULL, NULL) < 0) {
-            perror("fdb_floor: receive");
-            exit(1);
+        break;
+    }
+    }
+    return MNL_CB_OK;
+}
+
+static int message(const struct nlmsghdr *header, void *data) {
+    const struct peer *peer = data;
+    const struct ndmsg *neighbour = mnl_nlmsg_get_payload(header);
+    struct peer_entry entry = {.port = neighbour->ndm_ifindex, .state = neighbour->ndm_state,
+                               .flags = neighbour->ndm_flags};
+    if (neighbour->ndm_family != AF_BRIDGE) return MNL_CB_OK;
+    if (mnl_attr_parse(header, sizeof(*neighbour), attribute, &entry) < 0) return MNL_CB_ERROR;
+    if (entry.bridge == peer->bridge && !(entry.flags & NTF_SELF) && !(entry.mac[0] & 1))
+        peer_keep(&entries, &kept, &room, &entry);
+    return MNL_CB_OK;
+}
+
+static void dump(const struct peer *peer) {
+    struct nlmsghdr *header = mnl_nlmsg_put_header(buffer);
+    header->nlmsg_type = RTM_GETNEIGH;
+    header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header->nlmsg_seq = sequence++;
+    struct ndmsg *neighbour = mnl_nlmsg_put_extra_header(header, sizeof(*neighbour));
+    neighbour->ndm_family = AF_BRIDGE;
+    mnl_attr_put_u32(header, NDA_MASTER, (uint32_t)peer->bridge);
+    if (mnl_socket_sendto(netlink, header, header->nlmsg_len) < 0) peer_fail("send");
+    free(entries);
+    entries = NULL;
+    kept = room = 0;
+    int state;
+    do {
+        ssize_t length = mnl_socket_recvfrom(netlink, reply, sizeof(reply));
+        if (length < 0) peer_fail("receive");
+        state = mnl_cb_run(reply, (size_t)length, header->nlmsg_seq, mnl_socket_get_portid(netlink), message,
+                           (void *)(uintptr_t)peer);
+    } while (state > MNL_CB_STOP);
+    if (state < 0) peer_fail("dump");
+}
+
+static void find(const struct peer *peer, uint32_t count) {
+    kept = 0;
+    for (uint32_t first = 0; first < count; first += BATCH) {
+        uint32_t part = count - first < BATCH ? count - first : BATCH;
+        char *at = buffer;
+        for (uint32_t index = 0; index < part; index++) {
+            struct nlmsghdr *header = put(at, RTM_GETNEIGH, 0, 0, first + index);
+            mnl_attr_put_u32(header, NDA_MASTER, (uint32_t)peer->bridge);
+            at += NLMSG_ALIGN(header->nlmsg_len);
+        }
+        if (mnl_socket_sendto(netlink, buffer, (size_t)(at - buffer)) < 0) peer_fail("send");
+        for (uint32_t index = 0; index < part; index++) {
+            ssize_t length = mnl_socket_recvfrom(netlink, reply, sizeof(reply));
+            if (length < 0 ||
+                mnl_cb_run(reply, (size_t)length, 0, 0, message, (void *)(uintptr_t)peer) < 0)
+                peer_fail("find");
         }
     }
 }
 
-int main(int argc, char **argv) {
-    if (argc != 5) {
-        fprintf(stderr, "usage: fdb_floor PORT_A PORT_B ENTRIES ROUNDS\n");
-        return 64;
+static size_t run(const struct peer *peer, enum peer_work work, uint32_t count, int port) {
+    switch (work) {
+    case PEER_ADD: change(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_EXCL, port, count); return count;
+    case PEER_MOVE: change(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, port, count); return count;
+    case PEER_DELETE: change(RTM_DELNEIGH, 0, port, count); return count;
+    case PEER_DUMP: dump(peer); return kept;
+    case PEER_FIND: find(peer, count); return kept;
     }
-    int ports[2] = {(int)if_nametoindex(argv[1]), (int)if_nametoindex(argv[2])};
-    unsigned int entries = (unsigned int)strtoul(argv[3], NULL, 10);
-    int rounds = atoi(argv[4]);
-    struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (!ports[0] || !ports[1] || !entries || !socket || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
-        fprintf(stderr, "fdb_floor: no such port, no entries or no socket: %s\n", strerror(errno));
-        return 1;
-    }
-    run(socket, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ports[0], entries);
-    for (int round = 1; round <= rounds; round++) {
-        double begin = now();
-        run(socket, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ports[round % 2], entries);
-        printf("%.4f\n", (now() - begin) / entries);
-    }
-    run(socket, RTM_DELNEIGH, 0, ports[rounds % 2], entries);
-    mnl_socket_close(socket);
     return 0;
 }
+
+int main(int argc, char **argv) { return peer_main(argc, argv, start, run); }

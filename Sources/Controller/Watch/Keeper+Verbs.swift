@@ -98,16 +98,8 @@ extension Keeper {
         return true
     }
 
-    private mutating func claim(_ id: GuestID) throws(ControllerError) -> Journal.Record {
-        let record = try host.known(id, in: journal)
-        try journal.lock(record, patience: Journal.lockPatience)
-        do throws(ControllerError) {
-            try journal.endWait(row: record.row)
-            return try host.known(id, in: journal)
-        } catch {
-            journal.unlock(row: record.row)
-            throw error
-        }
+    private func claim(_ id: GuestID) throws(ControllerError) -> Journal.Record {
+        try host.claim(id, in: journal, options)
     }
 
     private mutating func written(_ report: Report, _ reason: String) throws(ControllerError) -> Report {

@@ -1,0 +1,143 @@
+import Glibc
+import LossMeter
+
+/// What the throughput bench found, as text and as JSON.
+struct ThroughputReport: Encodable {
+    /// One work by one peer.
+    struct Row: Encodable, Sendable {
+        let work: String
+        let who: String
+        let entries: Int
+        let rounds: Int
+        let usPerEntryMedian: Double
+        let usPerEntryMin: Double
+        let usPerEntryP90: Double
+        /// The median of the rounds' ratios to the floor of the same round; 1 for the floor itself.
+        let ratioToFloor: Double
+        /// Percentiles of single events, microseconds, where there are such.
+        var usP50: Double?
+        var usP99: Double?
+        var usP999: Double?
+        /// Instructions in user space an entry, by valgrind, where they were counted.
+        var instructionsPerEntry: Double?
+    }
+
+    var machine: Machine
+    var results: [Row] = []
+
+    init(machine: Machine) { self.machine = machine }
+
+    /// The rows with a header.
+    func table(of rows: [Row]) -> String {
+        var cells = [["work", "who", "entries", "rounds", "us/entry", "min", "p90", "x floor"]]
+        let hasPercentiles = rows.contains { $0.usP50 != nil }
+        let hasInstructions = rows.contains { $0.instructionsPerEntry != nil }
+        if hasPercentiles { cells[0] += ["p50 us", "p99 us", "p99.9 us"] }
+        if hasInstructions { cells[0].append("instructions") }
+        for row in rows {
+            var line = [
+                row.work, row.who, "\(row.entries)", "\(row.rounds)", Figure.text(row.usPerEntryMedian),
+                Figure.text(row.usPerEntryMin), Figure.text(row.usPerEntryP90), Figure.text(row.ratioToFloor),
+            ]
+            if hasPercentiles { line += [row.usP50, row.usP99, row.usP999].map { $0.map(Figure.text) ?? "" } }
+            if hasInstructions { line.append(row.instructionsPerEntry.map(Figure.text) ?? "") }
+            cells.append(line)
+        }
+        return TextTable.aligned(cells, numbersFrom: 2)
+    }
+}
+
+extension ThroughputReport.Row {
+    /// A row of measured rounds.
+    ///
+    /// - Parameters:
+    ///   - nanoseconds: of each round, for all entries.
+    ///   - floor: the floor's of the same rounds.
+    init(work: String, who: String, entries: Int, nanoseconds: [Double], floor: [Double]) {
+        let each = nanoseconds.map { $0 / 1000 / Double(max(1, entries)) }
+        self.init(
+            work: work, who: who, entries: entries, rounds: nanoseconds.count,
+            usPerEntryMedian: Figure.quantile(0.5, of: each), usPerEntryMin: each.min() ?? 0,
+            usPerEntryP90: Figure.quantile(0.9, of: each),
+            ratioToFloor: Figure.quantile(0.5, of: zip(nanoseconds, floor).map { $0 / max(1, $1) }))
+    }
+
+    /// A row of single events, in nanoseconds.
+    init(work: String, who: String, entries: Int, events: [Double], floor: Double?) {
+        let each = events.map { $0 / 1000 }
+        self.init(
+            work: work, who: who, entries: entries, rounds: events.count,
+            usPerEntryMedian: Figure.quantile(0.5, of: each) / Double(max(1, entries)),
+            usPerEntryMin: (each.min() ?? 0) / Double(max(1, entries)),
+            usPerEntryP90: Figure.quantile(0.9, of: each) / Double(max(1, entries)),
+            ratioToFloor: floor.map { Figure.quantile(0.5, of: each) / max(0.001, $0 / 1000) } ?? 1)
+        usP50 = Figure.quantile(0.5, of: each)
+        usP99 = Figure.quantile(0.99, of: each)
+        usP999 = Figure.quantile(0.999, of: each)
+    }
+}
+
+/// Numbers for people, and order statistics.
+enum Figure {
+    /// Three digits that say something.
+    static func text(_ value: Double) -> String {
+        if value >= 100 { return "\(Int(value.rounded()))" }
+        let digits = value >= 10 ? 10.0 : 100.0
+        let scaled = Int((value * digits).rounded())
+        let fraction = "\(scaled % Int(digits))"
+        let zeros = String(repeating: "0", count: (digits == 10 ? 1 : 2) - fraction.count)
+        return "\(scaled / Int(digits)).\(zeros)\(fraction)"
+    }
+
+    /// The value below which a share of the values lies; 0 for none.
+    static func quantile(_ share: Double, of values: [Double]) -> Double {
+        let sorted = values.sorted()
+        guard !sorted.isEmpty else { return 0 }
+        if share == 0.5, sorted.count.isMultiple(of: 2) {
+            return (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+        }
+        return sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]
+    }
+}
+
+/// The machine, and how busy it was.
+struct Machine: Encodable, Sendable {
+    let kernel: String
+    let processor: String
+    let processors: Int
+    let loadBefore: Double
+    private(set) var loadAfter = 0.0
+
+    init() {
+        var name = utsname()
+        uname(&name)
+        kernel = withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        processor = Machine.line(of: "/proc/cpuinfo", after: "model name") ?? "unknown"
+        loadBefore = Machine.load
+    }
+
+    mutating func end() { loadAfter = Machine.load }
+
+    var text: String {
+        "\(processors) processors (\(processor)), Linux \(kernel), load \(Figure.text(loadBefore)) before and "
+            + "\(Figure.text(loadAfter)) after"
+    }
+
+    private static var load: Double {
+        var average = [Double](repeating: 0, count: 1)
+        return getloadavg(&average, 1) == 1 ? average[0] : 0
+    }
+
+    private static func line(of path: String, after word: String) -> String? {
+        guard let file = fopen(path, "r") else { return nil }
+        defer { fclose(file) }
+        var buffer = [CChar](repeating: 0, count: 512)
+        while fgets(&buffer, Int32(buffer.count), file) != nil {
+            let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard text.hasPrefix(word), let colon = text.firstIndex(of: ":") else { continue }
+            return String(text[text.index(after: colon)...].drop { $0 == " " }.prefix { $0 != "\n" })
+        }
+        return nil
+    }
+}
