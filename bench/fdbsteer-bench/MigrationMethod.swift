@@ -75,7 +75,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         var complaints = stage.endDaemons()
         for host in [stage.source, stage.target].compactMap(\.?.host) {
             complaints += try stage.leftovers(host)
-            try stage.steer(host, "release", MigrationMethod.guest)
+            do { try stage.steer(host, "release", MigrationMethod.guest) } catch { complaints.append("\(error)") }
         }
         return complaints
     }

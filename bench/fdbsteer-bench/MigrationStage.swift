@@ -84,7 +84,7 @@ final class MigrationStage {
         let begin = clab_now(CLOCK_REALTIME)
         let command = try host.namespace.run { try Command.run(words) }
         let failure: String? =
-            command.exitCode == 0 ? nil : String(command.errors.split(separator: "\n").first ?? "no words")
+            command.exitCode == 0 ? nil : command.errors.split(separator: "\n").joined(separator: " ")
         note(host, words.joined(separator: " "), begin: begin, failure: failure)
         if let failure, !mayFail { throw LabError("host \(host.name): \(words.joined(separator: " ")): \(failure)") }
         return command
