@@ -47,7 +47,8 @@ final class MigrationDaemon {
         // Logs of earlier migrations are not this one's.
         let log = state + "/log-\(clab_now(CLOCK_MONOTONIC))"
         logs.append(log)
-        let words = [program, "--config", state + "/fdbsteerd.toml", "--state", state]
+        // As the unit does.
+        let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
         process = try host.namespace.run { try SupervisedProcess(words, output: log) }
         try waitFor("from=unknown")
     }
