@@ -48,6 +48,7 @@ extension MigrationFollower {
     }
 
     mutating func migration(_ status: MigrationStatus) {
+        wasCalledOff = status == .cancelled || status == .failed
         switch status {
         case .waitUnplug:
             leave()
@@ -145,6 +146,8 @@ extension MigrationFollower {
     mutating func ranOut(_ timer: Timer) {
         guard armed.remove(timer) != nil else { return }
         switch timer {
+        // Cancelled before QEMU had even asked the guest: it asks all the same, and plugs again without a word. By now it has.
+        case .unplug where state == .leaving && wasCalledOff: come()
         case .unplug where state == .leaving:
             raise(
                 "the guest has not given up its primary for \(configuration.unplugLimit / 1_000_000_000) s; "

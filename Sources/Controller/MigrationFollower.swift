@@ -136,6 +136,8 @@ public struct MigrationFollower: Hashable, Sendable {
     /// The migration under way took the primary away.
     var wasUnplugged = false
     var hasShutDown = false
+    /// The last migration from here was called off or failed, and none was begun since.
+    var wasCalledOff = false
     /// The side before the bracket that was asked for last, should that fail.
     var sideBefore: Side
     /// An action that failed and is to be tried again.

@@ -104,6 +104,19 @@ import Testing
         #expect(ended == [.closeBracket(at: .standby), .calm])
     }
 
+    @Test func askedAfterTheCancelTheGuestIsServedOnBothUntilItIsBack() {
+        var course = FollowerCourse(.primary)
+        _ = course.migration(.setup)
+        _ = course.migration(.cancelled)
+        _ = course.all(.event(QMPEvent(.unplugPrimary, data: .object([.init("device-id", .string("prim"))]))))
+        #expect(course.bracket == .standby)
+        // The old primary speaks on for a while: no evidence.
+        #expect(course.all(.frameOnPrimary).isEmpty)
+        let late = course.all(.timer(.unplug))
+        #expect(late.contains(.watchPrimary(true)) && course.bracket == .primary && course.alarm == nil)
+        #expect(course.all(.frameOnPrimary).first == .closeBracket(at: .primary))
+    }
+
     @Test func aGuestThatRefusesIsAnAlarm() {
         var course = leaving()
         #expect(course.event(.unplugGuestError, device: "prim").isEmpty)

@@ -47,7 +47,8 @@ final class MigrationDaemon {
         // Logs of earlier migrations are not this one's.
         let log = state + "/log-\(clab_now(CLOCK_MONOTONIC))"
         logs.append(log)
-        let words = [program, "--config", state + "/fdbsteerd.toml", "--state", state]
+        // As the unit does.
+        let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
         process = try host.namespace.run { try SupervisedProcess(words, output: log) }
         try waitFor("from=unknown")
     }
@@ -73,9 +74,9 @@ final class MigrationDaemon {
         return false
     }
 
-    /// Whether the last state that it tells of is, or becomes within ten seconds, this one.
+    /// Whether the last state that it tells of is, or becomes within 45 s, this one: a bracket without evidence waits 30 s.
     func settles(at state: String) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        let end = clab_now(CLOCK_MONOTONIC) + 45_000_000_000
         repeat {
             let lines = log.split(separator: "\n").filter { $0.contains(" info state ") }
             if lines.last?.hasSuffix("to=\(state)") == true { return true }

@@ -172,7 +172,8 @@ public struct Watch: Sendable {
     private func newcomer(_ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> [Suspicion] {
         if lost.isEmpty { return [] }
         let link = try Link(decoding: payload)
-        guard let row = lost[link.name], records[row]?.guest.bridge.index == link.master else { return [] }
+        // What is sent to a port that is not up yet is lost; its coming up is told too.
+        guard let row = lost[link.name], records[row]?.guest.bridge.index == link.master, link.isUp else { return [] }
         return [Suspicion(row: row, cause: .primaryBack)]
     }
 
