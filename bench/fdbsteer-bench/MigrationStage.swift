@@ -228,6 +228,10 @@ final class MigrationStage {
 
     // MARK: - For the account
 
+    /// QEMU tells of RESUME before it lets the processors go on (`vm_start`), so that they stand still for so long after it, in
+    /// nanoseconds.
+    private static let resumption: Int64 = 1_000_000
+
     /// When the guest's processors stood still.
     var blackouts: [ClosedRange<Int64>] {
         var blackouts: [ClosedRange<Int64>] = []
@@ -235,7 +239,7 @@ final class MigrationStage {
         for event in events.sorted(by: { $0.time < $1.time }) {
             if event.name == "STOP", stop == nil { stop = event.time }
             if event.name == "RESUME", let begin = stop {
-                blackouts.append(begin...event.time)
+                blackouts.append(begin...(event.time + MigrationStage.resumption))
                 stop = nil
             }
         }
