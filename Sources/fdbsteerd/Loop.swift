@@ -24,8 +24,12 @@ struct Loop: ~Copyable {
     /// What was last reported of guests that are not as intended.
     private var conditions: [Int64: String] = [:]
     private var overran = false
+    /// The journal was written, and could not be read since.
+    private var isUnread = false
     private var lastResync: Int64 = 0
     private var resyncInterval: Int64
+    /// Troubles of the daemon's own that were told of.
+    private var troubles: Set<String> = []
     private let page: MetricsPage
     private let health: LoopHealth
     /// The service manager, where one started this process, and when it was last told that the loop goes round.
@@ -83,17 +87,15 @@ struct Loop: ~Copyable {
     mutating func run() throws(ControllerError) {
         while true {
             try hear()
-            if journal.wasWritten() {
-                try look(at: keeper.reload())
-                chooseFollowed()
-            }
+            if journal.wasWritten() { isUnread = true }
+            if isUnread { readJournal() }
             try follow()
             let now = monotonicNanoseconds()
             if overran, now - lastResync >= Loop.resyncPause {
                 overran = false
-                try resync(reason: .overrun)
+                resync(reason: .overrun)
             } else if now - lastResync >= resyncInterval {
-                try resync(reason: .interval)
+                resync(reason: .interval)
             }
             for (row, entry) in pending where entry.at <= now {
                 pending[row] = nil
@@ -106,7 +108,7 @@ struct Loop: ~Copyable {
                     return
                 }
                 manager?.reloading()
-                try reload()
+                reload()
                 manager?.ready(status: status)
             }
             publish()
@@ -119,7 +121,7 @@ struct Loop: ~Copyable {
 
     /// Takes over a changed configuration; one that is wrong changes nothing. The journal has the intent, so that none is
     /// lost.
-    private mutating func reload() throws(ControllerError) {
+    private mutating func reload() {
         do throws(ConfigurationError) {
             let configuration = try configurationFile.read()
             self.configuration = configuration
@@ -138,7 +140,7 @@ struct Loop: ~Copyable {
             log.error("configuration refused, the old one holds", metadata: ["error": "\(error)"])
             return
         }
-        try resync(reason: .reload)
+        resync(reason: .reload)
         chooseFollowed()
     }
 
@@ -163,6 +165,7 @@ struct Loop: ~Copyable {
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         for entry in pending.values { due = min(due, entry.at) }
         if let time = followedDue { due = min(due, time) }
+        if isUnread { due = min(due, monotonicNanoseconds() + Loop.resyncPause) }
         let left = max(0, due - monotonicNanoseconds())
         // Rounded up, so as not to turn for nothing.
         let limit = Int32(clamping: (left + 999_999) / 1_000_000)
@@ -205,7 +208,37 @@ struct Loop: ~Copyable {
         }
     }
 
-    private mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) {
+    /// Reads what others have written to the journal; what cannot be read now is read again soon.
+    private mutating func readJournal() {
+        do throws(ControllerError) {
+            let changed = try keeper.reload()
+            isUnread = false
+            troubles.remove("journal")
+            try look(at: changed)
+            chooseFollowed()
+        } catch {
+            tell("journal", error)
+        }
+    }
+
+    /// Tells of a trouble of the daemon's own, once until it is over.
+    private mutating func tell(_ trouble: String, _ error: ControllerError) {
+        guard troubles.insert(trouble).inserted else { return }
+        log.error("in trouble, and tried again", metadata: ["with": "\(trouble)", "error": "\(error)"])
+    }
+
+    private mutating func resync(reason: DaemonCounters.ResyncReason) {
+        do throws(ControllerError) {
+            try resynchronise(reason)
+            troubles.remove("resync")
+        } catch {
+            tell("resync", error)
+            // Not everything was looked at.
+            overran = true
+        }
+    }
+
+    private mutating func resynchronise(_ reason: DaemonCounters.ResyncReason) throws(ControllerError) {
         let begin = monotonicNanoseconds()
         lastResync = begin
         let suspicions = try keeper.resync(reason: reason)

@@ -6,8 +6,7 @@ extension Keeper {
     /// what comes by the standby, until it has let go of the primary. The lock is held.
     mutating func bracketTheMute(_ record: Journal.Record) -> Outcome {
         let guest = record.guest
-        guard mute[record.row] == nil else { return .fine }
-        mute[record.row] = false
+        if case .told(let text) = mute[record.row] { return .beyondRepair(text) }
         let what = "primary port \(guest.primary.name) has no carrier"
         let cannot: String
         if let objection = guest.kind.objection {
@@ -16,18 +15,20 @@ extension Keeper {
             do throws(ControllerError) {
                 let report = try host.open(record, to: .standby, in: journal, clock: Stopwatch(), options: options)
                 try relearn(record.row)
-                mute[record.row] = report.outcome == .done
+                if report.outcome == .done { mute[record.row] = .bracketed }
                 return .redirected(write(report, reason: what), reason: what)
             } catch {
                 cannot = "\(error)"
             }
         }
-        return .beyondRepair("\(what); no bracket was opened: \(cannot)")
+        let text = "\(what); no bracket was opened: \(cannot)"
+        mute[record.row] = .told(text)
+        return .beyondRepair(text)
     }
 
     /// Looks after an open bracket whose entries are right: its copy, and whether what it was opened for is over.
     mutating func tend(_ record: Journal.Record, _ observation: Observation) throws(ControllerError) -> Outcome {
-        if mute[record.row] == true, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
+        if mute[record.row] == .bracketed, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
             mute[record.row] = nil
             return try close(record, at: .primary, reason: "primary port \(port.name) has its carrier again")
         }

@@ -11,6 +11,14 @@ import Switchdev
 ///
 /// It belongs to the thread that made it, and to that thread's network namespace.
 public struct Keeper: ~Copyable {
+    /// What was done about a primary without carrier.
+    enum MuteState: Hashable {
+        /// A bracket was opened for it.
+        case bracketed
+        /// Nothing, for this reason.
+        case told(String)
+    }
+
     /// How a look at a guest ended.
     public enum Outcome: Sendable {
         /// As intended, or not known any more.
@@ -46,8 +54,8 @@ public struct Keeper: ~Copyable {
     var strays: [Int64: UInt64] = [:]
     /// Guests whose flag was missing, with the time from which it counts as lost.
     var flagless: [Int64: Int64] = [:]
-    /// Guests whose primary has no carrier; true where a bracket was opened for that.
-    var mute: [Int64: Bool] = [:]
+    /// Guests whose primary has no carrier, with what became of it.
+    var mute: [Int64: MuteState] = [:]
     /// Guests whose redirections follow QEMU's events: what they do by themselves is not drift.
     public var followed: Set<Int64> = []
     /// Those of them whose migration to another host is under way.
