@@ -80,4 +80,18 @@ extension Journal {
         }
         return record
     }
+
+    /// Row, side, phase, proof, boot and number of addresses of each guest of this network namespace.
+    func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
+        try reading { () throws(DatabaseError) in
+            try database.run(
+                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id) FROM guest "
+                    + "WHERE namespace = ? ORDER BY id", .integer(namespace))
+        }
+    }
+
+    /// Another number when another connection has written since.
+    func dataVersion() throws(ControllerError) -> Int64 {
+        try reading { () throws(DatabaseError) in try database.run("PRAGMA data_version").first?.integer(0) ?? 0 }
+    }
 }
