@@ -50,11 +50,10 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(name: "CDaemon", cSettings: c),
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CDaemon", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
+                "CNetlink", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
                 "ServiceNotification", "Switchdev",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

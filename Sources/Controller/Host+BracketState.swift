@@ -1,5 +1,4 @@
 import FDB
-import Glibc
 import Netlink
 import Switchdev
 
@@ -14,7 +13,7 @@ extension Host {
             state = try? Copies.state(specification, by: bracket.means, using: &socket)
         }
         return BracketView(
-            bracket, goal: goal ?? record.goal ?? record.guest.side, state: state, now: Host.realTime)
+            bracket, goal: goal ?? record.goal ?? record.guest.side, state: state, now: Stopwatch.realTime)
     }
 
     /// What a guest's bracket copies.
@@ -85,7 +84,7 @@ extension Host {
         }
         return (
             Bracket(
-                openedAt: Host.realTime, means: footing.means,
+                openedAt: Stopwatch.realTime, means: footing.means,
                 ownsClsact: footing.means == .clsact && (!footing.hasClsact || isShared)), notes
         )
     }
@@ -111,11 +110,5 @@ extension Host {
             "\(port.name) sends \(rate) frames a second to guest \(guest.id), and a bracket is allowed up to "
                 + "\(options.bracketMaxRate)",
             remedy: "wait until it is less, raise the limit, or use --strategy cut")
-    }
-
-    static var realTime: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

@@ -17,7 +17,7 @@ extension Host {
                 let state = try? Copies.state(change.specification, by: bracket.means, using: &socket)
                 try Copies.remove(
                     change.specification, by: bracket.means, ownsClsact: bracket.ownsClsact, using: &socket)
-                var view = BracketView(bracket, goal: report.to, state: state, now: Host.realTime)
+                var view = BracketView(bracket, goal: report.to, state: state, now: Stopwatch.realTime)
                 view.isOpen = false
                 report.bracket = view
                 report.notes.append("the bracket \(view.words)")

@@ -96,9 +96,7 @@ extension Host {
                     .busy, "another redirection of guest \(guest.id) is running (\(record.phase.rawValue))",
                     remedy: "wait for it")
             }
-            throw ControllerError(
-                .precondition, "an earlier \(record.phase.rawValue) of guest \(guest.id) did not end",
-                remedy: "run \"fdbsteer abort \(guest.id)\" first")
+            throw Host.unfinished(record)
         }
         guard record.boot == journal.boot, guest.bridge.name == request.bridge, guest.primary.name == request.primary,
             guest.standby.name == request.standby, guest.uplink?.name == request.uplink,

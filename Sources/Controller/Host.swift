@@ -257,12 +257,15 @@ struct Stopwatch {
     private let start: Int64
 
     init() {
-        startedAt = Stopwatch.now(CLOCK_REALTIME)
+        startedAt = Stopwatch.realTime
         start = Stopwatch.now(CLOCK_MONOTONIC)
     }
 
     /// Nanoseconds since the start.
     var elapsed: Int64 { Stopwatch.now(CLOCK_MONOTONIC) - start }
+
+    /// CLOCK_REALTIME in nanoseconds.
+    static var realTime: Int64 { now(CLOCK_REALTIME) }
 
     private static func now(_ clock: clockid_t) -> Int64 {
         var time = timespec()

@@ -75,7 +75,7 @@ extension Host {
         do throws(DatabaseError) {
             try History(folder: folder).store(
                 StoredVerdict(
-                    nic: report.nic, timeNanoseconds: Stopwatch().startedAt, verdict: verdict, states: report.states))
+                    nic: report.nic, timeNanoseconds: Stopwatch.realTime, verdict: verdict, states: report.states))
             return nil
         } catch {
             return "the verdict was not stored: \(error)"

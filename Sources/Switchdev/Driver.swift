@@ -26,7 +26,8 @@ public struct Driver: Hashable, Sendable {
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var bytes = [CChar](repeating: 0, count: 32)
-        guard cn_driver_name(descriptor, interface, &bytes) == 0 else { return nil }
+        var firmware = bytes
+        guard cn_driver_information(descriptor, interface, &bytes, &firmware) == 0 else { return nil }
         self.init(name: String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
 

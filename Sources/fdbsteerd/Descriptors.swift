@@ -1,4 +1,4 @@
-import CDaemon
+import CNetlink
 import Controller
 import Glibc
 
@@ -7,23 +7,20 @@ struct SignalDescriptor: ~Copyable {
     let descriptor: Int32
 
     init(_ signals: [Int32]) throws(ControllerError) {
-        var set = sigset_t()
-        sigemptyset(&set)
-        for signal in signals { sigaddset(&set, signal) }
-        pthread_sigmask(SIG_BLOCK, &set, nil)
-        descriptor = signalfd(-1, &set, cd_signal_flags)
-        if descriptor < 0 {
-            throw ControllerError(.precondition, "cannot wait for signals: \(String(cString: strerror(errno)))")
+        var before: UInt64 = 0
+        let result = cn_signal_descriptor(signals.reduce(0) { $0 | 1 << UInt64($1 - 1) }, &before)
+        if result < 0 {
+            throw ControllerError(.precondition, "cannot wait for signals: \(String(cString: strerror(-result)))")
         }
+        descriptor = result
     }
 
     deinit { close(descriptor) }
 
     /// The next signal that came, nil for none.
     func next() -> Int32? {
-        var information = signalfd_siginfo()
-        let size = MemoryLayout<signalfd_siginfo>.size
-        return read(descriptor, &information, size) == size ? Int32(information.ssi_signo) : nil
+        let signal = cn_next_signal(descriptor)
+        return signal > 0 ? signal : nil
     }
 }
 

@@ -43,7 +43,7 @@ extension Loop {
     }
 
     /// Takes what has come from monitors, packet sockets and timers.
-    mutating func follow() throws(ControllerError) {
+    mutating func follow() {
         for (id, guest) in followed {
             let now = monotonicNanoseconds()
             let (inputs, filters) = guest.inputs(now: now)
@@ -89,7 +89,7 @@ extension Loop {
             try keeper.readopt(row), let (_, guest, bracket) = keeper.guest(id), guest.side == .standby
         else { return }
         // A new port learns.
-        try look(at: [Watch.Suspicion(row: row, cause: .port)])
+        look(at: [Watch.Suspicion(row: row, cause: .port)])
         log.notice("the primary is back", metadata: ["guest": "\(id)", "port": "\(guest.primary.name)"])
         let returning = Followed(
             settings, row: row, guest: guest, bracket: bracket, configuration: configuration,

@@ -89,7 +89,7 @@ struct Loop: ~Copyable {
             try hear()
             if journal.wasWritten() { isUnread = true }
             if isUnread { readJournal() }
-            try follow()
+            follow()
             let now = monotonicNanoseconds()
             if overran, now - lastResync >= Loop.resyncPause {
                 overran = false
@@ -99,7 +99,7 @@ struct Loop: ~Copyable {
             }
             for (row, entry) in pending where entry.at <= now {
                 pending[row] = nil
-                try look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
+                look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
             }
             while let signal = signals.next() {
                 guard signal == SIGHUP else {
@@ -204,7 +204,7 @@ struct Loop: ~Copyable {
                     throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
                 }
             }
-            if !suspicions.isEmpty { try look(at: suspicions) }
+            if !suspicions.isEmpty { look(at: suspicions) }
         }
     }
 
@@ -214,7 +214,7 @@ struct Loop: ~Copyable {
             let changed = try keeper.reload()
             isUnread = false
             troubles.remove("journal")
-            try look(at: changed)
+            look(at: changed)
             chooseFollowed()
         } catch {
             tell("journal", error)
@@ -246,19 +246,20 @@ struct Loop: ~Copyable {
         log.info(
             "resync",
             metadata: ["reason": "\(reason.rawValue)", "suspicious": "\(suspicions.count)", "us": "\(took)"])
-        try look(at: suspicions)
+        look(at: suspicions)
     }
 
     /// Looks at guests, and reports what was found.
-    mutating func look(at suspicions: [Watch.Suspicion]) throws(ControllerError) {
+    mutating func look(at suspicions: [Watch.Suspicion]) {
         for suspicion in suspicions {
             let row = suspicion.row
             let name = keeper.watch.name(row) ?? "\(row)"
             var about: Logger.Metadata = ["guest": "\(name)"]
             do throws(ControllerError) {
-                switch try keeper.check(row, cause: suspicion.cause) {
+                let outcome = try keeper.check(row, cause: suspicion.cause)
+                pending[row] = nil
+                switch outcome {
                 case .fine:
-                    pending[row] = nil
                     if suspicion.cause == .primaryBack { try comeBack(row) }
                     if suspicion.cause == .port, let isUp = keeper.watch.primaryCarrier(row) {
                         handleCarrier(of: row, isUp: isUp)
@@ -273,19 +274,15 @@ struct Loop: ~Copyable {
                         log.warning("something fights the repairs; they are slowed down", metadata: about)
                     }
                 case .repaired(let report, let cause):
-                    pending[row] = nil
                     about["cause"] = "\(cause.rawValue)"
                     log(report, "repaired", about)
                 case .redirected(let report, let reason):
-                    pending[row] = nil
                     about["reason"] = "\(reason)"
                     log(report, "redirected", about)
                 case .recovered(let result):
-                    pending[row] = nil
                     about["result"] = "\(result.words)"
                     log.log(level: result.ok ? .notice : .error, "recovered", metadata: about)
                 case .beyondRepair(let what):
-                    pending[row] = nil
                     report(what, row, about)
                 }
             } catch {

@@ -39,6 +39,12 @@ public final class FakeMonitor {
         rmdir(path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/"))
     }
 
+    /// Whether a client comes in time.
+    public func hasClient(within milliseconds: Int32) -> Bool {
+        var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        return poll(&polled, 1, milliseconds) > 0
+    }
+
     /// Takes the next client.
     public func accept() { peer = Glibc.accept(listener, nil, nil) }
 

@@ -59,7 +59,7 @@ struct LossCommand: ParsableCommand {
 }
 
 /// A folder for a journal, on a tmpfs where there is one, as `/run` is in production.
-struct Scratch {
+struct Scratch: Sendable {
     let path: String
 
     /// - Parameter parent: where to make it; nil for a tmpfs, where there is one.
@@ -75,6 +75,16 @@ struct Scratch {
             unlink("\(path)/\(file)")
         }
         rmdir(path)
+    }
+
+    /// Removes it with whatever is in it.
+    func removeAll() { _ = try? Command.run(["rm", "-rf", path]) }
+
+    /// A folder that goes, with all that is in it, also when the program is interrupted; call it before there are other threads.
+    static func goneWhenInterrupted() throws -> Scratch {
+        let scratch = try Scratch()
+        try Interruption.onSignal { scratch.removeAll() }
+        return scratch
     }
 
     /// Writes an object with snake_case keys in alphabetical order.

@@ -53,21 +53,9 @@ struct MACFilterCommand: ParsableCommand {
 
     /// Runs the same in the lab VM.
     private func boot() throws {
-        let share = try Scratch(parent: "/tmp")
-        defer { share.remove() }
-        let result = share.path + "/macfilter.json"
-        var arguments = [
-            "scripts/lab-vm", "run", "--igb", "--timeout", "1500", "--share", share.path, "--",
-            MACFilterRun.ownPath, "macfilter", "--inside", "--redirections", "\(redirections)", "--rate", "\(rate)",
-            "--json", result,
-        ]
+        var arguments = ["macfilter", "--inside", "--redirections", "\(redirections)", "--rate", "\(rate)"]
         if check { arguments.append("--check") }
-        let code = try Command.passThrough(arguments)
-        if let json, access(result, R_OK) == 0 {
-            let copy = try Command.run(["cp", result, json])
-            guard copy.exitCode == 0 else { throw LabError("cannot write \(json): \(copy.errors)") }
-        }
-        unlink(result)
+        let code = try OwnProgram.runInLabVM(["--igb"], arguments, json: json)
         guard code == 0 else { throw ExitCode(code) }
     }
 }

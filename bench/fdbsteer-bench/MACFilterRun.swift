@@ -38,13 +38,6 @@ struct MACFilterRun {
         self.rate = rate
     }
 
-    /// The file of this program.
-    static var ownPath: String {
-        var own = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &own, own.count - 1)
-        return String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
     /// Probes the NIC.
     func probe() throws -> ProbeReport {
         var host = try Host(folder: StateFolder(state))
@@ -116,10 +109,8 @@ struct MACFilterRun {
     }
 
     private func fdbsteer(_ arguments: String) throws {
-        let folder = Self.ownPath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
-            separator: "/")
         let command = try Command.run(
-            ["\(folder)/fdbsteer"] + arguments.split(separator: " ").map(String.init),
+            [OwnProgram.folder + "/fdbsteer"] + arguments.split(separator: " ").map(String.init),
             environment: ["FDBSTEER_STATE": state])
         guard command.exitCode == 0 else { throw LabError("fdbsteer \(arguments): \(command.errors)") }
     }

@@ -67,16 +67,13 @@ struct MigrateCommand: ParsableCommand {
 
     func run() throws {
         // The journal is in memory, as it is in /run.
-        let scratch = try Scratch()
-        let folder = scratch.path
-        let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
-        defer { remove() }
-        try Interruption.onSignal(remove)
+        let scratch = try Scratch.goneWhenInterrupted()
+        defer { scratch.removeAll() }
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = primary
         shape.usesNativeHotplug = operation.usesNativeHotplug
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, fdbsteer: try MigrateCommand.controller(), rate: rate,
+            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"), rate: rate,
             guestRate: guestRate)
         defer { rig.end() }
         let rate = rate == 0 ? try rig.findRate() : rate
@@ -129,15 +126,5 @@ struct MigrateCommand: ParsableCommand {
             throw LabError("bench/guest/build: \(built.errors)")
         }
         return String(folder)
-    }
-
-    /// The controller that was built with this program.
-    static func controller() throws -> String {
-        var own = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &own, own.count - 1)
-        let path = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let controller = path.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/fdbsteer"
-        guard access(controller, X_OK) == 0 else { throw LabError("there is no \(controller): build fdbsteer first") }
-        return controller
     }
 }

@@ -67,15 +67,13 @@ struct MigrateEndsCommand: ParsableCommand {
 
     func run() throws {
         // The journal is in memory, as it is in /run.
-        let scratch = try Scratch()
-        let folder = scratch.path
-        let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
-        defer { remove() }
-        try Interruption.onSignal(remove)
+        let scratch = try Scratch.goneWhenInterrupted()
+        defer { scratch.removeAll() }
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = "vmxnet3"
         let rig = try MigrationRig(
-            folder: folder, shape: shape, fdbsteer: try MigrateCommand.controller(), rate: rate, guestRate: 100)
+            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"), rate: rate, guestRate: 100
+        )
         defer { rig.end() }
         var rows: [Row] = []
         for end in try chosen {

@@ -58,16 +58,14 @@ struct MigrateTCPCommand: ParsableCommand {
     }
 
     func run() throws {
-        let scratch = try Scratch()
-        let folder = scratch.path
-        let remove: @Sendable () -> Void = { _ = try? Command.run(["rm", "-rf", folder]) }
-        defer { remove() }
-        try Interruption.onSignal(remove)
+        let scratch = try Scratch.goneWhenInterrupted()
+        defer { scratch.removeAll() }
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = "vmxnet3"
         shape.hasSink = true
         let rig = try MigrationRig(
-            folder: folder, shape: shape, fdbsteer: try MigrateCommand.controller(), rate: MigrationRig.leastRate,
+            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"),
+            rate: MigrationRig.leastRate,
             guestRate: 100)
         defer { rig.end() }
         try rig.hosts.addPeerAddress()

@@ -93,24 +93,9 @@ struct OffloadCommand: ParsableCommand {
 
     /// Runs the same in the lab VM.
     private func boot() throws {
-        let share = try Scratch(parent: "/tmp")
-        defer { share.remove() }
-        var own = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &own, own.count - 1)
-        let binary = String(decoding: own.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let result = share.path + "/offload.json"
-        var arguments = [
-            "scripts/lab-vm", "run", "--rocker", "4", "--timeout", "1500", "--share", share.path, "--", binary,
-            "offload",
-            "--inside", "--part", part.rawValue, "--redirections", "\(redirections)", "--json", result,
-        ]
+        var arguments = ["offload", "--inside", "--part", part.rawValue, "--redirections", "\(redirections)"]
         if check { arguments.append("--check") }
-        let code = try Command.passThrough(arguments)
-        if let json, access(result, R_OK) == 0 {
-            let copy = try Command.run(["cp", result, json])
-            guard copy.exitCode == 0 else { throw LabError("cannot write \(json): \(copy.errors)") }
-        }
-        unlink(result)
+        let code = try OwnProgram.runInLabVM(["--rocker", "4"], arguments, json: json)
         guard code == 0 else { throw ExitCode(code) }
     }
 }

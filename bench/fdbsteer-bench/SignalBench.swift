@@ -13,7 +13,7 @@ struct SignalBench {
     private static let moveLimit: Int64 = 5_000_000_000
     private static let reset = #"{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}, "#
     private static let negotiated = #"{"event": "FAILOVER_NEGOTIATED", "data": {"device-id": "net0"}, "#
-    private static let stamp = #""timestamp": {"seconds": 1, "microseconds": 0}}"#
+    private static let stamp = #""timestamp": {"seconds": 1, "microseconds": 0}}"# + "\r\n"
 
     private let setting: ThroughputSetting
 
@@ -24,13 +24,13 @@ struct SignalBench {
         let state = try Scratch()
         defer { state.remove() }
         let files = try Scratch()
-        defer { _ = try? Command.run(["rm", "-rf", files.path]) }
+        defer { files.removeAll() }
         let macs = (0..<SignalBench.addresses).map { EntryBench.mac(0x2000 + $0) }
         try Command.script(
             "env FDBSTEER_STATE=\(state.path) \(setting.binaries)/fdbsteer prepare g --bridge \(lab.bridge) --primary "
                 + "\(lab.primary) --standby \(lab.standby) --uplink \(lab.uplink) --at primary --kind netvsc "
                 + macs.map { "--address \($0)" }.joined(separator: " "))
-        let monitor = try MonitorServer(files.path + "/qmp")
+        let monitor = try FakeMonitor()
         let configuration = """
             [metrics]
             listen = "off"
@@ -48,10 +48,11 @@ struct SignalBench {
         ])
         let process = daemon.process
         let result = Result { () throws -> [ThroughputReport.Row] in
-            guard try monitor.serve(within: SignalBench.connectLimit) else {
+            guard monitor.hasClient(within: SignalBench.connectLimit) else {
                 print("part signal is left out: fdbsteerd did not connect to the guest's monitor")
                 return []
             }
+            try monitor.serve()
             var course = try Course(lab: lab, monitor: monitor, macs: macs)
             var rows: [ThroughputReport.Row] = []
             for (name, isLoaded) in [("signal, quiet", false), ("signal, all processors busy", true)] {
@@ -67,7 +68,7 @@ struct SignalBench {
             return rows
         }
         kill(process, SIGTERM)
-        monitor.end()
+        monitor.hangUp()
         let ended = daemon.wait()
         do {
             return try result.get()
@@ -98,12 +99,12 @@ struct SignalBench {
     /// The guest's way there and back, watched from outside of the daemon.
     private struct Course: ~Copyable {
         private let lab: BridgeLab
-        private let monitor: MonitorServer
+        private let monitor: FakeMonitor
         private let macs: [String]
         private let heard: FDBMonitor
         private let ports: (primary: Int32, standby: Int32)
 
-        init(lab: BridgeLab, monitor: MonitorServer, macs: [String]) throws {
+        init(lab: BridgeLab, monitor: FakeMonitor, macs: [String]) throws {
             guard let primary = try Interface.index(of: lab.primary), let standby = try Interface.index(of: lab.standby)
             else { throw LabError("the lab has no ports") }
             let heard = try FDBMonitor()
@@ -122,9 +123,9 @@ struct SignalBench {
             for _ in 0..<count {
                 _ = try heard.drain { _ in }
                 let begin = BenchClock.now()
-                monitor.tell(SignalBench.reset + SignalBench.stamp)
+                monitor.say(SignalBench.reset + SignalBench.stamp)
                 times.append(Double(try wait(for: ports.standby, since: begin) - begin))
-                monitor.tell(SignalBench.negotiated + SignalBench.stamp)
+                monitor.say(SignalBench.negotiated + SignalBench.stamp)
                 // Until the follower listens for frames: a frame before that would not count.
                 try returnHome()
             }

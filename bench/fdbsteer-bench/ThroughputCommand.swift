@@ -50,7 +50,7 @@ struct ThroughputCommand: ParsableCommand {
             throw LabError("\(peers)/build (run from the project's root): \(built.errors)")
         }
         let setting = ThroughputSetting(
-            peers: String(folder), binaries: binaries ?? ThroughputSetting.ownFolder, most: most, rounds: rounds,
+            peers: String(folder), binaries: binaries ?? OwnProgram.folder, most: most, rounds: rounds,
             signals: signals)
         var report = ThroughputReport(machine: Machine())
         for part in Part.allCases where parts.contains(part) {
@@ -85,14 +85,6 @@ struct ThroughputSetting: Sendable {
     let most: Int
     let rounds: Int
     let signals: Int
-
-    /// The folder of this executable.
-    static var ownFolder: String {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return text.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-    }
 
     /// So many rounds, or what the command line makes of it.
     func scaled(_ count: Int) -> Int { max(1, count * rounds / 100) }

@@ -70,8 +70,8 @@ struct WatchCommand: ParsableCommand {
     func run() throws {
         let scratch = try Scratch()
         let path = scratch.path
-        defer { _ = try? Command.run(["rm", "-rf", path]) }
-        try StartedProcesses.watch(removing: path)
+        defer { scratch.removeAll() }
+        try StartedProcesses.watch(removing: scratch)
         var report = WatchReport()
         for part in Part.allCases where self.part.isEmpty || self.part.contains(part) {
             try measure(part, in: path, into: &report)

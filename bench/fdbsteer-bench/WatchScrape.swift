@@ -39,7 +39,7 @@ struct WatchScrape {
 
     /// Measures in a namespace of its own and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
-        let binary = try WatchedDaemon.sibling("fdbsteer")
+        let binary = try OwnProgram.sibling("fdbsteer")
         let lab = try WatchLab(guests: 2, addresses: 4, folder: folder)
         let daemon = try WatchedDaemon(folder: folder, configuration: WatchDrift.configuration)
         defer { daemon.stop() }

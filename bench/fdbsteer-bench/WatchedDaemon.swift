@@ -21,7 +21,7 @@ final class WatchedDaemon {
     ///   - folder: journal and history; configuration and log are written there too.
     ///   - configuration: lines of TOML.
     init(folder: String, configuration: String = "", patience seconds: Int = 120) throws {
-        let binary = try WatchedDaemon.sibling("fdbsteerd")
+        let binary = try OwnProgram.sibling("fdbsteerd")
         let file = folder + "/fdbsteerd.toml"
         try Scratch.write(Array(configuration.utf8), to: file)
         logFile = folder + "/log-\(watchNow())"
@@ -56,19 +56,6 @@ final class WatchedDaemon {
         kill(process, SIGCONT)
         _ = running.wait()
         StartedProcesses.remove(process)
-    }
-
-    /// A program in the folder of this executable.
-    static func sibling(_ name: String) throws -> String {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let program =
-            text.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/" + name
-        guard access(program, X_OK) == 0 else {
-            throw LabError("there is no \(program): build it (scripts/build-release builds all products)")
-        }
-        return program
     }
 
     // MARK: - What it says
@@ -156,10 +143,10 @@ enum StartedProcesses {
     /// From here on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then this process.
     ///
     /// Call it before there are other threads: they inherit what is blocked.
-    static func watch(removing folder: String) throws {
+    static func watch(removing folder: Scratch) throws {
         try Interruption.onSignal {
             for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }
-            _ = try? Command.run(["rm", "-rf", folder])
+            folder.removeAll()
         }
     }
 }

@@ -132,18 +132,10 @@ static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
     return sent < 0 ? -errno : sent;
 }
 
-/** ETHTOOL_GDRVINFO, an ioctl that is variadic: the driver's name of an interface into `name`; 0 or -errno. */
-static inline int cn_driver_name(int fd, const char *interface, char name[32]) {
-    struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
-    struct ifreq request = {.ifr_data = (void *)&information};
-    strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-    if (ioctl(fd, SIOCETHTOOL, &request) < 0) return -errno;
-    memcpy(name, information.driver, 32);
-    name[31] = 0;
-    return 0;
-}
-
-/** The same for the driver's name and the version of its firmware, both empty where the driver does not tell. */
+/**
+ * ETHTOOL_GDRVINFO, an ioctl that is variadic: the driver's name and the version of its firmware, empty where the driver does not
+ * tell; 0 or -errno.
+ */
 static inline int cn_driver_information(int fd, const char *interface, char name[32], char firmware[32]) {
     struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
     struct ifreq request = {.ifr_data = (void *)&information};
@@ -160,21 +152,15 @@ static inline int cn_driver_information(int fd, const char *interface, char name
  * The membership of a promiscuous one ends with the socket, whatever becomes of the process.
  */
 static inline int cn_probe_socket(int interface, unsigned short type, int promiscuous) {
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) return -errno;
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, type, 3, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_8021Q, 0, 3), BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 16),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, type, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0xffff),
         BPF_STMT(BPF_RET | BPF_K, 0)};
-    struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-    struct sockaddr_ll address = {
-        .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = interface};
+    int fd = cn_packet_socket(interface, code, sizeof(code) / sizeof(code[0]));
     struct packet_mreq membership = {.mr_ifindex = interface, .mr_type = PACKET_MR_PROMISC};
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) < 0 ||
-        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        (promiscuous &&
-         setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)) < 0)) {
+    if (fd >= 0 && promiscuous &&
+        setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)) < 0) {
         int error = errno;
         close(fd);
         return -error;

@@ -78,7 +78,7 @@ public struct Keeper: ~Copyable {
         self.host = host
         self.journal = journal
         history = HistoryWriter(folder)
-        counters = DaemonCounters(startedAt: Stopwatch().startedAt)
+        counters = DaemonCounters(startedAt: Stopwatch.realTime)
         self.limits = limits
         self.options = options
     }

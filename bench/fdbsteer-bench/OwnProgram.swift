@@ -1,0 +1,51 @@
+import Glibc
+import Lab
+
+/// Where this program is, and what was built beside it.
+enum OwnProgram {
+    /// Its path.
+    static var path: String {
+        var bytes = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &bytes, bytes.count - 1)
+        return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The folder that it is in.
+    static var folder: String {
+        path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    }
+
+    /// Another program of that folder.
+    ///
+    /// - Throws: ``LabError`` when it was not built.
+    static func sibling(_ name: String) throws -> String {
+        let program = folder + "/" + name
+        guard access(program, X_OK) == 0 else {
+            throw LabError("there is no \(program): build it (scripts/build-release builds all products)")
+        }
+        return program
+    }
+
+    /// Runs this program in the lab VM.
+    ///
+    /// - Parameters:
+    ///   - machine: options of `scripts/lab-vm run`.
+    ///   - arguments: this program's there; where the results go is added.
+    ///   - json: where the results go here; nil for nowhere.
+    /// - Returns: the exit code there.
+    /// - Throws: ``LabError`` when the results cannot be written.
+    static func runInLabVM(_ machine: [String], _ arguments: [String], json: String?) throws -> Int32 {
+        let share = try Scratch(parent: "/tmp")
+        defer { share.remove() }
+        let result = share.path + "/result.json"
+        let code = try Command.passThrough(
+            ["scripts/lab-vm", "run"] + machine + ["--timeout", "1500", "--share", share.path, "--", path] + arguments
+                + ["--json", result])
+        if let json, access(result, R_OK) == 0 {
+            let copy = try Command.run(["cp", result, json])
+            guard copy.exitCode == 0 else { throw LabError("cannot write \(json): \(copy.errors)") }
+        }
+        unlink(result)
+        return code
+    }
+}
