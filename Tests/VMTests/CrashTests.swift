@@ -40,6 +40,44 @@ extension LabVMTests {
             }
         }
 
+        /// Killed before each message while a bracket is opened, and while it is closed on the side where the guest went.
+        @Test(arguments: ["switch vm1 --to standby --strategy bracket", "switch vm1 --to standby --close"])
+        func killedInABracket(_ verb: String) throws {
+            try ModelLab.run { lab in
+                let folder = getenv("FDBSTEER_BIN").map { String(cString: $0) } ?? "."
+                var kills = 0
+                for step in 1... {
+                    try lab.prepare("--address \(ModelLab.mac)", "--kind net_failover")
+                    if verb.contains("--close") {
+                        try lab.expect(0, "switch vm1 --to standby --strategy bracket")
+                    }
+                    let command = try Command.run(
+                        [
+                            "strace", "-f", "-o", "/dev/null", "-e", "trace=sendmsg", "-e",
+                            "inject=sendmsg:signal=KILL:when=\(step)", "\(folder)/fdbsteer",
+                        ] + verb.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
+                    let isOver = command.exitCode == 0
+                    if !isOver { kills += 1 }
+                    // A bracket that is open stays open; it is for abort to give it up.
+                    try lab.expect(0, "reconcile")
+                    try lab.expect(0, "abort vm1")
+                    let verified = try lab.expect(0, "verify vm1").output
+                    let isOnPrimary = verified.contains("on primary")
+                    #expect(isOnPrimary || (verb.contains("--close") && verified.contains("on standby")), "\(verified)")
+                    #expect(
+                        try lab.hardware() == (isOnPrimary ? ["\(ModelLab.mac)/0@mes_vf0"] : []),
+                        "killed at \(step): \(verified)")
+                    #expect(try lab.entries("02:fd:b5").isEmpty, "killed at \(step): a sentinel was left")
+                    #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer"))
+                    #expect(try !Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.contains("clsact"))
+                    try lab.expect(0, "reconcile", saying: "as intended")
+                    try lab.expect(0, "release vm1")
+                    if isOver { break }
+                }
+                #expect(kills >= 6, "only \(kills) messages")
+            }
+        }
+
         @Test func theDaemonRepairsWhatHardwareHasToo() throws {
             try ModelLab.run { lab in
                 try lab.prepare()
