@@ -16,6 +16,9 @@ public final class MetricsPage: Sendable {
     private let state: Mutex<State>
     private let counters: Mutex<DaemonCounters>
     private let clock = Stopwatch()
+    /// How long a page is good for, in nanoseconds, where nothing else is said.
+    public static let lifetime: Int64 = 1_000_000_000
+
     /// How long a page is good for, in nanoseconds.
     private let lifetime: Int64
 
@@ -23,7 +26,7 @@ public final class MetricsPage: Sendable {
     ///   - folder: where the journal and the history are.
     ///   - counters: the daemon's counters at its start.
     ///   - lifetime: how long a page is good for, in nanoseconds.
-    public init(folder: StateFolder, counters: DaemonCounters, lifetime: Int64 = 1_000_000_000) {
+    public init(folder: StateFolder, counters: DaemonCounters, lifetime: Int64 = MetricsPage.lifetime) {
         state = Mutex(State(reader: MetricsReader(folder: folder)))
         self.counters = Mutex(counters)
         self.lifetime = lifetime

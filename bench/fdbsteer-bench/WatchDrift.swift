@@ -101,8 +101,8 @@ struct WatchDrift {
     static func judge(
         _ lab: WatchLab, _ daemon: WatchedDaemon, repairs: Int, what: String
     ) throws -> [String] {
-        // The last repair is written down after its entry was heard of, and the page is good for 200 ms.
-        usleep(500_000)
+        // The last repair is written down after its entry was heard of, and somebody may have asked for the page just before.
+        usleep(UInt32(MetricsPage.lifetime / 1000) + 300_000)
         let samples = try daemon.metrics()
         var complaints: [String] = []
         func expect(_ number: Int, _ expected: Int, _ name: String) {
