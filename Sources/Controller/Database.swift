@@ -22,6 +22,7 @@ struct DatabaseError: Error, CustomStringConvertible {
 struct Database: ~Copyable {
     private let handle: OpaquePointer
     private let path: String
+    private let statements = Statements()
     /// How long a statement waits for another process's transaction.
     private static let busyMilliseconds: Int32 = 2000
     /// Done once a process, before its first connection.
@@ -45,7 +46,10 @@ struct Database: ~Copyable {
         sqlite3_busy_timeout(handle, Database.busyMilliseconds)
     }
 
-    deinit { sqlite3_close(handle) }
+    deinit {
+        statements.finalize()
+        sqlite3_close(handle)
+    }
 
     /// Closing leaves a write-ahead log as it is: a checkpoint would wait for the disk.
     func keepLogOnClose() { _ = csqlite_keep_log_on_close(handle) }
@@ -64,9 +68,8 @@ struct Database: ~Copyable {
     /// Runs one statement and returns its rows.
     @discardableResult
     func run(_ sql: String, _ parameters: [SQLValue]) throws(DatabaseError) -> [[SQLValue]] {
-        var statement: OpaquePointer?
-        guard sqlite3_prepare_v2(handle, sql, -1, &statement, nil) == SQLITE_OK else { throw failure() }
-        defer { sqlite3_finalize(statement) }
+        guard let statement = statements.statement(sql, of: handle) else { throw failure() }
+        defer { sqlite3_reset(statement) }
         for (index, parameter) in parameters.enumerated() {
             let position = Int32(index + 1)
             let code =
@@ -113,17 +116,17 @@ struct Database: ~Copyable {
 
     /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
     func transaction<E: Error>(_ body: () throws(E) -> Void, mapping: (DatabaseError) -> E) throws(E) {
-        do throws(DatabaseError) { try execute("BEGIN IMMEDIATE") } catch { throw mapping(error) }
+        do throws(DatabaseError) { try run("BEGIN IMMEDIATE") } catch { throw mapping(error) }
         do throws(E) {
             try body()
         } catch {
-            try? execute("ROLLBACK")
+            _ = try? run("ROLLBACK")
             throw error
         }
         do throws(DatabaseError) {
-            try execute("COMMIT")
+            try run("COMMIT")
         } catch {
-            try? execute("ROLLBACK")
+            _ = try? run("ROLLBACK")
             throw mapping(error)
         }
     }
@@ -139,6 +142,29 @@ struct Database: ~Copyable {
     private func failure() -> DatabaseError {
         DatabaseError(
             path: path, code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)))
+    }
+}
+
+/// The statements that a connection has prepared, kept for the next time: preparing one takes longer than running it.
+private final class Statements {
+    private var kept: [(sql: String, statement: OpaquePointer)] = []
+    /// More are not kept: texts are compared one by one.
+    private static let limit = 32
+
+    /// A statement that is ready to be bound and run; nil when SQLite refuses the text.
+    func statement(_ sql: String, of handle: OpaquePointer) -> OpaquePointer? {
+        if let known = kept.first(where: { $0.sql == sql }) { return known.statement }
+        var statement: OpaquePointer?
+        guard sqlite3_prepare_v2(handle, sql, -1, &statement, nil) == SQLITE_OK, let statement else { return nil }
+        if kept.count == Statements.limit { sqlite3_finalize(kept.removeFirst().statement) }
+        kept.append((sql, statement))
+        return statement
+    }
+
+    /// Gives all of them up, before their connection is closed.
+    func finalize() {
+        for (_, statement) in kept { sqlite3_finalize(statement) }
+        kept = []
     }
 }
 

@@ -34,15 +34,14 @@ extension Host {
             return alreadyOpen(record, goal: goal, clock: clock, options: options)
         }
         guard record.phase == .pinned else { throw Host.bracketInTheWay(record) ?? Host.unfinished(record) }
-        var observation = try Observation.read(record.guest, using: &socket)
         if record.guest.side == goal {
             let plan = Plan(verb: .switch, guest: record.guest, from: goal, to: goal, steps: [], notes: [])
             return Report(plan, clock: clock, options: options)
         }
+        let observation = try observe(record, to: goal)
         try Planner.requireBracket(record, to: goal, observation: observation, options: options)
         try requireRate(record.guest, options)
         if !options.dryRun { try requirePrivilege() }
-        try observation.readGroups(of: record.guest, to: goal, phase: record.phase, using: &socket)
         let (bracket, notes) = try footing(record, in: journal, observation, options: options)
         var opening = record
         opening.bracket = bracket
@@ -102,8 +101,7 @@ extension Host {
         options: VerbOptions
     ) throws(ControllerError) -> Report {
         if !options.dryRun { try requirePrivilege() }
-        var observation = try Observation.read(record.guest, using: &socket)
-        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
+        let observation = try observe(record, to: side)
         let plan = try Planner().closeBracket(
             record.guest, at: side, copy: copyChange(record, isOn: false), observation: observation,
             isProven: record.phase == .bracketed && record.proof == .proven, verb: verb)
@@ -117,8 +115,7 @@ extension Host {
     ) throws(ControllerError) -> Reconciliation {
         let goal = record.goal ?? record.guest.side
         let name = record.guest.id.text
-        var observation = try Observation.read(record.guest, using: &socket)
-        try observation.readGroups(of: record.guest, to: goal, phase: record.phase, using: &socket)
+        let observation = try observe(record, to: goal)
         let plan = try Planner().openBracket(
             record.guest, to: goal, copy: nil, bracket: record.bracket ?? Bracket.none, observation: observation,
             isProven: record.proof == .proven)

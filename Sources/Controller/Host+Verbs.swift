@@ -87,8 +87,7 @@ extension Host {
         options: VerbOptions
     ) throws(ControllerError) -> Report {
         if !options.dryRun { try requirePrivilege() }
-        var observation = try Observation.read(record.guest, using: &socket)
-        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
+        var observation = try observe(record, to: side)
         try observation.readFilters(of: record.guest, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
         var plan = try Planner().move(

@@ -11,6 +11,8 @@ public struct Host: ~Copyable {
     let folder: StateFolder
     /// The kernel was seen to take changes.
     private var isPrivileged = false
+    /// What a process that hears of changes has read beforehand; nil for one that does not.
+    var ready: ReadyObservations?
 
     /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.

@@ -10,9 +10,9 @@ extension Journal {
     /// is locked once.
     func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [Record] {
         try reading { () throws(DatabaseError) in
-            try database.execute("BEGIN")
+            try database.run("BEGIN")
             // It has only read: a failure to end it changes nothing.
-            defer { try? database.execute("COMMIT") }
+            defer { _ = try? database.run("COMMIT") }
             let rows = try database.run(
                 "SELECT \(Journal.columns) FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)",
                 parameters)

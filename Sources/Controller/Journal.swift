@@ -244,6 +244,13 @@ public struct Journal: ~Copyable {
         }
     }
 
+    /// How often a guest's record was written; nil when there is none.
+    func revision(row: Int64) throws(ControllerError) -> Int64? {
+        try reading { () throws(DatabaseError) in
+            try database.run("SELECT revision FROM guest WHERE id = ?", .integer(row)).first?.integer(0)
+        }
+    }
+
     /// Whether another process holds a guest's lock.
     func isLocked(_ record: Record) -> Bool { isLocked(row: record.row) }
 

@@ -40,6 +40,15 @@ extension Observation {
     static func read(
         _ guest: GuestInterface, using socket: inout CommandSocket
     ) throws(ControllerError) -> Observation {
+        var observation = try readPorts(guest, using: &socket)
+        if observation.bridge != nil { try observation.readEntries(of: guest, using: &socket) }
+        return observation
+    }
+
+    /// Reads the bridge and the ports that a guest interface names, without its entries.
+    static func readPorts(
+        _ guest: GuestInterface, using socket: inout CommandSocket
+    ) throws(ControllerError) -> Observation {
         let identities = [guest.bridge] + guest.ports.map(\.port)
         let links = try ControllerError.reading("the bridge and its ports") { () throws(NetlinkError) in
             try Links.read(identities.map(\.index), using: &socket)
@@ -51,9 +60,7 @@ extension Observation {
         }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
         if guest.nic != nil { ports[.remote] = ports[.primary] }
-        var observation = Observation(bridge: bridge, ports: ports, entries: [:])
-        if bridge != nil { try observation.readEntries(of: guest, using: &socket) }
-        return observation
+        return Observation(bridge: bridge, ports: ports, entries: [:])
     }
 
     mutating func readEntries(of guest: GuestInterface, using socket: inout CommandSocket) throws(ControllerError) {

@@ -53,6 +53,8 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
     public static let getLink = MessageType(rawValue: UInt16(RTM_GETLINK))
     /// The corresponding C constant is `RTM_SETLINK`.
     public static let setLink = MessageType(rawValue: UInt16(RTM_SETLINK))
+    /// An interface's counters. The corresponding C constant is `RTM_GETSTATS`.
+    public static let getStatistics = MessageType(rawValue: UInt16(RTM_GETSTATS))
     /// The corresponding C constant is `RTM_NEWNEIGH`.
     public static let newNeighbour = MessageType(rawValue: UInt16(RTM_NEWNEIGH))
     /// The corresponding C constant is `RTM_DELNEIGH`.

@@ -5,8 +5,6 @@ public import Netlink
 struct LinkGet: Request {
     let index: Int32
     var name: String?
-    /// Counters instead of VF lists: either is a good part of a message.
-    var withCounters = false
     /// VF lists with the VFs' counters.
     var withFunctionCounters = false
 
@@ -19,7 +17,7 @@ struct LinkGet: Request {
         body.put(fixed)
         if withFunctionCounters {
             body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF))
-        } else if !withCounters {
+        } else {
             body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS))
         }
         if let name { body.put(Int(IFLA_IFNAME), text: name) }

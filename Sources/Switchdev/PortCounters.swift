@@ -1,7 +1,7 @@
 import CNetlink
 public import Netlink
 
-/// Counters of an interface since it was made (IFLA_STATS64, `struct rtnl_link_stats64`), in frames.
+/// Counters of an interface since it was made (`struct rtnl_link_stats64`), in frames.
 ///
 /// Directions are the interface's: what the bridge sends to a guest is transmitted by the port. On representors drivers count
 /// what hardware forwarded too where they can; veth counts only what software passed.
@@ -31,26 +31,26 @@ public struct PortCounters: Hashable, Sendable, Codable {
         _ indexes: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [PortCounters?] {
         var counters = [PortCounters?](repeating: nil, count: indexes.count)
-        try socket.get(indexes.map { LinkGet(index: $0, withCounters: true) }) { (index, reply) throws(NetlinkError) in
+        try socket.get(indexes.map(StatisticsGet.init)) { (index, reply) throws(NetlinkError) in
             guard case .success(let (_, payload)) = reply else { return }
             counters[index] = try PortCounters(decoding: payload)
         }
         return counters
     }
 
-    /// Decodes the payload of an RTM_NEWLINK message.
+    /// Decodes the payload of an RTM_NEWSTATS message.
     ///
-    /// - Returns: nil when it has no IFLA_STATS64.
+    /// - Returns: nil when it has no IFLA_STATS_LINK_64.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init?(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
-        let size = MemoryLayout<ifinfomsg>.size
+        let size = MemoryLayout<if_stats_msg>.size
         guard payload.count >= size else {
-            throw NetlinkError(.malformed, "link message of \(payload.count) bytes where \(size) are the least")
+            throw NetlinkError(.malformed, "statistics message of \(payload.count) bytes where \(size) are the least")
         }
         var attributes = AttributeReader(payload, from: size)
         while let attribute = attributes.next() {
             // Kernels append fields, and the first eight are all that is needed.
-            guard attribute.type == Int(IFLA_STATS64), attribute.bytes.count >= 64 else { continue }
+            guard attribute.type == Int(IFLA_STATS_LINK_64), attribute.bytes.count >= 64 else { continue }
             func field(_ number: Int) -> UInt64 {
                 attribute.bytes.loadUnaligned(fromByteOffset: number * 8, as: UInt64.self)
             }
@@ -58,8 +58,23 @@ public struct PortCounters: Hashable, Sendable, Codable {
             return
         }
         if attributes.isMalformed {
-            throw NetlinkError(.malformed, "link message with an attribute that does not fit")
+            throw NetlinkError(.malformed, "statistics message with an attribute that does not fit")
         }
         return nil
     }
+}
+
+/// Reads the counters of one link, and nothing else of it (RTM_GETSTATS, kernel 4.7): a tenth of an RTM_GETLINK's answer.
+private struct StatisticsGet: Request {
+    let index: Int32
+
+    var type: MessageType { .getStatistics }
+    var flags: MessageFlags { [] }
+
+    func encode(into body: inout MessageBody) {
+        body.put(if_stats_msg(family: 0, pad1: 0, pad2: 0, ifindex: UInt32(bitPattern: index), filter_mask: mask))
+    }
+
+    /// IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64).
+    private var mask: UInt32 { 1 << (UInt32(IFLA_STATS_LINK_64) - 1) }
 }

@@ -67,3 +67,38 @@ struct FileWatch: ~Copyable {
         return found
     }
 }
+
+/// The descriptors that a loop waits for (epoll(7)): waiting costs by what has happened, not by how many there are.
+struct DescriptorSet: ~Copyable {
+    private let descriptor: Int32
+    private var events = [epoll_event](repeating: epoll_event(), count: 64)
+
+    init() throws(ControllerError) {
+        descriptor = epoll_create1(Int32(EPOLL_CLOEXEC))
+        if descriptor < 0 {
+            throw ControllerError(.precondition, "cannot wait for descriptors: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Waits for a descriptor from now on; one that is closed leaves the set by itself.
+    ///
+    /// - Parameters:
+    ///   - events: as for poll(2).
+    ///   - token: what ``wait(milliseconds:_:)`` tells when something happened.
+    func watch(_ watched: Int32, events: Int16 = Int16(POLLIN), token: Int64) {
+        // The flags of poll(2) and epoll(7) are the same.
+        var event = epoll_event(
+            events: UInt32(UInt16(bitPattern: events)), data: epoll_data(u64: UInt64(bitPattern: token)))
+        if epoll_ctl(descriptor, EPOLL_CTL_MOD, watched, &event) != 0, errno == ENOENT {
+            epoll_ctl(descriptor, EPOLL_CTL_ADD, watched, &event)
+        }
+    }
+
+    /// Waits until something happens, and adds the tokens of it; a signal is a turn for nothing.
+    mutating func wait(milliseconds: Int32, _ tokens: inout [Int64]) {
+        let count = epoll_wait(descriptor, &events, Int32(events.count), milliseconds)
+        for index in 0..<Int(max(0, count)) { tokens.append(Int64(bitPattern: events[index].data.u64)) }
+    }
+}

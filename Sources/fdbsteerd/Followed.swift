@@ -45,9 +45,10 @@ final class Followed {
 
     /// When something is due, on CLOCK_MONOTONIC in nanoseconds; nil for never.
     var due: Int64? {
-        let times =
-            Array(timers.values) + [client?.nextDeadline].compactMap { $0 } + (roundsLeft > 0 ? [nextRound] : [])
-        return times.min()
+        var least = client?.nextDeadline
+        for time in timers.values { least = min(time, least ?? time) }
+        if roundsLeft > 0 { least = min(nextRound, least ?? nextRound) }
+        return least
     }
 
     /// Reads what has come, and hands over what it means to the policy.

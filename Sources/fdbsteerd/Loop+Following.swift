@@ -44,36 +44,40 @@ extension Loop {
 
     /// Takes what has come from monitors, packet sockets and timers.
     mutating func follow() {
+        for row in happened {
+            if let id = followedIDs[row], let guest = followed[id] { follow(guest, id, now: monotonicNanoseconds()) }
+        }
+        happened.removeAll(keepingCapacity: true)
+        let now = monotonicNanoseconds()
         for (id, guest) in followed {
-            let now = monotonicNanoseconds()
-            let (inputs, filters) = guest.inputs(now: now)
-            for input in inputs { handle(input, of: guest, id) }
-            if let filters, guest.settings.followRXFilter { adopt(filters, guest, id) }
-            do throws(NetlinkError) {
-                try guest.announce(now: now, interval: configuration.announce.interval)
-            } catch {
-                guest.roundsLeft = 0
-                log.error("announcement failed", metadata: ["guest": "\(id)", "error": "\(error)"])
-            }
-            if !inputs.isEmpty { noteFollowed() }
+            if let due = guest.due, due <= now { follow(guest, id, now: now) }
         }
     }
 
-    /// When something of the followed guests is due.
-    var followedDue: Int64? { followed.values.compactMap(\.due).min() }
-
-    /// What to poll for them.
-    var followedDescriptors: [pollfd] {
-        followed.values.flatMap { guest -> [pollfd] in
-            var polled: [pollfd] = []
-            if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
-                polled.append(pollfd(fd: client, events: events, revents: 0))
-            }
-            if let frames = guest.frames?.descriptor {
-                polled.append(pollfd(fd: frames, events: Int16(POLLIN), revents: 0))
-            }
-            return polled
+    private mutating func follow(_ guest: Followed, _ id: GuestID, now: Int64) {
+        let (inputs, filters) = guest.inputs(now: now)
+        for input in inputs { handle(input, of: guest, id) }
+        if let filters, guest.settings.followRXFilter { adopt(filters, guest, id) }
+        do throws(NetlinkError) {
+            try guest.announce(now: now, interval: configuration.announce.interval)
+        } catch {
+            guest.roundsLeft = 0
+            log.error("announcement failed", metadata: ["guest": "\(id)", "error": "\(error)"])
         }
+        // Its connection may be a new one.
+        if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
+            descriptors.watch(client, events: events, token: guest.row)
+        }
+        if !inputs.isEmpty { note(guest, id) }
+    }
+
+    /// When something of the followed guests is due.
+    var followedDue: Int64? {
+        var least: Int64?
+        for guest in followed.values {
+            if let due = guest.due { least = min(due, least ?? due) }
+        }
+        return least
     }
 
     /// The carrier of a followed guest's primary may have changed.
@@ -102,14 +106,24 @@ extension Loop {
         noteFollowed()
     }
 
+    /// The list of followed guests has changed.
     private mutating func noteFollowed() {
+        followedIDs = Dictionary(uniqueKeysWithValues: followed.map { ($1.row, $0) })
         keeper.followed = Set(followed.values.filter { $0.settings.follow || $0.client == nil }.map(\.row))
-        keeper.leaving = Set(
-            followed.values.filter { $0.client != nil && $0.follower.state == .migrating }.map(\.row))
-        for (id, guest) in followed where guest.client != nil {
-            keeper.counters.qmpConnected[id] = guest.client?.isConnected
-        }
+        keeper.leaving.formIntersection(keeper.followed)
+        for (id, guest) in followed { note(guest, id) }
         for id in keeper.counters.qmpConnected.keys where followed[id] == nil { keeper.counters.qmpConnected[id] = nil }
+    }
+
+    /// What the keeper has to know of a followed guest may have changed.
+    private mutating func note(_ guest: Followed, _ id: GuestID) {
+        guard let client = guest.client?.isConnected else { return }
+        if guest.follower.state == .migrating {
+            keeper.leaving.insert(guest.row)
+        } else {
+            keeper.leaving.remove(guest.row)
+        }
+        if keeper.counters.qmpConnected[id] != client { keeper.counters.qmpConnected[id] = client }
     }
 
     private mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ id: GuestID) {
@@ -132,7 +146,10 @@ extension Loop {
                 metadata: ["guest": "\(id)", "from": "\(before.rawValue)", "to": "\(guest.follower.state.rawValue)"])
         }
         // It is on its primary: what brought it back has done its work.
-        if guest.client == nil, guest.follower.state == .primary { followed[id] = nil }
+        if guest.client == nil, guest.follower.state == .primary {
+            followed[id] = nil
+            noteFollowed()
+        }
     }
 
     private mutating func carryOut(
@@ -160,7 +177,9 @@ extension Loop {
         case .watchPrimary(true):
             guard let known = keeper.guest(id)?.guest else { return }
             do throws(NetlinkError) {
-                guest.frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.primary.index)
+                let frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.primary.index)
+                descriptors.watch(frames.descriptor, token: guest.row)
+                guest.frames = consume frames
             } catch {
                 throw ControllerError(
                     .precondition, "cannot watch the frames of \(known.primary.name)", cause: error)

@@ -16,6 +16,12 @@ struct Loop: ~Copyable {
     var configuration: DaemonConfiguration
     /// Guests whose redirections follow what QEMU tells.
     var followed: [GuestID: Followed] = [:]
+    /// Them by their rows.
+    var followedIDs: [Int64: GuestID] = [:]
+    /// What is waited for; a followed guest's by its row.
+    var descriptors: DescriptorSet
+    /// What has happened since the last turn.
+    var happened: [Int64] = []
     private let monitor: MonitorSocket
     private let journal: FileWatch
     private let signals: SignalDescriptor
@@ -27,6 +33,8 @@ struct Loop: ~Copyable {
     /// The journal was written, and could not be read since.
     private var isUnread = false
     private var lastResync: Int64 = 0
+    /// When the next guest is made ready (``Keeper/makeOneReady()``).
+    private var readyAt: Int64 = 0
     private var resyncInterval: Int64
     /// Troubles of the daemon's own that were told of.
     private var troubles: Set<String> = []
@@ -41,6 +49,10 @@ struct Loop: ~Copyable {
     private static let notificationsPerTurn = 1024
     /// Between two resyncs that lost notifications ask for: a storm loses them faster than anybody can look.
     private static let resyncPause: Int64 = 200_000_000
+    /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
+    private static let readyPause: Int64 = 2_000_000
+    /// No row has it.
+    private static let ownToken: Int64 = -1
 
     /// Subscribes, reconciles, and is ready to run.
     init(
@@ -52,13 +64,18 @@ struct Loop: ~Copyable {
         let monitor: MonitorSocket
         do throws(NetlinkError) {
             monitor = try MonitorSocket(
-                groups: [.neighbour, .link], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
+                groups: [.neighbour, .link, .mdb], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
         let journal = try FileWatch(folder.stateFile)
+        let descriptors = try DescriptorSet()
+        for descriptor in [monitor.descriptor, journal.descriptor, signals.descriptor] {
+            descriptors.watch(descriptor, token: Loop.ownToken)
+        }
         let report = try keeper.begin()
         self.keeper = keeper
+        self.descriptors = descriptors
         self.monitor = monitor
         self.journal = journal
         self.signals = signals
@@ -91,6 +108,7 @@ struct Loop: ~Copyable {
             if isUnread { readJournal() }
             follow()
             let now = monotonicNanoseconds()
+            if keeper.isUnready, now >= readyAt { keeper.makeOneReady() }
             if overran, now - lastResync >= Loop.resyncPause {
                 overran = false
                 resync(reason: .overrun)
@@ -160,21 +178,20 @@ struct Loop: ~Copyable {
         lastSign = now
     }
 
-    private func wait() {
+    private mutating func wait() {
         var due = lastResync + (overran ? Loop.resyncPause : resyncInterval)
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         for entry in pending.values { due = min(due, entry.at) }
         if let time = followedDue { due = min(due, time) }
-        if isUnread { due = min(due, monotonicNanoseconds() + Loop.resyncPause) }
-        let left = max(0, due - monotonicNanoseconds())
-        // Rounded up, so as not to turn for nothing.
-        let limit = Int32(clamping: (left + 999_999) / 1_000_000)
-        var polled = [monitor.descriptor, journal.descriptor, signals.descriptor].map {
-            pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+        let now = monotonicNanoseconds()
+        if isUnread { due = min(due, now + Loop.resyncPause) }
+        if keeper.isUnready {
+            readyAt = now + Loop.readyPause
+            due = min(due, readyAt)
         }
-        polled += followedDescriptors
-        // EINTR is a turn for nothing.
-        _ = poll(&polled, nfds_t(polled.count), limit)
+        let left = max(0, due - now)
+        // Rounded up, so as not to turn for nothing.
+        descriptors.wait(milliseconds: Int32(clamping: (left + 999_999) / 1_000_000), &happened)
     }
 
     /// Hears the kernel's notifications, and acts on each datagram before it hears the next.
@@ -191,6 +208,7 @@ struct Loop: ~Copyable {
                 }
                 guard more else { return }
             } catch {
+                keeper.spoilReady()
                 switch error.code {
                 case .overrun:
                     keeper.counters.netlinkOverruns += 1
@@ -206,6 +224,8 @@ struct Loop: ~Copyable {
             }
             if !suspicions.isEmpty { look(at: suspicions) }
         }
+        // There may be more.
+        keeper.spoilReady()
     }
 
     /// Reads what others have written to the journal; what cannot be read now is read again soon.

@@ -149,6 +149,19 @@ struct FollowingTests {
         }
     }
 
+    @Test func whatWasReadBeforehandIsReadAgainAfterAChange() throws {
+        try FollowingTests.run(kind: "netvsc") { daemon, monitor in
+            try daemon.waitFor("to=primary")
+            // The daemon has time to read the ports, and hears then that one goes down.
+            usleep(200_000)
+            try Command.script("ip link set tap0 down")
+            monitor.tell("RESET", #"{"guest": true, "reason": "guest-reset"}"#)
+            try daemon.waitFor("tap0 of guest vm1 is down")
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+
     @Test func aLostPrimaryComesBackWhereTheConfigurationAsksForIt() throws {
         try CommandLineLab.run(flooding: false) { lab in
             #expect(

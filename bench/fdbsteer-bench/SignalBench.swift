@@ -57,13 +57,13 @@ struct SignalBench {
             var rows: [ThroughputReport.Row] = []
             for (name, isLoaded) in [("signal, quiet", false), ("signal, all processors busy", true)] {
                 let load = isLoaded ? try SignalBench.startLoad() : []
-                defer { SignalBench.end(load) }
+                defer { load.forEach { $0.end() } }
                 // The first are the warm-up: code and journal are not in the caches.
-                _ = try course.times(min(50, setting.signals))
+                _ = try course.times(min(50, setting.signals), isSpinning: !isLoaded)
                 rows.append(
                     ThroughputReport.Row(
                         work: name, who: "fdbsteerd", entries: SignalBench.addresses,
-                        events: try course.times(setting.signals), floor: nil))
+                        events: try course.times(setting.signals, isSpinning: !isLoaded), floor: nil))
             }
             return rows
         }
@@ -77,22 +77,10 @@ struct SignalBench {
         }
     }
 
-    private static func startLoad() throws -> [pid_t] {
+    /// Keeps every processor busy until the processes are gone.
+    private static func startLoad() throws -> [SupervisedProcess] {
         try (0..<sysconf(Int32(_SC_NPROCESSORS_ONLN))).map { _ in
-            let loop: [String] = ["sh", "-c", "while :; do :; done"]
-            var words = loop.map { strdup($0) } + [nil]
-            defer { words.forEach { free($0) } }
-            var process = pid_t()
-            guard posix_spawnp(&process, "sh", nil, nil, &words, environ) == 0 else { throw LabError("no shell") }
-            return process
-        }
-    }
-
-    private static func end(_ load: [pid_t]) {
-        for process in load {
-            kill(process, SIGKILL)
-            var status: Int32 = 0
-            waitpid(process, &status, 0)
+            try SupervisedProcess(["sh", "-c", "while :; do :; done"], output: "/dev/null")
         }
     }
 
@@ -117,14 +105,18 @@ struct SignalBench {
             usleep(200_000)
         }
 
-        /// Nanoseconds of so many moves to the standby.
-        mutating func times(_ count: Int) throws -> [Double] {
+        /// Nanoseconds of so many moves to the standby, at random moments.
+        ///
+        /// - Parameter isSpinning: do not sleep while waiting for the move: waking up would be a part of the figure.
+        mutating func times(_ count: Int, isSpinning: Bool) throws -> [Double] {
             var times: [Double] = []
             for _ in 0..<count {
+                usleep(.random(in: 5_000..<10_000))
                 _ = try heard.drain { _ in }
                 let begin = BenchClock.now()
                 monitor.say(SignalBench.reset + SignalBench.stamp)
-                times.append(Double(try wait(for: ports.standby, since: begin) - begin))
+                let end = try wait(for: ports.standby, since: begin, isSpinning: isSpinning)
+                times.append(Double(end - begin))
                 monitor.say(SignalBench.negotiated + SignalBench.stamp)
                 // Until the follower listens for frames: a frame before that would not count.
                 try returnHome()
@@ -142,12 +134,15 @@ struct SignalBench {
         }
 
         /// When the last of the guest's entries was told to be on a port.
-        private mutating func wait(for port: Int32, since begin: Int64, limit: Int64 = moveLimit) throws -> Int64 {
+        private mutating func wait(
+            for port: Int32, since begin: Int64, limit: Int64 = moveLimit, isSpinning: Bool = false
+        ) throws -> Int64 {
             var moved = 0
             while true {
                 var polled = pollfd(fd: heard.descriptor, events: Int16(POLLIN), revents: 0)
                 let left = begin + limit - BenchClock.now()
-                guard left > 0, poll(&polled, 1, Int32(clamping: left / 1_000_000 + 1)) > 0 else {
+                let milliseconds = isSpinning ? 0 : Int32(clamping: left / 1_000_000 + 1)
+                guard left > 0, poll(&polled, 1, milliseconds) > 0 || isSpinning else {
                     throw LabError("\(moved) of \(macs.count) entries came to the port in time")
                 }
                 _ = try heard.drain { change in

@@ -34,6 +34,7 @@
 #include <linux/tc_act/tc_mirred.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>

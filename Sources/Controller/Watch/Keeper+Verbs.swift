@@ -19,7 +19,7 @@ extension Keeper {
     /// - Throws: ``ControllerError``; of codes `precondition` and `busy` when nothing was changed.
     public mutating func move(_ id: GuestID, to side: Side, reason: String) throws(ControllerError) -> Report {
         let clock = Stopwatch()
-        let record = try host.claim(id, in: journal, options)
+        let record = try claim(id)
         defer { journal.unlock(row: record.row) }
         var report: Report
         if record.bracket != nil {
@@ -52,7 +52,7 @@ extension Keeper {
         let clock = Stopwatch()
         var options = options
         if isDeclared { options.allowsDuplicates = true }
-        let record = try host.claim(id, in: journal, options)
+        let record = try claim(id)
         defer { journal.unlock(row: record.row) }
         let report = try host.open(record, to: goal, in: journal, clock: clock, options: options)
         try relearn(record.row)
@@ -96,6 +96,17 @@ extension Keeper {
         watch.found(record.guest.primary.name)
         try relearn(row)
         return true
+    }
+
+    /// Locks a guest. Its record is mostly the one that is watched, and one number tells.
+    private func claim(_ id: GuestID) throws(ControllerError) -> Journal.Record {
+        if let known = watch.record(named: id), known.phase != .waiting, known.boot == journal.boot,
+            journal.tryLock(row: known.row, patience: 0)
+        {
+            if try journal.revision(row: known.row) == known.revision { return known }
+            journal.unlock(row: known.row)
+        }
+        return try host.claim(id, in: journal, options)
     }
 
     private mutating func written(_ report: Report, _ reason: String) throws(ControllerError) -> Report {

@@ -57,11 +57,15 @@ public struct Keeper: ~Copyable {
     /// Guests whose primary has no carrier, with what became of it.
     var mute: [Int64: MuteState] = [:]
     /// Guests whose redirections follow QEMU's events: what they do by themselves is not drift.
-    public var followed: Set<Int64> = []
+    public var followed: Set<Int64> = [] {
+        didSet { followReady(before: oldValue) }
+    }
     /// Those of them whose migration to another host is under way.
     public var leaving: Set<Int64> = []
     /// Guests whose next repair waits because something fights it.
     var fights = Set<Int64>()
+    /// Of the journal when it was last read as a whole.
+    private var journalVersion: Int64?
     private let history: HistoryWriter
 
     /// - Parameters:
@@ -74,6 +78,7 @@ public struct Keeper: ~Copyable {
     ) throws(ControllerError) {
         var host = try Host(folder: folder)
         try host.requirePrivilege()
+        host.ready = ReadyObservations()
         let journal = try Journal(folder: folder)
         self.host = host
         self.journal = journal
@@ -86,11 +91,12 @@ public struct Keeper: ~Copyable {
     /// What a notification of a changed entry says about a guest.
     public func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? { watch.hear(change) }
 
-    /// What a notification of a link says about guests.
+    /// What a notification of a link, or of a multicast group, says about guests.
     public mutating func hear(
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> [Watch.Suspicion] {
-        try watch.hear(header, payload)
+        try spoilReady(header, payload)
+        return try watch.hear(header, payload)
     }
 
     /// Brings every guest to the side that the journal says, ends what dead processes left, and begins to watch.
@@ -106,6 +112,9 @@ public struct Keeper: ~Copyable {
 
     /// Reads the journal again: the guests whose record others have written since.
     public mutating func reload() throws(ControllerError) -> [Watch.Suspicion] {
+        let version = try journal.dataVersion()
+        // What was written here is known already.
+        if version == journalVersion { return [] }
         let revisions = try journal.revisions()
         for row in watch.records.keys where revisions[row] == nil { forget(row) }
         var changed: [Watch.Suspicion] = []
@@ -113,8 +122,10 @@ public struct Keeper: ~Copyable {
             guard let record = try journal.record(row: row), record.boot == journal.boot else { continue }
             if record.guest.side != watch.records[row]?.guest.side { strays[row] = nil }
             watch.set(record)
+            if followed.contains(row) { host.ready?.spoil(row) }
             changed.append(Watch.Suspicion(row: row, cause: .recorded))
         }
+        journalVersion = version
         return changed
     }
 
@@ -157,6 +168,7 @@ public struct Keeper: ~Copyable {
     /// Stops watching a guest.
     mutating func forget(_ row: Int64) {
         watch.remove(row)
+        host.ready?.forget(row)
         budgets[row] = nil
         strays[row] = nil
         flagless[row] = nil

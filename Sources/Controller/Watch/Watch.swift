@@ -67,6 +67,8 @@ public struct Watch: Sendable {
     private var owners: [Key: Int64] = [:]
     /// The guests by the ports that are theirs alone, and by the uplinks that many share.
     private var users: [Int32: Set<Int64>] = [:]
+    /// The guests by their bridges.
+    private var tenants: [Int32: Set<Int64>] = [:]
     private var facts: [Int32: PortFacts] = [:]
     /// Guests by the names of primaries that have vanished.
     private var lost: [String: Int64] = [:]
@@ -81,7 +83,9 @@ public struct Watch: Sendable {
     /// A guest that is watched, by its name.
     func record(named id: GuestID) -> Journal.Record? { rows[id].flatMap { records[$0] } }
     /// The bridges that guests are on.
-    var bridges: Set<Int32> { Set(records.values.map(\.guest.bridge.index)) }
+    var bridges: Set<Int32> { Set(tenants.keys) }
+    /// The guests that have an interface for a port or a bridge.
+    func rows(at index: Int32) -> Set<Int64> { users[index] ?? tenants[index] ?? [] }
 
     /// Watches a guest, or what has become of it.
     mutating func set(_ record: Journal.Record) {
@@ -92,13 +96,15 @@ public struct Watch: Sendable {
             owners[Key(bridge: record.guest.bridge.index, address: address)] = record.row
         }
         for (_, port) in record.guest.ports { users[port.index, default: []].insert(record.row) }
+        tenants[record.guest.bridge.index, default: []].insert(record.row)
     }
 
     /// Watches a guest no longer.
     mutating func remove(_ row: Int64) {
         guard let record = records.removeValue(forKey: row) else { return }
         if rows[record.guest.id] == row { rows[record.guest.id] = nil }
-
+        tenants[record.guest.bridge.index]?.remove(row)
+        if tenants[record.guest.bridge.index]?.isEmpty == true { tenants[record.guest.bridge.index] = nil }
         for address in record.guest.addresses {
             let key = Key(bridge: record.guest.bridge.index, address: address)
             if owners[key] == row { owners[key] = nil }
