@@ -114,6 +114,9 @@ struct Database: ~Copyable {
     /// The row id of the last insertion.
     var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
 
+    /// How many rows the last statement changed.
+    var changedRows: Int32 { sqlite3_changes(handle) }
+
     /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
     func transaction<E: Error>(_ body: () throws(E) -> Void, mapping: (DatabaseError) -> E) throws(E) {
         do throws(DatabaseError) { try run("BEGIN IMMEDIATE") } catch { throw mapping(error) }

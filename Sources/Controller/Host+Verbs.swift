@@ -100,7 +100,11 @@ extension Host {
         // Found where it should be: what is known of hardware is what was known when it came there.
         let isSettled = record.guest.side == side && record.phase == .pinned
         let proof = standing(record, side: side, isSettled: isSettled)
-        if !isSettled { try journal.settle(row: record.row, side: side, proof: proof.status) }
+        if !isSettled {
+            // It makes sure of the record.
+            try journal.begin(.switching, record, goal: side)
+            try journal.settle(row: record.row, side: side, proof: proof.status)
+        }
         return finish(plan, clock: clock, proof: proof, options: options)
     }
 

@@ -86,7 +86,7 @@ public struct Host: ~Copyable {
                 event = Host.event { () throws(ControllerError) in
                     guard plan.verb != .prepare, plan.verb != .repair else { return }
                     guard plan.bracket == nil else { return try beginBracket(plan, record, journal) }
-                    try journal.begin(plan.verb == .release ? .releasing : .switching, row: record.row, goal: plan.to)
+                    try journal.begin(plan.verb == .release ? .releasing : .switching, record, goal: plan.to)
                 }
                 report.timings.journalNanoseconds = clock.elapsed
             case .run(.copy(let change)):

@@ -244,13 +244,6 @@ public struct Journal: ~Copyable {
         }
     }
 
-    /// How often a guest's record was written; nil when there is none.
-    func revision(row: Int64) throws(ControllerError) -> Int64? {
-        try reading { () throws(DatabaseError) in
-            try database.run("SELECT revision FROM guest WHERE id = ?", .integer(row)).first?.integer(0)
-        }
-    }
-
     /// Whether another process holds a guest's lock.
     func isLocked(_ record: Record) -> Bool { isLocked(row: record.row) }
 
@@ -300,14 +293,21 @@ public struct Journal: ~Copyable {
         return record
     }
 
-    /// Records what is about to be done to a guest.
-    func begin(_ phase: Phase, row: Int64, goal: Side) throws(ControllerError) {
+    /// Records what is about to be done to a guest. A wait that was recorded since changes nothing about a plan.
+    ///
+    /// - Throws: ``ControllerError`` of code `busy` when the record is no longer the one that the plan was made for.
+    func begin(_ phase: Phase, _ record: Record, goal: Side) throws(ControllerError) {
+        var isCurrent = false
         try writing { () throws(DatabaseError) in
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?", .text(phase.rawValue),
-                .text(goal.rawValue),
-                .integer(row))
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ? "
+                    + "AND (revision = ? OR phase = 'waiting')", .text(phase.rawValue), .text(goal.rawValue),
+                .integer(record.row), .integer(record.revision))
+            isCurrent = database.changedRows > 0
         }
+        if isCurrent { return }
+        throw ControllerError(
+            .busy, "guest \(record.guest.id) was changed by another process meanwhile", remedy: "try again")
     }
 
     /// Records that nothing is under way any more, where the guest is, and what is known of hardware.

@@ -159,7 +159,7 @@ struct MetricsTests {
             #expect(families.has("fdbsteer_entries_unproven 3"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"primary\"} 1"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 1"))
-            try journal.begin(.switching, row: first.row, goal: .standby)
+            try journal.begin(.switching, #require(try journal.record(first.guest.id)), goal: .standby)
             families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"switching\"} 1"))
             #expect(families.has("fdbsteer_entries_unproven 0"))

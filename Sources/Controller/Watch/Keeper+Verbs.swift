@@ -19,7 +19,8 @@ extension Keeper {
     /// - Throws: ``ControllerError``; of codes `precondition` and `busy` when nothing was changed.
     public mutating func move(_ id: GuestID, to side: Side, reason: String) throws(ControllerError) -> Report {
         let clock = Stopwatch()
-        let record = try claim(id)
+        if let report = try quickly(id, to: side, clock) { return try written(report.report, report.row, reason) }
+        let record = try host.claim(id, in: journal, options)
         defer { journal.unlock(row: record.row) }
         var report: Report
         if record.bracket != nil {
@@ -34,8 +35,30 @@ extension Keeper {
         } else {
             report = try host.redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
         }
-        try relearn(record.row)
-        return try written(report, reason)
+        return try written(report, record.row, reason)
+    }
+
+    /// Redirects a guest by the record that is watched, which mostly is the one in the journal.
+    ///
+    /// - Returns: nil when it is not, or has to be read for another reason; nothing was changed then.
+    private mutating func quickly(
+        _ id: GuestID, to side: Side, _ clock: Stopwatch
+    ) throws(ControllerError) -> (report: Report, row: Int64)? {
+        guard let known = watch.record(named: id), known.phase == .pinned, known.boot == journal.boot,
+            journal.tryLock(row: known.row, patience: 0)
+        else { return nil }
+        defer { journal.unlock(row: known.row) }
+        do throws(ControllerError) {
+            let report = try host.redirect(
+                known, to: side, verb: .switch, in: journal, clock: clock, options: options)
+            // The journal refuses an intent that is about an older record; without one, nobody has asked it.
+            if report.outcome != .refused, report.outcome != .already { return (report, known.row) }
+            let record = try journal.record(row: known.row)
+            return record == known ? (report, known.row) : nil
+        } catch {
+            if try journal.record(row: known.row) == known { throw error }
+            return nil
+        }
     }
 
     /// Opens a bracket for a guest, or notes where an open one leads to.
@@ -52,11 +75,10 @@ extension Keeper {
         let clock = Stopwatch()
         var options = options
         if isDeclared { options.allowsDuplicates = true }
-        let record = try claim(id)
+        let record = try host.claim(id, in: journal, options)
         defer { journal.unlock(row: record.row) }
         let report = try host.open(record, to: goal, in: journal, clock: clock, options: options)
-        try relearn(record.row)
-        return try written(report, reason)
+        return try written(report, record.row, reason)
     }
 
     /// What announces a guest on its uplink.
@@ -98,18 +120,10 @@ extension Keeper {
         return true
     }
 
-    /// Locks a guest. Its record is mostly the one that is watched, and one number tells.
-    private func claim(_ id: GuestID) throws(ControllerError) -> Journal.Record {
-        if let known = watch.record(named: id), known.phase != .waiting, known.boot == journal.boot,
-            journal.tryLock(row: known.row, patience: 0)
-        {
-            if try journal.revision(row: known.row) == known.revision { return known }
-            journal.unlock(row: known.row)
-        }
-        return try host.claim(id, in: journal, options)
-    }
-
-    private mutating func written(_ report: Report, _ reason: String) throws(ControllerError) -> Report {
+    private mutating func written(
+        _ report: Report, _ row: Int64, _ reason: String
+    ) throws(ControllerError) -> Report {
+        try relearn(row)
         let report = write(report, reason: reason)
         guard report.exitCode == 0 || report.exitCode == ControllerError.Code.unproven.rawValue else {
             throw ControllerError(
