@@ -8,7 +8,13 @@ static inline int csqlite_keep_log_on_close(sqlite3 *database) {
     return sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)0);
 }
 
-/** sqlite3_config is variadic: no statistics of memory, which take a mutex at each allocation. Before anything else. */
-static inline int csqlite_keep_no_statistics(void) { return sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
+/**
+ * sqlite3_config is variadic: no statistics of memory, which take a mutex at each allocation, and no block of pages at once, of which
+ * each is touched when it is made. Before anything else.
+ */
+static inline int csqlite_configure(void) {
+    int code = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    return code != SQLITE_OK ? code : sqlite3_config(SQLITE_CONFIG_PAGECACHE, (void *)0, 0, 0);
+}
 
 #endif

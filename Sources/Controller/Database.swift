@@ -26,13 +26,13 @@ struct Database: ~Copyable {
     /// How long a statement waits for another process's transaction.
     private static let busyMilliseconds: Int32 = 2000
     /// Done once a process, before its first connection.
-    private static let withoutStatistics = csqlite_keep_no_statistics()
+    private static let configuration = csqlite_configure()
 
     /// - Parameters:
     ///   - path: the file; made when it is missing, not its folder.
     ///   - readOnly: neither makes nor writes it.
     init(path: String, readOnly: Bool = false) throws(DatabaseError) {
-        _ = Database.withoutStatistics
+        _ = Database.configuration
         var handle: OpaquePointer?
         let flags = readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
         let code = sqlite3_open_v2(path, &handle, flags | SQLITE_OPEN_NOMUTEX, nil)

@@ -3,7 +3,8 @@ import Switchdev
 
 /// The append-only record of redirections, which outlives reboots.
 ///
-/// It is written after the move, off its path. A row lost by a power failure in the last second is accepted: commits
+/// It is written after the move, off its path: by the daemon to its database, by processes that live for one redirection to a file
+/// beside it (``HistoryBacklog``), which is taken over before the database is read. A row lost by a power failure in the last second is accepted: commits
 /// go to a write-ahead log without waiting for the disk. Each process reads that log when it opens it, and SQLite's own
 /// checkpoints never shorten it where each process writes once: a switch took 20 ms after 1,200 of them. So it is written
 /// back and emptied here, once it is long.
@@ -12,6 +13,7 @@ struct History: ~Copyable {
     /// Bytes of the write-ahead log at which it is written back and emptied: about a dozen redirections.
     private static let logLimit = 64 << 10
     private let logFile: String
+    private let folder: StateFolder
 
     /// Small pages: a redirection writes five, and each process reads all of the log when it opens it.
     private static let schema = """
@@ -44,35 +46,23 @@ struct History: ~Copyable {
         }
         self.database = database
         logFile = folder.historyFile + "-wal"
+        self.folder = folder
     }
 
-    /// Appends a report with its results.
+    /// Appends a report with its results, after what is in the backlog.
     func append(_ report: Report) throws(DatabaseError) {
-        try database.transaction(
-            { () throws(DatabaseError) in
-                try database.run(
-                    "INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, "
-                        + "move_ns, total_ns, bridge, message, evidence) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    .integer(report.startedAt), .text(report.guest), .text(report.verb.rawValue),
-                    .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
-                    .text(report.outcome.rawValue), report.proof.map { .text($0) } ?? .null,
-                    .integer(report.timings.moveNanoseconds), .integer(report.timings.totalNanoseconds),
-                    .text(report.bridge),
-                    report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")),
-                    report.evidence.map { .text($0.record) } ?? .null)
-                let row = database.lastRow
-                try database.insert(
-                    into: "result",
-                    report.addresses.map { result in
-                        [
-                            .integer(row), .text(result.address), .text(result.primitive), .text(result.port),
-                            result.error.map { .text($0) } ?? .null,
-                        ]
-                    })
-                let notes =
-                    report.notes + report.findings.map(\.headline) + report.waived.map { "waived: \($0.headline)" }
-                try database.insert(into: "note", notes.map { [.integer(row), .text($0)] })
-            }, mapping: { $0 })
+        if let backlog = try HistoryBacklog(reading: folder) { try takeOver(backlog) }
+        try database.transaction({ () throws(DatabaseError) in try insert(HistoryRecord(report)) }, mapping: { $0 })
+    }
+
+    /// Makes rows of a record, within a transaction.
+    func insert(_ record: HistoryRecord) throws(DatabaseError) {
+        let places = String(repeating: ",?", count: record.redirection.count - 1)
+        try database.run(
+            "INSERT INTO redirection(\(HistoryRecord.columns)) VALUES(?\(places))", record.redirection)
+        let row = SQLValue.integer(database.lastRow)
+        try database.insert(into: "result", record.results.map { [row] + $0 })
+        try database.insert(into: "note", record.notes.map { [row, .text($0)] })
     }
 
     /// Writes the log back once it is long; it waits for the disk, and a reader that holds it up puts it off.

@@ -180,8 +180,9 @@ extension Host {
     ///   - id: of one guest, nil for all.
     ///   - limit: at most so many.
     public func history(_ id: GuestID?, limit: Int) throws(ControllerError) -> [HistoryEntry] {
-        guard folder.hasHistory else { return [] }
         do throws(DatabaseError) {
+            try History.takeOverBacklog(of: folder)
+            guard folder.hasHistory else { return [] }
             return try History(folder: folder, readOnly: true).entries(guest: id?.text, limit: limit)
         } catch {
             throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
@@ -196,14 +197,16 @@ extension Host {
         let missing = ControllerError(
             .precondition, "the history has no such redirection",
             remedy: "\"fdbsteer history\" lists them with their numbers")
-        guard folder.hasHistory else { throw missing }
         do throws(DatabaseError) {
-            let history = try History(folder: folder, readOnly: true)
-            let last = try history.entries(guest: id?.text, limit: 1).first?.id
-            if let number = number ?? last, let report = try history.report(number),
-                id == nil || report.entry.guest == id?.text
-            {
-                return report
+            try History.takeOverBacklog(of: folder)
+            if folder.hasHistory {
+                let history = try History(folder: folder, readOnly: true)
+                let last = try history.entries(guest: id?.text, limit: 1).first?.id
+                if let number = number ?? last, let report = try history.report(number),
+                    id == nil || report.entry.guest == id?.text
+                {
+                    return report
+                }
             }
         } catch {
             throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")

@@ -208,9 +208,11 @@ public struct Host: ~Copyable {
     /// Appends a report to the history; the redirection is over, so a failure is only a note.
     func record(_ report: Report) -> String? {
         do throws(DatabaseError) {
-            let history = try History(folder: folder)
-            try history.append(report)
-            try history.shortenLog()
+            let line = HistoryRecord(report).line
+            let backlog = try HistoryBacklog(appending: folder)
+            try backlog.lock()
+            if backlog.isLong { try History(folder: folder).takeOver(backlog, isLocked: true) }
+            try backlog.append(line)
             return nil
         } catch {
             return "the history was not written: \(error)"

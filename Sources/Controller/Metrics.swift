@@ -40,6 +40,9 @@ public struct MetricsReader: ~Copyable {
     }
 
     private mutating func readHistory() throws(ControllerError) {
+        do throws(DatabaseError) { try History.takeOverBacklog(of: folder) } catch {
+            throw MetricsReader.unreadable(error)
+        }
         let identity = FileIdentity(path: folder.historyFile)
         guard let identity, history?.identity == identity else {
             // Another file under the name: a new history, whose numbers begin anew.

@@ -6,6 +6,8 @@ public struct StateFolder: Hashable, Sendable {
     public let stateFile: String
     /// The history: meant to last.
     public let historyFile: String
+    /// What is to be taken over into the history.
+    let backlogFile: String
     /// Byte-range locks, one byte a guest.
     let lockFile: String
 
@@ -18,6 +20,7 @@ public struct StateFolder: Hashable, Sendable {
         stateFile = state + "/state.db"
         lockFile = state + "/lock"
         historyFile = history + "/history.db"
+        backlogFile = history + "/history.backlog"
         folders = [state, history]
     }
 

@@ -11,12 +11,16 @@ public struct MessageWriter: ~Copyable {
 
     /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
-        // Padding is to be zero, not what the heap held, and pages that are never used are to stay unused.
-        let memory = calloc(1, capacity)
-        buffer = UnsafeMutableRawBufferPointer(start: memory, count: memory == nil ? 0 : capacity)
+        // Padding is to be zero, not what the heap held, and pages that are never used are to stay unused: calloc(3) clears
+        // memory that it has used before.
+        let memory = mmap(nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        buffer = UnsafeMutableRawBufferPointer(
+            start: memory == MAP_FAILED ? nil : memory, count: memory == MAP_FAILED ? 0 : capacity)
     }
 
-    deinit { free(buffer.baseAddress) }
+    deinit {
+        if let memory = buffer.baseAddress { munmap(memory, buffer.count) }
+    }
 
     /// The encoded messages.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
