@@ -20,30 +20,33 @@ extension Loop {
                 if settings.follow { see(known, guest, bracket) }
                 continue
             }
-            followed[settings.id] = Followed(
+            let new = Followed(
                 settings, row: row, guest: guest, bracket: bracket, configuration: configuration, now: now)
-            log.notice("following", metadata: ["guest": "\(settings.id)", "qmp": "\(settings.qmp ?? "")"])
+            followed[settings.id] = new
+            let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
+            log.notice("following", metadata: ["guest": "\(settings.id)", source.0: "\(source.1)"])
+            presume(new)
         }
-        for (id, known) in followed where !wanted.contains(id) && known.client != nil { followed[id] = nil }
+        for (id, known) in followed where !wanted.contains(id) && !known.isReturning { followed[id] = nil }
+        chooseEvents(now: now)
         noteFollowed()
     }
 
     /// Somebody else has redirected a followed guest: the policy begins anew from there.
-    private func see(_ known: Followed, _ guest: GuestInterface, _ bracket: Side?) {
+    private mutating func see(_ known: Followed, _ guest: GuestInterface, _ bracket: Side?) {
         let isAsKnown =
             bracket == nil
             ? known.follower.bracket == nil && known.follower.side == guest.side : known.follower.bracket != nil
         if isAsKnown { return }
         log.notice(
             "redirected by others", metadata: ["guest": "\(guest.id)", "side": "\(guest.side.rawValue)"])
-        known.follower = MigrationFollower(known.follower.configuration, side: guest.side, bracket: bracket)
-        known.timers = [:]
-        known.frames = nil
-        known.client = known.settings.qmp.map { QMPClient(path: $0, now: monotonicNanoseconds()) }
+        known.begin(guest, bracket: bracket, now: monotonicNanoseconds())
+        presume(known)
     }
 
     /// Takes what has come from monitors, packet sockets and timers.
     mutating func follow() {
+        hearEvents()
         for (id, guest) in followed {
             let now = monotonicNanoseconds()
             let (inputs, filters) = guest.inputs(now: now)
@@ -60,20 +63,24 @@ extension Loop {
     }
 
     /// When something of the followed guests is due.
-    var followedDue: Int64? { followed.values.compactMap(\.due).min() }
+    var followedDue: Int64? {
+        let times = followed.values.compactMap(\.due)
+        return (times + [eventsDue].compactMap { $0 }).min()
+    }
 
     /// What to poll for them.
     var followedDescriptors: [pollfd] {
-        followed.values.flatMap { guest -> [pollfd] in
-            var polled: [pollfd] = []
-            if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
-                polled.append(pollfd(fd: client, events: events, revents: 0))
+        eventsDescriptors
+            + followed.values.flatMap { guest -> [pollfd] in
+                var polled: [pollfd] = []
+                if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
+                    polled.append(pollfd(fd: client, events: events, revents: 0))
+                }
+                if let frames = guest.frames?.descriptor {
+                    polled.append(pollfd(fd: frames, events: Int16(POLLIN), revents: 0))
+                }
+                return polled
             }
-            if let frames = guest.frames?.descriptor {
-                polled.append(pollfd(fd: frames, events: Int16(POLLIN), revents: 0))
-            }
-            return polled
-        }
     }
 
     /// The carrier of a followed guest's primary may have changed.
@@ -94,7 +101,7 @@ extension Loop {
         let returning = Followed(
             settings, row: row, guest: guest, bracket: bracket, configuration: configuration,
             now: monotonicNanoseconds())
-        returning.client = nil
+        returning.isReturning = true
         followed[id] = returning
         // As if QEMU had told: the guest runs, and gets its primary.
         handle(.connected(QMPSituation(runState: "running")), of: returning, id)
@@ -102,19 +109,19 @@ extension Loop {
         noteFollowed()
     }
 
-    private mutating func noteFollowed() {
-        keeper.followed = Set(followed.values.filter { $0.settings.follow || $0.client == nil }.map(\.row))
+    mutating func noteFollowed() {
+        keeper.followed = Set(followed.values.filter { $0.settings.follow || $0.isReturning }.map(\.row))
         keeper.leaving = Set(
-            followed.values.filter { $0.client != nil && $0.follower.state == .migrating }.map(\.row))
-        for (id, guest) in followed where guest.client != nil {
-            keeper.counters.qmpConnected[id] = guest.client?.isConnected
+            followed.values.filter { !$0.isReturning && $0.follower.state == .migrating }.map(\.row))
+        for (id, guest) in followed where !guest.isReturning {
+            keeper.counters.qmpConnected[id] = guest.client?.isConnected ?? isListening
         }
         for id in keeper.counters.qmpConnected.keys where followed[id] == nil { keeper.counters.qmpConnected[id] = nil }
     }
 
-    private mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ id: GuestID) {
+    mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ id: GuestID) {
         if case .event(let event) = input { count(event, of: guest) }
-        guard guest.settings.follow || guest.client == nil else { return }
+        guard guest.settings.follow || guest.isReturning else { return }
         log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
         let before = guest.follower.state
         var actions = guest.follower.handle(input)[...]
@@ -132,7 +139,7 @@ extension Loop {
                 metadata: ["guest": "\(id)", "from": "\(before.rawValue)", "to": "\(guest.follower.state.rawValue)"])
         }
         // It is on its primary: what brought it back has done its work.
-        if guest.client == nil, guest.follower.state == .primary { followed[id] = nil }
+        if guest.isReturning, guest.follower.state == .primary { followed[id] = nil }
     }
 
     private mutating func carryOut(

@@ -16,6 +16,8 @@ struct Loop: ~Copyable {
     var configuration: DaemonConfiguration
     /// Guests whose redirections follow what QEMU tells.
     var followed: [GuestID: Followed] = [:]
+    /// What tells the events of libvirt's domains, where a followed guest names one.
+    var events: EventCommand?
     private let monitor: MonitorSocket
     private let journal: FileWatch
     private let signals: SignalDescriptor
