@@ -90,6 +90,9 @@ extension DaemonConfiguration {
         table.take("count", .integer(0...100, of: "announcements"), into: &announce.count, &problems)
         table.take("interval", .duration(ms(1)...s(10)), into: &announce.interval, &problems)
         table.finish(&problems)
+        table = section("libvirt", &problems)
+        table.take("events_command", .command, into: &libvirt.eventsCommand, &problems)
+        table.finish(&problems)
         take(guests: fields.take("guest", .tables, &problems) ?? [], &problems)
         fields.finish(&problems)
     }
@@ -138,6 +141,7 @@ extension DaemonConfiguration.Guest {
         fields.take("return_to_primary", .word, into: &returnToPrimary, &problems)
         // sockaddr_un.sun_path takes 108 bytes with the NUL.
         fields.take("qmp", .path("a socket", most: 107), into: &qmp, &problems)
+        fields.take("domain", .domain, into: &domain, &problems)
         fields.take("kind", .word, into: &kind, &problems)
         fields.take("standby_device", .deviceID, into: &standbyDevice, &problems)
         fields.take("primary_device", .deviceID, into: &primaryDevice, &problems)
@@ -146,8 +150,20 @@ extension DaemonConfiguration.Guest {
         fields.take("rx_filter_limit", .integer(1...1024, of: "addresses"), into: &rxFilterLimit, &problems)
         fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
         fields.finish(&problems)
-        for (key, isOn) in [("follow", follow), ("follow_rx_filter", followRXFilter)] where isOn && qmp == nil {
-            problems.add(line: fields.line(key), "\(path).\(key) needs \(path).qmp, the socket of QEMU's monitor")
+        if follow, qmp == nil, domain == nil {
+            problems.add(
+                line: fields.line("follow"),
+                "\(path).follow needs \(path).qmp, the socket of QEMU's monitor, or \(path).domain, libvirt's name of it"
+            )
+        }
+        if followRXFilter, qmp == nil {
+            problems.add(
+                line: fields.line("follow_rx_filter"),
+                "\(path).follow_rx_filter needs \(path).qmp, the socket of QEMU's monitor")
+        }
+        if qmp != nil, domain != nil {
+            problems.add(
+                line: fields.line("domain"), "\(path).domain and \(path).qmp tell of the same events: name one of them")
         }
         if id == nil { return nil }
     }

@@ -70,6 +70,12 @@ public struct DaemonConfiguration: Hashable, Sendable {
         public var interval: Int64 = 100_000_000
     }
 
+    /// `[libvirt]`.
+    public struct Libvirt: Hashable, Sendable {
+        /// What prints the monitor events of this host's domains; run where a guest names its domain.
+        public var eventsCommand = ["virsh", "--connect", "qemu:///system", "qemu-monitor-event", "--loop"]
+    }
+
     /// `[[guest]]`.
     public struct Guest: Hashable, Sendable {
         /// Whether a guest whose primary was lost goes back to it.
@@ -86,6 +92,8 @@ public struct DaemonConfiguration: Hashable, Sendable {
         public var returnToPrimary = Return.never
         /// The socket of QEMU's monitor (QMP).
         public var qmp: String?
+        /// libvirt's name of the guest, whose events libvirt tells instead of a monitor.
+        public var domain: String?
         /// How the guest joins its two NICs.
         public var kind = GuestKind.unknown
         /// The id of the standby NIC in QEMU.
@@ -117,6 +125,8 @@ public struct DaemonConfiguration: Hashable, Sendable {
     public var bracket = Bracket()
     /// `[announce]`.
     public var announce = Announce()
+    /// `[libvirt]`.
+    public var libvirt = Libvirt()
     /// `[[guest]]`, in the order of the file; no two have the same id.
     public var guests: [Guest] = []
 

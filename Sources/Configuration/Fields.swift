@@ -81,6 +81,27 @@ extension Kind where Value == String {
             return isUsable ? text : nil
         }
     }
+
+    /// libvirt's name of a domain; it stands between apostrophes in what virsh prints.
+    static var domain: Kind {
+        Kind(words: "libvirt's name of a domain: 1 to 255 bytes on one line, without \"'\"") { node in
+            guard case .string(let text) = node, (1...255).contains(text.utf8.count) else { return nil }
+            return text.utf8.contains { $0 < 0x20 || $0 == UInt8(ascii: "'") } ? nil : text
+        }
+    }
+}
+
+extension Kind where Value == [String] {
+    /// A program and its arguments.
+    static var command: Kind {
+        Kind(words: "an array of 1 to 64 strings: a program and its arguments") { node in
+            guard case .array(let nodes) = node, (1...64).contains(nodes.count) else { return nil }
+            let words = nodes.compactMap { node -> String? in
+                if case .string(let text) = node, !text.utf8.contains(0) { text } else { nil }
+            }
+            return words.count == nodes.count && words.first?.isEmpty == false ? words : nil
+        }
+    }
 }
 
 extension Kind where Value == Bool {

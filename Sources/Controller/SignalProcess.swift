@@ -9,11 +9,45 @@ enum ChildProcess {
     /// - Returns: its id, and a descriptor that is readable once it has ended.
     /// - Throws: ``NetlinkError`` of code `system`.
     static func start(_ path: String) throws(NetlinkError) -> (process: pid_t, descriptor: Int32) {
+        // Nothing is looked for in PATH.
+        let process = try spawn([path.contains("/") ? path : "./" + path], output: STDERR_FILENO)
+        let descriptor = cn_process_descriptor(process)
+        guard descriptor >= 0 else {
+            end(process)
+            throw NetlinkError(.system, "pidfd_open failed", errno: KernelErrno(rawValue: -descriptor))
+        }
+        return (process, descriptor)
+    }
+
+    /// Starts a program whose output and errors are read.
+    ///
+    /// - Parameter arguments: the program, found by PATH, and its arguments.
+    /// - Returns: its id, and the end of a pipe that never waits.
+    /// - Throws: ``NetlinkError`` of code `system`.
+    static func startReading(_ arguments: [String]) throws(NetlinkError) -> (process: pid_t, descriptor: Int32) {
+        var ends: [Int32] = [-1, -1]
+        let failure = cn_pipe(&ends)
+        guard failure == 0 else {
+            throw NetlinkError(.system, "cannot make a pipe", errno: KernelErrno(rawValue: -failure))
+        }
+        defer { close(ends[1]) }
+        do throws(NetlinkError) {
+            return (try spawn(arguments, output: ends[1], errors: ends[1]), ends[0])
+        } catch {
+            close(ends[0])
+            throw error
+        }
+    }
+
+    private static func spawn(
+        _ arguments: [String], output: Int32, errors: Int32? = nil
+    ) throws(NetlinkError) -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO)
+        posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+        if let errors { posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -21,22 +55,26 @@ enum ChildProcess {
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
+        // Who writes for nobody ends.
+        sigaddset(&none, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &none)
         posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
-        var words = [strdup(path), nil]
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        var words = arguments.map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
         var process = pid_t()
-        let failure = posix_spawn(&process, path, &actions, &attributes, &words, environ)
+        let failure = posix_spawnp(&process, arguments.first ?? "", &actions, &attributes, &words, environ)
         guard failure == 0 else {
             throw NetlinkError(.system, "cannot start a process", errno: KernelErrno(rawValue: failure))
         }
-        let descriptor = cn_process_descriptor(process)
-        guard descriptor >= 0 else {
-            killGroup(process)
-            _ = exitCode(of: process, isWaiting: true)
-            throw NetlinkError(.system, "pidfd_open failed", errno: KernelErrno(rawValue: -descriptor))
-        }
-        return (process, descriptor)
+        return process
+    }
+
+    /// Kills a process with its group, and waits for its end.
+    static func end(_ process: pid_t) {
+        killGroup(process)
+        _ = exitCode(of: process, isWaiting: true)
     }
 
     /// Kills a process and what it started, by the group that only it and they belong to.

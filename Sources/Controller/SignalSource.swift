@@ -236,8 +236,7 @@ final class CommandSource: SignalSource {
 
     private func end(isReaped: Bool = false) {
         guard process > 0 else { return }
-        ChildProcess.killGroup(process)
-        if !isReaped { _ = ChildProcess.exitCode(of: process, isWaiting: true) }
+        if isReaped { ChildProcess.killGroup(process) } else { ChildProcess.end(process) }
         process = 0
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1

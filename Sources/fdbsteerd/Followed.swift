@@ -11,8 +11,10 @@ final class Followed {
     let settings: DaemonConfiguration.Guest
     let row: Int64
     var follower: MigrationFollower
-    /// QEMU's monitor; nil for a guest that only comes back to its primary.
+    /// QEMU's monitor; nil for a guest whose events libvirt tells, or that only comes back to its primary.
     var client: QMPClient?
+    /// Nobody is asked about it: it comes back to its primary, and is forgotten then.
+    var isReturning = false
     /// Frames of the guest by its primary's port, while they are waited for.
     var frames: GuestFrames?
     var timers: [MigrationFollower.Timer: Int64] = [:]
@@ -41,6 +43,14 @@ final class Followed {
         if settings.follow || settings.followRXFilter {
             client = settings.qmp.map { QMPClient(path: $0, now: now) }
         }
+    }
+
+    /// Begins anew from where the entries are.
+    func begin(_ guest: GuestInterface, bracket: Side?, now: Int64) {
+        follower = MigrationFollower(follower.configuration, side: guest.side, bracket: bracket)
+        timers = [:]
+        frames = nil
+        if client != nil { client = settings.qmp.map { QMPClient(path: $0, now: now) } }
     }
 
     /// When something is due, on CLOCK_MONOTONIC in nanoseconds; nil for never.

@@ -20,30 +20,33 @@ extension Loop {
                 if settings.follow { see(known, guest, bracket) }
                 continue
             }
-            followed[settings.id] = Followed(
+            let new = Followed(
                 settings, row: row, guest: guest, bracket: bracket, configuration: configuration, now: now)
-            log.notice("following", metadata: ["guest": "\(settings.id)", "qmp": "\(settings.qmp ?? "")"])
+            followed[settings.id] = new
+            let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
+            log.notice("following", metadata: ["guest": "\(settings.id)", source.0: "\(source.1)"])
+            presume(new)
         }
-        for (id, known) in followed where !wanted.contains(id) && known.client != nil { followed[id] = nil }
+        for (id, known) in followed where !wanted.contains(id) && !known.isReturning { followed[id] = nil }
+        chooseEvents(now: now)
         noteFollowed()
     }
 
     /// Somebody else has redirected a followed guest: the policy begins anew from there.
-    private func see(_ known: Followed, _ guest: GuestInterface, _ bracket: Side?) {
+    private mutating func see(_ known: Followed, _ guest: GuestInterface, _ bracket: Side?) {
         let isAsKnown =
             bracket == nil
             ? known.follower.bracket == nil && known.follower.side == guest.side : known.follower.bracket != nil
         if isAsKnown { return }
         log.notice(
             "redirected by others", metadata: ["guest": "\(guest.id)", "side": "\(guest.side.rawValue)"])
-        known.follower = MigrationFollower(known.follower.configuration, side: guest.side, bracket: bracket)
-        known.timers = [:]
-        known.frames = nil
-        known.client = known.settings.qmp.map { QMPClient(path: $0, now: monotonicNanoseconds()) }
+        known.begin(guest, bracket: bracket, now: monotonicNanoseconds())
+        presume(known)
     }
 
     /// Takes what has come from monitors, packet sockets and timers.
     mutating func follow() {
+        hearEvents()
         for row in happened {
             if let id = followedIDs[row], let guest = followed[id] { follow(guest, id, now: monotonicNanoseconds()) }
         }
@@ -77,6 +80,7 @@ extension Loop {
         for guest in followed.values {
             if let due = guest.due { least = min(due, least ?? due) }
         }
+        if let due = eventsDue { least = min(due, least ?? due) }
         return least
     }
 
@@ -98,7 +102,7 @@ extension Loop {
         let returning = Followed(
             settings, row: row, guest: guest, bracket: bracket, configuration: configuration,
             now: monotonicNanoseconds())
-        returning.client = nil
+        returning.isReturning = true
         followed[id] = returning
         // As if QEMU had told: the guest runs, and gets its primary.
         handle(.connected(QMPSituation(runState: "running")), of: returning, id)
@@ -107,9 +111,9 @@ extension Loop {
     }
 
     /// The list of followed guests has changed.
-    private mutating func noteFollowed() {
+    mutating func noteFollowed() {
         followedIDs = Dictionary(uniqueKeysWithValues: followed.map { ($1.row, $0) })
-        keeper.followed = Set(followed.values.filter { $0.settings.follow || $0.client == nil }.map(\.row))
+        keeper.followed = Set(followed.values.filter { $0.settings.follow || $0.isReturning }.map(\.row))
         keeper.leaving.formIntersection(keeper.followed)
         for (id, guest) in followed { note(guest, id) }
         for id in keeper.counters.qmpConnected.keys where followed[id] == nil { keeper.counters.qmpConnected[id] = nil }
@@ -117,18 +121,19 @@ extension Loop {
 
     /// What the keeper has to know of a followed guest may have changed.
     private mutating func note(_ guest: Followed, _ id: GuestID) {
-        guard let client = guest.client?.isConnected else { return }
+        if guest.isReturning { return }
         if guest.follower.state == .migrating {
             keeper.leaving.insert(guest.row)
         } else {
             keeper.leaving.remove(guest.row)
         }
-        if keeper.counters.qmpConnected[id] != client { keeper.counters.qmpConnected[id] = client }
+        let isConnected = guest.client?.isConnected ?? isListening
+        if keeper.counters.qmpConnected[id] != isConnected { keeper.counters.qmpConnected[id] = isConnected }
     }
 
-    private mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ id: GuestID) {
+    mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ id: GuestID) {
         if case .event(let event) = input { count(event, of: guest) }
-        guard guest.settings.follow || guest.client == nil else { return }
+        guard guest.settings.follow || guest.isReturning else { return }
         log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
         let before = guest.follower.state
         var actions = guest.follower.handle(input)[...]
@@ -146,7 +151,7 @@ extension Loop {
                 metadata: ["guest": "\(id)", "from": "\(before.rawValue)", "to": "\(guest.follower.state.rawValue)"])
         }
         // It is on its primary: what brought it back has done its work.
-        if guest.client == nil, guest.follower.state == .primary {
+        if guest.isReturning, guest.follower.state == .primary {
             followed[id] = nil
             noteFollowed()
         }

@@ -22,6 +22,8 @@ struct Loop: ~Copyable {
     var descriptors: DescriptorSet
     /// What has happened since the last turn.
     var happened: [Int64] = []
+    /// What tells the events of libvirt's domains, where a followed guest names one.
+    var events: EventCommand?
     private let monitor: MonitorSocket
     private let journal: FileWatch
     private let signals: SignalDescriptor
@@ -52,7 +54,7 @@ struct Loop: ~Copyable {
     /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
     private static let readyPause: Int64 = 2_000_000
     /// No row has it.
-    private static let ownToken: Int64 = -1
+    static let ownToken: Int64 = -1
 
     /// Subscribes, reconciles, and is ready to run.
     init(

@@ -59,8 +59,12 @@ struct ConfigurationTests {
                 "192.0.2.7", # one
                 "2001:DB8:0::7",
             ]
+            [libvirt]
+            events_command = ["/usr/bin/virsh", "qemu-monitor-event", "--loop"]
             [[guest]]
             id = "vm2"
+            domain = "web 1"
+            follow = true
             """)
         var wanted = DaemonConfiguration()
         wanted.daemon.state = "/srv/steer"
@@ -89,7 +93,11 @@ struct ConfigurationTests {
         guest.followRXFilter = true
         guest.rxFilterLimit = 12
         guest.addressesIP = try ["192.0.2.7", "2001:db8::7"].map { try AnnouncementRequest.Owned($0) }
-        wanted.guests = [guest, .init(id: try GuestID("vm2"))]
+        wanted.libvirt.eventsCommand = ["/usr/bin/virsh", "qemu-monitor-event", "--loop"]
+        var second = DaemonConfiguration.Guest(id: try GuestID("vm2"))
+        second.domain = "web 1"
+        second.follow = true
+        wanted.guests = [guest, second]
         #expect(configuration == wanted)
         #expect(guest.addressesIP.map(\.ip.description) == ["192.0.2.7", "2001:db8::7"])
         #expect(guest.addressesIP.last?.ip.octets.prefix(4) == [0x20, 0x01, 0x0d, 0xb8])
@@ -131,6 +139,17 @@ struct ConfigurationTests {
         ("[[guest]]\nid = \"a\"\n[[guest]]\n\nid = \"a\"", "line 5: guest a is configured already, in line 2"),
         ("[guest]\nid = \"a\"", "line 1: guest must be tables, each headed by [[guest]]"),
         ("[[guest]]\nid = \"a\"\nfollow = true", "line 3: guest[0].follow needs guest[0].qmp"),
+        (
+            "[[guest]]\nid = \"a\"\ndomain = \"a\"\nfollow_rx_filter = true",
+            "line 4: guest[0].follow_rx_filter needs guest[0].qmp"
+        ),
+        (
+            "[[guest]]\nid = \"a\"\nqmp = \"/a\"\ndomain = \"a\"",
+            "line 4: guest[0].domain and guest[0].qmp tell of the same events"
+        ),
+        ("[[guest]]\nid = \"a\"\ndomain = \"it's\"", "line 3: guest[0].domain must be libvirt's name of a domain"),
+        ("[libvirt]\nevents_command = []", "line 2: libvirt.events_command must be an array of 1 to 64 strings"),
+        ("[libvirt]\nevents_command = \"virsh\"", "line 2: libvirt.events_command must be an array of 1 to 64 strings"),
         ("[[guest]]\nid = \"a\"\naddresses_ip = [\"10.0.0.300\"]", "line 3: guest[0].addresses_ip must be an array"),
         ("[[guest]]\nid = \"a\"\nqmp = \"/\(String(repeating: "a", count: 107))\"", "at most 107 bytes"),
         ("[[guest]]\nid = \"a\"\nstandby_device = \"a b\"", "line 3: guest[0].standby_device must be the id"),

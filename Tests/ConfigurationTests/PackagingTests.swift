@@ -45,6 +45,7 @@ struct PackagingTests {
         let configuration = try parse(text)
         #expect(configuration.daemon.state != nil)
         #expect(configuration.guests.first?.qmp != nil && configuration.guests.first?.primaryDevice != nil)
+        #expect(configuration.guests.last?.domain != nil)
         let keys = Set(
             text.split(separator: "\n").filter { !$0.hasPrefix("#") && $0.contains("=") }.map { line in
                 String(line.prefix { $0 != "=" }.filter { $0 != " " })
@@ -52,7 +53,7 @@ struct PackagingTests {
         let documentation = Shipped.text(of: "../docs/configuration.md")
         for key in keys { #expect(documentation.contains("`\(key)`"), "docs/configuration.md says nothing of \(key)") }
         // A wrong key makes the reader list the right ones.
-        for section in ["daemon", "metrics", "log", "redirection", "bracket", "announce"] {
+        for section in ["daemon", "metrics", "log", "redirection", "bracket", "announce", "libvirt"] {
             let listed = problems("[\(section)]\n\(String(repeating: "z", count: 30)) = 1").joined()
             let names = (listed.split(separator: ";").last ?? "").dropFirst(" there are ".count)
             for name in names.split(separator: ", ") {

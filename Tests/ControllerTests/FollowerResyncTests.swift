@@ -41,6 +41,35 @@ import Testing
                 == (.coming, [.move(to: .standby), .announce, .openBracket(to: .primary)]))
     }
 
+    @Test func whereNothingCanBeAskedTheEntriesTell() {
+        func begun(_ side: Side, _ bracket: Side? = nil) -> (MigrationFollower, [MigrationFollower.Action]) {
+            var follower = MigrationFollower(MigrationFollower.Configuration(), side: side, bracket: bracket)
+            let actions = follower.handle(.connected(follower.presumed)).filter {
+                switch $0 {
+                case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+                default: false
+                }
+            }
+            return (follower, actions)
+        }
+        for (side, bracket, state) in [
+            (.primary, nil, .primary), (.standby, nil, .standby), (.remote, nil, .awaited),
+            (.standby, .standby, .leaving), (.standby, .primary, .coming),
+        ] as [(Side, Side?, MigrationFollower.State)] {
+            let (follower, actions) = begun(side, bracket)
+            #expect(follower.state == state && actions.isEmpty, "\(side) \(String(describing: bracket)): \(actions)")
+        }
+        // The negotiation may have been missed: the guest that arrives is served by both ports.
+        var (arriving, _) = begun(.remote)
+        let arrived = arriving.handle(.event(QMPEvent(.resume)))
+        #expect(arrived.contains(.openBracket(to: .primary)) && arriving.state == .coming)
+        // And that it has left, where the rest of the migration was missed.
+        var (leaving, _) = begun(.standby, .standby)
+        _ = leaving.handle(.event(QMPEvent(.stop)))
+        let completed = QMPEvent(.migration, data: .object([.init("status", .string("completed"))]))
+        #expect(leaving.handle(.event(completed)).contains(.becomeRemote) && leaving.state == .gone)
+    }
+
     @Test func missedWhileLeaving() {
         func leaving() -> FollowerCourse {
             var course = FollowerCourse(.primary)

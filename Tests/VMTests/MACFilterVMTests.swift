@@ -27,12 +27,14 @@ struct MACFilterVMTests {
             try body(machine)
         }
 
-        static let binary: String = {
-            if let path = getenv("FDBSTEER_BIN") { return String(cString: path) + "/fdbsteer" }
+        /// The folder of the built programs.
+        static let products: String = {
+            if let path = getenv("FDBSTEER_BIN") { return String(cString: path) }
             let bundle = CommandLine.arguments[0]
             return bundle.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-                + "/fdbsteer"
         }()
+
+        static var binary: String { products + "/fdbsteer" }
 
         var environment: [String: String] { ["FDBSTEER_STATE": state] }
 

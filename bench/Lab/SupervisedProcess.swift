@@ -27,10 +27,18 @@ public final class SupervisedProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        // A thread of a pool blocks signals, SIGCHLD too, which a shell that waits would never hear.
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var words = (["sh", "-c", script, "sh"] + arguments).map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
         var process = pid_t()
-        let failure = posix_spawnp(&process, "sh", &actions, nil, &words, environ)
+        let failure = posix_spawnp(&process, "sh", &actions, &attributes, &words, environ)
         close(ends[0])
         guard failure == 0 else {
             close(ends[1])

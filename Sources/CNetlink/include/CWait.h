@@ -50,6 +50,12 @@ static inline int cn_process_descriptor(pid_t process) {
     return fd < 0 ? -errno : fd;
 }
 
+/** A pipe that no other program inherits, and whose reading end does not wait; -errno on failure. */
+static inline int cn_pipe(int ends[2]) {
+    if (syscall(SYS_pipe2, ends, O_CLOEXEC) < 0) return -errno;
+    return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 /**
  * An AF_PACKET socket that hears one interface through a filter, or, without one, only sends; -errno on failure.
  * It is bound after the filter is attached: nothing else is ever queued.

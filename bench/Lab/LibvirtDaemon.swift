@@ -1,0 +1,159 @@
+import Glibc
+
+/// A libvirtd of one's own, with private folders in the place of libvirt's, and `fdbsteer-libvirt-hook` as its hook.
+///
+/// It runs in the calling thread's network namespace, and in mount, host name and process namespaces of its own: with this
+/// object, or this process, it ends, and every QEMU with it.
+public final class LibvirtDaemon {
+    /// Where its configuration, its socket and its hook's records are.
+    public let folder: String
+    /// How virsh reaches it.
+    public let uri: String
+    private let process: SupervisedProcess
+
+    /// Why there is no libvirt here, nil when there is.
+    public static var obstacle: String? {
+        let programs = ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"]
+        let missing = programs.filter { access($0, X_OK) != 0 }
+        return missing.isEmpty
+            ? nil : "it takes libvirt, QEMU and virsh: there is no \(missing.joined(separator: ", "))"
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// - Parameters:
+    ///   - name: its host's name; two that a domain migrates between need two names.
+    ///   - number: makes its host's UUID, 0 to 9.
+    ///   - folder: that is there, is not below /run or /var, and is its own.
+    ///   - hook: the path of `fdbsteer-libvirt-hook`.
+    ///   - configuration: of the hook.
+    /// - Throws: ``LabError``.
+    public init(name: String, number: Int, folder: String, hook: String, configuration: String) throws {
+        self.folder = folder
+        uri = "qemu+unix:///system?socket=\(folder)/run/libvirt-sock"
+        try LibvirtDaemon.writeFiles(number: number, folder: folder, hook: hook, configuration: configuration)
+        process = try SupervisedProcess(
+            [
+                "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
+                "private", "sh", "-c", LibvirtDaemon.script, "sh", folder, name,
+            ], output: folder + "/script")
+        try waitForAnswer()
+    }
+
+    /// Runs virsh.
+    ///
+    /// - Throws: ``LabError`` when it cannot be started; its exit code is for the caller to judge.
+    public func virsh(_ arguments: String...) throws -> Command {
+        try Command.run(["virsh", "--connect", uri] + arguments)
+    }
+
+    /// Ends libvirtd, but not its QEMUs, and starts it again.
+    ///
+    /// - Throws: ``LabError``.
+    public func restart() throws {
+        try LibvirtDaemon.write("\n", to: folder + "/again")
+        try waitForAnswer()
+    }
+
+    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then its exit code and how many bytes it printed.
+    public var calls: [String] { SupervisedProcess.text(folder + "/calls").split(separator: "\n").map(String.init) }
+
+    /// What the hook has said on standard error.
+    public var hookWords: String { SupervisedProcess.text(folder + "/said") }
+
+    /// The domain's XML as the hook got it in its last call of an operation.
+    public func xml(of operation: String) -> String { SupervisedProcess.text("\(folder)/\(operation).xml") }
+
+    /// libvirtd's log, for tests that fail.
+    public var log: String {
+        SupervisedProcess.text(folder + "/script") + SupervisedProcess.text(folder + "/libvirtd")
+    }
+
+    private func waitForAnswer() throws {
+        var said = ""
+        for _ in 0..<100 {
+            let asked = try virsh("uri")
+            if asked.exitCode == 0 { return }
+            said = asked.errors
+            usleep(200_000)
+        }
+        throw LabError("libvirtd does not answer: \(said)\(log)")
+    }
+
+    /// Its own folders, then libvirtd for ever; the file `again` starts it anew. The shell is the namespace's first process,
+    /// and reaps what libvirtd leaves to it whenever a `sleep` ends.
+    private static let script = """
+        set -e
+        for place in /run /var/lib /var/log /var/cache; do mount -t tmpfs tmpfs $place; done
+        mkdir /run/libvirt
+        mount --bind "$1/run" /run/libvirt
+        mount --bind "$1/etc" /etc/libvirt
+        for file in passwd group; do
+            cp /etc/$file "$1/$file"
+            grep -q '^libvirt-qemu:' "$1/$file" || case $file in
+            passwd) echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' ;;
+            group) echo 'libvirt-qemu:x:64055:' ;;
+            esac >>"$1/$file"
+            mount --bind "$1/$file" /etc/$file
+        done
+        hostname "$2"
+        while :; do
+            /usr/sbin/libvirtd --config /etc/libvirt/libvirtd.conf >>"$1/libvirtd" 2>&1 &
+            child=$!
+            until [ -e "$1/again" ]; do sleep 0.1; done
+            rm "$1/again"
+            kill $child || true
+            wait $child || true
+        done
+        """
+
+    private static func writeFiles(number: Int, folder: String, hook: String, configuration: String) throws {
+        for path in ["run", "etc", "etc/hooks", "etc/hooks/qemu.d"] { mkdir("\(folder)/\(path)", 0o755) }
+        // It has no cgroups, no virtlogd, and no user but root.
+        try write(
+            """
+            user = "root"
+            group = "root"
+            security_driver = "none"
+            namespaces = []
+            cgroup_controllers = []
+            stdio_handler = "file"
+            dynamic_ownership = 0
+            remember_owner = 0
+
+            """, to: folder + "/etc/qemu.conf")
+        try write(
+            """
+            auth_unix_rw = "none"
+            auth_unix_ro = "none"
+            host_uuid = "7c2fd5f2-3f4d-4e0a-9d6c-0a64d3a3c1a\(number)"
+            log_outputs = "3:stderr"
+
+            """, to: folder + "/etc/libvirtd.conf")
+        try write(configuration, to: folder + "/hook.conf")
+        // The hook with its records: what it got, what it printed, how it ended.
+        let path = folder + "/etc/hooks/qemu.d/fdbsteer"
+        try write(
+            """
+            #!/bin/sh
+            cat >"\(folder)/xml"
+            FDBSTEER_HOOK_CONFIGURATION="\(folder)/hook.conf" "\(hook)" "$@" \
+            <"\(folder)/xml" >"\(folder)/printed" 2>>"\(folder)/said"
+            code=$?
+            cp "\(folder)/xml" "\(folder)/$2.xml"
+            echo "$*: $code, $(wc -c <"\(folder)/printed")" >>"\(folder)/calls"
+            cat "\(folder)/printed"
+            exit $code
+
+            """, to: path)
+        chmod(path, 0o755)
+    }
+
+    private static func write(_ text: String, to path: String) throws {
+        let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+        guard file >= 0 else { throw LabError("cannot write \(path): \(String(cString: strerror(errno)))") }
+        defer { close(file) }
+        let bytes = Array(text.utf8)
+        guard Glibc.write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
+    }
+}
