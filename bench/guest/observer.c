@@ -408,15 +408,18 @@ static void surprise(void) {
     close(slot.file);
 }
 
-/* The slot's attention button is not heard, nor is QEMU's ACPI event for PCI slots, general purpose event 1. */
+/* The slot's attention button is not heard; where the kernel does not listen to it, QEMU's ACPI event for PCI slots is not,
+ * general purpose event 1. */
 static void refuse(void) {
     enum { BUTTON = 0x0001 };
     static const char event[] = "/sys/firmware/acpi/interrupts/gpe01", mask[] = "mask\n";
     struct slot slot;
     if (open_slot(&slot) < 0) return;
     note("refuse");
-    set_slot(&slot, slot.controls & ~BUTTON);
+    int has_button = slot.controls & BUTTON;
+    if (has_button) set_slot(&slot, slot.controls & ~BUTTON);
     close(slot.file);
+    if (has_button) return;
     int file = open(event, O_WRONLY);
     if (file < 0 || write(file, mask, sizeof(mask) - 1) != sizeof(mask) - 1) tell("cannot write %s\n", event);
     if (file >= 0) close(file);
