@@ -127,7 +127,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         try stage.bridge(host, "fdb add \(mac) dev \(machine.guest.standby) master\(state)")
     }
 
-    private func removeEntries(_ stage: MigrationStage, _ machine: GuestMachine) throws {
+    /// Takes the script's entries back.
+    func removeEntries(_ stage: MigrationStage, _ machine: GuestMachine) throws {
         let (host, mac) = (machine.host, machine.guest.mac)
         try stage.bridge(host, "fdb del \(mac) dev \(host.uplink)")
         try stage.bridge(host, "fdb del \(mac) dev \(machine.guest.standby) master")

@@ -25,6 +25,9 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// The PCIe slot itself plugs and unplugs.
     var usesNativeHotplug: Bool { [.unplugPCIe, .refusedPCIe, .surprise].contains(self) }
 
+    /// Nobody knows before: what is lost until somebody has heard of it is no fault.
+    var losesBySteering: Bool { self == .surprise }
+
     /// The methods that make sense.
     var methods: [MigrationMethod] {
         // The script knows neither of these.
@@ -119,6 +122,7 @@ extension MigrationRig {
     private func unplug(_ method: MigrationMethod, isSurprise: Bool) throws -> Record {
         let machine = try runningMachine()
         let stage = stage(machine, nil)
+        stage.losesPrimary = true
         try method.prepare(stage)
         var record = try record(stage) {
             if method.isScript {
@@ -142,7 +146,11 @@ extension MigrationRig {
             return isOver ? nil : "the VF was not removed"
         }
         record.complaints = try method.end(stage)
-        // For the next one.
+        if method.isScript { try method.removeEntries(stage, machine) }
+        // For the next one. The script waits for 5 s only, and a guest that waits as long itself is not done then.
+        if !stage.isUnplugged {
+            try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }, handle: { _ in })
+        }
         try machine.plugPrimary()
         return record
     }

@@ -73,6 +73,8 @@ final class MigrationStage {
 
     /// The guest stays in the end, though there is a target.
     var isCancelled = false
+    /// The guest has no VF in the end.
+    var losesPrimary = false
     /// The source's QEMU was killed: nothing more is to be heard of it.
     var isSourceGone = false
     /// Which guest it is about.
@@ -115,7 +117,8 @@ final class MigrationStage {
     func unsettled() -> [String] {
         daemons.compactMap { name, daemon in
             let state: String? =
-                name == destination.host.name ? "primary" : name == source.host.name ? "gone" : nil
+                name == destination.host.name
+                ? (losesPrimary ? "standby" : "primary") : name == source.host.name ? "gone" : nil
             guard let state, !daemon.settles(guest, at: state) else { return nil }
             return "host \(name): fdbsteerd does not know \(guest.name) as \(state)"
         }
@@ -227,6 +230,11 @@ final class MigrationStage {
         case ("MIGRATION", "failed") where isSource, ("MIGRATION", "cancelled") where isSource: return .failed
         default: return nil
         }
+    }
+
+    /// QEMU has taken the VF away for good.
+    var isUnplugged: Bool {
+        events.contains { $0.name == "DEVICE_DELETED" && $0.device == GuestMachine.primaryDevice }
     }
 
     // MARK: - For the account
