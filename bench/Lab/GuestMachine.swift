@@ -85,13 +85,13 @@ public final class GuestMachine {
     /// Waits until the guest uses its NICs, the primary too if it is to have one: a primary is in use once it has a
     /// carrier, some tenths of a second after it was registered.
     ///
-    /// - Throws: ``LabError`` after 60 s.
+    /// - Throws: ``LabError`` after three minutes: many guests that start at once share the processors.
     public func waitForGuest(withPrimary: Bool) throws {
         let observer = try observer()
         var status = ""
         for _ in 0..<600 {
             // The first answer comes once the guest has opened the port.
-            status = try observer.ask("status", timeout: 60_000)
+            status = try observer.ask("status", timeout: 180_000)
             let lines = status.split(separator: "\n")
             let isUsed = lines.contains { $0.hasPrefix("primary") && $0.contains("flags 11043") && $0.hasSuffix("1") }
             let isThere = lines.contains { $0.hasPrefix("primary") }
