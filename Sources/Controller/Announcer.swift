@@ -24,7 +24,7 @@ public struct Announcer: ~Copyable {
         self.port = port.name
     }
 
-    deinit { close(descriptor) }
+    deinit { closePacketSocket(descriptor) }
 
     /// Sends each frame once.
     ///

@@ -27,7 +27,7 @@ public struct GuestFrames: ~Copyable {
         }
     }
 
-    deinit { close(descriptor) }
+    deinit { closePacketSocket(descriptor) }
 
     /// Takes what has come.
     ///

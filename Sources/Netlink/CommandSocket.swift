@@ -22,6 +22,7 @@ public struct CommandSocket: ~Copyable {
     /// How many messages go into one send: up to ``batchLimit``, fewer where the receive buffer could not hold the
     /// worst case of an error reply for each.
     public let maximumBatch: Int
+    private var packetFilters: PacketFilterSocket?
 
     /// Opens the socket in the calling thread's network namespace.
     ///
@@ -39,6 +40,27 @@ public struct CommandSocket: ~Copyable {
         // A start off zero: 0 is the sequence of notifications.
         sequence = UInt32.random(in: 1...UInt32.max / 2)
         self.socket = socket
+    }
+
+    /// Holds a socket in a socket.
+    private final class PacketFilterSocket {
+        var socket: CommandSocket
+        init() throws(NetlinkError) { socket = try CommandSocket(.netfilter) }
+    }
+
+    /// Talks to packet filters by a second socket, which lasts as long as this one.
+    ///
+    /// To close such a socket takes as long as any table is on its way out: until no CPU uses it any more, tenths of a
+    /// second on a busy host (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). Whoever redirects guests has no such time.
+    ///
+    /// - Throws: ``NetlinkError`` when it cannot be opened, or what `body` throws.
+    public mutating func withPacketFilters<Result>(
+        _ body: (inout CommandSocket) throws(NetlinkError) -> Result
+    ) throws(NetlinkError) -> Result {
+        let held: PacketFilterSocket
+        if let packetFilters { held = packetFilters } else { held = try PacketFilterSocket() }
+        packetFilters = held
+        return try body(&held.socket)
     }
 
     /// The socket's netlink port id.

@@ -66,8 +66,12 @@ public enum Copies {
     ) throws(NetlinkError) {
         if means == .nftables {
             let table = PacketFilterTable(specification: specification)
-            if try table.state() != nil { try PacketFilterTable.remove(label: specification.label) }
-            try table.install(interface: name)
+            try socket.withPacketFilters { (socket) throws(NetlinkError) in
+                if try table.state(using: &socket) != nil {
+                    try PacketFilterTable.remove(label: specification.label, using: &socket)
+                }
+                try table.install(interface: name, using: &socket)
+            }
             return
         }
         guard CopyProgram(specification).fits else {
@@ -107,7 +111,9 @@ public enum Copies {
     ) throws(NetlinkError) {
         let port = specification.source
         if means == .nftables {
-            try PacketFilterTable.remove(label: specification.label)
+            try socket.withPacketFilters { (socket) throws(NetlinkError) in
+                try PacketFilterTable.remove(label: specification.label, using: &socket)
+            }
             return
         }
         let found = try filters(on: port, egress: true, using: &socket)
@@ -138,7 +144,11 @@ public enum Copies {
     public static func state(
         _ specification: CopySpecification, by means: CopyMeans, using socket: inout CommandSocket
     ) throws(NetlinkError) -> CopyState? {
-        if means == .nftables { return try PacketFilterTable(specification: specification).state() }
+        if means == .nftables {
+            return try socket.withPacketFilters { (socket) throws(NetlinkError) in
+                try PacketFilterTable(specification: specification).state(using: &socket)
+            }
+        }
         return try filters(on: specification.source, egress: true, using: &socket)
             .first { $0.copy == specification.number }
             .map {

@@ -82,8 +82,10 @@ struct PacketFilterTable {
 
     /// Makes the table, in one transaction.
     ///
-    /// - Parameter interface: the name of the port where the frames leave.
-    func install(interface: String) throws(NetlinkError) {
+    /// - Parameters:
+    ///   - interface: the name of the port where the frames leave.
+    ///   - socket: for packet filters.
+    func install(interface: String, using socket: inout CommandSocket) throws(NetlinkError) {
         var requests: [PacketFilterRequest] = [
             .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
         ]
@@ -94,13 +96,11 @@ struct PacketFilterTable {
         }
         for kind in rules { requests.append(.addRule(table: name, kind)) }
         requests.append(.end)
-        var socket = try CommandSocket(.netfilter)
         try socket.performTogether(requests)
     }
 
     /// Removes a table that is ours; one that is gone, or was never made, is no error.
-    static func remove(label: String) throws(NetlinkError) {
-        var socket = try CommandSocket(.netfilter)
+    static func remove(label: String, using socket: inout CommandSocket) throws(NetlinkError) {
         guard try userData(of: name(label), using: &socket)?.starts(with: TrafficControlRequest.mark) == true else {
             return
         }
@@ -108,8 +108,7 @@ struct PacketFilterTable {
     }
 
     /// What the kernel shows of it; nil when there is no such table, or it is not ours.
-    func state() throws(NetlinkError) -> CopyState? {
-        var socket = try CommandSocket(.netfilter)
+    func state(using socket: inout CommandSocket) throws(NetlinkError) -> CopyState? {
         guard let data = try PacketFilterTable.userData(of: name, using: &socket),
             data.starts(with: TrafficControlRequest.mark)
         else { return nil }

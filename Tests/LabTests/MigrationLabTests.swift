@@ -7,7 +7,7 @@ import Testing
 /// What `fdbsteer-bench migrate` is made of.
 @Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"))
 struct MigrationLabTests {
-    private static let guest = Interface.octets(MigrationHosts.guestMAC)
+    private static let guest = Interface.octets(MigrationGuest(0).mac)
 
     @Test("a namespace has interfaces of its own, and lasts as long as its object")
     func namespaces() throws {
@@ -51,13 +51,11 @@ struct MigrationLabTests {
         let (target, source) = (hosts.hosts[1], hosts.hosts[0])
         let capacity = 10_000
         let (standby, watch) = try target.namespace.run {
-            let standby = try Tap(target.standby)
-            let primary = try Tap(target.primary)
+            let standby = try Tap(MigrationGuest(0).standby)
+            let primary = try Tap(MigrationGuest(0).primary)
             // From here on the bridges know where the guest is.
             try standby.send(type: 0x88b7)
-            let ports = [target.standby, target.primary]
-            let watch = try PortWatch(
-                ports: ports, run: 70, runs: 3, capacity: capacity, guest: MigrationLabTests.guest)
+            let watch = try PortWatch([MigrationLabTests.watched(0)], run: 70, runs: 3, capacity: capacity)
             return (Pair(standby, primary), Boxed(watch))
         }
         let places = [
@@ -77,21 +75,52 @@ struct MigrationLabTests {
         // Until all are well under way.
         usleep(300_000)
         let sent = streams.map { $0.value.stop() }
-        #expect(watch.value.lastWord(port: 0) == 0)
+        #expect(watch.value.lastWord(guest: 0, port: 0) == 0)
         // What QEMU says in the guest's name, then the guest.
         try standby.standby.send(type: 0x8035)
         usleep(50_000)
-        #expect(watch.value.lastWord(port: 0) == 0)
+        #expect(watch.value.lastWord(guest: 0, port: 0) == 0)
         try standby.standby.send(type: 0x88b6)
-        for _ in 0..<2000 where watch.value.lastWord(port: 0) == 0 { usleep(1000) }
-        #expect(watch.value.lastWord(port: 0) > 0)
-        #expect(watch.value.lastWord(port: 1) == 0)
+        for _ in 0..<2000 where watch.value.lastWord(guest: 0, port: 0) == 0 { usleep(1000) }
+        #expect(watch.value.lastWord(guest: 0, port: 0) > 0)
+        #expect(watch.value.lastWord(guest: 0, port: 1) == 0)
         let record = watch.value.stop()
         #expect(record.drops == 0)
         for (stream, times) in sent.enumerated() {
             #expect(!times.isEmpty && !times.contains(0))
-            #expect(record.served[stream] == Array(repeating: 1, count: times.count), "peer \(stream)")
+            #expect(record.served[0][stream] == Array(repeating: 1, count: times.count), "peer \(stream)")
         }
+    }
+
+    private static func watched(_ number: Int) -> PortWatch.Guest {
+        let guest = MigrationGuest(number)
+        return PortWatch.Guest(mac: Interface.octets(guest.mac), ports: [guest.standby, guest.primary])
+    }
+
+    @Test("a frame that leaves by another guest's port is cross-talk, and is not counted as served")
+    func crossTalk() throws {
+        let host = try MigrationHosts(guests: 2).hosts[0]
+        let record = try host.namespace.run {
+            let (first, second) = (MigrationGuest(0), MigrationGuest(1))
+            let taps = try [first, second].map { try Tap($0.standby) }
+            try Command.script(
+                """
+                bridge fdb add \(first.mac) dev \(second.standby) master static
+                bridge fdb add \(second.mac) dev \(second.standby) master static
+                """)
+            let watch = try PortWatch((0..<2).map(MigrationLabTests.watched), run: 70, runs: 1, capacity: 1000)
+            let streams = try [first, second].enumerated().map { number, guest in
+                try FrameStream(
+                    interface: MigrationHosts.far(host.peer), destination: Interface.octets(guest.mac),
+                    source: Interface.octets(MigrationHosts.peerMACs[0]), run: 70 + UInt32(number), rate: 1000,
+                    start: clab_now(CLOCK_REALTIME), capacity: 50)
+            }
+            usleep(300_000)
+            streams.forEach { _ = $0.stop() }
+            return withExtendedLifetime(taps) { watch.stop() }
+        }
+        #expect(record.strayed == [50, 0])
+        #expect(record.served == [[[]], [Array(repeating: 1, count: 50)]])
     }
 
     private struct Pair: Sendable {
@@ -113,15 +142,16 @@ struct MigrationLabTests {
     func drops() throws {
         let host = try MigrationHosts().hosts[0]
         let drops = try host.namespace.run {
-            let tap = try Tap(host.standby)
-            let before = try Interface.transmitDrops(of: host.standby)
-            try Command.script("bridge fdb add \(MigrationHosts.guestMAC) dev \(host.standby) master static")
+            let guest = MigrationGuest(0)
+            let tap = try Tap(guest.standby)
+            let before = try Interface.transmitDrops(of: guest.standby)
+            try Command.script("bridge fdb add \(guest.mac) dev \(guest.standby) master static")
             // Nobody reads; the queue has room for 1000.
             _ = try PacedSender(
                 interface: MigrationHosts.far(host.peer), receivers: [], destinationMAC: MigrationLabTests.guest,
                 sourceMAC: Interface.octets(MigrationHosts.peerMACs[0]), rate: 10_000
             ).send(seconds: 0.3)
-            return try withExtendedLifetime(tap) { try Interface.transmitDrops(of: host.standby) - before }
+            return try withExtendedLifetime(tap) { try Interface.transmitDrops(of: guest.standby) - before }
         }
         #expect(drops > 0)
     }

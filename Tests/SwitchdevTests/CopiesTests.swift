@@ -53,6 +53,32 @@ struct CopiesTests {
 
     private static let once = FrameTally.once(20)
 
+    /// Sockets for packet filters in the calling thread's namespace; the kernel's own has no port.
+    private static func packetFilterSockets() throws -> Int {
+        try Command.run(["cat", "/proc/net/netlink"]).output.split(separator: "\n").count { line in
+            let columns = line.split(separator: " ")
+            return columns.count > 2 && columns[1] == "12" && columns[2] != "0"
+        }
+    }
+
+    @Test("tables come and go by one socket, which is not closed while another guest is waiting")
+    func oneSocketForTables() throws {
+        try Namespace.run {
+            do {
+                let bench = try Bench()
+                for label in ["vm1", "vm2"] {
+                    let specification = bench.specification(label: label)
+                    try bench.install(specification, by: .nftables)
+                    #expect(try Copies.state(specification, by: .nftables, using: &bench.socket)?.isAsSpecified == true)
+                    try Copies.remove(specification, by: .nftables, ownsClsact: false, using: &bench.socket)
+                    #expect(try Self.packetFilterSockets() == 1)
+                }
+                #expect(try Command.run(["nft", "list", "tables"]).output == "")
+            }
+            #expect(try Self.packetFilterSockets() == 0)
+        }
+    }
+
     @Test(arguments: [CopyMeans.clsact, .nftables])
     func eachPortGetsEachFrameOnceAndNoThirdPortAny(means: CopyMeans) throws {
         try Namespace.run {

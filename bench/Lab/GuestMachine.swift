@@ -34,6 +34,8 @@ public final class GuestMachine {
     /// The port of the TCP sink.
     public static let sinkPort: UInt16 = 5001
 
+    /// Which guest it is.
+    public let guest: MigrationGuest
     /// The host that it is on.
     public let host: MigrationHosts.Host
     /// The monitor.
@@ -50,7 +52,8 @@ public final class GuestMachine {
     ///
     /// - Parameter folder: for its sockets and its console; a folder of its own.
     /// - Throws: ``LabError``.
-    public init(_ shape: Shape, on host: MigrationHosts.Host, folder: String) throws {
+    public init(_ shape: Shape, of guest: MigrationGuest, on host: MigrationHosts.Host, folder: String) throws {
+        self.guest = guest
         self.host = host
         primaryModel = shape.primaryModel
         let monitor = folder + "/qmp"
@@ -58,7 +61,7 @@ public final class GuestMachine {
         incoming = folder + "/incoming"
         observerPath = folder + "/observer"
         let arguments = GuestMachine.arguments(
-            shape, host: host, folder: folder, monitors: [monitor, controllerMonitor], incoming: incoming,
+            shape, guest: guest, folder: folder, monitors: [monitor, controllerMonitor], incoming: incoming,
             observer: observerPath)
         process = try host.namespace.run { try SupervisedProcess(arguments, output: folder + "/qemu") }
         do {
@@ -82,20 +85,20 @@ public final class GuestMachine {
     /// Waits until the guest uses its NICs, the primary too if it is to have one: a primary is in use once it has a
     /// carrier, some tenths of a second after it was registered.
     ///
-    /// - Throws: ``LabError`` after 60 s.
+    /// - Throws: ``LabError`` after three minutes: many guests that start at once share the processors.
     public func waitForGuest(withPrimary: Bool) throws {
         let observer = try observer()
         var status = ""
         for _ in 0..<600 {
             // The first answer comes once the guest has opened the port.
-            status = try observer.ask("status", timeout: 60_000)
+            status = try observer.ask("status", timeout: 180_000)
             let lines = status.split(separator: "\n")
             let isUsed = lines.contains { $0.hasPrefix("primary") && $0.contains("flags 11043") && $0.hasSuffix("1") }
             let isThere = lines.contains { $0.hasPrefix("primary") }
             if lines.contains(where: { $0.hasPrefix("standby") }), withPrimary ? isUsed : !isThere { return }
             usleep(100_000)
         }
-        throw LabError("the guest on host \(host.name) did not get its NICs: \(status)")
+        throw LabError("\(guest.name) on host \(host.name) did not get its NICs: \(status)")
     }
 
     /// Plugs the primary.
@@ -106,7 +109,7 @@ public final class GuestMachine {
             "device_add",
             """
             {"driver": "\(primaryModel)", "id": "\(GuestMachine.primaryDevice)", "netdev": "primary", \
-            "mac": "\(MigrationHosts.guestMAC)", "failover_pair_id": "\(GuestMachine.standbyDevice)", \
+            "mac": "\(guest.mac)", "failover_pair_id": "\(GuestMachine.standbyDevice)", \
             "bus": "slot1", "romfile": ""}
             """)
     }
@@ -118,6 +121,14 @@ public final class GuestMachine {
         try session.execute("device_del", "{\"id\": \"\(GuestMachine.primaryDevice)\"}")
     }
 
+    /// From now on the guest does not answer when it is asked for its primary.
+    ///
+    /// - Throws: ``LabError`` when it cannot.
+    public func refuseUnplug() throws {
+        let answer = try observer().ask("refuse")
+        if !answer.isEmpty { throw LabError("\(guest.name) cannot refuse: \(answer)") }
+    }
+
     /// Sets the carrier of the paravirtual NIC.
     ///
     /// - Throws: ``LabError``.
@@ -126,10 +137,9 @@ public final class GuestMachine {
     }
 
     private static func arguments(
-        _ shape: Shape, host: MigrationHosts.Host, folder: String, monitors: [String], incoming: String,
-        observer: String
+        _ shape: Shape, guest: MigrationGuest, folder: String, monitors: [String], incoming: String, observer: String
     ) -> [String] {
-        let mac = MigrationHosts.guestMAC
+        let mac = guest.mac
         func tap(_ id: String, _ interface: String) -> [String] {
             ["-netdev", "tap,id=\(id),ifname=\(interface),script=no,downscript=no"]
         }
@@ -147,7 +157,7 @@ public final class GuestMachine {
             "-device", "virtio-serial-pci", "-chardev", "socket,id=observer,path=\(observer),server=on,wait=off",
             "-device", "virtserialport,chardev=observer,name=observer",
         ]
-        arguments += tap("standby", host.standby) + tap("primary", host.primary)
+        arguments += tap("standby", guest.standby) + tap("primary", guest.primary)
         arguments += [
             "-device",
             "virtio-net-pci,id=\(standbyDevice),netdev=standby,mac=\(mac),failover=on,bus=slot0,romfile=",

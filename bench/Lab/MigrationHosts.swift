@@ -1,10 +1,31 @@
 import CLab
 import Glibc
 
+/// One of the guests that go between two hosts. Its ports have the same names on both.
+public struct MigrationGuest: Hashable, Sendable {
+    /// From 0 on.
+    public let number: Int
+
+    /// Guests have MACs of their own below those of the peers.
+    public static let most = 99
+
+    /// - Parameter number: from 0 to ``most`` - 1.
+    public init(_ number: Int) { self.number = number }
+
+    /// What the controller calls it.
+    public var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
+    /// Its MAC: the peers' but for the last octet, as its observer expects.
+    public var mac: String { "52:54:00:fd:b5:" + (number < 15 ? "0" : "") + String(number + 1, radix: 16) }
+    /// The port of its VF.
+    public var primary: String { "vfrep\(number)" }
+    /// The port of its paravirtual NIC.
+    public var standby: String { "tap\(number)" }
+}
+
 /// Two hosts and the fabric between them, each a network namespace.
 ///
-/// A host has a bridge with an uplink to the fabric, a tap that plays the VF's representor, a tap for the paravirtual
-/// NIC, and a port with a peer behind it. The fabric is a bridge that learns, with one more peer.
+/// A host has a bridge with an uplink to the fabric, for each guest a tap that plays the VF's representor and a tap for the
+/// paravirtual NIC, and a port with a peer behind it. The fabric is a bridge that learns, with one more peer.
 public final class MigrationHosts: Sendable {
     /// One host. Interface names are the same in both.
     public final class Host: Sendable {
@@ -16,10 +37,6 @@ public final class MigrationHosts: Sendable {
         public let bridge = "br0"
         /// The port towards the fabric.
         public let uplink = "uplink0"
-        /// The port of the VF.
-        public let primary = "vfrep0"
-        /// The port of the paravirtual NIC.
-        public let standby = "tap0"
         /// The port of another guest of this host, and where that guest sends.
         public let peer = "peer0"
 
@@ -28,8 +45,8 @@ public final class MigrationHosts: Sendable {
             namespace = try NetworkNamespace()
         }
 
-        fileprivate func build() throws {
-            let (bridge, taps) = (bridge, [primary, standby])
+        fileprivate func build(_ guests: [MigrationGuest]) throws {
+            let (bridge, taps) = (bridge, guests.flatMap { [$0.primary, $0.standby] })
             try namespace.run {
                 try MigrationHosts.makeBridge(bridge)
                 for tap in taps {
@@ -53,23 +70,25 @@ public final class MigrationHosts: Sendable {
     public let fabric: NetworkNamespace
     /// The fabric's port with a peer.
     public let fabricPeer = "peer0"
-    /// The guest's MAC.
-    public static let guestMAC = "52:54:00:fd:b5:01"
-    /// The guest's address, where it has one.
+    /// The guests that there is room for.
+    public let guests: [MigrationGuest]
+    /// The first guest's address, where it has one.
     public static let guestIP = "10.99.0.1"
     /// The MACs of the peers: on host a, on host b, on the fabric. The guest's observer sends to them.
     public static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
 
     /// Makes the namespaces and their bridges.
     ///
+    /// - Parameter guests: how many.
     /// - Throws: ``LabError``.
-    public init() throws {
+    public init(guests: Int = 1) throws {
+        self.guests = (0..<guests).map(MigrationGuest.init)
         fabric = try NetworkNamespace()
         hosts = [try Host(name: "a"), try Host(name: "b")]
         try fabric.run { try MigrationHosts.makeBridge("fabric") }
         try MigrationHosts.addPeer(fabricPeer, to: "fabric", in: fabric)
         for host in hosts {
-            try host.build()
+            try host.build(self.guests)
             let (far, uplink, bridge, path) = ("host-\(host.name)", host.uplink, host.bridge, host.namespace.path)
             try fabric.run {
                 try Command.script(
@@ -95,7 +114,7 @@ public final class MigrationHosts: Sendable {
         }
     }
 
-    /// Gives the fabric's peer an IP address, and tells it the guest's.
+    /// Gives the fabric's peer an IP address, and tells it the first guest's.
     ///
     /// - Throws: ``LabError``.
     public func addPeerAddress() throws {
@@ -104,7 +123,7 @@ public final class MigrationHosts: Sendable {
             try Command.script(
                 """
                 ip address add 10.99.0.3/24 dev \(far)
-                ip neighbour add \(MigrationHosts.guestIP) lladdr \(MigrationHosts.guestMAC) dev \(far)
+                ip neighbour add \(MigrationHosts.guestIP) lladdr \(MigrationGuest(0).mac) dev \(far)
                 """)
         }
     }

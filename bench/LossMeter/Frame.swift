@@ -25,13 +25,21 @@ enum Frame {
             && bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == guestEtherType
     }
 
+    /// The run and the sequence number of a probe frame; nil for any other frame.
+    static func numbers(of bytes: UnsafeRawBufferPointer) -> (run: UInt32, sequence: UInt32)? {
+        guard bytes.count >= sequenceOffset + 4,
+            bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == etherType
+        else { return nil }
+        return (
+            bytes.loadUnaligned(fromByteOffset: runOffset, as: UInt32.self).bigEndian,
+            bytes.loadUnaligned(fromByteOffset: sequenceOffset, as: UInt32.self).bigEndian
+        )
+    }
+
     /// The sequence number of a frame of this run; nil for any other frame.
     static func sequence(of bytes: UnsafeRawBufferPointer, run: UInt32) -> UInt32? {
-        guard bytes.count >= sequenceOffset + 4,
-            bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == etherType,
-            bytes.loadUnaligned(fromByteOffset: runOffset, as: UInt32.self).bigEndian == run
-        else { return nil }
-        return bytes.loadUnaligned(fromByteOffset: sequenceOffset, as: UInt32.self).bigEndian
+        guard let numbers = numbers(of: bytes), numbers.run == run else { return nil }
+        return numbers.sequence
     }
 }
 

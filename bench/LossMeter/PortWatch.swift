@@ -2,12 +2,29 @@ import CLab
 import Glibc
 import Synchronization
 
-/// Watches ports of a host: which numbered frames leave by them towards a guest, and when the guest speaks on them.
+/// Watches ports of a host: which numbered frames leave by them towards their guests, and when the guests speak on them.
 public final class PortWatch {
+    /// A guest, and its ports in the calling thread's network namespace.
+    public struct Guest: Sendable {
+        let mac: [UInt8]
+        let ports: [String]
+
+        /// - Parameters:
+        ///   - mac: six octets.
+        ///   - ports: names.
+        public init(mac: [UInt8], ports: [String]) {
+            self.mac = mac
+            self.ports = ports
+        }
+    }
+
     /// What left by the ports.
     public struct Record: Sendable {
-        /// For each run and frame, a bit for each port that it left by, the first port's the lowest.
-        public let served: [[UInt8]]
+        /// For each guest, each of its runs and each frame, a bit for each of the guest's ports that it left by, the first
+        /// port's the lowest.
+        public let served: [[[UInt8]]]
+        /// For each guest, how many of its frames left by a port of another guest.
+        public let strayed: [Int]
         /// Frames that the watch missed.
         public let drops: Int64
     }
@@ -16,27 +33,33 @@ public final class PortWatch {
     private let thread: WorkerThread
 
     private static let receiveBuffer: Int32 = 16 << 20
+    /// Between two looks, for each guest: many sockets are looked at less often.
     private static let idleMicroseconds: UInt32 = 500
 
     /// Written by the watching thread, but for `stop`.
     private final class Memory: @unchecked Sendable {
+        /// For each guest, one run after the other.
         let served: [UnsafeMutablePointer<UInt8>]
+        let runs: Int
         let capacity: Int
         var newest: [Int]
+        var strayed: [Int]
         var drops: Int64 = 0
-        let spoken: [Moment]
+        let spoken: [[Moment]]
         let stop = Atomic(false)
 
-        init(runs: Int, capacity: Int, ports: Int) throws(LossMeterError) {
+        init(_ guests: [Guest], runs: Int, capacity: Int) throws(LossMeterError) {
             var memories: [UnsafeMutablePointer<UInt8>] = []
-            for _ in 0..<runs {
+            for _ in 0..<(guests.count * runs) {
                 guard let memory = calloc(capacity, 1) else { throw LossMeterError("no memory") }
                 memories.append(memory.bindMemory(to: UInt8.self, capacity: capacity))
             }
             served = memories
+            self.runs = runs
             self.capacity = capacity
-            newest = Array(repeating: -1, count: runs)
-            spoken = (0..<ports).map { _ in Moment() }
+            newest = Array(repeating: -1, count: memories.count)
+            strayed = Array(repeating: 0, count: guests.count)
+            spoken = guests.map { $0.ports.map { _ in Moment() } }
         }
 
         deinit { served.forEach { free($0) } }
@@ -46,81 +69,97 @@ public final class PortWatch {
         let last = Atomic<Int64>(0)
     }
 
-    private final class SocketBox {
+    /// A port of a guest.
+    private final class Place {
         let socket: PacketSocket
-        init(_ socket: consuming PacketSocket) { self.socket = socket }
+        let guest: Int
+        let port: Int
+        init(_ socket: consuming PacketSocket, guest: Int, port: Int) {
+            self.socket = socket
+            self.guest = guest
+            self.port = port
+        }
     }
 
     /// Starts to watch.
     ///
     /// - Parameters:
-    ///   - ports: in the calling thread's network namespace.
-    ///   - run: the first of the runs.
-    ///   - runs: how many.
+    ///   - guests: at least one.
+    ///   - run: the first run of the first guest; the runs of all of them follow each other.
+    ///   - runs: how many for each guest.
     ///   - capacity: the most frames of a run.
-    ///   - guest: the guest's MAC.
     /// - Throws: ``LossMeterError``.
-    public init(ports: [String], run: UInt32, runs: Int, capacity: Int, guest: [UInt8]) throws(LossMeterError) {
-        let memory = try Memory(runs: runs, capacity: capacity, ports: ports.count)
+    public init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LossMeterError) {
+        let memory = try Memory(guests, runs: runs, capacity: capacity)
         self.memory = memory
-        var boxes: [SocketBox] = []
-        for port in ports {
-            boxes.append(
-                SocketBox(
-                    try PacketSocket(
-                        interface: port, receiveBuffer: PortWatch.receiveBuffer, etherType: UInt16(ETH_P_ALL))))
+        var opened: [Place] = []
+        for (number, guest) in guests.enumerated() {
+            for (port, name) in guest.ports.enumerated() {
+                let socket = try PacketSocket(
+                    interface: name, receiveBuffer: PortWatch.receiveBuffer, etherType: UInt16(ETH_P_ALL))
+                opened.append(Place(socket, guest: number, port: port))
+            }
         }
-        let sockets = boxes
-        thread = try WorkerThread { PortWatch.watch(sockets, run: run, guest: guest, into: memory) }
+        let places = opened
+        let macs = guests.map(\.mac)
+        thread = try WorkerThread { PortWatch.watch(places, run: run, macs: macs, into: memory) }
     }
 
-    /// When the guest itself spoke last on a port, in nanoseconds of CLOCK_REALTIME; 0: not yet. What its hypervisor
-    /// says in its name does not count.
-    public func lastWord(port: Int) -> Int64 { memory.spoken[port].last.load(ordering: .acquiring) }
+    /// When a guest itself spoke last on one of its ports, in nanoseconds of CLOCK_REALTIME; 0: not yet. What its
+    /// hypervisor says in its name does not count.
+    public func lastWord(guest: Int, port: Int) -> Int64 {
+        memory.spoken[guest][port].last.load(ordering: .acquiring)
+    }
 
     /// Stops.
     public func stop() -> Record {
         memory.stop.store(true, ordering: .releasing)
         thread.join()
+        let served = memory.served.indices.map {
+            Array(UnsafeBufferPointer(start: memory.served[$0], count: memory.newest[$0] + 1))
+        }
         return Record(
-            served: memory.served.indices.map {
-                Array(UnsafeBufferPointer(start: memory.served[$0], count: memory.newest[$0] + 1))
-            }, drops: memory.drops)
+            served: memory.strayed.indices.map { Array(served[($0 * memory.runs)..<(($0 + 1) * memory.runs)]) },
+            strayed: memory.strayed, drops: memory.drops)
     }
 
-    private static func watch(_ boxes: [SocketBox], run: UInt32, guest: [UInt8], into memory: Memory) {
+    private static func watch(_ places: [Place], run: UInt32, macs: [[UInt8]], into memory: Memory) {
         let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
         defer { batch.deallocate() }
         while true {
             let isLast = memory.stop.load(ordering: .acquiring)
-            for (port, box) in boxes.enumerated() {
-                var count = clab_receive(box.socket.descriptor, batch)
+            for place in places {
+                var count = clab_receive(place.socket.descriptor, batch)
                 while count > 0 {
                     for index in 0..<Int(count) {
                         withUnsafeBytes(of: &batch[index].bytes) { bytes in
                             if batch[index].outgoing != 0 {
-                                note(bytes, port: port, run: run, into: memory)
-                            } else if Frame.isGuest(bytes, mac: guest) {
-                                memory.spoken[port].last.store(batch[index].time, ordering: .releasing)
+                                note(bytes, at: place, run: run, into: memory)
+                            } else if Frame.isGuest(bytes, mac: macs[place.guest]) {
+                                memory.spoken[place.guest][place.port].last.store(
+                                    batch[index].time, ordering: .releasing)
                             }
                         }
                     }
-                    count = clab_receive(box.socket.descriptor, batch)
+                    count = clab_receive(place.socket.descriptor, batch)
                 }
             }
             if isLast { break }
-            usleep(idleMicroseconds)
+            usleep(idleMicroseconds * UInt32(macs.count))
         }
-        memory.drops = boxes.reduce(0) { $0 + clab_drops($1.socket.descriptor) }
+        memory.drops = places.reduce(0) { $0 + clab_drops($1.socket.descriptor) }
     }
 
-    private static func note(_ bytes: UnsafeRawBufferPointer, port: Int, run: UInt32, into memory: Memory) {
-        for index in memory.served.indices {
-            guard let frame = Frame.sequence(of: bytes, run: run &+ UInt32(index)), frame < memory.capacity else {
-                continue
-            }
-            memory.served[index][Int(frame)] |= 1 << UInt8(port)
-            memory.newest[index] = max(memory.newest[index], Int(frame))
+    private static func note(_ bytes: UnsafeRawBufferPointer, at place: Place, run: UInt32, into memory: Memory) {
+        guard let frame = Frame.numbers(of: bytes), case let index = Int(frame.run &- run), index < memory.served.count,
+            frame.sequence < memory.capacity
+        else { return }
+        let guest = index / memory.runs
+        if guest != place.guest {
+            memory.strayed[guest] += 1
+            return
         }
+        memory.served[index][Int(frame.sequence)] |= 1 << UInt8(place.port)
+        memory.newest[index] = max(memory.newest[index], Int(frame.sequence))
     }
 }

@@ -16,7 +16,7 @@ struct MigrateCommand: ParsableCommand {
             project's root. Nothing outside its namespaces is touched.
             """)
 
-    @Option(help: "migrate, plug, unplug-pcie, unplug-acpi, surprise or cancel.")
+    @Option(help: "migrate, plug, unplug-pcie, unplug-acpi, refused-pcie, refused-acpi, surprise or cancel.")
     var operation = MigrationOperation.migrate
     @Option(help: "How often, for each method.")
     var migrations = 10

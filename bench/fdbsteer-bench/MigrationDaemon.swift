@@ -2,44 +2,53 @@ import CLab
 import Glibc
 import Lab
 
-/// fdbsteerd on one host, following the QEMU there; used on one thread.
+/// fdbsteerd on one host, following the QEMUs there; used on one thread.
 final class MigrationDaemon {
     let host: MigrationHosts.Host
     private let program: String
     /// Configuration, journal and logs.
     private let state: String
+    private let guests: [MigrationGuest]
     private var process: SupervisedProcess?
     private var logs: [String] = []
 
     /// Longest wait for something to be logged, in seconds: for a daemon that does not do it at all.
     private static let patience = 10.0
 
-    /// Starts it, and waits until it knows how its guest stands.
+    /// Starts it, and waits until it knows how its guests stand.
     ///
     /// - Parameters:
     ///   - program: fdbsteerd.
-    ///   - state: the folder of the journal that the guest was prepared in.
-    ///   - machine: whose second monitor it follows.
-    init(program: String, state: String, machine: GuestMachine) throws {
-        host = machine.host
+    ///   - state: the folder of the journal that the guests were prepared in.
+    ///   - machines: whose second monitors it follows, all on one host; at least one.
+    init(program: String, state: String, machines: [GuestMachine]) throws {
+        host = machines[0].host
+        guests = machines.map(\.guest)
         self.program = program
         self.state = state
-        let configuration = """
+        let head = """
             [metrics]
             listen = "off"
             [log]
             level = "debug"
-            [[guest]]
-            id = "\(MigrationMethod.guest)"
-            qmp = "\(machine.controllerMonitor)"
-            follow = true
-            kind = "net_failover"
-            standby_device = "\(GuestMachine.standbyDevice)"
-            primary_device = "\(GuestMachine.primaryDevice)"
 
             """
+        let configuration = head + machines.map(MigrationDaemon.section).joined()
         try Scratch.write(Array(configuration.utf8), to: state + "/fdbsteerd.toml")
         try start()
+    }
+
+    private static func section(_ machine: GuestMachine) -> String {
+        """
+        [[guest]]
+        id = "\(machine.guest.name)"
+        qmp = "\(machine.controllerMonitor)"
+        follow = true
+        kind = "net_failover"
+        standby_device = "\(GuestMachine.standbyDevice)"
+        primary_device = "\(GuestMachine.primaryDevice)"
+
+        """
     }
 
     /// Starts it, again after ``kill()``, and waits until it has heard from QEMU.
@@ -50,7 +59,7 @@ final class MigrationDaemon {
         // As the unit does.
         let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
         process = try host.namespace.run { try SupervisedProcess(words, output: log) }
-        try waitFor("from=unknown")
+        for guest in guests { try waitFor("from=unknown guest=\(guest.name) ") }
     }
 
     /// Ends it with SIGKILL: it has no chance to tidy up.
@@ -74,11 +83,14 @@ final class MigrationDaemon {
         return false
     }
 
-    /// Whether the last state that it tells of is, or becomes within 45 s, this one: a bracket without evidence waits 30 s.
-    func settles(at state: String) -> Bool {
+    /// Whether the last state of a guest that it tells of is, or becomes within 45 s, this one: a bracket without evidence
+    /// waits 30 s.
+    func settles(_ guest: MigrationGuest, at state: String) -> Bool {
         let end = clab_now(CLOCK_MONOTONIC) + 45_000_000_000
         repeat {
-            let lines = log.split(separator: "\n").filter { $0.contains(" info state ") }
+            let lines = log.split(separator: "\n").filter {
+                $0.contains(" info state ") && $0.contains(" guest=\(guest.name) ")
+            }
             if lines.last?.hasSuffix("to=\(state)") == true { return true }
             usleep(20_000)
         } while clab_now(CLOCK_MONOTONIC) < end

@@ -9,6 +9,8 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
     case cancelBefore = "cancel-before"
     /// `migrate_cancel` while QEMU waits for the guest to give up its VF.
     case cancelWaiting = "cancel-wait-unplug"
+    /// The same, 5 s later, with a guest that does not answer: QEMU would wait for ever.
+    case cancelRefused = "cancel-refused"
     /// `migrate_cancel` while the guest is copied.
     case cancelActive = "cancel-active"
     /// The target's QEMU is killed while the guest is copied.
@@ -25,10 +27,15 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
     case daemonComing = "daemon-coming"
 
     /// The guest is on the source in the end.
-    var guestStays: Bool { [.cancelBefore, .cancelWaiting, .cancelActive, .targetKilled].contains(self) }
+    var guestStays: Bool {
+        [.cancelBefore, .cancelWaiting, .cancelRefused, .cancelActive, .targetKilled].contains(self)
+    }
 
     /// The guest is to be copied slowly: something has to happen meanwhile.
     fileprivate var isSlow: Bool { [.cancelActive, .targetKilled, .daemonMigrating, .daemonAwaiting].contains(self) }
+
+    /// How long a guest that does not answer is waited for, in microseconds.
+    private static let patience: UInt32 = 5_000_000
 
     /// How long a killed daemon stays away, in microseconds.
     private static let absence: UInt32 = 100_000
@@ -38,6 +45,9 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
         guard let target = stage.target else { return }
         switch (self, moment) {
         case (.cancelWaiting, .waiting), (.cancelActive, .unplugged): try cancel(stage)
+        case (.cancelRefused, .waiting):
+            usleep(MigrationEnd.patience)
+            try cancel(stage)
         case (.targetKilled, .unplugged):
             stage.isCancelled = true
             try stage.perform(target, "QEMU killed") { $0.end() }
@@ -79,6 +89,7 @@ extension MigrationRig {
         let target = try waitingMachine(hasPrimary: true)
         do {
             let stage = stage(source, target)
+            if end == .cancelRefused { try source.refuseUnplug() }
             try method.prepare(stage)
             try source.session.execute(
                 "migrate-set-parameters", "{\"max-bandwidth\": \(end.isSlow ? MigrationRig.slow : 1 << 30)}")
@@ -103,7 +114,8 @@ extension MigrationRig {
             } else {
                 moved(to: target)
             }
-            if record.failure != nil { self.end() }
+            // A refused request is pending still.
+            if record.failure != nil || end == .cancelRefused { self.end() }
             return record
         } catch {
             target.end()

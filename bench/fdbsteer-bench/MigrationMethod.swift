@@ -27,9 +27,6 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// Those that must not lose a frame by steering.
     static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd]
 
-    /// What the controller calls the guest.
-    static let guest = "guest"
-
     /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
 
@@ -37,47 +34,55 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     // MARK: - Before and after
 
-    /// Brings both hosts to the state before the migration; the guest uses its VF on the source.
-    func prepare(_ stage: MigrationStage) throws {
-        if isScript {
+    /// Brings both hosts to the state before the migrations; each guest uses its VF on its source.
+    func prepare(_ stages: MigrationStage...) throws { try prepare(stages) }
+
+    /// The same.
+    func prepare(_ stages: [MigrationStage]) throws {
+        for stage in stages {
             // The documentation's guest has its paravirtual NIC's link down but for migrations.
-            try stage.source.setStandbyLink(false)
-        }
-        guard isSteered else { return }
-        try prepare(stage, stage.source, at: "primary")
-        if let target = stage.target {
+            if isScript { try stage.source.setStandbyLink(false) }
+            guard isSteered else { continue }
+            try prepare(stage, stage.source, at: "primary")
+            guard let target = stage.target else { continue }
             try prepare(stage, target, at: "remote")
-            if self == .bracketLearning { try setLearning(stage, target.host, true) }
+            if self == .bracketLearning { try setLearning(stage, target, true) }
         }
-        if self == .fdbsteerd { try stage.startDaemons() }
+        if self == .fdbsteerd { try MigrationStage.startDaemons(stages) }
     }
 
     /// As `prepare`, for a guest without a VF.
     func prepareWithoutPrimary(_ stage: MigrationStage) throws {
-        if isScript { try addEntries(stage, stage.source.host) }
+        if isScript { try addEntries(stage, stage.source) }
         if isSteered { try prepare(stage, stage.source, at: "standby") }
     }
 
     private func prepare(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
-        let host = machine.host
+        let (host, guest) = (machine.host, machine.guest)
         try stage.steer(
-            host, "prepare", MigrationMethod.guest, "--bridge", host.bridge, "--primary", host.primary, "--standby",
-            host.standby, "--uplink", host.uplink, "--address", MigrationHosts.guestMAC, "--kind", "net_failover",
-            "--at", side)
+            host, "prepare", guest.name, "--bridge", host.bridge, "--primary", guest.primary, "--standby",
+            guest.standby, "--uplink", host.uplink, "--address", guest.mac, "--kind", "net_failover", "--at", side)
     }
 
     /// Takes back what it did, after the account is closed.
     ///
     /// - Returns: what is not as it should be on the hosts, in words.
-    func end(_ stage: MigrationStage) throws -> [String] {
-        if isScript { try stage.destination.setStandbyLink(true) }
-        guard isSteered else { return [] }
-        var complaints = stage.endDaemons()
-        for host in [stage.source, stage.target].compactMap(\.?.host) {
-            complaints += try stage.leftovers(host)
-            do { try stage.steer(host, "release", MigrationMethod.guest) } catch { complaints.append("\(error)") }
+    func end(_ stage: MigrationStage) throws -> [String] { try end([stage])[0] }
+
+    /// The same for each.
+    func end(_ stages: [MigrationStage]) throws -> [[String]] {
+        let unsettled = stages.map { $0.unsettled() }
+        for daemon in stages.flatMap(\.daemons.values) { daemon.kill() }
+        return try zip(stages, unsettled).map { stage, unsettled in
+            if isScript { try stage.destination.setStandbyLink(true) }
+            guard isSteered else { return [] }
+            var complaints = unsettled
+            for host in [stage.source, stage.target].compactMap(\.?.host) {
+                complaints += try stage.leftovers(host)
+                do { try stage.steer(host, "release", stage.guest.name) } catch { complaints.append("\(error)") }
+            }
+            return complaints
         }
-        return complaints
     }
 
     // MARK: - Migration
@@ -89,43 +94,44 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             return try MigrationMethod.migrate(stage, target)
         }
         // On the target, before: "an appropriate FDB entry is added".
-        try addEntries(stage, target.host)
+        try addEntries(stage, target)
         try unplugByScript(stage)
         try MigrationMethod.migrate(stage, target)
     }
 
     /// The script's steps on the source, up to `virsh migrate`.
     func unplugByScript(_ stage: MigrationStage) throws {
-        let (source, mac) = (stage.source, MigrationHosts.guestMAC)
+        let (source, mac) = (stage.source, stage.guest.mac)
         // `virsh domif-setlink VM TAP up`
         try stage.perform(source, "set_link up") { try $0.setStandbyLink(true) }
         // `virsh detach-device --live`: returns when the guest has let go, or after 5 s.
         try stage.perform(source, "device_del") { _ in try self.unplug(stage) }
         // `ip link set PF vf N mac 00:00:00:00:00:00`: the NIC's switch no longer sends the MAC to the VF. Here that
         // switch is the bridge.
-        try stage.bridge(source.host, "fdb del \(mac) dev \(source.host.primary) master")
-        try addEntries(stage, source.host)
+        try stage.bridge(source.host, "fdb del \(mac) dev \(source.guest.primary) master")
+        try addEntries(stage, source)
     }
 
     /// The script's steps on the target, "once migration completes".
     func plugByScript(_ stage: MigrationStage, _ machine: GuestMachine) throws {
-        try removeEntries(stage, machine.host)
+        try removeEntries(stage, machine)
         try stage.perform(machine, "device_add") { try $0.plugPrimary() }
         try stage.perform(machine, "set_link down") { try $0.setStandbyLink(false) }
     }
 
     /// `bridge fdb add MAC dev VF` and `bridge fdb add MAC dev TAP master`, where VF is the bridge's own.
-    private func addEntries(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        let mac = MigrationHosts.guestMAC
+    private func addEntries(_ stage: MigrationStage, _ machine: GuestMachine) throws {
+        let (host, mac) = (machine.host, machine.guest.mac)
         try stage.bridge(host, "fdb add \(mac) dev \(host.uplink)")
         let state = self == .kernelDocStatic ? " static" : ""
-        try stage.bridge(host, "fdb add \(mac) dev \(host.standby) master\(state)")
+        try stage.bridge(host, "fdb add \(mac) dev \(machine.guest.standby) master\(state)")
     }
 
-    private func removeEntries(_ stage: MigrationStage, _ host: MigrationHosts.Host) throws {
-        let mac = MigrationHosts.guestMAC
+    /// Takes the script's entries back.
+    func removeEntries(_ stage: MigrationStage, _ machine: GuestMachine) throws {
+        let (host, mac) = (machine.host, machine.guest.mac)
         try stage.bridge(host, "fdb del \(mac) dev \(host.uplink)")
-        try stage.bridge(host, "fdb del \(mac) dev \(host.standby) master")
+        try stage.bridge(host, "fdb del \(mac) dev \(machine.guest.standby) master")
     }
 
     private func unplug(_ stage: MigrationStage) throws {
@@ -144,13 +150,13 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         switch self {
         case .kernelDoc, .kernelDocStatic:
             guard moment == .completed, let target = stage.target else { return }
-            try removeEntries(stage, stage.source.host)
+            try removeEntries(stage, stage.source)
             try plugByScript(stage, target)
         case .learning, .fdbsteerd: return
         case .bracket: try bracket(moment, stage)
         case .bracketLearning:
             try bracket(moment, stage)
-            if moment == .resumed, let target = stage.target { try setLearning(stage, target.host, false) }
+            if moment == .resumed, let target = stage.target { try setLearning(stage, target, false) }
         case .cutUnplug:
             try cut(moment, leaveAt: moment == .aboutToUnplug ? .aboutToUnplug : .unplugRequested, stage)
         case .cutActive: try cut(moment, leaveAt: .unplugged, stage)
@@ -182,25 +188,25 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try leaveHost(stage)
         case .aboutToPlug, .failed: try open(stage, stage.source, to: "primary")
         case .primarySpoke: try close(stage, stage.destination, at: "primary")
-        case .unplugRequested, .waiting, .resumed, .completed: return
+        case .unplugRequested, .waiting, .refused, .resumed, .completed: return
         }
     }
 
     private func open(_ stage: MigrationStage, _ machine: GuestMachine, to side: String) throws {
-        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--strategy", "bracket")
+        try stage.steer(machine.host, "switch", stage.guest.name, "--to", side, "--strategy", "bracket")
     }
 
     private func close(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
-        try stage.steer(machine.host, "switch", MigrationMethod.guest, "--to", side, "--close")
+        try stage.steer(machine.host, "switch", stage.guest.name, "--to", side, "--close")
     }
 
     private func isOpen(_ stage: MigrationStage, _ machine: GuestMachine) -> Bool {
         stage.actions.contains { $0.host == machine.host.name && $0.words.contains("--strategy bracket") }
     }
 
-    private func setLearning(_ stage: MigrationStage, _ host: MigrationHosts.Host, _ isOn: Bool) throws {
+    private func setLearning(_ stage: MigrationStage, _ machine: GuestMachine, _ isOn: Bool) throws {
         try stage.command(
-            host, ["bridge", "link", "set", "dev", host.standby, "learning", isOn ? "on" : "off"])
+            machine.host, ["bridge", "link", "set", "dev", machine.guest.standby, "learning", isOn ? "on" : "off"])
     }
 
     private func cut(_ moment: MigrationMoment, leaveAt signal: MigrationMoment, _ stage: MigrationStage) throws {
@@ -210,21 +216,21 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     }
 
     private func leavePrimary(_ stage: MigrationStage) throws {
-        try stage.steer(stage.source.host, "switch", MigrationMethod.guest, "--to", "standby")
+        try stage.steer(stage.source.host, "switch", stage.guest.name, "--to", "standby")
     }
 
     /// The order of docs/handover.md; QEMU has announced the guest already.
     private func arrive(_ stage: MigrationStage) throws {
         guard let target = stage.target else { return }
-        try stage.steer(target.host, "switch", MigrationMethod.guest, "--to", "standby")
+        try stage.steer(target.host, "switch", stage.guest.name, "--to", "standby")
         try leaveHost(stage)
     }
 
     private func leaveHost(_ stage: MigrationStage) throws {
-        try stage.steer(stage.source.host, "switch", MigrationMethod.guest, "--to", "remote")
+        try stage.steer(stage.source.host, "switch", stage.guest.name, "--to", "remote")
     }
 
     private func takePrimary(_ stage: MigrationStage) throws {
-        try stage.steer(stage.destination.host, "switch", MigrationMethod.guest, "--to", "primary")
+        try stage.steer(stage.destination.host, "switch", stage.guest.name, "--to", "primary")
     }
 }

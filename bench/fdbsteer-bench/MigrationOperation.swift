@@ -13,13 +13,20 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
     case unplugPCIe = "unplug-pcie"
     /// Its VF is asked for by ACPI.
     case unplugACPI = "unplug-acpi"
+    /// Its VF is asked for by the slot's attention button, which the guest does not answer.
+    case refusedPCIe = "refused-pcie"
+    /// Its VF is asked for by ACPI, which the guest does not answer.
+    case refusedACPI = "refused-acpi"
     /// Its VF is taken out from under the driver: the slot's power goes off without an order to the guest's kernel.
     case surprise
     /// It is to go to the other host, and that is called off once its VF is gone.
     case cancel
 
     /// The PCIe slot itself plugs and unplugs.
-    var usesNativeHotplug: Bool { self == .unplugPCIe || self == .surprise }
+    var usesNativeHotplug: Bool { [.unplugPCIe, .refusedPCIe, .surprise].contains(self) }
+
+    /// Nobody knows before: what is lost until somebody has heard of it is no fault.
+    var losesBySteering: Bool { self == .surprise }
 
     /// The methods that make sense.
     var methods: [MigrationMethod] {
@@ -27,7 +34,7 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
         let withoutScript = MigrationMethod.allCases.filter { !$0.isScript }
         return switch self {
         case .migrate: MigrationMethod.allCases
-        case .cancel, .surprise: withoutScript
+        case .cancel, .surprise, .refusedPCIe, .refusedACPI: withoutScript
         // Whoever plugs and unplugs by himself has to tell the controller by himself.
         case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.allCases.filter { $0 != .fdbsteerd }
         }
@@ -39,6 +46,8 @@ extension MigrationRig {
     private static let migrationLimit = 60.0
     private static let removalLimit = 30.0
     private static let plugLimit = 30.0
+    /// So long the guest is waited for; one that answers the attention button takes 6 s.
+    private static let patience = 8.0
 
     /// Does it once, by a method, under traffic. When it fails, the next one starts a new guest.
     func run(_ operation: MigrationOperation, _ method: MigrationMethod) throws -> Record {
@@ -48,6 +57,7 @@ extension MigrationRig {
                 case .migrate: try migrate(method)
                 case .plug: try plug(method)
                 case .unplugPCIe, .unplugACPI, .surprise: try unplug(method, isSurprise: operation == .surprise)
+                case .refusedPCIe, .refusedACPI: try refusedUnplug(method)
                 case .cancel: try cancel(method)
                 }
             if record.failure != nil { end() }
@@ -112,6 +122,7 @@ extension MigrationRig {
     private func unplug(_ method: MigrationMethod, isSurprise: Bool) throws -> Record {
         let machine = try runningMachine()
         let stage = stage(machine, nil)
+        stage.losesPrimary = true
         try method.prepare(stage)
         var record = try record(stage) {
             if method.isScript {
@@ -135,8 +146,39 @@ extension MigrationRig {
             return isOver ? nil : "the VF was not removed"
         }
         record.complaints = try method.end(stage)
-        // For the next one.
+        if method.isScript { try method.removeEntries(stage, machine) }
+        // For the next one. The script waits for 5 s only, and a guest that waits as long itself is not done then.
+        if !stage.isUnplugged {
+            try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }, handle: { _ in })
+        }
         try machine.plugPrimary()
+        return record
+    }
+
+    private func refusedUnplug(_ method: MigrationMethod) throws -> Record {
+        let machine = try runningMachine()
+        let stage = stage(machine, nil)
+        try machine.refuseUnplug()
+        try method.prepare(stage)
+        var record = try record(stage) {
+            try method.handle(.aboutToUnplug, stage)
+            try stage.perform(machine, "device_del") { try $0.unplugPrimary() }
+            let isUnplugged = try stage.follow(seconds: MigrationRig.patience, until: { $0 == .unplugged }) {
+                try method.handle($0, stage)
+            }
+            if isUnplugged { return "the guest let go of its VF" }
+            // Whoever asked gives up: what the guest says by its VF from now on shows that it has it still.
+            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            try method.handle(.refused, stage)
+            let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
+                try method.handle($0, stage)
+            }
+            try machine.waitForGuest(withPrimary: true)
+            return isOver ? nil : "the guest does not use its VF any more"
+        }
+        record.complaints = try method.end(stage)
+        // The request is pending still.
+        end()
         return record
     }
 

@@ -3,7 +3,7 @@ import Glibc
 import Lab
 import LossMeter
 
-/// The hosts and the guest that goes between them; used on one thread.
+/// The hosts and the guests that go between them; used on one thread.
 final class MigrationRig {
     /// What a migration, or a coming or going of the VF, left to be judged.
     struct Record: Sendable {
@@ -24,8 +24,10 @@ final class MigrationRig {
         let lag: Int64
         /// Frames that the tester lost.
         let drops: Int
-        /// Frames that the standbys' taps dropped because no QEMU took them in time.
+        /// Frames that the standby's taps dropped because no QEMU took them in time.
         let overflow: Int
+        /// Frames that left by other guests' ports.
+        let strayed: Int
         /// It did not get to its end.
         let failure: String?
         /// What the daemons logged, by host, with the nanosecond of the day.
@@ -36,9 +38,6 @@ final class MigrationRig {
 
     /// Before the first and after the last thing that happens, in seconds.
     private static let calm = 0.8
-    /// The longest migration with everything around it, in seconds.
-    private static let longest = 60
-    private static let streams = 3
     /// Frames a second from each peer.
     static let leastRate = 100
     static let greatestRate = 20_000
@@ -46,9 +45,10 @@ final class MigrationRig {
     let hosts: MigrationHosts
     private let folder: String
     private let fdbsteer: String
-    private var shape: GuestMachine.Shape
-    private var machine: GuestMachine?
-    private var home = 0
+    private let shape: GuestMachine.Shape
+    private var machines: [Int: GuestMachine] = [:]
+    /// On which host each guest is.
+    private var homes: [Int]
     private var started = 0
     private var rate: Int
     private let guestRate: Int
@@ -56,22 +56,26 @@ final class MigrationRig {
     /// - Parameters:
     ///   - folder: for sockets and journals.
     ///   - fdbsteer: the controller's program.
-    ///   - rate: frames a second from each of three peers.
-    ///   - guestRate: frames a second from the guest.
-    init(folder: String, shape: GuestMachine.Shape, fdbsteer: String, rate: Int, guestRate: Int) throws {
+    ///   - guests: how many.
+    ///   - rate: frames a second from each of three peers to each guest.
+    ///   - guestRate: frames a second from each guest.
+    init(
+        folder: String, shape: GuestMachine.Shape, fdbsteer: String, guests: Int = 1, rate: Int, guestRate: Int
+    ) throws {
         self.folder = folder
         self.shape = shape
         self.fdbsteer = fdbsteer
         self.rate = rate
         self.guestRate = guestRate
-        hosts = try MigrationHosts()
+        homes = Array(repeating: 0, count: guests)
+        hosts = try MigrationHosts(guests: guests)
     }
 
-    /// Ends the machine.
-    func end() {
-        machine?.end()
-        machine = nil
-    }
+    /// Ends the machines.
+    func end() { homes.indices.forEach(end) }
+
+    /// Ends a guest's machine.
+    func end(_ guest: Int) { machines.removeValue(forKey: guest)?.end() }
 
     /// Sends `rate` frames a second from each peer to a guest that stays where it is.
     ///
@@ -100,15 +104,15 @@ final class MigrationRig {
 
     // MARK: - Machines
 
-    private func start(on host: Int, isIncoming: Bool, hasPrimary: Bool) throws -> GuestMachine {
+    private func start(_ guest: Int, on host: Int, isIncoming: Bool, hasPrimary: Bool) throws -> GuestMachine {
         started += 1
         let own = folder + "/qemu-\(started)"
         guard mkdir(own, 0o700) == 0 else { throw LabError("cannot make \(own)") }
         var shape = shape
         shape.isIncoming = isIncoming
         shape.hasPrimary = hasPrimary
-        let machine = try GuestMachine(shape, on: hosts.hosts[host], folder: own)
-        let ports = [machine.host.standby, machine.host.primary]
+        let machine = try GuestMachine(shape, of: hosts.guests[guest], on: hosts.hosts[host], folder: own)
+        let ports = [machine.guest.standby, machine.guest.primary]
         do {
             try machine.host.namespace.run { try ports.forEach(MigrationHosts.waitForForwarding) }
         } catch {
@@ -119,23 +123,31 @@ final class MigrationRig {
     }
 
     /// The machine that the guest is on, with its VF in use.
-    func runningMachine() throws -> GuestMachine {
-        let machine = try machine ?? start(on: home, isIncoming: false, hasPrimary: true)
-        self.machine = machine
-        try machine.waitForGuest(withPrimary: true)
-        return machine
+    func runningMachine() throws -> GuestMachine { try runningMachines()[0] }
+
+    /// The machines that the guests are on, with their VFs in use.
+    func runningMachines() throws -> [GuestMachine] {
+        let running = try homes.indices.map { guest in
+            let machine =
+                try machines[guest] ?? start(guest, on: homes[guest], isIncoming: false, hasPrimary: true)
+            machines[guest] = machine
+            return machine
+        }
+        for machine in running { try machine.waitForGuest(withPrimary: true) }
+        return running
     }
 
     /// A machine on the other host that waits for the guest.
-    func waitingMachine(hasPrimary: Bool) throws -> GuestMachine {
-        try start(on: 1 - home, isIncoming: true, hasPrimary: hasPrimary)
+    func waitingMachine(_ guest: Int = 0, hasPrimary: Bool) throws -> GuestMachine {
+        try start(guest, on: 1 - homes[guest], isIncoming: true, hasPrimary: hasPrimary)
     }
 
     /// The guest went to a machine on the other host.
     func moved(to target: GuestMachine) {
-        machine?.end()
-        machine = target
-        home = 1 - home
+        let guest = target.guest.number
+        end(guest)
+        machines[guest] = target
+        homes[guest] = 1 - homes[guest]
     }
 
     func stage(_ source: GuestMachine, _ target: GuestMachine?) -> MigrationStage {
@@ -146,103 +158,67 @@ final class MigrationRig {
 
     /// Sends, lets `body` happen, and closes the account; `body` says what went wrong.
     func record(_ stage: MigrationStage, _ body: () throws -> String?) throws -> Record {
-        let run = UInt32.random(in: .min ... .max - 16)
-        let capacity = rate * MigrationRig.longest
-        try stage.source.observer().begin(run: run, frames: capacity, replies: guestRate)
-        let watches = try [stage.source, stage.target].compactMap(\.?.host).map { host in
-            SharedBox(
-                try host.namespace.run {
-                    SharedBox(
-                        try PortWatch(
-                            ports: [host.standby, host.primary], run: run, runs: MigrationRig.streams,
-                            capacity: capacity, guest: Interface.octets(MigrationHosts.guestMAC)))
-                }.value)
+        try record([stage]) { [try body()] }[0]
+    }
+
+    /// The same for several guests at once, each with a stage of its own.
+    func record(_ stages: [MigrationStage], _ body: () throws -> [String?]) throws -> [Record] {
+        let traffic = try MigrationTraffic(hosts, to: stages.map(\.guest), rate: rate)
+        for (guest, stage) in stages.enumerated() {
+            try stage.source.observer().begin(
+                run: traffic.run(of: guest), frames: traffic.capacity, replies: guestRate)
+            stage.lastWordOnPrimary = { [unowned stage] in
+                traffic.lastWordOnPrimary(of: guest, on: stage.destination.host.name)
+            }
         }
-        stage.lastWordOnPrimary = { [unowned stage] in
-            watches[stage.destination === stage.source ? 0 : watches.count - 1].value.lastWord(port: 1)
-        }
-        let before = try overflow(stage)
-        let start = clab_now(CLOCK_REALTIME) + 100_000_000
-        let senders = try senders(run: run, start: start, capacity: capacity)
-        var failure: String?
+        let before = try stages.map(overflow)
+        try traffic.begin()
+        var failures: [String?] = []
         let outcome = Result {
-            // The peers' own bridges have to learn the guest first: it speaks a hundred times a second.
+            // The peers' own bridges have to learn the guests first: they speak all the time.
             MigrationRig.wait(MigrationRig.calm)
-            failure = try body()
+            failures = try body()
             let calmUntil = clab_now(CLOCK_MONOTONIC) + Int64(MigrationRig.calm * 1e9)
             while clab_now(CLOCK_MONOTONIC) < calmUntil {
-                try stage.follow(seconds: 0.1, until: { _ in false }, handle: { _ in })
+                for stage in stages { _ = try stage.nextMoments() }
+                usleep(10_000)
             }
         }
-        let transmitted = senders.map { $0.value.stop() }
-        // What waits in a queue gets to the guest meanwhile.
-        MigrationRig.wait(0.3)
-        let served = watches.map { $0.value.stop() }
+        traffic.end { MigrationRig.wait(0.3) }
         try outcome.get()
-        let observer = try stage.destination.observer()
-        var recordings: [MigrationRecording] = []
-        var drops = served.reduce(0) { $0 + Int($1.drops) }
-        for stream in 0..<MigrationRig.streams {
-            let count = try observer.count(stream: stream)
-            drops = max(drops, count.drops)
-            let ports = transmitted[stream].indices.map { frame in
-                served.enumerated().reduce(into: ServedPorts()) { ports, one in
-                    let bits = one.element.served[stream]
-                    if frame < bits.count {
-                        ports.formUnion(ServedPorts(rawValue: bits[frame] << UInt8(2 * one.offset)))
-                    }
-                }
-            }
-            recordings.append(
-                MigrationRecording(
-                    transmitted: transmitted[stream], served: ports, marks: count.marks.map(GuestMarks.init(rawValue:)))
-            )
+        return try stages.indices.map { guest in
+            try account(guest, stages[guest], traffic, failure: failures[guest], overflowBefore: before[guest])
         }
-        let gap = 1_000_000_000 / Int64(rate)
-        let lag =
-            transmitted.flatMap { times in
-                times.enumerated().map { $0.element - start - Int64($0.offset) * gap }
-            }.max() ?? 0
+    }
+
+    /// Fetches what the guest has counted, and judges it.
+    private func account(
+        _ guest: Int, _ stage: MigrationStage, _ traffic: MigrationTraffic, failure: String?, overflowBefore: Int
+    ) throws -> Record {
+        let observer = try stage.destination.observer()
+        let places = [stage.source, stage.target].compactMap(\.?.host.name)
+        var drops = traffic.drops
+        let recordings = try (0..<MigrationTraffic.peers).map { peer in
+            let count = try observer.count(stream: peer)
+            drops = max(drops, count.drops)
+            return traffic.recording(of: guest, peer: peer, places: places, marks: count.marks)
+        }
         let blackouts = stage.blackouts
         let analysis = MigrationAnalysis(blackouts: blackouts, handover: stage.handover)
         return Record(
             recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
-            events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: start,
+            events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: traffic.start,
             source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
-            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: lag, drops: drops,
-            overflow: try overflow(stage) - before,
-            failure: failure,
-            logs: stage.daemons.values.flatMap { daemon in
-                daemon.lines.map { (daemon.host.name, $0.time, $0.text) }
-            })
+            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: traffic.lag(of: guest),
+            drops: drops, overflow: try overflow(stage) - overflowBefore, strayed: traffic.strayed(of: guest),
+            failure: failure, logs: stage.logs)
     }
 
-    /// Frames that the queues of the standbys' taps had no room for, since they were made.
+    /// Frames that the queues of the standby's taps had no room for, since they were made.
     private func overflow(_ stage: MigrationStage) throws -> Int {
-        try [stage.source, stage.target].compactMap(\.?.host).reduce(0) { sum, host in
-            let standby = host.standby
-            return sum + (try host.namespace.run { try Interface.transmitDrops(of: standby) })
-        }
-    }
-
-    /// Not used by two threads at once.
-    private final class SharedBox<T>: @unchecked Sendable {
-        let value: T
-        init(_ value: T) { self.value = value }
-    }
-
-    private func senders(run: UInt32, start: Int64, capacity: Int) throws -> [SharedBox<FrameStream>] {
-        let places = hosts.hosts.map { ($0.namespace, $0.peer) } + [(hosts.fabric, hosts.fabricPeer)]
-        let rate = rate
-        return try places.enumerated().map { index, place in
-            let port = place.1
-            return try place.0.run {
-                SharedBox(
-                    try FrameStream(
-                        interface: MigrationHosts.far(port), destination: Interface.octets(MigrationHosts.guestMAC),
-                        source: Interface.octets(MigrationHosts.peerMACs[index]), run: run + UInt32(index),
-                        rate: rate, start: start, capacity: capacity))
-            }
+        let standby = stage.guest.standby
+        return try [stage.source, stage.target].compactMap(\.?.host).reduce(0) { sum, host in
+            sum + (try host.namespace.run { try Interface.transmitDrops(of: standby) })
         }
     }
 

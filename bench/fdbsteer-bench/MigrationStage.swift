@@ -22,6 +22,8 @@ enum MigrationMoment: Hashable, Sendable {
     case completed
     /// QEMU gave the migration up.
     case failed
+    /// The guest did not obey in the time that it was given.
+    case refused
     /// The bench is about to plug a VF.
     case aboutToPlug
     /// The guest's first frame by its new VF.
@@ -48,7 +50,7 @@ final class MigrationStage {
     /// The controller's program.
     private let fdbsteer: String
     /// Those that follow QEMU, by host.
-    private(set) var daemons: [String: MigrationDaemon] = [:]
+    var daemons: [String: MigrationDaemon] = [:]
     private(set) var actions: [MigrationAction] = []
     private(set) var events: [QEMUEvent] = []
     /// STOP and RESUME events that a method caused itself, by host.
@@ -71,8 +73,12 @@ final class MigrationStage {
 
     /// The guest stays in the end, though there is a target.
     var isCancelled = false
+    /// The guest has no VF in the end.
+    var losesPrimary = false
     /// The source's QEMU was killed: nothing more is to be heard of it.
     var isSourceGone = false
+    /// Which guest it is about.
+    var guest: MigrationGuest { source.guest }
     /// Where the guest is at the end.
     var destination: GuestMachine { isCancelled ? source : target ?? source }
 
@@ -92,39 +98,37 @@ final class MigrationStage {
 
     /// Runs a verb of the controller on a host.
     func steer(_ host: MigrationHosts.Host, _ words: String...) throws {
-        try command(host, [fdbsteer] + words + ["--state", folder + "/state-\(host.name)"])
+        try command(host, [fdbsteer] + words + ["--state", state(host.name)])
     }
 
-    /// Starts a daemon on each host, which follows the QEMU there.
-    func startDaemons() throws {
-        for machine in [source, target].compactMap(\.self) {
-            let name = machine.host.name
-            daemons[name] = try MigrationDaemon(
-                program: fdbsteer + "d", state: folder + "/state-\(name)", machine: machine)
+    private func state(_ host: String) -> String { folder + "/state-\(host)" }
+
+    /// Starts one daemon on each host, which follows all the QEMUs there.
+    static func startDaemons(_ stages: [MigrationStage]) throws {
+        let machines = stages.flatMap { [$0.source, $0.target].compactMap(\.self) }
+        for (name, machines) in Dictionary(grouping: machines, by: \.host.name) {
+            guard let one = stages.first else { return }
+            let daemon = try MigrationDaemon(program: one.fdbsteer + "d", state: one.state(name), machines: machines)
+            for stage in stages { stage.daemons[name] = daemon }
         }
     }
 
-    /// Ends the daemons once they know where the guest is.
-    ///
-    /// - Returns: what they do not know.
-    func endDaemons() -> [String] {
-        var complaints: [String] = []
-        for (name, daemon) in daemons {
+    /// What the daemons do not know of where the guest is, once they have had time to.
+    func unsettled() -> [String] {
+        daemons.compactMap { name, daemon in
             let state: String? =
-                name == destination.host.name ? "primary" : name == source.host.name ? "gone" : nil
-            if let state, !daemon.settles(at: state) {
-                complaints.append("host \(name): fdbsteerd does not know the guest as \(state)")
-            }
-            daemon.kill()
+                name == destination.host.name
+                ? (losesPrimary ? "standby" : "primary") : name == source.host.name ? "gone" : nil
+            guard let state, !daemon.settles(guest, at: state) else { return nil }
+            return "host \(name): fdbsteerd does not know \(guest.name) as \(state)"
         }
-        return complaints
     }
 
     /// What `verify` and the tools of the kernel find on a host that ought not to be there.
     func leftovers(_ host: MigrationHosts.Host) throws -> [String] {
-        let (fdbsteer, state) = (fdbsteer, folder + "/state-\(host.name)")
+        let (fdbsteer, state, guest) = (fdbsteer, state(host.name), guest.name)
         let found = try host.namespace.run {
-            let verified = try Command.run([fdbsteer, "verify", MigrationMethod.guest, "--state", state])
+            let verified = try Command.run([fdbsteer, "verify", guest, "--state", state])
             var found = verified.exitCode == 0 ? [] : ["verify: exit code \(verified.exitCode): \(verified.output)"]
             let disciplines = try Command.run(["tc", "qdisc", "show"]).output.split(separator: "\n")
             found += disciplines.filter { $0.contains("clsact") || $0.contains("ingress") }.map { "left: \($0)" }
@@ -156,7 +160,7 @@ final class MigrationStage {
 
     private func note(_ host: MigrationHosts.Host, _ words: String, begin: Int64, failure: String?) {
         let short = words.replacing(fdbsteer, with: "fdbsteer").replacing(
-            " --state \(folder)/state-\(host.name)", with: "")
+            " --state \(state(host.name))", with: "")
         actions.append(
             MigrationAction(
                 host: host.name, words: short, begin: begin, end: clab_now(CLOCK_REALTIME), failure: failure))
@@ -176,15 +180,18 @@ final class MigrationStage {
     ) throws -> Bool {
         let end = clab_now(CLOCK_MONOTONIC) + Int64(seconds * 1e9)
         while clab_now(CLOCK_MONOTONIC) < end {
-            for moment in try nextMoments() {
+            let moments = try nextMoments()
+            for moment in moments {
                 try handle(moment)
                 if isEnough(moment) { return true }
             }
+            if moments.isEmpty { usleep(500) }
         }
         return false
     }
 
-    private func nextMoments() throws -> [MigrationMoment] {
+    /// What has happened since the last call.
+    func nextMoments() throws -> [MigrationMoment] {
         var moments: [MigrationMoment] = []
         // The QEMU that waits for a guest ends when the migration is cancelled.
         for machine in [isSourceGone ? nil : source, isCancelled ? nil : target].compactMap(\.self) {
@@ -197,7 +204,6 @@ final class MigrationStage {
             hasSpoken = true
             moments.append(.primarySpoke)
         }
-        if moments.isEmpty { usleep(500) }
         return moments
     }
 
@@ -226,6 +232,11 @@ final class MigrationStage {
         }
     }
 
+    /// QEMU has taken the VF away for good.
+    var isUnplugged: Bool {
+        events.contains { $0.name == "DEVICE_DELETED" && $0.device == GuestMachine.primaryDevice }
+    }
+
     // MARK: - For the account
 
     /// QEMU tells of RESUME before it lets the processors go on (`vm_start`), so that they stand still for so long after it, in
@@ -244,6 +255,15 @@ final class MigrationStage {
             }
         }
         return blackouts
+    }
+
+    /// What the daemons logged of this guest, and of none.
+    var logs: [(host: String, time: Int64, text: String)] {
+        daemons.values.flatMap { daemon in
+            daemon.lines.filter { !$0.text.contains("guest=") || $0.text.contains("guest=\(guest.name)") }.map {
+                (daemon.host.name, $0.time, $0.text)
+            }
+        }
     }
 
     /// When the guest ran on the target.

@@ -13,6 +13,7 @@
  *   dump STREAM             "frames COUNT DROPS\n", then COUNT bytes of marks and COUNT 32-bit times (10 us units since
  *                           "begin", by the kernel's receive stamp, 0: not accepted), little-endian
  *   surprise                powers the slot of the primary off under its driver
+ *   refuse                  from now on nobody answers when the primary is asked for, by the slot or by ACPI
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -346,46 +347,82 @@ static void start(uint32_t first_run, uint32_t count) {
     drops = 0;
 }
 
-/* The controls of a slot (PCI_EXP_SLTCTL). Power off and power indicator off: QEMU takes the card out. The driver of the
- * slot did not order that, and must not see it before the power is on again, or takes the slot for one that it switched
- * off itself: no interrupts meanwhile. What it finds then is a slot with power and without a card. It hears of that by the
- * event "presence changed", which it leaves off where there is an attention button, in favour of "link changed"; QEMU has
- * only the first. */
-static void surprise(void) {
-    char path[PATH_MAX], resolved[PATH_MAX];
+/* The slot of the primary: its configuration space, and where the controls are (PCI_EXP_SLTCTL). */
+struct slot {
+    char path[PATH_MAX];
+    int file;
+    int place;
+    uint16_t controls;
+};
+
+/* Tells what is missing. */
+static int open_slot(struct slot *slot) {
+    char path[PATH_MAX];
     if (!primary_index) {
         tell("no primary\n");
-        return;
+        return -1;
     }
     snprintf(path, sizeof(path), "/sys/class/net/%s/device", interfaces[primary_index].name);
-    if (!realpath(path, resolved)) {
+    if (!realpath(path, slot->path)) {
         tell("no device\n");
-        return;
+        return -1;
     }
-    *strrchr(resolved, '/') = 0;
-    strncat(resolved, "/config", sizeof(resolved) - strlen(resolved) - 1);
-    int file = open(resolved, O_RDWR);
+    *strrchr(slot->path, '/') = 0;
+    strncat(slot->path, "/config", sizeof(slot->path) - strlen(slot->path) - 1);
+    slot->file = open(slot->path, O_RDWR);
     uint8_t space[256] = {0};
-    if (file < 0 || pread(file, space, sizeof(space), 0) != (ssize_t)sizeof(space)) {
-        tell("cannot read %s\n", resolved);
-        if (file >= 0) close(file);
-        return;
+    int capability = 0;
+    if (slot->file >= 0 && pread(slot->file, space, sizeof(space), 0) == (ssize_t)sizeof(space)) {
+        capability = space[0x34];
+        for (int limit = 0; capability && space[capability] != 0x10 && limit < 48; limit++)
+            capability = space[capability + 1];
     }
-    int place = space[0x34];
-    for (int limit = 0; place && space[place] != 0x10 && limit < 48; limit++) place = space[place + 1];
-    if (!place) {
-        tell("%s is no slot\n", resolved);
-    } else {
-        enum { PRESENCE = 0x0008, INTERRUPT = 0x0020, POWER_AND_INDICATOR_OFF = 0x0700 };
-        uint16_t on = space[place + 0x18] | space[place + 0x19] << 8;
-        uint16_t values[] = {on & ~INTERRUPT, (on & ~INTERRUPT) | POWER_AND_INDICATOR_OFF, on & ~INTERRUPT, on | PRESENCE};
-        note("surprise");
-        int failed = 0;
-        for (int step = 0; step < 4; step++) failed |= pwrite(file, &values[step], 2, place + 0x18) != 2;
-        if (failed)
-            tell("cannot write %s\n", resolved);
+    if (!capability) {
+        tell("%s is no slot\n", slot->path);
+        if (slot->file >= 0) close(slot->file);
+        return -1;
     }
-    close(file);
+    slot->place = capability + 0x18;
+    slot->controls = space[slot->place] | space[slot->place + 1] << 8;
+    return 0;
+}
+
+static void set_slot(const struct slot *slot, uint16_t controls) {
+    if (pwrite(slot->file, &controls, 2, slot->place) != 2) tell("cannot write %s\n", slot->path);
+}
+
+/* Power off and power indicator off: QEMU takes the card out. The driver of the slot did not order that, and must not see
+ * it before the power is on again, or takes the slot for one that it switched off itself: no interrupts meanwhile. What it
+ * finds then is a slot with power and without a card. It hears of that by the event "presence changed", which it leaves
+ * off where there is an attention button, in favour of "link changed"; QEMU has only the first. */
+static void surprise(void) {
+    enum { PRESENCE = 0x0008, INTERRUPT = 0x0020, POWER_AND_INDICATOR_OFF = 0x0700 };
+    struct slot slot;
+    if (open_slot(&slot) < 0) return;
+    note("surprise");
+    uint16_t silent = slot.controls & ~INTERRUPT;
+    set_slot(&slot, silent);
+    set_slot(&slot, silent | POWER_AND_INDICATOR_OFF);
+    set_slot(&slot, silent);
+    set_slot(&slot, slot.controls | PRESENCE);
+    close(slot.file);
+}
+
+/* The slot's attention button is not heard; where the kernel does not listen to it, QEMU's ACPI event for PCI slots is not,
+ * general purpose event 1. */
+static void refuse(void) {
+    enum { BUTTON = 0x0001 };
+    static const char event[] = "/sys/firmware/acpi/interrupts/gpe01", mask[] = "mask\n";
+    struct slot slot;
+    if (open_slot(&slot) < 0) return;
+    note("refuse");
+    int has_button = slot.controls & BUTTON;
+    if (has_button) set_slot(&slot, slot.controls & ~BUTTON);
+    close(slot.file);
+    if (has_button) return;
+    int file = open(event, O_WRONLY);
+    if (file < 0 || write(file, mask, sizeof(mask) - 1) != sizeof(mask) - 1) tell("cannot write %s\n", event);
+    if (file >= 0) close(file);
 }
 
 static void handle(char *line) {
@@ -414,6 +451,8 @@ static void handle(char *line) {
         tell_bytes(times[first], (size_t)count * 4);
     } else if (!strcmp(line, "surprise")) {
         surprise();
+    } else if (!strcmp(line, "refuse")) {
+        refuse();
     } else {
         tell("unknown request\n");
     }

@@ -1,0 +1,69 @@
+import CLab
+import Glibc
+import Lab
+
+extension MigrationRig {
+    /// The longest time that migrations may take, in seconds.
+    private static let crowdLimit: Int64 = 90
+
+    /// Lets some of the guests migrate at once, under traffic to all of them; daemons follow all of them.
+    ///
+    /// - Parameter movers: the numbers of those that migrate.
+    /// - Returns: one record a guest, in their order.
+    func migrate(_ movers: Set<Int>) throws -> [Record] {
+        let method = MigrationMethod.fdbsteerd
+        let sources = try runningMachines()
+        var targets: [Int: GuestMachine] = [:]
+        do {
+            for guest in movers { targets[guest] = try waitingMachine(guest, hasPrimary: true) }
+            let stages = sources.enumerated().map { stage($0.element, targets[$0.offset]) }
+            try method.prepare(stages)
+            var records = try record(stages) {
+                for stage in stages {
+                    if let target = stage.target { try method.start(stage, target: target) }
+                }
+                return try follow(stages)
+            }
+            let complaints = try method.end(stages)
+            for guest in records.indices {
+                records[guest].complaints = complaints[guest]
+                settle(guest, targets[guest], records[guest])
+            }
+            return records
+        } catch {
+            targets.values.forEach { $0.end() }
+            end()
+            throw error
+        }
+    }
+
+    /// The guest's machine is the one that it is on, or none if nobody knows.
+    private func settle(_ guest: Int, _ target: GuestMachine?, _ record: Record) {
+        if record.failure != nil {
+            target?.end()
+            end(guest)
+        } else if let target {
+            moved(to: target)
+        }
+    }
+
+    /// Waits until each guest that migrates uses its VF on the target.
+    ///
+    /// - Returns: for each what went wrong.
+    private func follow(_ stages: [MigrationStage]) throws -> [String?] {
+        var moments = stages.map { _ in Set<MigrationMoment>() }
+        func isOver(_ guest: Int) -> Bool {
+            stages[guest].target == nil || moments[guest].contains(.failed)
+                || moments[guest].isSuperset(of: [.completed, .primarySpoke])
+        }
+        let end = clab_now(CLOCK_MONOTONIC) + MigrationRig.crowdLimit * 1_000_000_000
+        while clab_now(CLOCK_MONOTONIC) < end, !stages.indices.allSatisfy(isOver) {
+            for (guest, stage) in stages.enumerated() { moments[guest].formUnion(try stage.nextMoments()) }
+            usleep(5000)
+        }
+        return stages.indices.map { guest in
+            if moments[guest].contains(.failed) { return "QEMU gave the migration up" }
+            return isOver(guest) ? nil : "the guest did not use its VF on the target"
+        }
+    }
+}

@@ -1,0 +1,125 @@
+import CLab
+import Lab
+import LossMeter
+
+/// Numbered frames from three peers to each guest, and the watches on the guests' taps; used on one thread.
+final class MigrationTraffic {
+    /// Peers: on host a, on host b, on the fabric.
+    static let peers = 3
+    /// The longest migration with everything around it, in seconds.
+    private static let longest = 120
+    /// From `begin` to the first frame, in nanoseconds.
+    private static let lead: Int64 = 100_000_000
+
+    /// The most frames of a peer to a guest.
+    let capacity: Int
+    /// The first frame was due then.
+    private(set) var start: Int64 = 0
+    private let hosts: MigrationHosts
+    private let guests: [MigrationGuest]
+    private let rate: Int
+    private let first: UInt32
+    private let watches: [String: SharedBox<PortWatch>]
+    private var senders: [[SharedBox<FrameStream>]] = []
+    private var transmitted: [[[Int64]]] = []
+    private var watched: [String: PortWatch.Record] = [:]
+
+    /// Not used by two threads at once.
+    private final class SharedBox<T>: @unchecked Sendable {
+        let value: T
+        init(_ value: T) { self.value = value }
+    }
+
+    /// Starts to watch.
+    ///
+    /// - Parameter rate: frames a second from each peer to each guest.
+    init(_ hosts: MigrationHosts, to guests: [MigrationGuest], rate: Int) throws {
+        self.hosts = hosts
+        self.guests = guests
+        self.rate = rate
+        capacity = rate * MigrationTraffic.longest
+        let (first, capacity) = (UInt32.random(in: 0..<(.max / 2)), capacity)
+        self.first = first
+        let watched = guests.map {
+            PortWatch.Guest(mac: Interface.octets($0.mac), ports: [$0.standby, $0.primary])
+        }
+        watches = Dictionary(
+            uniqueKeysWithValues: try hosts.hosts.map { host in
+                let watch = try host.namespace.run {
+                    SharedBox(
+                        try PortWatch(watched, run: first, runs: MigrationTraffic.peers, capacity: capacity))
+                }
+                return (host.name, watch)
+            })
+    }
+
+    /// The first of a guest's runs.
+    func run(of guest: Int) -> UInt32 { first + UInt32(guest * MigrationTraffic.peers) }
+
+    /// When a guest spoke last on the port of its VF on a host.
+    func lastWordOnPrimary(of guest: Int, on host: String) -> Int64 {
+        watches[host]?.value.lastWord(guest: guest, port: 1) ?? 0
+    }
+
+    /// Begins to send.
+    func begin() throws {
+        start = clab_now(CLOCK_REALTIME) + MigrationTraffic.lead
+        let places = hosts.hosts.map { ($0.namespace, $0.peer) } + [(hosts.fabric, hosts.fabricPeer)]
+        senders = try guests.indices.map { guest in
+            try places.enumerated().map { peer, place in
+                let (mac, port, run, start) = (guests[guest].mac, place.1, run(of: guest), due(guest, 0))
+                let (rate, capacity) = (rate, capacity)
+                return try place.0.run {
+                    SharedBox(
+                        try FrameStream(
+                            interface: MigrationHosts.far(port), destination: Interface.octets(mac),
+                            source: Interface.octets(MigrationHosts.peerMACs[peer]), run: run + UInt32(peer),
+                            rate: rate, start: start, capacity: capacity))
+                }
+            }
+        }
+    }
+
+    /// Guests get their frames one after the other, not all at the same moment.
+    private func due(_ guest: Int, _ frame: Int) -> Int64 {
+        let gap = 1_000_000_000 / Int64(rate)
+        return start + gap * Int64(guest) / Int64(guests.count) + gap * Int64(frame)
+    }
+
+    /// Ends sending and, once what waits in a queue has got to the guests, watching.
+    func end(settling: () -> Void) {
+        transmitted = senders.map { $0.map { $0.value.stop() } }
+        settling()
+        watched = watches.mapValues { $0.value.stop() }
+    }
+
+    // MARK: - Afterwards
+
+    /// Frames that the watches missed.
+    var drops: Int { watched.values.reduce(0) { $0 + Int($1.drops) } }
+
+    /// How late a guest's frames were at most, in nanoseconds.
+    func lag(of guest: Int) -> Int64 {
+        transmitted[guest].flatMap { times in
+            times.enumerated().map { $0.element - due(guest, $0.offset) }
+        }.max() ?? 0
+    }
+
+    /// Frames of a guest that left by other guests' ports.
+    func strayed(of guest: Int) -> Int { watched.values.reduce(0) { $0 + $1.strayed[guest] } }
+
+    /// What one peer sent to a guest, and the ports that it left by.
+    ///
+    /// - Parameter places: the guest's first host, then the other, if it is to go there.
+    func recording(of guest: Int, peer: Int, places: [String], marks: [UInt8]) -> MigrationRecording {
+        var served = [ServedPorts](repeating: [], count: transmitted[guest][peer].count)
+        for (place, host) in places.enumerated() {
+            let bits = watched[host]?.served[guest][peer] ?? []
+            for (frame, ports) in zip(served.indices, bits) {
+                served[frame].formUnion(ServedPorts(rawValue: ports << UInt8(2 * place)))
+            }
+        }
+        return MigrationRecording(
+            transmitted: transmitted[guest][peer], served: served, marks: marks.map(GuestMarks.init(rawValue:)))
+    }
+}
