@@ -37,7 +37,7 @@ struct BracketCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let state = try Scratch()
+        let state = try Scratch.goneWhenInterrupted()
         defer { state.remove() }
         let rows = try Namespace.run { () throws -> [BracketRun.Row] in
             var run = try BracketRun(command, state: state.path)

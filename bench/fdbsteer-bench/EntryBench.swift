@@ -16,7 +16,7 @@ struct EntryBench {
         self.setting = setting
         let lab = try BridgeLab()
         self.lab = lab
-        scratch = try Scratch()
+        scratch = try Scratch(parent: setting.folder)
         let ends = [lab.primary, lab.standby, lab.bridge]
         func peer(_ name: String, _ arguments: [String]) throws -> PeerProcess? {
             guard let file = arguments.last, access(file, F_OK) == 0 || file == "peer" else { return nil }

@@ -9,7 +9,7 @@ struct FDBSteerBench: ParsableCommand {
         subcommands: [
             LossCommand.self, OffloadCommand.self, MACFilterCommand.self, SendCommand.self, HandoverCommand.self,
             MigrateCommand.self, MigrateManyCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
-            BracketCommand.self,
-            WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
+            BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
+            CapacityCommand.self,
         ])
 }

@@ -36,10 +36,10 @@ struct HandoverCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let source = try Scratch()
-        defer { source.remove() }
-        let target = try Scratch()
-        defer { target.remove() }
+        let scratch = try Scratch.goneWhenInterrupted()
+        defer { scratch.remove() }
+        let source = try Scratch(parent: scratch.path)
+        let target = try Scratch(parent: scratch.path)
         let methods = orders ? [.fdbsteer] + HandoverMethod.orders : HandoverMethod.compared
         let folders = (source.path, target.path)
         let results = try Namespace.run {

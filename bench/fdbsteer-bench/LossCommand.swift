@@ -38,7 +38,7 @@ struct LossCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let state = try Scratch()
+        let state = try Scratch.goneWhenInterrupted()
         defer { state.remove() }
         let outcome = try Namespace.run { () throws -> LossRun.Outcome in
             var run = try LossRun(command, state: state.path)
@@ -70,20 +70,13 @@ struct Scratch: Sendable {
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    func remove() {
-        for file in ["state.db", "state.db-journal", "lock", "history.db", "history.db-wal", "history.db-shm"] {
-            unlink("\(path)/\(file)")
-        }
-        rmdir(path)
-    }
-
     /// Removes it with whatever is in it.
-    func removeAll() { _ = try? Command.run(["rm", "-rf", path]) }
+    func remove() { _ = try? Command.run(["rm", "-rf", path]) }
 
     /// A folder that goes, with all that is in it, also when the program is interrupted; call it before there are other threads.
     static func goneWhenInterrupted() throws -> Scratch {
         let scratch = try Scratch()
-        try Interruption.onSignal { scratch.removeAll() }
+        try Interruption.onSignal { scratch.remove() }
         return scratch
     }
 

@@ -57,7 +57,7 @@ struct MigrateManyCommand: ParsableCommand {
     func run() throws {
         // The journal is in memory, as it is in /run.
         let scratch = try Scratch.goneWhenInterrupted()
-        defer { scratch.removeAll() }
+        defer { scratch.remove() }
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = "vmxnet3"
         let rig = try MigrationRig(

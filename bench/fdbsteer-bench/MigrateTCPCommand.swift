@@ -59,7 +59,7 @@ struct MigrateTCPCommand: ParsableCommand {
 
     func run() throws {
         let scratch = try Scratch.goneWhenInterrupted()
-        defer { scratch.removeAll() }
+        defer { scratch.remove() }
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = "vmxnet3"
         shape.hasSink = true

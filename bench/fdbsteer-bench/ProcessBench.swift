@@ -9,9 +9,9 @@ struct ProcessBench {
 
     func run() throws -> [ThroughputReport.Row] {
         let lab = try BridgeLab()
-        let state = try Scratch()
+        let state = try Scratch(parent: setting.folder)
         defer { state.remove() }
-        let files = try Scratch()
+        let files = try Scratch(parent: setting.folder)
         defer { files.remove() }
         let environment = ["FDBSTEER_STATE": state.path]
         let binary = setting.binaries + "/fdbsteer"
@@ -88,7 +88,7 @@ struct InstructionBench {
             return []
         }
         let lab = try BridgeLab()
-        let state = try Scratch()
+        let state = try Scratch(parent: setting.folder)
         defer { state.remove() }
         let ends = "\(lab.primary) \(lab.standby) \(lab.bridge)"
         let peers = [

@@ -33,7 +33,7 @@ struct ScaleCommand: ParsableCommand {
 
     func run() throws {
         let options = self
-        let scratch = try Scratch()
+        let scratch = try Scratch.goneWhenInterrupted()
         defer { scratch.remove() }
         var machine = Machine()
         let outcome = try Namespace.run { try ScaleRun(options, state: scratch.path).run() }

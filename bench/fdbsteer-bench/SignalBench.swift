@@ -21,10 +21,10 @@ struct SignalBench {
 
     func run() throws -> [ThroughputReport.Row] {
         let lab = try BridgeLab()
-        let state = try Scratch()
+        let state = try Scratch(parent: setting.folder)
         defer { state.remove() }
-        let files = try Scratch()
-        defer { files.removeAll() }
+        let files = try Scratch(parent: setting.folder)
+        defer { files.remove() }
         let macs = (0..<SignalBench.addresses).map { EntryBench.mac(0x2000 + $0) }
         try Command.script(
             "env FDBSTEER_STATE=\(state.path) \(setting.binaries)/fdbsteer prepare g --bridge \(lab.bridge) --primary "
@@ -44,7 +44,8 @@ struct SignalBench {
             """
         try Scratch.write(Array(configuration.utf8), to: files.path + "/fdbsteerd.toml")
         let daemon = try RunningCommand([
-            setting.binaries + "/fdbsteerd", "--config", files.path + "/fdbsteerd.toml", "--state", state.path,
+            "setpriv", "--pdeathsig", "KILL", setting.binaries + "/fdbsteerd", "--config",
+            files.path + "/fdbsteerd.toml", "--state", state.path,
         ])
         let process = daemon.process
         let result = Result { () throws -> [ThroughputReport.Row] in

@@ -49,8 +49,11 @@ struct ThroughputCommand: ParsableCommand {
         guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {
             throw LabError("\(peers)/build (run from the project's root): \(built.errors)")
         }
+        let scratch = try Scratch.goneWhenInterrupted()
+        defer { scratch.remove() }
         let setting = ThroughputSetting(
-            peers: String(folder), binaries: binaries ?? OwnProgram.folder, most: most, rounds: rounds,
+            folder: scratch.path, peers: String(folder), binaries: binaries ?? OwnProgram.folder, most: most,
+            rounds: rounds,
             signals: signals)
         var report = ThroughputReport(machine: Machine())
         for part in Part.allCases where parts.contains(part) {
@@ -78,6 +81,8 @@ struct ThroughputCommand: ParsableCommand {
 
 /// What all parts are told.
 struct ThroughputSetting: Sendable {
+    /// For journals and files; it goes with the program.
+    let folder: String
     /// The folder of the built peers.
     let peers: String
     /// The folder of `fdbsteer`, `fdbsteerd` and this bench.

@@ -70,7 +70,7 @@ struct WatchCommand: ParsableCommand {
     func run() throws {
         let scratch = try Scratch()
         let path = scratch.path
-        defer { scratch.removeAll() }
+        defer { scratch.remove() }
         try StartedProcesses.watch(removing: scratch)
         var report = WatchReport()
         for part in Part.allCases where self.part.isEmpty || self.part.contains(part) {

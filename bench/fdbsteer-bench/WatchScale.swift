@@ -16,7 +16,7 @@ struct WatchScale {
         let startMs: Double
         /// As the daemon logs it: SIGHUP.
         let resyncUs: WatchSpread
-        /// The first page, then pages made anew, then pages that were made within 200 ms.
+        /// The first page, then pages made anew, then pages that are at hand.
         let firstScrapeUs: Double
         let freshScrapeUs: WatchSpread
         let scrapeUs: WatchSpread

@@ -146,7 +146,7 @@ enum StartedProcesses {
     static func watch(removing folder: Scratch) throws {
         try Interruption.onSignal {
             for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }
-            folder.removeAll()
+            folder.remove()
         }
     }
 }
