@@ -8,8 +8,9 @@ public struct EntrySet: Sendable {
     public private(set) var values: ContiguousArray<Entry>
     /// Places in `values` plus one, 0 for none; a power of two, and at least a quarter free.
     private var slots: ContiguousArray<UInt32>
+    private let seed = EntrySet.processSeed
     /// One for the whole process: each takes two system calls.
-    private static let seed: (UInt64, UInt64) = (.random(in: .min ... .max), .random(in: .min ... .max) | 1)
+    private static let processSeed: (UInt64, UInt64) = (.random(in: .min ... .max), .random(in: .min ... .max) | 1)
 
     /// - Parameter entries: of several of one address the last holds.
     public init(_ entries: ContiguousArray<Entry> = []) {
@@ -77,7 +78,7 @@ public struct EntrySet: Sendable {
     /// The slot that has an address, or the free one where it belongs.
     private func slot(of address: Address) -> Int {
         let key = address.mac.value | UInt64(address.vlan?.rawValue ?? 0) << 48
-        let product = (key ^ EntrySet.seed.0).multipliedFullWidth(by: EntrySet.seed.1)
+        let product = (key ^ seed.0).multipliedFullWidth(by: seed.1)
         let mask = slots.count - 1
         var slot = Int(truncatingIfNeeded: product.high ^ product.low) & mask
         while true {
