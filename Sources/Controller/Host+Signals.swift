@@ -113,7 +113,7 @@ extension Host {
         _ waiter: inout SignalWaiter, _ wait: SignalWait, for record: Journal.Record, goal: Side,
         in journal: borrowing Journal
     ) throws(ControllerError) -> SignalWaiter.Outcome {
-        try journal.beginWait(wait, row: record.row, goal: goal, now: Stopwatch.realTime)
+        try journal.beginWait(wait, record, goal: goal, now: Stopwatch.realTime)
         do throws(ControllerError) {
             let outcome = try waiter.run()
             if case .came = outcome { return outcome }

@@ -35,9 +35,10 @@ extension Journal {
                     return Journal.record(row, ports: portsOf[number] ?? [], addresses: addressesOf[number] ?? [])
                 }
             }
-            // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
-            for index in records.indices where records[index].guest.isSticky {
-                records[index].guest.nic = try loadNIC(row: records[index].row)
+            for index in records.indices {
+                records[index] = withIntent(records[index])
+                // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
+                if records[index].guest.isSticky { records[index].guest.nic = try loadNIC(row: records[index].row) }
             }
             return records
         }
@@ -81,11 +82,12 @@ extension Journal {
         return record
     }
 
-    /// Row, side, phase, proof, boot and number of addresses of each guest of this network namespace.
+    /// Row, side, phase, proof, boot, number of addresses and revision of each guest of this network namespace.
     func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
         try reading { () throws(DatabaseError) in
             try database.run(
-                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id) FROM guest "
+                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id), "
+                    + "revision FROM guest "
                     + "WHERE namespace = ? ORDER BY id", .integer(namespace))
         }
     }

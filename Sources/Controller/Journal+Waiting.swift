@@ -16,18 +16,18 @@ extension Journal {
             since INTEGER NOT NULL, until INTEGER NOT NULL);
         """
 
-    /// Records that a redirection waits for a signal; an open bracket stays in its phase.
-    func beginWait(_ wait: SignalWait, row: Int64, goal: Side, now: Int64) throws(ControllerError) {
+    /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
+    func beginWait(_ wait: SignalWait, _ record: Record, goal: Side, now: Int64) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.execute(Journal.waitSchema)
             try database.run(
-                "INSERT OR REPLACE INTO wait VALUES(?,?,?,?)", .integer(row),
+                "INSERT OR REPLACE INTO wait VALUES(?,?,?,?)", .integer(record.row),
                 .text(wait.signals.map(\.description).joined(separator: "\n")), .integer(now),
                 .integer(now + wait.timeout))
+            guard record.phase == .pinned else { return }
             try database.run(
-                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ? AND phase = 'pinned'",
-                .text(Phase.waiting.rawValue),
-                .text(goal.rawValue), .integer(row))
+                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
+                .text(Phase.waiting.rawValue), .text(goal.rawValue), .integer(record.row))
         }
     }
 

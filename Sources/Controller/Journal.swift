@@ -7,8 +7,8 @@ public import Switchdev
 /// The record of intent: which guest interfaces there are, where they belong, and what is under way.
 ///
 /// `state.db` is written before the first netlink write of a redirection and after the last, so that a killed process
-/// leaves no doubt. It needs to outlive processes, not the kernel, whose FDB does not outlive it either: commits do not
-/// wait for a disk.
+/// leaves no doubt; what a redirection is about to do stands beside it (``Intent``). It needs to outlive processes, not the
+/// kernel, whose FDB does not outlive it either: commits do not wait for a disk.
 public struct Journal: ~Copyable {
     /// What is under way with a guest.
     public enum Phase: String, Hashable, Sendable {
@@ -37,9 +37,9 @@ public struct Journal: ~Copyable {
         /// The guest interface; its side is the one before what is under way.
         public var guest: GuestInterface
         /// What is under way.
-        public let phase: Phase
+        public internal(set) var phase: Phase
         /// Where it is to go, while something is under way.
-        public let goal: Side?
+        public internal(set) var goal: Side?
         /// The boot that the interface indexes belong to.
         public let boot: String
         /// The inode of the network namespace that the ports are in.
@@ -75,24 +75,16 @@ public struct Journal: ~Copyable {
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
-        \(bracketSchema)
-        PRAGMA user_version = \(Journal.version);
-        """
-    private static let bracketSchema = """
         CREATE TABLE IF NOT EXISTS bracket(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
             means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
+        PRAGMA user_version = \(Journal.version);
         """
     /// The schema's version. The journal does not outlive a reboot: only the version before this one is converted, for a
     /// program that is replaced while guests are prepared.
-    private static let version: Int64 = 3
-    private static let conversion = """
-        ALTER TABLE guest ADD COLUMN kind TEXT NOT NULL DEFAULT 'unknown';
-        ALTER TABLE guest ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
-        ALTER TABLE port ADD COLUMN backup INTEGER NOT NULL DEFAULT 0;
-        \(bracketSchema)
-        PRAGMA user_version = 3;
-        """
+    private static let version: Int64 = 4
+    /// The tables are as before; programs that know nothing of ``Intent`` are to stay away.
+    private static let conversion = "PRAGMA user_version = \(Journal.version)"
 
     /// Opens the journal for reading; nil when there is none yet.
     ///
@@ -102,13 +94,20 @@ public struct Journal: ~Copyable {
         do throws(DatabaseError) {
             let database = try Database(path: folder.stateFile, readOnly: true)
             if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
-                _ = try Journal.openDatabase(folder.stateFile)
+                _ = try Journal.openDatabase(folder)
             }
             self.database = database
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
-        locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
+        let lockFile = open(folder.lockFile, O_RDONLY | O_CLOEXEC)
+        // Without it nothing was begun, and nobody is at work.
+        guard lockFile >= 0 || errno == ENOENT else {
+            throw ControllerError(
+                .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
+                remedy: "run as root")
+        }
+        locks = LockFile(descriptor: lockFile)
         boot = Journal.readBoot()
         namespace = Journal.readNamespace()
     }
@@ -120,7 +119,7 @@ public struct Journal: ~Copyable {
         try folder.create()
         let database: Database
         do throws(DatabaseError) {
-            database = try Journal.openDatabase(folder.stateFile)
+            database = try Journal.openDatabase(folder)
         } catch {
             throw StateFolder.unwritable(error.path, error.message)
         }
@@ -134,21 +133,24 @@ public struct Journal: ~Copyable {
         namespace = Journal.readNamespace()
     }
 
-    private static func openDatabase(_ path: String) throws(DatabaseError) -> Database {
-        let database = try Database(path: path)
+    private static func openDatabase(_ folder: StateFolder) throws(DatabaseError) -> Database {
+        let database = try Database(path: folder.stateFile)
         // The settings are per connection.
         try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
-        let found = try version(of: database, path)
-        if found != Journal.version { try update(database, path) }
+        let found = try version(of: database, folder.stateFile)
+        if found != Journal.version { try update(database, folder) }
         return database
     }
 
-    private static func update(_ database: borrowing Database, _ path: String) throws(DatabaseError) {
+    private static func update(_ database: borrowing Database, _ folder: StateFolder) throws(DatabaseError) {
         try database.transaction(
             { () throws(DatabaseError) in
                 // Another process may have been faster.
-                switch try version(of: database, path) {
-                case 0: try database.execute(schema)
+                switch try version(of: database, folder.stateFile) {
+                case 0:
+                    // Intents about the guests of a journal that was deleted.
+                    _ = truncate(folder.lockFile, 0)
+                    try database.execute(schema)
                 case Journal.version: break
                 default: try database.execute(conversion)
                 }
@@ -291,23 +293,6 @@ public struct Journal: ~Copyable {
             proof: .missing, revision: 1)
         try lock(record)
         return record
-    }
-
-    /// Records what is about to be done to a guest. A wait that was recorded since changes nothing about a plan.
-    ///
-    /// - Throws: ``ControllerError`` of code `busy` when the record is no longer the one that the plan was made for.
-    func begin(_ phase: Phase, _ record: Record, goal: Side) throws(ControllerError) {
-        var isCurrent = false
-        try writing { () throws(DatabaseError) in
-            try database.run(
-                "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ? "
-                    + "AND (revision = ? OR phase = 'waiting')", .text(phase.rawValue), .text(goal.rawValue),
-                .integer(record.row), .integer(record.revision))
-            isCurrent = database.changedRows > 0
-        }
-        if isCurrent { return }
-        throw ControllerError(
-            .busy, "guest \(record.guest.id) was changed by another process meanwhile", remedy: "try again")
     }
 
     /// Records that nothing is under way any more, where the guest is, and what is known of hardware.

@@ -90,7 +90,7 @@ public struct MetricsReader: ~Copyable {
         if isNew || version != dataVersion { tallies = try held.file.tallies() }
         dataVersion = version
         // A process that dies leaves no word in the file, but its lock is gone.
-        let totals = JournalTotals(tallies) { held.file.isLocked(row: $0) }
+        let totals = JournalTotals(tallies, intents: held.file.intents()) { held.file.isLocked(row: $0) }
         journal = consume held
         return totals
     }

@@ -5,12 +5,14 @@ import Switchdev
 struct GuestTally: Hashable, Sendable {
     let row: Int64
     let side: Side
-    let phase: Journal.Phase
+    var phase: Journal.Phase
     let proof: OffloadProof.Status
     /// Prepared before the last reboot.
     let isStale: Bool
     /// How many addresses it has.
     let addresses: Int64
+    /// The record's.
+    let revision: Int64
 }
 
 /// What the journal amounts to.
@@ -34,9 +36,12 @@ struct JournalTotals: Hashable, Sendable {
         case pinned, changing, stale
     }
 
-    /// - Parameter isLocked: whether a live process is at the guest of this row.
-    init(_ tallies: [GuestTally], isLocked: (Int64) -> Bool) {
-        for tally in tallies {
+    /// - Parameters:
+    ///   - intents: what is about to be done and not in the tallies.
+    ///   - isLocked: whether a live process is at the guest of this row.
+    init(_ tallies: [GuestTally], intents: Journal.Intents = .init(), isLocked: (Int64) -> Bool) {
+        for var tally in tallies {
+            if let intent = intents[tally.row, revision: tally.revision] { tally.phase = intent.phase }
             let state: State
             if tally.isStale {
                 state = .stale
@@ -101,7 +106,7 @@ extension Journal {
             return GuestTally(
                 row: number, side: side, phase: phase,
                 proof: row.text(3).flatMap(OffloadProof.Status.init) ?? .missing, isStale: row.text(4) != boot,
-                addresses: row.integer(5) ?? 0)
+                addresses: row.integer(5) ?? 0, revision: row.integer(6) ?? 0)
         }
     }
 }

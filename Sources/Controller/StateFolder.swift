@@ -8,7 +8,7 @@ public struct StateFolder: Hashable, Sendable {
     public let historyFile: String
     /// What is to be taken over into the history.
     let backlogFile: String
-    /// Byte-range locks, one byte a guest.
+    /// Byte-range locks, one byte a guest, and what is about to be done to guests (``Journal/Intent``).
     let lockFile: String
 
     private let folders: [String]
@@ -30,6 +30,9 @@ public struct StateFolder: Hashable, Sendable {
             throw StateFolder.unwritable(folder, String(cString: strerror(errno)))
         }
     }
+
+    /// The files that are written when a guest's record changes.
+    public var journalFiles: [String] { [stateFile, lockFile] }
 
     /// There is a journal file, though perhaps not a readable one.
     var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }

@@ -24,15 +24,16 @@ struct SignalDescriptor: ~Copyable {
     }
 }
 
-/// Tells when a file in a folder was written (inotify(7)).
+/// Tells when one of some files in a folder was written (inotify(7)).
 struct FileWatch: ~Copyable {
     let descriptor: Int32
-    private let name: String
+    private let names: [String]
 
-    /// - Parameter path: the file; its folder must exist.
-    init(_ path: String) throws(ControllerError) {
-        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-        name = String(path.split(separator: "/").last ?? "")
+    /// - Parameter paths: the files, all in one folder, which must exist.
+    init(_ paths: [String]) throws(ControllerError) {
+        let parts = paths.map { $0.split(separator: "/", omittingEmptySubsequences: false) }
+        names = parts.map { String($0.last ?? "") }
+        let folder = parts.first?.dropLast().joined(separator: "/") ?? "."
         descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
         guard descriptor >= 0, inotify_add_watch(descriptor, folder, UInt32(IN_MODIFY | IN_CREATE | IN_MOVED_TO)) >= 0
         else {
@@ -45,7 +46,7 @@ struct FileWatch: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Whether the file was written since the last call.
+    /// Whether a file was written since the last call.
     func wasWritten() -> Bool {
         var found = false
         withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
@@ -59,7 +60,7 @@ struct FileWatch: ~Copyable {
                     let bytes = buffer[(offset + head)..<min(offset + head + Int(event.len), length)]
                     // Without a name: lost events (IN_Q_OVERFLOW).
                     let text = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                    if text == name || event.mask & UInt32(IN_Q_OVERFLOW) != 0 { found = true }
+                    if names.contains(text) || event.mask & UInt32(IN_Q_OVERFLOW) != 0 { found = true }
                     offset += head + Int(event.len)
                 }
             }

@@ -70,7 +70,7 @@ struct Loop: ~Copyable {
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
-        let journal = try FileWatch(folder.stateFile)
+        let journal = try FileWatch(folder.journalFiles)
         let descriptors = try DescriptorSet()
         for descriptor in [monitor.descriptor, journal.descriptor, signals.descriptor] {
             descriptors.watch(descriptor, token: Loop.ownToken)
@@ -236,6 +236,7 @@ struct Loop: ~Copyable {
             let changed = try keeper.reload()
             isUnread = false
             troubles.remove("journal")
+            guard let changed else { return }
             look(at: changed)
             chooseFollowed()
         } catch {

@@ -6,20 +6,25 @@ import Testing
 
 /// The journal's file.
 @Suite struct JournalTests {
-    /// The schema of version 2, as it was written.
-    private static let version2 = """
+    /// The schema of version 3, as it was written.
+    private static let version3 = """
         CREATE TABLE guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
             phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing');
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
+            revision INTEGER NOT NULL DEFAULT 1);
         CREATE TABLE port(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
             ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
+            backup INTEGER NOT NULL,
             PRIMARY KEY (guest, role)) WITHOUT ROWID;
         CREATE TABLE address(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
+        CREATE TABLE bracket(
+            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
+            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
         """
 
     private static func inFolder(_ body: (StateFolder) throws -> Void) throws {
@@ -41,13 +46,14 @@ import Testing
             let old = try Database(path: folder.stateFile)
             try old.execute("BEGIN")
             let namespace = "\(information.st_ino)"
-            try old.execute(JournalTests.version2)
+            try old.execute(JournalTests.version3)
             try old.execute(
                 """
-                INSERT INTO guest VALUES(1,'vm1','standby','pinned',NULL,0,'b',\(namespace),'br0','proven');
-                INSERT INTO port VALUES(1,'bridge','br0',3,0,0),(1,'primary','vf0',4,0,1),(1,'standby','tap0',5,0,1);
+                INSERT INTO guest VALUES(1,'vm1','standby','pinned',NULL,0,'b',\(namespace),'br0','proven','unknown',5);
+                INSERT INTO port VALUES(1,'bridge','br0',3,0,0,0),(1,'primary','vf0',4,0,1,0),
+                    (1,'standby','tap0',5,0,1,0);
                 INSERT INTO address VALUES(1,\(namespace),'br0',90520730730497,0);
-                PRAGMA user_version = 2;
+                PRAGMA user_version = 3;
                 """)
             try old.execute("COMMIT")
             if byReader { _ = try Journal(reading: folder) }
@@ -81,5 +87,89 @@ import Testing
             let settled = try #require(try journal.record(guest.id))
             #expect(settled.bracket == nil && settled.phase == .pinned && settled.guest.side == .standby)
         }
+    }
+
+    private static func prepared(_ journal: borrowing Journal) throws -> Journal.Record {
+        let guest = GuestInterface(
+            id: try GuestID("vm1"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+            primary: PortIdentity(name: "vf0", index: 4, isEswitchPort: false),
+            standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
+            addresses: [try Address("52:54:00:00:00:01")], side: .primary, isSticky: false)
+        let row = try journal.begin(preparing: guest).row
+        try journal.settle(row: row, side: .primary, proof: .proven)
+        return try #require(try journal.record(row: row))
+    }
+
+    @Test func anIntentIsSeenByOthersUntilTheRecordIsWritten() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            let reader = try #require(try Journal(reading: folder))
+            #expect(try reader.record(row: record.row) == record && record.phase == .pinned)
+            for (phase, goal) in [
+                (Journal.Phase.switching, Side.standby), (.releasing, .remote), (.switching, .primary),
+            ] {
+                try journal.begin(phase, record, goal: goal)
+                let seen = try #require(try reader.records().first)
+                #expect(seen.phase == phase && seen.goal == goal && seen.guest.side == .primary)
+            }
+            try journal.settle(row: record.row, side: .standby, proof: .missing)
+            let settled = try #require(try reader.record(row: record.row))
+            #expect(settled.phase == .pinned && settled.goal == nil && settled.guest.side == .standby)
+            #expect(throws: ControllerError.self) { try journal.begin(.switching, record, goal: .standby) }
+            #expect(try reader.record(row: record.row) == settled, "an old plan was begun")
+        }
+    }
+
+    @Test func anIntentDoesNotOutliveItsJournal() throws {
+        try JournalTests.inFolder { folder in
+            do {
+                let journal = try Journal(folder: folder)
+                try journal.begin(.switching, JournalTests.prepared(journal), goal: .standby)
+            }
+            unlink(folder.stateFile)
+            let journal = try Journal(folder: folder)
+            #expect(try JournalTests.prepared(journal).phase == .pinned)
+        }
+    }
+
+    @Test func aWaitDoesNotHideAnIntent() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let wait = SignalWait(signals: [.word], timeout: 1_000_000_000)
+            let record = try JournalTests.prepared(journal)
+            try journal.begin(.switching, record, goal: .standby)
+            let begun = try #require(try journal.record(row: record.row))
+            try journal.beginWait(wait, begun, goal: .primary, now: 0)
+            try journal.endWait(row: record.row)
+            #expect(try journal.record(row: record.row) == begun)
+            // Nor is one lost that follows a wait.
+            try journal.settle(row: record.row, side: .primary, proof: .missing)
+            let settled = try #require(try journal.record(row: record.row))
+            try journal.beginWait(wait, settled, goal: .standby, now: 0)
+            #expect(try journal.record(row: record.row)?.phase == .waiting)
+            try journal.begin(.switching, settled, goal: .standby)
+            try journal.endWait(row: record.row)
+            #expect(try journal.record(row: record.row)?.phase == .switching)
+        }
+    }
+
+    @Test func whateverIsInTheFileIsAnIntentOrNone() throws {
+        let phases: [Journal.Phase] = [.switching, .releasing]
+        for phase in phases {
+            for goal in Side.allCases {
+                for revision in [Int64.min, -1, 0, 1, 1 << 32, .max] {
+                    let intent = Journal.Intent(phase, goal: goal, revision: revision)
+                    #expect(Journal.Intent(intent.words) == intent)
+                    // Half of it, over that of another revision.
+                    let other = Journal.Intent(phase, goal: goal, revision: revision &+ 1)
+                    #expect(Journal.Intent((intent.words.0, other.words.1)) == nil)
+                    #expect(Journal.Intent((other.words.0, intent.words.1)) == nil)
+                }
+            }
+        }
+        #expect(Journal.Intent((0, 0)) == nil && Journal.Intent((.max, .max)) == nil)
+        let short = Journal.Intents([UInt8](repeating: 0xff, count: 17))
+        for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
     }
 }

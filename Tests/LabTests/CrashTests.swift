@@ -131,6 +131,8 @@ struct CrashTests {
                 F="\(CommandLineLab.binary)"
                 export FDBSTEER_STATE=\(lab.state)
                 $F prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address \(CommandLineLab.mac)
+                # What is about to be done has its page afterwards.
+                for side in standby primary; do $F switch vm1 --to $side; done
                 dd if=/dev/zero of=\(lab.state)/filling bs=1k 2>/dev/null || true
                 code=0
                 $F switch vm1 --to standby || code=$?

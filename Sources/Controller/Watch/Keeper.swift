@@ -66,6 +66,7 @@ public struct Keeper: ~Copyable {
     var fights = Set<Int64>()
     /// Of the journal when it was last read as a whole.
     private var journalVersion: Int64?
+    private var intents = Journal.Intents()
     private let history: HistoryWriter
 
     /// - Parameters:
@@ -111,22 +112,35 @@ public struct Keeper: ~Copyable {
     }
 
     /// Reads the journal again: the guests whose record others have written since.
-    public mutating func reload() throws(ControllerError) -> [Watch.Suspicion] {
+    ///
+    /// - Returns: nil when there is nothing new but what was written here.
+    public mutating func reload() throws(ControllerError) -> [Watch.Suspicion]? {
+        var rows: [Int64] = []
+        let intents = journal.intents()
+        if intents != self.intents {
+            for (row, record) in watch.records {
+                guard let intent = intents[row, revision: record.revision] else { continue }
+                if intent.phase != record.phase || intent.goal != record.goal { rows.append(row) }
+            }
+        }
         let version = try journal.dataVersion()
-        // What was written here is known already.
-        if version == journalVersion { return [] }
-        let revisions = try journal.revisions()
-        for row in watch.records.keys where revisions[row] == nil { forget(row) }
+        let isWritten = version != journalVersion
+        if isWritten {
+            let revisions = try journal.revisions()
+            for row in watch.records.keys where revisions[row] == nil { forget(row) }
+            for (row, revision) in revisions where watch.records[row]?.revision != revision { rows.append(row) }
+        }
         var changed: [Watch.Suspicion] = []
-        for (row, revision) in revisions where watch.records[row]?.revision != revision {
+        for row in rows {
             guard let record = try journal.record(row: row), record.boot == journal.boot else { continue }
             if record.guest.side != watch.records[row]?.guest.side { strays[row] = nil }
             watch.set(record)
             if followed.contains(row) { host.ready?.spoil(row) }
             changed.append(Watch.Suspicion(row: row, cause: .recorded))
         }
+        self.intents = intents
         journalVersion = version
-        return changed
+        return isWritten || !changed.isEmpty ? changed : nil
     }
 
     /// Looks at every guest, by single gets of its addresses: a dump may skip live entries and hand others over twice, and the
