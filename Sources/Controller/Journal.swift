@@ -91,6 +91,13 @@ public struct Journal: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when it cannot be read.
     public init?(reading folder: StateFolder) throws(ControllerError) {
         guard folder.hasJournal else { return nil }
+        let locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
+        // Without it nothing was begun, and nobody is at work.
+        guard locks.descriptor >= 0 || errno == ENOENT else {
+            throw ControllerError(
+                .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
+                remedy: "run as root")
+        }
         do throws(DatabaseError) {
             let database = try Database(path: folder.stateFile, readOnly: true)
             if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
@@ -100,14 +107,7 @@ public struct Journal: ~Copyable {
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
-        let lockFile = open(folder.lockFile, O_RDONLY | O_CLOEXEC)
-        // Without it nothing was begun, and nobody is at work.
-        guard lockFile >= 0 || errno == ENOENT else {
-            throw ControllerError(
-                .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
-                remedy: "run as root")
-        }
-        locks = LockFile(descriptor: lockFile)
+        self.locks = locks
         boot = Journal.readBoot()
         namespace = Journal.readNamespace()
     }
@@ -117,18 +117,17 @@ public struct Journal: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when the folder or the files cannot be written.
     public init(folder: StateFolder) throws(ControllerError) {
         try folder.create()
-        let database: Database
+        // Before the database, so that who finds that one finds this one.
+        let locks = LockFile(descriptor: open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
+        guard locks.descriptor >= 0 else {
+            throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
+        }
         do throws(DatabaseError) {
             database = try Journal.openDatabase(folder)
         } catch {
             throw StateFolder.unwritable(error.path, error.message)
         }
-        let lockFile = open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard lockFile >= 0 else {
-            throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
-        }
-        locks = LockFile(descriptor: lockFile)
-        self.database = database
+        self.locks = locks
         boot = Journal.readBoot()
         namespace = Journal.readNamespace()
     }

@@ -104,7 +104,10 @@ import Testing
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
             let record = try JournalTests.prepared(journal)
-            let reader = try #require(try Journal(reading: folder))
+            guard let reader = try Journal(reading: folder) else {
+                Issue.record("there is no journal")
+                return
+            }
             #expect(try reader.record(row: record.row) == record && record.phase == .pinned)
             for (phase, goal) in [
                 (Journal.Phase.switching, Side.standby), (.releasing, .remote), (.switching, .primary),
