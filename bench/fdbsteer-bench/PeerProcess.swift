@@ -58,11 +58,25 @@ final class PeerProcess {
     ///
     /// - Throws: ``LabError`` when it fails; its own words are on standard error.
     func run(_ work: String, _ count: Int, port: Int = 0) throws -> Turn {
+        try ask(work, count, port: port)
+        return try answer()
+    }
+
+    /// Asks for a work without waiting for it.
+    ///
+    /// - Throws: ``LabError`` when it has ended.
+    func ask(_ work: String, _ count: Int, port: Int = 0) throws {
         let line = Array("\(work) \(count) \(port)\n".utf8)
         guard write(input, line, line.count) == line.count else { throw LabError("\(name) has ended") }
+    }
+
+    /// Waits for the work that was asked for.
+    ///
+    /// - Throws: ``LabError`` when it fails; its own words are on standard error.
+    func answer() throws -> Turn {
         var answer = [CChar](repeating: 0, count: 128)
         guard fgets(&answer, Int32(answer.count), output) != nil else {
-            throw LabError("\(name) failed: \(work) \(count)")
+            throw LabError("\(name) failed")
         }
         let text = String(decoding: answer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let numbers = text.split { $0 == " " || $0 == "\n" }.compactMap { Int($0) }

@@ -6,7 +6,8 @@ import Lab
 /// with eight addresses, quiet and with every processor busy.
 ///
 /// A reset of the guest moves it from its primary to its standby; that is timed. Then the standby is negotiated anew and a
-/// frame of the guest comes by its primary, which takes it back.
+/// frame of the guest comes by its primary, which takes it back. The floor is a process in C that does nothing but the move,
+/// when it gets a line: waking up, one send, and the notification.
 struct SignalBench {
     private static let addresses = 8
     private static let connectLimit: Int32 = 10_000
@@ -21,6 +22,7 @@ struct SignalBench {
 
     func run() throws -> [ThroughputReport.Row] {
         let lab = try BridgeLab()
+        var rows = try floor(lab)
         let state = try Scratch(parent: setting.folder)
         defer { state.remove() }
         let files = try Scratch(parent: setting.folder)
@@ -48,33 +50,75 @@ struct SignalBench {
             files.path + "/fdbsteerd.toml", "--state", state.path,
         ])
         let process = daemon.process
-        let result = Result { () throws -> [ThroughputReport.Row] in
+        let result = Result { () throws in
             guard monitor.hasClient(within: SignalBench.connectLimit) else {
                 print("part signal is left out: fdbsteerd did not connect to the guest's monitor")
-                return []
+                return
             }
             try monitor.serve()
-            var course = try Course(lab: lab, monitor: monitor, macs: macs)
-            var rows: [ThroughputReport.Row] = []
-            for (name, isLoaded) in [("signal, quiet", false), ("signal, all processors busy", true)] {
-                let load = isLoaded ? try SignalBench.startLoad() : []
-                defer { load.forEach { $0.end() } }
-                // The first are the warm-up: code and journal are not in the caches.
-                _ = try course.times(min(50, setting.signals))
-                rows.append(
-                    ThroughputReport.Row(
-                        work: name, who: "fdbsteerd", entries: SignalBench.addresses,
-                        events: try course.times(setting.signals), floor: nil))
+            // The follower asks how things stand before it acts.
+            usleep(200_000)
+            let heard = try Notifications(lab, count: macs.count)
+            rows += try measure("fdbsteerd", floors: rows.compactMap(\.usP50)) {
+                let time = try heard.time(until: heard.standby) {
+                    monitor.say(SignalBench.reset + SignalBench.stamp)
+                }
+                monitor.say(SignalBench.negotiated + SignalBench.stamp)
+                // Until the follower listens for frames: a frame before that would not count.
+                try heard.repeatUntilMoved(to: heard.primary) {
+                    try BridgeLab.sendFrame(behind: lab.primary, source: macs[0])
+                }
+                return time
             }
-            return rows
         }
         kill(process, SIGTERM)
         monitor.hangUp()
         let ended = daemon.wait()
         do {
-            return try result.get()
+            try result.get()
+            return rows
         } catch {
             throw LabError("\(error)\n\(ended.errors.suffix(2000))")
+        }
+    }
+
+    /// What a process that has everything at hand takes.
+    private func floor(_ lab: BridgeLab) throws -> [ThroughputReport.Row] {
+        let peer = try PeerProcess("C on libmnl", [setting.peers + "/fdb_floor", lab.primary, lab.standby, lab.bridge])
+        let heard = try Notifications(lab, count: SignalBench.addresses)
+        _ = try peer.run("add", SignalBench.addresses)
+        let rows = try measure("C on libmnl, the move alone", floors: []) {
+            let time = try heard.time(until: heard.standby) { try peer.ask("move", SignalBench.addresses, port: 1) }
+            _ = try peer.answer()
+            _ = try peer.run("move", SignalBench.addresses, port: 0)
+            return time
+        }
+        _ = try peer.run("delete", SignalBench.addresses)
+        return rows
+    }
+
+    /// Measures moves with the machine quiet and busy, at random moments.
+    ///
+    /// - Parameters:
+    ///   - floors: the medians of the floor, in microseconds.
+    ///   - move: makes one move, and returns how long it took, in nanoseconds.
+    private func measure(
+        _ who: String, floors: [Double], _ move: () throws -> Int64
+    ) throws -> [ThroughputReport.Row] {
+        try [("signal, quiet", false), ("signal, all processors busy", true)].enumerated().map { index, condition in
+            let load = condition.1 ? try SignalBench.startLoad() : []
+            defer { load.forEach { $0.end() } }
+            func times(_ count: Int) throws -> [Double] {
+                try (0..<count).map { _ in
+                    usleep(.random(in: 5_000..<10_000))
+                    return Double(try move())
+                }
+            }
+            // The first are the warm-up: code and journal are not in the caches.
+            _ = try times(min(50, setting.signals))
+            return ThroughputReport.Row(
+                work: condition.0, who: who, entries: SignalBench.addresses, events: try times(setting.signals),
+                floor: floors.isEmpty ? nil : floors[index] * 1000)
         }
     }
 
@@ -85,68 +129,56 @@ struct SignalBench {
         }
     }
 
-    /// The guest's way there and back, watched from outside of the daemon.
-    private struct Course: ~Copyable {
-        private let lab: BridgeLab
-        private let monitor: FakeMonitor
-        private let macs: [String]
+    /// What another process hears of the entries.
+    private struct Notifications: ~Copyable {
+        let primary: Int32
+        let standby: Int32
+        private let count: Int
         private let heard: FDBMonitor
-        private let ports: (primary: Int32, standby: Int32)
 
-        init(lab: BridgeLab, monitor: FakeMonitor, macs: [String]) throws {
+        /// - Parameter count: the guest's addresses.
+        init(_ lab: BridgeLab, count: Int) throws {
             guard let primary = try Interface.index(of: lab.primary), let standby = try Interface.index(of: lab.standby)
             else { throw LabError("the lab has no ports") }
             let heard = try FDBMonitor()
-            self.lab = lab
-            self.monitor = monitor
-            self.macs = macs
-            ports = (primary, standby)
+            self.primary = primary
+            self.standby = standby
+            self.count = count
             self.heard = heard
-            // The follower asks how things stand before it acts.
-            usleep(200_000)
         }
 
-        /// Nanoseconds of so many moves to the standby, at random moments.
+        /// Nanoseconds from before an action until the last of the entries was told to be on a port.
         ///
         /// The waiting sleeps: on a few processors the daemon would have to wait for one that spins.
-        mutating func times(_ count: Int) throws -> [Double] {
-            var times: [Double] = []
-            for _ in 0..<count {
-                usleep(.random(in: 5_000..<10_000))
-                _ = try heard.drain { _ in }
-                let begin = BenchClock.now()
-                monitor.say(SignalBench.reset + SignalBench.stamp)
-                let end = try wait(for: ports.standby, since: begin)
-                times.append(Double(end - begin))
-                monitor.say(SignalBench.negotiated + SignalBench.stamp)
-                // Until the follower listens for frames: a frame before that would not count.
-                try returnHome()
-            }
-            return times
+        func time(until port: Int32, _ action: () throws -> Void) throws -> Int64 {
+            _ = try heard.drain { _ in }
+            let begin = BenchClock.now()
+            try action()
+            return try wait(for: port, since: begin, limit: moveLimit) - begin
         }
 
-        private mutating func returnHome() throws {
+        func repeatUntilMoved(to port: Int32, _ action: () throws -> Void) throws {
             let begin = BenchClock.now()
-            while BenchClock.now() - begin < SignalBench.moveLimit {
-                try BridgeLab.sendFrame(behind: lab.primary, source: macs[0])
-                if (try? wait(for: ports.primary, since: BenchClock.now(), limit: 20_000_000)) != nil { return }
+            while BenchClock.now() - begin < moveLimit {
+                try action()
+                if (try? wait(for: port, since: BenchClock.now(), limit: 20_000_000)) != nil { return }
             }
             throw LabError("the guest's frame did not bring it back to its primary")
         }
 
         /// When the last of the guest's entries was told to be on a port.
-        private mutating func wait(for port: Int32, since begin: Int64, limit: Int64 = moveLimit) throws -> Int64 {
+        private func wait(for port: Int32, since begin: Int64, limit: Int64) throws -> Int64 {
             var moved = 0
             while true {
                 var polled = pollfd(fd: heard.descriptor, events: Int16(POLLIN), revents: 0)
                 let left = begin + limit - BenchClock.now()
                 guard left > 0, poll(&polled, 1, Int32(clamping: left / 1_000_000 + 1)) > 0 else {
-                    throw LabError("\(moved) of \(macs.count) entries came to the port in time")
+                    throw LabError("\(moved) of \(count) entries came to the port in time")
                 }
                 _ = try heard.drain { change in
                     if !change.isRemoval, change.entry.port == port, change.entry.isStatic { moved += 1 }
                 }
-                if moved >= macs.count { return BenchClock.now() }
+                if moved >= count { return BenchClock.now() }
             }
         }
     }
