@@ -117,6 +117,16 @@ struct Database: ~Copyable {
     /// How many rows the last statement changed.
     var changedRows: Int32 { sqlite3_changes(handle) }
 
+    /// Another number when a transaction of any connection has ended since; nil when it cannot be read. With a rollback journal
+    /// only.
+    var changeCounter: Int64? {
+        let counter = csqlite_change_counter(handle)
+        return counter < 0 ? nil : counter
+    }
+
+    /// Another number when another connection has written since.
+    func dataVersion() throws(DatabaseError) -> Int64 { try run("PRAGMA data_version").first?.integer(0) ?? 0 }
+
     /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
     func transaction<E: Error>(_ body: () throws(E) -> Void, mapping: (DatabaseError) -> E) throws(E) {
         do throws(DatabaseError) { try run("BEGIN IMMEDIATE") } catch { throw mapping(error) }

@@ -27,7 +27,7 @@ extension Journal {
             guard let owner = try owner(of: address, bridge: record.guest.bridge.name) else { continue }
             throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
         }
-        try writing { () throws(DatabaseError) in
+        try writing(record.row) { () throws(DatabaseError) in
             try database.execute(Journal.adoptionSchema)
             for address in addresses {
                 let mac = SQLValue.integer(Int64(address.mac.value))
@@ -43,7 +43,7 @@ extension Journal {
 
     /// Takes adopted addresses away from a guest.
     func drop(_ addresses: [Address], from record: Record) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(record.row) { () throws(DatabaseError) in
             for address in addresses {
                 let parameters: [SQLValue] = [
                     .integer(record.row), .integer(Int64(address.mac.value)),

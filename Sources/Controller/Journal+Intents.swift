@@ -105,21 +105,30 @@ extension Journal {
     ///
     /// - Throws: ``ControllerError`` of code `busy` when the record is no longer the one that the plan was made for.
     func begin(_ phase: Phase, _ record: Record, goal: Side) throws(ControllerError) {
-        let row = try reading { () throws(DatabaseError) in
-            try database.run("SELECT revision, phase FROM guest WHERE id = ?", .integer(record.row)).first
-        }
-        if let row, row.text(1) == Phase.waiting.rawValue {
-            // An intent would be lost with whatever ends the wait.
-            return try writing { () throws(DatabaseError) in
-                try database.run(
-                    "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
-                    .text(phase.rawValue), .text(goal.rawValue), .integer(record.row))
+        let current = withIntent(record)
+        var isCurrent = current.phase == record.phase && current.goal == record.goal
+        if isCurrent, !known.isCurrent(record, database.changeCounter) {
+            let row = try reading { () throws(DatabaseError) in
+                try database.run("SELECT revision, phase FROM guest WHERE id = ?", .integer(record.row)).first
             }
+            if let row, row.text(1) == Phase.waiting.rawValue {
+                // An intent would be lost with whatever ends the wait.
+                return try writing(record.row) { () throws(DatabaseError) in
+                    try database.run(
+                        "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
+                        .text(phase.rawValue), .text(goal.rawValue), .integer(record.row))
+                }
+            }
+            isCurrent = row?.integer(0) == record.revision
         }
-        guard let row, row.integer(0) == record.revision else {
+        guard isCurrent else {
             throw ControllerError(
                 .busy, "guest \(record.guest.id) was changed by another process meanwhile", remedy: "try again")
         }
+        try write(phase, record, goal: goal)
+    }
+
+    private func write(_ phase: Phase, _ record: Record, goal: Side) throws(ControllerError) {
         try requireSpace()
         var words = Intent(phase, goal: goal, revision: record.revision).words
         let count = pwrite(locks.descriptor, &words, Intent.size, Journal.offset(row: record.row))

@@ -40,6 +40,7 @@ extension Journal {
                 // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
                 if records[index].guest.isSticky { records[index].guest.nic = try loadNIC(row: records[index].row) }
             }
+            try known.read(records, from: database)
             return records
         }
     }
@@ -94,6 +95,6 @@ extension Journal {
 
     /// Another number when another connection has written since.
     func dataVersion() throws(ControllerError) -> Int64 {
-        try reading { () throws(DatabaseError) in try database.run("PRAGMA data_version").first?.integer(0) ?? 0 }
+        try reading { () throws(DatabaseError) in try database.dataVersion() }
     }
 }

@@ -18,7 +18,7 @@ extension Journal {
 
     /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
     func beginWait(_ wait: SignalWait, _ record: Record, goal: Side, now: Int64) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(record.row) { () throws(DatabaseError) in
             try database.execute(Journal.waitSchema)
             try database.run(
                 "INSERT OR REPLACE INTO wait VALUES(?,?,?,?)", .integer(record.row),
@@ -37,7 +37,7 @@ extension Journal {
             try database.run("SELECT 1 FROM guest WHERE id = ? AND phase = 'waiting'", .integer(row)).first != nil
         }
         guard isWaiting else { return }
-        try writing { () throws(DatabaseError) in
+        try writing(row) { () throws(DatabaseError) in
             try database.run(
                 "UPDATE guest SET phase = 'pinned', goal = NULL, revision = revision + 1 WHERE id = ? AND phase = 'waiting'",
                 .integer(row))

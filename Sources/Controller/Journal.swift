@@ -54,6 +54,7 @@ public struct Journal: ~Copyable {
 
     let database: Database
     let locks: LockFile
+    let known = KnownRecords()
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
     /// The inode of the calling thread's network namespace.
@@ -300,7 +301,7 @@ public struct Journal: ~Copyable {
     func settle(
         row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
     ) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(row) { () throws(DatabaseError) in
             if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
             try database.run(
                 "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
@@ -316,7 +317,7 @@ public struct Journal: ~Copyable {
     func bracket(
         _ phase: Phase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
     ) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(row) { () throws(DatabaseError) in
             try database.run(
                 "INSERT INTO bracket VALUES(?,?,?,?) ON CONFLICT(guest) DO UPDATE SET opened_ns = excluded.opened_ns, "
                     + "means = excluded.means, owns_clsact = excluded.owns_clsact",
@@ -337,7 +338,7 @@ public struct Journal: ~Copyable {
 
     /// The guest's primary port is another device now, under the same name.
     func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(row) { () throws(DatabaseError) in
             try database.run(
                 "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
                 .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
@@ -347,14 +348,16 @@ public struct Journal: ~Copyable {
 
     /// Forgets a guest.
     func remove(row: Int64) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
+        try writing(row) { () throws(DatabaseError) in
             try database.run("DELETE FROM guest WHERE id = ?", .integer(row))
         }
     }
 
     // MARK: - Plumbing
 
-    func writing(_ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+    /// - Parameter row: the guest whose record is written; nil when it is none that was read before.
+    func writing(_ row: Int64? = nil, _ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+        if let row { known.write(row) }
         do throws(DatabaseError) {
             try database.transaction(body) { $0 }
         } catch {

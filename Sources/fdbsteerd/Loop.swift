@@ -21,7 +21,7 @@ struct Loop: ~Copyable {
     /// What is waited for; a followed guest's by its row.
     var descriptors: DescriptorSet
     /// What has happened since the last turn.
-    var happened: [Int64] = []
+    var happened: [Int64] = [Loop.monitorToken, Loop.journalToken]
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
     private let monitor: MonitorSocket
@@ -53,8 +53,10 @@ struct Loop: ~Copyable {
     private static let resyncPause: Int64 = 200_000_000
     /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
     private static let readyPause: Int64 = 2_000_000
-    /// No row has it.
-    static let ownToken: Int64 = -1
+    /// Tokens that are no rows: the kernel's notifications, writes to the journal, and the rest.
+    private static let monitorToken: Int64 = -1
+    private static let journalToken: Int64 = -2
+    static let ownToken: Int64 = -3
 
     /// Subscribes, reconciles, and is ready to run.
     init(
@@ -72,9 +74,9 @@ struct Loop: ~Copyable {
         }
         let journal = try FileWatch(folder.journalFiles)
         let descriptors = try DescriptorSet()
-        for descriptor in [monitor.descriptor, journal.descriptor, signals.descriptor] {
-            descriptors.watch(descriptor, token: Loop.ownToken)
-        }
+        descriptors.watch(monitor.descriptor, token: Loop.monitorToken)
+        descriptors.watch(journal.descriptor, token: Loop.journalToken)
+        descriptors.watch(signals.descriptor, token: Loop.ownToken)
         let report = try keeper.begin()
         self.keeper = keeper
         self.descriptors = descriptors
@@ -105,8 +107,8 @@ struct Loop: ~Copyable {
     /// Runs until SIGTERM or SIGINT.
     mutating func run() throws(ControllerError) {
         while true {
-            try hear()
-            if journal.wasWritten() { isUnread = true }
+            if happened.contains(Loop.monitorToken) { try hear() }
+            if happened.contains(Loop.journalToken), journal.wasWritten() { isUnread = true }
             if isUnread { readJournal() }
             follow()
             let now = monotonicNanoseconds()

@@ -89,12 +89,14 @@ import Testing
         }
     }
 
-    private static func prepared(_ journal: borrowing Journal) throws -> Journal.Record {
+    private static func prepared(
+        _ journal: borrowing Journal, _ name: String = "vm1", _ mac: String = "52:54:00:00:00:01"
+    ) throws -> Journal.Record {
         let guest = GuestInterface(
-            id: try GuestID("vm1"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+            id: try GuestID(name), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
             primary: PortIdentity(name: "vf0", index: 4, isEswitchPort: false),
             standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
-            addresses: [try Address("52:54:00:00:00:01")], side: .primary, isSticky: false)
+            addresses: [try Address(mac)], side: .primary, isSticky: false)
         let row = try journal.begin(preparing: guest).row
         try journal.settle(row: row, side: .primary, proof: .proven)
         return try #require(try journal.record(row: row))
@@ -109,10 +111,17 @@ import Testing
                 return
             }
             #expect(try reader.record(row: record.row) == record && record.phase == .pinned)
+            var begun = record
             for (phase, goal) in [
                 (Journal.Phase.switching, Side.standby), (.releasing, .remote), (.switching, .primary),
             ] {
-                try journal.begin(phase, record, goal: goal)
+                try journal.begin(phase, begun, goal: goal)
+                if begun != record {
+                    #expect(throws: ControllerError.self, "planned before another had begun") {
+                        try journal.begin(.switching, record, goal: .standby)
+                    }
+                }
+                begun = try #require(try journal.record(row: record.row))
                 let seen = try #require(try reader.records().first)
                 #expect(seen.phase == phase && seen.goal == goal && seen.guest.side == .primary)
             }
@@ -121,6 +130,27 @@ import Testing
             #expect(settled.phase == .pinned && settled.goal == nil && settled.guest.side == .standby)
             #expect(throws: ControllerError.self) { try journal.begin(.switching, record, goal: .standby) }
             #expect(try reader.record(row: record.row) == settled, "an old plan was begun")
+        }
+    }
+
+    /// What is told without reading the record again.
+    @Test func aPlanByARecordThatOthersHaveWrittenIsRefused() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let other = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            journal.known.readAll(journal.database.changeCounter, version: try journal.dataVersion())
+            #expect(journal.known.isCurrent(record, journal.database.changeCounter))
+            _ = try JournalTests.prepared(other, "vm2", "52:54:00:00:00:02")
+            #expect(!journal.known.isCurrent(record, journal.database.changeCounter))
+            try journal.begin(.switching, record, goal: .standby)
+            try journal.settle(row: record.row, side: .standby, proof: .missing)
+            #expect(!journal.known.isCurrent(record, journal.database.changeCounter))
+            let now = try #require(try journal.record(row: record.row))
+            #expect(journal.known.isCurrent(now, journal.database.changeCounter))
+            try other.settle(row: record.row, side: .primary, proof: .missing)
+            #expect(!journal.known.isCurrent(now, journal.database.changeCounter))
+            #expect(throws: ControllerError.self) { try journal.begin(.switching, now, goal: .primary) }
         }
     }
 

@@ -123,6 +123,7 @@ public struct Keeper: ~Copyable {
                 if intent.phase != record.phase || intent.goal != record.goal { rows.append(row) }
             }
         }
+        let counter = journal.database.changeCounter
         let version = try journal.dataVersion()
         let isWritten = version != journalVersion
         if isWritten {
@@ -140,6 +141,7 @@ public struct Keeper: ~Copyable {
         }
         self.intents = intents
         journalVersion = version
+        journal.known.readAll(counter, version: version)
         return isWritten || !changed.isEmpty ? changed : nil
     }
 
