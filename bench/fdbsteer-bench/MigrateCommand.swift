@@ -69,11 +69,10 @@ struct MigrateCommand: ParsableCommand {
         // The journal is in memory, as it is in /run.
         let scratch = try Scratch.goneWhenInterrupted()
         defer { scratch.remove() }
-        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
-        shape.primaryModel = primary
+        var shape = try MigrationRig.shape(primary: primary)
         shape.usesNativeHotplug = operation.usesNativeHotplug
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"), rate: rate,
+            folder: scratch.path, shape: shape, rate: rate,
             guestRate: guestRate)
         defer { rig.end() }
         let rate = rate == 0 ? try rig.findRate() : rate

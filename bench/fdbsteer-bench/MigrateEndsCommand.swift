@@ -69,10 +69,8 @@ struct MigrateEndsCommand: ParsableCommand {
         // The journal is in memory, as it is in /run.
         let scratch = try Scratch.goneWhenInterrupted()
         defer { scratch.remove() }
-        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
-        shape.primaryModel = "vmxnet3"
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"), rate: rate, guestRate: 100
+            folder: scratch.path, shape: try MigrationRig.shape(), rate: rate, guestRate: 100
         )
         defer { rig.end() }
         var rows: [Row] = []

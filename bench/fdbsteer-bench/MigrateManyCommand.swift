@@ -58,10 +58,8 @@ struct MigrateManyCommand: ParsableCommand {
         // The journal is in memory, as it is in /run.
         let scratch = try Scratch.goneWhenInterrupted()
         defer { scratch.remove() }
-        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
-        shape.primaryModel = "vmxnet3"
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"), guests: guests,
+            folder: scratch.path, shape: try MigrationRig.shape(), guests: guests,
             rate: rate,
             guestRate: guestRate)
         defer { rig.end() }

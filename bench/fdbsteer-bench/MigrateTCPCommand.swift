@@ -60,12 +60,10 @@ struct MigrateTCPCommand: ParsableCommand {
     func run() throws {
         let scratch = try Scratch.goneWhenInterrupted()
         defer { scratch.remove() }
-        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
-        shape.primaryModel = "vmxnet3"
+        var shape = try MigrationRig.shape()
         shape.hasSink = true
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, fdbsteer: try OwnProgram.sibling("fdbsteer"),
-            rate: MigrationRig.leastRate,
+            folder: scratch.path, shape: shape, rate: MigrationRig.leastRate,
             guestRate: 100)
         defer { rig.end() }
         try rig.hosts.addPeerAddress()

@@ -53,18 +53,26 @@ final class MigrationRig {
     private var rate: Int
     private let guestRate: Int
 
+    /// Guests with a device in the role of the VF.
+    ///
+    /// - Throws: ``LabError`` without the guest's image.
+    static func shape(primary: String = "vmxnet3") throws -> GuestMachine.Shape {
+        var shape = GuestMachine.Shape(image: try MigrateCommand.image())
+        shape.primaryModel = primary
+        return shape
+    }
+
     /// - Parameters:
     ///   - folder: for sockets and journals.
-    ///   - fdbsteer: the controller's program.
+    ///   - shape: of the guests, as ``shape(primary:)`` makes it.
     ///   - guests: how many.
     ///   - rate: frames a second from each of three peers to each guest.
     ///   - guestRate: frames a second from each guest.
-    init(
-        folder: String, shape: GuestMachine.Shape, fdbsteer: String, guests: Int = 1, rate: Int, guestRate: Int
-    ) throws {
+    /// - Throws: ``LabError``.
+    init(folder: String, shape: GuestMachine.Shape, guests: Int = 1, rate: Int, guestRate: Int) throws {
         self.folder = folder
         self.shape = shape
-        self.fdbsteer = fdbsteer
+        fdbsteer = try OwnProgram.sibling("fdbsteer")
         self.rate = rate
         self.guestRate = guestRate
         homes = Array(repeating: 0, count: guests)
