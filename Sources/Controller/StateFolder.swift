@@ -2,6 +2,8 @@ import Glibc
 
 /// Where the journal and the history are.
 public struct StateFolder: Hashable, Sendable {
+    /// The journal's folder.
+    public let path: String
     /// The journal: gone after a reboot, as the FDB is.
     public let stateFile: String
     /// The history: meant to last.
@@ -17,6 +19,7 @@ public struct StateFolder: Hashable, Sendable {
     public init(_ path: String? = nil) {
         let state = path ?? "/run/fdbsteer"
         let history = path ?? "/var/lib/fdbsteer"
+        self.path = state
         stateFile = state + "/state.db"
         lockFile = state + "/lock"
         historyFile = history + "/history.db"

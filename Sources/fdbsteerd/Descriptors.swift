@@ -35,7 +35,7 @@ struct FileWatch: ~Copyable {
         names = parts.map { String($0.last ?? "") }
         let folder = parts.first?.dropLast().joined(separator: "/") ?? "."
         descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
-        guard descriptor >= 0, inotify_add_watch(descriptor, folder, UInt32(IN_MODIFY | IN_CREATE | IN_MOVED_TO)) >= 0
+        guard descriptor >= 0, inotify_add_watch(descriptor, folder, UInt32(IN_MODIFY) | FileWatch.otherFile) >= 0
         else {
             throw ControllerError(
                 .precondition, "cannot watch \(folder) for changes: \(String(cString: strerror(errno)))",
@@ -46,9 +46,19 @@ struct FileWatch: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Whether a file was written since the last call.
-    func wasWritten() -> Bool {
-        var found = false
+    /// What happened to the files.
+    struct Changes {
+        /// One was written.
+        var areWritten = false
+        /// A name stands for another file now, or for none.
+        var areReplaced = false
+    }
+
+    private static let otherFile = UInt32(IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+
+    /// What happened since the last call.
+    func changes() -> Changes {
+        var changes = Changes()
         withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
             while true {
                 let length = read(descriptor, buffer.baseAddress, buffer.count)
@@ -58,14 +68,16 @@ struct FileWatch: ~Copyable {
                 while offset + head <= length {
                     let event = buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
                     let bytes = buffer[(offset + head)..<min(offset + head + Int(event.len), length)]
-                    // Without a name: lost events (IN_Q_OVERFLOW).
-                    let text = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                    if names.contains(text) || event.mask & UInt32(IN_Q_OVERFLOW) != 0 { found = true }
                     offset += head + Int(event.len)
+                    // Lost events have no name.
+                    if event.mask & UInt32(IN_Q_OVERFLOW) != 0 { changes.areWritten = true }
+                    guard names.contains(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)) else { continue }
+                    changes.areWritten = true
+                    if event.mask & FileWatch.otherFile != 0 { changes.areReplaced = true }
                 }
             }
         }
-        return found
+        return changes
     }
 }
 

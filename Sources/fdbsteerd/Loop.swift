@@ -26,6 +26,7 @@ struct Loop: ~Copyable {
     var events: EventCommand?
     private let monitor: MonitorSocket
     private let journal: FileWatch
+    private let folder: String
     private let signals: SignalDescriptor
     /// Guests to look at again, with the time (CLOCK_MONOTONIC, nanoseconds) and the cause.
     private var pending: [Int64: (at: Int64, cause: Watch.Cause)] = [:]
@@ -82,6 +83,7 @@ struct Loop: ~Copyable {
         self.descriptors = descriptors
         self.monitor = monitor
         self.journal = journal
+        self.folder = folder.path
         self.signals = signals
         resyncInterval = configuration.daemon.resyncInterval
         configurationFile = file
@@ -108,7 +110,7 @@ struct Loop: ~Copyable {
     mutating func run() throws(ControllerError) {
         while true {
             if happened.contains(Loop.monitorToken) { try hear() }
-            if happened.contains(Loop.journalToken), journal.wasWritten() { isUnread = true }
+            if happened.contains(Loop.journalToken) { try hearOfJournal() }
             if isUnread { readJournal() }
             follow()
             let now = monotonicNanoseconds()
@@ -230,6 +232,18 @@ struct Loop: ~Copyable {
         }
         // There may be more.
         keeper.spoilReady()
+    }
+
+    private mutating func hearOfJournal() throws(ControllerError) {
+        let changes = journal.changes()
+        if changes.areReplaced {
+            throw ControllerError(
+                .precondition, "the journal in \(folder) was deleted or replaced while it was in use",
+                remedy:
+                    "start fdbsteerd anew, as its systemd unit does; guests that the journal has lost are to be prepared again"
+            )
+        }
+        if changes.areWritten { isUnread = true }
     }
 
     /// Reads what others have written to the journal; what cannot be read now is read again soon.

@@ -17,9 +17,9 @@ struct DaemonLab: Sendable {
         }
     }
 
-    /// Runs a daemon in a lab that exists.
+    /// Runs a daemon in a lab that exists; unless it was killed, it must end with an exit code.
     static func run(
-        in lab: CommandLineLab, configuration: String = "", log name: String = "log",
+        in lab: CommandLineLab, configuration: String = "", log name: String = "log", exitCode: Int32 = 0,
         _ body: (DaemonLab) throws -> Void
     ) throws {
         let log = lab.state + "/" + name
@@ -39,7 +39,7 @@ struct DaemonLab: Sendable {
         }
         kill(daemon.process, SIGTERM)
         let ended = running.wait()
-        #expect(ended.exitCode == 0 || ended.exitCode == 128 + SIGKILL, "\(daemon.log)")
+        #expect(ended.exitCode == exitCode || ended.exitCode == 128 + SIGKILL, "\(daemon.log)")
         if let failure { throw failure }
     }
 

@@ -146,6 +146,18 @@ struct DaemonTests {
         }
     }
 
+    /// What it would write to a deleted file nobody would ever read.
+    @Test(arguments: ["rm state.db", "rm lock", "cp state.db copy && mv copy state.db"])
+    func aJournalThatIsTakenAwayEndsIt(_ command: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try DaemonLab.run(in: lab, exitCode: 3) { daemon in
+                #expect(try Command.run(["sh", "-c", "cd \(lab.state) && \(command)"]).exitCode == 0)
+                try daemon.waitFor("was deleted or replaced while it was in use")
+            }
+        }
+    }
+
     @Test func whatHappenedWhileItWasDeadIsFoundAtTheStart() throws {
         try CommandLineLab.run(flooding: false) { lab in
             try lab.prepare()
