@@ -13,6 +13,8 @@ public struct Host: ~Copyable {
     private var isPrivileged = false
     /// What a process that hears of changes has read beforehand; nil for one that does not.
     var ready: ReadyObservations?
+    /// The groups of bridges; opened when they are first needed.
+    var groupWatch: GroupWatch?
 
     /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.

@@ -64,15 +64,16 @@ struct Loop: ~Copyable {
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
         let monitor: MonitorSocket
+        let receiveBuffer = Int32(clamping: configuration.daemon.receiveBuffer)
         do throws(NetlinkError) {
-            monitor = try MonitorSocket(
-                groups: [.neighbour, .link, .mdb], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
+            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: receiveBuffer)
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
+        let groups = try keeper.watchGroups(receiveBuffer: receiveBuffer)
         let journal = try FileWatch(folder.stateFile)
         let descriptors = try DescriptorSet()
-        for descriptor in [monitor.descriptor, journal.descriptor, signals.descriptor] {
+        for descriptor in [monitor.descriptor, groups, journal.descriptor, signals.descriptor] {
             descriptors.watch(descriptor, token: Loop.ownToken)
         }
         let report = try keeper.begin()
@@ -106,6 +107,7 @@ struct Loop: ~Copyable {
     mutating func run() throws(ControllerError) {
         while true {
             try hear()
+            try keeper.hearGroups()
             if journal.wasWritten() { isUnread = true }
             if isUnread { readJournal() }
             follow()
