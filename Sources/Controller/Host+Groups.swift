@@ -43,7 +43,7 @@ extension Host {
     /// The addresses have moved: what fails here is noted and no reason to move them back. Nothing is removed that the new
     /// port does not have.
     mutating func followGroups(
-        _ move: GroupMove, guest: GuestInterface, journal: borrowing Journal, report: inout Report
+        _ move: GroupMove, row: Int64, journal: borrowing Journal, report: inout Report
     ) {
         do throws(NetlinkError) {
             let table = try groups(of: move.bridge, on: move.oldPorts.map(\.index) + [move.target])
@@ -61,7 +61,7 @@ extension Host {
             let moved = move.moved(table, copied: copied)
             report.groupMembershipsMoved = moved
             if moved > 0 { report.notes.append("\(GroupMove.words(moved)) moved") }
-            let removals = removable(move.removals(table, copied: copied), guest, journal, &report)
+            let removals = removable(move.removals(table, copied: copied), row, journal, &report)
             let refused = socket.perform(removals).compactMap { $0 }.filter { !GroupPlan.isGone($0) }
             if let first = refused.first {
                 report.notes.append("\(GroupMove.words(refused.count)) of the old port could not be removed: \(first)")
@@ -73,12 +73,11 @@ extension Host {
 
     /// Without those on ports that another guest was prepared for since.
     private func removable(
-        _ removals: [GroupRequest], _ guest: GuestInterface, _ journal: borrowing Journal, _ report: inout Report
+        _ removals: [GroupRequest], _ row: Int64, _ journal: borrowing Journal, _ report: inout Report
     ) -> [GroupRequest] {
         if removals.isEmpty { return [] }
         do throws(ControllerError) {
-            let others = try journal.records().filter { $0.boot == journal.boot && $0.guest.id != guest.id }
-            let used = Set(others.flatMap { $0.guest.ports.map(\.port.index) })
+            let used = try journal.used(Set(removals.map(\.port)), byOthersThan: row)
             let own = removals.filter { !used.contains($0.port) }
             if own.count < removals.count {
                 report.notes.append("the old port serves another guest too: its memberships are left there to age")

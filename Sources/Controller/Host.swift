@@ -122,7 +122,7 @@ public struct Host: ~Copyable {
             case .restoreGroups(let requests):
                 event = .answered(socket.perform(requests))
             case .followGroups(let move):
-                followGroups(move, guest: record.guest, journal: journal, report: &report)
+                followGroups(move, row: record.row, journal: journal, report: &report)
                 event = .done
             case .restore(let changes), .repair(let changes):
                 event = .answered(Transaction(changes).run(on: &socket))

@@ -75,6 +75,7 @@ public struct Journal: ~Copyable {
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
+        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
         \(bracketSchema)
         PRAGMA user_version = \(Journal.version);
         """
