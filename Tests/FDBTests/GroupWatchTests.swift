@@ -12,6 +12,7 @@ struct GroupWatchTests {
     /// A bridge that is a querier, its ports, and a watch, in a namespace.
     private struct Ground: ~Copyable {
         let lab: BridgeLab
+        let isModern: Bool
         var socket: CommandSocket
         var watch: GroupWatch
         let bridge: Int32
@@ -27,6 +28,7 @@ struct GroupWatchTests {
             let watch = try GroupWatch(receiveBuffer: receiveBuffer)
             let socket = try CommandSocket()
             self.lab = lab
+            self.isModern = isModern
             self.watch = watch
             self.socket = socket
             (bridge, ports) = (indexes[0], Array(indexes.dropFirst()))
@@ -166,7 +168,8 @@ struct GroupWatchTests {
     ) throws {
         try Namespace.run {
             var random = Seeded(seed)
-            var ground = try Ground(isModern: isModern)
+            // Source lists change by themselves when they age.
+            var ground = try Ground(isModern: isModern, membershipSeconds: isModern ? 1 : 260)
             for port in ["vfrep0", "tap0"] {
                 try Command.script("ip addr add 192.0.2.\(port.count)/24 dev \(BridgeLab.far(port))")
             }
@@ -190,7 +193,7 @@ struct GroupWatchTests {
         let group = "239.1.1.\(Int.random(in: 1...12, using: &random))"
         let key = GroupKey(try #require(GroupAddress(group)))
         let (index, bridge) = (ground.ports[port], ground.bridge)
-        switch Int.random(in: 0..<20, using: &random) {
+        switch Int.random(in: 0..<21, using: &random) {
         case 0..<6: members.append(try Member(group, on: BridgeLab.far(name)))
         case 6..<9: members.removeFirst(min(members.count, Int.random(in: 1...3, using: &random)))
         case 9..<14:
@@ -200,7 +203,11 @@ struct GroupWatchTests {
                 GroupRequest.join(key, port: index, bridge: bridge, state: state, renewing: isRenewing)
             ])
         case 14..<18: _ = ground.socket.perform([GroupRequest.leave(key, port: index, bridge: bridge)])
-        case 18: try ground.report(GroupFrame.igmp2Leave(group, from: mac), behind: name)
+        case 18...19 where ground.isModern:
+            let sources = (1...Int.random(in: 1...3, using: &random)).map { "192.0.2.\(100 + $0)" }
+            let kind: GroupFrame.Record = Bool.random(using: &random) ? .toInclude : .toExclude
+            try ground.report(GroupFrame.igmp3Report(group, kind, sources: sources, from: mac), behind: name)
+        case 18...19: try ground.report(GroupFrame.igmp2Leave(group, from: mac), behind: name)
         default: try Command.script("ip link set \(name) down\nip link set \(name) up")
         }
     }
