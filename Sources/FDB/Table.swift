@@ -51,7 +51,7 @@ public struct Table: Sendable {
         var seen = EntrySet()
         var doubtful = Set<Address>()
         for attempt in 1...dumpLimit {
-            var told: ContiguousArray<Entry> = []
+            var told = EntryBuffer()
             do throws(NetlinkError) {
                 if let ports {
                     for port in ports { try scan(bridge: bridge, port: port, using: &socket) { told.append($0) } }
@@ -63,7 +63,7 @@ public struct Table: Sendable {
                 continue
             }
             // An entry is handed over twice only when another was added before it, which is heard: then an index is made.
-            var entries = ports == nil ? EntrySet(distinct: told) : EntrySet(told)
+            var entries = ports == nil ? EntrySet(distinct: told.entries) : EntrySet(told.entries)
             var deleted = false
             let lost = try monitor.drain { change in
                 guard change.entry.bridge == bridge else { return }
