@@ -62,12 +62,16 @@ public struct GroupMove: Hashable, Sendable {
     }
 
     /// What lets the new port join every group that an old one is in.
-    public func additions(_ table: GroupTable) -> [GroupRequest] {
+    ///
+    /// - Parameters:
+    ///   - table: the groups of the old ports and the new one.
+    ///   - isRenewing: what the new port has already is made as young as what the old ones have.
+    public func additions(_ table: GroupTable, isRenewing: Bool = true) -> [GroupRequest] {
         let memberships = memberships(table)
         if memberships.isEmpty { return [] }
         var requests: [GroupKey: GroupRequest] = [:]
         for (key, entries) in Dictionary(grouping: memberships, by: \.key) {
-            requests[key] = copy(of: entries, table)
+            requests[key] = copy(of: entries, table, isRenewing: isRenewing)
         }
         // In the order of the table, so that the same table gives the same requests.
         var seen = Set<GroupKey>()
@@ -137,7 +141,7 @@ public struct GroupMove: Hashable, Sendable {
     }
 
     /// What lets the new port join a group as the old ones did; nil when there is no need, or no way.
-    private func copy(of entries: [GroupEntry], _ table: GroupTable) -> GroupRequest? {
+    private func copy(of entries: [GroupEntry], _ table: GroupTable, isRenewing: Bool) -> GroupRequest? {
         guard let first = entries.first else { return nil }
         let isPermanent = entries.contains { $0.isPermanent }
         if isRemote, isPermanent || table.isRouter(target, for: first.key) { return nil }
@@ -148,7 +152,8 @@ public struct GroupMove: Hashable, Sendable {
             guard !there.isPermanent, !isPermanent else { return nil }
             wanted = wanted.union(Filter(there))
             // What the port has already may be older, and so go before the guest's next report, or have other sources.
-            isRenewal = wanted != Filter(there) || entries.contains { there.timer < $0.timer }
+            let isOlder = !table.hasTimers || entries.contains { there.timer < $0.timer }
+            isRenewal = wanted != Filter(there) || isRenewing && isOlder
             guard isRenewal else { return nil }
         }
         // A source list that has run empty is about to go, and the kernel does not take one.

@@ -2,24 +2,30 @@ import FDB
 import Netlink
 import Switchdev
 
-extension Observation {
-    /// Reads the bridge's multicast groups when a move may need them: one dump, and none where the bridge does not snoop,
-    /// is down, or where everything is at its place already.
+extension Host {
+    /// Reads the bridge's multicast groups when a move may need them: not where the bridge does not snoop, is down, or where
+    /// everything is at its place already.
     mutating func readGroups(
-        of guest: GuestInterface, to side: Side, phase: Journal.Phase, using socket: inout CommandSocket
+        into observation: inout Observation, of guest: GuestInterface, to side: Side, phase: Journal.Phase
     ) throws(ControllerError) {
-        guard let bridge, bridge.isUp, bridge.bridge?.snoopsMulticast == true, let target = guest.port(of: side) else {
-            return
-        }
+        guard let bridge = observation.bridge, bridge.hasGroups, let target = guest.port(of: side) else { return }
         let isSettled = phase == .pinned && guest.side == side
-        if isSettled, guest.addresses.allSatisfy({ entry($0)?.port == target.index }) { return }
-        groups = try ControllerError.reading("the multicast groups of \(bridge.name)") { () throws(NetlinkError) in
-            try GroupTable.snapshot(bridge: bridge.index, using: &socket)
+        if isSettled, guest.addresses.allSatisfy({ observation.entry($0)?.port == target.index }) { return }
+        let ports = [guest.primary.index, guest.standby.index, target.index]
+        observation.groups = try ControllerError.reading("the multicast groups of \(bridge.name)") {
+            () throws(NetlinkError) in try groups(of: bridge.index, on: ports)
         }
     }
-}
 
-extension Host {
+    /// The memberships of some ports of a bridge, kept from one redirection to the next.
+    mutating func groups(of bridge: Int32, on ports: [Int32]) throws(NetlinkError) -> GroupTable {
+        var watch: GroupWatch
+        if let open = groupWatch.take() { watch = open } else { watch = try GroupWatch() }
+        let result = Result { () throws(NetlinkError) in try watch.groups(of: bridge, on: ports, using: &socket) }
+        groupWatch = consume watch
+        return try result.get()
+    }
+
     /// Lets a port join groups, on kernels before 6.3 without what they do not know.
     ///
     /// - Returns: for each request nil, or why it was refused.
@@ -37,11 +43,11 @@ extension Host {
     /// The addresses have moved: what fails here is noted and no reason to move them back. Nothing is removed that the new
     /// port does not have.
     mutating func followGroups(
-        _ move: GroupMove, guest: GuestInterface, journal: borrowing Journal, report: inout Report
+        _ move: GroupMove, row: Int64, journal: borrowing Journal, report: inout Report
     ) {
         do throws(NetlinkError) {
-            let table = try GroupTable.snapshot(bridge: move.bridge, using: &socket)
-            let late = move.additions(table)
+            let table = try groups(of: move.bridge, on: move.oldPorts.map(\.index) + [move.target])
+            let late = move.additions(table, isRenewing: false)
             var copied = Set<GroupKey>()
             for (request, answer) in zip(late, join(late)) {
                 if answer == nil || answer?.errno == .exists {
@@ -55,7 +61,7 @@ extension Host {
             let moved = move.moved(table, copied: copied)
             report.groupMembershipsMoved = moved
             if moved > 0 { report.notes.append("\(GroupMove.words(moved)) moved") }
-            let removals = removable(move.removals(table, copied: copied), guest, journal, &report)
+            let removals = removable(move.removals(table, copied: copied), row, journal, &report)
             let refused = socket.perform(removals).compactMap { $0 }.filter { !GroupPlan.isGone($0) }
             if let first = refused.first {
                 report.notes.append("\(GroupMove.words(refused.count)) of the old port could not be removed: \(first)")
@@ -67,13 +73,17 @@ extension Host {
 
     /// Without those on ports that another guest was prepared for since.
     private func removable(
-        _ removals: [GroupRequest], _ guest: GuestInterface, _ journal: borrowing Journal, _ report: inout Report
+        _ removals: [GroupRequest], _ row: Int64, _ journal: borrowing Journal, _ report: inout Report
     ) -> [GroupRequest] {
         if removals.isEmpty { return [] }
         do throws(ControllerError) {
-            let others = try journal.records().filter { $0.boot == journal.boot && $0.guest.id != guest.id }
-            let used = Set(others.flatMap { $0.guest.ports.map(\.port.index) })
-            let own = removals.filter { !used.contains($0.port) }
+            var ports: [(index: Int32, isShared: Bool)] = []
+            for removal in removals where !ports.contains(where: { $0.index == removal.port }) {
+                ports.append((removal.port, try journal.isUsed(removal.port, byOthersThan: row)))
+            }
+            let own = removals.filter { removal in
+                ports.contains { $0.index == removal.port && !$0.isShared }
+            }
             if own.count < removals.count {
                 report.notes.append("the old port serves another guest too: its memberships are left there to age")
             }
@@ -83,4 +93,9 @@ extension Host {
             return []
         }
     }
+}
+
+extension Link {
+    /// A bridge with memberships that mean something: it is up and snoops.
+    var hasGroups: Bool { isUp && bridge?.snoopsMulticast == true }
 }

@@ -13,6 +13,8 @@ public struct Host: ~Copyable {
     private var isPrivileged = false
     /// What a process that hears of changes has read beforehand; nil for one that does not.
     var ready: ReadyObservations?
+    /// The groups of bridges; opened when they are first needed.
+    var groupWatch: GroupWatch?
 
     /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
@@ -120,7 +122,7 @@ public struct Host: ~Copyable {
             case .restoreGroups(let requests):
                 event = .answered(socket.perform(requests))
             case .followGroups(let move):
-                followGroups(move, guest: record.guest, journal: journal, report: &report)
+                followGroups(move, row: record.row, journal: journal, report: &report)
                 event = .done
             case .restore(let changes), .repair(let changes):
                 event = .answered(Transaction(changes).run(on: &socket))

@@ -76,6 +76,7 @@ public struct Journal: ~Copyable {
             bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
+        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
         CREATE TABLE IF NOT EXISTS bracket(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
             means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
@@ -85,7 +86,10 @@ public struct Journal: ~Copyable {
     /// program that is replaced while guests are prepared.
     private static let version: Int64 = 4
     /// The tables are as before; programs that know nothing of ``Intent`` are to stay away.
-    private static let conversion = "PRAGMA user_version = \(Journal.version)"
+    private static let conversion = """
+        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
+        PRAGMA user_version = \(Journal.version);
+        """
 
     /// Opens the journal for reading; nil when there is none yet.
     ///

@@ -12,7 +12,7 @@ struct Observation {
     var entries: EntrySet
     /// Ports that are not the guest's, but have an entry of its addresses.
     var foreignPorts: [Link] = []
-    /// The bridge's multicast groups, where they were read (``readGroups(of:to:phase:using:)``).
+    /// The bridge's multicast groups, where they were read (``Host/readGroups(into:of:to:phase:)``).
     var groups: GroupTable?
     /// What the filters of a NIC in legacy mode say, where the guest has one (``readFilters(of:using:)``).
     var filters: NICFilters?

@@ -1,10 +1,12 @@
+import FDB
 import Netlink
 import Switchdev
 
 /// What redirections of followed guests have to know beside their entries, read beforehand: a process that hears the
 /// kernel's notifications keeps it for as long as none is about it.
 ///
-/// Entries are never kept: they are what is changed, and the kernel does not tell of the flag that drivers set on them.
+/// Entries are never kept: they are what is changed, and the kernel does not tell of the flag that drivers set on them. Groups
+/// are the ``GroupWatch``'s.
 struct ReadyObservations {
     private struct Kept {
         let revision: Int64
@@ -12,7 +14,7 @@ struct ReadyObservations {
     }
 
     private var kept: [Int64: Kept] = [:]
-    /// Guests whose ports and groups are to be read.
+    /// Guests whose ports, and their bridge's groups, are to be read.
     private(set) var missing: Set<Int64> = []
 
     /// Whether something is kept for a guest.
@@ -48,25 +50,27 @@ struct ReadyObservations {
 extension Host {
     /// Reads what a redirection to a side has to know; what was kept ready of it is not read again.
     mutating func observe(_ record: Journal.Record, to side: Side) throws(ControllerError) -> Observation {
-        if var observation = ready?.take(record) {
+        var observation: Observation
+        if let ports = ready?.take(record) {
+            observation = ports
             try observation.readEntries(of: record.guest, using: &socket)
-            return observation
+        } else {
+            observation = try Observation.read(record.guest, using: &socket)
         }
-        var observation = try Observation.read(record.guest, using: &socket)
-        try observation.readGroups(of: record.guest, to: side, phase: record.phase, using: &socket)
+        try readGroups(into: &observation, of: record.guest, to: side, phase: record.phase)
         return observation
     }
 
     /// Reads what the next redirection of a guest has to know.
     mutating func makeReady(_ record: Journal.Record) {
         // The filters of a NIC are read when they are needed: nobody tells of their changes.
-        guard record.guest.nic == nil, var observation = try? Observation.readPorts(record.guest, using: &socket),
-            (try? observation.readGroups(of: record.guest, to: record.guest.side, phase: record.phase, using: &socket))
-                != nil
-        else {
+        guard record.guest.nic == nil, let ports = try? Observation.readPorts(record.guest, using: &socket) else {
             ready?.keep(nil, for: record)
             return
         }
-        ready?.keep(observation, for: record)
+        ready?.keep(ports, for: record)
+        guard let bridge = ports.bridge, bridge.hasGroups, groupWatch?.keeps(bridge.index) != true else { return }
+        // What fails here is found again, and told of, by the redirection.
+        _ = try? groups(of: bridge.index, on: [])
     }
 }

@@ -13,12 +13,8 @@ struct GroupMessage {
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     init(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
-        let size = MemoryLayout<br_port_msg>.size
-        guard payload.count >= size else {
-            throw NetlinkError(.malformed, "group message of \(payload.count) bytes where \(size) are the least")
-        }
-        bridge = Int32(truncatingIfNeeded: payload.loadUnaligned(as: br_port_msg.self).ifindex)
-        var parts = AttributeReader(payload, from: size)
+        bridge = try GroupMessage.bridge(of: payload)
+        var parts = AttributeReader(payload, from: MemoryLayout<br_port_msg>.size)
         while let part = parts.next() {
             guard part.type == Int(MDBA_MDB) || part.type == Int(MDBA_ROUTER) else { continue }
             var inner = part.nested
@@ -32,6 +28,17 @@ struct GroupMessage {
             try GroupMessage.check(inner)
         }
         try GroupMessage.check(parts)
+    }
+
+    /// Interface index of the bridge that a message is about.
+    ///
+    /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
+    static func bridge(of payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Int32 {
+        let size = MemoryLayout<br_port_msg>.size
+        guard payload.count >= size else {
+            throw NetlinkError(.malformed, "group message of \(payload.count) bytes where \(size) are the least")
+        }
+        return Int32(truncatingIfNeeded: payload.loadUnaligned(as: br_port_msg.self).ifindex)
     }
 
     private mutating func append(_ list: AttributeReader) throws(NetlinkError) {

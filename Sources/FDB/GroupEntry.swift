@@ -179,13 +179,18 @@ public struct RouterPort: Hashable, Sendable {
     public let servesIPv6: Bool
     /// MDBA_ROUTER_PATTR_VID, on a bridge that snoops each VLAN by itself.
     public let vlan: VLANID?
+    /// Hundredths of a second for which it goes on to serve what it serves, unless it is told otherwise; nil: it does not age.
+    public let lifetime: UInt32?
 
     /// Makes a router port from its parts.
-    public init(port: Int32, servesIPv4: Bool = true, servesIPv6: Bool = true, vlan: VLANID? = nil) {
+    public init(
+        port: Int32, servesIPv4: Bool = true, servesIPv6: Bool = true, vlan: VLANID? = nil, lifetime: UInt32? = nil
+    ) {
         self.port = port
         self.servesIPv4 = servesIPv4
         self.servesIPv6 = servesIPv6
         self.vlan = vlan
+        self.lifetime = lifetime
     }
 
     /// Decodes one MDBA_ROUTER_PORT: the port's interface index, then attributes MDBA_ROUTER_PATTR_*.
@@ -197,14 +202,18 @@ public struct RouterPort: Hashable, Sendable {
         guard info.count >= size else {
             throw NetlinkError(.malformed, "router port of \(info.count) bytes where \(size) are the least")
         }
-        var isIPv4 = false
-        var isIPv6 = false
+        var ipv4: UInt32?
+        var ipv6: UInt32?
+        var any: UInt32 = 0
+        var isPermanent = false
         var vlan: VLANID?
         var attributes = AttributeReader(info, from: size)
         while let attribute = attributes.next() {
             switch attribute.type {
-            case Int(MDBA_ROUTER_PATTR_INET_TIMER): isIPv4 = true
-            case Int(MDBA_ROUTER_PATTR_INET6_TIMER): isIPv6 = true
+            case Int(MDBA_ROUTER_PATTR_TIMER): any = attribute.integer() ?? 0
+            case Int(MDBA_ROUTER_PATTR_TYPE): isPermanent = attribute.integer() == UInt8(MDB_RTR_TYPE_PERM)
+            case Int(MDBA_ROUTER_PATTR_INET_TIMER): ipv4 = attribute.integer() ?? 0
+            case Int(MDBA_ROUTER_PATTR_INET6_TIMER): ipv6 = attribute.integer() ?? 0
             case Int(MDBA_ROUTER_PATTR_VID): vlan = attribute.integer().flatMap(VLANID.init)
             default: break
             }
@@ -212,10 +221,11 @@ public struct RouterPort: Hashable, Sendable {
         if attributes.isMalformed {
             throw NetlinkError(.malformed, "router port with an attribute that does not fit")
         }
-        let isTold = isIPv4 || isIPv6
+        let isTold = ipv4 != nil || ipv6 != nil
         self.init(
-            port: info.loadUnaligned(as: Int32.self), servesIPv4: isIPv4 || !isTold, servesIPv6: isIPv6 || !isTold,
-            vlan: vlan)
+            port: info.loadUnaligned(as: Int32.self), servesIPv4: ipv4 != nil || !isTold,
+            servesIPv6: ipv6 != nil || !isTold, vlan: vlan,
+            lifetime: isPermanent ? nil : isTold ? min(ipv4 ?? .max, ipv6 ?? .max) : any)
     }
 
     /// Whether frames of a group go there.

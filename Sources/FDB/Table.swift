@@ -32,7 +32,7 @@ public struct Table: Sendable {
         self.isExact = isExact
     }
 
-    /// The entry of an address.
+    /// The entry of an address: found at once after ``confirm(_:using:)``, until then by going through the table.
     public subscript(address: Address) -> Entry? { entries[address] }
 
     /// Reads the table.
@@ -51,7 +51,7 @@ public struct Table: Sendable {
         var seen = EntrySet()
         var doubtful = Set<Address>()
         for attempt in 1...dumpLimit {
-            var told: ContiguousArray<Entry> = []
+            var told = EntryBuffer()
             do throws(NetlinkError) {
                 if let ports {
                     for port in ports { try scan(bridge: bridge, port: port, using: &socket) { told.append($0) } }
@@ -62,7 +62,8 @@ public struct Table: Sendable {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
             }
-            var entries = EntrySet(told)
+            // An entry is handed over twice only when another was added before it, which is heard: then an index is made.
+            var entries = ports == nil ? EntrySet(distinct: told.entries) : EntrySet(told.entries)
             var deleted = false
             let lost = try monitor.drain { change in
                 guard change.entry.bridge == bridge else { return }
@@ -73,6 +74,7 @@ public struct Table: Sendable {
                 return Table(bridge: bridge, entries: entries, dumps: attempt, isExact: true)
             }
             // What one dump skipped, another may hold: keep the union for the single gets.
+            entries.makeIndex()
             for entry in seen.values where entries[entry.address] == nil { doubtful.insert(entry.address) }
             for entry in entries.values { seen[entry.address] = entry }
         }

@@ -21,7 +21,7 @@ struct Loop: ~Copyable {
     /// What is waited for; a followed guest's by its row.
     var descriptors: DescriptorSet
     /// What has happened since the last turn.
-    var happened: [Int64] = [Loop.monitorToken, Loop.journalToken]
+    var happened: [Int64] = [Loop.monitorToken, Loop.groupsToken, Loop.journalToken]
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
     private let monitor: MonitorSocket
@@ -54,10 +54,11 @@ struct Loop: ~Copyable {
     private static let resyncPause: Int64 = 200_000_000
     /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
     private static let readyPause: Int64 = 2_000_000
-    /// Tokens that are no rows: the kernel's notifications, writes to the journal, and the rest.
+    /// Tokens that are no rows: the kernel's notifications, those of multicast groups, writes to the journal, and the rest.
     private static let monitorToken: Int64 = -1
-    private static let journalToken: Int64 = -2
-    static let ownToken: Int64 = -3
+    private static let groupsToken: Int64 = -2
+    private static let journalToken: Int64 = -3
+    static let ownToken: Int64 = -4
 
     /// Subscribes, reconciles, and is ready to run.
     init(
@@ -67,15 +68,17 @@ struct Loop: ~Copyable {
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
         let monitor: MonitorSocket
+        let receiveBuffer = Int32(clamping: configuration.daemon.receiveBuffer)
         do throws(NetlinkError) {
-            monitor = try MonitorSocket(
-                groups: [.neighbour, .link, .mdb], receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
+            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: receiveBuffer)
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
+        let groups = try keeper.watchGroups(receiveBuffer: receiveBuffer)
         let journal = try FileWatch(folder.journalFiles)
         let descriptors = try DescriptorSet()
         descriptors.watch(monitor.descriptor, token: Loop.monitorToken)
+        descriptors.watch(groups, token: Loop.groupsToken)
         descriptors.watch(journal.descriptor, token: Loop.journalToken)
         descriptors.watch(signals.descriptor, token: Loop.ownToken)
         let report = try keeper.begin()
@@ -110,6 +113,7 @@ struct Loop: ~Copyable {
     mutating func run() throws(ControllerError) {
         while true {
             if happened.contains(Loop.monitorToken) { try hear() }
+            if happened.contains(Loop.groupsToken) { try keeper.hearGroups() }
             if happened.contains(Loop.journalToken) { try hearOfJournal() }
             if isUnread { readJournal() }
             follow()

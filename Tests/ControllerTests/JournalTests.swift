@@ -65,6 +65,27 @@ import Testing
         }
     }
 
+    @Test func whoseAPortIs() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            func guest(_ number: Int, primary: Int32) throws -> GuestInterface {
+                GuestInterface(
+                    id: try GuestID("vm\(number)"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+                    primary: PortIdentity(name: "p\(number)", index: primary, isEswitchPort: false),
+                    standby: PortIdentity(name: "s\(number)", index: 20, isEswitchPort: false), uplink: nil,
+                    addresses: [try Address(mac: MACAddress(value: 0x5254_0000_0000 + UInt64(number)))], side: .primary,
+                    isSticky: false)
+            }
+            let first = try journal.begin(preparing: try guest(1, primary: 10)).row
+            let second = try journal.begin(preparing: try guest(2, primary: 11)).row
+            // The bridge is nobody's port.
+            #expect(try [3, 10, 11, 20, 21].filter { try journal.isUsed($0, byOthersThan: first) } == [11, 20])
+            #expect(try [10, 20].filter { try journal.isUsed($0, byOthersThan: second) } == [10, 20])
+            try journal.remove(row: second)
+            #expect(try [11, 20].filter { try journal.isUsed($0, byOthersThan: first) } == [])
+        }
+    }
+
     @Test func aBracketIsRememberedUntilItIsSettled() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)

@@ -75,6 +75,22 @@ import Testing
         for address in dictionary.keys { #expect(set[address] == dictionary[address]) }
     }
 
+    /// The same answers without an index, with one, and after a change, which makes one.
+    @Test(arguments: [0, 1, 16, 17, 300]) func lookupsNeedNoIndex(count: Int) throws {
+        var entries: ContiguousArray<Entry> = []
+        for number in 0..<count { entries.append(try EntrySetTests.entry(number, port: Int32(number))) }
+        var sets = [EntrySet(distinct: entries), EntrySet(distinct: entries), EntrySet(distinct: entries)]
+        sets[1].makeIndex()
+        let other = try EntrySetTests.entry(count + 1, port: 1)
+        sets[2][other.address] = other
+        sets[2][other.address] = nil
+        for number in 0...count + 1 {
+            let address = try EntrySetTests.address(number)
+            for set in sets { #expect(set[address]?.port == (number < count ? Int32(number) : nil)) }
+        }
+        #expect(sets.map(\.count) == [count, count, count])
+    }
+
     @Test func anEmptySetHasNothing() throws {
         let set = EntrySet()
         #expect(set.count == 0)

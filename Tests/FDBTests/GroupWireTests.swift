@@ -21,7 +21,7 @@ import Testing
     private static let ipv6Group: [UInt8] = [0xff, 2] + [UInt8](repeating: 0, count: 9) + [1, 0xff, 0x12, 0x34, 0x56]
 
     /// What Linux 6.18 sends for one bridge with IGMPv3: three memberships, the host's and a router port.
-    private static let message: [UInt8] =
+    static let message: [UInt8] =
         [7, 0, 0, 0, 3, 0, 0, 0]  // br_port_msg
         + attribute(
             1,  // MDBA_MDB
@@ -72,7 +72,7 @@ import Testing
         #expect(message.entries[1].isHost)
         #expect(message.entries[2].description == "ifindex 6 grp ff02::1:ff12:3456 permanent offload fast_leave")
         #expect(message.entries[3].key.group == GroupAddress("01:80:c2:01:02:03"))
-        #expect(message.routers == [RouterPort(port: 4, servesIPv4: true, servesIPv6: false)])
+        #expect(message.routers == [RouterPort(port: 4, servesIPv4: true, servesIPv6: false, lifetime: 1)])
         #expect(message.routers[0].serves(first.key) && !message.routers[0].serves(message.entries[2].key))
     }
 

@@ -195,21 +195,27 @@ struct EntryBench {
         return rows
     }
 
-    /// Finds 64 addresses in a large table and has the kernel confirm each.
+    /// Has the kernel confirm 64 addresses in a large table; and finds them in one that was just read, and has them confirmed.
     func finds() throws -> [ThroughputReport.Row] {
         defer { scratch.remove() }
         let size = min(100_000, setting.most)
         _ = try quick[0].run("add", size)
         defer { _ = try? quick[0].run("delete", size) }
+        return try finds(in: size, rounds: 300, isRead: false) + finds(in: size, rounds: 40, isRead: true)
+    }
+
+    /// - Parameter isRead: the table is read before, which is not timed.
+    private func finds(in size: Int, rounds: Int, isRead: Bool) throws -> [ThroughputReport.Row] {
         var times: [String: [Double]] = [:]
-        for round in 0...setting.scaled(300) {
+        for round in 0...setting.scaled(rounds) {
             let pair = Array(quick[..<2])
             for reader in round % 2 == 0 ? pair : pair.reversed() {
+                if isRead { _ = try reader.run("dump", size) }
                 let turn = try reader.run("find", 64)
                 guard turn.entries == 64 else { throw LabError("\(reader.name) found \(turn.entries) of 64 entries") }
                 if round > 0 { times[reader.name, default: []].append(turn.nanoseconds) }
             }
         }
-        return EntryBench.rows("find in \(size)", times, entries: 64, order: order)
+        return EntryBench.rows("find in \(size)\(isRead ? ", just read" : "")", times, entries: 64, order: order)
     }
 }

@@ -114,7 +114,23 @@ static void dump(const struct peer *peer) {
     if (state < 0) peer_fail("dump");
 }
 
+/** Counts those of the first addresses that the table has, by going through it for each. */
+static uint32_t seek(const struct peer_entry *table, size_t size, uint32_t count) {
+    uint32_t found = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        uint8_t mac[ETH_ALEN];
+        peer_mac(mac, index);
+        for (size_t place = 0; place < size; place++)
+            if (memcmp(table[place].mac, mac, ETH_ALEN) == 0) {
+                found++;
+                break;
+            }
+    }
+    return found;
+}
+
 static void find(const struct peer *peer, uint32_t count) {
+    if (kept > count && seek(entries, kept, count) < count) peer_fail("seek");
     kept = 0;
     for (uint32_t first = 0; first < count; first += BATCH) {
         uint32_t part = count - first < BATCH ? count - first : BATCH;

@@ -27,16 +27,35 @@ extension Keeper {
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) {
         if followed.isEmpty { return }
-        switch header.type {
-        case .newLink, .deleteLink: spoilReady(at: try Link.index(of: payload))
-        case .newGroup, .deleteGroup:
-            for change in try GroupChange.changes(header, payload) {
-                switch change.subject {
-                case .entry(let entry): spoilReady(at: entry.port)
-                case .router(let router): spoilReady(at: router.port)
-                }
-            }
-        default: break
+        guard header.type == .newLink || header.type == .deleteLink else { return }
+        spoilReady(at: try Link.index(of: payload))
+    }
+
+    /// Hears of multicast groups from now on.
+    ///
+    /// - Parameter receiveBuffer: bytes to ask for.
+    /// - Returns: a descriptor for poll(2).
+    public mutating func watchGroups(receiveBuffer: Int32) throws(ControllerError) -> Int32 {
+        try Keeper.hearing { () throws(NetlinkError) in
+            let watch = try GroupWatch(receiveBuffer: receiveBuffer)
+            let descriptor = watch.descriptor
+            host.groupWatch = consume watch
+            return descriptor
+        }
+    }
+
+    /// Takes over what was told of multicast groups. Those of a bridge that are no longer known are read again when a guest is
+    /// made ready.
+    public mutating func hearGroups() throws(ControllerError) {
+        let isComplete = try Keeper.hearing { () throws(NetlinkError) in try host.groupWatch?.hear() ?? true }
+        if !isComplete { spoilReady() }
+    }
+
+    private static func hearing<T>(_ body: () throws(NetlinkError) -> T) throws(ControllerError) -> T {
+        do throws(NetlinkError) {
+            return try body()
+        } catch {
+            throw ControllerError(.precondition, "cannot hear of multicast groups", cause: error)
         }
     }
 

@@ -92,7 +92,7 @@ public struct Keeper: ~Copyable {
     /// What a notification of a changed entry says about a guest.
     public func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? { watch.hear(change) }
 
-    /// What a notification of a link, or of a multicast group, says about guests.
+    /// What a notification of a link says about guests.
     public mutating func hear(
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> [Watch.Suspicion] {
