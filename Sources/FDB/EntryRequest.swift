@@ -64,8 +64,8 @@ public struct EntryRequest: Request, Hashable, Sendable {
 }
 
 extension EntryRequest {
-    /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call of libmnl for each part
-    /// of a message costs more than the message.
+    /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call for each part of a
+    /// message costs more than the message.
     @inline(__always)
     func append(to writer: inout MessageWriter, sequence: UInt32) -> Bool {
         // Header, struct ndmsg, NDA_LLADDR; then the attributes of 16 and 32 bits, 8 bytes each.

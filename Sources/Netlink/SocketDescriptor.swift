@@ -16,11 +16,10 @@ public struct NetlinkProtocol: RawRepresentable, Hashable, Sendable {
     public static let netfilter = NetlinkProtocol(rawValue: NETLINK_NETFILTER)
 }
 
-/// An open netlink socket, made by libmnl and closed at the end of its life.
+/// An open netlink socket, closed at the end of its life.
 ///
 /// It belongs to the network namespace of the thread that opened it (network_namespaces(7)).
 struct SocketDescriptor: ~Copyable {
-    private let socket: OpaquePointer
     let descriptor: Int32
     /// The socket's own address, which the kernel chose (`nl_pid`).
     let portID: UInt32
@@ -36,21 +35,22 @@ struct SocketDescriptor: ~Copyable {
         _ protocol: NetlinkProtocol = .route, receiveBuffer wish: Int32, nonBlocking: Bool = false
     ) throws(NetlinkError) {
         let flags = Int32(SOCK_CLOEXEC.rawValue) | (nonBlocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
-        guard let socket = mnl_socket_open2(`protocol`.rawValue, flags) else {
+        let descriptor = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | flags, `protocol`.rawValue)
+        guard descriptor >= 0 else {
             throw NetlinkError(.system, "cannot open a netlink socket", errno: KernelErrno(rawValue: errno))
         }
-        guard mnl_socket_bind(socket, 0, pid_t(MNL_SOCKET_AUTOPID)) == 0 else {
-            let number = errno
-            mnl_socket_close(socket)
-            throw NetlinkError(.system, "cannot bind a netlink socket", errno: KernelErrno(rawValue: number))
+        var portID: UInt32 = 0
+        let failure = cn_bind(descriptor, &portID)
+        guard failure == 0 else {
+            close(descriptor)
+            throw NetlinkError(.system, "cannot bind a netlink socket", errno: KernelErrno(rawValue: -failure))
         }
-        self.socket = socket
-        descriptor = mnl_socket_get_fd(socket)
-        portID = mnl_socket_get_portid(socket)
+        self.descriptor = descriptor
+        self.portID = portID
         receiveBuffer = SocketDescriptor.enlarge(descriptor, to: wish)
     }
 
-    deinit { mnl_socket_close(socket) }
+    deinit { close(descriptor) }
 
     /// Sets an option of level SOL_NETLINK.
     func set(_ option: Int32, _ value: Int32, named name: String) throws(NetlinkError) {

@@ -1,5 +1,5 @@
 /*
- * The one door to C: libmnl, the kernel's uapi headers and the few system calls that Swift cannot reach.
+ * The one door to C: the kernel's uapi headers and the few system calls that Swift cannot reach.
  * Shims only: macros and variadic calls wrapped as inline functions, constants that older headers lack. No logic.
  */
 #ifndef FDBSTEER_CNETLINK_H
@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libmnl/libmnl.h>
 #include <linux/devlink.h>
 #include <linux/ethtool.h>
 #include <linux/ethtool_netlink.h>
@@ -95,6 +94,17 @@ extern const char *strerrordesc_np(int);
 static inline const char *cn_error_name(int number) { return strerrorname_np(number); }
 /** The text of an error number, NULL when unknown. */
 static inline const char *cn_error_text(int number) { return strerrordesc_np(number); }
+
+/** Binds a netlink socket to an address that the kernel chooses, and tells it; 0 or -errno. */
+static inline int cn_bind(int fd, unsigned int *port) {
+    struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+    socklen_t length = sizeof(address);
+    if (bind(fd, (struct sockaddr *)&address, length) < 0) return -errno;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return -errno;
+    if (length != sizeof(address) || address.nl_family != AF_NETLINK) return -EINVAL;
+    *port = address.nl_pid;
+    return 0;
+}
 
 /** What recvmsg(2) told beside the bytes. */
 struct cn_received {
