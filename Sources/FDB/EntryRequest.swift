@@ -67,7 +67,7 @@ extension EntryRequest {
     /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call for each part of a
     /// message costs more than the message.
     @inline(__always)
-    func append(to writer: inout MessageWriter, sequence: UInt32) -> Bool {
+    public func append(to writer: inout MessageWriter, flags more: MessageFlags = [], sequence: UInt32) -> Bool {
         // Header, struct ndmsg, NDA_LLADDR; then the attributes of 16 and 32 bits, 8 bytes each.
         var length = 40
         if address.vlan != nil { length += 8 }
@@ -75,7 +75,7 @@ extension EntryRequest {
         guard let message = writer.reserve(length) else { return false }
         message.storeBytes(of: UInt32(length), as: UInt32.self)
         message.storeBytes(of: type.rawValue, toByteOffset: 4, as: UInt16.self)
-        message.storeBytes(of: flags.union(.request).rawValue, toByteOffset: 6, as: UInt16.self)
+        message.storeBytes(of: flags.union(more).union(.request).rawValue, toByteOffset: 6, as: UInt16.self)
         message.storeBytes(of: sequence, toByteOffset: 8, as: UInt32.self)
         message.storeBytes(of: UInt8(AF_BRIDGE), toByteOffset: 16, as: UInt8.self)
         message.storeBytes(of: port, toByteOffset: 20, as: Int32.self)

@@ -132,18 +132,17 @@ public struct CommandSocket: ~Copyable {
     ///   - body: gets the request's index, and the reply's type and payload (valid during the call) or the error.
     /// - Throws: ``NetlinkError`` of codes `overrun`, `timeout`, `malformed`, `system`: replies were lost.
     public mutating func get<R: Request>(
-        _ requests: some RandomAccessCollection<R>,
+        _ requests: [R],
         _ body: (Int, Result<(MessageType, UnsafeRawBufferPointer), NetlinkError>) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
         var answered = 0
-        var next = requests.startIndex
-        while next < requests.endIndex {
+        while answered < requests.count {
             beginSend()
             let first = sequence
             var count = 0
-            while next < requests.endIndex, count < maximumBatch, append(requests[next], flags: []) {
+            while answered + count < requests.count, count < maximumBatch, append(requests[answered + count], flags: [])
+            {
                 count += 1
-                next = requests.index(after: next)
             }
             guard count > 0 else {
                 throw NetlinkError(.oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes")
@@ -251,7 +250,7 @@ public struct CommandSocket: ~Copyable {
     }
 
     private mutating func append(_ request: some Request, flags: MessageFlags) -> Bool {
-        let fits = writer.append(request, flags: flags, sequence: sequence)
+        let fits = request.append(to: &writer, flags: flags, sequence: sequence)
         if fits { sequence += 1 }
         return fits
     }

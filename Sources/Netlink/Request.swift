@@ -8,4 +8,13 @@ public protocol Request {
     var flags: MessageFlags { get }
     /// Writes the fixed structure and the attributes.
     func encode(into body: inout MessageBody)
+    /// Appends the whole message; false, and nothing appended, when it does not fit. A request that there are many of may lay
+    /// itself out, byte for byte as ``encode(into:)`` does, which takes less time.
+    func append(to writer: inout MessageWriter, flags: MessageFlags, sequence: UInt32) -> Bool
+}
+
+extension Request {
+    public func append(to writer: inout MessageWriter, flags: MessageFlags, sequence: UInt32) -> Bool {
+        writer.append(self, flags: flags, sequence: sequence)
+    }
 }
