@@ -59,11 +59,20 @@ extension HistoryRecord {
             }
         }
         HistoryRecord.put(String(results.count), to: &line)
+        var last: (result: Report.AddressResult, fields: [UInt8])?
         for result in results {
             HistoryRecord.put(result.address, to: &line)
-            HistoryRecord.put(result.primitive, to: &line)
-            HistoryRecord.put(result.port, to: &line)
-            HistoryRecord.put(result.error, to: &line)
+            // Most addresses went to one port in one way.
+            if let last, result.isAlike(last.result) {
+                line += last.fields
+                continue
+            }
+            var fields: [UInt8] = []
+            HistoryRecord.put(result.primitive, to: &fields)
+            HistoryRecord.put(result.port, to: &fields)
+            HistoryRecord.put(result.error, to: &fields)
+            line += fields
+            last = (result, fields)
         }
         for note in notes { HistoryRecord.put(note, to: &line) }
         line += HistoryRecord.end
@@ -138,6 +147,11 @@ extension HistoryRecord {
 }
 
 extension Report.AddressResult {
+    /// The same but for the address.
+    fileprivate func isAlike(_ other: Report.AddressResult) -> Bool {
+        primitive == other.primitive && port == other.port && error == other.error
+    }
+
     /// Of the table `result`, after the redirection.
     var values: [SQLValue] { [.text(address), .text(primitive), .text(port), .optional(error)] }
 }
