@@ -3,6 +3,8 @@ public import Netlink
 
 /// One message about one bridge entry.
 public struct EntryRequest: Request, Hashable, Sendable {
+    /// One entry takes about a hundred bytes.
+    public static var replyLimit: Int? { 512 }
     /// RTM_NEWNEIGH, RTM_DELNEIGH or RTM_GETNEIGH.
     public let type: MessageType
     /// NLM_F_CREATE, NLM_F_REPLACE, NLM_F_EXCL.

@@ -151,7 +151,8 @@ public struct CommandSocket: ~Copyable {
             var open = count
             while open > 0 {
                 let base = answered
-                try receive(from: first, count: count) { (index, header, payload) throws(NetlinkError) in
+                try receive(from: first, count: count, most: open, room: R.replyLimit) {
+                    (index, header, payload) throws(NetlinkError) in
                     open -= 1
                     guard header.type == .error else {
                         try body(base + index, .success((header.type, payload)))
@@ -286,15 +287,31 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    /// Receives one datagram and hands over its messages that answer this send; older sequences are left-overs.
+    /// Receives one datagram, or up to `most` where none has more than `room` bytes, and hands over its messages that answer
+    /// this send; older sequences are left-overs.
     private func receive(
         from first: UInt32,
         count: Int,
+        most: Int = 1,
+        room: Int? = nil,
         _ body: (Int, MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
-        guard let datagram = try socket.receive(into: buffer) else {
-            throw NetlinkError(.timeout, "the kernel did not answer within \(CommandSocket.receiveTimeout) s")
+        if most > 1, let room {
+            let isAnswered = try socket.receive(into: buffer, most: most, room: room) {
+                (datagram) throws(NetlinkError) in
+                try handOver(datagram, from: first, count: count, body)
+            }
+            if isAnswered { return }
+        } else if let datagram = try socket.receive(into: buffer) {
+            return try handOver(datagram, from: first, count: count, body)
         }
+        throw NetlinkError(.timeout, "the kernel did not answer within \(CommandSocket.receiveTimeout) s")
+    }
+
+    private func handOver(
+        _ datagram: UnsafeRawBufferPointer, from first: UInt32, count: Int,
+        _ body: (Int, MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) {
         var reader = MessageReader(datagram)
         while let (header, payload) = try reader.next() {
             let index = Int(header.sequence &- first)

@@ -77,21 +77,63 @@ struct SocketDescriptor: ~Copyable {
         while true {
             let received = cn_receive(descriptor, buffer.baseAddress, buffer.count, 0)
             if received.length < 0 {
-                let number = KernelErrno(rawValue: received.error)
-                if number == .again { return nil }
-                if number == .noBuffers {
-                    throw NetlinkError(
-                        .overrun, "the netlink receive buffer overran, messages were lost", errno: number)
-                }
-                throw NetlinkError(.system, "cannot receive from netlink", errno: number)
+                try SocketDescriptor.check(received.error)
+                return nil
             }
-            guard received.sender == 0 else { continue }
-            guard received.truncated == 0, received.length <= buffer.count else {
-                throw NetlinkError(
-                    .truncated, "netlink datagram of \(received.length) bytes does not fit \(buffer.count)")
+            if let datagram = try SocketDescriptor.datagram(received, in: UnsafeRawBufferPointer(buffer)) {
+                return datagram
             }
-            return UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<received.length])
         }
+    }
+
+    /// Up to ``ReceiveBuffer/most`` short datagrams from the kernel by one system call: as many as are queued, at least one.
+    ///
+    /// - Parameters:
+    ///   - most: how many to take.
+    ///   - room: the most bytes that each may have.
+    ///   - body: gets each of the kernel's.
+    /// - Returns: false when none is there (EAGAIN).
+    /// - Throws: as ``receive(into:)``, and what `body` throws; the datagrams after it are lost.
+    func receive(
+        into buffer: borrowing ReceiveBuffer, most: Int, room: Int,
+        _ body: (UnsafeRawBufferPointer) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) -> Bool {
+        let received = buffer.received
+        let count = Int(
+            cn_receive_many(
+                descriptor, buffer.bytes.baseAddress, room, Int32(min(most, buffer.bytes.count / room)), received))
+        if count < 0 {
+            try SocketDescriptor.check(received[0].error)
+            return false
+        }
+        for place in 0..<count {
+            let start = place * room
+            let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.bytes)[start..<start + room])
+            if let datagram = try SocketDescriptor.datagram(received[place], in: bytes) { try body(datagram) }
+        }
+        return true
+    }
+
+    /// Throws the error of a receive, unless it is that nothing is there.
+    private static func check(_ error: Int32) throws(NetlinkError) {
+        let number = KernelErrno(rawValue: error)
+        if number == .again { return }
+        if number == .noBuffers {
+            throw NetlinkError(.overrun, "the netlink receive buffer overran, messages were lost", errno: number)
+        }
+        throw NetlinkError(.system, "cannot receive from netlink", errno: number)
+    }
+
+    /// The bytes that were received; nil when they are not the kernel's.
+    private static func datagram(
+        _ received: cn_received, in bytes: UnsafeRawBufferPointer
+    ) throws(NetlinkError) -> UnsafeRawBufferPointer? {
+        guard received.sender == 0 else { return nil }
+        guard received.truncated == 0, received.length <= bytes.count else {
+            throw NetlinkError(
+                .truncated, "netlink datagram of \(received.length) bytes does not fit \(bytes.count)")
+        }
+        return UnsafeRawBufferPointer(rebasing: bytes[..<received.length])
     }
 
     private static func enlarge(_ descriptor: Int32, to wish: Int32) -> Int {
@@ -107,12 +149,20 @@ struct SocketDescriptor: ~Copyable {
     }
 }
 
-/// Memory for one datagram.
+/// Memory for one datagram, or for several that are short.
 struct ReceiveBuffer: ~Copyable {
     /// Kernel dumps fill at most 32 KiB a datagram; the room above makes a longer one visible.
     static let size = 65536
 
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: ReceiveBuffer.size, alignment: 16)
 
-    deinit { bytes.deallocate() }
+    /// The most datagrams that are received at once.
+    static let most = Int(CN_RECEIVE_MOST)
+    /// What is told of each.
+    let received = UnsafeMutablePointer<cn_received>.allocate(capacity: ReceiveBuffer.most)
+
+    deinit {
+        bytes.deallocate()
+        received.deallocate()
+    }
 }

@@ -130,6 +130,39 @@ static inline struct cn_received cn_receive(int fd, void *buffer, size_t capacit
     return result;
 }
 
+/**
+ * recvmmsg(2), which GNU hides: waits for one datagram and takes as many more as are queued, each into `room` bytes of the buffer, at most
+ * CN_RECEIVE_MOST. How many there are, or -1 with the error in the first.
+ */
+enum { CN_RECEIVE_MOST = 64 };
+static inline int cn_receive_many(int fd, void *buffer, size_t room, int most, struct cn_received *results) {
+    struct sockaddr_nl addresses[CN_RECEIVE_MOST];
+    struct iovec parts[CN_RECEIVE_MOST];
+    struct cn_message {
+        struct msghdr header;
+        unsigned int length;
+    } messages[CN_RECEIVE_MOST];
+    if (most > CN_RECEIVE_MOST) most = CN_RECEIVE_MOST;
+    for (int i = 0; i < most; i++) {
+        parts[i] = (struct iovec){.iov_base = (char *)buffer + (size_t)i * room, .iov_len = room};
+        messages[i].header = (struct msghdr){
+            .msg_name = &addresses[i], .msg_namelen = sizeof(addresses[i]), .msg_iov = &parts[i], .msg_iovlen = 1};
+    }
+    int count;
+    do {
+        count = (int)syscall(SYS_recvmmsg, fd, messages, most, MSG_TRUNC | 0x10000 /* MSG_WAITFORONE */, (void *)0);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) results[0] = (struct cn_received){.length = -1, .error = errno};
+    for (int i = 0; i < count; i++) {
+        struct msghdr *header = &messages[i].header;
+        results[i] = (struct cn_received){
+            .length = messages[i].length, .truncated = (header->msg_flags & MSG_TRUNC) != 0,
+            .sender = header->msg_namelen == sizeof(addresses[i]) && addresses[i].nl_family == AF_NETLINK
+                ? addresses[i].nl_pid : ~0u};
+    }
+    return count;
+}
+
 /** send(2) of one buffer to the kernel, restarted on EINTR; -errno on failure. */
 static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
