@@ -11,13 +11,11 @@ let swift: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .treatAllWarnings(as: .error),
 ]
-/// Programs that are started in the middle of a switchover need no dynamic linker (docs/performance.md); without one, clang tells
-/// that it does not use -no-pie.
-let startsQuickly: [LinkerSetting] = [
-    .unsafeFlags(
-        ["-static-executable", "-Xclang-linker", "-Wno-unused-command-line-argument"],
-        .when(configuration: .release))
-]
+/// Programs that are started in the middle of a switchover need no dynamic linker (docs/performance.md): scripts/build-release, which
+/// knows a linker for it, sets the variable. Clang tells that it does not use -no-pie then.
+let startsQuickly: [LinkerSetting] =
+    Context.environment["FDBSTEER_STATIC_EXECUTABLES"] == nil
+    ? [] : [.unsafeFlags(["-static-executable", "-Xclang-linker", "-Wno-unused-command-line-argument"])]
 let c: [CSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
