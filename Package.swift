@@ -11,6 +11,11 @@ let swift: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .treatAllWarnings(as: .error),
 ]
+/// Programs that are started in the middle of a switchover need no dynamic linker (docs/performance.md): scripts/build-release, which
+/// knows a linker for it, sets the variable. Clang tells that it does not use -no-pie then.
+let startsQuickly: [LinkerSetting] =
+    Context.environment["FDBSTEER_STATIC_EXECUTABLES"] == nil
+    ? [] : [.unsafeFlags(["-static-executable", "-Xclang-linker", "-Wno-unused-command-line-argument"])]
 let c: [CSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
@@ -29,9 +34,8 @@ let package = Package(
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
-        .systemLibrary(name: "CLibmnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
-        .target(name: "CNetlink", dependencies: ["CLibmnl"], cSettings: c),
+        .target(name: "CNetlink", cSettings: c),
         .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
@@ -48,7 +52,8 @@ let package = Package(
                 "Controller", "FDB", "Switchdev", "Netlink", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: swift
+            swiftSettings: swift,
+            linkerSettings: startsQuickly
         ),
         .executableTarget(
             name: "fdbsteerd",
@@ -73,7 +78,8 @@ let package = Package(
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
         .executableTarget(
-            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift),
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift,
+            linkerSettings: startsQuickly),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
         .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),

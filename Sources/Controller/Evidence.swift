@@ -38,11 +38,6 @@ public struct Evidence: Hashable, Sendable, Codable {
                 }
             }
         }
-
-        /// Those that there are, in the order of time.
-        var all: [(Moment, PortCounters)] {
-            Moment.allCases.compactMap { moment in self[moment].map { (moment, $0) } }
-        }
     }
 
     /// One port's counters over the redirection.

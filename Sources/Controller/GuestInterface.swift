@@ -102,8 +102,9 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// The ports with the sides that they serve, an uplink that is also the standby once.
     public var ports: [(side: Side, port: PortIdentity)] {
-        var ports = [(Side.primary, primary), (Side.standby, standby)]
-        if let uplink, uplink.index != standby.index { ports.append((.remote, uplink)) }
+        // With their labels from the start: to convert the array takes longer than to make it.
+        var ports = [(side: Side.primary, port: primary), (side: Side.standby, port: standby)]
+        if let uplink, uplink.index != standby.index { ports.append((side: .remote, port: uplink)) }
         return ports
     }
 
@@ -117,6 +118,8 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {
-        ports.first { $0.port.index == index }?.side
+        if primary.index == index { return .primary }
+        if standby.index == index { return .standby }
+        return uplink?.index == index ? .remote : nil
     }
 }

@@ -61,7 +61,7 @@ struct History: ~Copyable {
         try database.run(
             "INSERT INTO redirection(\(HistoryRecord.columns)) VALUES(?\(places))", record.redirection)
         let row = SQLValue.integer(database.lastRow)
-        try database.insert(into: "result", record.results.map { [row] + $0 })
+        try database.insert(into: "result", record.results.map { [row] + $0.values })
         try database.insert(into: "note", record.notes.map { [row, .text($0)] })
     }
 

@@ -4,8 +4,8 @@ import Glibc
 struct HistoryRecord: Hashable {
     /// Of the table `redirection`, in the order of ``columns``; numbers as text, which SQLite turns into what the column is.
     let redirection: [SQLValue]
-    /// Of the table `result`: address, primitive, port, error.
-    let results: [[SQLValue]]
+    /// Of the table `result`.
+    let results: [Report.AddressResult]
     /// Of the table `note`.
     let notes: [String]
     /// Of one record only: of two at the same time one process can make but one.
@@ -27,9 +27,7 @@ extension HistoryRecord {
             .text(report.bridge), report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")),
             .optional(report.evidence?.record),
         ]
-        results = report.addresses.map {
-            [.text($0.address), .text($0.primitive), .text($0.port), .optional($0.error)]
-        }
+        results = report.addresses
         notes = report.notes + report.findings.map(\.headline) + report.waived.map { "waived: \($0.headline)" }
         id = "\(report.startedAt)-\(getpid())"
     }
@@ -52,33 +50,58 @@ extension HistoryRecord {
     var line: [UInt8] {
         var line = [HistoryRecord.newline]
         line.reserveCapacity(512 + 64 * results.count)
-        HistoryRecord.put(.text(id), to: &line)
-        for field in redirection { HistoryRecord.put(field, to: &line) }
-        HistoryRecord.put(.text(String(results.count)), to: &line)
-        for result in results {
-            for field in result { HistoryRecord.put(field, to: &line) }
+        HistoryRecord.put(id, to: &line)
+        for field in redirection {
+            switch field {
+            case .null: HistoryRecord.put(nil, to: &line)
+            case .integer(let number): HistoryRecord.put(String(number), to: &line)
+            case .text(let text): HistoryRecord.put(text, to: &line)
+            }
         }
-        for note in notes { HistoryRecord.put(.text(note), to: &line) }
+        HistoryRecord.put(String(results.count), to: &line)
+        var last: (result: Report.AddressResult, fields: [UInt8])?
+        for result in results {
+            HistoryRecord.put(result.address, to: &line)
+            // Most addresses went to one port in one way.
+            if let last, result.isAlike(last.result) {
+                line += last.fields
+                continue
+            }
+            var fields: [UInt8] = []
+            HistoryRecord.put(result.primitive, to: &fields)
+            HistoryRecord.put(result.port, to: &fields)
+            HistoryRecord.put(result.error, to: &fields)
+            line += fields
+            last = (result, fields)
+        }
+        for note in notes { HistoryRecord.put(note, to: &line) }
         line += HistoryRecord.end
         line.append(HistoryRecord.newline)
         return line
     }
 
-    private static func put(_ field: SQLValue, to line: inout [UInt8]) {
-        switch field {
-        case .null: line += missing
-        case .integer(let number): line += String(number).utf8
-        case .text(let text):
-            for byte in text.utf8 {
-                switch byte {
-                case tab: line += escapedTab
-                case newline: line += escapedNewline
-                case escape: line += escapedEscape
-                default: line.append(byte)
-                }
-            }
+    private static func put(_ text: String?, to line: inout [UInt8]) {
+        if var text {
+            text.withUTF8 { put($0, to: &line) }
+        } else {
+            line += missing
         }
         line.append(tab)
+    }
+
+    private static func put(_ bytes: UnsafeBufferPointer<UInt8>, to line: inout [UInt8]) {
+        guard bytes.contains(where: { $0 == tab || $0 == newline || $0 == escape }) else {
+            line.append(contentsOf: bytes)
+            return
+        }
+        for byte in bytes {
+            switch byte {
+            case tab: line += escapedTab
+            case newline: line += escapedNewline
+            case escape: line += escapedEscape
+            default: line.append(byte)
+            }
+        }
     }
 
     /// - Parameter line: without its newlines.
@@ -94,11 +117,14 @@ extension HistoryRecord {
         redirection = Array(fields[1...HistoryRecord.columnCount])
         let rest = fields[(HistoryRecord.columnCount + 2)...]
         guard count <= rest.count / HistoryRecord.resultWidth else { return nil }
-        let results = rest.prefix(count * HistoryRecord.resultWidth)
-        self.results = stride(from: results.startIndex, to: results.endIndex, by: HistoryRecord.resultWidth).map {
-            Array(results[$0..<$0 + HistoryRecord.resultWidth])
+        let width = HistoryRecord.resultWidth
+        results = (0..<count).map { number in
+            let result = Array(rest.dropFirst(number * width).prefix(width))
+            return Report.AddressResult(
+                address: result.text(0) ?? "", primitive: result.text(1) ?? "", port: result.text(2) ?? "",
+                error: result.text(3))
         }
-        notes = rest.dropFirst(results.count).compactMap { if case .text(let note) = $0 { note } else { nil } }
+        notes = rest.dropFirst(count * width).compactMap { if case .text(let note) = $0 { note } else { nil } }
     }
 
     private static func field(_ bytes: ArraySlice<UInt8>) -> SQLValue {
@@ -118,6 +144,16 @@ extension HistoryRecord {
         }
         return .text(String(decoding: plain, as: UTF8.self))
     }
+}
+
+extension Report.AddressResult {
+    /// The same but for the address.
+    fileprivate func isAlike(_ other: Report.AddressResult) -> Bool {
+        primitive == other.primitive && port == other.port && error == other.error
+    }
+
+    /// Of the table `result`, after the redirection.
+    var values: [SQLValue] { [.text(address), .text(primitive), .text(port), .optional(error)] }
 }
 
 extension SQLValue {

@@ -45,10 +45,18 @@ extension Evidence {
     var record: String {
         var text = "\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"
         for port in ports {
-            for (moment, counters) in port.counters.all {
-                text +=
-                    "\n\(port.name) \(port.side.rawValue) \(moment.rawValue) \(counters.rxPackets) \(counters.txPackets) "
-                    + "\(counters.rxDropped) \(counters.txDropped)"
+            for moment in Evidence.Moment.allCases {
+                guard let counters = port.counters[moment] else { continue }
+                text += "\n"
+                text += port.name
+                text += " "
+                text += port.side.rawValue
+                text += " "
+                text += moment.rawValue
+                for number in [counters.rxPackets, counters.txPackets, counters.rxDropped, counters.txDropped] {
+                    text += " "
+                    text += String(number)
+                }
             }
         }
         return text

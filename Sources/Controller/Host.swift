@@ -37,7 +37,10 @@ public struct Host: ~Copyable {
         if isPrivileged { return }
         guard let address = try? Address(mac: MACAddress(value: 0x0200_0000_0001)) else { return }
         let harmless = EntryRequest.set(address, port: 0, state: .noARP, flags: .replace)
-        guard let refusal = socket.perform(CollectionOfOne(harmless)).first ?? nil else { return }
+        let answers = socket.perform(count: 1) { (_, writer, sequence) in
+            harmless.append(to: &writer, sequence: sequence)
+        }
+        guard let refusal = answers[0] else { return }
         if refusal.errno == .notPermitted {
             throw ControllerError(
                 .precondition, "the kernel does not let this process change bridge entries; nothing was changed",

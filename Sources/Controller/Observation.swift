@@ -49,13 +49,13 @@ extension Observation {
     static func readPorts(
         _ guest: GuestInterface, using socket: inout CommandSocket
     ) throws(ControllerError) -> Observation {
-        let identities = [guest.bridge] + guest.ports.map(\.port)
+        let named = guest.ports
         let links = try ControllerError.reading("the bridge and its ports") { () throws(NetlinkError) in
-            try Links.read(identities.map(\.index), using: &socket)
+            try Links.read([guest.bridge.index] + named.map(\.port.index), using: &socket)
         }
         let bridge = links[0].flatMap { $0.name == guest.bridge.name && $0.kind == "bridge" ? $0 : nil }
         var ports = BySide<Link>()
-        for ((side, identity), link) in zip(guest.ports, links.dropFirst()) {
+        for ((side, identity), link) in zip(named, links.dropFirst()) {
             if let link, link.name == identity.name { ports[side] = link }
         }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }

@@ -109,13 +109,19 @@ public struct Plan: Hashable, Sendable {
         self.steps = steps
         self.notes = notes
         self.groups = groups
-        let changes = steps.flatMap(\.changes)
-        proof = Plan.proof(of: changes, guest: guest, links: links)
-        eswitchPorts = Set(links.all.filter(\.isEswitchPort).map(\.index))
+        proof = Plan.proof(of: Plan.changes(of: steps), guest: guest, links: links)
+        eswitchPorts = Set(links.eswitchPorts)
     }
 
     /// All entry changes.
-    public var changes: [PlannedChange] { steps.flatMap(\.changes) }
+    public var changes: [PlannedChange] { Plan.changes(of: steps) }
+
+    /// Most plans have one step of entries: its array is not copied.
+    private static func changes(of steps: [Step]) -> [PlannedChange] {
+        var all: [PlannedChange] = []
+        for case .entries(let changes) in steps { all = all.isEmpty ? changes : all + changes }
+        return all
+    }
 
     /// Filters of a NIC are changed: whether frames follow is seen by counters.
     public var changesFilters: Bool { steps.contains { $0.filter != nil } }

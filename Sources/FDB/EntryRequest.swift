@@ -3,6 +3,8 @@ public import Netlink
 
 /// One message about one bridge entry.
 public struct EntryRequest: Request, Hashable, Sendable {
+    /// One entry takes about a hundred bytes.
+    public static var replyLimit: Int? { 512 }
     /// RTM_NEWNEIGH, RTM_DELNEIGH or RTM_GETNEIGH.
     public let type: MessageType
     /// NLM_F_CREATE, NLM_F_REPLACE, NLM_F_EXCL.
@@ -64,10 +66,10 @@ public struct EntryRequest: Request, Hashable, Sendable {
 }
 
 extension EntryRequest {
-    /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call of libmnl for each part
-    /// of a message costs more than the message.
+    /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call for each part of a
+    /// message costs more than the message.
     @inline(__always)
-    func append(to writer: inout MessageWriter, sequence: UInt32) -> Bool {
+    public func append(to writer: inout MessageWriter, flags more: MessageFlags = [], sequence: UInt32) -> Bool {
         // Header, struct ndmsg, NDA_LLADDR; then the attributes of 16 and 32 bits, 8 bytes each.
         var length = 40
         if address.vlan != nil { length += 8 }
@@ -75,7 +77,7 @@ extension EntryRequest {
         guard let message = writer.reserve(length) else { return false }
         message.storeBytes(of: UInt32(length), as: UInt32.self)
         message.storeBytes(of: type.rawValue, toByteOffset: 4, as: UInt16.self)
-        message.storeBytes(of: flags.union(.request).rawValue, toByteOffset: 6, as: UInt16.self)
+        message.storeBytes(of: flags.union(more).union(.request).rawValue, toByteOffset: 6, as: UInt16.self)
         message.storeBytes(of: sequence, toByteOffset: 8, as: UInt32.self)
         message.storeBytes(of: UInt8(AF_BRIDGE), toByteOffset: 16, as: UInt8.self)
         message.storeBytes(of: port, toByteOffset: 20, as: Int32.self)

@@ -49,12 +49,12 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
 
     /// Lower case with colons.
     public var description: String {
-        let digits = Array("0123456789abcdef".utf8)
+        func digit(_ value: Int) -> UInt8 { UInt8(truncatingIfNeeded: value < 10 ? 0x30 + value : 0x57 + value) }
         return String(unsafeUninitializedCapacity: 17) { text in
             for index in 0..<6 {
                 let octet = Int(truncatingIfNeeded: value >> UInt64(40 - 8 * index)) & 0xff
-                text[index * 3] = digits[octet >> 4]
-                text[index * 3 + 1] = digits[octet & 15]
+                text[index * 3] = digit(octet >> 4)
+                text[index * 3 + 1] = digit(octet & 15)
                 if index < 5 { text[index * 3 + 2] = UInt8(ascii: ":") }
             }
             return 17

@@ -6,6 +6,11 @@ public struct Attribute {
     /// The payload without header and padding. Valid as long as the datagram.
     public let bytes: UnsafeRawBufferPointer
 
+    /// The size of `struct nlattr` in bytes.
+    @usableFromInline static var headerSize: Int { 4 }
+    /// `NLA_F_NESTED`.
+    static var nestedFlag: UInt16 { 1 << 15 }
+
     @inlinable
     init(type: Int, bytes: UnsafeRawBufferPointer) {
         self.type = type
@@ -41,7 +46,6 @@ public struct AttributeReader: Sequence, IteratorProtocol {
     public var isMalformed: Bool { malformed }
     @usableFromInline var malformed = false
 
-    @usableFromInline static var headerSize: Int { 4 }
     /// `NLA_TYPE_MASK`: the type without NLA_F_NESTED and NLA_F_NET_BYTEORDER.
     @usableFromInline static var typeMask: UInt16 { 0x3fff }
 
@@ -59,17 +63,17 @@ public struct AttributeReader: Sequence, IteratorProtocol {
     public mutating func next() -> Attribute? {
         let left = bytes.count - offset
         // Up to three bytes of padding may follow the last attribute.
-        guard left >= AttributeReader.headerSize else { return nil }
+        guard left >= Attribute.headerSize else { return nil }
         let length = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
         let type = Int(bytes.loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self) & AttributeReader.typeMask)
-        guard length >= AttributeReader.headerSize, length <= left else {
+        guard length >= Attribute.headerSize, length <= left else {
             malformed = true
             return nil
         }
         // Within the bytes, as was just checked: a slice would check again.
         let payload = UnsafeRawBufferPointer(
-            start: bytes.baseAddress.map { $0 + offset + AttributeReader.headerSize },
-            count: length - AttributeReader.headerSize)
+            start: bytes.baseAddress.map { $0 + offset + Attribute.headerSize },
+            count: length - Attribute.headerSize)
         offset += aligned(length)
         return Attribute(type: type, bytes: payload)
     }

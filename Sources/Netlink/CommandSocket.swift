@@ -132,18 +132,17 @@ public struct CommandSocket: ~Copyable {
     ///   - body: gets the request's index, and the reply's type and payload (valid during the call) or the error.
     /// - Throws: ``NetlinkError`` of codes `overrun`, `timeout`, `malformed`, `system`: replies were lost.
     public mutating func get<R: Request>(
-        _ requests: some RandomAccessCollection<R>,
+        _ requests: [R],
         _ body: (Int, Result<(MessageType, UnsafeRawBufferPointer), NetlinkError>) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
         var answered = 0
-        var next = requests.startIndex
-        while next < requests.endIndex {
+        while answered < requests.count {
             beginSend()
             let first = sequence
             var count = 0
-            while next < requests.endIndex, count < maximumBatch, append(requests[next], flags: []) {
+            while answered + count < requests.count, count < maximumBatch, append(requests[answered + count], flags: [])
+            {
                 count += 1
-                next = requests.index(after: next)
             }
             guard count > 0 else {
                 throw NetlinkError(.oversized, "netlink request does not fit \(CommandSocket.sendBufferSize) bytes")
@@ -152,7 +151,8 @@ public struct CommandSocket: ~Copyable {
             var open = count
             while open > 0 {
                 let base = answered
-                try receive(from: first, count: count) { (index, header, payload) throws(NetlinkError) in
+                try receive(from: first, count: count, most: open, room: R.replyLimit) {
+                    (index, header, payload) throws(NetlinkError) in
                     open -= 1
                     guard header.type == .error else {
                         try body(base + index, .success((header.type, payload)))
@@ -251,7 +251,7 @@ public struct CommandSocket: ~Copyable {
     }
 
     private mutating func append(_ request: some Request, flags: MessageFlags) -> Bool {
-        let fits = writer.append(request, flags: flags, sequence: sequence)
+        let fits = request.append(to: &writer, flags: flags, sequence: sequence)
         if fits { sequence += 1 }
         return fits
     }
@@ -287,15 +287,31 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    /// Receives one datagram and hands over its messages that answer this send; older sequences are left-overs.
+    /// Receives one datagram, or up to `most` where none has more than `room` bytes, and hands over its messages that answer
+    /// this send; older sequences are left-overs.
     private func receive(
         from first: UInt32,
         count: Int,
+        most: Int = 1,
+        room: Int? = nil,
         _ body: (Int, MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
     ) throws(NetlinkError) {
-        guard let datagram = try socket.receive(into: buffer) else {
-            throw NetlinkError(.timeout, "the kernel did not answer within \(CommandSocket.receiveTimeout) s")
+        if most > 1, let room {
+            let isAnswered = try socket.receive(into: buffer, most: most, room: room) {
+                (datagram) throws(NetlinkError) in
+                try handOver(datagram, from: first, count: count, body)
+            }
+            if isAnswered { return }
+        } else if let datagram = try socket.receive(into: buffer) {
+            return try handOver(datagram, from: first, count: count, body)
         }
+        throw NetlinkError(.timeout, "the kernel did not answer within \(CommandSocket.receiveTimeout) s")
+    }
+
+    private func handOver(
+        _ datagram: UnsafeRawBufferPointer, from first: UInt32, count: Int,
+        _ body: (Int, MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) {
         var reader = MessageReader(datagram)
         while let (header, payload) = try reader.next() {
             let index = Int(header.sequence &- first)

@@ -43,7 +43,7 @@ extension CommandSocket {
             $0.put(Int(CTRL_ATTR_FAMILY_NAME), text: name)
         }
         var family: MessageType?
-        try get(CollectionOfOne(request)) { (_, reply) throws(NetlinkError) in
+        try get([request]) { (_, reply) throws(NetlinkError) in
             switch reply {
             case .success(let (_, payload)):
                 for attribute in AttributeReader(payload, from: GenericRequest.headerSize)

@@ -1,7 +1,6 @@
-import CNetlink
 import Glibc
 
-/// Encodes netlink messages one after another into a buffer of its own, framed by libmnl.
+/// Encodes netlink messages one after another into a buffer of its own (netlink(7)).
 ///
 /// A message that does not fit leaves the buffer as it was before it, so that the caller can send and start again.
 /// The writer never sends.
@@ -62,15 +61,11 @@ public struct MessageWriter: ~Copyable {
         body: (inout MessageBody) -> Void
     ) -> Bool {
         guard buffer.count - used >= MessageHeader.size, let base = buffer.baseAddress else { return false }
-        let start = base + used
-        guard let header = mnl_nlmsg_put_header(start) else { return false }
-        header.pointee.nlmsg_type = type.rawValue
-        header.pointee.nlmsg_flags = flags.union(.request).rawValue
-        header.pointee.nlmsg_seq = sequence
-        var content = MessageBody(header: header, capacity: buffer.count - used)
+        var content = MessageBody(message: base + used, capacity: buffer.count - used)
         body(&content)
         guard content.fits else { return false }
-        used += aligned(Int(header.pointee.nlmsg_len))
+        content.finish(type: type, flags: flags.union(.request), sequence: sequence)
+        used += content.length
         return true
     }
 
@@ -83,49 +78,83 @@ public struct MessageWriter: ~Copyable {
 }
 
 /// What follows the header of a message being written: a fixed structure, then attributes.
+///
+/// Padding stays what the buffer holds: zero.
 public struct MessageBody {
-    private let header: UnsafeMutablePointer<nlmsghdr>
+    private let message: UnsafeMutableRawPointer
     private let capacity: Int
+    /// Bytes of the message so far, its header and padding included.
+    private(set) var length = MessageHeader.size
     /// Everything put so far was within the buffer.
     private(set) var fits = true
 
-    init(header: UnsafeMutablePointer<nlmsghdr>, capacity: Int) {
-        self.header = header
+    /// - Parameters:
+    ///   - message: where the message begins.
+    ///   - capacity: bytes from there on, at least a header's; all are zero.
+    init(message: UnsafeMutableRawPointer, capacity: Int) {
+        self.message = message
         self.capacity = capacity
+    }
+
+    /// Takes the next bytes, aligned; nil, and ``fits`` is false from now on, when there are not so many.
+    private mutating func take(_ count: Int) -> UnsafeMutableRawPointer? {
+        guard fits, count <= capacity, length + aligned(count) <= capacity else {
+            fits = false
+            return nil
+        }
+        defer { length += aligned(count) }
+        return message + length
+    }
+
+    /// Takes the place of an attribute and writes its header; the result is where the payload goes.
+    private mutating func attribute(_ type: UInt16, count: Int) -> UnsafeMutableRawPointer? {
+        guard let size = UInt16(exactly: Attribute.headerSize + count), let start = take(Int(size)) else {
+            fits = false
+            return nil
+        }
+        start.storeBytes(of: size, as: UInt16.self)
+        start.storeBytes(of: type, toByteOffset: 2, as: UInt16.self)
+        return start + Attribute.headerSize
     }
 
     /// Appends the family's fixed structure (`struct ndmsg`, `struct ifinfomsg`); call it once and first.
     public mutating func put<T>(_ structure: T) where T: BitwiseCopyable {
-        let size = MemoryLayout<T>.size
-        guard fits, Int(header.pointee.nlmsg_len) + aligned(size) <= capacity else {
-            fits = false
-            return
-        }
-        mnl_nlmsg_put_extra_header(header, size)?.storeBytes(of: structure, as: T.self)
+        take(MemoryLayout<T>.size)?.storeBytes(of: structure, as: T.self)
     }
 
     /// Appends an attribute of raw bytes.
     public mutating func put(_ type: Int, bytes: UnsafeRawBufferPointer) {
-        fits = fits && mnl_attr_put_check(header, capacity, UInt16(type), bytes.count, bytes.baseAddress)
+        guard let payload = attribute(UInt16(type), count: bytes.count), let start = bytes.baseAddress else { return }
+        payload.copyMemory(from: start, byteCount: bytes.count)
     }
 
     /// Appends an integer attribute of the machine's byte order.
     public mutating func put<T: FixedWidthInteger & BitwiseCopyable>(_ type: Int, _ value: T) {
-        withUnsafeBytes(of: value) { put(type, bytes: $0) }
+        attribute(UInt16(type), count: MemoryLayout<T>.size)?.storeBytes(of: value, as: T.self)
     }
 
     /// Appends a NUL-terminated string attribute.
     public mutating func put(_ type: Int, text: String) {
-        fits = fits && text.withCString { mnl_attr_put_strz_check(header, capacity, UInt16(type), $0) }
+        text.withCString { put(type, bytes: UnsafeRawBufferPointer(start: $0, count: strlen($0) + 1)) }
     }
 
     /// Appends a nest of attributes.
     public mutating func nest(_ type: Int, _ content: (inout MessageBody) -> Void) {
-        guard fits, let nest = mnl_attr_nest_start_check(header, capacity, UInt16(type)) else {
+        let start = length
+        guard attribute(UInt16(type) | Attribute.nestedFlag, count: 0) != nil else { return }
+        content(&self)
+        guard fits, let size = UInt16(exactly: length - start) else {
             fits = false
             return
         }
-        content(&self)
-        mnl_attr_nest_end(header, nest)
+        (message + start).storeBytes(of: size, as: UInt16.self)
+    }
+
+    /// Writes the header of a message that fits (`struct nlmsghdr`).
+    func finish(type: MessageType, flags: MessageFlags, sequence: UInt32) {
+        message.storeBytes(of: UInt32(length), as: UInt32.self)
+        message.storeBytes(of: type.rawValue, toByteOffset: 4, as: UInt16.self)
+        message.storeBytes(of: flags.rawValue, toByteOffset: 6, as: UInt16.self)
+        message.storeBytes(of: sequence, toByteOffset: 8, as: UInt32.self)
     }
 }

@@ -16,11 +16,10 @@ public struct NetlinkProtocol: RawRepresentable, Hashable, Sendable {
     public static let netfilter = NetlinkProtocol(rawValue: NETLINK_NETFILTER)
 }
 
-/// An open netlink socket, made by libmnl and closed at the end of its life.
+/// An open netlink socket, closed at the end of its life.
 ///
 /// It belongs to the network namespace of the thread that opened it (network_namespaces(7)).
 struct SocketDescriptor: ~Copyable {
-    private let socket: OpaquePointer
     let descriptor: Int32
     /// The socket's own address, which the kernel chose (`nl_pid`).
     let portID: UInt32
@@ -36,21 +35,22 @@ struct SocketDescriptor: ~Copyable {
         _ protocol: NetlinkProtocol = .route, receiveBuffer wish: Int32, nonBlocking: Bool = false
     ) throws(NetlinkError) {
         let flags = Int32(SOCK_CLOEXEC.rawValue) | (nonBlocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
-        guard let socket = mnl_socket_open2(`protocol`.rawValue, flags) else {
+        let descriptor = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | flags, `protocol`.rawValue)
+        guard descriptor >= 0 else {
             throw NetlinkError(.system, "cannot open a netlink socket", errno: KernelErrno(rawValue: errno))
         }
-        guard mnl_socket_bind(socket, 0, pid_t(MNL_SOCKET_AUTOPID)) == 0 else {
-            let number = errno
-            mnl_socket_close(socket)
-            throw NetlinkError(.system, "cannot bind a netlink socket", errno: KernelErrno(rawValue: number))
+        var portID: UInt32 = 0
+        let failure = cn_bind(descriptor, &portID)
+        guard failure == 0 else {
+            close(descriptor)
+            throw NetlinkError(.system, "cannot bind a netlink socket", errno: KernelErrno(rawValue: -failure))
         }
-        self.socket = socket
-        descriptor = mnl_socket_get_fd(socket)
-        portID = mnl_socket_get_portid(socket)
+        self.descriptor = descriptor
+        self.portID = portID
         receiveBuffer = SocketDescriptor.enlarge(descriptor, to: wish)
     }
 
-    deinit { mnl_socket_close(socket) }
+    deinit { close(descriptor) }
 
     /// Sets an option of level SOL_NETLINK.
     func set(_ option: Int32, _ value: Int32, named name: String) throws(NetlinkError) {
@@ -77,21 +77,63 @@ struct SocketDescriptor: ~Copyable {
         while true {
             let received = cn_receive(descriptor, buffer.baseAddress, buffer.count, 0)
             if received.length < 0 {
-                let number = KernelErrno(rawValue: received.error)
-                if number == .again { return nil }
-                if number == .noBuffers {
-                    throw NetlinkError(
-                        .overrun, "the netlink receive buffer overran, messages were lost", errno: number)
-                }
-                throw NetlinkError(.system, "cannot receive from netlink", errno: number)
+                try SocketDescriptor.check(received.error)
+                return nil
             }
-            guard received.sender == 0 else { continue }
-            guard received.truncated == 0, received.length <= buffer.count else {
-                throw NetlinkError(
-                    .truncated, "netlink datagram of \(received.length) bytes does not fit \(buffer.count)")
+            if let datagram = try SocketDescriptor.datagram(received, in: UnsafeRawBufferPointer(buffer)) {
+                return datagram
             }
-            return UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<received.length])
         }
+    }
+
+    /// Up to ``ReceiveBuffer/most`` short datagrams from the kernel by one system call: as many as are queued, at least one.
+    ///
+    /// - Parameters:
+    ///   - most: how many to take.
+    ///   - room: the most bytes that each may have.
+    ///   - body: gets each of the kernel's.
+    /// - Returns: false when none is there (EAGAIN).
+    /// - Throws: as ``receive(into:)``, and what `body` throws; the datagrams after it are lost.
+    func receive(
+        into buffer: borrowing ReceiveBuffer, most: Int, room: Int,
+        _ body: (UnsafeRawBufferPointer) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) -> Bool {
+        let received = buffer.received
+        let count = Int(
+            cn_receive_many(
+                descriptor, buffer.bytes.baseAddress, room, Int32(min(most, buffer.bytes.count / room)), received))
+        if count < 0 {
+            try SocketDescriptor.check(received[0].error)
+            return false
+        }
+        for place in 0..<count {
+            let start = place * room
+            let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.bytes)[start..<start + room])
+            if let datagram = try SocketDescriptor.datagram(received[place], in: bytes) { try body(datagram) }
+        }
+        return true
+    }
+
+    /// Throws the error of a receive, unless it is that nothing is there.
+    private static func check(_ error: Int32) throws(NetlinkError) {
+        let number = KernelErrno(rawValue: error)
+        if number == .again { return }
+        if number == .noBuffers {
+            throw NetlinkError(.overrun, "the netlink receive buffer overran, messages were lost", errno: number)
+        }
+        throw NetlinkError(.system, "cannot receive from netlink", errno: number)
+    }
+
+    /// The bytes that were received; nil when they are not the kernel's.
+    private static func datagram(
+        _ received: cn_received, in bytes: UnsafeRawBufferPointer
+    ) throws(NetlinkError) -> UnsafeRawBufferPointer? {
+        guard received.sender == 0 else { return nil }
+        guard received.truncated == 0, received.length <= bytes.count else {
+            throw NetlinkError(
+                .truncated, "netlink datagram of \(received.length) bytes does not fit \(bytes.count)")
+        }
+        return UnsafeRawBufferPointer(rebasing: bytes[..<received.length])
     }
 
     private static func enlarge(_ descriptor: Int32, to wish: Int32) -> Int {
@@ -107,12 +149,20 @@ struct SocketDescriptor: ~Copyable {
     }
 }
 
-/// Memory for one datagram.
+/// Memory for one datagram, or for several that are short.
 struct ReceiveBuffer: ~Copyable {
     /// Kernel dumps fill at most 32 KiB a datagram; the room above makes a longer one visible.
     static let size = 65536
 
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: ReceiveBuffer.size, alignment: 16)
 
-    deinit { bytes.deallocate() }
+    /// The most datagrams that are received at once.
+    static let most = Int(CN_RECEIVE_MOST)
+    /// What is told of each.
+    let received = UnsafeMutablePointer<cn_received>.allocate(capacity: ReceiveBuffer.most)
+
+    deinit {
+        bytes.deallocate()
+        received.deallocate()
+    }
 }

@@ -4,6 +4,8 @@ public import Netlink
 public struct Links: Sendable {
     /// In the kernel's order.
     public let all: [Link]
+    /// Interface indexes of those whose entries reach hardware.
+    public let eswitchPorts: [Int32]
     private let byIndex: [Int32: Int]?
     /// Shorter lists are as quick to look through, and the first dictionary of a type takes a process long to make.
     private static let searchLimit = 16
@@ -14,6 +16,7 @@ public struct Links: Sendable {
     /// - Parameter all: links with distinct interface indexes.
     public init(_ all: [Link]) {
         self.all = all
+        eswitchPorts = all.compactMap { $0.isEswitchPort ? $0.index : nil }
         byIndex = all.count <= Links.searchLimit ? nil : Dictionary(all.enumerated().map { ($1.index, $0) }) { $1 }
     }
 

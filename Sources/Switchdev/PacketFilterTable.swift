@@ -152,7 +152,7 @@ struct PacketFilterTable {
         of name: String, using socket: inout CommandSocket
     ) throws(NetlinkError) -> [UInt8]? {
         var found: [UInt8]?
-        try socket.get(CollectionOfOne(PacketFilterRequest.getTable(name: name))) {
+        try socket.get([PacketFilterRequest.getTable(name: name)]) {
             (_, reply) throws(NetlinkError) in
             switch reply {
             case .success(let (_, payload)):

@@ -57,6 +57,40 @@ struct CommandSocketTests {
         }
     }
 
+    /// A reading whose answer is longer than it says.
+    private struct Understated: Request {
+        let request: EntryRequest
+
+        static var replyLimit: Int? { 64 }
+        var type: MessageType { request.type }
+        var flags: MessageFlags { request.flags }
+        func encode(into body: inout MessageBody) { request.encode(into: &body) }
+    }
+
+    @Test func answersThatAreReceivedTogether() throws {
+        try Namespace.run {
+            let lab = try BridgeLab()
+            var socket = try CommandSocket()
+            let port = try #require(try Interface.index(of: lab.primary))
+            let bridge = try #require(try Interface.index(of: lab.bridge))
+            let addresses = try (1...200).map(CommandSocketTests.address)
+            // Of 200, every third has no entry.
+            let present = addresses.indices.filter { $0 % 3 != 0 }
+            let results = socket.perform(
+                present.map { EntryRequest.set(addresses[$0], port: port, state: .noARP, flags: .create) })
+            #expect(results.allSatisfy { $0 == nil })
+            let entries = try Table.read(addresses, bridge: bridge, using: &socket)
+            #expect(entries.indices.filter { entries[$0] != nil } == present)
+            #expect(present.allSatisfy { entries[$0]?.address == addresses[$0] })
+            // What is cut off is an error, and the socket stays usable.
+            let understated = present.map { Understated(request: .get(addresses[$0], bridge: bridge)) }
+            var code: NetlinkError.Code?
+            do throws(NetlinkError) { try socket.get(understated) { _, _ in } } catch { code = error.code }
+            #expect(code == .truncated)
+            #expect(try Table.read(addresses, bridge: bridge, using: &socket).count { $0 != nil } == present.count)
+        }
+    }
+
     @Test func aSmallReceiveBufferShrinksTheBatch() throws {
         try Namespace.run {
             let lab = try BridgeLab()

@@ -1,5 +1,5 @@
 /*
- * The one door to C: libmnl, the kernel's uapi headers and the few system calls that Swift cannot reach.
+ * The one door to C: the kernel's uapi headers and the few system calls that Swift cannot reach.
  * Shims only: macros and variadic calls wrapped as inline functions, constants that older headers lack. No logic.
  */
 #ifndef FDBSTEER_CNETLINK_H
@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libmnl/libmnl.h>
 #include <linux/devlink.h>
 #include <linux/ethtool.h>
 #include <linux/ethtool_netlink.h>
@@ -96,6 +95,17 @@ static inline const char *cn_error_name(int number) { return strerrorname_np(num
 /** The text of an error number, NULL when unknown. */
 static inline const char *cn_error_text(int number) { return strerrordesc_np(number); }
 
+/** Binds a netlink socket to an address that the kernel chooses, and tells it; 0 or -errno. */
+static inline int cn_bind(int fd, unsigned int *port) {
+    struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+    socklen_t length = sizeof(address);
+    if (bind(fd, (struct sockaddr *)&address, length) < 0) return -errno;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return -errno;
+    if (length != sizeof(address) || address.nl_family != AF_NETLINK) return -EINVAL;
+    *port = address.nl_pid;
+    return 0;
+}
+
 /** What recvmsg(2) told beside the bytes. */
 struct cn_received {
     ssize_t length;      /**< bytes of the datagram, also beyond the buffer (MSG_TRUNC), or -1 */
@@ -118,6 +128,39 @@ static inline struct cn_received cn_receive(int fd, void *buffer, size_t capacit
     result.truncated = (header.msg_flags & MSG_TRUNC) != 0;
     result.sender = header.msg_namelen == sizeof(address) && address.nl_family == AF_NETLINK ? address.nl_pid : ~0u;
     return result;
+}
+
+/**
+ * recvmmsg(2), which GNU hides: waits for one datagram and takes as many more as are queued, each into `room` bytes of the buffer, at most
+ * CN_RECEIVE_MOST. How many there are, or -1 with the error in the first.
+ */
+enum { CN_RECEIVE_MOST = 64 };
+static inline int cn_receive_many(int fd, void *buffer, size_t room, int most, struct cn_received *results) {
+    struct sockaddr_nl addresses[CN_RECEIVE_MOST];
+    struct iovec parts[CN_RECEIVE_MOST];
+    struct cn_message {
+        struct msghdr header;
+        unsigned int length;
+    } messages[CN_RECEIVE_MOST];
+    if (most > CN_RECEIVE_MOST) most = CN_RECEIVE_MOST;
+    for (int i = 0; i < most; i++) {
+        parts[i] = (struct iovec){.iov_base = (char *)buffer + (size_t)i * room, .iov_len = room};
+        messages[i].header = (struct msghdr){
+            .msg_name = &addresses[i], .msg_namelen = sizeof(addresses[i]), .msg_iov = &parts[i], .msg_iovlen = 1};
+    }
+    int count;
+    do {
+        count = (int)syscall(SYS_recvmmsg, fd, messages, most, MSG_TRUNC | 0x10000 /* MSG_WAITFORONE */, (void *)0);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) results[0] = (struct cn_received){.length = -1, .error = errno};
+    for (int i = 0; i < count; i++) {
+        struct msghdr *header = &messages[i].header;
+        results[i] = (struct cn_received){
+            .length = messages[i].length, .truncated = (header->msg_flags & MSG_TRUNC) != 0,
+            .sender = header->msg_namelen == sizeof(addresses[i]) && addresses[i].nl_family == AF_NETLINK
+                ? addresses[i].nl_pid : ~0u};
+    }
+    return count;
 }
 
 /** send(2) of one buffer to the kernel, restarted on EINTR; -errno on failure. */
