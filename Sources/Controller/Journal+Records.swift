@@ -17,12 +17,16 @@ extension Journal {
                 "SELECT \(Journal.columns) FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)",
                 parameters)
             if rows.isEmpty { return [] }
-            let chosen = "IN (SELECT id FROM guest \(condition))"
+            // One guest, which a redirection reads, takes simpler statements.
+            let one = rows.count == 1 ? rows[0].integer(0) : nil
+            let chosen = one == nil ? "IN (SELECT id FROM guest \(condition))" : "= ?"
+            let parameters = one.map { [.integer($0)] } ?? parameters
             let ports = try database.run(
                 "SELECT role, name, ifindex, eswitch, learning, backup, guest FROM port WHERE guest \(chosen)",
                 parameters)
             let addresses = try database.run(
-                "SELECT mac, vlan, guest FROM address WHERE guest \(chosen) ORDER BY mac, vlan", parameters)
+                "SELECT mac, vlan, guest FROM address WHERE guest \(chosen) ORDER BY namespace, bridge, mac, vlan",
+                parameters)
             var records: [Record] = []
             if rows.count == 1 {
                 // What a redirection reads: no dictionaries for it.
