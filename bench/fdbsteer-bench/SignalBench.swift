@@ -46,7 +46,8 @@ struct SignalBench {
             """
         try Scratch.write(Array(configuration.utf8), to: files.path + "/fdbsteerd.toml")
         let daemon = try RunningCommand([
-            "setpriv", "--pdeathsig", "KILL", setting.binaries + "/fdbsteerd", "--config",
+            // As its systemd unit does.
+            "nice", "-n", "-20", "setpriv", "--pdeathsig", "KILL", setting.binaries + "/fdbsteerd", "--config",
             files.path + "/fdbsteerd.toml", "--state", state.path,
         ])
         let process = daemon.process
