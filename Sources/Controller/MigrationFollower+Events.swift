@@ -192,7 +192,9 @@ extension MigrationFollower {
         case .closeBracket, .move, .becomeRemote:
             pending = action
             raise("\(action) failed, and is tried again: \(reason)")
-            arm(.retry, configuration.retryPause)
+            // Further shifts would overflow; the longest pause is reached before.
+            arm(.retry, min(configuration.retryPause, Configuration.firstRetryPause << Int64(min(failures, 16))))
+            failures += 1
         case .announce:
             raise("the guest's addresses could not be announced: \(reason)")
         case .watchPrimary(true):

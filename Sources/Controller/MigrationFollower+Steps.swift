@@ -7,6 +7,7 @@ extension MigrationFollower {
     /// Brings the entries to a side; closes the bracket if there is one.
     mutating func settle(at target: Side) {
         pending = nil
+        failures = 0
         disarm(.retry)
         if target == .remote {
             if side != .remote || bracket != nil { actions.append(.becomeRemote) }

@@ -18,8 +18,12 @@ public struct MigrationFollower: Hashable, Sendable {
         public var unplugLimit: Int64
         /// After so many nanoseconds a primary that sends nothing is an alarm.
         public var primaryLimit: Int64
-        /// Pause before an action that failed is tried again, in nanoseconds.
+        /// Longest pause before an action that failed is tried again, in nanoseconds. Frames may be lost meanwhile: the first is
+        /// ``firstRetryPause``, each further one twice as long.
         public var retryPause: Int64
+
+        /// Nanoseconds.
+        static let firstRetryPause: Int64 = 10_000_000
 
         /// - Parameters:
         ///   - standbyDevice: the id of the virtio NIC in QEMU.
@@ -142,6 +146,8 @@ public struct MigrationFollower: Hashable, Sendable {
     var sideBefore: Side
     /// An action that failed and is to be tried again.
     var pending: Action?
+    /// How often it has failed.
+    var failures = 0
     var isWatching = false
     var armed: Set<Timer> = []
     var actions: [Action] = []
