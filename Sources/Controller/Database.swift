@@ -114,9 +114,6 @@ struct Database: ~Copyable {
     /// The row id of the last insertion.
     var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
 
-    /// How many rows the last statement changed.
-    var changedRows: Int32 { sqlite3_changes(handle) }
-
     /// Another number when a transaction of any connection has ended since; nil when it cannot be read. With a rollback journal
     /// only.
     var changeCounter: Int64? {

@@ -1,6 +1,7 @@
 import CNetlink
 import CSQLite
 import Glibc
+import Netlink
 import Switchdev
 
 /// Redirections that are not in the history's database yet: a line each, appended by processes that live for one redirection.

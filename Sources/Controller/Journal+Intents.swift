@@ -136,6 +136,7 @@ extension Journal {
             throw StateFolder.unwritable("of intents", String(cString: strerror(count < 0 ? errno : ENOSPC)))
         }
     }
+
     /// What is done is to be written to the database afterwards, which needs room for its rollback journal. An intent may have
     /// its page already, and needs none.
     private func requireSpace() throws(ControllerError) {

@@ -131,7 +131,7 @@ struct ProbeRun: ~Copyable {
                 try device.bind(to: driver)
             }
         }
-        let end = monotonic() + linkPatience
+        let end = monotonicNanoseconds() + linkPatience
         while true {
             if let name = device.interfaces.first,
                 let link = try ProbeFailure.netlink(
@@ -143,7 +143,7 @@ struct ProbeRun: ~Copyable {
             {
                 return link
             }
-            guard monotonic() < end else { throw ProbeFailure("\(driver) made no interface for \(address)") }
+            guard monotonicNanoseconds() < end else { throw ProbeFailure("\(driver) made no interface for \(address)") }
             sleepNanoseconds(5_000_000)
         }
     }
@@ -153,13 +153,13 @@ struct ProbeRun: ~Copyable {
         try ProbeFailure.netlink("cannot bring \(link.name) up") { () throws(NetlinkError) in
             try socket.perform(NICRequest.setUp(link: link.index, true))
         }
-        let end = monotonic() + linkPatience
+        let end = monotonicNanoseconds() + linkPatience
         while true {
             let links = try ProbeFailure.netlink("cannot read \(link.name)") { () throws(NetlinkError) in
                 try Links.read([link.index], using: &socket)
             }
             if let now = links.first ?? nil, now.isUp, now.hasCarrier { return now }
-            guard monotonic() < end else { throw ProbeFailure("\(link.name) has no carrier after 8 s") }
+            guard monotonicNanoseconds() < end else { throw ProbeFailure("\(link.name) has no carrier after 8 s") }
             sleepNanoseconds(5_000_000)
         }
     }
@@ -174,12 +174,6 @@ struct ProbeRun: ~Copyable {
             guard error.errno != .exists else { return }
             throw ProbeFailure("cannot make VLAN \(vlan) known to \(link.name): \(error)")
         }
-    }
-
-    private static func monotonic() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
     // MARK: - Frames
@@ -240,17 +234,17 @@ struct ProbeRun: ~Copyable {
 
     /// Receives until every frame has come, or none came for a while.
     private mutating func wait(for expected: Int) {
-        var last = ProbeRun.monotonic()
+        var last = monotonicNanoseconds()
         var seen = 0
         // Copies may follow the first: one more look after the last frame.
-        while ProbeRun.monotonic() - last < ProbeRun.patience {
+        while monotonicNanoseconds() - last < ProbeRun.patience {
             sleepNanoseconds(4_000_000)
             receive()
             let tally = tallies[measurement] ?? Tally()
             let now = tally.pf.count + tally.vf.count + tally.wire.count
-            if now != seen { last = ProbeRun.monotonic() }
+            if now != seen { last = monotonicNanoseconds() }
             seen = now
-            if tally.all.count >= expected, ProbeRun.monotonic() - last > ProbeRun.patience / 4 { return }
+            if tally.all.count >= expected, monotonicNanoseconds() - last > ProbeRun.patience / 4 { return }
         }
     }
 

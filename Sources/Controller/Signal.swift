@@ -1,3 +1,4 @@
+import Netlink
 import Switchdev
 
 /// Evidence of what a guest did, or the caller's word: what a redirection can wait for.

@@ -51,7 +51,7 @@ final class MonitorSource: SignalSource {
                 .precondition, "there is no monitor socket \(socket): \(String(cString: strerror(errno)))",
                 remedy: "name the socket that QEMU was given by -qmp unix:PATH,server=on,wait=off")
         }
-        client = QMPClient(path: socket, now: monotonicNow())
+        client = QMPClient(path: socket, now: monotonicNanoseconds())
         self.event = QMPEvent.Name(rawValue: event)
         self.value = value
     }

@@ -67,12 +67,12 @@ struct SignalWaiter: ~Copyable {
 
     /// Waits.
     mutating func run() throws(ControllerError) -> Outcome {
-        let start = monotonicNow()
+        let start = monotonicNanoseconds()
         for (_, source) in sources { try source.begin() }
         var isFirst = true
         var reasons: [String] = []
         while true {
-            let now = monotonicNow()
+            let now = monotonicNanoseconds()
             if signals >= 0 {
                 switch cn_next_signal(signals) {
                 case SIGUSR1: word?.wasCalled = true
@@ -106,14 +106,14 @@ struct SignalWaiter: ~Copyable {
             if let next = source.deadline { deadline = min(deadline, next) }
         }
         // Rounded up: a look before the deadline would find nothing.
-        let milliseconds = max(0, (deadline - monotonicNow() + 999_999) / 1_000_000)
+        let milliseconds = max(0, (deadline - monotonicNanoseconds() + 999_999) / 1_000_000)
         _ = Glibc.poll(&polled, nfds_t(polled.count), Int32(min(milliseconds, 3_600_000)))
     }
 
     private func sighting(_ signal: Signal, _ seen: String, wasAlready: Bool, since start: Int64) -> SignalSighting {
         var wall = timespec()
         clock_gettime(CLOCK_REALTIME, &wall)
-        let now = monotonicNow()
+        let now = monotonicNanoseconds()
         return SignalSighting(
             signal: signal.description, seen: seen, wasAlready: wasAlready, monotonicNanoseconds: now,
             seenAt: Int64(wall.tv_sec) * 1_000_000_000 + Int64(wall.tv_nsec), waitedNanoseconds: now - start)

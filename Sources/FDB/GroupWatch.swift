@@ -57,7 +57,7 @@ public struct GroupWatch: ~Copyable {
     ) throws(NetlinkError) -> GroupTable {
         _ = try hear(about: nil)
         for groups in kept where groups.bridge == bridge {
-            if let table = groups.table(of: ports, at: GroupWatch.now) { return table }
+            if let table = groups.table(of: ports, at: monotonicNanoseconds()) { return table }
         }
         return try read(bridge, on: ports, using: &socket)
     }
@@ -73,7 +73,7 @@ public struct GroupWatch: ~Copyable {
         _ = try hear(about: nil)
         var last: GroupDump?
         for attempt in 1...GroupWatch.dumpLimit {
-            let begin = GroupWatch.now
+            let begin = monotonicNanoseconds()
             var dump: GroupDump
             do throws(NetlinkError) {
                 dumps += 1
@@ -154,12 +154,5 @@ public struct GroupWatch: ~Copyable {
                 guard [.overrun, .malformed, .truncated].contains(error.code) else { throw error }
             }
         }
-    }
-
-    /// CLOCK_MONOTONIC in nanoseconds.
-    private static var now: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

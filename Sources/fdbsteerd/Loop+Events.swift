@@ -2,6 +2,7 @@ import Configuration
 import Controller
 import Glibc
 import Logging
+import Netlink
 import QMP
 import Switchdev
 
