@@ -31,7 +31,7 @@ extension Host {
         let journal = try Journal(folder: folder)
         let signals = HeldSignals()
         let record = try journal.begin(probing: subject.snapshot)
-        var run = ProbeRun(subject, request)
+        var run = ProbeRun(subject, request, signals)
         var action = probe.start()
         while true {
             if case .finish(let outcome) = action { return finish(outcome, report, probe, record, journal, clock) }

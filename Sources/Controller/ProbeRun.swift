@@ -25,6 +25,7 @@ struct ProbeFailure: Error {
 struct ProbeRun: ~Copyable {
     let subject: ProbeSubject
     let request: ProbeRequest
+    private let signals: HeldSignals
     private let run = UInt32.random(in: 1 ... .max)
     private var wire: ProbePort?
     private var pf: ProbePort?
@@ -46,11 +47,16 @@ struct ProbeRun: ~Copyable {
     /// How long nothing must come before frames count as lost; a frame that comes later is still counted where it belongs.
     private static let patience: Int64 = 80_000_000
     /// How long an interface may take to appear, or its carrier to come.
-    private static let linkPatience: Int64 = 8_000_000_000
+    ///
+    /// A VF whose PF took its reset for a later one may not speak to the PF. igbvf (`igbvf_has_link`) resets it again at
+    /// the earliest 10 s after the reset before, and looks every 2 s.
+    private static let linkPatience: Int64 = 15_000_000_000
 
-    init(_ subject: ProbeSubject, _ request: ProbeRequest) {
+    /// - Parameter signals: end a wait for a link early.
+    init(_ subject: ProbeSubject, _ request: ProbeRequest, _ signals: HeldSignals) {
         self.subject = subject
         self.request = request
+        self.signals = signals
     }
 
     // MARK: - Changes
@@ -62,7 +68,7 @@ struct ProbeRun: ~Copyable {
         if !subject.snapshot.function.mac.isZero { try change(.vfMAC(false), using: &socket) }
         if let function = subject.snapshot.sibling {
             let link = try ProbeRun.bind(function.device, to: subject.driver, using: &socket)
-            let up = try ProbeRun.bringUp(link, using: &socket)
+            let up = try bringUp(link, using: &socket)
             try addVLAN(on: up, using: &socket)
             siblingMAC = up.mac ?? siblingMAC
             sibling = try ProbeFailure.netlink("sibling") { () throws(NetlinkError) in try ProbePort(up) }
@@ -108,7 +114,7 @@ struct ProbeRun: ~Copyable {
                 try Links.read([vfIndex ?? 0], using: &socket)
             }
             guard let link = links.first ?? nil else { throw ProbeFailure("the VF's interface is gone") }
-            let up = try ProbeRun.bringUp(link, using: &socket)
+            let up = try bringUp(link, using: &socket)
             try addVLAN(on: up, using: &socket)
             vf = try ProbeFailure.netlink("the VF's interface") { () throws(NetlinkError) in try ProbePort(up) }
         case .up(false):
@@ -149,17 +155,18 @@ struct ProbeRun: ~Copyable {
     }
 
     /// Sets a link up and waits for its carrier.
-    static func bringUp(_ link: Link, using socket: inout CommandSocket) throws(ProbeFailure) -> Link {
+    private func bringUp(_ link: Link, using socket: inout CommandSocket) throws(ProbeFailure) -> Link {
         try ProbeFailure.netlink("cannot bring \(link.name) up") { () throws(NetlinkError) in
             try socket.perform(NICRequest.setUp(link: link.index, true))
         }
-        let end = monotonicNanoseconds() + linkPatience
+        let end = monotonicNanoseconds() + ProbeRun.linkPatience
         while true {
+            if signals.arePending { throw ProbeFailure("interrupted") }
             let links = try ProbeFailure.netlink("cannot read \(link.name)") { () throws(NetlinkError) in
                 try Links.read([link.index], using: &socket)
             }
             if let now = links.first ?? nil, now.isUp, now.hasCarrier { return now }
-            guard monotonicNanoseconds() < end else { throw ProbeFailure("\(link.name) has no carrier after 8 s") }
+            guard monotonicNanoseconds() < end else { throw ProbeFailure("\(link.name) has no carrier after 15 s") }
             sleepNanoseconds(5_000_000)
         }
     }

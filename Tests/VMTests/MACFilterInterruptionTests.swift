@@ -6,15 +6,25 @@ extension MACFilterVMTests {
     /// The probe's steps, as its progress numbers them; the restoration comes after them.
     static let steps = 63
 
-    /// Runs a probe until it announces a step, sends it a signal, and waits for its end.
-    private func interrupt(_ machine: Machine, step: Int, signal: Int32) throws -> Command {
+    /// Starts a probe, and waits until it announces a step.
+    private func start(_ machine: Machine, untilStep step: Int) throws -> RunningCommand {
         let words = machine.words(Self.probe + " --frames 4")
         let running = try RunningCommand(words, environment: machine.environment)
+        reach(step, of: running)
+        return running
+    }
+
+    private func reach(_ step: Int, of running: borrowing RunningCommand) {
         let last = step > Self.steps ? "\(Self.steps): restore" : "probe \(step)/"
         for _ in 0..<60_000 {
             if running.errorsSoFar.contains(last) { break }
             usleep(500)
         }
+    }
+
+    /// Runs a probe until it announces a step, sends it a signal, and waits for its end.
+    private func interrupt(_ machine: Machine, step: Int, signal: Int32) throws -> Command {
+        let running = try start(machine, untilStep: step)
         kill(running.process, signal)
         return running.wait()
     }
@@ -54,6 +64,28 @@ extension MACFilterVMTests {
                 #expect(try machine.nic.state() == before, "step \(step), signal \(signal)")
             }
             try machine.expect(0, "reconcile", saying: "no guest is prepared")
+        }
+    }
+
+    /// igb may miss the reset of a VF that is bound: the VF has no carrier until its driver resets it again, some 10 s later.
+    @Test func aVFThatThePFDoesNotHearIsWaitedFor() throws {
+        try Machine.run { machine in
+            let before = try machine.nic.state()
+            for isInterrupted in [false, true] {
+                // Bound, measured, and not up yet.
+                let running = try start(machine, untilStep: 13)
+                try machine.nic.deafen(0)
+                reach(17, of: running)
+                sleep(2)
+                let saidAtOnce = running.errorsSoFar
+                #expect(!saidAtOnce.contains("probe 18/"), "the VF had its carrier at once")
+                if isInterrupted { kill(running.process, SIGTERM) }
+                let command = running.wait()
+                #expect(command.exitCode == (isInterrupted ? 4 : 0), "\(command.errors)")
+                #expect(command.errors.contains("interrupted") == isInterrupted, "\(command.errors)")
+                #expect(command.errors.contains("probe 18/") != isInterrupted, "\(command.errors)")
+                #expect(try machine.nic.state() == before)
+            }
         }
     }
 }

@@ -62,6 +62,24 @@ public struct SRIOVLab: Sendable {
         try SRIOVLab.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
     }
 
+    /// Makes the PF deaf for a VF whose driver is bound and whose interface is down: it is reset behind the driver's back
+    /// (CTRL.RST, the VF's first register), as when igb takes the driver's own reset for a later one. igbvf hears of that
+    /// when the interface goes up, and resets the VF at the earliest 10 s after the reset before.
+    ///
+    /// - Throws: ``LabError``.
+    public func deafen(_ vf: Int) throws {
+        let path = "/sys/bus/pci/devices/\(address(vf))/resource0"
+        let file = open(path, O_RDWR | O_CLOEXEC)
+        guard file >= 0 else { throw LabError("\(path): \(String(cString: strerror(errno)))") }
+        defer { close(file) }
+        guard let registers = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), registers != MAP_FAILED
+        else {
+            throw LabError("\(path): \(String(cString: strerror(errno)))")
+        }
+        defer { munmap(registers, 4096) }
+        registers.storeBytes(of: 1 << 26, as: UInt32.self)
+    }
+
     /// Brings an interface up and waits for its carrier.
     ///
     /// - Throws: ``LabError``.
@@ -129,12 +147,13 @@ public struct SRIOVLab: Sendable {
         return path.split(separator: "/").last.map(String.init) ?? ""
     }
 
+    /// A VF that lost its PF's ear gets it back after 10 to 12 s (igbvf resets it no earlier).
     static func waitForCarrier(_ name: String) throws {
-        for _ in 0..<1000 {
+        for _ in 0..<1500 {
             if read("/sys/class/net/\(name)/carrier") == "1" { return }
             usleep(10_000)
         }
-        throw LabError("\(name) has no carrier after 10 s")
+        throw LabError("\(name) has no carrier after 15 s")
     }
 
     private static func read(_ path: String) -> String {
