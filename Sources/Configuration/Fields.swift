@@ -1,4 +1,5 @@
 import Controller
+
 /// The keys of one table, taken one by one; what is left over is unknown.
 struct Fields {
     private let path: String
@@ -153,27 +154,6 @@ extension Kind where Value == [AnnouncementRequest.Owned] {
             }
             return addresses.count == nodes.count ? addresses : nil
         }
-    }
-}
-
-/// Durations as text: a whole number and `us`, `ms`, `s`, `min` or `h`.
-enum DurationText {
-    private static let units: [(suffix: String, nanoseconds: Int64)] = [
-        ("us", 1000), ("ms", 1_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000),
-    ]
-
-    static func nanoseconds(_ text: String) -> Int64? {
-        guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
-        let digits = text.dropLast(unit.suffix.count)
-        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let count = Int64(digits) else { return nil }
-        let (product, overflow) = count.multipliedReportingOverflow(by: unit.nanoseconds)
-        return overflow ? nil : product
-    }
-
-    static func text(_ nanoseconds: Int64) -> String {
-        let unit = units.sorted { $0.nanoseconds > $1.nanoseconds }.first { nanoseconds % $0.nanoseconds == 0 }
-        guard let unit else { return "\(nanoseconds)ns" }
-        return "\(nanoseconds / unit.nanoseconds)\(unit.suffix)"
     }
 }
 

@@ -37,7 +37,8 @@ struct ProofOptions: ParsableArguments {
     @Option(
         name: .long,
         help:
-            "Watch the old port afterwards until it sends nothing any more, at most so long; for the history's report.")
+            "Watch the old port afterwards until it sends nothing any more, at most so long (500ms, 5s); for the history's report."
+    )
     var observe = TimeLimit(nanoseconds: 0)
 
     /// With the other options.
@@ -60,27 +61,18 @@ struct BracketOptions: ParsableArguments {
     var bracketMaxRate: UInt64 = 0
 }
 
-/// A duration on the command line: a whole number and `us`, `ms`, `s` or `min`.
+/// A duration on the command line (``DurationText``).
 struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
     let nanoseconds: Int64
-
-    private static let units: [(suffix: String, nanoseconds: Int64)] = [
-        ("us", 1000), ("ms", 1_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000),
-    ]
 
     init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     init?(argument: String) {
-        guard let unit = TimeLimit.units.first(where: { argument.hasSuffix($0.suffix) }),
-            let count = UInt32(argument.dropLast(unit.suffix.count))
-        else { return nil }
-        nanoseconds = Int64(count) * unit.nanoseconds
+        guard let nanoseconds = DurationText.nanoseconds(argument) else { return nil }
+        self.nanoseconds = nanoseconds
     }
 
-    var description: String {
-        let unit = TimeLimit.units.last { nanoseconds % $0.nanoseconds == 0 } ?? TimeLimit.units[0]
-        return "\(nanoseconds / unit.nanoseconds)\(unit.suffix)"
-    }
+    var description: String { DurationText.text(nanoseconds) }
 }
 
 /// What to do where the switch floods the frames of a guest on its standby to other ports.

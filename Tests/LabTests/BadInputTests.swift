@@ -62,8 +62,10 @@ struct BadInputTests {
             for verb in ["switch vm2 --to standby", "verify vm2", "release vm2", "abort vm2", "status vm2"] {
                 try lab.refused(verb, code: 3, saying: "guest vm2 is not known")
             }
-            for wrong in ["switch vm1 --to nowhere", "switch vm1", "switch", "nonsense", "switch vm1 --to standby --x"]
-            {
+            let limits = ["observe 4294967295min", "proof-timeout 9000h", "timeout 1d", "observe 9223372036854775807s"]
+            for wrong in [
+                "switch vm1 --to nowhere", "switch vm1", "switch", "nonsense", "switch vm1 --to standby --x",
+            ] + limits.map({ "switch vm1 --to standby --" + $0 }) {
                 #expect(try lab.fdbsteer(wrong).exitCode == 64)
             }
             try lab.refused("status v/m", code: 64, saying: "guest name")
