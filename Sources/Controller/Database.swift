@@ -1,4 +1,5 @@
 import CSQLite
+import Netlink
 
 /// A value of an SQL statement.
 enum SQLValue: Hashable {
@@ -23,8 +24,10 @@ struct Database: ~Copyable {
     private let handle: OpaquePointer
     private let path: String
     private let statements = Statements()
-    /// How long a statement waits for another process's transaction.
-    private static let busyMilliseconds: Int32 = 2000
+    /// Between two attempts to get at what another process's transaction has, in nanoseconds: the first while one that is short
+    /// lasts, then the second, until two seconds are over. SQLite's own handler sleeps 1, 2, 5, 10 ms and more.
+    private static let busyPauses: (short: Int64, long: Int64) = (50_000, 1_000_000)
+    private static let busyAttempts: (short: Int32, long: Int32) = (40, 2000)
     /// Done once a process, before its first connection.
     private static let configuration = csqlite_configure()
 
@@ -43,7 +46,14 @@ struct Database: ~Copyable {
         }
         self.handle = handle
         self.path = path
-        sqlite3_busy_timeout(handle, Database.busyMilliseconds)
+        sqlite3_busy_handler(
+            handle,
+            { _, attempts in
+                let (short, long) = Database.busyAttempts
+                guard attempts < short + long else { return 0 }
+                sleepNanoseconds(attempts < short ? Database.busyPauses.short : Database.busyPauses.long)
+                return 1
+            }, nil)
     }
 
     deinit {

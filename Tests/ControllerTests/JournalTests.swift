@@ -28,14 +28,20 @@ import Testing
         """
 
     private static func inFolder(_ body: (StateFolder) throws -> Void) throws {
+        let folder = try makeFolder()
+        defer { remove(folder) }
+        try body(folder)
+    }
+
+    private static func makeFolder() throws -> StateFolder {
         var template = Array("/tmp/fdbsteer-journal-XXXXXX".utf8CString)
         _ = try #require(mkdtemp(&template))
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer {
-            for file in ["state.db", "state.db-journal", "lock"] { unlink("\(path)/\(file)") }
-            rmdir(path)
-        }
-        try body(StateFolder(path))
+        return StateFolder(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+
+    private static func remove(_ folder: StateFolder) {
+        for file in [folder.stateFile, folder.stateFile + "-journal", folder.lockFile] { unlink(file) }
+        rmdir(folder.path)
     }
 
     @Test(arguments: [false, true])
@@ -225,5 +231,34 @@ import Testing
         #expect(Journal.Intent((0, 0)) == nil && Journal.Intent((.max, .max)) == nil)
         let short = Journal.Intents([UInt8](repeating: 0xff, count: 17))
         for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
+    }
+
+    /// A transaction of another process is waited for, and an endless one is named.
+    @Test func aWriterWaitsForAnother() async throws {
+        let folder = try JournalTests.makeFolder()
+        defer { JournalTests.remove(folder) }
+        let journal = try Journal(folder: folder)
+        let record = try JournalTests.prepared(journal)
+        let (begun, begin) = AsyncStream<Void>.makeStream()
+        let other = Task.detached {
+            let database = try Database(path: folder.stateFile)
+            try database.execute("BEGIN IMMEDIATE")
+            begin.finish()
+            usleep(100_000)
+            try database.execute("COMMIT")
+        }
+        for await _ in begun {}
+        try journal.settle(row: record.row, side: .standby, proof: .missing)
+        try await other.value
+        #expect(try journal.record(record.guest.id)?.guest.side == .standby)
+
+        let endless = try Database(path: folder.stateFile)
+        try endless.execute("BEGIN IMMEDIATE")
+        let error = #expect(throws: ControllerError.self) {
+            try journal.settle(row: record.row, side: .primary, proof: .missing)
+        }
+        #expect("\(try #require(error))".contains("locked"))
+        try endless.execute("COMMIT")
+        #expect(try journal.record(record.guest.id)?.guest.side == .standby)
     }
 }

@@ -122,6 +122,7 @@ public struct SRIOVLab: Sendable {
     ///
     /// - Throws: ``LabError``.
     public func state(functions: Int = 3) throws -> String {
+        try SRIOVLab.waitForOperationalStates()
         // The timers of a bridge run whatever anybody does.
         let words = try Command.run(["ip", "-d", "link"]).output.split(separator: " ")
         let lasting = words.indices.filter { index in
@@ -154,6 +155,21 @@ public struct SRIOVLab: Sendable {
             usleep(10_000)
         }
         throw LabError("\(name) has no carrier after 15 s")
+    }
+
+    /// Waits until every interface's operational state tells what its carrier does: the kernel (net/core/link_watch.c) sets it
+    /// afterwards, up to a second when many carriers change.
+    private static func waitForOperationalStates() throws {
+        var late: [String] = []
+        for _ in 0..<300 {
+            late = try Command.run(["ls", "/sys/class/net"]).output.split(separator: "\n").map(String.init).filter {
+                let isUp = ["up", "unknown"].contains(read("/sys/class/net/\($0)/operstate"))
+                return isUp != (read("/sys/class/net/\($0)/carrier") == "1")
+            }
+            if late.isEmpty { return }
+            usleep(10_000)
+        }
+        throw LabError("the operational state of \(late.joined(separator: ", ")) does not follow the carrier")
     }
 
     private static func read(_ path: String) -> String {
