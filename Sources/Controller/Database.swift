@@ -24,10 +24,6 @@ struct Database: ~Copyable {
     private let handle: OpaquePointer
     private let path: String
     private let statements = Statements()
-    /// Between two attempts to get at what another process's transaction has, in nanoseconds: the first while one that is short
-    /// lasts, then the second, until two seconds are over. SQLite's own handler sleeps 1, 2, 5, 10 ms and more.
-    private static let busyPauses: (short: Int64, long: Int64) = (50_000, 1_000_000)
-    private static let busyAttempts: (short: Int32, long: Int32) = (40, 2000)
     /// Done once a process, before its first connection.
     private static let configuration = csqlite_configure()
 
@@ -49,11 +45,20 @@ struct Database: ~Copyable {
         sqlite3_busy_handler(
             handle,
             { _, attempts in
-                let (short, long) = Database.busyAttempts
-                guard attempts < short + long else { return 0 }
-                sleepNanoseconds(attempts < short ? Database.busyPauses.short : Database.busyPauses.long)
+                guard let pause = Database.pause(afterAttempts: attempts) else { return 0 }
+                sleepNanoseconds(pause)
                 return 1
             }, nil)
+    }
+
+    /// How long to wait, in nanoseconds, before what another process's transaction has is tried again; nil after some two
+    /// seconds. Most transactions are short: SQLite's own handler, which sleeps 1, 2, 5, 10 ms and more, waits far longer than they last.
+    private static func pause(afterAttempts attempts: Int32) -> Int64? {
+        switch attempts {
+        case ..<40: 50_000
+        case ..<2040: 1_000_000
+        default: nil
+        }
     }
 
     deinit {

@@ -6,6 +6,8 @@ public enum DurationText {
     /// Nanoseconds: a year. A deadline that is this far away still fits what the kernel counts.
     private static let longest: Int64 = 365 * 24 * 3_600_000_000_000
 
+    /// Reads a duration.
+    ///
     /// - Returns: nanoseconds; nil for text that is no duration, or one of more than a year.
     public static func nanoseconds(_ text: String) -> Int64? {
         guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
@@ -16,6 +18,8 @@ public enum DurationText {
         return count * unit.nanoseconds
     }
 
+    /// Writes a duration that is given in nanoseconds.
+    ///
     /// - Returns: the duration in the largest unit that leaves a whole number.
     public static func text(_ nanoseconds: Int64) -> String {
         if nanoseconds == 0 { return "0s" }

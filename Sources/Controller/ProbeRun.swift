@@ -166,7 +166,9 @@ struct ProbeRun: ~Copyable {
                 try Links.read([link.index], using: &socket)
             }
             if let now = links.first ?? nil, now.isUp, now.hasCarrier { return now }
-            guard monotonicNanoseconds() < end else { throw ProbeFailure("\(link.name) has no carrier after 15 s") }
+            guard monotonicNanoseconds() < end else {
+                throw ProbeFailure("\(link.name) has no carrier after \(ProbeRun.linkPatience / 1_000_000_000) s")
+            }
             sleepNanoseconds(5_000_000)
         }
     }
