@@ -36,20 +36,30 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CNetlink", cSettings: c),
-        .target(name: "Netlink", dependencies: ["CNetlink"], swiftSettings: swift),
-        .target(name: "FDB", dependencies: ["Netlink", "CNetlink"], swiftSettings: swift),
-        .target(name: "Switchdev", dependencies: ["Netlink", "CNetlink", "FDB"], swiftSettings: swift),
+        .target(name: "System", dependencies: ["CNetlink"], swiftSettings: swift),
+        .target(name: "JSON", swiftSettings: swift),
+        .target(name: "Netlink", dependencies: ["System", "CNetlink"], swiftSettings: swift),
+        .target(name: "FDB", dependencies: ["Netlink", "System", "CNetlink"], swiftSettings: swift),
+        .target(name: "Switchdev", dependencies: ["FDB", "Netlink", "System", "CNetlink"], swiftSettings: swift),
+        .target(name: "QMP", dependencies: ["JSON", "System"], swiftSettings: swift),
         .target(name: "Exposition", swiftSettings: swift),
-        .target(name: "QMP", swiftSettings: swift),
+        // Decides: opens no socket and no file, and reads no clock.
+        .target(name: "Policy", dependencies: ["FDB", "Switchdev", "QMP"], swiftSettings: swift),
+        // Remembers: knows files, and no bridge.
+        .target(
+            name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "System", "CSQLite"], swiftSettings: swift),
+        // Acts.
         .target(
             name: "Controller",
-            dependencies: ["FDB", "Switchdev", "Netlink", "CNetlink", "CSQLite", "Exposition", "QMP"],
+            dependencies: [
+                "Policy", "Records", "FDB", "Switchdev", "QMP", "Exposition", "Netlink", "System", "CNetlink",
+            ],
             swiftSettings: swift
         ),
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "FDB", "Switchdev", "Netlink", "Exposition",
+                "Controller", "Policy", "Records", "FDB", "Switchdev", "System", "JSON", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift,
@@ -58,8 +68,8 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CNetlink", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "QMP",
-                "ServiceNotification", "Switchdev",
+                "CNetlink", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Policy",
+                "QMP", "Records", "Switchdev", "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -73,12 +83,12 @@ let package = Package(
             ],
             swiftSettings: swift
         ),
-        .target(name: "Configuration", dependencies: ["Controller", "FDB"], swiftSettings: swift),
-        .target(name: "ServiceNotification", swiftSettings: swift),
+        .target(name: "Configuration", dependencies: ["Policy", "FDB", "System"], swiftSettings: swift),
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
-        .target(name: "LibvirtHook", dependencies: ["CExpat", "Controller", "FDB"], swiftSettings: swift),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Policy", "FDB"], swiftSettings: swift),
         .executableTarget(
-            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller"], swiftSettings: swift,
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller", "Policy", "Records"],
+            swiftSettings: swift,
             linkerSettings: startsQuickly),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
         .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
@@ -86,7 +96,8 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "CLab", "Controller", "FDB", "Netlink", "QMP", "Switchdev",
+                "LossMeter", "Lab", "CLab", "Controller", "Policy", "Records", "FDB", "Netlink", "QMP", "Switchdev",
+                "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/fdbsteer-bench",
@@ -96,30 +107,49 @@ let package = Package(
         .systemLibrary(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
-        .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink"], swiftSettings: swift),
-        .testTarget(name: "QMPTests", dependencies: ["QMP", "Lab"], swiftSettings: swift),
-        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab"], swiftSettings: swift),
+        .testTarget(name: "SystemTests", dependencies: ["System", "Lab"], swiftSettings: swift),
+        .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: swift),
         .testTarget(
-            name: "SwitchdevTests", dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute"],
+            name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink", "System"], swiftSettings: swift),
+        .testTarget(name: "QMPTests", dependencies: ["QMP", "JSON", "Lab", "System"], swiftSettings: swift),
+        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab", "System"], swiftSettings: swift),
+        .testTarget(
+            name: "SwitchdevTests",
+            dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute", "System"],
+            swiftSettings: swift),
+        .testTarget(
+            name: "PolicyTests",
+            dependencies: [
+                "TestSupport", "Policy", "FDB", "Switchdev", "QMP", "JSON", "Netlink", "CNetlink", "System",
+            ],
+            swiftSettings: swift),
+        .target(
+            name: "TestSupport", dependencies: ["Records", "Policy", "FDB", "Switchdev", "Netlink", "CNetlink"],
+            path: "Tests/Support", swiftSettings: swift),
+        .testTarget(
+            name: "RecordsTests",
+            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "Lab", "System"],
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",
-            dependencies: ["Controller", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab", "Exposition", "QMP"],
+            dependencies: [
+                "TestSupport", "Controller", "Policy", "Records", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab",
+                "Exposition", "JSON", "QMP", "System",
+            ],
             swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Controller", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            dependencies: ["Configuration", "Policy", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
             swiftSettings: swift),
         .testTarget(
-            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Lab"],
+            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Records", "Lab"],
             swiftSettings: swift),
-        .testTarget(name: "ServiceNotificationTests", dependencies: ["ServiceNotification"], swiftSettings: swift),
         .testTarget(
-            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Controller", "FDB"], swiftSettings: swift),
+            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Policy", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // In the lab VM: scripts/test boots it.
-        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
+        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink", "System"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",
             dependencies: [

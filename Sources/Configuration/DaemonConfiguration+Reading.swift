@@ -1,5 +1,6 @@
-import Controller
+import Policy
 import Glibc
+import System
 
 extension DaemonConfiguration {
     /// Where the daemon looks.

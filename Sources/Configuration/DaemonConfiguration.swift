@@ -1,4 +1,4 @@
-public import Controller
+public import Policy
 
 /// What `/etc/fdbsteer/fdbsteerd.toml` says; docs/configuration.md describes every key.
 ///

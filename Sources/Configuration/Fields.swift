@@ -1,4 +1,5 @@
-import Controller
+import Policy
+import System
 
 /// The keys of one table, taken one by one; what is left over is unknown.
 struct Fields {

@@ -1,7 +1,10 @@
 import FDB
 import Glibc
 import Netlink
+public import Policy
+public import Records
 import Switchdev
+import System
 
 /// fdbsteer on one network namespace of one host: carries out verbs.
 ///
@@ -55,7 +58,7 @@ public struct Host: ~Copyable {
     /// The record of a guest that must be known, and prepared in this boot unless `anyBoot`.
     func known(
         _ id: GuestID, in journal: borrowing Journal, anyBoot: Bool = false
-    ) throws(ControllerError) -> Journal.Record {
+    ) throws(ControllerError) -> GuestRecord {
         guard let record = try journal.record(id) else {
             throw ControllerError(
                 .precondition, "guest \(id) is not known",
@@ -73,9 +76,9 @@ public struct Host: ~Copyable {
 
     /// Executes a plan to its end and reports it; the caller holds the guest's lock.
     mutating func execute(
-        _ plan: Plan, record: Journal.Record, journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
+        _ plan: Plan, record: GuestRecord, journal: borrowing Journal, clock: Stopwatch, options: VerbOptions
     ) -> Report {
-        var report = Report(plan, clock: clock, options: options)
+        var report = Report(plan, startedAt: clock.startedAt, options: options)
         var evidence = evidence(plan)
         var movedAt = clock.elapsed
         count(.before, of: plan.guest, into: &evidence)
@@ -111,7 +114,7 @@ public struct Host: ~Copyable {
                 report.timings.moveNanoseconds += clock.elapsed - begin
                 movedAt = clock.elapsed
                 count(.moved, of: plan.guest, into: &evidence)
-                event = .answered(answers)
+                event = .answered(KernelRefusal.all(answers))
             case .run(.filter(let planned)):
                 let begin = clock.elapsed
                 event = apply(planned.change)
@@ -121,14 +124,14 @@ public struct Host: ~Copyable {
             case .restoreFilter(let change):
                 event = apply(change)
             case .run(.groups(let requests)):
-                event = .answered(join(requests))
+                event = .answered(KernelRefusal.all(join(requests)))
             case .restoreGroups(let requests):
-                event = .answered(socket.perform(requests))
+                event = .answered(KernelRefusal.all(socket.perform(requests)))
             case .followGroups(let move):
                 followGroups(move, row: record.row, journal: journal, report: &report)
                 event = .done
             case .restore(let changes), .repair(let changes):
-                event = .answered(Transaction(changes).run(on: &socket))
+                event = .answered(KernelRefusal.all(Transaction(changes).run(on: &socket)))
             case .prove(let task):
                 let begin = clock.elapsed
                 event = .proved(
@@ -192,7 +195,7 @@ public struct Host: ~Copyable {
             try socket.perform(setting.request(port: port))
             return .done
         } catch {
-            return .failed(Redirection.Failure("cannot \(setting.words(port: port.name))", cause: error))
+            return .failed(Redirection.Failure("cannot \(setting.words(port: port.name))", cause: KernelRefusal(error)))
         }
     }
 
@@ -206,7 +209,7 @@ public struct Host: ~Copyable {
             if error.errno == .noDevice || error.errno == .invalid {
                 return .read([:])
             }
-            return .failed(Redirection.Failure("cannot re-read the entries", cause: error))
+            return .failed(Redirection.Failure("cannot re-read the entries", cause: KernelRefusal(error)))
         }
     }
 
@@ -222,121 +225,5 @@ public struct Host: ~Copyable {
         } catch {
             return "the history was not written: \(error)"
         }
-    }
-}
-
-/// What every verb that changes something may be told.
-public struct VerbOptions: Hashable, Sendable {
-    /// Only plan.
-    public let dryRun: Bool
-    /// A missing proof is a failure (exit code 7); what was done stays.
-    public let requireProof: Bool
-    /// How long to wait for hardware, in nanoseconds.
-    public let proofTimeout: Int64
-    /// Findings of preflight that the caller accepts.
-    public let waived: Set<Finding.Code>
-    /// How long to watch the old port for it to become quiet, in nanoseconds; 0: one look.
-    public let observation: Int64
-    /// A bracket is opened also for a guest that takes frames from both of its NICs.
-    public var allowsDuplicates = false
-    /// A bracket is not opened while the guest's port sends more frames a second than this; 0: no limit.
-    public var bracketMaxRate: UInt64 = 0
-
-    /// - Parameters:
-    ///   - dryRun: only plan.
-    ///   - requireProof: a missing proof is a failure.
-    ///   - proofTimeout: how long to wait for hardware, in nanoseconds.
-    ///   - waived: findings of preflight that the caller accepts.
-    ///   - observation: how long to watch the old port, in nanoseconds.
-    public init(
-        dryRun: Bool = false, requireProof: Bool = false, proofTimeout: Int64 = 5_000_000_000,
-        waived: Set<Finding.Code> = [], observation: Int64 = 0
-    ) {
-        self.dryRun = dryRun
-        self.observation = observation
-        self.requireProof = requireProof
-        self.proofTimeout = proofTimeout
-        self.waived = waived
-    }
-}
-
-/// Time since a call began, on CLOCK_MONOTONIC, and when that was on CLOCK_REALTIME.
-struct Stopwatch {
-    let startedAt: Int64
-    private let start: Int64
-
-    init() {
-        startedAt = Stopwatch.realTime
-        start = Stopwatch.now(CLOCK_MONOTONIC)
-    }
-
-    /// Nanoseconds since the start.
-    var elapsed: Int64 { Stopwatch.now(CLOCK_MONOTONIC) - start }
-
-    /// CLOCK_REALTIME in nanoseconds.
-    static var realTime: Int64 { now(CLOCK_REALTIME) }
-
-    private static func now(_ clock: clockid_t) -> Int64 {
-        var time = timespec()
-        clock_gettime(clock, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
-    }
-}
-
-extension Report {
-    init(_ plan: Plan, clock: Stopwatch, options: VerbOptions) {
-        self.init(
-            verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
-            strategy: plan.bracket == nil ? "cut" : "bracket", outcome: .already, proof: nil, proofStatus: nil,
-            proofRequired: options.requireProof,
-            startedAt: clock.startedAt, timings: Timings(),
-            addresses: plan.changes.map { planned in
-                AddressResult(
-                    address: planned.change.address.description, primitive: planned.change.primitive.rawValue,
-                    port: plan.guest.name(ofPort: planned.change.port), error: nil)
-            },
-            notes: plan.notes, failures: [], messages: nil)
-        guard !plan.findings.isEmpty else { return }
-        findings = plan.findings.filter { !options.waived.contains($0.code) }
-        waived = plan.findings.filter { options.waived.contains($0.code) }
-    }
-
-    mutating func state(_ proof: OffloadProof) {
-        self.proof = proof.text
-        proofStatus = proof.status
-    }
-
-    mutating func finish(_ outcome: Redirection.Outcome) {
-        let failures: [Redirection.Failure]
-        switch outcome {
-        case .committed(let proof):
-            self.outcome = .done
-            state(proof)
-            return
-        case .refused(let reasons):
-            self.outcome = .refused
-            failures = reasons
-        case .rolledBack(let reasons):
-            self.outcome = .rolledBack
-            failures = reasons
-        case .notRolledBack(let reasons):
-            self.outcome = .notRolledBack
-            failures = reasons
-        }
-        self.failures = failures.map(\.description)
-        refusals = failures.compactMap { $0.cause?.errno }
-        addresses = addresses.map { result in
-            let error = failures.first { $0.address?.description == result.address }
-            return AddressResult(
-                address: result.address, primitive: result.primitive, port: result.port,
-                error: error.map { $0.message + ($0.cause.map { ": \($0)" } ?? "") })
-        }
-    }
-}
-
-extension GuestInterface {
-    /// The name of the guest's port that has an interface index.
-    func name(ofPort index: Int32) -> String {
-        side(ofPort: index).flatMap { port(of: $0)?.name } ?? "ifindex \(index)"
     }
 }

@@ -1,4 +1,4 @@
-public import Controller
+public import Policy
 import FDB
 
 /// A call of `/etc/libvirt/hooks/qemu` (hooks.html of libvirt).

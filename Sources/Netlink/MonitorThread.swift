@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+import System
 
 /// Runs a ``MonitorSocket`` on a thread of its own and reports what it hears.
 ///

@@ -1,3 +1,5 @@
+public import System
+
 /// What went wrong between this process and the kernel's netlink.
 ///
 /// The kernel's own words (its extended acknowledgement) are carried verbatim in ``extack``.

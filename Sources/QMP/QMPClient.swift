@@ -1,4 +1,5 @@
 import Glibc
+public import JSON
 
 /// A QEMU monitor that is to be heard for as long as its guest lives: connects, negotiates, asks how things stand, hands
 /// over events, and begins again when the connection ends. For a loop around poll(2); nothing in it waits.

@@ -1,4 +1,5 @@
 import Glibc
+public import JSON
 
 /// A connection to a QEMU monitor by its Unix socket, for a loop around poll(2): nothing in it waits.
 ///

@@ -1,3 +1,5 @@
+public import JSON
+
 /// An event of a QEMU monitor.
 public struct QMPEvent: Hashable, Sendable {
     /// An event's name; open, since QEMU has many more than matter here.

@@ -1,3 +1,5 @@
+public import JSON
+
 /// One message of a QEMU monitor (docs/interop/qmp-spec.rst in QEMU's source).
 public enum QMPMessage: Hashable, Sendable {
     /// The first message: QEMU's version, `10.0.2`.

@@ -1,3 +1,5 @@
+public import JSON
+
 /// What a guest wants to receive on one virtio NIC: an element of the reply to `query-rx-filter` (qapi/net.json).
 public struct RxFilter: Hashable, Sendable {
     /// The NIC's device id.

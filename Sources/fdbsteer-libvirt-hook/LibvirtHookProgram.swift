@@ -1,6 +1,8 @@
 import Controller
 import Glibc
 import LibvirtHook
+import Policy
+import Records
 
 /// `/etc/libvirt/hooks/qemu.d/fdbsteer`: pins the failover pairs of libvirt's domains when they start and gives them back when
 /// they end.

@@ -1,4 +1,6 @@
 import Controller
+import Policy
+import Records
 
 /// `fdbsteer switch GUEST --to SIDE [--json] [--state FOLDER]`, in this order or another, and nothing else.
 struct PlainSwitch {

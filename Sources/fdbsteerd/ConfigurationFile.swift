@@ -1,6 +1,7 @@
 import Configuration
 import Controller
 import Logging
+import Policy
 
 /// The configuration file, and what it said at the start.
 struct ConfigurationFile {

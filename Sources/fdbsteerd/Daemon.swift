@@ -6,6 +6,8 @@ import FDB
 import Glibc
 import Logging
 import MetricsServer
+import Policy
+import Records
 
 /// `fdbsteerd`.
 @main

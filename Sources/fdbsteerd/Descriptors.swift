@@ -1,6 +1,7 @@
 import CNetlink
 import Controller
 import Glibc
+import Policy
 
 /// Signals as a descriptor to poll (signalfd(2)); blocked in every thread that is started afterwards.
 struct SignalDescriptor: ~Copyable {

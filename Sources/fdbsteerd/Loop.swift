@@ -4,8 +4,10 @@ import FDB
 import Glibc
 import Logging
 import Netlink
-import ServiceNotification
+import Policy
+import Records
 import Switchdev
+import System
 
 /// The daemon's one loop, on one thread: notifications of the kernel, writes to the journal, signals and timers.
 ///

@@ -1,6 +1,7 @@
 import Netlink
 import Switchdev
 import Synchronization
+import System
 
 /// How the daemon's loop is, for `/healthz` and `/readyz`: left by the loop, read by the server's thread.
 final class LoopHealth: Sendable {

@@ -1,5 +1,5 @@
 import Configuration
-import Controller
+import Policy
 import FDB
 import Glibc
 import Testing

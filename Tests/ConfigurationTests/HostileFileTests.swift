@@ -1,7 +1,8 @@
-@testable import Configuration
 import Glibc
 import TOMLKit
 import Testing
+
+@testable import Configuration
 
 /// Files that are made to break a parser. A crash ends the test run.
 struct HostileFileTests {

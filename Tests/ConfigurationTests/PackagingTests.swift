@@ -1,5 +1,5 @@
 import Configuration
-import Controller
+import Policy
 import Glibc
 import Lab
 import Testing

@@ -1,10 +1,14 @@
-@testable import Controller
 import Exposition
 import FDB
 import Glibc
 import Netlink
+import Policy
+import Records
 import Switchdev
+import TestSupport
 import Testing
+
+@testable import Controller
 
 extension [MetricFamily] {
     /// A line of the page.
@@ -178,7 +182,7 @@ struct MetricsTests {
         #expect(before.has("fdbsteer_signal_wait_seconds_count{signal=\"first_frame\"} 0"))
         #expect(before.has("fdbsteer_start_time_seconds 1700000000.5"))
         counters.countRepair(.removed)
-        counters.countError(.noBuffers)
+        counters.countError("ENOBUFS")
         counters.countResync(.start)
         counters.countWait(for: "qmp", nanoseconds: 7_000_000)
         counters.qmpConnected[try GuestID("vm:1")] = true
@@ -194,5 +198,16 @@ struct MetricsTests {
         ] {
             #expect(counters.families.has("fdbsteer_" + line), "\(line)")
         }
+    }
+
+    @Test func familiesOfAVerdict() throws {
+        let verdict = try #require(MACFilterVerdict(record: "yyy--yy-n with-care make-before-break"))
+        let stored = StoredVerdict(
+            nic: .init(driver: "a\"b", pciID: "1:2", firmware: "", eswitchMode: "none"), timeNanoseconds: 1,
+            verdict: verdict, states: [])
+        let page = String(decoding: Exposition.render(StoredVerdict.families([stored])), as: UTF8.self)
+        let labels = "driver=\"a\\\"b\",pci_id=\"1:2\",firmware=\"\",eswitch_mode=\"none\""
+        #expect(page.contains("fdbsteer_nic_usable_for_failover{\(labels),verdict=\"with-care\"} 1\n"))
+        #expect(page.contains("fdbsteer_nic_mac_filter{\(labels),finding=\"stale_filter\"} 1\n"))
     }
 }

@@ -1,4 +1,4 @@
-import Controller
+import Policy
 import FDB
 import LibvirtHook
 import Testing

@@ -3,6 +3,8 @@ import Exposition
 import Glibc
 import Lab
 import MetricsServer
+import Policy
+import Records
 import Testing
 
 private let obstacle = Namespace.obstacle

@@ -1,6 +1,7 @@
 import FDB
 import Lab
 import Netlink
+import System
 import Testing
 
 let obstacle = Namespace.obstacle

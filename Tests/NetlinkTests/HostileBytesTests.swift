@@ -1,4 +1,5 @@
 import Netlink
+import System
 import Testing
 
 /// Datagrams that no kernel sends must end in an error or in nothing, never in a trap or a read outside the bytes.

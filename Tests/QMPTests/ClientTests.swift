@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 import Lab
 import QMP
 import Testing

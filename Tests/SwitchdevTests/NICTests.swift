@@ -2,8 +2,10 @@ import CNetlink
 import FDB
 import Lab
 import Netlink
-@testable import Switchdev
+import System
 import Testing
+
+@testable import Switchdev
 
 /// Requests to NICs and frames of probes; VFs themselves are in the lab VM only.
 struct NICTests {

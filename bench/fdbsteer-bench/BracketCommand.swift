@@ -4,6 +4,8 @@ import FDB
 import Glibc
 import Lab
 import LossMeter
+import Policy
+import Records
 
 /// `fdbsteer-bench bracket`.
 struct BracketCommand: ParsableCommand {

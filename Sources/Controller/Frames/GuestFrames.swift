@@ -1,0 +1,73 @@
+import CNetlink
+public import FDB
+import Glibc
+public import Netlink
+import System
+
+/// Frames that a guest sends by one port, as the host's CPU sees them: their source is one of the guest's MACs.
+///
+/// Neither RARP counts, by which hypervisors announce a guest on each of its ports, nor what the bridge itself sends out by
+/// the port. For a loop around poll(2); the kernel filters, so that nobody wakes for other frames.
+public struct GuestFrames: ~Copyable {
+    /// For poll(2).
+    public let descriptor: Int32
+
+    /// A program of the classic packet filter has 4,096 instructions at most; each MAC takes five.
+    private static let macLimit = 800
+
+    /// - Parameters:
+    ///   - macs: the guest's; all frames count when there are more than 800.
+    ///   - port: interface index.
+    /// - Throws: ``NetlinkError`` of code `system`.
+    public init(from macs: some Sequence<MACAddress>, port: Int32) throws(NetlinkError) {
+        let program = GuestFrames.filter(Set(macs).sorted())
+        descriptor = try systemCall("opening a packet socket") {
+            let result = cn_packet_socket(port, program, UInt16(program.count))
+            if result < 0 { errno = -result }
+            return result < 0 ? -1 : result
+        }
+    }
+
+    deinit { closePacketSocket(descriptor) }
+
+    /// Takes what has come.
+    ///
+    /// - Returns: whether a frame of the guest has come since the last call.
+    public func take() -> Bool {
+        var found = false
+        var byte: UInt8 = 0
+        while true {
+            let count = recv(descriptor, &byte, 1, 0)
+            // ENETDOWN is told once when the port goes down.
+            if count < 0, errno == EINTR || errno == ENETDOWN { continue }
+            if count < 0 { return found }
+            found = true
+        }
+    }
+
+    /// Accepts frames from these MACs that come in and are no RARP.
+    static func filter(_ macs: [MACAddress]) -> [sock_filter] {
+        func step(_ code: Int32, _ value: UInt32, yes: UInt8 = 0, no: UInt8 = 0) -> sock_filter {
+            sock_filter(code: UInt16(code), jt: yes, jf: no, k: value)
+        }
+        let loadByte = BPF_LD | BPF_B | BPF_ABS
+        let loadHalf = BPF_LD | BPF_H | BPF_ABS
+        let loadWord = BPF_LD | BPF_W | BPF_ABS
+        let isEqual = BPF_JMP | BPF_JEQ | BPF_K
+        let end = BPF_RET | BPF_K
+        var program = [
+            step(loadByte, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
+            step(isEqual, UInt32(PACKET_OUTGOING), yes: 0, no: 1), step(end, 0),
+            step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), yes: 0, no: 1), step(end, 0),
+        ]
+        guard macs.count <= macLimit else { return program + [step(end, 64)] }
+        for mac in macs {
+            program += [
+                step(loadWord, 8), step(isEqual, UInt32(truncatingIfNeeded: mac.value), yes: 0, no: 3),
+                step(loadHalf, 6), step(isEqual, UInt32(truncatingIfNeeded: mac.value >> 32), yes: 0, no: 1),
+                step(end, 64),
+            ]
+        }
+        return program + [step(end, 0)]
+    }
+}

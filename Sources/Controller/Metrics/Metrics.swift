@@ -1,0 +1,126 @@
+import CNetlink
+public import Exposition
+import Glibc
+public import Policy
+public import Records
+
+/// Reads the metrics that need no daemon: what the history and the journal of a state folder amount to.
+///
+/// It keeps what it has folded, so that a second reading costs what is new: one look for newer rows of the history, and of
+/// the journal none at all when nothing was written to it. The journal's writers wait for its readers; who answers
+/// scrapes calls this at a bounded rate, not once a scrape.
+///
+/// It belongs to the network namespace of the thread that calls it, as the journal's guests do.
+public struct MetricsReader: ~Copyable {
+    private let folder: StateFolder
+    private var history: Held<History>?
+    private var totals = HistoryTotals()
+    private var verdicts: [StoredVerdict] = []
+    private var journal: Held<Journal>?
+    private var tallies: [GuestTally] = []
+    /// Of the journal when ``tallies`` were read.
+    private var dataVersion: Int64 = 0
+
+    /// - Parameter folder: where the journal and the history are; neither needs to exist.
+    public init(folder: StateFolder) { self.folder = folder }
+
+    /// The families of now; a journal or history that does not exist counts as empty.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when one of them exists and cannot be read.
+    public mutating func read() throws(ControllerError) -> [MetricFamily] {
+        try readHistory()
+        let journal = try readJournal()
+        return totals.families + journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]
+    }
+
+    private static var buildInformation: MetricFamily {
+        var family = MetricFamily(
+            "fdbsteer_build_info", .gauge, help: "Always 1; the label tells the version of fdbsteer.",
+            labels: ["version"])
+        family.set(1, Build.version)
+        return family
+    }
+
+    private mutating func readHistory() throws(ControllerError) {
+        do throws(DatabaseError) { try History.takeOverBacklog(of: folder) } catch {
+            throw MetricsReader.unreadable(error)
+        }
+        let identity = FileIdentity(path: folder.historyFile)
+        guard let identity, history?.identity == identity else {
+            // Another file under the name: a new history, whose numbers begin anew.
+            history = nil
+            totals = HistoryTotals()
+            guard let identity, folder.hasHistory else { return }
+            do throws(DatabaseError) {
+                history = Held(file: try History(folder: folder, readOnly: true), identity: identity)
+                return try fold()
+            } catch {
+                history = nil
+                throw MetricsReader.unreadable(error)
+            }
+        }
+        do throws(DatabaseError) {
+            try fold()
+        } catch {
+            history = nil
+            throw MetricsReader.unreadable(error)
+        }
+    }
+
+    private mutating func fold() throws(DatabaseError) {
+        guard let held = history.take() else { return }
+        try totals.fold(held.file)
+        verdicts = try held.file.verdicts()
+        history = consume held
+    }
+
+    private mutating func readJournal() throws(ControllerError) -> JournalTotals {
+        let identity = FileIdentity(path: folder.stateFile)
+        if identity == nil || journal?.identity != identity {
+            journal = nil
+            tallies = []
+        }
+        guard let identity else { return JournalTotals([]) { _ in false } }
+        var isNew = false
+        if journal == nil, let opened = try Journal(reading: folder) {
+            journal = Held(file: opened, identity: identity)
+            isNew = true
+        }
+        guard let held = journal.take() else { return JournalTotals([]) { _ in false } }
+        // Before the guests, so that a commit in between is seen the next time.
+        let version = try held.file.dataVersion()
+        if isNew || version != dataVersion { tallies = try held.file.tallies() }
+        dataVersion = version
+        // A process that dies leaves no word in the file, but its lock is gone.
+        let totals = JournalTotals(tallies, intents: held.file.intents()) { held.file.isLocked(row: $0) }
+        journal = consume held
+        return totals
+    }
+
+    private static func unreadable(_ error: DatabaseError) -> ControllerError {
+        ControllerError(
+            .precondition, "cannot read the history \(error)",
+            remedy: "run as root, or name the right folder by --state or FDBSTEER_STATE")
+    }
+}
+
+/// A database held open, and the file that it was when it was opened.
+private struct Held<File: ~Copyable>: ~Copyable {
+    let file: File
+    let identity: FileIdentity
+}
+
+/// Which file a name stands for. It is not opened for that: to close a file of SQLite's ends the locks that this process has on
+/// it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+private struct FileIdentity: Hashable {
+    let device: UInt64
+    let inode: UInt64
+
+    /// - Returns: nil when there is no such file.
+    init?(path: String) {
+        var information = stat()
+        guard stat(path, &information) == 0 else { return nil }
+        device = UInt64(information.st_dev)
+        inode = UInt64(information.st_ino)
+    }
+}

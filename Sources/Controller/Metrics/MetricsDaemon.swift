@@ -1,0 +1,139 @@
+public import Exposition
+public import Policy
+
+/// What the daemon alone can count, filled by its loop and handed to whoever writes the page.
+///
+/// Counters begin at 0 with each start of the daemon; the values that are known beforehand are on the page from the start.
+public struct DaemonCounters: Hashable, Sendable {
+    /// Why the whole table was read.
+    public enum ResyncReason: String, Hashable, Sendable, CaseIterable {
+        /// The daemon started.
+        case start
+        /// The kernel dropped notifications (ENOBUFS).
+        case overrun
+        /// The configuration was read again.
+        case reload
+        /// The configured interval was over.
+        case interval
+    }
+
+    /// Signals on the page from the start; a wait for another one adds it.
+    public static let knownSignals = ["qmp", "carrier", "bus_master", "first_frame", "caller"]
+
+    /// When the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public var startedAt: Int64
+    /// Repairs that held, by what had changed.
+    public var driftRepairs: [Watch.Cause: UInt64] = [:]
+    /// Repairs that failed.
+    public var driftFailures: UInt64 = 0
+    /// Guests that lost entries again and again, so that repairs were held back: how often that began.
+    public var driftBackoffs: UInt64 = 0
+    /// Guests whose repairs are held back now.
+    public var driftFights: Int = 0
+    /// Primary ports that vanished or left their bridge, so that the guest was moved at once.
+    public var primaryLosses: UInt64 = 0
+    /// Guests that were found to have left, because their frames came in by the uplink.
+    public var departures: UInt64 = 0
+    /// What the kernel refused, by symbolic error number (`ENODEV`).
+    public var netlinkErrors: [String: UInt64] = [:]
+    /// How often the kernel dropped notifications because the daemon read too slowly.
+    public var netlinkOverruns: UInt64 = 0
+    /// Readings of the whole table by reason.
+    public var resyncs: [ResyncReason: UInt64] = [:]
+    /// How long redirections waited for a signal, by signal.
+    public private(set) var signalWaits: [String: DurationHistogram] = [:]
+    /// Whether QEMU's monitor answers, for each guest whose configuration names one.
+    public var qmpConnected: [GuestID: Bool] = [:]
+
+    /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
+    private static let bounds: [Int64] = [
+        1_000_000, 5_000_000, 10_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000, 1_000_000_000,
+        2_500_000_000, 5_000_000_000, 10_000_000_000, 30_000_000_000, 60_000_000_000,
+    ]
+    private static let knownErrors = ["EBUSY", "EEXIST", "EINVAL", "ENODEV", "ENOENT", "EPERM"]
+
+    /// - Parameter startedAt: when the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public init(startedAt: Int64) {
+        self.startedAt = startedAt
+        for signal in DaemonCounters.knownSignals {
+            signalWaits[signal] = DurationHistogram(bounds: DaemonCounters.bounds)
+        }
+    }
+
+    /// Causes on the page from the start: what ``Drift`` finds.
+    private static let knownCauses: [Watch.Cause] = [.stolen, .removed, .weakened, .port, .flagLost]
+    /// Counts a repair.
+    public mutating func countRepair(_ cause: Watch.Cause) { driftRepairs[cause, default: 0] += 1 }
+
+    /// Counts a refusal of the kernel.
+    public mutating func countError(_ errno: String) { netlinkErrors[errno, default: 0] += 1 }
+
+    /// Counts a reading of the whole table.
+    public mutating func countResync(_ reason: ResyncReason) { resyncs[reason, default: 0] += 1 }
+
+    /// Counts a wait for a signal; the name is the program's, not a guest's.
+    public mutating func countWait(for signal: String, nanoseconds: Int64) {
+        signalWaits[signal, default: DurationHistogram(bounds: DaemonCounters.bounds)].observe(nanoseconds)
+    }
+
+    /// The families made of them.
+    public var families: [MetricFamily] {
+        var repairs = MetricFamily(
+            "fdbsteer_drift_repairs_total", .counter,
+            help: "Entries and port settings that were put right, by what had changed.",
+            labels: ["cause"])
+        for cause in DaemonCounters.knownCauses { repairs.set(driftRepairs[cause] ?? 0, cause.rawValue) }
+        var errors = MetricFamily(
+            "fdbsteer_netlink_errors_total", .counter, help: "Requests that the kernel refused, by error number.",
+            labels: ["errno"])
+        for errno in Set(DaemonCounters.knownErrors).union(netlinkErrors.keys) {
+            errors.set(netlinkErrors[errno] ?? 0, errno)
+        }
+        var reasons = MetricFamily(
+            "fdbsteer_resyncs_total", .counter, help: "Readings of the whole bridge table, by reason.",
+            labels: ["reason"])
+        for reason in ResyncReason.allCases { reasons.set(resyncs[reason] ?? 0, reason.rawValue) }
+        var waits = MetricFamily(
+            "fdbsteer_signal_wait_seconds", .histogram,
+            help: "How long redirections waited for the signal that the guest was ready, by signal.", labels: ["signal"]
+        )
+        for (signal, histogram) in signalWaits { waits.set(.durations(histogram), signal) }
+        var monitors = MetricFamily(
+            "fdbsteer_qmp_connected", .gauge,
+            help: "1 while QEMU's monitor of the guest answers; only guests whose configuration names one.",
+            labels: ["guest"])
+        for (guest, isConnected) in qmpConnected { monitors.set(isConnected ? 1 : 0, guest.text) }
+        var start = MetricFamily(
+            "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
+        start.set(.real(Double(startedAt) / 1e9))
+        return [
+            repairs, errors, reasons, waits, monitors, start,
+            single(
+                "fdbsteer_drift_backoffs_total", .counter, driftBackoffs,
+                help: "How often repairs of a guest were held back because something kept undoing them."),
+            single(
+                "fdbsteer_drift_fights", .gauge, UInt64(clamping: driftFights),
+                help: "Guests whose repairs are held back now because something keeps undoing them."),
+            single(
+                "fdbsteer_primary_losses_total", .counter, primaryLosses,
+                help: "Primary ports that vanished or left their bridge, so that the guest was moved at once."),
+            single(
+                "fdbsteer_drift_failures_total", .counter, driftFailures,
+                help: "Repairs that the kernel refused or that did not hold."),
+            single(
+                "fdbsteer_departures_total", .counter, departures,
+                help: "Guests that were found to have left, because their frames came in by the uplink."),
+            single(
+                "fdbsteer_netlink_overruns_total", .counter, netlinkOverruns,
+                help: "How often the kernel dropped notifications because they were read too slowly."),
+        ]
+    }
+
+    private func single(
+        _ name: MetricName, _ kind: MetricFamily.Kind, _ value: UInt64, help: String
+    ) -> MetricFamily {
+        var family = MetricFamily(name, kind, help: help)
+        family.set(value)
+        return family
+    }
+}

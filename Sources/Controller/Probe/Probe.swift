@@ -1,0 +1,141 @@
+import FDB
+import Glibc
+import Netlink
+public import Policy
+import Records
+import Switchdev
+import System
+
+extension Host {
+    /// Probes where a NIC's MAC filters send frames while a guest leaves and enters its VF, and restores the NIC.
+    ///
+    /// From the first change on SIGINT, SIGTERM and SIGHUP are held back and end the probe by its restoration; what SIGKILL
+    /// leaves, `reconcile` puts back.
+    ///
+    /// - Parameters:
+    ///   - request: what to probe.
+    ///   - options: only `dryRun` counts.
+    ///   - progress: gets the number of each step, how many there are, and its words, before it is taken.
+    /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
+    public mutating func probe(
+        _ request: ProbeRequest, options: VerbOptions, progress: (Int, Int, String) -> Void = { _, _, _ in }
+    ) throws(ControllerError) -> ProbeReport {
+        let clock = Stopwatch()
+        try requireNoProbe()
+        let subject = try subject(of: request)
+        var probe = MACFilterProbe()
+        var report = ProbeReport(
+            outcome: .planned, nic: subject.nic, pf: request.pf, vf: request.vf, address: request.address.description)
+        if options.dryRun {
+            report.notes = ["would measure \(probe.states.map(\.description).joined(separator: ", "))"]
+            return report
+        }
+        try requirePrivilege()
+        let journal = try Journal(folder: folder)
+        let signals = HeldSignals()
+        let record = try journal.begin(probing: subject.snapshot)
+        var run = ProbeRun(subject, request, signals)
+        var action = probe.start()
+        while true {
+            if case .finish(let outcome) = action { return finish(outcome, report, probe, record, journal, clock) }
+            var event = MACFilterProbe.Event.done
+            do throws(ProbeFailure) {
+                switch action {
+                case .setUp:
+                    progress(probe.number, probe.count, "set up")
+                    try run.setUp(using: &socket)
+                case .change(let change):
+                    progress(probe.number, probe.count, change.words)
+                    try run.change(change, using: &socket)
+                case .measure(let state):
+                    progress(probe.number, probe.count, "measure \(state)")
+                    report.states += try run.measure(state, using: &socket)
+                case .restore:
+                    progress(probe.count + 1, probe.count, "restore")
+                    let failures = restore(subject.snapshot)
+                    if !failures.isEmpty { throw ProbeFailure(failures.joined(separator: "; ")) }
+                case .finish:
+                    break
+                }
+            } catch {
+                event = .failed(error.message)
+            }
+            if signals.arePending, action != .restore { event = .interrupted }
+            action = probe.next(event)
+        }
+    }
+
+    private func finish(
+        _ outcome: MACFilterProbe.Outcome, _ measured: ProbeReport, _ probe: MACFilterProbe,
+        _ record: Journal.ProbeRecord, _ journal: borrowing Journal, _ clock: Stopwatch
+    ) -> ProbeReport {
+        var report = measured
+        report.totalNanoseconds = clock.elapsed
+        for (state, reason) in probe.refused { report.refused[state.description] = reason }
+        switch outcome {
+        case .measured:
+            report.outcome = .done
+            if MACFilterVerdict.beganFiltered(report.states) {
+                report.notes.append(
+                    "no verdict: before the probe the NIC filtered this MAC already, though no list shows it, and afterwards "
+                        + "it did not (igb keeps a MAC that a VF has taken off its list); probe again, or another MAC")
+            } else {
+                let verdict = MACFilterVerdict(report.states, refused: Set(probe.refused.keys))
+                report.verdict = verdict
+                report.words = verdict.words
+            }
+        case .stopped(let reason):
+            report.outcome = .stopped
+            report.failures = [reason]
+        case .notRestored(let reasons):
+            report.outcome = .notRestored
+            report.failures = reasons
+            return report
+        }
+        do throws(ControllerError) {
+            try journal.end(record)
+        } catch {
+            report.notes.append("\(error); \"fdbsteer reconcile\" will look at the NIC once more")
+        }
+        if report.verdict != nil, let note = store(report) { report.notes.append(note) }
+        return report
+    }
+
+    /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
+    private func requireNoProbe() throws(ControllerError) {
+        guard let journal = try Journal(reading: folder),
+            let other = try journal.probes().first(where: { $0.boot == journal.boot })
+        else { return }
+        if journal.isLocked(other) {
+            throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
+        }
+        throw ControllerError(
+            .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first")
+    }
+
+    /// Reads what speaks for and against a probe.
+    private mutating func subject(of request: ProbeRequest) throws(ControllerError) -> ProbeSubject {
+        let mac = request.address.mac
+        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
+            try Links.snapshot(using: &socket)
+        }
+        let devlink = try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
+        let holders = try ControllerError.reading("the unicast lists") { () throws(NetlinkError) in
+            try UnicastList.holders(of: mac, using: &socket)
+        }
+        let sightings = try ControllerError.reading("the bridges' entries") { () throws(NetlinkError) in
+            try Sightings.read(of: [mac], on: links.bridges, using: &socket)
+        }
+        let records = try Journal(reading: folder)?.records() ?? []
+        let owner = records.first { $0.guest.addresses.contains { $0.mac == mac } }
+        return try ProbeCheck(
+            request: request, links: links, devlink: devlink, holders: holders, sightings: sightings,
+            owner: owner?.guest.id.text,
+            guests: Dictionary(
+                records.compactMap { record in
+                    record.guest.nic.flatMap { $0.pf.name == request.pf ? ($0.vf, record.guest.id.text) : nil }
+                }
+            ) { $1 }
+        ).subject()
+    }
+}

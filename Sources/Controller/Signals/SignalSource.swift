@@ -1,0 +1,269 @@
+import FDB
+import Glibc
+import JSON
+import Netlink
+import Policy
+import QMP
+import Switchdev
+import System
+
+/// One thing that is waited for. Sources are looked at whenever poll(2) wakes: a look must be cheap.
+protocol SignalSource: AnyObject {
+    /// For poll(2); negative for none.
+    var descriptor: Int32 { get }
+    /// What to poll for.
+    var pollEvents: Int16 { get }
+    /// When to look at the latest, on CLOCK_MONOTONIC in nanoseconds; nil: when there is input.
+    var deadline: Int64? { get }
+    /// Begins what has a beginning.
+    func begin() throws(ControllerError)
+    /// Looks whether it has come.
+    ///
+    /// - Parameter isFirst: nothing was looked at before: what is so was so already.
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict
+}
+
+extension SignalSource {
+    var pollEvents: Int16 { Int16(POLLIN) }
+    var deadline: Int64? { nil }
+    func begin() throws(ControllerError) {}
+}
+
+/// What a look showed.
+enum SignalVerdict: Equatable {
+    case notYet
+    /// It came; in words.
+    case came(String)
+    /// It was so before the wait; in words.
+    case wasSo(String)
+    /// It cannot come any more; why.
+    case never(String)
+}
+
+// MARK: - QEMU
+
+final class MonitorSource: SignalSource {
+    private var client: QMPClient
+    private let event: QMPEvent.Name
+    private let value: String?
+    private var known: MigrationStatus?
+
+    init(socket: String, event: String, value: String?) throws(ControllerError) {
+        guard access(socket, F_OK) == 0 else {
+            throw ControllerError(
+                .precondition, "there is no monitor socket \(socket): \(String(cString: strerror(errno)))",
+                remedy: "name the socket that QEMU was given by -qmp unix:PATH,server=on,wait=off")
+        }
+        client = QMPClient(path: socket, now: monotonicNanoseconds())
+        self.event = QMPEvent.Name(rawValue: event)
+        self.value = value
+    }
+
+    var descriptor: Int32 { client.descriptor ?? -1 }
+    var pollEvents: Int16 { client.pollEvents }
+    var deadline: Int64? { client.nextDeadline }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        var told: [QMPClient.Happening] = []
+        client.advance(now: now) { told.append($0) }
+        for happening in told {
+            switch happening {
+            case .event(let heard) where matches(heard): return .came("\(heard.name.rawValue) \(heard.data)")
+            case .event(let heard): known = heard.migrationStatus ?? known
+            case .connected(let situation):
+                if let words = isSo(situation) { return known == nil ? .wasSo(words) : .came(words) }
+                known = situation.migration
+            default: break
+            }
+        }
+        return .notYet
+    }
+
+    private func matches(_ heard: QMPEvent) -> Bool {
+        guard heard.name == event else { return false }
+        guard let value else { return true }
+        return heard.data.members?.contains { $0.value.text == value } == true
+    }
+
+    /// What the monitor's answers say about the event, in words; nil when they do not say that it came.
+    private func isSo(_ situation: QMPSituation) -> String? {
+        switch event {
+        case .stop where situation.runState != nil && !situation.isRunning:
+            return "query-status: \(situation.runState ?? "")"
+        case .resume where situation.isRunning: return "query-status: running"
+        case .migration where situation.migration != .none:
+            let status = situation.migration
+            guard value == nil || status.rawValue == value || (value == "active" && status.isPastUnplug) else {
+                return nil
+            }
+            // The end of an earlier migration stays the status: only one that was not known before is news.
+            let isNews = known.map { $0 != status } ?? status.isUnderWay
+            return isNews ? "query-migrate: \(status)" : nil
+        default: return nil
+        }
+    }
+}
+
+// MARK: - Ports
+
+final class CarrierSource: SignalSource {
+    private let monitor: MonitorSocket
+    private let port: PortIdentity
+    private let isUp: Bool
+    private var isStale = true
+
+    init(_ port: PortIdentity, isUp: Bool) throws(ControllerError) {
+        monitor = try ControllerError.reading("changes of interfaces") { () throws(NetlinkError) in
+            try MonitorSocket(groups: [.link], receiveBuffer: 1 << 20)
+        }
+        self.port = port
+        self.isUp = isUp
+    }
+
+    var descriptor: Int32 { monitor.descriptor }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        var verdict = SignalVerdict.notYet
+        do throws(NetlinkError) {
+            while try monitor.receive({ (header, payload) throws(NetlinkError) in
+                guard header.type == .newLink || header.type == .deleteLink else { return }
+                let link = try Link(decoding: payload)
+                guard link.index == port.index, verdict == .notYet else { return }
+                // Leaving a bridge is told as RTM_DELLINK too.
+                if header.type == .deleteLink { isStale = true } else { verdict = judge(link, isFirst) }
+            }) {}
+        } catch {
+            // Something was lost: the kernel knows.
+            isStale = true
+        }
+        if verdict == .notYet, isStale {
+            isStale = false
+            guard var socket = try? CommandSocket(), let found = try? Links.read([port.index], using: &socket) else {
+                isStale = true
+                return .notYet
+            }
+            guard let link = found.first ?? nil else { return .never("\(port.name) is gone") }
+            verdict = judge(link, isFirst)
+        }
+        return verdict
+    }
+
+    private func judge(_ link: Link, _ isFirst: Bool) -> SignalVerdict {
+        guard link.hasCarrier == isUp else { return .notYet }
+        let words = "\(port.name) \(isUp ? "has" : "has no") carrier"
+        return isFirst ? .wasSo(words) : .came(words)
+    }
+}
+
+final class FrameSource: SignalSource {
+    private let frames: GuestFrames
+    private let port: PortIdentity
+
+    init(_ port: PortIdentity, guest: GuestInterface) throws(ControllerError) {
+        frames = try ControllerError.reading("frames of \(port.name)") { () throws(NetlinkError) in
+            try GuestFrames(from: guest.addresses.map(\.mac), port: port.index)
+        }
+        self.port = port
+    }
+
+    var descriptor: Int32 { frames.descriptor }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        frames.take() ? .came("a frame of the guest by \(port.name)") : .notYet
+    }
+}
+
+// MARK: - The VF
+
+final class BusMasterSource: SignalSource {
+    private let function: BusMastering
+    private let device: String
+    private let isOn: Bool
+    private var next: Int64 = 0
+    private static let interval: Int64 = 1_000_000
+
+    init(_ device: String, isOn: Bool) throws(ControllerError) {
+        guard let function = BusMastering(device) else {
+            throw ControllerError(
+                .precondition, "the configuration space of PCI device \(device) cannot be read",
+                remedy: "name a VF of this host as lspci -D shows it, for example 0000:03:00.5")
+        }
+        self.function = function
+        self.device = device
+        self.isOn = isOn
+    }
+
+    var descriptor: Int32 { -1 }
+    var deadline: Int64? { next }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        next = now + BusMasterSource.interval
+        guard function.isOn == isOn else { return .notYet }
+        let words = "bus mastering of \(device) is \(isOn ? "on" : "off")"
+        return isFirst ? .wasSo(words) : .came(words)
+    }
+}
+
+// MARK: - Others
+
+final class CommandSource: SignalSource {
+    private let path: String
+    private var process: pid_t = 0
+    private(set) var descriptor: Int32 = -1
+
+    init(_ path: String) throws(ControllerError) {
+        guard access(path, X_OK) == 0 else {
+            throw ControllerError(
+                .precondition, "\(path) cannot be run: \(String(cString: strerror(errno)))",
+                remedy: "name an executable file")
+        }
+        self.path = path
+    }
+
+    deinit { end() }
+
+    func begin() throws(ControllerError) {
+        do throws(SystemError) {
+            (process, descriptor) = try ChildProcess.start(path)
+        } catch {
+            throw ControllerError(
+                .precondition, "cannot run \(path)",
+                cause: KernelRefusal(.other, errno: error.errno.name, description: error.description))
+        }
+    }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        guard process > 0 else { return .never("\(path) has ended") }
+        guard let code = ChildProcess.exitCode(of: process, isWaiting: false) else { return .notYet }
+        end(isReaped: true)
+        return code == 0 ? .came("\(path) ended with 0") : .never("\(path) ended with \(code)")
+    }
+
+    private func end(isReaped: Bool = false) {
+        guard process > 0 else { return }
+        if isReaped { ChildProcess.killGroup(process) } else { ChildProcess.end(process) }
+        process = 0
+        if descriptor >= 0 { close(descriptor) }
+        descriptor = -1
+    }
+}
+
+final class WordSource: SignalSource {
+    private var hasInput = true
+    /// Set by the waiter, who hears signals.
+    var wasCalled = false
+
+    var descriptor: Int32 { hasInput ? STDIN_FILENO : -1 }
+
+    func look(now: Int64, isFirst: Bool) -> SignalVerdict {
+        if wasCalled { return .came("SIGUSR1") }
+        guard hasInput else { return .notYet }
+        var polled = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+        guard poll(&polled, 1, 0) > 0 else { return .notYet }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = read(STDIN_FILENO, &bytes, bytes.count)
+        // Without an input there is SIGUSR1 still.
+        if count <= 0 { hasInput = false }
+        return bytes.prefix(max(0, count)).contains(0x0a) ? .came("a line on standard input") : .notYet
+    }
+}

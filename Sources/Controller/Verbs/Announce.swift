@@ -1,0 +1,101 @@
+import FDB
+import Netlink
+public import Policy
+import Records
+import Switchdev
+import System
+
+extension Host {
+    /// Tells the physical network that a guest is here: RARP for each of its addresses, in its VLAN, and ARP and neighbour
+    /// advertisements for the IP addresses given; out of the uplink, as often as asked.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not here or has no uplink, of code `usage` for
+    ///   IP addresses that do not say whose they are.
+    public mutating func announce(
+        _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false
+    ) throws(ControllerError) -> AnnouncementReport {
+        guard let journal = try Journal(reading: folder) else {
+            throw ControllerError(.precondition, "guest \(id) is not known", remedy: "prepare it first")
+        }
+        let guest = try known(id, in: journal).guest
+        let prepared = try announcer(guest, request.ips)
+        if !dryRun {
+            for round in 0..<request.count {
+                if round > 0 { sleepNanoseconds(request.interval) }
+                do throws(NetlinkError) {
+                    try prepared.announcer.sendRound()
+                } catch {
+                    throw ControllerError(
+                        .precondition, "guest \(id) was announced \(round) times, and then no more", cause: error)
+                }
+            }
+        }
+        return AnnouncementReport(
+            guest: id.text, port: prepared.port, frames: prepared.announcer.frames.count,
+            rounds: dryRun ? 0 : request.count,
+            notes: prepared.notes)
+    }
+
+    /// What sends a guest's announcements, a round at a time, for callers that have their own clock.
+    ///
+    /// - Throws: ``ControllerError`` as ``announce(_:_:dryRun:)``.
+    public mutating func announcer(
+        for id: GuestID, ips: [AnnouncementRequest.Owned] = []
+    ) throws(ControllerError) -> Announcer {
+        guard let journal = try Journal(reading: folder) else {
+            throw ControllerError(.precondition, "guest \(id) is not known", remedy: "prepare it first")
+        }
+        return try announcer(try known(id, in: journal).guest, ips).take()
+    }
+
+    private mutating func announcer(
+        _ guest: GuestInterface, _ ips: [AnnouncementRequest.Owned]
+    ) throws(ControllerError) -> Prepared {
+        guard guest.side != .remote else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) is remote: announcing it here would draw its frames away from it",
+                remedy: "switch it to standby or primary once it runs here")
+        }
+        guard let uplink = guest.uplink else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) has no uplink to be announced on",
+                remedy: "release it and prepare it with --uplink")
+        }
+        var announcements = guest.addresses.map { Announcement($0) }
+        for owned in ips {
+            let address = owned.address ?? (guest.addresses.count == 1 ? guest.addresses.first : nil)
+            guard let address, guest.addresses.contains(address) else {
+                throw ControllerError(
+                    .usage,
+                    owned.address.map { "\($0) is no address of guest \(guest.id)" }
+                        ?? "guest \(guest.id) has several addresses: whose is \(owned.ip)?",
+                    remedy:
+                        "write \(owned.ip)=MAC[/VLAN] with one of \(guest.addresses.map(\.description).joined(separator: ", "))"
+                )
+            }
+            announcements.append(Announcement(address, ip: owned.ip))
+        }
+        let vlans = try ControllerError.reading("the VLANs of \(uplink.name)") { () throws(NetlinkError) in
+            guest.addresses.contains { $0.vlan != nil }
+                ? try PortVLANs.read(port: uplink.index, using: &socket) : PortVLANs()
+        }
+        let strangers = guest.addresses.filter { address in address.vlan.map { !vlans.members.contains($0) } ?? false }
+        let notes = strangers.map { "\($0) is not announced: \(uplink.name) is no member of its VLAN" }
+        let frames = announcements.filter { !strangers.contains($0.address) }.map { announcement in
+            // Sent past the bridge, which would take the tag off where the port's frames leave without.
+            announcement.frame(isTagged: announcement.address.vlan.map { !vlans.untagged.contains($0) } ?? false)
+        }
+        let announcer = try ControllerError.reading("or write frames of \(uplink.name)") { () throws(NetlinkError) in
+            try Announcer(frames, port: uplink)
+        }
+        return Prepared(announcer: announcer, notes: notes, port: uplink.name)
+    }
+
+    private struct Prepared: ~Copyable {
+        let announcer: Announcer
+        let notes: [String]
+        let port: String
+
+        consuming func take() -> Announcer { announcer }
+    }
+}

@@ -1,0 +1,205 @@
+public import FDB
+import Netlink
+public import Policy
+public import Records
+public import Switchdev
+
+/// The bridges of a network namespace with their ports, entries and guests: what `topology` shows.
+public struct Topology: Sendable {
+    /// A bridge with its ports.
+    public struct BridgeView: Sendable {
+        /// The bridge.
+        public let link: Link
+        /// Its settings.
+        public let settings: Bridge
+        /// Its ports, in the order of their interface indexes.
+        public let ports: [PortView]
+        /// Why no redirection on this bridge can work, or what is dangerous about it.
+        public let findings: [String]
+    }
+
+    /// A port with what lives behind it.
+    public struct PortView: Sendable {
+        /// The port.
+        public let link: Link
+        /// What devlink knows of it.
+        public let devlink: DevlinkPort?
+        /// The PCI address of the VF that it represents, on this host.
+        public let functionAddress: String?
+        /// The driver, for ports of a switch.
+        public let driver: Driver?
+        /// What it is to prepared guests: guest and side.
+        public let roles: [(guest: String, side: Side)]
+        /// Unicast entries but the local ones, sorted.
+        public let entries: [Entry]
+        /// The entries that are pinned, with their guests.
+        public let pinned: [Address: String]
+        /// What would block a redirection to this port.
+        public let findings: [String]
+    }
+
+    /// An eswitch, as devlink names it.
+    public struct EswitchView: Sendable {
+        /// Its device.
+        public let handle: DevlinkHandle
+        /// Legacy or switchdev; nil where the kernel does not tell.
+        public let mode: EswitchMode?
+        /// The switch id that its ports report.
+        public let switchID: SwitchID?
+        /// Its ports, with their netdevs in this namespace and the bridges or other masters that these belong to.
+        public let ports: [(port: DevlinkPort, netdev: String?, master: String?)]
+    }
+
+    /// A NIC with VFs.
+    public struct NICView: Sendable {
+        /// The netdev of the physical function.
+        public let link: Link
+        /// What its behaviour depends on.
+        public let nic: NICIdentity
+        /// What the probe of such a NIC found (`probe mac-filter`); nil when none was probed.
+        public let verdict: StoredVerdict?
+    }
+
+    /// By name.
+    public let bridges: [BridgeView]
+    /// By device.
+    public let eswitches: [EswitchView]
+    /// By name; empty when one bridge was asked for.
+    public let nics: [NICView]
+}
+
+extension Host {
+    /// Reads the bridges, or one of them; changes nothing and needs no privilege.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a bridge that does not exist.
+    public mutating func topology(bridge name: String?) throws(ControllerError) -> Topology {
+        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
+            try Links.snapshot(using: &socket)
+        }
+        let bridges = links.bridges.filter { name == nil || $0.name == name }
+        if let name, bridges.isEmpty {
+            throw ControllerError(
+                .precondition, "there is no bridge \(name)",
+                remedy: links.bridges.isEmpty
+                    ? "this network namespace has no bridge"
+                    : "the bridges here are \(links.bridges.map(\.name).joined(separator: ", "))")
+        }
+        let records = try Journal(reading: folder)?.records() ?? []
+        let devlink = try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
+        var views: [Topology.BridgeView] = []
+        for bridge in bridges {
+            guard let settings = bridge.bridge else { continue }
+            let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
+                try Table.snapshot(bridge: bridge.index, using: &socket)
+            }
+            let open = records.filter { $0.phase == .bracketed }.map(\.guest)
+            let guests = records.map { record in
+                var guest = record.guest
+                guest.side = record.entrySide
+                return guest
+            }.filter { $0.bridge.index == bridge.index }
+            let byPort = Dictionary(grouping: table.entries.values.filter { !$0.isLocal }, by: \.port)
+            let ports = links.ports(of: bridge.index).map { port in
+                Topology.PortView(
+                    port, devlink: devlink[interface: port.index],
+                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests, open: open)
+            }
+            views.append(
+                Topology.BridgeView(
+                    link: bridge, settings: settings, ports: ports,
+                    findings: Topology.findings(bridge, settings, ports: ports)))
+        }
+        return Topology(
+            bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [],
+            nics: name == nil ? nics(links, devlink) : [])
+    }
+}
+
+extension Host {
+    /// The NICs with VFs, and what is known of their filters.
+    private func nics(_ links: Links, _ devlink: Devlink) -> [Topology.NICView] {
+        let functions = links.all.filter { !$0.virtualFunctions.isEmpty }.sorted { $0.name < $1.name }
+        guard !functions.isEmpty else { return [] }
+        // What cannot be read without privilege is no reason to show nothing.
+        let verdicts = (try? verdicts()) ?? []
+        return functions.compactMap { link in
+            guard let device = link.parentDevice.flatMap({ PCIDevice($0) }) else { return nil }
+            let nic = NICIdentity(interface: link.name, device: device, devlink: devlink)
+            return Topology.NICView(link: link, nic: nic, verdict: verdicts.first { $0.nic == nic })
+        }
+    }
+}
+
+extension Topology {
+    fileprivate static func eswitches(_ devlink: Devlink, _ links: Links) -> [EswitchView] {
+        Dictionary(grouping: devlink.ports, by: \.handle).map { handle, ports in
+            let netdevs = ports.map { port in port.interface.flatMap { links[$0] } }
+            return EswitchView(
+                handle: handle, mode: devlink.modes[handle], switchID: netdevs.compactMap { $0?.switchID }.first,
+                ports: zip(ports, netdevs).map { port, netdev in
+                    (port, netdev?.name, netdev?.master.flatMap { links[$0]?.name })
+                })
+        }.sorted { $0.handle.description < $1.handle.description }
+    }
+
+    fileprivate static func findings(_ link: Link, _ settings: Bridge, ports: [PortView]) -> [String] {
+        var findings: [String] = []
+        let software = ports.first { !$0.link.isEswitchPort }
+        for port in ports where port.driver?.miss == .floods {
+            guard let software, let driver = port.driver else { continue }
+            findings.append(driver.standbyCost(port: port.link.name, standby: software.link.name))
+            break
+        }
+        if !link.isUp { findings.append("the bridge is down: nothing is forwarded") }
+        if settings.ageingTime == 0, ports.contains(where: \.link.isEswitchPort) {
+            findings.append("ageing_time 0: the kernel ignores the move that tells hardware (NTF_USE)")
+        }
+        if !settings.filtersVLANs, settings.defaultPVID != 0, ports.contains(where: \.link.isEswitchPort) {
+            findings.append(
+                "VLANs are not filtered but default_pvid is \(settings.defaultPVID): the kernel doubles each entry "
+                    + "for that VLAN, in hardware too; set vlan_default_pvid 0")
+        }
+        return findings
+    }
+}
+
+extension Topology.PortView {
+    fileprivate init(
+        _ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface],
+        open: [GuestInterface]
+    ) {
+        var roles: [(guest: String, side: Side)] = []
+        var pinned: [Address: String] = [:]
+        for guest in guests {
+            for (side, port) in guest.ports where port.index == link.index { roles.append((guest.id.text, side)) }
+            for address in guest.addresses where guest.port(of: guest.side)?.index == link.index {
+                pinned[address] = guest.id.text
+            }
+        }
+        var findings: [String] = []
+        if let obstacle = link.obstacle {
+            findings.append("\(obstacle): a redirection to this port is refused")
+        }
+        let flags = link.bridgePort?.flags ?? []
+        if flags.contains(.locked) {
+            findings.append("locked: frames from addresses without an entry here are dropped")
+        }
+        if flags.contains(.isolated) { findings.append("isolated: cannot reach other isolated ports") }
+        let foreign = Set(entries.map(\.address.mac)).subtracting(pinned.keys.map(\.mac))
+        if !foreign.isEmpty, flags.contains(.learning), roles.contains(where: { $0.side != .remote }) {
+            findings.append("\(foreign.count) other MACs live behind it: it serves others than its guest")
+        }
+        for entry in entries where entry.isSticky && pinned[entry.address] == nil {
+            findings.append("\(entry.address) is sticky and not fdbsteer's: it cannot be moved")
+        }
+        for guest in open where guest.standby.index == link.index {
+            findings.append("a bracket is open: frames for \(guest.id) are copied to \(guest.primary.name)")
+        }
+        let vf = devlink.flatMap { $0.isExternal ? nil : $0.vf }
+        self.init(
+            link: link, devlink: devlink,
+            functionAddress: vf.flatMap { PCIFunctions().address(ofVF: $0, of: devlink?.handle.device ?? "") },
+            driver: link.isEswitchPort ? Driver(interface: link.name) : nil, roles: roles, entries: entries,
+            pinned: pinned, findings: findings)
+    }
+}

@@ -1,0 +1,62 @@
+/// Why a verb did not do what it was asked, with the exit code that says whether anything was changed.
+public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The kind; the raw value is the process's exit code.
+    public enum Code: Int32, Hashable, Sendable, CaseIterable {
+        /// A precondition failed; nothing was changed.
+        case precondition = 3
+        /// Failed, and everything was put back.
+        case rolledBack = 4
+        /// Failed, and not everything could be put back.
+        case notRolledBack = 5
+        /// Timed out waiting for a signal.
+        case timeout = 6
+        /// Applied, but proof from hardware is missing while it was required.
+        case unproven = 7
+        /// Another redirection of this guest is running.
+        case busy = 8
+        /// The call itself is wrong; nothing was changed.
+        case usage = 64
+
+        /// The word in JSON.
+        public var name: String {
+            switch self {
+            case .precondition: "precondition"
+            case .rolledBack: "rolled_back"
+            case .notRolledBack: "not_rolled_back"
+            case .timeout: "timeout"
+            case .unproven: "unproven"
+            case .busy: "busy"
+            case .usage: "usage"
+            }
+        }
+    }
+
+    /// The kind.
+    public let code: Code
+    /// What failed.
+    public let message: String
+    /// What to do about it.
+    public let remedy: String?
+    /// The kernel's answer, where it was the cause.
+    public let cause: KernelRefusal?
+
+    /// - Parameters:
+    ///   - code: the kind.
+    ///   - message: what failed, naming the thing.
+    ///   - remedy: what to do.
+    ///   - cause: the kernel's answer.
+    public init(_ code: Code, _ message: String, remedy: String? = nil, cause: KernelRefusal? = nil) {
+        self.code = code
+        self.message = message
+        self.remedy = remedy
+        self.cause = cause
+    }
+
+    public var description: String {
+        var text = message
+        if let cause { text += ": \(cause)" }
+        if let remedy { text += " (\(remedy))" }
+        return text
+    }
+
+}

@@ -1,0 +1,83 @@
+public import FDB
+
+/// The arguments of `prepare`, checked for what can be checked without the kernel.
+public struct PreparationRequest: Hashable, Sendable {
+    /// The guest interface's name.
+    public let id: GuestID
+    /// The bridge's interface name.
+    public let bridge: String
+    /// The port of the VF: an interface name, the driver's name of the port (`pf0vf3`), or the VF (`pci/0000:03:00.5`).
+    public let primary: String
+    /// The port of the paravirtual NIC.
+    public let standby: String
+    /// The port behind which a guest on another host is reached.
+    public let uplink: String?
+    /// Sorted.
+    public let addresses: [Address]
+    /// Where the guest is, when the caller knows.
+    public let side: Side?
+    /// The NIC in legacy mode whose filters move too; ``primary`` is then the port of the bridge that goes to it.
+    public let legacy: LegacyRequest?
+    /// A standby whose frames the switch floods to other ports is accepted.
+    public let allowsLeak: Bool
+    /// What the guest does with frames that reach both of its NICs, when the caller says it.
+    public let kind: GuestKind?
+
+    /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
+    public init(
+        id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
+        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil, legacy: LegacyRequest? = nil
+    ) throws(ControllerError) {
+        if primary == standby {
+            throw ControllerError(
+                .usage, "primary and standby are the same port, \(primary)",
+                remedy: "name the VF's representor as primary and the tap (or other paravirtual port) as standby")
+        }
+        if primary == uplink {
+            throw ControllerError(
+                .usage, "primary and uplink are the same port, \(primary)",
+                remedy: "name the port towards the physical network as uplink")
+        }
+        for (name, role) in [(primary, "primary"), (standby, "standby"), (uplink ?? "", "uplink")] where name == bridge
+        {
+            throw ControllerError(
+                .usage, "\(role) is the bridge \(bridge) itself", remedy: "name one of the bridge's ports")
+        }
+        if addresses.isEmpty {
+            throw ControllerError(.usage, "no address is given", remedy: "name the guest's MAC by --address")
+        }
+        let sorted = addresses.sorted()
+        for (first, second) in zip(sorted, sorted.dropFirst()) where first == second {
+            throw ControllerError(.usage, "address \(first) is given twice", remedy: "name each address once")
+        }
+        if legacy != nil, addresses.count > 1 {
+            throw ControllerError(
+                .usage, "a VF in legacy mode has one MAC, and \(addresses.count) addresses are given",
+                remedy: "name the guest's own MAC; its further MACs cannot be moved on this NIC")
+        }
+        if side == .remote, uplink == nil, legacy == nil {
+            throw ControllerError(
+                .usage, "--at remote needs --uplink", remedy: "name the port behind which the guest is reached")
+        }
+        self.id = id
+        self.bridge = bridge
+        self.primary = primary
+        self.standby = standby
+        self.uplink = uplink
+        self.addresses = sorted
+        self.side = side
+        self.allowsLeak = allowsLeak
+        self.kind = kind
+        self.legacy = legacy
+    }
+
+    /// The same request with other names for the ports, or other addresses.
+    package func replacing(
+        primary: String? = nil, standby: String? = nil, uplink: String? = nil, addresses: [Address]? = nil
+    ) throws(ControllerError) -> PreparationRequest {
+        try PreparationRequest(
+            id: id, bridge: bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
+            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
+            kind: kind, legacy: legacy)
+    }
+}

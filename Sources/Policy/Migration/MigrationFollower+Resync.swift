@@ -1,0 +1,92 @@
+public import QMP
+
+/// What a new connection to the monitor tells: events may have been missed.
+extension MigrationFollower {
+    package mutating func resynchronise(_ situation: QMPSituation) {
+        isRunning = situation.isRunning
+        hasShutDown = false
+        if situation.awaitsGuest { return awaitGuest(situation) }
+        if situation.guestHasLeft {
+            if state != .gone { depart() }
+            return
+        }
+        if situation.runState == "prelaunch" {
+            // It has not run yet; whatever ran before has ended.
+            isNegotiated = false
+            if state.isHere { rest() }
+        }
+        switch state {
+        case .unknown: begin(situation.migration)
+        case .awaited, .gone: if isRunning { arrive() }
+        case .primary:
+            leaveIfDue(situation.migration)
+        case .standby, .coming:
+            if situation.migration == .waitUnplug { leave() }
+            if !isIncoming, situation.migration.isPastUnplug { migration(situation.migration) }
+        case .leaving:
+            if situation.migration.isPastUnplug {
+                left(to: .migrating)
+            } else if !situation.migration.isUnderWay {
+                cameBack()
+            }
+        case .migrating:
+            if situation.migration.isUnderWay { return }
+            // The guest runs here although the migration completed: somebody let it go on here.
+            if situation.migration == .completed { rest() } else { cameBack() }
+        }
+    }
+
+    private mutating func awaitGuest(_ situation: QMPSituation) {
+        if side != .remote || bracket != nil { settle(at: .remote) }
+        // Before the guest's state is loaded nothing can have been negotiated.
+        let isLoading = situation.migration != .none && situation.migration != .setup
+        if state != .awaited || isNegotiated != true { isNegotiated = isLoading ? nil : false }
+        state = .awaited
+        isIncoming = true
+        calm()
+        watch(false)
+    }
+
+    /// The first connection: the entries tell what was known before.
+    private mutating func begin(_ status: MigrationStatus) {
+        if side == .remote, bracket == nil {
+            state = .awaited
+            if isRunning { arrive() }
+            return
+        }
+        if bracket == .standby, status.isUnderWay {
+            state = .leaving
+            if status.isPastUnplug { left(to: .migrating) } else { arm(.unplug, configuration.unplugLimit) }
+        } else if bracket != nil {
+            come()
+        } else if side == .primary {
+            state = .primary
+            leaveIfDue(status)
+        } else {
+            state = .standby
+            watch(true)
+            if status == .waitUnplug { leave() }
+            if status.isPastUnplug {
+                migration(status)
+                wasUnplugged = true
+            }
+        }
+    }
+
+    /// On the primary, when the request to give it up may have been missed.
+    private mutating func leaveIfDue(_ status: MigrationStatus) {
+        // That it was given up is likely then, but not known: frames go to both ports, until the migration ends.
+        if status == .waitUnplug || status.isPastUnplug { leave() }
+        if status.isPastUnplug, !configuration.takesCopies { left(to: .migrating) }
+    }
+}
+
+extension MigrationFollower {
+    /// What is taken for so where events are heard and nothing can be asked: what the entries say. What was missed shows by
+    /// the events that follow; until then frames go where they went.
+    public var presumed: QMPSituation {
+        // Whether the guest that comes has negotiated is not known.
+        if side == .remote, bracket == nil { return QMPSituation(runState: "inmigrate", migration: .active) }
+        return QMPSituation(runState: "running", migration: bracket == .standby ? .waitUnplug : .none)
+    }
+}

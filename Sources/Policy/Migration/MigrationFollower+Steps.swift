@@ -1,0 +1,139 @@
+import QMP
+
+/// The steps that the transitions are made of.
+extension MigrationFollower {
+    // MARK: - Entries
+
+    /// Brings the entries to a side; closes the bracket if there is one.
+    package mutating func settle(at target: Side) {
+        pending = nil
+        failures = 0
+        disarm(.retry)
+        if target == .remote {
+            if side != .remote || bracket != nil { actions.append(.becomeRemote) }
+        } else if bracket != nil {
+            actions.append(.closeBracket(at: target))
+        } else if side != target {
+            actions.append(.move(to: target))
+        }
+        bracket = nil
+        side = target
+        sideBefore = target
+    }
+
+    /// Lets frames reach both ports, where the guest takes copies and they do not yet.
+    package mutating func open(to target: Side) {
+        guard configuration.takesCopies else { return }
+        // A bracket leads away from the side that the guest is recorded on.
+        let goal: Side = bracket == nil && side == target ? (target == .primary ? .standby : .primary) : target
+        if bracket == nil {
+            sideBefore = side
+            actions.append(.openBracket(to: goal))
+        }
+        bracket = goal
+        side = .standby
+    }
+
+    // MARK: - The ways between the sides
+
+    /// The guest was asked to give up its primary: it may do so at any moment.
+    package mutating func leave() {
+        guard [.primary, .coming, .standby].contains(state) else { return }
+        if side == .primary { open(to: .standby) } else if bracket != nil { bracket = .standby }
+        state = .leaving
+        wasUnplugged = false
+        watch(false)
+        disarm(.primary)
+        arm(.unplug, configuration.unplugLimit)
+    }
+
+    /// The guest has given up its primary.
+    package mutating func left(to next: State) {
+        settle(at: .standby)
+        state = next
+        wasUnplugged = true
+        disarm(.unplug)
+        disarm(.primary)
+        calm()
+        watch(next == .standby && isNegotiated != false)
+    }
+
+    /// The guest gets its primary: it may use it at any moment.
+    package mutating func come() {
+        open(to: .primary)
+        state = .coming
+        disarm(.unplug)
+        arm(.primary, configuration.primaryLimit)
+        watch(true)
+    }
+
+    /// The guest uses its primary.
+    package mutating func arrivedOnPrimary() {
+        settle(at: .primary)
+        state = .primary
+        disarm(.primary)
+        watch(false)
+        calm()
+    }
+
+    /// The guest is here and has no primary to use.
+    package mutating func rest() {
+        settle(at: .standby)
+        state = .standby
+        disarm(.unplug)
+        disarm(.primary)
+        calm()
+        watch(isNegotiated != false)
+    }
+
+    /// The guest runs here from now on, which it did not before.
+    package mutating func arrive() {
+        settle(at: .standby)
+        actions.append(.announce)
+        if state == .gone {
+            // QEMU does not plug the primary again after a completed migration.
+            rest()
+        } else if isNegotiated == false {
+            rest()
+        } else {
+            come()
+        }
+    }
+
+    /// The guest is on another host.
+    package mutating func depart() {
+        settle(at: .remote)
+        state = .gone
+        disarm(.unplug)
+        disarm(.primary)
+        calm()
+        watch(false)
+    }
+
+    // MARK: - Small things
+
+    package mutating func watch(_ isOn: Bool) {
+        // Again where it is on: what is waited for is a frame from now on.
+        if isOn || isWatching { actions.append(.watchPrimary(isOn)) }
+        isWatching = isOn
+    }
+
+    package mutating func raise(_ text: String) {
+        if alarm != text { actions.append(.alarm(text)) }
+        alarm = text
+    }
+
+    package mutating func calm() {
+        if alarm != nil { actions.append(.calm) }
+        alarm = nil
+    }
+
+    package mutating func arm(_ timer: Timer, _ nanoseconds: Int64) {
+        armed.insert(timer)
+        actions.append(.arm(timer, nanoseconds: nanoseconds))
+    }
+
+    package mutating func disarm(_ timer: Timer) {
+        if armed.remove(timer) != nil { actions.append(.disarm(timer)) }
+    }
+}

@@ -1,0 +1,159 @@
+import FDB
+public import Switchdev
+
+/// An open bracket: the entries are on the standby, and what leaves there for the guest is copied to the primary.
+public struct Bracket: Hashable, Sendable {
+    /// When it was opened, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public let openedAt: Int64
+    /// What makes the copy.
+    public let means: CopyMeans
+    /// The clsact was made for it.
+    public let ownsClsact: Bool
+
+    /// Makes one from its parts.
+    public init(openedAt: Int64, means: CopyMeans, ownsClsact: Bool) {
+        self.openedAt = openedAt
+        self.means = means
+        self.ownsClsact = ownsClsact
+    }
+}
+
+/// A copy that a step of a plan makes or removes.
+public struct CopyChange: Hashable, Sendable {
+    /// What is copied.
+    public let specification: CopySpecification
+    /// The bracket that it belongs to.
+    public let bracket: Bracket
+    /// The port where the frames leave, by name.
+    public let portName: String
+    /// The port where their copies leave, by name.
+    public let targetName: String
+    /// Whether it is made or removed.
+    public let isOn: Bool
+
+    /// Makes one from its parts.
+    public init(
+        specification: CopySpecification, bracket: Bracket, portName: String, targetName: String, isOn: Bool
+    ) {
+        self.specification = specification
+        self.bracket = bracket
+        self.portName = portName
+        self.targetName = targetName
+        self.isOn = isOn
+    }
+
+    /// Puts back what was before.
+    package var undo: CopyChange {
+        CopyChange(
+            specification: specification, bracket: bracket, portName: portName, targetName: targetName, isOn: !isOn)
+    }
+
+    /// The table as nft(8) takes it.
+    private func ruleset(_ table: String) -> String {
+        func list(_ matches: [CopySpecification.Match]) -> String {
+            "{ " + Set(matches.map(\.mac)).sorted().map(\.description).joined(separator: ", ") + " }"
+        }
+        let others = "ether saddr != \(list(specification.matches)) ether daddr"
+        var groups: [String] = []
+        if specification.groups.contains(.broadcast) { groups.append("\(others) ff:ff:ff:ff:ff:ff") }
+        if specification.groups.contains(.multicast) {
+            groups.append("\(others) != ff:ff:ff:ff:ff:ff ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00")
+        }
+        let rules = Dictionary(grouping: specification.matches, by: \.tag).flatMap { tag, matches in
+            let prefix =
+                switch tag {
+                case .any: ""
+                case .untagged: "ether type != 8021q "
+                case .vlan(let vlan): "vlan id \(vlan) "
+                }
+            return (["ether daddr \(list(matches))"] + groups).map {
+                "\(prefix)\($0) counter dup to \"\(targetName)\""
+            }
+        }.sorted()
+        return "nft 'table \(table) { chain copy { type filter hook egress device \"\(portName)\" priority 0; "
+            + rules.map { "\($0); " }.joined() + "}; }'"
+    }
+
+    /// Each message in words, with its `tc` or `nft` equivalent.
+    package var messages: [PlannedMessage] {
+        let count = specification.matches.count
+        let copied = count == 1 ? "1 address" : "\(count) addresses"
+        let words = isOn ? "copy \(copied) to \(targetName)" : "the copy to \(targetName)"
+        let change = isOn ? "NEW" : "DEL"
+        if bracket.means == .nftables {
+            let table = "netdev fdbsteer-\(specification.label)"
+            return [
+                PlannedMessage(
+                    netlink: "NFT_MSG_\(change)TABLE \(table), egress of \(portName): \(words)",
+                    bridgeCommand: isOn ? ruleset(table) : "nft delete table \(table)")
+            ]
+        }
+        let clsact = PlannedMessage(
+            netlink: "RTM_\(change)QDISC clsact \(portName)\(isOn ? "" : ", unless others have filters on it")",
+            bridgeCommand: "tc qdisc \(isOn ? "add" : "del") dev \(portName) clsact")
+        let place =
+            "dev \(portName) egress protocol all prio \(TrafficControlRequest.preference) handle "
+            + "\(specification.number) bpf"
+        let program = CopyProgram(specification).bytecode
+        let filter = PlannedMessage(
+            netlink: "RTM_\(change)TFILTER egress of \(portName): \(words)",
+            bridgeCommand: isOn
+                ? "tc filter replace \(place) bytecode \"\(program)\" action mirred egress mirror dev \(targetName) continue"
+                : "tc filter del \(place)")
+        if !bracket.ownsClsact { return [filter] }
+        return isOn ? [clsact, filter] : [filter, clsact]
+    }
+}
+
+/// How a bracket stands, for `status` and for the report of a verb about it.
+public struct BracketView: Hashable, Sendable, Encodable {
+    /// Where the guest is to go.
+    public let goal: Side
+    /// When it was opened, in nanoseconds since 1970.
+    public let openedAt: Int64
+    /// For how long it was open, in nanoseconds.
+    public let openNanoseconds: Int64
+    /// What makes the copy.
+    public let means: CopyMeans
+    /// Frames copied; nil when there is no copy.
+    public var framesCopied: UInt64?
+    /// Frames copied a second, on average.
+    public var framesPerSecond: UInt64?
+    /// Bytes copied.
+    public var bytesCopied: UInt64?
+    /// Frames whose copy could not be handed to the primary.
+    public var copiesFailed: UInt64?
+    /// The copy is there, and copies exactly this guest's frames to its primary.
+    public var isCopyRight: Bool
+    /// It is open still.
+    public var isOpen: Bool
+
+    package init(_ bracket: Bracket, goal: Side, state: CopyState?, now: Int64) {
+        self.goal = goal
+        openedAt = bracket.openedAt
+        openNanoseconds = max(0, now - bracket.openedAt)
+        means = bracket.means
+        framesCopied = state?.frames
+        let milliseconds = UInt64(max(1, openNanoseconds / 1_000_000))
+        framesPerSecond = state.map { $0.frames * 1000 / milliseconds }
+        bytesCopied = state?.bytes
+        copiesFailed = state?.failed
+        isCopyRight = state?.isAsSpecified == true
+        isOpen = true
+    }
+}
+
+extension Bracket {
+    /// Stands for a bracket of which the journal knows nothing more.
+    package static let none = Bracket(openedAt: 0, means: .clsact, ownsClsact: false)
+}
+
+extension BracketView {
+    /// For people.
+    public var words: String {
+        let rate = framesPerSecond.map { ", \($0) a second" } ?? ""
+        let frames = framesCopied.map { "\($0) frames copied\(rate)" } ?? "NO COPY"
+        let failed = copiesFailed.map { $0 > 0 ? ", \($0) could not be handed on" : "" } ?? ""
+        return "\(isOpen ? "open" : "was open") for \(openNanoseconds / 1_000_000) ms, \(frames)\(failed)"
+    }
+}

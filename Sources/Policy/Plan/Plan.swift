@@ -1,0 +1,147 @@
+public import FDB
+public import Switchdev
+
+/// One entry change of a plan, with what was there before and how to put it back.
+public struct PlannedChange: Hashable, Sendable {
+    /// The change.
+    public let change: EntryChange
+    /// The entry that was found, nil for none.
+    public let before: Entry?
+    /// Puts back what was found.
+    public let undo: EntryChange
+    /// What a re-read must show afterwards; nil: no entry, or one that was learned meanwhile.
+    public let expected: Expectation?
+
+    /// Whether an entry, nil for none, is what the change leads to.
+    public func holds(for entry: Entry?) -> Bool {
+        expected.map { $0.holds(for: entry) } ?? (entry?.isDynamic ?? true)
+    }
+
+    /// What an entry must look like after a change.
+    public struct Expectation: Hashable, Sendable {
+        /// Interface index of the port.
+        public let port: Int32
+        /// Static and forwarding; otherwise it may age.
+        public let isStatic: Bool
+        /// Refuses to roam.
+        public let isSticky: Bool
+
+        /// Makes one from its parts.
+        package init(port: Int32, isStatic: Bool, isSticky: Bool) {
+            self.port = port
+            self.isStatic = isStatic
+            self.isSticky = isSticky
+        }
+
+        /// Whether an entry, nil for none, is as expected.
+        public func holds(for entry: Entry?) -> Bool {
+            guard let entry else { return false }
+            return entry.port == port && entry.isStatic == isStatic && !entry.isLocal && entry.isSticky == isSticky
+        }
+    }
+}
+
+/// One step of a plan.
+public enum Step: Hashable, Sendable {
+    /// Changes a setting of a port, which was another.
+    case setting(PortIdentity, PortSetting)
+    /// Entry changes, sent together.
+    case entries([PlannedChange])
+    /// A filter of a NIC in legacy mode.
+    case filter(PlannedFilter)
+    /// Multicast groups that the new port joins, sent together.
+    case groups([GroupRequest])
+    /// A bracket's copy is made or removed.
+    case copy(CopyChange)
+
+    /// Its change of a NIC's filter.
+    package var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
+    /// Its entry changes.
+    package var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
+}
+
+/// What a verb will do: decided from what was read, before anything is changed.
+public struct Plan: Hashable, Sendable {
+    /// The verbs that change something.
+    public enum Verb: String, Hashable, Sendable, Codable {
+        case prepare, `switch`, release, abort
+        /// Puts entries back where the journal says: what is under way in it is nothing that another process must end.
+        case repair
+    }
+
+    /// The parts of a bracket.
+    public enum BracketPart: Hashable, Sendable {
+        /// The copy begins, and the entries come to the standby.
+        case opening(Bracket)
+        /// An open one is brought to what it should be.
+        case repairing
+        /// The entries come to the side where the guest is, and the copy ends.
+        case closing
+    }
+
+    /// What was asked for.
+    public let verb: Verb
+    /// The guest interface as it will be afterwards.
+    public let guest: GuestInterface
+    /// The side before.
+    public let from: Side
+    /// The side afterwards.
+    public let to: Side
+    /// In order; empty when everything is already so.
+    public internal(set) var steps: [Step]
+    /// What the operator should know, though it is no reason to refuse.
+    public let notes: [String]
+    /// What preflight found, but for notes.
+    public var findings: [Finding] = []
+    /// The part of a bracket that it is; nil for a cut.
+    public var bracket: BracketPart?
+    /// What must be shown for hardware to have followed; empty where no switch has a part in it.
+    public let proof: ProofTask
+    /// The ports, of the guest and others, whose entries reach hardware.
+    public let eswitchPorts: Set<Int32>
+    /// The guest's multicast groups; nil where the bridge does not snoop, or they stay where they are.
+    public let groups: GroupPlan?
+
+    /// Makes a plan from its parts; what has to be proven follows from the changes.
+    ///
+    /// - Parameter links: the ports that the changes and the guest name.
+    package init(
+        verb: Verb, guest: GuestInterface, from: Side, to: Side, steps: [Step], notes: [String],
+        links: Links = Links([]), groups: GroupPlan? = nil
+    ) {
+        self.verb = verb
+        self.guest = guest
+        self.from = from
+        self.to = to
+        self.steps = steps
+        self.notes = notes
+        self.groups = groups
+        proof = Plan.proof(of: Plan.changes(of: steps), guest: guest, links: links)
+        eswitchPorts = Set(links.eswitchPorts)
+    }
+
+    /// All entry changes.
+    public var changes: [PlannedChange] { Plan.changes(of: steps) }
+
+    /// Most plans have one step of entries: its array is not copied.
+    private static func changes(of steps: [Step]) -> [PlannedChange] {
+        var all: [PlannedChange] = []
+        for case .entries(let changes) in steps { all = all.isEmpty ? changes : all + changes }
+        return all
+    }
+
+    /// Filters of a NIC are changed: whether frames follow is seen by counters.
+    public var changesFilters: Bool { steps.contains { $0.filter != nil } }
+
+    /// Nothing would be changed.
+    public var isEmpty: Bool { steps.isEmpty }
+}
+
+extension Plan {
+    /// The same plan with the end of a copy after its other steps.
+    package func ending(_ copy: CopyChange) -> Plan {
+        var plan = self
+        plan.steps.append(.copy(copy))
+        return plan
+    }
+}

@@ -1,0 +1,7 @@
+/// One netlink message of a plan.
+public struct PlannedMessage: Hashable, Sendable, Encodable {
+    /// The message in words.
+    public let netlink: String
+    /// What a script would run for the same, where there is such a command.
+    public let bridgeCommand: String?
+}

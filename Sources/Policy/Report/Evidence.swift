@@ -1,0 +1,122 @@
+public import Switchdev
+
+/// What the ports' counters say about a redirection: recorded with each one, without a bench.
+public struct Evidence: Hashable, Sendable, Codable {
+    /// When counters were read.
+    public enum Moment: String, Hashable, Sendable, Codable, CaseIterable {
+        /// Before the first write.
+        case before
+        /// Right after the entries were moved.
+        case moved
+        /// At the end, or when the old port had become quiet (`--observe`).
+        case after
+    }
+
+    /// Counters by moment; a moment is missing when the port was.
+    public struct Counters: Hashable, Sendable, Codable {
+        private var before: PortCounters?
+        private var moved: PortCounters?
+        private var after: PortCounters?
+
+        /// None yet.
+        public init() {}
+
+        /// Those of a moment.
+        public subscript(moment: Moment) -> PortCounters? {
+            get {
+                switch moment {
+                case .before: before
+                case .moved: moved
+                case .after: after
+                }
+            }
+            set {
+                switch moment {
+                case .before: before = newValue
+                case .moved: moved = newValue
+                case .after: after = newValue
+                }
+            }
+        }
+    }
+
+    /// One port's counters over the redirection.
+    public struct Port: Hashable, Sendable, Codable {
+        /// Its name.
+        public let name: String
+        /// The side that it serves.
+        public let side: Side
+        /// By moment.
+        public var counters = Counters()
+
+        /// Makes one from its parts.
+        package init(name: String, side: Side, counters: Counters = Counters()) {
+            self.name = name
+            self.side = side
+            self.counters = counters
+        }
+
+        /// How a counter grew between two moments; nil when one is missing.
+        package func growth(
+            _ counter: KeyPath<PortCounters, UInt64>, from first: Moment, to last: Moment
+        ) -> UInt64? {
+            guard let old = counters[first], let new = counters[last] else { return nil }
+            return new[keyPath: counter] &- old[keyPath: counter]
+        }
+    }
+
+    /// The guest's ports.
+    public var ports: [Port]
+    /// The side that the guest left.
+    public let from: Side
+    /// The side that it came to.
+    public let to: Side
+    /// How long the old port was watched after the move, in nanoseconds.
+    public var observedNanoseconds: Int64 = 0
+    /// How long proof took, in nanoseconds.
+    public var proofNanoseconds: Int64 = 0
+    /// The old port sent nothing any more at the end of that time.
+    public var becameQuiet = false
+
+    /// Makes one from its parts.
+    package init(ports: [Port], from: Side, to: Side) {
+        self.ports = ports
+        self.from = from
+        self.to = to
+    }
+
+    /// Frames that still left by the old port after the entries had moved; nil when nothing moved.
+    public var leftByOldPort: UInt64? {
+        guard from != to, let old = ports.first(where: { $0.side == from }) else { return nil }
+        return old.growth(\.txPackets, from: .moved, to: .after)
+    }
+
+    /// Frames that the ports dropped from before to after.
+    public var dropped: UInt64 {
+        ports.reduce(0) { sum, port in
+            sum + (port.growth(\.txDropped, from: .before, to: .after) ?? 0)
+                + (port.growth(\.rxDropped, from: .before, to: .after) ?? 0)
+        }
+    }
+
+    /// What the counters say about loss, and how sure that is.
+    public var words: [String] {
+        var words = [
+            dropped == 0
+                ? "no port dropped a frame between the first look and the last"
+                : "the ports dropped \(dropped) frames between the first look and the last"
+        ]
+        if let left = leftByOldPort, let old = ports.first(where: { $0.side == from }) {
+            let watched = "in the \(observedNanoseconds / 1000) us after the move"
+            words.append(
+                left == 0
+                    ? "nothing left by the old port \(old.name) \(watched)"
+                    : "\(left) frames left by the old port \(old.name) \(watched): floods and broadcasts count too"
+                        + (becameQuiet ? "; it was quiet then" : ""))
+        }
+        words.append(
+            "how sure: the counters see what the bridge's ports passed and dropped, not a frame that reached a port whose "
+                + "guest did not take it, nor, on drivers that do not count it, what hardware forwarded")
+        return words
+    }
+}

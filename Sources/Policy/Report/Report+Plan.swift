@@ -1,0 +1,60 @@
+import FDB
+package import Switchdev
+
+extension Report {
+    package init(_ plan: Plan, startedAt: Int64, options: VerbOptions) {
+        self.init(
+            verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
+            strategy: plan.bracket == nil ? "cut" : "bracket", outcome: .already, proof: nil, proofStatus: nil,
+            proofRequired: options.requireProof,
+            startedAt: startedAt, timings: Timings(),
+            addresses: plan.changes.map { planned in
+                AddressResult(
+                    address: planned.change.address.description, primitive: planned.change.primitive.rawValue,
+                    port: plan.guest.name(ofPort: planned.change.port), error: nil)
+            },
+            notes: plan.notes, failures: [], messages: nil)
+        guard !plan.findings.isEmpty else { return }
+        findings = plan.findings.filter { !options.waived.contains($0.code) }
+        waived = plan.findings.filter { options.waived.contains($0.code) }
+    }
+
+    package mutating func state(_ proof: OffloadProof) {
+        self.proof = proof.text
+        proofStatus = proof.status
+    }
+
+    package mutating func finish(_ outcome: Redirection.Outcome) {
+        let failures: [Redirection.Failure]
+        switch outcome {
+        case .committed(let proof):
+            self.outcome = .done
+            state(proof)
+            return
+        case .refused(let reasons):
+            self.outcome = .refused
+            failures = reasons
+        case .rolledBack(let reasons):
+            self.outcome = .rolledBack
+            failures = reasons
+        case .notRolledBack(let reasons):
+            self.outcome = .notRolledBack
+            failures = reasons
+        }
+        self.failures = failures.map(\.description)
+        refusals = failures.compactMap { $0.cause?.errno }
+        addresses = addresses.map { result in
+            let error = failures.first { $0.address?.description == result.address }
+            return AddressResult(
+                address: result.address, primitive: result.primitive, port: result.port,
+                error: error.map { $0.message + ($0.cause.map { ": \($0)" } ?? "") })
+        }
+    }
+}
+
+extension OffloadProof {
+    /// Hardware had followed when the guest came to a side, and the entries have not changed since.
+    package static func remembered(_ side: Side) -> OffloadProof {
+        .proven(evidence: "shown when the guest came to \(side.rawValue), and the entries are as then")
+    }
+}

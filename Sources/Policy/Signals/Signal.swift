@@ -1,0 +1,128 @@
+import Switchdev
+
+/// Evidence of what a guest did, or the caller's word: what a redirection can wait for.
+public enum Signal: Hashable, Sendable, CustomStringConvertible {
+    /// An event of QEMU's monitor, with this status, device or other text in its data.
+    case qmp(socket: String, event: String, value: String?)
+    /// The carrier of a port; `primary`, `standby` and `uplink` name the guest's.
+    case carrier(port: String, isUp: Bool)
+    /// PCI bus mastering of a VF: its driver has started, or has gone.
+    case busMaster(device: String, isOn: Bool)
+    /// A frame from the guest by a port; the hypervisor's announcements do not count.
+    case frame(port: String)
+    /// A program ends with exit code 0.
+    case command(path: String)
+    /// A line on standard input, or SIGUSR1.
+    case word
+
+    /// Reads a signal as the command line takes it: `qmp:SOCKET:EVENT[=VALUE]`, `carrier:PORT=up|down`,
+    /// `bus-master:PCI=on|off`, `frame:PORT`, `command:PATH`, `word`.
+    ///
+    /// - Throws: ``ControllerError`` of code `usage`.
+    public init(_ text: String) throws(ControllerError) {
+        func wrong(_ reason: String) -> ControllerError {
+            ControllerError(
+                .usage, "signal \"\(text)\" \(reason)",
+                remedy: "write qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, "
+                    + "command:PATH or word")
+        }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let rest = parts.count > 1 ? String(parts[1]) : ""
+        switch (parts.first ?? "", rest.isEmpty) {
+        case ("word", true) where parts.count == 1:
+            self = .word
+        case (_, true):
+            throw wrong("names nothing to wait for")
+        case ("qmp", false):
+            // The path may hold colons, an event's name does not.
+            guard let colon = rest.lastIndex(of: ":"), colon > rest.startIndex else { throw wrong("names no event") }
+            let event = rest[rest.index(after: colon)...].split(separator: "=", maxSplits: 1)
+            guard let name = event.first, name.utf8.allSatisfy({ (0x41...0x5a).contains($0) || $0 == 0x5f }) else {
+                throw wrong("names no event of QEMU")
+            }
+            self = .qmp(
+                socket: String(rest[..<colon]), event: String(name), value: event.count > 1 ? String(event[1]) : nil)
+        case ("carrier", false):
+            guard let (port, word) = Signal.assignment(rest), word == "up" || word == "down" else {
+                throw wrong("does not say up or down")
+            }
+            self = .carrier(port: port, isUp: word == "up")
+        case ("bus-master", false):
+            guard let (device, word) = Signal.assignment(rest), word == "on" || word == "off" else {
+                throw wrong("does not say on or off")
+            }
+            self = .busMaster(device: device, isOn: word == "on")
+        case ("frame", false):
+            self = .frame(port: rest)
+        case ("command", false):
+            self = .command(path: rest)
+        default:
+            throw wrong("is none")
+        }
+    }
+
+    private static func assignment(_ text: String) -> (name: String, word: Substring)? {
+        guard let sign = text.lastIndex(of: "="), sign > text.startIndex else { return nil }
+        return (String(text[..<sign]), text[text.index(after: sign)...])
+    }
+
+    /// As ``init(_:)`` reads it.
+    public var description: String {
+        switch self {
+        case .qmp(let socket, let event, let value): "qmp:\(socket):\(event)\(value.map { "=\($0)" } ?? "")"
+        case .carrier(let port, let isUp): "carrier:\(port)=\(isUp ? "up" : "down")"
+        case .busMaster(let device, let isOn): "bus-master:\(device)=\(isOn ? "on" : "off")"
+        case .frame(let port): "frame:\(port)"
+        case .command(let path): "command:\(path)"
+        case .word: "word"
+        }
+    }
+}
+
+/// What a redirection waits for, and how long.
+public struct SignalWait: Hashable, Sendable {
+    /// The first of these ends the wait.
+    public let signals: [Signal]
+    /// Nanoseconds.
+    public let timeout: Int64
+
+    /// - Parameters:
+    ///   - signals: at least one; the first that comes ends the wait.
+    ///   - timeout: nanoseconds.
+    public init(signals: [Signal], timeout: Int64) {
+        self.signals = signals
+        self.timeout = timeout
+    }
+
+    /// For people: `a or b`.
+    public var words: String { signals.map(\.description).joined(separator: " or ") }
+}
+
+/// A signal that came.
+public struct SignalSighting: Hashable, Sendable, Encodable {
+    /// As the caller named it.
+    public let signal: String
+    /// What was seen.
+    public let seen: String
+    /// It was so when the wait began.
+    public let wasAlready: Bool
+    /// When it was seen, in nanoseconds of CLOCK_MONOTONIC.
+    public let monotonicNanoseconds: Int64
+    /// When it was seen, in nanoseconds since 1970 (CLOCK_REALTIME).
+    public let seenAt: Int64
+    /// How long it was waited for, in nanoseconds.
+    public let waitedNanoseconds: Int64
+
+    /// Makes one from its parts.
+    package init(
+        signal: String, seen: String, wasAlready: Bool, monotonicNanoseconds: Int64, seenAt: Int64,
+        waitedNanoseconds: Int64
+    ) {
+        self.signal = signal
+        self.seen = seen
+        self.wasAlready = wasAlready
+        self.monotonicNanoseconds = monotonicNanoseconds
+        self.seenAt = seenAt
+        self.waitedNanoseconds = waitedNanoseconds
+    }
+}

@@ -1,0 +1,100 @@
+package import FDB
+import Switchdev
+
+/// What has become of a prepared guest, and what is to be done about it: decided from what was read; no I/O.
+package enum Drift: Hashable {
+    /// As intended.
+    case none
+    /// Entries or settings differ: put them back.
+    case entries(Watch.Cause)
+    /// Only settings of ports differ: put them back.
+    case settings
+    /// Static entries of an eswitch port have lost the OFFLOADED flag: make them anew.
+    case flags([Address])
+    /// Addresses are behind the uplink: the guest has left, or its own frames came back.
+    case behindUplink
+    /// Addresses that were behind the uplink are on the standby: the guest has come.
+    case arrived
+    /// The primary is gone: the standby is the only way to the guest.
+    case primaryLost(String)
+    /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby before it has.
+    case primaryMute
+    /// Nothing can be done here.
+    case beyondRepair(String)
+
+    package init(_ record: GuestRecord, _ observation: Observation) {
+        let guest = record.guest
+        guard let bridge = observation.bridge else {
+            self = .beyondRepair("bridge \(guest.bridge.name) no longer exists")
+            return
+        }
+        let side = record.entrySide
+        guard let identity = guest.port(of: side) else {
+            self = .none
+            return
+        }
+        // A bracket needs both.
+        for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
+            let port = observation.ports[needed]
+            guard port == nil || port?.master != bridge.index else { continue }
+            let what =
+                "\(needed.rawValue) port \(guest.port(of: needed)?.name ?? "") "
+                + (port == nil ? "no longer exists" : "was taken out of \(bridge.name)")
+            self = needed == .primary ? .primaryLost(what) : .beyondRepair(what)
+            return
+        }
+        var cause: Watch.Cause?
+        var flagless: [Address] = []
+        for address in guest.addresses {
+            guard let entry = observation.entry(address) else {
+                cause = cause ?? .removed
+                continue
+            }
+            if entry.port != identity.index {
+                if entry.port == guest.uplink?.index, side != .remote, !entry.isLocal {
+                    self = .behindUplink
+                    return
+                }
+                if side == .remote, entry.port == guest.standby.index, !entry.isLocal, guest.learns(.standby) {
+                    self = .arrived
+                    return
+                }
+                cause = .stolen
+            } else if !entry.isStatic || entry.isSticky != guest.isSticky {
+                cause = cause ?? .weakened
+            } else if identity.isEswitchPort, record.proof == .proven, !entry.flags.contains(.offloaded) {
+                flagless.append(address)
+            }
+        }
+        if let cause {
+            self = .entries(cause)
+        } else if !PortSetting.steps(guest, observation).isEmpty {
+            self = .settings
+        } else if side == .primary, let port = observation.ports[.primary], !port.hasCarrier || !port.isUp {
+            self = .primaryMute
+        } else {
+            self = flagless.isEmpty ? .none : .flags(flagless)
+        }
+    }
+
+}
+
+extension Planner {
+    /// Plans to put a guest's entries and its ports' settings back as recorded.
+    ///
+    /// - Parameter flagless: entries that are made anew, so that their flag can be shown.
+    package func repair(
+        _ record: GuestRecord, observation: Observation, flagless: [Address] = []
+    ) throws(ControllerError) -> Plan {
+        let guest = record.guest
+        let plan = try move(
+            guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair)
+        guard !flagless.isEmpty, let port = guest.port(of: guest.side) else { return plan }
+        let renewals = flagless.compactMap {
+            Plan.pin($0, before: observation.entry($0), on: port, of: guest, links: observation.links, renewing: true)
+        }
+        return Plan(
+            verb: .repair, guest: guest, from: guest.side, to: guest.side, steps: plan.steps + [.entries(renewals)],
+            notes: plan.notes, links: observation.links)
+    }
+}

@@ -1,0 +1,41 @@
+public import Policy
+import Switchdev
+
+/// Everything that the history knows of one redirection: what one would attach to a change ticket.
+public struct HistoryReport: Hashable, Sendable, Encodable {
+    /// Its line.
+    public let entry: HistoryEntry
+    /// The addresses, with how each was changed.
+    public let addresses: [Report.AddressResult]
+    /// What the operator was told, findings that were waived among it.
+    public let notes: [String]
+    /// What the ports' counters say; nil for redirections of earlier versions.
+    public let evidence: Evidence?
+}
+
+extension History {
+    /// One redirection with all that is known of it; nil when there is none of that number.
+    package func report(_ id: Int64) throws(DatabaseError) -> HistoryReport? {
+        guard let entry = try entry(id: id) else { return nil }
+        let results = try database.run(
+            "SELECT address, primitive, port, error FROM result WHERE redirection = ? ORDER BY rowid", .integer(id))
+        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+        var notes: [String] = []
+        var evidence: Evidence?
+        if version >= 2 {
+            notes = try database.run("SELECT text FROM note WHERE redirection = ? ORDER BY rowid", .integer(id))
+                .compactMap { $0.text(0) }
+            let record = try database.run("SELECT evidence FROM redirection WHERE id = ?", .integer(id)).first?.text(0)
+            evidence = record.flatMap {
+                Evidence(
+                    record: $0, from: Side(rawValue: entry.from) ?? .primary, to: Side(rawValue: entry.to) ?? .primary)
+            }
+        }
+        return HistoryReport(
+            entry: entry,
+            addresses: results.map {
+                .init(
+                    address: $0.text(0) ?? "", primitive: $0.text(1) ?? "", port: $0.text(2) ?? "", error: $0.text(3))
+            }, notes: notes, evidence: evidence)
+    }
+}

@@ -1,0 +1,59 @@
+package import FDB
+package import Policy
+
+/// Addresses that a guest got by asking: they are addresses like others, and remembered as such beside them.
+extension Journal {
+    /// Made by the first adoption.
+    private static let adoptionSchema = """
+        CREATE TABLE IF NOT EXISTS adopted(
+            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
+            PRIMARY KEY (guest, mac, vlan)) WITHOUT ROWID;
+        """
+
+    /// The addresses that a guest got by asking.
+    package func adopted(row: Int64) -> Set<Address> {
+        let rows = (try? database.run("SELECT mac, vlan FROM adopted WHERE guest = ?", .integer(row))) ?? []
+        return Set(
+            rows.compactMap { address in
+                guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
+                return try? Address(
+                    mac: MACAddress(value: UInt64(bitPattern: mac)),
+                    vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
+            })
+    }
+
+    /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
+    package func adopt(_ addresses: [Address], into record: GuestRecord) throws(ControllerError) {
+        for address in addresses {
+            guard let owner = try owner(of: address, bridge: record.guest.bridge.name) else { continue }
+            throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
+        }
+        try writing(record.row) { () throws(DatabaseError) in
+            try database.execute(Journal.adoptionSchema)
+            for address in addresses {
+                let mac = SQLValue.integer(Int64(address.mac.value))
+                let vlan = SQLValue.integer(Int64(address.vlan?.rawValue ?? 0))
+                try database.run(
+                    "INSERT INTO address(guest, namespace, bridge, mac, vlan) VALUES(?,?,?,?,?)", .integer(record.row),
+                    .integer(record.namespace), .text(record.guest.bridge.name), mac, vlan)
+                try database.run("INSERT INTO adopted VALUES(?,?,?)", .integer(record.row), mac, vlan)
+            }
+            try countWrite(row: record.row)
+        }
+    }
+
+    /// Takes adopted addresses away from a guest.
+    package func drop(_ addresses: [Address], from record: GuestRecord) throws(ControllerError) {
+        try writing(record.row) { () throws(DatabaseError) in
+            for address in addresses {
+                let parameters: [SQLValue] = [
+                    .integer(record.row), .integer(Int64(address.mac.value)),
+                    .integer(Int64(address.vlan?.rawValue ?? 0)),
+                ]
+                try database.run("DELETE FROM address WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
+                try database.run("DELETE FROM adopted WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
+            }
+            try countWrite(row: record.row)
+        }
+    }
+}

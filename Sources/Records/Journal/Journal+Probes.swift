@@ -1,0 +1,158 @@
+package import FDB
+package import Policy
+import Switchdev
+
+/// How a NIC was before a probe: all that the probe may change. It is written to the journal before the first change.
+package struct NICSnapshot: Hashable {
+    /// A VF.
+    package struct Function: Hashable {
+        /// Its number.
+        package let number: UInt32
+        /// Its PCI address.
+        package let device: String
+        /// The MAC that was set for it; all zero for none.
+        package let mac: MACAddress
+        /// The driver that had it.
+        package let driver: String?
+        /// The only driver that might have it.
+        package let override: String?
+        /// The netdev of its driver, in this namespace.
+        package let interface: String?
+        /// That netdev was up.
+        package let isUp: Bool
+
+        /// Makes one from its parts.
+        package init(
+            number: UInt32, device: String, mac: MACAddress, driver: String?, override: String?, interface: String?,
+            isUp: Bool
+        ) {
+            self.number = number
+            self.device = device
+            self.mac = mac
+            self.driver = driver
+            self.override = override
+            self.interface = interface
+            self.isUp = isUp
+        }
+    }
+
+    /// The PF's netdev and its interface index.
+    package let pf: String
+    package let pfIndex: Int32
+    /// The address that is probed.
+    package let address: Address
+    /// The VF that is probed.
+    package let function: Function
+    /// Another VF that sends.
+    package let sibling: Function?
+
+    /// Makes one from its parts.
+    package init(pf: String, pfIndex: Int32, address: Address, function: Function, sibling: Function?) {
+        self.pf = pf
+        self.pfIndex = pfIndex
+        self.address = address
+        self.function = function
+        self.sibling = sibling
+    }
+
+    /// Names of the VLAN devices that a probe makes begin so.
+    package static let vlanPrefix = "fdbsprobe"
+}
+
+extension NICSnapshot {
+    /// As the journal keeps it: a line for the NIC, then one for each VF.
+    package var record: String {
+        let lines =
+            [[pf, "\(pfIndex)", address.description]]
+            + [function, sibling].compactMap { $0 }.map { function in
+                [
+                    "\(function.number)", function.device, function.mac.description, function.driver ?? "-",
+                    function.override ?? "-", function.interface ?? "-", function.isUp ? "up" : "down",
+                ]
+            }
+        return lines.map { $0.joined(separator: " ") }.joined(separator: "\n")
+    }
+
+    /// - Returns: nil when it is not what ``record`` makes.
+    package init?(record: String) {
+        let lines = record.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+        guard let first = lines.first, first.count == 3, let index = Int32(first[1]),
+            let address = try? Address(first[2])
+        else { return nil }
+        var functions: [Function] = []
+        for words in lines.dropFirst() {
+            guard words.count == 7, let number = UInt32(words[0]), let mac = MACAddress(words[2]) else { return nil }
+            func word(_ index: Int) -> String? { words[index] == "-" ? nil : words[index] }
+            functions.append(
+                Function(
+                    number: number, device: words[1], mac: mac, driver: word(3), override: word(4),
+                    interface: word(5), isUp: words[6] == "up"))
+        }
+        guard let function = functions.first, functions.count <= 2 else { return nil }
+        self.init(
+            pf: first[0], pfIndex: index, address: address, function: function,
+            sibling: functions.count == 2 ? functions[1] : nil)
+    }
+}
+
+extension Journal {
+    /// A probe that has not ended.
+    package struct ProbeRecord: Hashable {
+        package let row: Int64
+        package let boot: String
+        package let snapshot: NICSnapshot
+
+        /// The byte of the lock file: beyond those of guests.
+        package var lock: Int64 { 1 << 40 + row }
+    }
+
+    private static let probeTable = """
+        CREATE TABLE IF NOT EXISTS probe(
+            id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, namespace INTEGER NOT NULL, snapshot TEXT NOT NULL)
+        """
+
+    /// Probes of this network namespace that have not ended.
+    package func probes() throws(ControllerError) -> [ProbeRecord] {
+        try reading { () throws(DatabaseError) in
+            guard try database.hasTable("probe") else { return [] }
+            return try database.run(
+                "SELECT id, boot, snapshot FROM probe WHERE namespace = ? ORDER BY id", .integer(namespace)
+            ).compactMap { row in
+                guard let number = row.integer(0), let boot = row.text(1),
+                    let snapshot = row.text(2).flatMap(NICSnapshot.init(record:))
+                else { return nil }
+                return ProbeRecord(row: number, boot: boot, snapshot: snapshot)
+            }
+        }
+    }
+
+    /// Records how a NIC is before a probe changes it, and locks the record.
+    package func begin(probing snapshot: NICSnapshot) throws(ControllerError) -> ProbeRecord {
+        var row: Int64 = 0
+        try writing { () throws(DatabaseError) in
+            try database.execute(Journal.probeTable)
+            try database.run(
+                "INSERT INTO probe(boot, namespace, snapshot) VALUES(?,?,?)", .text(boot), .integer(namespace),
+                .text(snapshot.record))
+            row = database.lastRow
+        }
+        let record = ProbeRecord(row: row, boot: boot, snapshot: snapshot)
+        guard lock(record) else {
+            throw ControllerError(.busy, "another process ends this probe already", remedy: "try again")
+        }
+        return record
+    }
+
+    /// Forgets a probe: everything is as it was.
+    package func end(_ record: ProbeRecord) throws(ControllerError) {
+        try writing { () throws(DatabaseError) in
+            try database.run("DELETE FROM probe WHERE id = ?", .integer(record.row))
+        }
+    }
+
+    /// Whether another process holds a probe's lock.
+    package func isLocked(_ record: ProbeRecord) -> Bool { isByteLocked(record.lock) }
+
+    /// Locks a probe's record until the process ends; false when another process has it.
+    package func lock(_ record: ProbeRecord) -> Bool { lockByte(record.lock) }
+}

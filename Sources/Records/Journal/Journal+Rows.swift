@@ -1,0 +1,106 @@
+import FDB
+package import Policy
+import Switchdev
+
+/// Rows of the journal made into records.
+extension Journal {
+    private static let columns =
+        "id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, revision"
+
+    /// Reads guests by three statements whatever their number, in one transaction: what is read belongs together, and the file
+    /// is locked once.
+    package func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [GuestRecord] {
+        try reading { () throws(DatabaseError) in
+            try database.run("BEGIN")
+            // It has only read: a failure to end it changes nothing.
+            defer { _ = try? database.run("COMMIT") }
+            let rows = try database.run(
+                "SELECT \(Journal.columns) FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)",
+                parameters)
+            if rows.isEmpty { return [] }
+            // One guest, which a redirection reads, takes simpler statements.
+            let one = rows.count == 1 ? rows[0].integer(0) : nil
+            let chosen = one == nil ? "IN (SELECT id FROM guest \(condition))" : "= ?"
+            let parameters = one.map { [.integer($0)] } ?? parameters
+            let ports = try database.run(
+                "SELECT role, name, ifindex, eswitch, learning, backup, guest FROM port WHERE guest \(chosen)",
+                parameters)
+            let addresses = try database.run(
+                "SELECT mac, vlan, guest FROM address WHERE guest \(chosen) ORDER BY namespace, bridge, mac, vlan",
+                parameters)
+            var records: [GuestRecord] = []
+            if rows.count == 1 {
+                // What a redirection reads: no dictionaries for it.
+                if let record = Journal.record(rows[0], ports: ports, addresses: addresses) { records = [record] }
+            } else {
+                let portsOf = Dictionary(grouping: ports) { $0.integer(6) ?? 0 }
+                let addressesOf = Dictionary(grouping: addresses) { $0.integer(2) ?? 0 }
+                records = rows.compactMap { row in
+                    let number = row.integer(0) ?? 0
+                    return Journal.record(row, ports: portsOf[number] ?? [], addresses: addressesOf[number] ?? [])
+                }
+            }
+            for index in records.indices {
+                records[index] = withIntent(records[index])
+                // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
+                if records[index].guest.isSticky { records[index].guest.nic = try loadNIC(row: records[index].row) }
+            }
+            try known.read(records, from: database)
+            return records
+        }
+    }
+
+    /// Makes a record of its rows.
+    private static func record(_ row: [SQLValue], ports portRows: [[SQLValue]], addresses rows: [[SQLValue]])
+        -> GuestRecord?
+    {
+        guard let number = row.integer(0), let name = row.text(1), let id = try? GuestID(name),
+            let side = row.text(2).flatMap(Side.init), let phase = row.text(3).flatMap(GuestPhase.init),
+            let boot = row.text(6), let namespace = row.integer(7)
+        else { return nil }
+        let ports = portRows.compactMap { port -> (role: String, port: PortIdentity)? in
+            guard let role = port.text(0), let name = port.text(1), let index = port.integer(2) else { return nil }
+            let identity = PortIdentity(
+                name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: port.integer(3) == 1,
+                learningToRestore: port.integer(4) == 1, backupToClear: port.integer(5) == 1)
+            return (role, identity)
+        }
+        func port(_ role: String) -> PortIdentity? { ports.first { $0.role == role }?.port }
+        let addresses = rows.compactMap { address -> Address? in
+            guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
+            return try? Address(
+                mac: MACAddress(value: UInt64(bitPattern: mac)),
+                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
+        }
+        guard let bridge = port("bridge"), let primary = port("primary"), let standby = port("standby") else {
+            return nil
+        }
+        var guest = GuestInterface(
+            id: id, bridge: bridge, primary: primary, standby: standby, uplink: port("uplink"),
+            addresses: addresses, side: side, isSticky: row.integer(5) == 1)
+        guest.kind = row.text(9).flatMap(GuestKind.init) ?? .unknown
+        var record = GuestRecord(
+            row: number, guest: guest, phase: phase, goal: row.text(4).flatMap(Side.init), boot: boot,
+            namespace: namespace, proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing,
+            revision: row.integer(13) ?? 0)
+        if let opened = row.integer(10), let means = row.text(11).flatMap(CopyMeans.init) {
+            record.bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
+        }
+        return record
+    }
+
+    /// Row, side, phase, proof, boot, number of addresses and revision of each guest of this network namespace.
+    package func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
+        try reading { () throws(DatabaseError) in
+            try database.run(
+                "SELECT id, side, phase, proof, boot, (SELECT count(*) FROM address WHERE guest = guest.id), "
+                    + "revision FROM guest "
+                    + "WHERE namespace = ? ORDER BY id", .integer(namespace))
+        }
+    }
+
+    /// Another number when another connection has written since.
+    package func dataVersion() throws(ControllerError) -> Int64 {
+        try reading { () throws(DatabaseError) in try database.dataVersion() }
+    }
+}

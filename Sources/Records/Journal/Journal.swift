@@ -1,0 +1,312 @@
+import CSQLite
+package import FDB
+import Glibc
+public import Policy
+package import Switchdev
+package import System
+
+/// The record of intent: which guest interfaces there are, where they belong, and what is under way.
+///
+/// `state.db` is written before the first netlink write of a redirection and after the last, so that a killed process
+/// leaves no doubt; what a redirection is about to do stands beside it (``Intent``). It needs to outlive processes, not the
+/// kernel, whose FDB does not outlive it either: commits do not wait for a disk.
+public struct Journal: ~Copyable {
+
+    package let database: Database
+    package let locks: LockFile
+    package let known = KnownRecords()
+    /// This boot (/proc/sys/kernel/random/boot_id).
+    public let boot: String
+    /// The inode of the calling thread's network namespace.
+    public let namespace: Int64
+
+    private static let schema = """
+        CREATE TABLE IF NOT EXISTS guest(
+            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
+            phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
+            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
+            revision INTEGER NOT NULL DEFAULT 1);
+        CREATE TABLE IF NOT EXISTS port(
+            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
+            ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
+            backup INTEGER NOT NULL,
+            PRIMARY KEY (guest, role)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS address(
+            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
+            bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
+            PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
+        CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
+        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
+        CREATE TABLE IF NOT EXISTS bracket(
+            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
+            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
+        PRAGMA user_version = \(Journal.version);
+        """
+    /// The schema's version. The journal does not outlive a reboot: only the version before this one is converted, for a
+    /// program that is replaced while guests are prepared.
+    private static let version: Int64 = 4
+    /// The tables are as before; programs that know nothing of ``Intent`` are to stay away.
+    private static let conversion = """
+        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
+        PRAGMA user_version = \(Journal.version);
+        """
+
+    /// Opens the journal for reading; nil when there is none yet.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when it cannot be read.
+    public init?(reading folder: StateFolder) throws(ControllerError) {
+        guard folder.hasJournal else { return nil }
+        let locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
+        // Without it nothing was begun, and nobody is at work.
+        guard locks.descriptor >= 0 || errno == ENOENT else {
+            throw ControllerError(
+                .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
+                remedy: "run as root")
+        }
+        do throws(DatabaseError) {
+            let database = try Database(path: folder.stateFile, readOnly: true)
+            if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
+                _ = try Journal.openDatabase(folder)
+            }
+            self.database = database
+        } catch {
+            throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
+        }
+        self.locks = locks
+        boot = Journal.readBoot()
+        namespace = Journal.readNamespace()
+    }
+
+    /// Opens the journal in a folder, which is made when it is missing.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the folder or the files cannot be written.
+    public init(folder: StateFolder) throws(ControllerError) {
+        try folder.create()
+        // Before the database, so that who finds that one finds this one.
+        let locks = LockFile(descriptor: open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
+        guard locks.descriptor >= 0 else {
+            throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
+        }
+        do throws(DatabaseError) {
+            database = try Journal.openDatabase(folder)
+        } catch {
+            throw StateFolder.unwritable(error.path, error.message)
+        }
+        self.locks = locks
+        boot = Journal.readBoot()
+        namespace = Journal.readNamespace()
+    }
+
+    private static func openDatabase(_ folder: StateFolder) throws(DatabaseError) -> Database {
+        let database = try Database(path: folder.stateFile)
+        // The settings are per connection.
+        try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
+        let found = try version(of: database, folder.stateFile)
+        if found != Journal.version { try update(database, folder) }
+        return database
+    }
+
+    private static func update(_ database: borrowing Database, _ folder: StateFolder) throws(DatabaseError) {
+        try database.transaction(
+            { () throws(DatabaseError) in
+                // Another process may have been faster.
+                switch try version(of: database, folder.stateFile) {
+                case 0:
+                    // Intents about the guests of a journal that was deleted.
+                    _ = truncate(folder.lockFile, 0)
+                    try database.execute(schema)
+                case Journal.version: break
+                default: try database.execute(conversion)
+                }
+            }, mapping: { $0 })
+    }
+
+    private static func version(of database: borrowing Database, _ path: String) throws(DatabaseError) -> Int64 {
+        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
+        guard [0, Journal.version - 1, Journal.version].contains(version) else {
+            throw DatabaseError(path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
+        }
+        return version
+    }
+
+    // MARK: - Reading
+
+    /// All guests of this network namespace, by name.
+    public func records() throws(ControllerError) -> [GuestRecord] {
+        try load("WHERE namespace = \(namespace) ORDER BY name")
+    }
+
+    /// One guest, nil when it is not known in this network namespace.
+    public func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? {
+        guard let record = try load("WHERE name = ?", [.text(id.text)]).first else { return nil }
+        guard record.namespace == namespace else {
+            throw ControllerError(
+                .precondition, "guest \(id) was prepared in another network namespace",
+                remedy: "run fdbsteer there (nsenter --net), or use another --state folder for this one")
+        }
+        return record
+    }
+
+    /// One guest by its row; nil when there is none in this network namespace.
+    package func record(row: Int64) throws(ControllerError) -> GuestRecord? {
+        try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
+    }
+
+    /// How often each guest's record was written, by row: who keeps copies learns which to read anew.
+    package func revisions() throws(ControllerError) -> [Int64: Int64] {
+        try reading { () throws(DatabaseError) in
+            let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
+            return Dictionary(rows.map { ($0.integer(0) ?? 0, $0.integer(1) ?? 0) }) { $1 }
+        }
+    }
+
+    /// The guest that owns an address on a bridge of this network namespace.
+    package func owner(of address: Address, bridge: String) throws(ControllerError) -> String? {
+        try reading { () throws(DatabaseError) in
+            try database.run(
+                "SELECT guest.name FROM address JOIN guest ON guest.id = address.guest "
+                    + "WHERE address.namespace = ? AND address.bridge = ? AND mac = ? AND vlan = ?",
+                .integer(namespace), .text(bridge), .integer(Int64(address.mac.value)),
+                .integer(Int64(address.vlan?.rawValue ?? 0))
+            ).first?.text(0)
+        }
+    }
+
+    // MARK: - Writing
+
+    /// The row of a guest of any network namespace, nil when it is not known.
+    package func row(of id: GuestID) throws(ControllerError) -> Int64? {
+        try reading { () throws(DatabaseError) in
+            try database.run("SELECT id FROM guest WHERE name = ?", .text(id.text)).first?.integer(0)
+        }
+    }
+
+    /// Adds a guest whose preparation begins, and locks it.
+    package func begin(preparing guest: GuestInterface) throws(ControllerError) -> GuestRecord {
+        var row: Int64 = 0
+        try writing { () throws(DatabaseError) in
+            try database.run(
+                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge, kind) "
+                    + "VALUES(?,?,?,?,?,?,?,?,?)",
+                .text(guest.id.text), .text(guest.side.rawValue), .text(GuestPhase.preparing.rawValue),
+                .text(guest.side.rawValue), .integer(guest.isSticky ? 1 : 0), .text(boot), .integer(namespace),
+                .text(guest.bridge.name), .text(guest.kind.rawValue))
+            row = database.lastRow
+            let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
+            for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
+                try database.run(
+                    "INSERT INTO port VALUES(?,?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
+                    .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
+                    .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
+            }
+            if let nic = guest.nic { try insert(nic, row: row) }
+            try database.insert(
+                into: "address",
+                guest.addresses.map { address in
+                    [
+                        .integer(row), .integer(namespace), .text(guest.bridge.name),
+                        .integer(Int64(address.mac.value)), .integer(Int64(address.vlan?.rawValue ?? 0)),
+                    ]
+                })
+        }
+        let record = GuestRecord(
+            row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
+            proof: .missing, revision: 1)
+        try lock(record)
+        return record
+    }
+
+    /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
+    ///
+    /// - Parameter endsBracket: there was a bracket, and it is closed.
+    package func settle(
+        row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
+    ) throws(ControllerError) {
+        try writing(row) { () throws(DatabaseError) in
+            if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
+            try database.run(
+                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
+                    + "WHERE id = ?", .text(side.rawValue), .text(proof.rawValue), .integer(row))
+        }
+    }
+
+    /// Records how a guest stands with a bracket: what is about to be done to it, or that it is open.
+    ///
+    /// - Parameters:
+    ///   - side: where the guest was before the bracket; where it is, while the bracket is being closed.
+    ///   - proof: what is known of hardware; nil when nothing new is.
+    package func bracket(
+        _ phase: GuestPhase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
+    ) throws(ControllerError) {
+        try writing(row) { () throws(DatabaseError) in
+            try database.run(
+                "INSERT INTO bracket VALUES(?,?,?,?) ON CONFLICT(guest) DO UPDATE SET opened_ns = excluded.opened_ns, "
+                    + "means = excluded.means, owns_clsact = excluded.owns_clsact",
+                .integer(row), .integer(bracket.openedAt), .text(bracket.means.rawValue),
+                .integer(bracket.ownsClsact ? 1 : 0))
+            try database.run(
+                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof), revision = revision + 1 "
+                    + "WHERE id = ?",
+                .text(phase.rawValue), .text(side.rawValue), .text(goal.rawValue),
+                proof.map { .text($0.rawValue) } ?? .null, .integer(row))
+        }
+    }
+
+    /// Those who keep copies of a record are to read it anew; within a transaction.
+    package func countWrite(row: Int64) throws(DatabaseError) {
+        try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
+    }
+
+    /// The guest's primary port is another device now, under the same name.
+    package func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
+        try writing(row) { () throws(DatabaseError) in
+            try database.run(
+                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
+                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
+            try countWrite(row: row)
+        }
+    }
+
+    /// Forgets a guest.
+    package func remove(row: Int64) throws(ControllerError) {
+        try writing(row) { () throws(DatabaseError) in
+            try database.run("DELETE FROM guest WHERE id = ?", .integer(row))
+        }
+    }
+
+    // MARK: - Plumbing
+
+    /// - Parameter row: the guest whose record is written; nil when it is none that was read before.
+    package func writing(_ row: Int64? = nil, _ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
+        if let row { known.write(row) }
+        do throws(DatabaseError) {
+            try database.transaction(body) { $0 }
+        } catch {
+            throw StateFolder.unwritable(error.path, error.message)
+        }
+    }
+
+    package func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
+        do throws(DatabaseError) {
+            return try body()
+        } catch {
+            throw ControllerError(.precondition, "cannot read the journal \(error)")
+        }
+    }
+
+    private static func readBoot() -> String {
+        let file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return "unknown" }
+        defer { close(file) }
+        return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
+            let count = read(file, buffer.baseAddress, buffer.count)
+            return String(decoding: buffer.prefix(max(0, count)).prefix { $0 > 0x20 }, as: UTF8.self)
+        }
+    }
+
+    private static func readNamespace() -> Int64 {
+        var information = stat()
+        guard stat("/proc/thread-self/ns/net", &information) == 0 else { return 0 }
+        return Int64(information.st_ino)
+    }
+}

@@ -1,0 +1,183 @@
+import CNetlink
+import FDB
+import Netlink
+import Synchronization
+import System
+
+/// The nftables table that copies the frames of one guest.
+///
+/// Its messages are our own: a host need not have nft(8) or its library, all of them are one transaction of the kernel, and
+/// a refusal comes with the kernel's words. `nft list table netdev fdbsteer-GUEST` shows it.
+struct PacketFilterTable {
+    let specification: CopySpecification
+
+    var name: String { PacketFilterTable.name(specification.label) }
+
+    static func name(_ label: String) -> String { "fdbsteer-" + label }
+
+    /// Our mark, and what the table copies: nothing else says so without decoding its rules.
+    private var userData: [UInt8] {
+        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
+        func add(_ value: UInt64) {
+            for shift in stride(from: 0, to: 64, by: 8) {
+                digest = (digest ^ (value >> shift & 0xff)) &* 0x100_0000_01b3
+            }
+        }
+        add(UInt64(UInt32(bitPattern: specification.source)))
+        add(UInt64(UInt32(bitPattern: specification.target)))
+        add(UInt64(specification.groups.rawValue))
+        for match in specification.matches.sorted(by: { ($0.mac, $0.tag.order) < ($1.mac, $1.tag.order) }) {
+            add(match.mac.value)
+            add(UInt64(match.tag.order))
+        }
+        return TrafficControlRequest.mark + withUnsafeBytes(of: digest.bigEndian) { Array($0) }
+    }
+
+    private static let guestSet = "guest"
+
+    private var byTag: [(tag: CopySpecification.Tag, matches: [CopySpecification.Match])] {
+        Dictionary(grouping: specification.matches, by: \.tag).map { ($0, $1) }.sorted { $0.tag.order < $1.tag.order }
+    }
+
+    private static func setName(_ tag: CopySpecification.Tag) -> String { "addresses\(tag.order)" }
+
+    private var sets: [(name: String, addresses: [MACAddress])] {
+        let destinations = byTag.map { ($0.tag, $0.matches) }.map { tag, matches in
+            (name: Self.setName(tag), addresses: matches.map(\.mac).sorted())
+        }
+        if specification.groups.isEmpty { return destinations }
+        return destinations + [(name: Self.guestSet, addresses: Set(specification.matches.map(\.mac)).sorted())]
+    }
+
+    private var rules: [PacketFilterRule] {
+        byTag.flatMap { tag, _ in
+            var kinds = [PacketFilterRule.Kind.addresses(set: Self.setName(tag))]
+            if specification.groups.contains(.broadcast) { kinds.append(.broadcast(notFrom: Self.guestSet)) }
+            if specification.groups.contains(.multicast) { kinds.append(.multicast(notFrom: Self.guestSet)) }
+            return kinds.map { PacketFilterRule(kind: $0, tag: tag, target: specification.target) }
+        }
+    }
+
+    /// A table was made: the kernel does not lose the ability.
+    private static let wasAvailable = Atomic(false)
+
+    /// Whether this kernel's nftables has egress hooks: a table with one is made and removed in one transaction.
+    ///
+    /// Once in a process: the socket's end waits until nobody can use the removed table any more, 10 to 30 ms
+    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c), and a guest that gives up its primary takes no longer than that.
+    static func isAvailable(on interface: String) -> Bool {
+        if wasAvailable.load(ordering: .relaxed) { return true }
+        let name = "fdbsteer:probe"
+        do throws(NetlinkError) {
+            var socket = try CommandSocket(.netfilter)
+            try socket.performTogether([
+                .begin, PacketFilterRequest.addTable(name: name, userData: TrafficControlRequest.mark),
+                .addChain(table: name, interface: interface), .deleteTable(name: name), .end,
+            ])
+            wasAvailable.store(true, ordering: .relaxed)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// Makes the table, in one transaction.
+    ///
+    /// - Parameters:
+    ///   - interface: the name of the port where the frames leave.
+    ///   - socket: for packet filters.
+    func install(interface: String, using socket: inout CommandSocket) throws(NetlinkError) {
+        var requests: [PacketFilterRequest] = [
+            .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
+        ]
+        let sets = self.sets
+        for (number, set) in sets.enumerated() {
+            requests.append(.addSet(table: name, name: set.name, number: UInt32(number + 1)))
+            requests.append(.addElements(table: name, set: set.name, set.addresses))
+        }
+        for kind in rules { requests.append(.addRule(table: name, kind)) }
+        requests.append(.end)
+        try socket.performTogether(requests)
+    }
+
+    /// Removes a table that is ours; one that is gone, or was never made, is no error.
+    static func remove(label: String, using socket: inout CommandSocket) throws(NetlinkError) {
+        guard try userData(of: name(label), using: &socket)?.starts(with: TrafficControlRequest.mark) == true else {
+            return
+        }
+        try socket.performTogether([.begin, PacketFilterRequest.deleteTable(name: name(label)), .end])
+    }
+
+    /// What the kernel shows of it; nil when there is no such table, or it is not ours.
+    func state(using socket: inout CommandSocket) throws(NetlinkError) -> CopyState? {
+        guard let data = try PacketFilterTable.userData(of: name, using: &socket),
+            data.starts(with: TrafficControlRequest.mark)
+        else { return nil }
+        var state = CopyState(frames: 0, bytes: 0, failed: 0, isAsSpecified: data == userData)
+        var found = 0
+        try socket.dump(PacketFilterRequest.rules(table: name)) { (header, payload) throws(NetlinkError) in
+            guard header.type == PacketFilterRequest.type(NFT_MSG_NEWRULE) else { return }
+            found += 1
+            let counter = PacketFilterTable.counter(in: payload)
+            state.frames += counter.frames
+            state.bytes += counter.bytes
+        }
+        if found != rules.count { state.isAsSpecified = false }
+        return state
+    }
+
+    /// The counter among a rule's expressions.
+    static func counter(in payload: UnsafeRawBufferPointer) -> (frames: UInt64, bytes: UInt64) {
+        var frames: UInt64 = 0
+        var bytes: UInt64 = 0
+        for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
+        where attribute.type == Int(NFTA_RULE_EXPRESSIONS.rawValue) {
+            for expression in attribute.nested {
+                var name = ""
+                for part in expression.nested {
+                    if part.type == Int(NFTA_EXPR_NAME.rawValue) { name = part.text }
+                    guard part.type == Int(NFTA_EXPR_DATA.rawValue), name == "counter" else { continue }
+                    for value in part.nested {
+                        let number = value.integer(as: UInt64.self).map(UInt64.init(bigEndian:)) ?? 0
+                        if value.type == Int(NFTA_COUNTER_PACKETS.rawValue) { frames = number }
+                        if value.type == Int(NFTA_COUNTER_BYTES.rawValue) { bytes = number }
+                    }
+                }
+            }
+        }
+        return (frames, bytes)
+    }
+
+    /// The user data of a table, empty without; nil when there is no such table.
+    private static func userData(
+        of name: String, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> [UInt8]? {
+        var found: [UInt8]?
+        try socket.get([PacketFilterRequest.getTable(name: name)]) {
+            (_, reply) throws(NetlinkError) in
+            switch reply {
+            case .success(let (_, payload)):
+                found = []
+                for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
+                where attribute.type == Int(NFTA_TABLE_USERDATA.rawValue) { found = Array(attribute.bytes) }
+            case .failure(let error):
+                // Kernels without nftables know no message of it (EINVAL, EOPNOTSUPP): there is no such table either.
+                guard [.noEntry, .invalid, .notSupported].contains(error.errno) else {
+                    throw error.during("cannot read the nftables table \(name)")
+                }
+            }
+        }
+        return found
+    }
+}
+
+extension CopySpecification.Tag {
+    /// Tells tags apart by a number: no tag is looked at, there is none, VLANs.
+    fileprivate var order: Int {
+        switch self {
+        case .any: 5000
+        case .untagged: 0
+        case .vlan(let vlan): Int(vlan.rawValue)
+        }
+    }
+}

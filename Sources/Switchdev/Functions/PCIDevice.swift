@@ -1,0 +1,73 @@
+import Glibc
+public import System
+
+/// A PCI device by its sysfs folder: its driver, its netdev, and what binds and unbinds it.
+public struct PCIDevice: Hashable, Sendable {
+    /// Its address: `0000:03:00.0`.
+    public let address: String
+    private let root: String
+    private var folder: String { "\(root)/devices/\(address)" }
+
+    /// - Parameters:
+    ///   - address: as `lspci -D` shows it.
+    ///   - root: the folder of the PCI bus; another one for tests.
+    /// - Returns: nil for what is no PCI address, or of no device.
+    public init?(_ address: String, root: String = "/sys/bus/pci") {
+        guard PCIFunctions.isAddress(address), access("\(root)/devices/\(address)", F_OK) == 0 else { return nil }
+        self.address = address
+        self.root = root
+    }
+
+    /// The driver that it is bound to.
+    public var driver: String? { SystemFile.linkName(folder + "/driver") }
+
+    /// The netdevs of its driver that are in the calling thread's network namespace.
+    public var interfaces: [String] { SystemFile.names(in: folder + "/net") }
+
+    /// Vendor and device: `8086:10c9`.
+    public var identifier: String {
+        func part(_ name: String) -> String {
+            String((SystemFile.read("\(folder)/\(name)") ?? "0x0000").dropFirst(2))
+        }
+        return part("vendor") + ":" + part("device")
+    }
+
+    /// How many VFs it may have; nil for a device without SR-IOV.
+    public var totalFunctions: Int? { SystemFile.read(folder + "/sriov_totalvfs").flatMap { Int($0) } }
+
+    /// The only driver that may have it; nil when every driver may.
+    public var driverOverride: String? {
+        SystemFile.read(folder + "/driver_override").flatMap { $0 == "(null)" || $0.isEmpty ? nil : $0 }
+    }
+
+    /// Says which driver alone may have it, or nil: every one.
+    ///
+    /// - Throws: ``SystemError``.
+    public func setDriverOverride(_ name: String?) throws(SystemError) {
+        try SystemFile.write(
+            (name ?? "") + "\n", to: folder + "/driver_override", activity: "cannot set the driver of \(address)")
+    }
+
+    /// Binds it to a driver.
+    ///
+    /// The caller sets the override first: without it a VF is refused with ENODEV while `sriov_drivers_autoprobe` is 0
+    /// (`pci_device_can_probe`, drivers/pci/pci-driver.c).
+    ///
+    /// - Throws: ``SystemError``.
+    public func bind(to driver: String) throws(SystemError) {
+        try SystemFile.write(
+            address, to: "\(root)/drivers/\(driver)/bind", activity: "cannot bind \(address) to \(driver)")
+    }
+
+    /// Takes it from its driver; nothing when it has none.
+    ///
+    /// - Throws: ``SystemError``.
+    public func unbind() throws(SystemError) {
+        guard driver != nil else { return }
+        try SystemFile.write(
+            address, to: folder + "/driver/unbind", activity: "cannot unbind \(address) from its driver")
+    }
+
+    /// Whether a driver is loaded.
+    public func hasDriver(_ name: String) -> Bool { access("\(root)/drivers/\(name)/bind", W_OK) == 0 }
+}

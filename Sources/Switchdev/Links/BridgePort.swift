@@ -1,0 +1,119 @@
+import CNetlink
+import Netlink
+
+/// Settings of a bridge port (IFLA_INFO_SLAVE_DATA of kind "bridge": `enum IFLA_BRPORT_*`, linux/if_link.h).
+public struct BridgePort: Hashable, Sendable {
+    /// Flags that are on or off.
+    public struct Flags: OptionSet, Hashable, Sendable {
+        public let rawValue: UInt16
+
+        /// - Parameter rawValue: bits of this type's own numbering.
+        public init(rawValue: UInt16) { self.rawValue = rawValue }
+
+        /// Source addresses of frames become entries. The corresponding C constant is `IFLA_BRPORT_LEARNING`.
+        public static let learning = Flags(rawValue: 1 << 0)
+        /// Frames to unknown addresses leave here. The corresponding C constant is `IFLA_BRPORT_UNICAST_FLOOD`.
+        public static let flood = Flags(rawValue: 1 << 1)
+        /// The corresponding C constant is `IFLA_BRPORT_MCAST_FLOOD`.
+        public static let multicastFlood = Flags(rawValue: 1 << 2)
+        /// The corresponding C constant is `IFLA_BRPORT_BCAST_FLOOD`.
+        public static let broadcastFlood = Flags(rawValue: 1 << 3)
+        /// Frames may leave by the port they came in. The corresponding C constant is `IFLA_BRPORT_MODE`.
+        public static let hairpin = Flags(rawValue: 1 << 4)
+        /// No frames to other isolated ports. The corresponding C constant is `IFLA_BRPORT_ISOLATED`.
+        public static let isolated = Flags(rawValue: 1 << 5)
+        /// Frames of unknown sources are dropped. The corresponding C constant is `IFLA_BRPORT_LOCKED`.
+        public static let locked = Flags(rawValue: 1 << 6)
+        /// The corresponding C constant is `IFLA_BRPORT_NEIGH_SUPPRESS`.
+        public static let neighbourSuppression = Flags(rawValue: 1 << 7)
+        /// The corresponding C constant is `IFLA_BRPORT_GUARD`.
+        public static let bpduGuard = Flags(rawValue: 1 << 8)
+    }
+
+    /// What the port lets through.
+    public let state: PortState
+    /// Flags that are on.
+    public let flags: Flags
+    /// Interface index of the port that takes over when this one has no carrier (IFLA_BRPORT_BACKUP_PORT).
+    public let backupPort: Int32?
+
+    private static let table: [(attribute: Int, flag: Flags)] = [
+        (Int(IFLA_BRPORT_LEARNING), .learning), (Int(IFLA_BRPORT_UNICAST_FLOOD), .flood),
+        (Int(IFLA_BRPORT_MCAST_FLOOD), .multicastFlood), (Int(IFLA_BRPORT_BCAST_FLOOD), .broadcastFlood),
+        (Int(IFLA_BRPORT_MODE), .hairpin), (Int(IFLA_BRPORT_ISOLATED), .isolated),
+        (Int(IFLA_BRPORT_LOCKED), .locked), (Int(IFLA_BRPORT_NEIGH_SUPPRESS), .neighbourSuppression),
+        (Int(IFLA_BRPORT_GUARD), .bpduGuard),
+    ]
+
+    /// Makes settings from their parts.
+    public init(state: PortState, flags: Flags, backupPort: Int32? = nil) {
+        self.state = state
+        self.flags = flags
+        self.backupPort = backupPort
+    }
+
+    init(decoding attributes: AttributeReader) {
+        var state = PortState.disabled
+        var flags = Flags()
+        var backup: Int32?
+        for attribute in attributes {
+            if attribute.type == Int(IFLA_BRPORT_STATE), let number: UInt8 = attribute.integer() {
+                state = PortState(rawValue: number)
+            } else if attribute.type == Int(IFLA_BRPORT_BACKUP_PORT) {
+                backup = attribute.integer()
+            } else if let known = BridgePort.table.first(where: { $0.attribute == attribute.type }),
+                let number: UInt8 = attribute.integer(), number != 0
+            {
+                flags.insert(known.flag)
+            }
+        }
+        self.init(state: state, flags: flags, backupPort: backup)
+    }
+}
+
+/// Settings of a bridge (IFLA_INFO_DATA of kind "bridge": `enum IFLA_BR_*`, linux/if_link.h).
+public struct Bridge: Hashable, Sendable {
+    /// How long a learned entry lives unused, in hundredths of a second; 0 ages at once.
+    public let ageingTime: UInt32
+    /// VLANs are told apart.
+    public let filtersVLANs: Bool
+    /// The VLAN id that new ports get untagged; 0 for none.
+    public let defaultPVID: UInt16
+    /// Spanning tree: 0 off, 1 kernel, 2 user space.
+    public let spanningTree: UInt32
+    /// Group membership is tracked by IGMP and MLD.
+    public let snoopsMulticast: Bool
+
+    /// Makes settings from their parts.
+    public init(
+        ageingTime: UInt32, filtersVLANs: Bool, defaultPVID: UInt16, spanningTree: UInt32 = 0,
+        snoopsMulticast: Bool = false
+    ) {
+        self.ageingTime = ageingTime
+        self.filtersVLANs = filtersVLANs
+        self.defaultPVID = defaultPVID
+        self.spanningTree = spanningTree
+        self.snoopsMulticast = snoopsMulticast
+    }
+
+    init(decoding attributes: AttributeReader) {
+        var ageing: UInt32 = 0
+        var filtering = false
+        var pvid: UInt16 = 0
+        var tree: UInt32 = 0
+        var snooping = false
+        for attribute in attributes {
+            switch attribute.type {
+            case Int(IFLA_BR_AGEING_TIME): ageing = attribute.integer() ?? 0
+            case Int(IFLA_BR_VLAN_FILTERING): filtering = attribute.integer(as: UInt8.self) ?? 0 != 0
+            case Int(IFLA_BR_VLAN_DEFAULT_PVID): pvid = attribute.integer() ?? 0
+            case Int(IFLA_BR_STP_STATE): tree = attribute.integer() ?? 0
+            case Int(IFLA_BR_MCAST_SNOOPING): snooping = attribute.integer(as: UInt8.self) ?? 0 != 0
+            default: break
+            }
+        }
+        self.init(
+            ageingTime: ageing, filtersVLANs: filtering, defaultPVID: pvid, spanningTree: tree,
+            snoopsMulticast: snooping)
+    }
+}

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Controller
+import Policy
+
+/// `fdbsteer announce`.
+struct AnnounceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "announce",
+        abstract: "Tell the physical network, on the uplink, that a guest is on this host.",
+        discussion:
+            "Sends RARP for each of the guest's addresses, in its VLAN; ARP and neighbour advertisements for --ip.")
+
+    @Argument(help: "The guest interface.")
+    var guest: String
+    @Option(
+        name: .customLong("ip"), parsing: .singleValue,
+        help: "An IP address of the guest: IP, or IP=MAC[/VLAN] where the guest has several addresses; several times.")
+    var ips: [String] = []
+    @Option(help: "How many rounds.")
+    var count: UInt16 = 5
+    @Option(help: "Between rounds.")
+    var interval = TimeLimit(nanoseconds: 100_000_000)
+    @OptionGroup var common: CommonOptions
+
+    func run() {
+        let (id, request) = common.call.check { () throws(ControllerError) in
+            var owned: [AnnouncementRequest.Owned] = []
+            for text in ips { owned.append(try AnnouncementRequest.Owned(text)) }
+            return (
+                try GuestID(guest),
+                AnnouncementRequest(ips: owned, count: Int(count), interval: interval.nanoseconds)
+            )
+        }
+        common.call.run { host throws(ControllerError) in
+            let report = try host.announce(id, request, dryRun: common.dryRun)
+            if common.json {
+                Output.json(report)
+            } else {
+                let verb = common.dryRun ? "would be announced" : "announced"
+                Output.line(
+                    "\(guest): \(verb) on \(report.port), \(report.frames) frames a round, \(report.rounds) rounds")
+                for note in report.notes { Output.line("  note: \(note)") }
+            }
+            return 0
+        }
+    }
+}

@@ -1,0 +1,126 @@
+public import ArgumentParser
+import Controller
+import FDB
+public import Policy
+
+extension Finding.Code: ExpressibleByArgument {
+    /// There are too many for the help text: docs/preflight.md lists them.
+    public static var allValueStrings: [String] { [] }
+}
+
+/// Findings that the caller accepts.
+struct WaiverOptions: ParsableArguments {
+    @Option(
+        name: .customLong("waive"), parsing: .singleValue,
+        help: "The code of a finding of preflight to accept, for example mtu-smaller; once for each.")
+    var waived: [Finding.Code] = []
+
+    /// Each once.
+    var codes: Set<Finding.Code> { Set(waived) }
+}
+
+/// `fdbsteer preflight`.
+struct PreflightCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "preflight",
+        abstract: "Say why a redirection would lose, leak or blackhole frames; change nothing.",
+        discussion: """
+            Give the name of a prepared guest, or --bridge, --primary, --standby and --address as for prepare. Exit \
+            code 0 when nothing was found that blocks, loses or leaks, 3 when something was.
+            """)
+
+    @Argument(help: "A prepared guest interface.")
+    var guest: String?
+    @Option(help: "The bridge.")
+    var bridge: String?
+    @Option(help: "The bridge port of the VF, named as for prepare.")
+    var primary: String?
+    @Option(help: "The bridge port of the paravirtual NIC (tap).")
+    var standby: String?
+    @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
+    var uplink: String?
+    @Option(name: .customLong("address"), parsing: .singleValue, help: "MAC or MAC/VLAN; once for each address.")
+    var addresses: [String] = []
+    @Option(help: "Where the guest is now, as it will be said to prepare.")
+    var at: Side?
+    @OptionGroup var waivers: WaiverOptions
+    @OptionGroup var common: CommonOptions
+
+    private static let usage = "name a prepared guest, or --bridge, --primary, --standby and --address"
+
+    func validate() throws {
+        let given = [bridge, primary, standby, uplink, at?.rawValue].contains { $0 != nil } || !addresses.isEmpty
+        if guest != nil {
+            guard !given else { throw ValidationError("a prepared guest has its ports: \(Self.usage)") }
+        } else {
+            guard bridge != nil, primary != nil, standby != nil, !addresses.isEmpty else {
+                throw ValidationError(Self.usage)
+            }
+        }
+    }
+
+    func run() {
+        if let guest {
+            let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+            common.call.run { host throws(ControllerError) in
+                common.call.show(try host.preflight(id, waiving: waivers.codes))
+            }
+        }
+        let request = common.call.check { () throws(ControllerError) in
+            var parsed: [Address] = []
+            for text in addresses {
+                do throws(AddressError) {
+                    parsed.append(try Address(text))
+                } catch {
+                    throw ControllerError(.usage, error.description)
+                }
+            }
+            return PreflightRequest(
+                bridge: bridge ?? "", primary: primary ?? "", standby: standby ?? "", uplink: uplink, addresses: parsed,
+                saysSide: at != nil)
+        }
+        common.call.run { host throws(ControllerError) in
+            common.call.show(try host.preflight(request, waiving: waivers.codes))
+        }
+    }
+}
+
+extension Call {
+    /// Prints what preflight found and returns its exit code.
+    func show(_ report: PreflightReport) -> Int32 {
+        if json {
+            Output.json(report)
+            return report.exitCode
+        }
+        let subject = report.guest ?? report.bridge
+        let failures = report.findings.count(where: \.severity.isFailure)
+        if failures > 0 {
+            Output.line("\(subject): \(failures == 1 ? "1 finding" : "\(failures) findings") to be dealt with first")
+        } else {
+            Output.line("\(subject): nothing was found that would block, lose or leak")
+        }
+        for finding in report.findings { show(finding) }
+        for finding in report.waived { Output.line("  waived: \(finding.headline)") }
+        for line in report.unseen { Output.line("  not seen: \(line)") }
+        return report.exitCode
+    }
+
+    private func show(_ finding: Finding) {
+        Output.line("  \(finding.headline)")
+        if !finding.evidence.isEmpty {
+            Output.line("    seen: " + finding.evidence.map { "\($0.what) = \($0.value)" }.joined(separator: "; "))
+        }
+        if let remedy = finding.remedy { Output.line("    remedy: \(remedy)") }
+    }
+}
+
+extension Report {
+    /// Findings that the planner's own notes do not say, and what was waived.
+    var findingLines: [String] {
+        if findings.isEmpty, waived.isEmpty { return [] }
+        let said: Set<Finding.Code> = [
+            .portDown, .tapWithoutReader, .noCarrier, .notForwarding, .sharedPort, .floodOnMiss, .slowPath,
+        ]
+        return findings.filter { !said.contains($0.code) }.map(\.headline) + waived.map { "waived: \($0.headline)" }
+    }
+}

@@ -1,0 +1,93 @@
+import ArgumentParser
+import Controller
+import Glibc
+import Policy
+
+/// `fdbsteer verify`.
+struct VerifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Compare what is intended for a guest with the table and with hardware.",
+        discussion: "Exit code 0 when everything is as intended, 3 when not; nothing is changed.")
+
+    @Argument(help: "The guest interface.")
+    var guest: String
+    @OptionGroup var common: CommonOptions
+
+    func run() {
+        let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
+        common.call.run { host throws(ControllerError) in
+            let verification = try host.verify(id)
+            if common.json {
+                Output.json(verification)
+            } else {
+                Output.line(
+                    "\(guest): \(verification.ok ? "as intended" : "NOT as intended"), on \(verification.side.rawValue)"
+                )
+                Output.table(verification.addresses.map { ["  " + ($0.ok ? "ok " : "BAD"), $0.address, $0.found] })
+                Output.line("  proof: \(verification.proof)")
+                for problem in verification.problems { Output.line("  problem: \(problem)") }
+            }
+            return verification.ok ? 0 : ControllerError.Code.precondition.rawValue
+        }
+    }
+}
+
+/// `fdbsteer status`.
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show the prepared guests, and what is under way.")
+
+    /// The JSON object.
+    private struct View: Encodable {
+        let guests: [GuestStatus]
+    }
+
+    @Argument(help: "One guest interface.")
+    var guest: String?
+    @OptionGroup var common: CommonOptions
+
+    func run() {
+        let id = common.call.check { () throws(ControllerError) -> GuestID? in
+            if let guest { try GuestID(guest) } else { nil }
+        }
+        common.call.run { host throws(ControllerError) in
+            let guests = try host.status(id)
+            if common.json {
+                Output.json(View(guests: guests))
+            } else if guests.isEmpty {
+                Output.line("no guest is prepared")
+            } else {
+                Output.table(
+                    [["GUEST", "SIDE", "STATE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]]
+                        + guests.map { guest in
+                            [
+                                guest.guest, guest.side.rawValue, guest.state, guest.bridge, guest.primary.name,
+                                guest.standby.name, guest.uplink?.name ?? "-",
+                                guest.addresses.prefix(2).joined(separator: " ")
+                                    + (guest.addresses.count > 2 ? " and \(guest.addresses.count - 2) more" : ""),
+                            ]
+                        })
+                for guest in guests {
+                    guard let bracket = guest.bracket, guest.phase == "bracketed" else { continue }
+                    Output.line("\(guest.guest): bracket to \(bracket.goal.rawValue) \(bracket.words)")
+                    Output.line(
+                        "  closes by: fdbsteer switch \(guest.guest) --to \(bracket.goal.rawValue) --close, once the "
+                            + "guest is there; fdbsteer abort \(guest.guest) gives it up")
+                }
+            }
+            return 0
+        }
+    }
+}
+
+extension GuestStatus {
+    /// The state in a few words.
+    var state: String {
+        if stale { return "void since reboot" }
+        if phase == "pinned" { return sticky ? "pinned sticky" : "pinned" }
+        let arrow = goal.map { " to \($0.rawValue)" } ?? ""
+        if let wait, running { return phase + arrow + " for \(wait.words)" }
+        if phase == "bracketed" { return "bracket\(arrow)" }
+        return phase + arrow + (running ? "" : " (process gone: abort)")
+    }
+}

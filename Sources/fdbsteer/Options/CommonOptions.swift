@@ -1,0 +1,145 @@
+import ArgumentParser
+import Controller
+import Glibc
+import Netlink
+import Policy
+import Records
+import System
+
+/// What every verb takes.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: "Folder of journal and history. Default: FDBSTEER_STATE, or /run/fdbsteer and /var/lib/fdbsteer.")
+    var state: String?
+
+    @Flag(name: .long, help: "Print one JSON object on standard output.")
+    var json = false
+
+    @Flag(name: .long, help: "Change nothing; print what would be done, each netlink message in words.")
+    var dryRun = false
+
+    /// What the options say, without the parser.
+    var call: Call {
+        Call(folder: StateFolder(state ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
+    }
+
+    /// FDBSTEER_STATE.
+    static var environmentFolder: String? { getenv("FDBSTEER_STATE").map { String(cString: $0) } }
+}
+
+/// What the verbs take that redirect.
+struct ProofOptions: ParsableArguments {
+    @Flag(
+        name: .long, help: "Exit with 7 when nothing shows that hardware followed; what was done stays.")
+    var requireProof = false
+
+    @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.")
+    var proofTimeout = TimeLimit(nanoseconds: VerbOptions().proofTimeout)
+
+    @Option(
+        name: .long,
+        help:
+            "Watch the old port afterwards until it sends nothing any more, at most so long (500ms, 5s); for the history's report."
+    )
+    var observe = TimeLimit(nanoseconds: 0)
+
+    /// With the other options.
+    func options(_ common: CommonOptions, _ waivers: WaiverOptions) -> VerbOptions {
+        VerbOptions(
+            dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds,
+            waived: waivers.codes, observation: observe.nanoseconds)
+    }
+}
+
+/// What `switch --strategy bracket` takes beside.
+struct BracketOptions: ParsableArguments {
+    @Flag(
+        help: "Open a bracket also for a guest that takes each frame twice, or of which nobody said that it does not.")
+    var allowDuplicates = false
+
+    @Option(
+        help: "Open no bracket while the guest gets more frames a second than this, for all take the slow path; 0: any."
+    )
+    var bracketMaxRate: UInt64 = 0
+}
+
+/// A duration on the command line (``DurationText``).
+struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
+    let nanoseconds: Int64
+
+    init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    init?(argument: String) {
+        guard let nanoseconds = DurationText.nanoseconds(argument) else { return nil }
+        self.nanoseconds = nanoseconds
+    }
+
+    var description: String { DurationText.text(nanoseconds) }
+}
+
+/// What to do where the switch floods the frames of a guest on its standby to other ports.
+enum LeakPolicy: String, ExpressibleByArgument, CaseIterable {
+    case refuse, allow
+
+    /// FDBSTEER_LEAK, `refuse` when it is not set.
+    static func ofEnvironment() throws(ControllerError) -> LeakPolicy {
+        guard let value = getenv("FDBSTEER_LEAK").map({ String(cString: $0) }) else { return .refuse }
+        guard let policy = LeakPolicy(rawValue: value) else {
+            throw ControllerError(
+                .usage, "FDBSTEER_LEAK is \"\(value)\"", remedy: "set it to refuse or allow, or unset it")
+        }
+        return policy
+    }
+}
+
+/// One call of the program: where its journal is, and how it answers.
+struct Call {
+    let folder: StateFolder
+    let json: Bool
+    let dryRun: Bool
+
+    /// Runs a verb on this host and ends the process with its exit code.
+    func run(_ body: (inout Host) throws(ControllerError) -> Int32) -> Never {
+        do throws(ControllerError) {
+            var host = try Host(folder: folder)
+            let code = try body(&host)
+            // The host is left to the kernel: to close its socket and to free its buffers takes longer.
+            exit(code)
+        } catch {
+            fail(error)
+        }
+    }
+
+    /// Prints an error on standard error, as JSON on standard output too where that was asked for, and exits.
+    func fail(_ error: ControllerError) -> Never {
+        if json { Output.json(ErrorView(error)) }
+        Output.error("fdbsteer: \(error)")
+        exit(error.code.rawValue)
+    }
+
+    /// Makes a value that may be a usage error.
+    func check<T>(_ body: () throws(ControllerError) -> T) -> T {
+        do throws(ControllerError) { return try body() } catch { fail(error) }
+    }
+}
+
+/// An error in JSON.
+private struct ErrorView: Encodable {
+    struct Content: Encodable {
+        let code: String
+        let exitCode: Int32
+        let message: String
+        let remedy: String?
+        let errno: String?
+        let extack: String?
+    }
+
+    let error: Content
+
+    init(_ error: ControllerError) {
+        self.error = Content(
+            code: error.code.name, exitCode: error.code.rawValue, message: error.message, remedy: error.remedy,
+            errno: error.cause?.errno, extack: error.cause?.extack)
+    }
+}

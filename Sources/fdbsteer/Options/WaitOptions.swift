@@ -1,0 +1,52 @@
+import ArgumentParser
+import Controller
+import Glibc
+import Policy
+import Records
+
+/// What to wait for before a redirection.
+struct WaitOptions: ParsableArguments {
+    @Option(
+        name: .customLong("until"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "Wait for a signal, then move; several times: for the first of them.",
+            discussion: """
+                qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, command:PATH, or word \
+                (a line on standard input, or SIGUSR1). PORT is an interface, or primary, standby or uplink.
+                """, valueName: "signal"))
+    var signals: [String] = []
+    @Option(help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).")
+    var timeout = TimeLimit(nanoseconds: 10_000_000_000)
+
+    @Option(help: "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open).")
+    var onTimeout = OnTimeout.stay
+
+    /// What becomes of an open bracket when no signal came.
+    enum OnTimeout: String, ExpressibleByArgument, CaseIterable {
+        case abort, stay
+    }
+
+    /// The wait; nil when nothing is waited for.
+    func wait() throws(ControllerError) -> SignalWait? {
+        var parsed: [Signal] = []
+        for text in signals { parsed.append(try Signal(text)) }
+        return parsed.isEmpty ? nil : SignalWait(signals: parsed, timeout: timeout.nanoseconds)
+    }
+}
+
+extension SignalSighting {
+    /// One line for people.
+    var words: String {
+        wasAlready ? "signal: \(seen), already so" : "signal: \(seen), after \(Output.duration(waitedNanoseconds))"
+    }
+}
+
+extension WaitView {
+    /// What is waited for, and since when.
+    var words: String {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        let elapsed = Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec) - since
+        return "\(signals.joined(separator: " or ")) since \(Output.duration(max(0, elapsed)))"
+    }
+}

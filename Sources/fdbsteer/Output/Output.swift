@@ -1,0 +1,66 @@
+import Glibc
+import JSON
+
+/// Standard output and standard error.
+enum Output {
+    static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+
+    static func error(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
+
+    /// Prints one object: snake_case keys in alphabetical order.
+    static func json(_ value: some Encodable) {
+        do {
+            line(try JSONText.make(value))
+        } catch {
+            Output.error("fdbsteer: cannot encode JSON: \(error)")
+        }
+    }
+
+    /// Lines of cells, aligned by column, two spaces between.
+    static func table(_ rows: [[String]]) {
+        var widths: [Int] = []
+        for row in rows {
+            for (column, cell) in row.enumerated() {
+                if column == widths.count { widths.append(0) }
+                widths[column] = max(widths[column], cell.count)
+            }
+        }
+        for row in rows {
+            let cells = row.enumerated().map { column, cell in
+                column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
+            }
+            line(cells.joined(separator: "  "))
+        }
+    }
+
+    /// Prints a text that ends its lines itself.
+    static func text(_ text: String) { write(text, to: STDOUT_FILENO) }
+
+    /// Writes all of a text; a reader that is gone is no error of ours.
+    private static func write(_ text: String, to descriptor: Int32) { _ = write(Array(text.utf8), to: descriptor) }
+
+    /// - Returns: false when not all could be written; `errno` says why.
+    static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                return false
+            }
+            rest = rest.dropFirst(count)
+        }
+        return true
+    }
+
+    /// Nanoseconds for people: `12.3 us`, `4.56 ms`.
+    static func duration(_ nanoseconds: Int64) -> String {
+        func tenths(_ value: Int64, _ unit: Int64) -> String {
+            let scaled = (value * 10 + unit / 2) / unit
+            return "\(scaled / 10).\(scaled % 10)"
+        }
+        if nanoseconds < 1_000_000 { return tenths(nanoseconds, 1000) + " us" }
+        if nanoseconds < 1_000_000_000 { return tenths(nanoseconds, 1_000_000) + " ms" }
+        return tenths(nanoseconds, 1_000_000_000) + " s"
+    }
+}

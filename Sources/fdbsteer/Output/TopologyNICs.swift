@@ -1,0 +1,63 @@
+import Controller
+import FDB
+import Policy
+import Records
+import Switchdev
+
+extension TopologyCommand {
+    /// Prints a NIC with its VFs and the verdict about its kind.
+    func show(_ view: Topology.NICView) {
+        Output.line("nic \(view.link.name)  \(view.nic)")
+        let functions = view.link.virtualFunctions
+        for (index, vf) in functions.enumerated() {
+            Output.line((index == functions.count - 1 ? "└─ " : "├─ ") + vf.words)
+        }
+        guard let verdict = view.verdict?.verdict else {
+            Output.line("   filters not probed (\"fdbsteer probe mac-filter\")")
+            return
+        }
+        for line in verdict.words { Output.line("   ! \(line)") }
+    }
+}
+
+extension VirtualFunction {
+    /// One line: number, MAC, and the settings that can block.
+    var words: String {
+        var words = ["vf \(index)", mac.isZero ? "no MAC" : mac.description]
+        if vlan != 0 { words.append("vlan \(vlan)") }
+        if let checksSource { words.append("spoofchk \(checksSource ? "on" : "off")") }
+        if let isTrusted { words.append("trust \(isTrusted ? "on" : "off")") }
+        if let linkState { words.append("link \(linkState)") }
+        return words.joined(separator: "  ")
+    }
+}
+
+/// A NIC in JSON.
+struct NICObject: Encodable {
+    struct Function: Encodable {
+        let vf: UInt32
+        let mac: String
+        let vlan: UInt16
+        let spoofchk: Bool?
+        let trust: Bool?
+        let linkState: String?
+    }
+
+    let name: String
+    let nic: NICIdentity
+    let functions: [Function]
+    let verdict: MACFilterVerdict?
+    let words: [String]
+
+    init(_ view: Topology.NICView) {
+        name = view.link.name
+        nic = view.nic
+        functions = view.link.virtualFunctions.map {
+            Function(
+                vf: $0.index, mac: $0.mac.description, vlan: $0.vlan, spoofchk: $0.checksSource, trust: $0.isTrusted,
+                linkState: $0.linkState.map { "\($0)" })
+        }
+        verdict = view.verdict?.verdict
+        words = view.verdict?.words ?? []
+    }
+}

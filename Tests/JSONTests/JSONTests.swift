@@ -1,0 +1,83 @@
+import JSON
+import QMP
+import Testing
+
+@Suite struct JSONTests {
+    @Test(arguments: [
+        ("null", JSON.null), (" true ", .bool(true)), ("-12", .integer(-12)), ("1.5e3", .number(1500)),
+        ("9223372036854775808", .number(9_223_372_036_854_775_808)), ("\"\"", .string("")),
+        (#""a\"\\\/\b\f\n\r\tß\u00df""#, .string("a\"\\/\u{8}\u{c}\n\r\tßß")), (#""\ud83d\ude00""#, .string("😀")),
+        (#""\ud83d!""#, .string("\u{fffd}!")), ("[]", .array([])), ("{}", .object([])),
+        ("[1, [2], {\"a\": null}]", .array([.integer(1), .array([.integer(2)]), .object([.init("a", .null)])])),
+    ])
+    func values(text: String, value: JSON) {
+        #expect(JSON(text: text) == value)
+    }
+
+    @Test(arguments: [
+        "", " ", "nul", "tru", "-", "--1", "+1", ".5", "1-2", "\"", "\"\\", "\"\\u12", "\"\\x\"", "\"a\nb\"", "[", "[1",
+        "[1,",
+        "[1,]", "[1 2]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{1:2}", "1 2", "]", "\u{0}",
+    ])
+    func noJSON(text: String) {
+        #expect(JSON(text: text) == nil)
+    }
+
+    @Test func boundsHold() {
+        let nested = String(repeating: "[", count: 32) + String(repeating: "]", count: 32)
+        #expect(JSON(text: nested) != nil)
+        #expect(JSON(text: "[\(nested)]") == nil)
+        #expect(JSON(text: String(repeating: "[", count: 1 << 20)) == nil)
+        #expect(JSON(text: "[" + String(repeating: "1,", count: 200_000) + "1]") == nil)
+    }
+
+    @Test func everyPrefixOfAMessageIsHarmless() {
+        let line = Array(
+            #"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "MIGRATION", "data": {"status": "\u0061ctive"}}"#
+                .utf8)
+        for count in 0..<line.count {
+            #expect(line[..<count].withUnsafeBytes { QMPMessage($0) } == nil)
+        }
+        #expect(line.withUnsafeBytes { QMPMessage($0) } != nil)
+    }
+
+    @Test func whatIsWrittenIsReadAgain() {
+        let value = JSON.object([
+            .init("quote\"\\\u{1}\n", .array([.integer(Int64.min), .number(0.5), .bool(false), .null, .string("ü😀")]))
+        ])
+        #expect(JSON(text: value.description) == value)
+        #expect(!value.description.contains("\n"))
+    }
+
+    @Test func ofEqualNamesTheLastCounts() {
+        #expect(JSON(text: #"{"a": 1, "a": 2}"#)?["a"]?.integer == 2)
+    }
+}
+
+@Suite struct LineBufferTests {
+    private func lines(_ chunks: [String], limit: Int = 16) -> (lines: [String], overlong: Int) {
+        var buffer = LineBuffer(limit: limit)
+        var lines: [String] = []
+        for chunk in chunks {
+            Array(chunk.utf8).withUnsafeBytes { bytes in
+                buffer.append(bytes) { lines.append(String(decoding: $0, as: UTF8.self)) }
+            }
+        }
+        return (lines, buffer.overlong)
+    }
+
+    @Test func linesComeWholeHoweverTheyAreCut() {
+        let text = "one\ntwo\r\n\nthree\nrest"
+        #expect(lines([text]).lines == ["one", "two", "three"])
+        #expect(lines(text.map(String.init)).lines == ["one", "two", "three"])
+    }
+
+    @Test func longLinesAreDroppedAndCounted() {
+        let long = String(repeating: "x", count: 17)
+        #expect(lines([long + "\nok\n"]) == (["ok"], 1))
+        #expect(lines((long + "\nok\n").map(String.init)) == (["ok"], 1))
+        // Without end: nothing is kept.
+        #expect(lines(Array(repeating: long, count: 100)) == ([], 1))
+        #expect(lines([String(repeating: "x", count: 16) + "\n"]).overlong == 0)
+    }
+}

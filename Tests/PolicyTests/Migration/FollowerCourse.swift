@@ -1,0 +1,61 @@
+import JSON
+import Policy
+import QMP
+import Testing
+
+/// A follower that is told one thing after the other.
+struct FollowerCourse {
+    var follower: MigrationFollower
+    static let minutes: Int64 = 60_000_000_000
+
+    init(
+        _ side: Side, bracket: Side? = nil, takesCopies: Bool = true, status: MigrationStatus = .none,
+        runState: String = "running", ids: Bool = true
+    ) {
+        follower = MigrationFollower(
+            .init(
+                standbyDevice: ids ? "net1" : nil, primaryDevice: ids ? "prim" : nil, takesCopies: takesCopies),
+            side: side, bracket: bracket)
+        begun = follower.handle(.connected(QMPSituation(runState: runState, migration: status)))
+    }
+
+    /// What the first connection brought.
+    var begun: [MigrationFollower.Action] = []
+
+    /// Tells of an event and returns what it changes for frames: entries, copies and announcements.
+    @discardableResult
+    mutating func event(_ name: QMPEvent.Name, device: String? = nil) -> [MigrationFollower.Action] {
+        frames(.event(QMPEvent(name, data: device.map { .object([.init("device-id", .string($0))]) } ?? .null)))
+    }
+
+    /// Tells of a migration's status.
+    @discardableResult
+    mutating func migration(_ statuses: MigrationStatus...) -> [MigrationFollower.Action] {
+        statuses.flatMap { status in
+            frames(.event(QMPEvent(.migration, data: .object([.init("status", .string(status.rawValue))]))))
+        }
+    }
+
+    @discardableResult
+    mutating func connected(_ runState: String, _ status: MigrationStatus = .none) -> [MigrationFollower.Action] {
+        frames(.connected(QMPSituation(runState: runState, migration: status)))
+    }
+
+    @discardableResult
+    mutating func frames(_ input: MigrationFollower.Input) -> [MigrationFollower.Action] {
+        follower.handle(input).filter {
+            switch $0 {
+            case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+            default: false
+            }
+        }
+    }
+
+    /// Everything that an input brings.
+    mutating func all(_ input: MigrationFollower.Input) -> [MigrationFollower.Action] { follower.handle(input) }
+
+    var state: MigrationFollower.State { follower.state }
+    var side: Side { follower.side }
+    var bracket: Side? { follower.bracket }
+    var alarm: String? { follower.alarm }
+}

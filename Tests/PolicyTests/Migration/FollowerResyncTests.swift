@@ -1,0 +1,220 @@
+import JSON
+import Policy
+import QMP
+import Testing
+
+/// What a connection tells when events were missed, and what happens when actions fail.
+@Suite struct FollowerResyncTests {
+    @Test func aFirstConnectionFindsEveryStage() {
+        func begun(_ side: Side, _ bracket: Side?, _ status: MigrationStatus, _ runState: String = "running")
+            -> (MigrationFollower.State, [MigrationFollower.Action])
+        {
+            let course = FollowerCourse(side, bracket: bracket, status: status, runState: runState)
+            return (
+                course.state,
+                course.begun.filter {
+                    switch $0 {
+                    case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+                    default: false
+                    }
+                }
+            )
+        }
+        #expect(begun(.primary, nil, .none) == (.primary, []))
+        #expect(begun(.primary, nil, .cancelled) == (.primary, []))
+        #expect(begun(.primary, nil, .waitUnplug) == (.leaving, [.openBracket(to: .standby)]))
+        // The request was missed; whether the guest followed it is not known.
+        #expect(begun(.primary, nil, .active) == (.leaving, [.openBracket(to: .standby)]))
+        #expect(begun(.standby, .standby, .waitUnplug) == (.leaving, []))
+        #expect(begun(.standby, .standby, .active) == (.migrating, [.closeBracket(at: .standby)]))
+        #expect(begun(.standby, .standby, .cancelled) == (.coming, []))
+        #expect(begun(.standby, .primary, .none) == (.coming, []))
+        #expect(begun(.standby, nil, .none) == (.standby, []))
+        #expect(begun(.standby, nil, .active) == (.migrating, []))
+        #expect(begun(.standby, nil, .completed, "postmigrate") == (.gone, [.becomeRemote]))
+        #expect(begun(.standby, .standby, .completed, "postmigrate") == (.gone, [.becomeRemote]))
+        #expect(begun(.remote, nil, .completed, "postmigrate") == (.gone, []))
+        #expect(begun(.remote, nil, .none, "inmigrate") == (.awaited, []))
+        #expect(begun(.primary, nil, .none, "inmigrate") == (.awaited, [.becomeRemote]))
+        #expect(begun(.remote, nil, .none, "prelaunch") == (.awaited, []))
+        #expect(
+            begun(.remote, nil, .completed, "running")
+                == (.coming, [.move(to: .standby), .announce, .openBracket(to: .primary)]))
+    }
+
+    @Test func whereNothingCanBeAskedTheEntriesTell() {
+        func begun(_ side: Side, _ bracket: Side? = nil) -> (MigrationFollower, [MigrationFollower.Action]) {
+            var follower = MigrationFollower(MigrationFollower.Configuration(), side: side, bracket: bracket)
+            let actions = follower.handle(.connected(follower.presumed)).filter {
+                switch $0 {
+                case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+                default: false
+                }
+            }
+            return (follower, actions)
+        }
+        for (side, bracket, state) in [
+            (.primary, nil, .primary), (.standby, nil, .standby), (.remote, nil, .awaited),
+            (.standby, .standby, .leaving), (.standby, .primary, .coming),
+        ] as [(Side, Side?, MigrationFollower.State)] {
+            let (follower, actions) = begun(side, bracket)
+            #expect(follower.state == state && actions.isEmpty, "\(side) \(String(describing: bracket)): \(actions)")
+        }
+        // The negotiation may have been missed: the guest that arrives is served by both ports.
+        var (arriving, _) = begun(.remote)
+        let arrived = arriving.handle(.event(QMPEvent(.resume)))
+        #expect(arrived.contains(.openBracket(to: .primary)) && arriving.state == .coming)
+        // And that it has left, where the rest of the migration was missed.
+        var (leaving, _) = begun(.standby, .standby)
+        _ = leaving.handle(.event(QMPEvent(.stop)))
+        let completed = QMPEvent(.migration, data: .object([.init("status", .string("completed"))]))
+        #expect(leaving.handle(.event(completed)).contains(.becomeRemote) && leaving.state == .gone)
+    }
+
+    @Test func missedWhileLeaving() {
+        func leaving() -> FollowerCourse {
+            var course = FollowerCourse(.primary)
+            course.event(.unplugPrimary, device: "prim")
+            course.frames(.disconnected)
+            return course
+        }
+        var course = leaving()
+        #expect(course.connected("running", .waitUnplug).isEmpty && course.state == .leaving)
+        #expect(course.connected("running", .active) == [.closeBracket(at: .standby)])
+        course = leaving()
+        #expect(course.connected("running", .cancelled).isEmpty && course.state == .coming)
+        course = leaving()
+        #expect(course.connected("postmigrate", .completed) == [.becomeRemote])
+        course = leaving()
+        #expect(course.connected("running", .active) == [.closeBracket(at: .standby)])
+        course.frames(.disconnected)
+        #expect(course.alarm != nil)
+        #expect(course.connected("running", .failed) == [.openBracket(to: .primary), .announce])
+        #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
+    }
+
+    @Test func aMissedRequestByCutFollowsTheStatus() {
+        var course = FollowerCourse(.primary, takesCopies: false)
+        course.frames(.disconnected)
+        #expect(course.connected("running", .active) == [.move(to: .standby)])
+        #expect(course.state == .migrating)
+    }
+
+    @Test func aMissedArrival() {
+        var course = FollowerCourse(.remote, runState: "inmigrate")
+        course.frames(.disconnected)
+        #expect(
+            course.connected("running", .completed)
+                == [.move(to: .standby), .announce, .openBracket(to: .primary)])
+        // The migration that brought it is not one that takes it away.
+        #expect(course.migration(.completed).isEmpty)
+        #expect(course.state == .coming)
+    }
+
+    @Test func anotherGuestOnTheSameMonitor() {
+        var course = FollowerCourse(.primary)
+        course.frames(.disconnected)
+        #expect(course.connected("prelaunch") == [.move(to: .standby)])
+        course = FollowerCourse(.primary)
+        course.frames(.disconnected)
+        #expect(course.connected("inmigrate") == [.becomeRemote])
+    }
+
+    @Test func whatWasNegotiatedUnheardIsSeenOnThePrimary() {
+        var course = FollowerCourse(.standby)
+        #expect(course.begun == [.watchPrimary(true)])
+        #expect(course.frames(.frameOnPrimary) == [.move(to: .primary)])
+    }
+
+    @Test func aBracketThatCannotBeOpenedBecomesACut() {
+        var course = FollowerCourse(.primary)
+        course.event(.unplugPrimary, device: "prim")
+        #expect(course.frames(.failed(.openBracket(to: .standby), "no clsact")).isEmpty)
+        #expect(course.side == .primary && course.bracket == nil && course.alarm?.contains("no clsact") == true)
+        #expect(course.migration(.active) == [.move(to: .standby)])
+        #expect(course.migration(.failed) == [.openBracket(to: .primary), .announce])
+        course.frames(.failed(.openBracket(to: .primary), "no clsact"))
+        #expect(course.side == .standby)
+        #expect(course.frames(.frameOnPrimary) == [.move(to: .primary)])
+        #expect(course.alarm == nil)
+    }
+
+    @Test func aFailedMoveIsTriedAgainUntilAnotherIsDue() {
+        var course = FollowerCourse(.primary)
+        course.event(.unplugPrimary, device: "prim")
+        course.migration(.active)
+        let close = MigrationFollower.Action.closeBracket(at: .standby)
+        // Soon at first, for frames are lost meanwhile.
+        for pause in [10, 20, 40, 80, 160, 320, 640] + Array(repeating: 1000, count: 20) {
+            #expect(
+                course.all(.failed(close, "EBUSY")).last == .arm(.retry, nanoseconds: Int64(pause) * 1_000_000))
+            #expect(course.frames(.timer(.retry)) == [close])
+        }
+        course.frames(.failed(close, "EBUSY"))
+        course.event(.stop)
+        #expect(course.migration(.completed) == [.becomeRemote])
+        #expect(course.frames(.timer(.retry)).isEmpty)
+    }
+
+    @Test func aPrimaryWithoutCarrierIsNoReasonToMove() {
+        var course = FollowerCourse(.primary)
+        #expect(course.frames(.primaryCarrier(false)).isEmpty)
+        #expect(course.alarm?.contains("carrier") == true)
+        #expect(course.all(.primaryCarrier(true)) == [.calm])
+    }
+
+    /// Whatever comes in whatever order: a bracket is open only where it was asked for, entries are where the actions
+    /// put them, and copies are never ended on a side without being on the way.
+    @Test func everyOrderOfEventsKeepsItsBooks() {
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<3000 {
+            let sides: [Side] = [.primary, .standby, .remote]
+            var side = sides.randomElement(using: &random) ?? .primary
+            var isOpen = false
+            var follower = MigrationFollower(
+                .init(takesCopies: Bool.random(using: &random)), side: side, bracket: nil)
+            var told: [MigrationFollower.Input] = []
+            for _ in 0..<40 {
+                let input = FollowerResyncTests.inputs.randomElement(using: &random) ?? .disconnected
+                told.append(input)
+                for action in follower.handle(input) {
+                    switch action {
+                    case .openBracket:
+                        #expect(!isOpen, "\(told)")
+                        isOpen = true
+                        side = .standby
+                    case .closeBracket(let target):
+                        #expect(isOpen, "\(told)")
+                        isOpen = false
+                        side = target
+                    case .move(let target):
+                        #expect(!isOpen && side != target, "\(told)")
+                        side = target
+                    case .becomeRemote:
+                        isOpen = false
+                        side = .remote
+                    default: break
+                    }
+                }
+                #expect(follower.side == side && (follower.bracket != nil) == isOpen, "\(told)")
+                if [.standby, .primary, .gone, .awaited].contains(follower.state) { #expect(!isOpen, "\(told)") }
+                if follower.state == .primary { #expect(side == .primary, "\(told)") }
+                if follower.state == .standby { #expect(side == .standby, "\(told)") }
+                if follower.state == .gone { #expect(side == .remote, "\(told)") }
+            }
+        }
+    }
+
+    private static let inputs: [MigrationFollower.Input] =
+        QMPEvent.Name.known.map { .event(QMPEvent($0)) }
+        + [
+            "setup", "wait-unplug", "active", "pre-switchover", "device", "cancelling", "cancelled", "failed",
+            "completed", "postcopy-active",
+        ].flatMap { status -> [MigrationFollower.Input] in
+            [.event(QMPEvent(.migration, data: .object([.init("status", .string(status))])))]
+                + ["running", "paused", "inmigrate", "postmigrate", "prelaunch"].map {
+                    .connected(QMPSituation(runState: $0, migration: MigrationStatus(rawValue: status)))
+                }
+        } + [.disconnected, .frameOnPrimary, .primaryCarrier(false), .primaryCarrier(true)]
+        + MigrationFollower.Timer.allCases.map { .timer($0) }
+}

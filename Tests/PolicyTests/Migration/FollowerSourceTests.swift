@@ -1,0 +1,181 @@
+import JSON
+import Policy
+import QMP
+import Testing
+
+/// The source of a migration: the order of events is the one that QEMU sends (docs/signals.md).
+@Suite struct FollowerSourceTests {
+    /// On the primary, and asked to give it up.
+    private func leaving(takesCopies: Bool = true) -> FollowerCourse {
+        var course = FollowerCourse(.primary, takesCopies: takesCopies)
+        #expect(course.state == .primary && course.begun.isEmpty)
+        #expect(course.migration(.setup).isEmpty)
+        let actions = course.event(.unplugPrimary, device: "prim")
+        #expect(actions == (takesCopies ? [.openBracket(to: .standby)] : []))
+        #expect(course.migration(.waitUnplug).isEmpty)
+        #expect(course.state == .leaving)
+        return course
+    }
+
+    @Test func theWholeWay() {
+        var course = leaving()
+        #expect(course.bracket == .standby && course.side == .standby)
+        #expect(course.migration(.active) == [.closeBracket(at: .standby)])
+        #expect(course.state == .migrating && course.bracket == nil)
+        #expect(course.event(.migrationPass).isEmpty)
+        #expect(course.migration(.preSwitchover, .device).isEmpty)
+        #expect(course.event(.stop).isEmpty)
+        #expect(course.migration(.completed) == [.becomeRemote])
+        #expect(course.state == .gone && course.side == .remote && course.alarm == nil)
+        // The monitor goes, another guest's comes later.
+        #expect(course.event(.shutdown).isEmpty && course.frames(.disconnected).isEmpty)
+    }
+
+    @Test func theWholeWayByCut() {
+        var course = leaving(takesCopies: false)
+        #expect(course.side == .primary && course.bracket == nil)
+        #expect(course.migration(.active) == [.move(to: .standby)])
+        course.event(.stop)
+        #expect(course.migration(.completed) == [.becomeRemote])
+    }
+
+    @Test func waitUnplugAloneOpensTheBracketToo() {
+        var course = FollowerCourse(.primary)
+        #expect(course.migration(.setup, .waitUnplug) == [.openBracket(to: .standby)])
+        // And the event that comes late changes nothing.
+        #expect(course.event(.unplugPrimary, device: "prim").isEmpty)
+    }
+
+    @Test func otherDevicesAreOthers() {
+        var course = FollowerCourse(.primary)
+        #expect(course.event(.unplugPrimary, device: "prim2").isEmpty)
+        #expect(course.state == .primary)
+        var any = FollowerCourse(.primary, ids: false)
+        #expect(any.event(.unplugPrimary, device: "prim2") == [.openBracket(to: .standby)])
+        // Disks are deleted too.
+        #expect(any.event(.deviceDeleted, device: "disk").isEmpty)
+    }
+
+    @Test func cancelledInWaitUnplugWaitsForThePrimaryWithBothPortsServed() {
+        var course = leaving()
+        #expect(course.migration(.cancelling).isEmpty)
+        #expect(course.migration(.cancelled).isEmpty)
+        #expect(course.state == .coming && course.bracket == .primary)
+        #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
+        #expect(course.state == .primary)
+    }
+
+    @Test(arguments: [MigrationStatus.cancelled, .failed])
+    func endsAfterTheUnplugBringTheGuestBack(end: MigrationStatus) {
+        var course = leaving()
+        course.migration(.active)
+        #expect(course.migration(end) == [.openBracket(to: .primary), .announce])
+        #expect(course.state == .coming)
+        #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
+        // And again.
+        #expect(course.event(.unplugPrimary, device: "prim") == [.openBracket(to: .standby)])
+    }
+
+    @Test func cancelledBeforeAnythingWasAskedChangesNothing() {
+        var course = FollowerCourse(.primary)
+        #expect(course.migration(.setup, .cancelling, .cancelled).isEmpty)
+        #expect(course.state == .primary)
+    }
+
+    @Test func cancelledByCutGoesBackOnTheFirstFrame() {
+        var course = leaving(takesCopies: false)
+        course.migration(.active)
+        #expect(course.migration(.cancelled) == [.announce])
+        #expect(course.state == .coming && course.side == .standby)
+        #expect(course.frames(.frameOnPrimary) == [.move(to: .primary)])
+    }
+
+    @Test func aGuestThatDoesNotGiveUpItsPrimaryIsAnAlarmAndKeepsBothPorts() {
+        var course = FollowerCourse(.primary)
+        let asked = course.all(.event(QMPEvent(.unplugPrimary, data: .object([.init("device-id", .string("prim"))]))))
+        #expect(asked == [.openBracket(to: .standby), .arm(.unplug, nanoseconds: 30_000_000_000)])
+        let late = course.all(.timer(.unplug))
+        #expect(late.count == 1 && course.alarm?.contains("both ports") == true)
+        #expect(course.bracket == .standby)
+        // A timer that was not armed says nothing.
+        #expect(course.all(.timer(.unplug)).isEmpty)
+        // It gives up after all.
+        let ended = course.all(
+            .event(QMPEvent(.migration, data: .object([.init("status", .string("active"))]))))
+        #expect(ended == [.closeBracket(at: .standby), .calm])
+    }
+
+    @Test func askedAfterTheCancelTheGuestIsServedOnBothUntilItIsBack() {
+        var course = FollowerCourse(.primary)
+        _ = course.migration(.setup)
+        _ = course.migration(.cancelled)
+        _ = course.all(.event(QMPEvent(.unplugPrimary, data: .object([.init("device-id", .string("prim"))]))))
+        #expect(course.bracket == .standby)
+        // The old primary speaks on for a while: no evidence.
+        #expect(course.all(.frameOnPrimary).isEmpty)
+        let late = course.all(.timer(.unplug))
+        #expect(late.contains(.watchPrimary(true)) && course.bracket == .primary && course.alarm == nil)
+        #expect(course.all(.frameOnPrimary).first == .closeBracket(at: .primary))
+    }
+
+    @Test func aGuestThatRefusesIsAnAlarm() {
+        var course = leaving()
+        #expect(course.event(.unplugGuestError, device: "prim").isEmpty)
+        #expect(course.alarm?.contains("refused") == true)
+        // QEMU gives the migration up.
+        #expect(course.migration(.failed).isEmpty)
+        #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
+        #expect(course.alarm == nil)
+    }
+
+    @Test func aMigrationThatLeavesThePrimaryPluggedIsAnAlarm() {
+        var course = FollowerCourse(.primary)
+        #expect(course.migration(.setup, .active).isEmpty)
+        #expect(course.state == .primary && course.alarm?.contains("without having taken") == true)
+        #expect(course.migration(.failed).isEmpty)
+        #expect(course.alarm == nil)
+    }
+
+    @Test func aGuestWithoutAPrimaryJustLeaves() {
+        var course = FollowerCourse(.standby)
+        #expect(course.migration(.setup, .active).isEmpty)
+        #expect(course.state == .migrating)
+        course.event(.stop)
+        #expect(course.migration(.completed) == [.becomeRemote])
+    }
+
+    @Test func aGuestWithoutAPrimaryThatStaysIsLeftAlone() {
+        var course = FollowerCourse(.standby)
+        course.migration(.setup, .active)
+        #expect(course.migration(.cancelled) == [.announce])
+        #expect(course.state == .standby && course.bracket == nil && course.alarm == nil)
+    }
+
+    @Test func aSourceThatGoesOnAfterItsMigrationHasTheGuestAgain() {
+        var course = leaving()
+        course.migration(.active)
+        course.event(.stop)
+        course.migration(.completed)
+        #expect(course.event(.resume) == [.move(to: .standby), .announce])
+        #expect(course.state == .standby)
+    }
+
+    @Test func aSourceKilledBeforeTheEndIsAnAlarm() {
+        var course = leaving()
+        course.migration(.active)
+        course.event(.stop)
+        #expect(course.frames(.disconnected).isEmpty)
+        #expect(course.state == .migrating && course.alarm?.contains("remote") == true)
+    }
+
+    @Test func aPausedGuestIsNotOnItsWay() {
+        var course = FollowerCourse(.primary)
+        #expect(course.event(.stop).isEmpty && course.event(.resume).isEmpty)
+        #expect(course.state == .primary)
+        // Paused, it migrates too.
+        course.event(.stop)
+        course.event(.unplugPrimary, device: "prim")
+        course.migration(.active)
+        #expect(course.migration(.completed) == [.becomeRemote])
+    }
+}

@@ -1,0 +1,175 @@
+import CNetlink
+import FDB
+import Netlink
+import Switchdev
+import Testing
+
+@testable import Policy
+
+/// A guest on a software bridge with which nothing is wrong: `br0` with `up0`, `vf0` and `tap0`.
+struct Situation: Sendable {
+    var bridge = LinkFixture(index: 3, name: "br0", kind: "bridge")
+    var uplink = LinkFixture(index: 4, name: "up0", master: 3, portKind: "bridge")
+    var primary = LinkFixture(index: 5, name: "vf0", master: 3, portKind: "bridge")
+    var standby = LinkFixture(index: 6, name: "tap0", master: 3, portKind: "bridge")
+    var others: [LinkFixture] = [LinkFixture(index: 9, name: "other0", kind: "bridge")]
+    var missing: [Side: String] = [:]
+    var standbyIsPrimary = false
+    var uplinkIsStandby = false
+    var isPrepared = false
+    var addresses: [Address] = (try? [Address("52:54:00:00:00:01")]) ?? []
+    var entries: [Entry] = (try? [Address("52:54:00:00:00:01")].map { Situation.entry($0, port: 5) }) ?? []
+    var sightings: [Entry] = []
+    var vlans: [Side: PortVLANs] = [:]
+    var drivers: [Int32: Driver] = [:]
+    var features: [Int32: OffloadFeatures] = [5: [.checksum, .tcpSegmentation], 6: [.checksum, .tcpSegmentation]]
+    var disciplines: [QueueingDiscipline] = []
+    var otherGuests: [Int32: String] = [:]
+    var owners: [Address: String] = [:]
+    var isInitialNamespace: Bool?
+
+    static func entry(
+        _ address: Address, port: Int32, bridge: Int32 = 3, state: EntryState = .reachable, flags: EntryFlags = []
+    ) -> Entry {
+        Entry(address: address, port: port, bridge: bridge, state: state, flags: flags)
+    }
+
+    static func vlans(_ members: [UInt16], pvid: UInt16? = nil, untagged: [UInt16]? = nil) -> PortVLANs {
+        PortVLANs(
+            members: Set(members.compactMap(VLANID.init)), pvid: pvid.flatMap(VLANID.init),
+            untagged: Set((untagged ?? members.filter { $0 == 10 }).compactMap(VLANID.init)))
+    }
+
+    mutating func add(_ text: String, port: Int32, state: EntryState = .reachable, flags: EntryFlags = []) throws {
+        let address = try Address(text)
+        entries.removeAll { $0.address == address }
+        entries.append(Situation.entry(address, port: port, state: state, flags: flags))
+    }
+
+    mutating func see(_ text: String, port: Int32, bridge: Int32) throws {
+        sightings.append(Situation.entry(try Address(text), port: port, bridge: bridge))
+    }
+
+    /// The guest is in VLAN 10, which its ports have untagged, beside VLAN 20.
+    mutating func filterVLANs() throws {
+        bridge.filtersVLANs = true
+        addresses = [try Address("52:54:00:00:00:01/10")]
+        entries = addresses.map { Situation.entry($0, port: 5) }
+        for side in Side.allCases { vlans[side] = Situation.vlans([10, 20], pvid: 10) }
+    }
+
+    /// The primary becomes a port of a switch.
+    mutating func makeSwitch(driver: String) {
+        primary.switchID = 7
+        drivers[5] = Driver(name: driver)
+    }
+
+    func input() throws -> PreflightInput {
+        let links = Links(try ([bridge, uplink, primary, standby] + others).map { try $0.link() })
+        var names: [Side: String] = [.primary: "vf0", .standby: "tap0", .remote: uplinkIsStandby ? "tap0" : "up0"]
+        if standbyIsPrimary { names[.standby] = "vf0" }
+        names.merge(missing) { $1 }
+        var input = PreflightInput(
+            bridgeName: "br0", bridge: links["br0"], names: names, ports: names.compactMapValues { links[$0] },
+            addresses: addresses, links: links)
+        input.table = Table(bridge: 3, entries: entries)
+        input.sightings = sightings
+        input.vlans = vlans
+        input.drivers = drivers
+        input.features = features
+        input.disciplines = disciplines
+        input.otherGuests = otherGuests
+        input.owners = owners
+        input.isInitialNamespace = isInitialNamespace
+        if isPrepared {
+            input.prepared = GuestInterface(
+                id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+                primary: PortIdentity(name: "vf0", index: 5, isEswitchPort: false, learningToRestore: true),
+                standby: PortIdentity(name: "tap0", index: 6, isEswitchPort: false, learningToRestore: true),
+                uplink: PortIdentity(name: "up0", index: 4, isEswitchPort: false), addresses: addresses, side: .primary,
+                isSticky: false)
+        }
+        return input
+    }
+}
+
+/// A link as the kernel would describe it.
+struct LinkFixture: Request, Sendable {
+    var index: Int32
+    var name: String
+    var kind: String? = nil
+    var master: Int32? = nil
+    var lower: Int32? = nil
+    var portKind: String? = nil
+    var isUp = true
+    var hasCarrier = true
+    var mtu: UInt32 = 1500
+    var mac: UInt64? = nil
+    var switchID: UInt64? = nil
+    var hasVF = false
+    var state = PortState.forwarding
+    var portFlags: BridgePort.Flags = [.learning, .flood, .multicastFlood, .broadcastFlood]
+    var filtersVLANs = false
+    var ageingTime: UInt32 = 30_000
+    var defaultPVID: UInt16 = 0
+    var spanningTree: UInt32 = 0
+
+    var type: MessageType { .newLink }
+    var flags: MessageFlags { [] }
+
+    private static let attributes: [(BridgePort.Flags, Int)] = [
+        (.learning, Int(IFLA_BRPORT_LEARNING)), (.flood, Int(IFLA_BRPORT_UNICAST_FLOOD)),
+        (.multicastFlood, Int(IFLA_BRPORT_MCAST_FLOOD)), (.broadcastFlood, Int(IFLA_BRPORT_BCAST_FLOOD)),
+        (.hairpin, Int(IFLA_BRPORT_MODE)), (.isolated, Int(IFLA_BRPORT_ISOLATED)),
+        (.locked, Int(IFLA_BRPORT_LOCKED)), (.neighbourSuppression, Int(IFLA_BRPORT_NEIGH_SUPPRESS)),
+        (.bpduGuard, Int(IFLA_BRPORT_GUARD)),
+    ]
+
+    func encode(into body: inout MessageBody) {
+        var fixed = ifinfomsg()
+        fixed.ifi_index = index
+        fixed.ifi_flags = (isUp ? UInt32(IFF_UP) : 0) | (hasCarrier ? UInt32(IFF_LOWER_UP.rawValue) : 0)
+        body.put(fixed)
+        body.put(Int(IFLA_IFNAME), text: name)
+        body.put(Int(IFLA_MTU), mtu)
+        let octets = MACAddress(value: mac ?? 0xfe00_0000_0000 | UInt64(index)).octets
+        withUnsafeBytes(of: octets) { body.put(Int(IFLA_ADDRESS), bytes: $0) }
+        if let master { body.put(Int(IFLA_MASTER), master) }
+        if let lower { body.put(Int(IFLA_LINK), lower) }
+        if let switchID { body.put(Int(IFLA_PHYS_SWITCH_ID), switchID) }
+        if hasVF {
+            body.nest(Int(IFLA_VFINFO_LIST)) {
+                $0.nest(Int(IFLA_VF_INFO)) { info in
+                    withUnsafeBytes(of: ifla_vf_mac()) { info.put(Int(IFLA_VF_MAC), bytes: $0) }
+                }
+            }
+        }
+        body.nest(Int(IFLA_LINKINFO)) {
+            if let kind { $0.put(Int(IFLA_INFO_KIND), text: kind) }
+            if kind == "bridge" {
+                $0.nest(Int(IFLA_INFO_DATA)) {
+                    $0.put(Int(IFLA_BR_AGEING_TIME), ageingTime)
+                    $0.put(Int(IFLA_BR_STP_STATE), spanningTree)
+                    $0.put(Int(IFLA_BR_VLAN_FILTERING), UInt8(filtersVLANs ? 1 : 0))
+                    $0.put(Int(IFLA_BR_VLAN_DEFAULT_PVID), defaultPVID)
+                }
+            }
+            guard let portKind else { return }
+            $0.put(Int(IFLA_INFO_SLAVE_KIND), text: portKind)
+            guard portKind == "bridge" else { return }
+            $0.nest(Int(IFLA_INFO_SLAVE_DATA)) {
+                $0.put(Int(IFLA_BRPORT_STATE), state.rawValue)
+                for (flag, attribute) in LinkFixture.attributes {
+                    $0.put(attribute, UInt8(portFlags.contains(flag) ? 1 : 0))
+                }
+            }
+        }
+    }
+
+    func link() throws -> Link {
+        var writer = MessageWriter(capacity: 2048)
+        let fits = writer.append(self, sequence: 1)
+        #expect(fits)
+        return try Link(decoding: UnsafeRawBufferPointer(rebasing: writer.bytes.dropFirst(MessageHeader.size)))
+    }
+}

@@ -1,0 +1,53 @@
+import FDB
+import Glibc
+package import Policy
+package import Records
+import Switchdev
+import Testing
+
+/// A state folder of one's own.
+package final class Folder: Sendable {
+    package let path: String
+    package let state: StateFolder
+
+    package init() throws {
+        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        state = StateFolder(path)
+    }
+
+    deinit {
+        for name in ["state.db", "lock", "history.db", "history.db-wal", "history.db-shm", "history.backlog"] {
+            unlink(path + "/" + name)
+        }
+        rmdir(path)
+    }
+
+    package func append(
+        _ verb: Plan.Verb = .switch, to side: Side = .standby, _ outcome: Report.Result = .done, move: Int64 = 30_000,
+        proof: Int64 = 0
+    ) throws {
+        try History(folder: state).append(Folder.report(verb, to: side, outcome, move: move, proof: proof))
+    }
+
+    package static func report(
+        _ verb: Plan.Verb = .switch, to side: Side = .standby, _ outcome: Report.Result = .done, move: Int64 = 30_000,
+        proof: Int64 = 0, startedAt: Int64 = 1
+    ) throws -> Report {
+        func port(_ name: String, _ index: Int32) -> PortIdentity {
+            PortIdentity(name: name, index: index, isEswitchPort: false)
+        }
+        let guest = GuestInterface(
+            id: try GuestID("vm1"), bridge: port("br0", 1), primary: port("p", 2), standby: port("s", 3),
+            addresses: [], side: side, isSticky: false)
+        let plan = Plan(verb: verb, guest: guest, from: .primary, to: side, steps: [], notes: [])
+        var report = Report(plan, startedAt: startedAt, options: VerbOptions())
+        report.outcome = outcome
+        report.timings.moveNanoseconds = move
+        var evidence = Evidence(ports: [.init(name: "p", side: .primary)], from: .primary, to: side)
+        evidence.proofNanoseconds = proof
+        report.evidence = evidence
+        return report
+    }
+}

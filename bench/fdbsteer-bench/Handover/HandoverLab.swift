@@ -1,0 +1,172 @@
+import CLab
+import Controller
+import FDB
+import Glibc
+import Lab
+import Netlink
+import Policy
+import Records
+
+/// Two hosts with a controller each, and the guest that goes from one to the other; used on one thread.
+final class HandoverLab {
+    /// When things happened, in nanoseconds of CLOCK_REALTIME.
+    struct Times {
+        /// From before the source's switch to its standby to after it. The guest counts as listening on both ports: how
+        /// well the switch meets the guest's own change is another matter (docs/handover.md).
+        var unplug: ClosedRange<Int64> = 0...0
+        /// The guest runs on the target, and not on the source.
+        var runs: Int64 = 0
+        /// When each step was done; of a switch, when its last write to the kernel was.
+        var done: [HandoverMethod.Step: Int64] = [:]
+        /// As `unplug`, for the target's switch to its primary.
+        var plug: ClosedRange<Int64> = 0...0
+    }
+
+    let lab: FabricLab
+    private var socket: CommandSocket
+    private var sourceHost: Controller.Host
+    private var targetHost: Controller.Host
+    private let guest: GuestID
+    private let address: Address
+    /// Behind each port of the guest; open for the whole run, because closing a packet socket takes milliseconds.
+    private let sourcePrimary: Transmitter
+    private let sourceStandby: Transmitter
+    private let targetStandby: Transmitter
+    private let targetPrimary: Transmitter
+
+    /// - Parameters:
+    ///   - source: a folder for the source's journal.
+    ///   - target: a folder for the target's.
+    init(source: String, target: String) throws {
+        lab = try FabricLab()
+        socket = try CommandSocket()
+        sourceHost = try Controller.Host(folder: StateFolder(source))
+        targetHost = try Controller.Host(folder: StateFolder(target))
+        guest = try GuestID("guest")
+        address = try Address(lab.guestMAC)
+        sourcePrimary = try Transmitter(FabricLab.far(lab.source.primary))
+        sourceStandby = try Transmitter(FabricLab.far(lab.source.standby))
+        targetStandby = try Transmitter(FabricLab.far(lab.target.standby))
+        targetPrimary = try Transmitter(FabricLab.far(lab.target.primary))
+    }
+
+    /// The interfaces where the guest's frames arrive.
+    var paths: [String] {
+        [lab.source.primary, lab.source.standby, lab.target.standby, lab.target.primary].map(FabricLab.far)
+    }
+
+    /// When the guest listens on each of ``paths``.
+    func listening(_ times: Times) -> [Range<Int64>] {
+        [
+            .min..<times.unplug.upperBound, times.unplug.lowerBound..<times.runs,
+            times.runs..<times.plug.upperBound, times.plug.lowerBound..<(.max),
+        ]
+    }
+
+    // MARK: - One hand-over
+
+    /// Brings both hosts to the state before the migration: the guest on the source's primary, all bridges know it.
+    func begin(_ method: HandoverMethod) throws {
+        try sourcePrimary.send(lab.announcement)
+        usleep(5000)
+        switch method.kind {
+        case .steered, .learned, .pinned:
+            try check(sourceHost.prepare(request(lab.source, at: .primary), options: VerbOptions()))
+            let side: Side = method.kind == .pinned ? .standby : .remote
+            try check(targetHost.prepare(request(lab.target, at: side), options: VerbOptions()))
+            if case .learned = method.kind { try setLearning(true) }
+        case .sticky:
+            try stick(lab.source.primary)
+            try stick(lab.target.standby)
+        case .learning: break
+        }
+    }
+
+    /// The guest lets go of its VF and takes up the standby, on the source.
+    func unplug(_ method: HandoverMethod, into times: inout Times) throws {
+        let begin = clab_now(CLOCK_REALTIME)
+        switch method.kind {
+        case .steered, .learned, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
+        case .sticky: try stick(lab.source.standby)
+        case .learning: break
+        }
+        // Every guest says something soon on the port that it took up: learning lives on that.
+        try sourceStandby.send(lab.announcement)
+        times.unplug = begin...clab_now(CLOCK_REALTIME)
+    }
+
+    /// The guest runs on the target from now on.
+    func migrate(_ method: HandoverMethod, into times: inout Times) throws {
+        times.runs = clab_now(CLOCK_REALTIME)
+        let order: [HandoverMethod.Step]
+        switch method.kind {
+        case .steered(let steps), .learned(let steps): order = steps
+        case .pinned, .sticky, .learning: order = [.announce]
+        }
+        for step in order {
+            var written: Int64?
+            switch step {
+            case .target: written = try check(targetHost.switch(guest, to: .standby, options: VerbOptions()))
+            case .announce: try targetStandby.send(lab.announcement)
+            case .source: written = try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
+            }
+            times.done[step] = written ?? clab_now(CLOCK_REALTIME)
+        }
+        if case .learned = method.kind { try setLearning(false) }
+    }
+
+    /// QEMU repeats its announcement.
+    func announceAgain() throws { try targetStandby.send(lab.announcement) }
+
+    /// The guest gets a VF on the target, and its standby rests.
+    func plug(_ method: HandoverMethod, into times: inout Times) throws {
+        let begin = clab_now(CLOCK_REALTIME)
+        switch method.kind {
+        case .steered, .learned, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
+        case .sticky: try stick(lab.target.primary)
+        case .learning: break
+        }
+        try targetPrimary.send(lab.announcement)
+        times.plug = begin...clab_now(CLOCK_REALTIME)
+    }
+
+    /// Takes the guest out of all bridges.
+    func end(_ method: HandoverMethod) throws {
+        switch method.kind {
+        case .steered, .learned, .pinned:
+            try check(sourceHost.release(guest, options: VerbOptions()))
+            try check(targetHost.release(guest, options: VerbOptions()))
+        case .sticky, .learning: break
+        }
+        for bridge in [lab.source.bridge, lab.target.bridge, lab.fabric] {
+            guard let index = try Interface.index(of: bridge) else { throw LabError("there is no \(bridge)") }
+            if let entry = try Table.read([address], bridge: index, using: &socket)[0] {
+                try socket.perform(EntryRequest.delete(address, port: entry.port))
+            }
+        }
+    }
+
+    private func request(_ host: FabricLab.Host, at side: Side) throws -> PreparationRequest {
+        try PreparationRequest(
+            id: guest, bridge: host.bridge, primary: host.primary, standby: host.standby, uplink: host.uplink,
+            addresses: [address], side: side)
+    }
+
+    private func setLearning(_ isOn: Bool) throws {
+        try Command.script("bridge link set dev \(lab.target.standby) learning \(isOn ? "on" : "off")")
+    }
+
+    private func stick(_ port: String) throws {
+        try Command.script("bridge fdb replace \(lab.guestMAC) dev \(port) master static sticky")
+    }
+
+    /// - Returns: when the last write to the kernel was; nil when there was none.
+    @discardableResult
+    private func check(_ report: Report) throws -> Int64? {
+        guard report.exitCode == 0 else {
+            throw LabError("\(report.verb.rawValue): \(report.outcome.rawValue) \(report.failures) \(report.notes)")
+        }
+        let written = report.timings.writesEndNanoseconds
+        return written == 0 ? nil : report.startedAt + written
+    }
+}
