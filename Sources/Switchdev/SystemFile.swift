@@ -1,11 +1,11 @@
 import Glibc
 public import Netlink
 
-/// A file of sysfs that refused.
+/// A failed access to a file of sysfs.
 public struct SystemFileError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The file.
     public let path: String
-    /// What was attempted.
+    /// The attempted operation.
     public let activity: String
     /// The kernel's error number.
     public let errno: KernelErrno
@@ -15,7 +15,7 @@ public struct SystemFileError: Error, Hashable, Sendable, CustomStringConvertibl
 
 /// Small files of sysfs.
 enum SystemFile {
-    /// The first line; nil when it cannot be read.
+    /// The first line; nil if the file cannot be read.
     static func read(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
@@ -27,7 +27,7 @@ enum SystemFile {
         }
     }
 
-    /// Writes a text in one write, as sysfs wants it.
+    /// Writes a text with one write call, as sysfs requires.
     static func write(_ text: String, to path: String, activity: String) throws(SystemFileError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -40,7 +40,7 @@ enum SystemFile {
         }
     }
 
-    /// The last part of a link's target; nil where there is no such link.
+    /// The last part of a link's target; nil if there is no such link.
     static func linkName(_ path: String) -> String? {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
             guard let base = buffer.baseAddress else { return nil }
@@ -51,7 +51,7 @@ enum SystemFile {
         }
     }
 
-    /// The names in a folder but those with a leading dot; empty when there is no such folder.
+    /// The names in a folder except those with a leading dot; empty if there is no such folder.
     static func names(in path: String) -> [String] {
         guard let folder = opendir(path) else { return [] }
         defer { closedir(folder) }
