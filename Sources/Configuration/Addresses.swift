@@ -1,21 +1,21 @@
 public import FDB
 
-/// Where the metrics are served.
+/// The address at which the metrics are served.
 public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The address.
+    /// The IP address.
     public let host: IPAddress
     /// The port, 1 to 65535.
     public let port: Int
 
     /// - Parameters:
-    ///   - host: the address.
+    ///   - host: the IP address.
     ///   - port: the port, 1 to 65535.
     public init(host: IPAddress, port: Int) {
         self.host = host
         self.port = port
     }
 
-    /// - Parameter text: `127.0.0.1:9923`, `[::1]:9923`.
+    /// - Parameter text: an address and port, `127.0.0.1:9923` or `[::1]:9923`.
     /// - Returns: nil for anything else.
     public init?(_ text: String) {
         guard !text.utf8.contains(0), let colon = text.lastIndex(of: ":") else { return nil }

@@ -1,8 +1,8 @@
-/// Why a configuration is not used: everything that is wrong with it, in the order of the file.
+/// Everything that is wrong with a configuration that is not used, in the order of the file.
 public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// One thing that is wrong.
+    /// One problem.
     public struct Problem: Hashable, Sendable, CustomStringConvertible {
-        /// The line, from 1; nil when it is about the file, or the line is not known.
+        /// The line, from 1; nil if the problem concerns the whole file, or the line is not known.
         public let line: Int?
         /// What is wrong, and what would be right.
         public let message: String
@@ -12,12 +12,12 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
 
     /// The file.
     public let path: String
-    /// What is wrong; at least one.
+    /// The problems; at least one.
     public let problems: [Problem]
-    /// There is no such file.
+    /// True if there is no such file.
     public var isMissing = false
 
-    /// One line a problem, with the file's name: `/etc/fdbsteer/fdbsteerd.toml:3: ...`.
+    /// One line for each problem, with the file's name: `/etc/fdbsteer/fdbsteerd.toml:3: ...`.
     public var description: String {
         problems.map { problem in
             path + (problem.line.map { ":\($0)" } ?? "") + ": " + problem.message
@@ -29,7 +29,7 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
 struct Problems {
     private(set) var list: [ConfigurationError.Problem] = []
 
-    /// A file that is wrong everywhere need not be told of in full.
+    /// The most problems that are reported, for a file that is wrong everywhere.
     private static let most = 50
 
     mutating func add(line: Int?, _ message: String) {

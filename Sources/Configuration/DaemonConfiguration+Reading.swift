@@ -3,16 +3,16 @@ import Glibc
 import System
 
 extension DaemonConfiguration {
-    /// Where the daemon looks.
+    /// The path of the daemon's configuration.
     public static let defaultPath = "/etc/fdbsteer/fdbsteerd.toml"
-    /// A file that is longer is refused: 1 MiB is room for thousands of guests.
+    /// The largest file that is read: 1 MiB has room for thousands of guests.
     static let mostBytes = 1 << 20
 
     /// Reads a file.
     ///
-    /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` when there is no file.
+    /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` if there is no file.
     public static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
-        // A FIFO in its place must not hang.
+        // O_NONBLOCK, so a FIFO at this path does not block.
         let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard file >= 0 else {
             let code = errno
@@ -42,8 +42,8 @@ extension DaemonConfiguration {
     /// Reads a text.
     ///
     /// - Parameters:
-    ///   - bytes: the file's bytes.
-    ///   - path: the file's name, for errors.
+    ///   - bytes: the bytes of the file.
+    ///   - path: the name of the file, for errors.
     /// - Throws: ``ConfigurationError`` with everything that is wrong.
     public static func parse(_ bytes: [UInt8], path: String) throws(ConfigurationError) -> DaemonConfiguration {
         guard bytes.count <= mostBytes else { throw failure(path, "is longer than \(mostBytes) bytes") }
@@ -131,16 +131,16 @@ extension DaemonConfiguration {
 }
 
 extension DaemonConfiguration.Guest {
-    /// - Returns: nil without a usable id, which is reported.
+    /// - Returns: nil if there is no usable id, which is reported.
     fileprivate init?(_ table: Table, path: String, _ problems: inout Problems) {
         var fields = Fields(table, path: path)
         let id = fields.take("id", .guestID, &problems)
         if fields.line("id") == nil { problems.add(line: table.line, "\(path).id is missing") }
-        // Read in any case, to report what else is wrong.
+        // The rest of the table is read in any case, to report what else is wrong.
         guard let placeholder = id ?? (try? GuestID("unnamed")) else { return nil }
         self.init(id: placeholder)
         fields.take("return_to_primary", .word, into: &returnToPrimary, &problems)
-        // sockaddr_un.sun_path takes 108 bytes with the NUL.
+        // sockaddr_un.sun_path has 108 bytes, including the NUL.
         fields.take("qmp", .path("a socket", most: 107), into: &qmp, &problems)
         fields.take("domain", .domain, into: &domain, &problems)
         fields.take("kind", .word, into: &kind, &problems)

@@ -5,10 +5,10 @@ enum Node: Hashable {
     case boolean(Bool)
     case array([Node])
     case table(Table)
-    /// A floating-point number, a date or something else that no key takes.
+    /// A floating-point number, a date or another value that no key accepts.
     case other(String)
 
-    /// What it is, in words.
+    /// The kind of the value, in words.
     var words: String {
         switch self {
         case .string(let text): "the string \"\(text.prefix(80))\""
@@ -23,7 +23,7 @@ enum Node: Hashable {
 
 /// A table of a TOML document.
 struct Table: Hashable {
-    /// A key's value, and where it stands.
+    /// A key's value and its line.
     struct Entry: Hashable {
         let line: Int
         let node: Node
@@ -34,7 +34,7 @@ struct Table: Hashable {
     var entries: [String: Entry] = [:]
 }
 
-/// Why a text is no document.
+/// The reason why a text is not a document.
 struct SyntaxError: Error, Hashable {
     let line: Int
     let message: String

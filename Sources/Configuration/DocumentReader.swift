@@ -1,12 +1,12 @@
 /// Reads the part of TOML 1.0 (https://toml.io/en/v1.0.0) that a configuration needs: tables, arrays of tables, bare keys,
 /// strings on one line, whole numbers, booleans, and arrays of these. Each document that it accepts means the same to a full
-/// parser. Dotted and quoted keys, inline tables and strings over several lines are refused by name.
+/// parser. It refuses dotted and quoted keys, inline tables and multi-line strings, and names them.
 ///
-/// Written here because the parser at hand, toml++ by way of TOMLKit 0.6, is not safe on broken files: a header such as
-/// `[.a]`, or `a = []` before `[a.b]`, fails an assertion in debug builds and is undefined behaviour in others. It also tells
+/// The parser is our own because the available one, toml++ through TOMLKit 0.6, is not safe on broken files: a header such as
+/// `[.a]`, or `a = []` before `[a.b]`, fails an assertion in debug builds and is undefined behaviour in others. It also gives
 /// no lines of keys, which error messages need.
 ///
-/// Time and memory are linear in the text's length; the recursion of nested arrays is limited.
+/// Time and memory are linear in the length of the text, and the recursion of nested arrays is limited.
 struct DocumentReader {
     private let bytes: [UInt8]
     private var position = 0
@@ -14,7 +14,7 @@ struct DocumentReader {
 
     private var root = Table(line: 1)
     private var lists: [String: (line: Int, tables: [Table])] = [:]
-    /// The table that keys go to, and the list that it belongs to.
+    /// The table that receives keys, and its name.
     private var current = Table(line: 1)
     private var section: (name: String, isInList: Bool)?
 
@@ -22,13 +22,13 @@ struct DocumentReader {
 
     private init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    /// - Throws: ``SyntaxError``, the first one.
+    /// - Throws: the first ``SyntaxError``.
     static func read(_ bytes: [UInt8]) throws(SyntaxError) -> Table {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw SyntaxError(line: firstLine(notUTF8In: bytes), message: "this is not UTF-8")
         }
         var reader = DocumentReader(bytes)
-        // The mark that some editors put at the beginning.
+        // Skips the byte order mark that some editors write.
         if bytes.starts(with: [0xef, 0xbb, 0xbf]) { reader.position = 3 }
         return try reader.document()
     }
@@ -77,7 +77,7 @@ struct DocumentReader {
         current = Table(line: line)
     }
 
-    /// Puts the table away that keys went to.
+    /// Stores the table that received keys.
     private mutating func endSection() {
         guard let section else {
             root = current
@@ -177,7 +177,7 @@ struct DocumentReader {
         return .other(text.contains(".") ? "the number \(text.prefix(80))" : "\(text.prefix(80))")
     }
 
-    /// - Returns: nil for what is no whole number, `.some(nil)` for one that does not fit.
+    /// - Returns: nil if the text is not a whole number, `.some(nil)` if the number does not fit.
     private static func integer(_ text: String) -> Int64?? {
         var digits = Substring(text)
         var radix = 10
@@ -261,7 +261,7 @@ struct DocumentReader {
 
     private func failure(_ message: String) -> SyntaxError { SyntaxError(line: line, message: message) }
 
-    /// Skips spaces and a comment; with `linesToo` line ends as well.
+    /// Skips spaces and a comment, and line ends as well if `linesToo` is set.
     private mutating func skip(linesToo: Bool) throws(SyntaxError) {
         while let byte = next {
             switch byte {

@@ -1,15 +1,15 @@
 import Policy
 import System
 
-/// The keys of one table, taken one by one; what is left over is unknown.
+/// The keys of one table, taken one by one; the remaining ones are unknown keys.
 struct Fields {
     private let path: String
     private let table: Table
     private var known: [String] = []
 
     /// - Parameters:
-    ///   - table: its keys and values.
-    ///   - path: its name in messages, "" for the outermost.
+    ///   - table: the keys and values.
+    ///   - path: the table's name in messages, "" for the outermost.
     init(_ table: Table, path: String) {
         self.table = table
         self.path = path
@@ -18,10 +18,10 @@ struct Fields {
     /// The full name of a key.
     func name(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
 
-    /// The line of a key; nil when it is not there.
+    /// The line of a key; nil if it is missing.
     func line(_ key: String) -> Int? { table.entries[key]?.line }
 
-    /// Takes a key's value, if it is there and right.
+    /// Takes a key's value if it is present and valid.
     mutating func take<T>(_ key: String, _ kind: Kind<T>, _ problems: inout Problems) -> T? {
         known.append(key)
         guard let entry = table.entries[key] else { return nil }
@@ -32,7 +32,7 @@ struct Fields {
         return value
     }
 
-    /// Takes a key's value into a variable, which stays as it is when the key is missing or wrong.
+    /// Takes a key's value into a variable, which is unchanged if the key is missing or invalid.
     mutating func take<T>(_ key: String, _ kind: Kind<T>, into variable: inout T, _ problems: inout Problems) {
         if let value = take(key, kind, &problems) { variable = value }
     }
@@ -42,7 +42,7 @@ struct Fields {
         if let value = take(key, kind, &problems) { variable = value }
     }
 
-    /// Reports the keys that nobody took.
+    /// Reports the keys that were not taken.
     func finish(_ problems: inout Problems) {
         let unknown = table.entries.filter { !known.contains($0.key) }
         for (key, entry) in unknown.sorted(by: { $0.value.line < $1.value.line }) {
@@ -54,16 +54,16 @@ struct Fields {
     }
 }
 
-/// What a key takes.
+/// The type of value that a key accepts.
 struct Kind<Value> {
-    /// In words, after "must be".
+    /// The type in words, to follow "must be".
     let words: String
-    /// nil when it does not fit.
+    /// Converts a value; nil if it is not of this type.
     let convert: (Node) -> Value?
 }
 
 extension Kind where Value == String {
-    /// An absolute path; a socket's at most as long as the kernel takes it.
+    /// An absolute path of at most `most` bytes, which the kernel limits for sockets.
     static func path(_ what: String, most: Int = 4095) -> Kind {
         Kind(words: "the absolute path of \(what), at most \(most) bytes") { node in
             guard case .string(let text) = node, text.hasPrefix("/"), text.utf8.count <= most, !text.utf8.contains(0)
@@ -72,7 +72,7 @@ extension Kind where Value == String {
         }
     }
 
-    /// A word that QEMU uses for a device's id.
+    /// A word that QEMU accepts as a device's id.
     static var deviceID: Kind {
         Kind(words: "the id of a QEMU device: letters, digits, '-', '.', '_', '/', at most 255") { node in
             guard case .string(let text) = node, (1...255).contains(text.utf8.count) else { return nil }
@@ -84,7 +84,7 @@ extension Kind where Value == String {
         }
     }
 
-    /// libvirt's name of a domain; it stands between apostrophes in what virsh prints.
+    /// libvirt's name of a domain, which virsh prints between apostrophes.
     static var domain: Kind {
         Kind(words: "libvirt's name of a domain: 1 to 255 bytes on one line, without \"'\"") { node in
             guard case .string(let text) = node, (1...255).contains(text.utf8.count) else { return nil }
@@ -158,7 +158,7 @@ extension Kind where Value == [AnnouncementRequest.Owned] {
     }
 }
 
-/// The word that somebody most probably meant; nil when none is near.
+/// The most similar word; nil if none is similar.
 func nearest(to word: String, in words: [String]) -> String? {
     guard word.utf8.count <= 64 else { return nil }
     let distances = words.map { (word: $0, distance: distance(Array(word.utf8), Array($0.utf8))) }
@@ -169,7 +169,7 @@ func nearest(to word: String, in words: [String]) -> String? {
     return best.word
 }
 
-/// How many letters must be put in, left out or changed (Levenshtein).
+/// The number of letters to insert, remove or change (Levenshtein).
 private func distance(_ one: [UInt8], _ other: [UInt8]) -> Int {
     var row = Array(0...other.count)
     for (i, letter) in one.enumerated() {

@@ -4,16 +4,16 @@ public enum Exposition {
     /// The value of the HTTP header `Content-Type`.
     public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
-    /// The page that a scraper reads.
+    /// Makes the page that a scraper reads.
     ///
-    /// Families are sorted by name and samples by their labels' values, so that the same state makes the same bytes. Of two
-    /// families of one name the first is written: with both, a scraper would refuse the whole page.
+    /// Families are sorted by name and samples by their labels' values, so the same state makes the same bytes. If two families
+    /// have the same name, only the first is written: a scraper would refuse a page with both.
     ///
     /// - Complexity: O(n log n) in the number of samples.
     public static func render(_ families: [MetricFamily]) -> [UInt8] {
         var page = Page()
         var written: Set<MetricName> = []
-        // The sort is stable, so that the first of one name stays the first.
+        // The sort is stable, so the first family of a name stays the first.
         for family in families.sorted(by: { $0.name < $1.name }) where written.insert(family.name).inserted {
             page.append(family)
         }
@@ -66,7 +66,7 @@ private struct Page {
 
     private mutating func append(_ text: String) { bytes += text.utf8 }
 
-    /// A backslash and a line feed are escaped everywhere, a quotation mark only in a label's value.
+    /// Escapes backslashes and line feeds everywhere, and quotation marks only in a label's value.
     private mutating func append(_ text: String, escapingQuotes: Bool) {
         for byte in text.utf8 {
             switch byte {
@@ -86,7 +86,7 @@ private func inOrder(_ left: [String], _ right: [String]) -> Bool {
 
 private func seconds(_ nanoseconds: Int64) -> String { decimal(Double(nanoseconds) / 1e9) }
 
-/// The shortest digits that mean this number, as Go's ParseFloat reads them.
+/// The shortest digits for this number that Go's ParseFloat reads back.
 private func decimal(_ number: Double) -> String {
     if number.isNaN { return "NaN" }
     if number.isInfinite { return number < 0 ? "-Inf" : "+Inf" }

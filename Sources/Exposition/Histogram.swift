@@ -1,29 +1,29 @@
 /// Durations sorted into fixed buckets.
 ///
-/// It counts in nanoseconds, so that its sum is exact, and is written in seconds, as Prometheus wants durations.
+/// It counts in nanoseconds, so its sum is exact. It is written in seconds, which Prometheus expects for durations.
 public struct DurationHistogram: Hashable, Sendable {
-    /// The buckets' upper bounds, in nanoseconds, rising; the last bucket, without a bound, is not among them.
+    /// The buckets' upper bounds in nanoseconds, ascending, without the last bucket, which has no bound.
     public let bounds: [Int64]
-    /// Durations in each bucket alone, the one without a bound last.
+    /// The number of durations in each bucket alone; the bucket without a bound is last.
     public private(set) var counts: [UInt64]
-    /// All durations together, in nanoseconds.
+    /// The sum of all durations, in nanoseconds.
     public private(set) var sum: Int64 = 0
 
-    /// - Parameter bounds: upper bounds in nanoseconds; sorted here, duplicates dropped.
+    /// - Parameter bounds: upper bounds in nanoseconds, which are sorted here and whose duplicates are dropped.
     public init(bounds: [Int64]) {
         self.bounds = Set(bounds).sorted()
         counts = Array(repeating: 0, count: self.bounds.count + 1)
     }
 
-    /// How many durations were counted.
+    /// The number of durations counted.
     public var count: UInt64 { counts.reduce(0, &+) }
 
-    /// Counts one duration; a negative one, which only a clock that was set back can make, counts as 0.
+    /// Counts one duration. A negative one, which only a clock that was set back can produce, counts as 0.
     public mutating func observe(_ nanoseconds: Int64) {
         let nanoseconds = max(0, nanoseconds)
         let bucket = bounds.firstIndex { nanoseconds <= $0 } ?? bounds.count
         counts[bucket] &+= 1
-        // A sum that does not fit stays at the end of its range.
+        // The sum saturates.
         let (total, overflow) = sum.addingReportingOverflow(nanoseconds)
         sum = overflow ? .max : total
     }

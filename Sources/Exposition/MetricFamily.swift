@@ -1,10 +1,10 @@
 /// One metric with all its samples.
 public struct MetricFamily: Hashable, Sendable {
-    /// What a value means.
+    /// The meaning of a value.
     public enum Kind: String, Hashable, Sendable {
-        /// Only rises, but for a restart; its name ends in `_total`.
+        /// Only rises, except at a restart; its name ends in `_total`.
         case counter
-        /// Goes up and down.
+        /// Rises and falls.
         case gauge
         /// Durations in buckets, in seconds.
         case histogram
@@ -12,30 +12,30 @@ public struct MetricFamily: Hashable, Sendable {
 
     /// A sample's value.
     public enum Value: Hashable, Sendable {
-        /// A whole number, written with all its digits.
+        /// An integer, written with all its digits.
         case integer(Int64)
-        /// Another number; NaN and the infinities are allowed.
+        /// Any other number, including NaN and the infinities.
         case real(Double)
         /// For ``Kind/histogram``.
         case durations(DurationHistogram)
     }
 
-    /// Its name.
+    /// The metric's name.
     public let name: MetricName
-    /// What its values mean.
+    /// The meaning of its values.
     public let kind: Kind
-    /// What it counts, for people: one or two sentences.
+    /// Its description for people, in one or two sentences.
     public let help: String
     /// The names of its labels.
     public let labels: [LabelName]
-    /// The samples by their labels' values, in the order of ``labels``.
+    /// The samples by their labels' values, which are in the order of ``labels``.
     public private(set) var samples: [[String]: Value] = [:]
 
     /// - Parameters:
-    ///   - name: its name.
-    ///   - kind: what its values mean.
-    ///   - help: what it counts, for people.
-    ///   - labels: the names of its labels; none for a metric of one sample.
+    ///   - name: the metric's name.
+    ///   - kind: the meaning of its values.
+    ///   - help: its description for people.
+    ///   - labels: the names of its labels; none for a metric with one sample.
     public init(_ name: MetricName, _ kind: Kind, help: String, labels: [LabelName] = []) {
         self.name = name
         self.kind = kind
@@ -43,15 +43,15 @@ public struct MetricFamily: Hashable, Sendable {
         self.labels = labels
     }
 
-    /// Sets the sample of these labels' values.
+    /// Sets the sample of these label values.
     ///
-    /// Values that are too few or too many for ``labels``, and a value that is not of the family's kind, are a mistake of the
-    /// program and stop it.
+    /// Too few or too many values for ``labels``, or a value that is not of the family's kind, are a programming error and stop
+    /// the program.
     public mutating func set(_ value: Value, _ labelValues: String...) {
         set(value, labels: labelValues)
     }
 
-    /// Sets the sample of these labels' values, as ``set(_:_:)`` does.
+    /// Sets the sample of these label values, like ``set(_:_:)``.
     public mutating func set(_ value: Value, labels labelValues: [String]) {
         precondition(labelValues.count == labels.count, "\(name) has \(labels.count) labels")
         if case .durations = value {
@@ -62,7 +62,7 @@ public struct MetricFamily: Hashable, Sendable {
         samples[labelValues] = value
     }
 
-    /// Sets the sample of these labels' values to a count; one that does not fit stays at the end of the range.
+    /// Sets the sample of these label values to a count, which saturates.
     public mutating func set(_ count: some BinaryInteger, _ labelValues: String...) {
         set(.integer(Int64(clamping: count)), labels: labelValues)
     }

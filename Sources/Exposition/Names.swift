@@ -3,13 +3,13 @@ public struct MetricName: Hashable, Sendable, Comparable, ExpressibleByStringLit
     /// The text.
     public let text: String
 
-    /// - Returns: nil when the format allows no such name.
+    /// - Returns: nil if the format does not allow the name.
     public init?(_ text: String) {
         guard isName(text, allowingColon: true) else { return nil }
         self.text = text
     }
 
-    /// A name in the program's source; one that the format does not allow is a mistake of the program and stops it.
+    /// A name in the program's source. A name that the format does not allow is a programming error and stops the program.
     public init(stringLiteral text: StaticString) {
         let text = text.description
         precondition(isName(text, allowingColon: true), "\(text) is no name of a metric")
@@ -21,18 +21,18 @@ public struct MetricName: Hashable, Sendable, Comparable, ExpressibleByStringLit
     public static func < (left: MetricName, right: MetricName) -> Bool { precedes(left.text, right.text) }
 }
 
-/// A label's name: `[a-zA-Z_][a-zA-Z0-9_]*`, neither beginning with `__` nor `le`, which are Prometheus's own.
+/// A label's name: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that begin with `__`, and `le`, are reserved for Prometheus.
 public struct LabelName: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     /// The text.
     public let text: String
 
-    /// - Returns: nil when the format allows no such name, or it is reserved.
+    /// - Returns: nil if the format does not allow the name, or it is reserved.
     public init?(_ text: String) {
         guard LabelName.isUsable(text) else { return nil }
         self.text = text
     }
 
-    /// A name in the program's source; one that is not usable is a mistake of the program and stops it.
+    /// A name in the program's source. A name that is not usable is a programming error and stops the program.
     public init(stringLiteral text: StaticString) {
         let text = text.description
         precondition(LabelName.isUsable(text), "\(text) is no name of a label")
@@ -57,7 +57,7 @@ private func isName(_ text: String, allowingColon: Bool) -> Bool {
     }
 }
 
-/// Order by bytes: the same everywhere, unlike an order by what the characters mean.
+/// Compares by bytes: the order is the same everywhere, unlike an order by the meaning of the characters.
 func precedes(_ left: String, _ right: String) -> Bool {
     left.utf8.lexicographicallyPrecedes(right.utf8)
 }

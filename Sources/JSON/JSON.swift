@@ -1,4 +1,4 @@
-/// A JSON value (RFC 8259), as a QEMU monitor sends and takes it.
+/// A JSON value (RFC 8259), as a QEMU monitor sends and accepts it.
 public enum JSON: Hashable, Sendable {
     /// `null`.
     case null
@@ -12,7 +12,7 @@ public enum JSON: Hashable, Sendable {
     case string(String)
     /// A list.
     case array([JSON])
-    /// Members in the order of the text; of equal names the last one counts.
+    /// Members in the order of the text; of members with the same name the last one counts.
     case object([Member])
 
     /// A member of an object.
@@ -29,25 +29,25 @@ public enum JSON: Hashable, Sendable {
         }
     }
 
-    /// A member's value; nil when this is no object, or has no such member.
+    /// The value of a member; nil if this is not an object, or has no such member.
     public subscript(name: String) -> JSON? {
         guard case .object(let members) = self else { return nil }
         return members.last { $0.name == name }?.value
     }
 
-    /// The text of a string.
+    /// The text, if this is a string.
     public var text: String? { if case .string(let text) = self { text } else { nil } }
 
-    /// The value of an integer.
+    /// The value, if this is an integer.
     public var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
 
-    /// The value of a boolean.
+    /// The value, if this is a boolean.
     public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
 
-    /// The elements of an array.
+    /// The elements, if this is an array.
     public var elements: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
 
-    /// The members of an object.
+    /// The members, if this is an object.
     public var members: [Member]? { if case .object(let members) = self { members } else { nil } }
 }
 

@@ -1,9 +1,9 @@
-/// Reads one JSON value from bytes, with bounds on depth and on the number of values.
+/// Reads one JSON value from bytes, with limits on depth and on the number of values.
 ///
-/// An event is decoded on the way to a redirection: reading what a monitor sends into ``JSON`` takes a small part of what
-/// a general decoder takes, and hostile bytes can neither trap it nor make it take more memory than the bounds allow.
+/// An event is decoded on the way to a redirection. Reading a monitor's message into ``JSON`` takes a small part of the time
+/// of a general decoder, and hostile bytes can neither trap it nor make it use more memory than the limits allow.
 package struct JSONReader {
-    /// QEMU nests a handful of levels.
+    /// QEMU nests only a handful of levels.
     package static let depthLimit = 32
     /// A line of the greatest length could hold half a million values.
     package static let valueLimit = 100_000
@@ -12,7 +12,7 @@ package struct JSONReader {
     private var position = 0
     private var values = 0
 
-    /// The value of a text; nil when it is none, has something behind it, or exceeds a bound.
+    /// The value of a text; nil if it is not JSON, if something follows it, or if it exceeds a limit.
     package static func read(_ bytes: UnsafeRawBufferPointer) -> JSON? {
         var reader = JSONReader(bytes: bytes)
         guard let value = reader.value(depth: 0) else { return nil }
@@ -105,7 +105,7 @@ package struct JSONReader {
         return nil
     }
 
-    /// A string with an escape at the current position.
+    /// A string that has an escape at the current position.
     private mutating func escapedString(from start: Int) -> String? {
         var text = Array(bytes[start..<position])
         while let byte = peek() {
@@ -120,7 +120,7 @@ package struct JSONReader {
         return nil
     }
 
-    /// What stands behind a backslash.
+    /// Appends the character after a backslash.
     private mutating func appendEscape(to text: inout [UInt8]) -> Bool {
         guard let byte = peek() else { return false }
         position += 1
@@ -137,7 +137,7 @@ package struct JSONReader {
             {
                 scalar = 0x10000 + (scalar - 0xd800) << 10 + (low - 0xdc00)
             }
-            // Half a pair is no character.
+            // Half a surrogate pair is not a character.
             text += Array(String(Unicode.Scalar(scalar) ?? "\u{fffd}").utf8)
         default: return false
         }
@@ -186,7 +186,7 @@ package struct JSONReader {
 extension JSON {
     /// Reads one value from bytes.
     ///
-    /// - Returns: nil for what is no JSON, nests more than 32 levels, or holds more than 100,000 values.
+    /// - Returns: nil if it is not JSON, nests more than 32 levels, or holds more than 100,000 values.
     public init?(_ bytes: UnsafeRawBufferPointer) {
         guard let value = JSONReader.read(bytes) else { return nil }
         self = value

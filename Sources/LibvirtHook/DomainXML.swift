@@ -1,14 +1,14 @@
-/// What a libvirt domain's XML says about its network interfaces (formatdomain.html), as hooks get it on standard input.
+/// The network interfaces in a libvirt domain's XML (formatdomain.html), which hooks get on standard input.
 public struct DomainXML: Hashable, Sendable {
     /// A network interface, or a PCI device that is one half of a failover pair.
     public struct Device: Hashable, Sendable {
         /// `bridge`, `network`, `hostdev`, ...; `pci` for a plain `<hostdev>`.
         public var type: String
-        /// As it is written.
+        /// The MAC as written.
         public var mac: String?
-        /// The bridge that the tap is a port of.
+        /// The bridge of which the tap is a port.
         public var bridge: String?
-        /// The tap.
+        /// The name of the tap.
         public var tap: String?
         /// The host's PCI address, `0000:03:00.2`.
         public var pci: String?
@@ -16,7 +16,7 @@ public struct DomainXML: Hashable, Sendable {
         public var alias: String?
         /// `persistent` (the standby) or `transient` (the primary).
         public var teaming: String?
-        /// Of a transient device: the alias of its standby.
+        /// For a transient device, the alias of its standby.
         public var persistent: String?
         /// VLAN ids.
         public var vlans: [String] = []
@@ -26,15 +26,15 @@ public struct DomainXML: Hashable, Sendable {
     public private(set) var name = ""
     /// The domain's UUID.
     public private(set) var uuid = ""
-    /// In the order of the text.
+    /// The devices in the order of the text.
     public private(set) var devices: [Device] = []
 
-    /// The largest text that is read, in bytes; domains with hundreds of devices have some 100 KB.
+    /// The size limit of the text in bytes; the XML of domains with hundreds of devices has some 100 KB.
     public static let limit = 4 << 20
 
-    /// Why a text is no domain.
+    /// The reason why a text is not a domain.
     public struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
-        /// In words.
+        /// The reason in words.
         public let description: String
     }
 
@@ -57,7 +57,7 @@ public struct DomainXML: Hashable, Sendable {
         devices = reading.devices
     }
 
-    /// A failover pair: a standby, and the primary that names it.
+    /// The failover pairs: each standby with the primary that names it.
     public var pairs: [(standby: Device, primary: Device)] {
         devices.filter { $0.teaming == "transient" }.compactMap { primary in
             guard let persistent = primary.persistent,
@@ -103,7 +103,7 @@ public struct DomainXML: Hashable, Sendable {
             if path == ["domain", "uuid"] { uuid += piece }
         }
 
-        /// libvirt writes `domain='0x0000' bus='0x03' slot='0x00' function='0x2'`.
+        /// Joins an address that libvirt writes as `domain='0x0000' bus='0x03' slot='0x00' function='0x2'`.
         private func pciAddress(_ attributes: [String: String]) -> String? {
             func number(_ name: String, digits: Int) -> String? {
                 guard let text = attributes[name] else { return nil }

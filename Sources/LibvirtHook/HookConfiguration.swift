@@ -1,21 +1,21 @@
-/// What the hook cannot know from a domain's XML: a file of lines `uplink BRIDGE PORT`,
-/// `port PCI PORT`, `state FOLDER`, `ignore DOMAIN`.
+/// What a domain's XML does not tell the hook, from a file of lines `uplink BRIDGE PORT`, `port PCI PORT`, `state FOLDER`,
+/// `ignore DOMAIN`.
 public struct HookConfiguration: Hashable, Sendable {
-    /// By bridge: the port behind which other hosts are.
+    /// For each bridge the port towards other hosts.
     public var uplinks: [String: String] = [:]
-    /// By the PCI address of a VF: its port in the bridge, where devlink does not tell.
+    /// For each VF's PCI address its port in the bridge, where devlink does not report it.
     public var ports: [String: String] = [:]
-    /// The folder of journal and history; nil: where `fdbsteer` has them by default.
+    /// The folder for journal and history; nil for the defaults of `fdbsteer`.
     public var state: String?
-    /// Domains that are left alone.
+    /// Domains that the hook ignores.
     public var ignored: Set<String> = []
-    /// Lines that say nothing.
+    /// Lines that could not be understood.
     public var complaints: [String] = []
 
-    /// Nothing is configured.
+    /// An empty configuration.
     public init() {}
 
-    /// Reads the file's text; `#` begins a comment.
+    /// Parses the text of the file; `#` begins a comment.
     public init(_ text: String) {
         for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let words = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" || $0 == "\r" }.map(String.init)

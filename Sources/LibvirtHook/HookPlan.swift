@@ -7,11 +7,11 @@ public struct HookCall: Hashable, Sendable {
     public let domain: String
     /// `prepare`, `start`, `started`, `stopped`, `release`, `migrate`, `restore`, `reconnect`, `attach`.
     public let operation: String
-    /// Why a domain was stopped or released (libvirt 10.5 and later), or `-`.
+    /// The reason why a domain was stopped or released (libvirt 10.5 and later), or `-`.
     public let extra: String
 
-    /// - Parameter arguments: without the program's name: NAME OPERATION SUBOPERATION EXTRA.
-    /// - Returns: nil when there are fewer than two.
+    /// - Parameter arguments: NAME OPERATION SUBOPERATION EXTRA, without the program's name.
+    /// - Returns: nil if there are fewer than two.
     public init?(_ arguments: [String]) {
         guard arguments.count >= 2 else { return nil }
         domain = arguments[0]
@@ -20,7 +20,7 @@ public struct HookCall: Hashable, Sendable {
     }
 }
 
-/// What a call of the hook means for a host's guest interfaces: decided from the call and the domain's XML, without I/O.
+/// What to do about a host's guest interfaces after a call of the hook. It depends on the call and the domain's XML only.
 public struct HookPlan: Sendable {
     /// One verb.
     public enum Step: Hashable, Sendable {
@@ -28,24 +28,24 @@ public struct HookPlan: Sendable {
         case prepare(PreparationRequest)
         /// The guest has gone to another host.
         case leave(GuestID)
-        /// Give the guest's entries back.
+        /// Release the guest's entries.
         case release(GuestID)
-        /// Bring everything to what the journal says.
+        /// Restore the state that the journal records.
         case reconcile
         /// The domain's next start is the arrival of a guest from another host.
         case expectArrival
-        /// That is over, or never came.
+        /// The expected arrival is over or never happened.
         case forgetArrival
     }
 
-    /// In order.
+    /// The verbs, in order.
     public private(set) var steps: [Step] = []
-    /// What is left out, and why.
+    /// What is skipped, and why.
     public private(set) var notes: [String] = []
 
     /// - Parameters:
     ///   - call: the hook's arguments.
-    ///   - domain: its XML; nil when it cannot be read.
+    ///   - domain: the domain's XML; nil if it cannot be read.
     ///   - isArriving: the domain that starts waits for its guest from another host.
     public init(_ call: HookCall, domain: DomainXML?, configuration: HookConfiguration, isArriving: Bool) {
         if configuration.ignored.contains(call.domain) { return }
@@ -58,7 +58,7 @@ public struct HookPlan: Sendable {
         case "restore":
             steps = [.forgetArrival]
         case "started":
-            // Firmware and the first part of the boot know the standby only.
+            // Firmware and the first part of the boot only use the standby.
             for pair in pairs(of: domain, call) {
                 prepare(pair, configuration, at: isArriving ? .remote : .standby)
             }
@@ -79,7 +79,7 @@ public struct HookPlan: Sendable {
         guard let domain else { return [] }
         return domain.pairs.compactMap { standby, primary in
             let alias = standby.alias ?? ""
-            // Names of domains may hold what a guest interface's may not.
+            // A domain's name may have characters that the name of a guest interface must not have.
             let id = (try? GuestID("\(call.domain):\(alias)")) ?? (try? GuestID("\(domain.uuid):\(alias)"))
             guard let id else {
                 notes.append("the pair of \(alias) is left out: its name is too long")

@@ -1,22 +1,22 @@
 import CExpat
 
-/// Reads XML by libexpat and hands over its elements; bounded, and without document types, whose entities are how XML
-/// attacks its readers.
+/// Reads XML with libexpat and passes on its elements. Sizes are limited, and document types are refused, because XML attacks
+/// use their entities.
 struct XMLScanner {
-    /// Why a text is not read.
+    /// The reason why a text is refused.
     struct Failure: Error, Equatable, CustomStringConvertible {
         let description: String
     }
 
-    /// A domain's XML nests about six levels.
+    /// The deepest nesting that is accepted; a domain's XML nests about six levels.
     static let depthLimit = 64
 
-    /// Hands over the elements of a text.
+    /// Passes on the elements of a text.
     ///
     /// - Parameters:
-    ///   - text: at most 2 GiB.
-    ///   - open: the path from the root to an element that begins, and its attributes.
-    ///   - text: what stands between the tags of the element with this path, in pieces.
+    ///   - bytes: the text, at most 2 GiB.
+    ///   - open: receives the path from the root to an element that begins, and its attributes.
+    ///   - text: receives the text between the tags of the element with this path, in pieces.
     static func scan(
         _ bytes: [UInt8], open: @escaping ([String], [String: String]) -> Void,
         text: @escaping ([String], String) -> Void

@@ -8,7 +8,7 @@ final class Connections: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
-    /// - Returns: false when there are too many already.
+    /// - Returns: false if the limit is reached.
     func add(_ channel: any Channel) -> Bool {
         let id = ObjectIdentifier(channel)
         let isAdded = open.withLock { open in
@@ -25,7 +25,7 @@ final class Connections: Sendable {
     func all() -> [any Channel] { open.withLock { Array($0.values) } }
 }
 
-/// Tells a connection to close as soon as no answer is under way.
+/// An event that makes a connection close as soon as no answer is under way.
 struct Draining: Sendable {}
 
 /// Closes a connection when its time is over.
@@ -35,7 +35,7 @@ final class Deadline {
 
     init(_ channel: any Channel) { self.channel = channel }
 
-    /// Begins anew.
+    /// Starts the time again.
     func set(nanoseconds: Int64) {
         task?.cancel()
         task = channel.eventLoop.scheduleTask(in: .nanoseconds(nanoseconds)) { [channel] in
@@ -49,7 +49,7 @@ final class Deadline {
     }
 }
 
-/// Watches the time that a request takes to arrive: from the connection, or from its first byte after a rest.
+/// Limits the time that a request takes to arrive, from the connection or from its first byte after an idle period.
 final class FirstByteHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -79,14 +79,14 @@ final class FirstByteHandler: ChannelInboundHandler {
         context.fireChannelRead(data)
     }
 
-    /// An answer is over; the next request may take its time to begin.
+    /// An answer is complete; the next request may begin within the idle time.
     func rest() {
         isAtRest = true
         deadline.set(nanoseconds: limits.idleTime)
     }
 }
 
-/// Tells a connection that is one too many so, and closes it.
+/// Rejects a connection above the limit with 503 and closes it.
 final class RefusalHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

@@ -3,33 +3,33 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// A small HTTP/1.1 server for scrapers and health checks: GET and HEAD of the routes of ``Route``, and nothing else.
+/// A small HTTP/1.1 server for scrapers and health checks. It serves only GET and HEAD of the routes of ``Route``.
 ///
-/// It runs on one thread of its own, which sleeps while nobody asks, and which is niced below the rest of the program: a
-/// storm of requests must not hold up the thread that redirects guests. Answers come from a closure that is called on that
-/// thread; it reads what others have left for it, and must not wait. The thread is in the network namespace of the thread
-/// that called ``start(host:port:limits:answer:)``.
+/// It runs on its own thread, which sleeps while no request arrives and is niced below the rest of the program, because a
+/// flood of requests must not delay the thread that redirects guests. A closure on that thread makes the answers; it reads
+/// what other threads have prepared, and must not block. The thread is in the network namespace of the thread that called
+/// ``start(host:port:limits:answer:)``.
 ///
-/// Start and stop are plain calls: with one service in the process, and signals handled by the program's own loop, a
-/// framework for lifecycles has nothing to order.
+/// Start and stop are plain calls. The process has one service, and its own loop handles signals, so a lifecycle framework
+/// would have nothing to order.
 public struct MetricsServer: Sendable {
-    /// The port that it listens on: the one asked for, or the kernel's choice for 0.
+    /// The port that it listens on: the requested one, or the kernel's choice for 0.
     public let port: Int
     private let channel: any Channel
     private let group: MultiThreadedEventLoopGroup
     private let connections: Connections
 
-    /// How far the server's thread stands back (nice(1)).
+    /// The niceness of the server's thread (nice(1)).
     private static let niceness: CInt = 10
 
     /// Binds, and returns once the server listens.
     ///
     /// - Parameters:
-    ///   - host: an IPv4 or IPv6 address of this host; names are not looked up.
-    ///   - port: 0 for one of the kernel's choice.
-    ///   - limits: what clients may take.
-    ///   - answer: makes an answer; called on the server's thread for each request, must be quick.
-    /// - Throws: ``MetricsServerError``: the address is none, is not this host's, or is taken.
+    ///   - host: an IPv4 or IPv6 address of this host; names are not resolved.
+    ///   - port: the port; 0 lets the kernel choose.
+    ///   - limits: limits for clients.
+    ///   - answer: makes an answer. It is called on the server's thread for each request and must be quick.
+    /// - Throws: ``MetricsServerError`` if the address is invalid, is not this host's, or is taken.
     public static func start(
         host: String = "127.0.0.1", port: Int = 9923, limits: Limits = Limits(),
         answer: @escaping @Sendable (Route) -> Response
@@ -63,15 +63,15 @@ public struct MetricsServer: Sendable {
         }
     }
 
-    /// Stops listening, lets answers end that are under way, closes all connections and waits for the thread's end.
+    /// Stops listening, waits for answers under way, closes all connections and waits for the thread's end.
     ///
-    /// To be called once, from a thread that is not the server's.
+    /// Call it once, from a thread other than the server's.
     public func stop() {
         try? channel.close().wait()
         for connection in connections.all() {
             connection.pipeline.fireUserInboundEventTriggered(Draining())
         }
-        // An answer that its client does not read ends with its time limit.
+        // The time limit ends an answer that its client does not read.
         for connection in connections.all() { try? connection.closeFuture.wait() }
         try? group.syncShutdownGracefully()
     }
@@ -94,7 +94,7 @@ public struct MetricsServer: Sendable {
 }
 
 extension Channel {
-    /// Parser, one request at a time, time limits, answers.
+    /// Adds the handlers for parsing, one request at a time, time limits and answers.
     fileprivate func addRequestHandlers(limits: Limits, answer: @escaping @Sendable (Route) -> Response) throws {
         var decoding = NIOHTTPDecoderLimitConfiguration()
         decoding.maxHeaderFieldSize = limits.headBytes

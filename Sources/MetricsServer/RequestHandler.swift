@@ -3,20 +3,20 @@ import NIOHTTP1
 
 /// Answers the requests of one connection, one after the other.
 ///
-/// The next request is looked at when the last answer has gone to the kernel: a client that asks without reading is not
-/// answered into memory.
+/// It reads the next request only when the last answer has gone to the kernel, so answers do not pile up in memory for a
+/// client that asks without reading.
 final class RequestHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
     private enum State {
-        /// Nothing is under way.
+        /// No request is under way.
         case waiting
-        /// The headers are read.
+        /// The headers have been read.
         case reading(HTTPRequestHead)
         /// An answer is being written.
         case answering
-        /// The connection closes after the answer under way; what comes in is ignored.
+        /// The connection closes after the answer under way; input is ignored.
         case closing
     }
 
@@ -40,7 +40,7 @@ final class RequestHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (RequestHandler.unwrapInboundIn(data), state) {
         case (.head(let head), .waiting):
-            // A body is refused before it comes: none of the routes takes one.
+            // A body is refused before it arrives, because no route accepts one.
             if RequestHandler.announcesBody(head) {
                 refuseBody(head, context: context)
             } else {
@@ -61,7 +61,7 @@ final class RequestHandler: ChannelInboundHandler {
         }
     }
 
-    /// The parser's complaints come here; the parser closes the connection when this returns.
+    /// Called with the parser's errors; the parser closes the connection when this returns.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if case .waiting = state, let error = error as? HTTPParserError {
             let response =
@@ -127,7 +127,7 @@ final class RequestHandler: ChannelInboundHandler {
             let body = context.channel.allocator.buffer(bytes: response.body)
             context.writeAndFlush(RequestHandler.wrapOutboundOut(.body(.byteBuffer(body))), promise: written)
         }
-        // The end comes after the kernel has taken the rest, and it is what lets the next request in.
+        // The end of the answer is written after the kernel has accepted the rest, and then the next request is read.
         written.futureResult.assumeIsolated().whenComplete { result in
             guard case .success = result else { return context.close(promise: nil) }
             self.finish(context: context)

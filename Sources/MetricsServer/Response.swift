@@ -1,10 +1,10 @@
-/// What can be asked for.
+/// The pages that a client can request.
 public enum Route: String, Hashable, Sendable, CaseIterable {
     /// The page that Prometheus scrapes.
     case metrics = "/metrics"
     /// Whether the program is alive.
     case health = "/healthz"
-    /// Whether it does its work.
+    /// Whether the program does its work.
     case readiness = "/readyz"
 }
 
@@ -14,7 +14,7 @@ public struct Response: Hashable, Sendable {
     public var status: Int
     /// The value of the header `Content-Type`.
     public var contentType: String
-    /// The body; left out of answers to HEAD.
+    /// The body; it is not sent in answers to HEAD.
     public var body: [UInt8]
 
     /// - Parameters:
@@ -33,29 +33,29 @@ public struct Response: Hashable, Sendable {
     }
 }
 
-/// What one client, and all of them together, may take of the server.
+/// Limits for one client, and for all of them together.
 public struct Limits: Hashable, Sendable {
-    /// Connections at once; one more is told so (503) and closed.
+    /// The most simultaneous connections; any further one is answered with 503 and closed.
     public var connections = 64
-    /// Bytes of a request's target, header names and values together; more are refused with 431.
+    /// The most bytes of a request's target, header names and values together; more are refused with 431.
     public var headBytes = 8 << 10
-    /// Headers of a request; more are refused with 431.
+    /// The most headers of a request; more are refused with 431.
     public var headers = 64
-    /// From the first byte of a request, or the connection itself, to the end of its headers, in nanoseconds; a client
-    /// that sends them one by one for ever is closed then.
+    /// The most time from the first byte of a request, or from the connection itself, to the end of its headers, in
+    /// nanoseconds. It stops clients that send headers one by one forever.
     public var headTime: Int64 = 5_000_000_000
     /// How long a client may take to read an answer, in nanoseconds.
     public var answerTime: Int64 = 10_000_000_000
-    /// How long a connection may rest between two requests, in nanoseconds: more than a usual scrape interval.
+    /// How long a connection may be idle between two requests, in nanoseconds: more than a usual scrape interval.
     public var idleTime: Int64 = 75_000_000_000
 
     /// The defaults.
     public init() {}
 }
 
-/// Why the server does not run.
+/// The reason why the server does not run.
 public struct MetricsServerError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// What failed, in the kernel's words.
+    /// What failed, with the kernel's text.
     public let message: String
     /// What to do about it.
     public let remedy: String

@@ -1,10 +1,10 @@
 public import System
 
-/// What went wrong between this process and the kernel's netlink.
+/// A failure of netlink communication between this process and the kernel.
 ///
-/// The kernel's own words (its extended acknowledgement) are carried verbatim in ``extack``.
+/// ``extack`` has the text of the kernel's extended acknowledgement verbatim.
 public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The kind of an error; open, so that a later version can add one.
+    /// The kind of an error. The type is open, so a later version can add one.
     public struct Code: RawRepresentable, Hashable, Sendable {
         public let rawValue: String
 
@@ -15,13 +15,13 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let system = Code(rawValue: "system")
         /// The kernel refused a request; ``NetlinkError/errno`` and ``NetlinkError/extack`` say why.
         public static let refused = Code(rawValue: "refused")
-        /// A reply is malformed: short, misaligned, of another sender or sequence.
+        /// A reply is malformed: short, misaligned, or with the wrong sender or sequence number.
         public static let malformed = Code(rawValue: "malformed")
         /// A datagram did not fit the receive buffer.
         public static let truncated = Code(rawValue: "truncated")
-        /// A dump was interrupted by a change (NLM_F_DUMP_INTR): its content is not to be trusted.
+        /// A change interrupted a dump (NLM_F_DUMP_INTR): its content cannot be trusted.
         public static let interrupted = Code(rawValue: "interrupted")
-        /// Replies or notifications were lost for want of receive buffer (ENOBUFS).
+        /// Replies or notifications were lost because the receive buffer was full (ENOBUFS).
         public static let overrun = Code(rawValue: "overrun")
         /// A request does not fit the send buffer.
         public static let oversized = Code(rawValue: "oversized")
@@ -29,8 +29,8 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let timeout = Code(rawValue: "timeout")
     }
 
-    /// The parts, behind one reference: a batch has a place for an error of each of its requests, and what is thrown
-    /// fits a register.
+    /// The error's fields, behind one reference: a batch stores an error slot for each of its requests, and a thrown error fits a
+    /// register.
     private final class Parts: Sendable {
         let code: Code
         let message: String
@@ -49,18 +49,18 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// The kind.
     public var code: Code { parts.code }
-    /// What was attempted, in words.
+    /// The attempted operation, in words.
     public var message: String { parts.message }
-    /// The kernel's error number, where there is one.
+    /// The kernel's error number, if there is one.
     public var errno: KernelErrno? { parts.errno }
-    /// The kernel's own text (NLMSGERR_ATTR_MSG), word for word.
+    /// The kernel's text (NLMSGERR_ATTR_MSG), verbatim.
     public var extack: String? { parts.extack }
 
     /// - Parameters:
     ///   - code: the kind.
-    ///   - message: what was attempted.
+    ///   - message: the attempted operation, in words.
     ///   - errno: the kernel's error number.
-    ///   - extack: the kernel's own text.
+    ///   - extack: the kernel's text.
     public init(_ code: Code, _ message: String, errno: KernelErrno? = nil, extack: String? = nil) {
         parts = Parts(code: code, message: message, errno: errno, extack: extack)
     }
@@ -84,7 +84,7 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
         return text
     }
 
-    /// The same error with what the caller was doing put before it.
+    /// The same error with the caller's activity in front of its message.
     public func during(_ activity: String) -> NetlinkError {
         NetlinkError(code, "\(activity): \(message)", errno: errno, extack: extack)
     }

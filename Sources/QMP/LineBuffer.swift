@@ -1,21 +1,21 @@
-/// Splits a stream of bytes into lines, of bounded length.
+/// Splits a stream of bytes into lines of limited length.
 public struct LineBuffer {
     /// The longest line in bytes.
     public let limit: Int
-    /// How many lines were longer, and dropped.
+    /// The number of lines that were longer and were dropped.
     public private(set) var overlong = 0
 
     private var rest: [UInt8] = []
     private var isDropping = false
 
-    /// - Parameter limit: the longest line in bytes; no more is ever kept.
+    /// - Parameter limit: the longest line in bytes; the buffer never keeps more.
     public init(limit: Int = 1 << 20) { self.limit = limit }
 
-    /// Takes the next bytes of the stream and hands over the lines that they complete, without their ends.
+    /// Takes the next bytes of the stream and passes on the lines that they complete, without the line ends.
     ///
     /// - Parameters:
-    ///   - bytes: of any number of lines and parts of lines.
-    ///   - line: takes one line; empty ones are passed over. The bytes are valid during the call.
+    ///   - bytes: any number of lines and parts of lines.
+    ///   - line: receives each line that is not empty. Its bytes are valid during the call.
     public mutating func append(_ bytes: UnsafeRawBufferPointer, _ line: (UnsafeRawBufferPointer) -> Void) {
         var start = 0
         while start < bytes.count {
@@ -45,7 +45,7 @@ public struct LineBuffer {
         }
         guard rest.count + part.count <= limit else { return drop() }
         if rest.isEmpty {
-            // The usual case, without a copy.
+            // The usual case, which needs no copy.
             hand(UnsafeRawBufferPointer(rebasing: part), line)
             return
         }

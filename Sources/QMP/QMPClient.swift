@@ -1,23 +1,23 @@
 import Glibc
 public import JSON
 
-/// A QEMU monitor that is to be heard for as long as its guest lives: connects, negotiates, asks how things stand, hands
-/// over events, and begins again when the connection ends. For a loop around poll(2); nothing in it waits.
+/// A client that listens to a QEMU monitor for as long as its guest lives. It connects, negotiates, queries the state of the
+/// guest, passes on events, and reconnects when the connection ends. It is made for a loop around poll(2) and never blocks.
 ///
-/// What a monitor said while nobody was connected is lost: so each connection begins with `query-status`,
-/// `query-migrate` and `query-rx-filter`, whose answers are handed over before any event.
+/// Events are lost while the client is not connected. Each connection therefore begins with `query-status`, `query-migrate`
+/// and `query-rx-filter`, whose answers are passed on before any event.
 public struct QMPClient: ~Copyable {
-    /// What the loop is told.
+    /// What the client reports to the loop.
     public enum Happening: Hashable, Sendable {
-        /// The monitor answers, and this is how things stand; events follow.
+        /// The monitor answers; this is the state of the guest. Events follow.
         case connected(QMPSituation)
-        /// Something happened.
+        /// An event of the monitor.
         case event(QMPEvent)
-        /// A command of ``send(_:arguments:)`` was answered.
+        /// The answer to a command of ``send(_:arguments:)``.
         case reply(id: Int64, Result<JSON, QMPRefusal>)
-        /// The guest's filters, asked for again after NIC_RX_FILTER_CHANGED.
+        /// The guest's filters, queried again after NIC_RX_FILTER_CHANGED.
         case filters([RxFilter])
-        /// The connection ended, or a first attempt failed; told once until it works again.
+        /// The connection ended, or a first attempt failed. It is reported once until the connection works again.
         case disconnected(QMPError)
     }
 
@@ -35,20 +35,21 @@ public struct QMPClient: ~Copyable {
 
     private enum Question { case status, migration, filters, filtersAgain }
 
-    /// How long a monitor may take to greet and to answer: more than a busy QEMU needs, less than anybody would wait.
+    /// How long a monitor may take to greet and to answer, in nanoseconds: a busy QEMU needs less, and a user would not wait
+    /// longer.
     public static let patience: Int64 = 5_000_000_000
-    /// Events kept back until the queries are answered; QEMU answers at once.
+    /// The most events that are held back until the queries are answered; QEMU answers at once.
     private static let earlyLimit = 10_000
 
     /// - Parameters:
-    ///   - path: of the monitor's socket.
+    ///   - path: the path of the monitor's socket.
     ///   - now: CLOCK_MONOTONIC in nanoseconds.
     public init(path: String, now: Int64) {
         self.path = path
         reconnection = Reconnection(now: now)
     }
 
-    /// For poll(2), nil while there is no connection.
+    /// For poll(2); nil while there is no connection.
     public var descriptor: Int32? {
         switch connection {
         case .some(let connection): connection.descriptor
@@ -56,7 +57,7 @@ public struct QMPClient: ~Copyable {
         }
     }
 
-    /// What to poll for: POLLIN, and POLLOUT while commands wait.
+    /// The events to poll for: POLLIN, and POLLOUT while commands wait.
     public var pollEvents: Int16 {
         switch connection {
         case .some(let connection) where connection.wantsWrite: Int16(POLLIN) | Int16(POLLOUT)
@@ -64,26 +65,26 @@ public struct QMPClient: ~Copyable {
         }
     }
 
-    /// The monitor has answered the queries of this connection.
+    /// True once the monitor has answered the queries of this connection.
     public var isConnected: Bool { isSettled }
 
-    /// When ``advance(now:_:)`` wants to be called at the latest, on the clock of `now`; nil: when there is input.
+    /// When ``advance(now:_:)`` must be called at the latest, on the clock of `now`; nil: when there is input.
     public var nextDeadline: Int64? { connection == nil ? reconnection.nextAttempt : deadline }
 
     /// Sends a command.
     ///
-    /// - Returns: its id, for the reply; nil while there is no connection.
+    /// - Returns: the id that the reply will have; nil while there is no connection.
     public mutating func send(_ command: String, arguments: JSON? = nil) -> Int64? {
         guard isSettled, let id = try? connection?.send(command, arguments: arguments) else { return nil }
         ownCommands.insert(id)
         return id
     }
 
-    /// Does what is due: connects, reads what has come, gives up on what is late.
+    /// Does everything that is due: connects, reads input, and gives up on answers that are late.
     ///
     /// - Parameters:
     ///   - now: CLOCK_MONOTONIC in nanoseconds.
-    ///   - handler: takes what happened, in order.
+    ///   - handler: receives what happened, in order.
     public mutating func advance(now: Int64, _ handler: (Happening) -> Void) {
         do throws(QMPError) {
             if connection == nil {
@@ -125,7 +126,7 @@ public struct QMPClient: ~Copyable {
                 return
             }
             handler(.event(event))
-            // QEMU is silent about further changes until it is asked.
+            // QEMU reports no further changes until it is queried.
             if event.name == .rxFilterChanged { try? ask("query-rx-filter", .filtersAgain) }
         case .reply(let id, let result):
             guard let id else { return }
@@ -135,7 +136,7 @@ public struct QMPClient: ~Copyable {
         }
     }
 
-    /// What an event tells will be part of an answer that is still to come: told after it, it would be old news.
+    /// Whether a pending answer will contain what an event reports. Passed on after that answer, the event would be stale.
     private func isAnswered(_ event: QMPEvent) -> Bool {
         switch event.name {
         case .stop, .resume: questions.isEmpty || questions.values.contains(.status)
@@ -178,13 +179,13 @@ public struct QMPClient: ~Copyable {
     }
 }
 
-/// How things stand with a guest when a connection begins.
+/// The state of a guest when a connection begins.
 public struct QMPSituation: Hashable, Sendable {
     /// QEMU's version.
     public var version: String
-    /// `running`, `paused`, `inmigrate`, `postmigrate`, ... (`RunState` in qapi/run-state.json); nil when QEMU did not tell.
+    /// `running`, `paused`, `inmigrate`, `postmigrate`, ... (`RunState` in qapi/run-state.json); nil if QEMU did not report it.
     public var runState: String?
-    /// The last migration's status.
+    /// The status of the last migration.
     public var migration: MigrationStatus
     /// The guest's filters on its virtio NICs.
     public var filters: [RxFilter]

@@ -1,17 +1,17 @@
 import Glibc
 public import JSON
 
-/// A connection to a QEMU monitor by its Unix socket, for a loop around poll(2): nothing in it waits.
+/// A connection to a QEMU monitor over its Unix socket. It is made for a loop around poll(2) and never blocks.
 ///
-/// A monitor serves one client at a time: a second one is connected, but not greeted until the first has gone.
+/// A monitor serves one client at a time: a second client is connected, but not greeted until the first has left.
 public struct QMPConnection: ~Copyable {
-    /// How far the negotiation is.
+    /// The progress of the negotiation.
     public enum State: Hashable, Sendable {
-        /// The greeting has not come.
+        /// The greeting has not arrived.
         case connected
         /// `qmp_capabilities` has been sent.
         case negotiating
-        /// Commands are taken.
+        /// The monitor accepts commands.
         case ready
     }
 
@@ -19,7 +19,7 @@ public struct QMPConnection: ~Copyable {
     public let path: String
     /// For poll(2).
     public let descriptor: Int32
-    /// How far the negotiation is.
+    /// The progress of the negotiation.
     public private(set) var state = State.connected
     /// QEMU's version, once it has greeted.
     public private(set) var version: String?
@@ -28,12 +28,12 @@ public struct QMPConnection: ~Copyable {
     private var unsent: [UInt8] = []
     private var lastID: Int64 = 0
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
-    /// Commands wait in memory while QEMU does not read; a client of this kind sends a few hundred bytes.
+    /// The most bytes of commands that are kept while QEMU does not read; a client of this kind sends a few hundred bytes.
     private static let unsentLimit = 1 << 20
 
     /// Connects.
     ///
-    /// - Parameter path: of a socket made by `-qmp unix:PATH,server=on,wait=off`.
+    /// - Parameter path: the path of a socket made by `-qmp unix:PATH,server=on,wait=off`.
     /// - Throws: ``QMPError`` of code `unreachable`.
     public init(path: String) throws(QMPError) {
         let descriptor = socket(
@@ -44,7 +44,7 @@ public struct QMPConnection: ~Copyable {
         let failure = QMPConnection.connect(descriptor, to: path)
         guard failure == 0 else {
             close(descriptor)
-            // EAGAIN: other clients wait already for their turn.
+            // EAGAIN: other clients are already waiting for their turn.
             let reason = failure == EAGAIN ? "too many clients wait for it" : String(cString: strerror(failure))
             throw QMPError(.unreachable, "cannot connect to the monitor \(path): \(reason)")
         }
@@ -60,11 +60,11 @@ public struct QMPConnection: ~Copyable {
     /// Commands wait to be sent: poll for POLLOUT too, then call ``flush()``.
     public var wantsWrite: Bool { !unsent.isEmpty }
 
-    /// Sends a command, or keeps it until the socket takes it.
+    /// Sends a command, or keeps it until the socket accepts it.
     ///
     /// - Parameters:
-    ///   - command: its name, for example `query-status`.
-    ///   - arguments: an object; nil for none.
+    ///   - command: the command's name, for example `query-status`.
+    ///   - arguments: an object, or nil.
     /// - Returns: the id that the reply will have.
     /// - Throws: ``QMPError``.
     @discardableResult
@@ -80,7 +80,7 @@ public struct QMPConnection: ~Copyable {
         return lastID
     }
 
-    /// Sends what the socket takes.
+    /// Sends as much as the socket accepts.
     ///
     /// - Throws: ``QMPError`` of code `closed`.
     public mutating func flush() throws(QMPError) {
@@ -97,12 +97,12 @@ public struct QMPConnection: ~Copyable {
         }
     }
 
-    /// Reads what is there and hands over the messages; negotiates on the way.
+    /// Reads the input and passes on the messages; it negotiates along the way.
     ///
-    /// Everything that came before an error is handed over before it is thrown.
+    /// Everything that arrived before an error is passed on before the error is thrown.
     ///
-    /// - Parameter handler: takes one message: events and replies once negotiated, and the greeting.
-    /// - Throws: ``QMPError``; the connection is of no use any more then.
+    /// - Parameter handler: receives each message: the greeting, then events and replies once negotiated.
+    /// - Throws: ``QMPError``; the connection is unusable afterwards.
     public mutating func receive(_ handler: (QMPMessage) -> Void) throws(QMPError) {
         while true {
             let count = recv(descriptor, chunk.baseAddress, chunk.count, 0)
@@ -113,7 +113,7 @@ public struct QMPConnection: ~Copyable {
             }
             guard count > 0 else { throw QMPError(.closed, "the monitor \(path) closed the connection") }
             try take(UnsafeRawBufferPointer(rebasing: chunk[..<count]), handler)
-            // A short read emptied the socket: the next look is poll's.
+            // A short read has emptied the socket: poll says when to read again.
             if count < chunk.count { return }
         }
     }
@@ -139,7 +139,7 @@ public struct QMPConnection: ~Copyable {
                 problem = QMPError(.malformed, "\(path) does not begin as a QEMU monitor does")
                 return
             case (.negotiating, .reply(_, .success)):
-                // Nothing else was asked.
+                // No other command was sent.
                 state = .ready
                 return
             case (.negotiating, .reply(_, .failure(let refusal))):

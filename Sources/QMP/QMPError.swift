@@ -1,22 +1,22 @@
-/// Why a monitor cannot be used.
+/// The reason why a monitor cannot be used.
 public struct QMPError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The kind of an error.
     public enum Code: Hashable, Sendable {
         /// The socket cannot be reached.
         case unreachable
-        /// The other side closed the connection: QEMU ended, or took another client.
+        /// The other side closed the connection: QEMU ended, or accepted another client.
         case closed
-        /// The other side does not speak QMP, or not within its bounds.
+        /// The other side does not speak QMP, or exceeds a limit.
         case malformed
-        /// QEMU refused to begin.
+        /// QEMU refused the negotiation.
         case refused
-        /// Nothing came in time.
+        /// No answer arrived in time.
         case timeout
     }
 
     /// The kind.
     public let code: Code
-    /// What failed, and the system's own words.
+    /// What failed, with the system's own text.
     public let message: String
 
     init(_ code: Code, _ message: String) {

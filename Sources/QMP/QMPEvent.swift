@@ -2,18 +2,18 @@ public import JSON
 
 /// An event of a QEMU monitor.
 public struct QMPEvent: Hashable, Sendable {
-    /// An event's name; open, since QEMU has many more than matter here.
+    /// An event's name. The type is open, because QEMU has many more events than matter here.
     public struct Name: RawRepresentable, Hashable, Sendable {
         public let rawValue: String
 
-        /// - Parameter rawValue: as QEMU writes it.
+        /// - Parameter rawValue: the name as QEMU writes it.
         public init(rawValue: String) { self.rawValue = rawValue }
 
-        /// The guest's virtio driver took the STANDBY feature; QEMU now creates the primary. `device-id` is the standby's.
+        /// The guest's virtio driver accepted the STANDBY feature; QEMU now creates the primary. `device-id` is the standby's.
         public static let failoverNegotiated = Name(rawValue: "FAILOVER_NEGOTIATED")
-        /// QEMU asks the guest to give up the primary: a request, not its end. `device-id` is the primary's.
+        /// QEMU asks the guest to give up the primary. This is only the request. `device-id` is the primary's.
         public static let unplugPrimary = Name(rawValue: "UNPLUG_PRIMARY")
-        /// A migration's status changed; only with the capability `events`.
+        /// A migration's status changed. Sent only with the capability `events`.
         public static let migration = Name(rawValue: "MIGRATION")
         /// A pass over the guest's memory begins.
         public static let migrationPass = Name(rawValue: "MIGRATION_PASS")
@@ -21,29 +21,29 @@ public struct QMPEvent: Hashable, Sendable {
         public static let stop = Name(rawValue: "STOP")
         /// The virtual CPUs run.
         public static let resume = Name(rawValue: "RESUME")
-        /// A device is gone for good; not sent when a failover primary is unplugged for a migration.
+        /// A device is gone for good. Not sent when a failover primary is unplugged for a migration.
         public static let deviceDeleted = Name(rawValue: "DEVICE_DELETED")
-        /// The guest refused to give up a device; x86 guests' PCI slots do not tell.
+        /// The guest refused to give up a device. Not sent for the PCI slots of x86 guests.
         public static let unplugGuestError = Name(rawValue: "DEVICE_UNPLUG_GUEST_ERROR")
-        /// The guest changed the receive filter of a virtio NIC; silent then until `query-rx-filter`.
+        /// The guest changed the receive filter of a virtio NIC. QEMU sends no further one until `query-rx-filter`.
         public static let rxFilterChanged = Name(rawValue: "NIC_RX_FILTER_CHANGED")
         /// The machine shuts down.
         public static let shutdown = Name(rawValue: "SHUTDOWN")
         /// The machine was reset: the guest reboots.
         public static let reset = Name(rawValue: "RESET")
 
-        /// The events that signals and migrations are made of.
+        /// The events on which signals and migrations are based.
         public static let known: [Name] = [
             .failoverNegotiated, .unplugPrimary, .migration, .migrationPass, .stop, .resume, .deviceDeleted,
             .unplugGuestError, .rxFilterChanged, .shutdown, .reset,
         ]
     }
 
-    /// What happened.
+    /// The event's name.
     public let name: Name
-    /// When, in nanoseconds since 1970 by QEMU's clock; nil when it did not know.
+    /// The time in nanoseconds since 1970 by QEMU's clock; nil if QEMU did not know it.
     public let time: Int64?
-    /// The details; `null` when there are none.
+    /// The details; `null` if there are none.
     public let data: JSON
 
     /// Makes an event from its parts.
@@ -53,15 +53,15 @@ public struct QMPEvent: Hashable, Sendable {
         self.data = data
     }
 
-    /// The id of the device that it is about, where it has one: `device-id`, `device`, or a NIC's `name`.
+    /// The id of the device that the event concerns, if any: `device-id`, `device`, or a NIC's `name`.
     public var device: String? { data["device-id"]?.text ?? data["device"]?.text ?? data["name"]?.text }
 
-    /// The status that a MIGRATION event tells.
+    /// The status in a MIGRATION event.
     public var migrationStatus: MigrationStatus? {
         name == .migration ? data["status"]?.text.map(MigrationStatus.init(rawValue:)) : nil
     }
 
-    /// QEMU's `{"seconds": S, "microseconds": U}`, -1 each when it has no time.
+    /// QEMU's `{"seconds": S, "microseconds": U}`, in which both are -1 if it has no time.
     static func time(_ stamp: JSON?) -> Int64? {
         guard let seconds = stamp?["seconds"]?.integer, let micros = stamp?["microseconds"]?.integer, seconds >= 0,
             (0..<1_000_000).contains(micros)
@@ -76,24 +76,24 @@ public struct QMPEvent: Hashable, Sendable {
 public struct MigrationStatus: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: String
 
-    /// - Parameter rawValue: as QEMU writes it.
+    /// - Parameter rawValue: the status as QEMU writes it.
     public init(rawValue: String) { self.rawValue = rawValue }
 
-    /// None was ever made.
+    /// No migration was ever started.
     public static let none = MigrationStatus(rawValue: "none")
-    /// It was accepted.
+    /// The migration was accepted.
     public static let setup = MigrationStatus(rawValue: "setup")
-    /// QEMU waits for the guest to give up its primaries; without end.
+    /// QEMU waits for the guest to give up its primaries, without a time limit.
     public static let waitUnplug = MigrationStatus(rawValue: "wait-unplug")
     /// Memory is being copied; the guest has given up its primaries.
     public static let active = MigrationStatus(rawValue: "active")
-    /// Waits for `migrate-continue` (capability `pause-before-switchover`).
+    /// QEMU waits for `migrate-continue` (capability `pause-before-switchover`).
     public static let preSwitchover = MigrationStatus(rawValue: "pre-switchover")
     /// The devices' state is being copied; the virtual CPUs are stopped.
     public static let device = MigrationStatus(rawValue: "device")
-    /// The guest runs on the target, memory follows.
+    /// The guest runs on the target, and memory follows.
     public static let postcopyActive = MigrationStatus(rawValue: "postcopy-active")
-    /// Being cancelled: up to 30 s when the guest is giving up a primary.
+    /// The migration is being cancelled, which takes up to 30 s while the guest is giving up a primary.
     public static let cancelling = MigrationStatus(rawValue: "cancelling")
     /// Cancelled; QEMU plugs the primaries again.
     public static let cancelled = MigrationStatus(rawValue: "cancelled")
@@ -114,10 +114,10 @@ public struct MigrationStatus: RawRepresentable, Hashable, Sendable, CustomStrin
 }
 
 extension QMPEvent {
-    /// Reads a line of `virsh qemu-monitor-event --loop`, with or without `--timestamp`.
+    /// Parses a line of `virsh qemu-monitor-event --loop`, with or without `--timestamp`.
     ///
     /// The lines are `event NAME at SECONDS.MICROS for domain 'DOMAIN': DATA`, or with a time before them and none after the
-    /// name (virsh of libvirt 9.0). libvirt owns the monitors of its guests; so its users can feed the same signals.
+    /// name (virsh of libvirt 9.0). libvirt owns the monitors of its guests; this gives its users the same signals.
     ///
     /// - Returns: the event and the domain's name; nil for any other line.
     public static func virsh(line: some StringProtocol) -> (event: QMPEvent, domain: String)? {
@@ -156,7 +156,7 @@ extension QMPEvent {
         return (QMPEvent(Name(rawValue: String(name)), time: time, data: data), String(domain))
     }
 
-    /// Where a text ends in another, nil when it is not in it.
+    /// The index in `whole` after the first occurrence of `text`; nil if it does not occur.
     private static func end<Text: StringProtocol>(of text: String, in whole: Text) -> Text.Index? {
         var start = whole.startIndex
         while start < whole.endIndex {

@@ -2,16 +2,16 @@ public import JSON
 
 /// One message of a QEMU monitor (docs/interop/qmp-spec.rst in QEMU's source).
 public enum QMPMessage: Hashable, Sendable {
-    /// The first message: QEMU's version, `10.0.2`.
+    /// The first message, with QEMU's version, for example `10.0.2`.
     case greeting(version: String)
-    /// The answer to a command, by the command's id.
+    /// The answer to a command, with the command's id.
     case reply(id: Int64?, Result<JSON, QMPRefusal>)
-    /// Something happened.
+    /// An event.
     case event(QMPEvent)
 
     /// Decodes one line.
     ///
-    /// - Returns: nil when it is no message of a monitor.
+    /// - Returns: nil if it is not a message of a monitor.
     public init?(_ line: UnsafeRawBufferPointer) {
         guard let content = JSON(line), case .object = content else { return nil }
         if let name = content["event"]?.text {
@@ -33,11 +33,11 @@ public enum QMPMessage: Hashable, Sendable {
     }
 }
 
-/// Why QEMU refused a command.
+/// The reason why QEMU refused a command.
 public struct QMPRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-    /// QEMU's class of the error: `GenericError`, `CommandNotFound`, `DeviceNotFound`.
+    /// QEMU's error class: `GenericError`, `CommandNotFound`, `DeviceNotFound`.
     public let kind: String
-    /// QEMU's words.
+    /// QEMU's text.
     public let text: String
 
     init(_ error: JSON) {

@@ -1,16 +1,16 @@
-/// When to try a connection again: soon at first, then less and less often.
+/// Decides when to try a connection again: soon at first, then at growing intervals.
 public struct Reconnection: Hashable, Sendable {
     /// The first pause in nanoseconds.
     public let first: Int64
     /// The longest pause in nanoseconds.
     public let longest: Int64
-    /// When to try next, on the caller's clock.
+    /// The time of the next attempt, on the caller's clock.
     public private(set) var nextAttempt: Int64
-    /// Failures since the last success.
+    /// The number of failures since the last success.
     public private(set) var failures = 0
 
     /// - Parameters:
-    ///   - now: the first attempt is due then.
+    ///   - now: the time at which the first attempt is due.
     ///   - first: the first pause in nanoseconds.
     ///   - longest: the longest pause in nanoseconds.
     public init(now: Int64, first: Int64 = 100_000_000, longest: Int64 = 5_000_000_000) {
@@ -19,12 +19,12 @@ public struct Reconnection: Hashable, Sendable {
         nextAttempt = now
     }
 
-    /// An attempt failed, or a connection that never worked ended: the pause doubles.
+    /// Records that an attempt failed, or that a connection that never worked ended: the pause doubles.
     public mutating func failed(at now: Int64) {
         nextAttempt = now + min(longest, first << min(failures, 20))
         failures += 1
     }
 
-    /// The connection works.
+    /// Records that the connection works.
     public mutating func succeeded() { failures = 0 }
 }

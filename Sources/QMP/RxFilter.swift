@@ -4,22 +4,22 @@ public import JSON
 public struct RxFilter: Hashable, Sendable {
     /// The NIC's device id.
     public let name: String
-    /// The guest takes everything: what it lists says nothing about its addresses.
+    /// The guest receives everything: its lists say nothing about its addresses.
     public let isPromiscuous: Bool
-    /// The MAC that the guest gave the NIC, in QEMU's spelling.
+    /// The MAC that the guest gave the NIC, as QEMU writes it.
     public let mainMAC: String
     /// Further unicast MACs.
     public let unicast: [String]
     /// The guest has more unicast MACs than QEMU keeps.
     public let unicastOverflow: Bool
-    /// The VLANs that the guest takes: `none`, `normal` (those of the table) or `all`.
+    /// The VLANs that the guest accepts: `none`, `normal` (those of the table) or `all`.
     public let vlanMode: String
-    /// VLAN ids, 0 among them.
+    /// VLAN ids, including 0.
     public let vlans: [Int64]
 
     /// Decodes one element.
     ///
-    /// - Returns: nil when a member is missing that QEMU always sends.
+    /// - Returns: nil if a member that QEMU always sends is missing.
     public init?(_ content: JSON) {
         guard let name = content["name"]?.text, let mac = content["main-mac"]?.text else { return nil }
         self.name = name

@@ -1,10 +1,10 @@
 import Glibc
 
-/// A system call that failed.
+/// A failed access to a file of sysfs.
 public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The file, where one was meant.
+    /// The file.
     public let path: String?
-    /// What was attempted.
+    /// The attempted operation.
     public let activity: String
     /// The kernel's error number.
     public let errno: KernelErrno
@@ -24,7 +24,7 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
 
 /// Small files of sysfs.
 package enum SystemFile {
-    /// The first line; nil when it cannot be read.
+    /// The first line; nil if the file cannot be read.
     package static func read(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
@@ -36,7 +36,7 @@ package enum SystemFile {
         }
     }
 
-    /// Writes a text in one write, as sysfs wants it.
+    /// Writes a text with one write call, as sysfs requires.
     package static func write(_ text: String, to path: String, activity: String) throws(SystemError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -49,7 +49,7 @@ package enum SystemFile {
         }
     }
 
-    /// The last part of a link's target; nil where there is no such link.
+    /// The last part of a link's target; nil if there is no such link.
     package static func linkName(_ path: String) -> String? {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
             guard let base = buffer.baseAddress else { return nil }
@@ -60,7 +60,7 @@ package enum SystemFile {
         }
     }
 
-    /// The names in a folder but those with a leading dot; empty when there is no such folder.
+    /// The names in a folder except those with a leading dot; empty if there is no such folder.
     package static func names(in path: String) -> [String] {
         guard let folder = opendir(path) else { return [] }
         defer { closedir(folder) }

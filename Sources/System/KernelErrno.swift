@@ -1,8 +1,8 @@
 import CNetlink
 
-/// An error number of the kernel, as a netlink reply or a system call carries it.
+/// An error number of the kernel, from a netlink reply or a system call.
 ///
-/// The names are those of errno(3); the text is the C library's.
+/// Names are those of errno(3); the text is the C library's.
 public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: Int32
 
@@ -21,7 +21,7 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
     public static let accessDenied = KernelErrno(rawValue: EACCES)
     /// Resource busy. The corresponding C constant is `EBUSY`.
     public static let busy = KernelErrno(rawValue: EBUSY)
-    /// Exists already. The corresponding C constant is `EEXIST`.
+    /// Already exists. The corresponding C constant is `EEXIST`.
     public static let exists = KernelErrno(rawValue: EEXIST)
     /// No such device. The corresponding C constant is `ENODEV`.
     public static let noDevice = KernelErrno(rawValue: ENODEV)
@@ -31,12 +31,12 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
     public static let notSupported = KernelErrno(rawValue: EOPNOTSUPP)
     /// Receive buffer overrun. The corresponding C constant is `ENOBUFS`.
     public static let noBuffers = KernelErrno(rawValue: ENOBUFS)
-    /// Out of range, as for a name that is too long. The corresponding C constant is `ERANGE`.
+    /// Out of range, for example a name that is too long. The corresponding C constant is `ERANGE`.
     public static let range = KernelErrno(rawValue: ERANGE)
     /// Message too long. The corresponding C constant is `EMSGSIZE`.
     public static let messageSize = KernelErrno(rawValue: EMSGSIZE)
 
-    /// The symbolic name, `errno 4095` when the C library knows none. Low cardinality: fit for a metric label.
+    /// The symbolic name, or for example `errno 4095` if the C library has none. It is suitable for a metric label.
     public var name: String {
         guard let name = cn_error_name(rawValue) else { return "errno \(rawValue)" }
         return String(cString: name)
@@ -50,7 +50,7 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
 }
 
 extension KernelErrno: Encodable {
-    /// Its symbolic name.
+    /// Encodes the symbolic name.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(name)

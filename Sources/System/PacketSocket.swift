@@ -1,14 +1,14 @@
 import Glibc
 
-/// Closes a packet socket on a thread of its own.
+/// Closes a packet socket on a separate thread.
 ///
 /// close(2) waits until no CPU uses the socket any more (`packet_release`, net/packet/af_packet.c): tens of milliseconds on
-/// a busy host. Whoever redirects guests has no such time.
+/// a busy host. A redirection must not wait that long.
 ///
-/// - Parameter descriptor: nobody else's any more.
+/// - Parameter descriptor: a socket that no other code uses any more.
 package func closePacketSocket(_ descriptor: Int32) {
     var thread = pthread_t()
-    // A pointer without a target: 0 would be none.
+    // The number is passed as a pointer that is never dereferenced; the offset of 1 keeps descriptor 0 from being nil.
     let number = UnsafeMutableRawPointer(bitPattern: Int(descriptor) + 1)
     let failure = pthread_create(
         &thread, nil,

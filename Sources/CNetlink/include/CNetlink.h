@@ -1,11 +1,11 @@
 /*
- * The one door to C: the kernel's uapi headers and the few system calls that Swift cannot reach.
- * Shims only: macros and variadic calls wrapped as inline functions, constants that older headers lack. No logic.
+ * All access to C goes through this header: the kernel's uapi headers and the few system calls that Swift cannot make.
+ * Shims only: macros and variadic calls wrapped as inline functions, and constants that older headers lack. No logic.
  */
 #ifndef FDBSTEER_CNETLINK_H
 #define FDBSTEER_CNETLINK_H
 
-/* These go first: linux/in6.h, which linux/if_bridge.h pulls in, and linux/if.h clash with them otherwise. */
+/* These come first: otherwise linux/in6.h, which linux/if_bridge.h includes, and linux/if.h conflict with them. */
 #include <net/if.h>
 #include <netinet/in.h>
 
@@ -34,7 +34,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -53,14 +52,14 @@
 #define RTEXT_FILTER_SKIP_STATS (1 << 3)
 #endif
 
-/* Enumerators, which no #ifdef can test: linux/if_link.h of 6.2 and later. */
+/* Enumerators of linux/if_link.h of 6.2 and later, which no #ifdef can test. */
 enum {
     CN_IFLA_BRPORT_MAB = 40,
     CN_IFLA_BR_FDB_N_LEARNED = 48,
     CN_IFLA_BR_FDB_MAX_LEARNED = 49,
 };
 
-/* linux/if_bridge.h of 6.3 and later: MDBE_ATTR_*, MDBE_SRC_LIST_*, MDBE_SRCATTR_*. */
+/* From linux/if_bridge.h of 6.3 and later: MDBE_ATTR_*, MDBE_SRC_LIST_*, MDBE_SRCATTR_*. */
 enum {
     CN_MDBE_ATTR_SRC_LIST = 2,
     CN_MDBE_ATTR_GROUP_MODE = 3,
@@ -69,33 +68,33 @@ enum {
     CN_MDBE_SRCATTR_ADDRESS = 1,
 };
 
-/* linux/netfilter.h, which clashes with <netinet/in.h>: NFPROTO_NETDEV, NF_NETDEV_EGRESS. */
+/* From linux/netfilter.h, which conflicts with <netinet/in.h>: NFPROTO_NETDEV, NF_NETDEV_EGRESS. */
 enum {
     CN_NFPROTO_NETDEV = 5,
     CN_NF_NETDEV_EGRESS = 1,
 };
 
-/* Macros that are casts or expressions, which Swift cannot import: where clsact and its egress filters hang, and the
- * offset from which classic BPF reads what is beside the frame (linux/pkt_sched.h, linux/filter.h). */
+/* Macros that are casts or expressions, which Swift cannot import: the handles of clsact and its egress filters, and the
+ * offset at which classic BPF reads metadata of the frame (linux/pkt_sched.h, linux/filter.h). */
 enum {
     CN_CLSACT_MINOR_EGRESS = TC_H_MIN_EGRESS,
     CN_SKF_AD_OFF = SKF_AD_OFF,
 };
 static const unsigned int cn_clsact = TC_H_CLSACT;
 
-/** Attribute types without their flag bits: the kernel's macro is an expression that Swift cannot import. */
+/** The mask of an attribute's type without its flag bits. The kernel's macro is an expression, which Swift cannot import. */
 static const unsigned short cn_nla_type_mask = (unsigned short)NLA_TYPE_MASK;
 
-/* GNU's names of error numbers, hidden without _GNU_SOURCE, which a header cannot define in time. */
+/* GNU functions for error names. They need _GNU_SOURCE, which a header cannot define early enough. */
 extern const char *strerrorname_np(int);
 extern const char *strerrordesc_np(int);
 
-/** The symbolic name of an error number, NULL when unknown. */
+/** The symbolic name of an error number, or NULL if it is unknown. */
 static inline const char *cn_error_name(int number) { return strerrorname_np(number); }
-/** The text of an error number, NULL when unknown. */
+/** The text of an error number, or NULL if it is unknown. */
 static inline const char *cn_error_text(int number) { return strerrordesc_np(number); }
 
-/** Binds a netlink socket to an address that the kernel chooses, and tells it; 0 or -errno. */
+/** Binds a netlink socket to an address that the kernel chooses, and stores it in `port`. Returns 0 or -errno. */
 static inline int cn_bind(int fd, unsigned int *port) {
     struct sockaddr_nl address = {.nl_family = AF_NETLINK};
     socklen_t length = sizeof(address);
@@ -106,10 +105,10 @@ static inline int cn_bind(int fd, unsigned int *port) {
     return 0;
 }
 
-/** What recvmsg(2) told beside the bytes. */
+/** The results of recvmsg(2) besides the bytes. */
 struct cn_received {
-    ssize_t length;      /**< bytes of the datagram, also beyond the buffer (MSG_TRUNC), or -1 */
-    int error;           /**< errno when length is -1 */
+    ssize_t length;      /**< length of the datagram, including bytes beyond the buffer (MSG_TRUNC), or -1 */
+    int error;           /**< errno if length is -1 */
     int truncated;       /**< the datagram did not fit */
     unsigned int sender; /**< nl_pid of the sender: 0 is the kernel */
 };
@@ -131,8 +130,8 @@ static inline struct cn_received cn_receive(int fd, void *buffer, size_t capacit
 }
 
 /**
- * recvmmsg(2), which GNU hides: waits for one datagram and takes as many more as are queued, each into `room` bytes of the buffer, at most
- * CN_RECEIVE_MOST. How many there are, or -1 with the error in the first.
+ * recvmmsg(2), which GNU hides. Waits for one datagram and receives the others that are queued, at most CN_RECEIVE_MOST, each into
+ * `room` bytes of the buffer. Returns the number of datagrams, or -1 with the error in the first result.
  */
 enum { CN_RECEIVE_MOST = 64 };
 static inline int cn_receive_many(int fd, void *buffer, size_t room, int most, struct cn_received *results) {
@@ -163,7 +162,7 @@ static inline int cn_receive_many(int fd, void *buffer, size_t room, int most, s
     return count;
 }
 
-/** send(2) of one buffer to the kernel, restarted on EINTR; -errno on failure. */
+/** send(2) of one buffer to the kernel, restarted on EINTR. Returns the bytes sent, or -errno. */
 static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
     struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
@@ -177,8 +176,8 @@ static inline ssize_t cn_send(int fd, const void *bytes, size_t length) {
 }
 
 /**
- * ETHTOOL_GDRVINFO, an ioctl that is variadic: the driver's name and the version of its firmware, empty where the driver does not
- * tell; 0 or -errno.
+ * ETHTOOL_GDRVINFO by ioctl(2), which is variadic: the driver's name and the version of its firmware, empty if the driver does not
+ * report it. Returns 0 or -errno.
  */
 static inline int cn_driver_information(int fd, const char *interface, char name[32], char firmware[32]) {
     struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
@@ -192,8 +191,8 @@ static inline int cn_driver_information(int fd, const char *interface, char name
 }
 
 /**
- * An AF_PACKET socket on one interface that receives frames of one EtherType, tagged or not; descriptor or -errno.
- * The membership of a promiscuous one ends with the socket, whatever becomes of the process.
+ * Opens an AF_PACKET socket on one interface that receives frames of one EtherType, tagged or not. Returns the descriptor or -errno.
+ * Promiscuous mode ends with the socket, however the process ends.
  */
 static inline int cn_probe_socket(int interface, unsigned short type, int promiscuous) {
     struct sock_filter code[] = {
@@ -212,7 +211,7 @@ static inline int cn_probe_socket(int interface, unsigned short type, int promis
     return fd;
 }
 
-/** One frame without waiting: its length, 0 when there is none, -errno; `outgoing`: this host sent it. */
+/** Receives one frame without blocking. Returns its length, 0 if there is none, or -errno. `outgoing`: this host sent the frame. */
 static inline ssize_t cn_packet_receive(int fd, void *buffer, size_t capacity, int *outgoing) {
     struct sockaddr_ll sender = {0};
     socklen_t length = sizeof(sender);
@@ -229,13 +228,13 @@ static inline ssize_t cn_packet_receive(int fd, void *buffer, size_t capacity, i
 #define F_OFD_SETLK 37
 #endif
 
-/** fcntl(2) with F_OFD_GETLK: whether another open file holds a lock on one byte; 0 on failure too. */
+/** fcntl(2) with F_OFD_GETLK: whether another open file holds a lock on one byte. Returns 0 on failure as well. */
 static inline int cn_is_byte_locked(int fd, long long offset) {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/** fcntl(2) with F_OFD_SETLK, which is variadic: a write lock on one byte; 0 or -errno. */
+/** fcntl(2) with F_OFD_SETLK, which is variadic: takes or releases a write lock on one byte. Returns 0 or -errno. */
 static inline int cn_lock_byte(int fd, long long offset, int unlock) {
     struct flock lock = {
         .l_type = unlock ? F_UNLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};

@@ -2,7 +2,7 @@
 public struct VLANID: RawRepresentable, Hashable, Sendable, Comparable, CustomStringConvertible {
     public let rawValue: UInt16
 
-    /// - Returns: nil for 0 and for more than 4094.
+    /// - Returns: nil for 0 and for numbers above 4094.
     public init?(rawValue: UInt16) {
         guard (1...4094).contains(rawValue) else { return nil }
         self.rawValue = rawValue
@@ -15,11 +15,11 @@ public struct VLANID: RawRepresentable, Hashable, Sendable, Comparable, CustomSt
 
 /// A MAC with an optional VLAN id: the key of a bridge FDB entry.
 ///
-/// Only what a guest may own: no multicast or broadcast address, not all zero.
+/// Only addresses that a guest may own: no multicast or broadcast address, and not all zero.
 public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
     /// The unicast MAC.
     public let mac: MACAddress
-    /// nil: the bridge does not tell VLANs apart, or the entry of VLAN id 0.
+    /// nil: the bridge does not filter VLANs, or the entry has VLAN id 0.
     public let vlan: VLANID?
 
     /// - Parameters:
@@ -34,8 +34,8 @@ public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.vlan = vlan
     }
 
-    /// What a guest may own as a kernel's message has it; nil for anything else. No error is made, for it is no error
-    /// that bridges have entries of multicast MACs.
+    /// An address from a kernel message; nil if a guest may not own it. It throws no error, because bridges legitimately
+    /// have entries of multicast MACs.
     init?(_ mac: MACAddress, vlanNumber number: UInt16) {
         guard !mac.isMulticast, !mac.isZero else { return nil }
         vlan = VLANID(rawValue: number)
@@ -43,9 +43,9 @@ public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.mac = mac
     }
 
-    /// Reads `MAC` or `MAC/VLAN`, for example `52:54:00:12:34:56/100`.
+    /// Parses `MAC` or `MAC/VLAN`, for example `52:54:00:12:34:56/100`.
     ///
-    /// - Throws: ``AddressError`` that quotes the text and names what is wrong with it.
+    /// - Throws: ``AddressError`` that quotes the text and says what is wrong with it.
     public init(_ text: String) throws(AddressError) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = parts.first, let mac = MACAddress(first) else {
@@ -69,33 +69,33 @@ public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
         (left.mac.value, left.vlan?.rawValue ?? 0) < (right.mac.value, right.vlan?.rawValue ?? 0)
     }
 
-    /// As ``init(_:)`` reads it.
+    /// The form that ``init(_:)`` parses.
     public var description: String { vlan.map { "\(mac)/\($0)" } ?? mac.description }
 }
 
-/// Why a text or a MAC is no address of a guest.
+/// The reason why a text or a MAC is not an address that a guest may own.
 public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What is wrong.
     public enum Problem: Sendable {
-        /// Not `XX:XX:XX:XX:XX:XX` with an optional `/VLAN`.
+        /// The text is not `XX:XX:XX:XX:XX:XX` with an optional `/VLAN`.
         case malformed
         /// The group bit is set.
         case multicast
-        /// All ones.
+        /// All bits are one.
         case broadcast
-        /// All zero.
+        /// All bits are zero.
         case zero
         /// The VLAN id is not a number from 1 to 4094.
         case vlan
     }
 
-    /// The text as it was given.
+    /// The text as given.
     public let text: String
     /// What is wrong with it.
     public let problem: Problem
 
     /// - Parameters:
-    ///   - text: as it was given.
+    ///   - text: the text as given.
     ///   - problem: what is wrong with it.
     public init(text: String, problem: Problem) {
         self.text = text

@@ -5,15 +5,15 @@ public import Netlink
 public struct Entry: Hashable, Sendable {
     /// Ages of an entry (`struct nda_cacheinfo`), in hundredths of a second (USER_HZ).
     public struct CacheInfo: Hashable, Sendable {
-        /// Since a frame last used it.
+        /// The time since a frame last used it.
         public let used: UInt32
-        /// Since it was last changed or refreshed.
+        /// The time since it was last changed or refreshed.
         public let updated: UInt32
     }
 
     /// The key.
     public let address: Address
-    /// The interface index of the port; the bridge's own for entries of the bridge itself.
+    /// The interface index of the port, or of the bridge for entries of the bridge itself.
     public let port: Int32
     /// The interface index of the bridge (NDA_MASTER); nil for entries of a device's own list.
     public let bridge: Int32?
@@ -23,19 +23,19 @@ public struct Entry: Hashable, Sendable {
     public let flags: EntryFlags
     /// NDA_FLAGS_EXT; empty on kernels before 6.2.
     public let extendedFlags: EntryExtendedFlags
-    /// NDA_CACHEINFO, where the kernel sent it.
+    /// NDA_CACHEINFO, if the kernel sent it.
     public let cache: CacheInfo?
 
-    /// Delivered to the host instead of a port: `NUD_PERMANENT`.
+    /// Frames are delivered to the host instead of a port: `NUD_PERMANENT`.
     public var isLocal: Bool { state.contains(.permanent) }
-    /// Forwards and does not age: `NUD_NOARP`.
+    /// The entry forwards and does not age: `NUD_NOARP`.
     public var isStatic: Bool { state.contains(.noARP) && !isLocal }
-    /// Learned or user-made, and ages.
+    /// The entry was learned or made by a user, and ages.
     public var isDynamic: Bool { !isStatic && !isLocal }
-    /// Learning does not move it.
+    /// Learning does not move the entry.
     public var isSticky: Bool { flags.contains(.sticky) }
 
-    /// Makes an entry from its parts.
+    /// Makes an entry from its fields.
     public init(
         address: Address, port: Int32, bridge: Int32?, state: EntryState, flags: EntryFlags = [],
         extendedFlags: EntryExtendedFlags = [], cache: CacheInfo? = nil
@@ -51,7 +51,7 @@ public struct Entry: Hashable, Sendable {
 
     /// Decodes the payload of an RTM_NEWNEIGH or RTM_DELNEIGH message of family AF_BRIDGE.
     ///
-    /// - Returns: nil for what is no unicast FDB entry: other families, entries without NDA_LLADDR, multicast and zero
+    /// - Returns: nil if the payload is not a unicast FDB entry: other families, entries without NDA_LLADDR, multicast and zero
     ///   MACs, reserved VLAN ids.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init?(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
@@ -94,10 +94,10 @@ public struct Entry: Hashable, Sendable {
 }
 
 extension Entry: CustomStringConvertible {
-    /// In the words of `bridge fdb show`, without names: `52:54:00:12:34:56 ifindex 7 static sticky offload`.
+    /// The entry as `bridge fdb show` prints it, but without names: `52:54:00:12:34:56 ifindex 7 static sticky offload`.
     public var description: String { "\(address) ifindex \(port) \(words.joined(separator: " "))" }
 
-    /// State and flags in the words of `bridge fdb show`.
+    /// State and flags as `bridge fdb show` prints them.
     public var words: [String] {
         var words = [isLocal ? "permanent" : isStatic ? "static" : state.contains(.stale) ? "stale" : "dynamic"]
         if flags.contains(.externallyLearned) { words.append("extern_learn") }

@@ -1,11 +1,11 @@
 import Glibc
 
-/// Entries while they are told, whose number is not known: realloc(3) grows in place, or moves pages instead of bytes.
+/// Collects entries whose number is not known in advance: realloc(3) grows in place, or moves pages instead of bytes.
 ///
-/// An array that grows copies itself each time, and the C library gives back to the kernel what it leaves, and takes it again
+/// An array that grows copies itself each time, and the C library returns the freed memory to the kernel and takes it again
 /// for the next table: at 10,000 entries 280 page faults a table, an eighth of its time.
 ///
-/// Entries own no memory, so that none needs to be ended.
+/// Entries own no memory, so none needs to be deinitialised.
 struct EntryBuffer: ~Copyable {
     private var start: UnsafeMutablePointer<Entry>?
     private var count = 0
@@ -15,7 +15,7 @@ struct EntryBuffer: ~Copyable {
 
     mutating func append(_ entry: Entry) {
         if count == capacity { grow() }
-        // There is room, so that there is memory.
+        // There is room, so `start` is not nil.
         start?.advanced(by: count).initialize(to: entry)
         count += 1
     }
@@ -28,6 +28,6 @@ struct EntryBuffer: ~Copyable {
         start = larger.assumingMemoryBound(to: Entry.self)
     }
 
-    /// As many as were appended, in memory for no more.
+    /// The appended entries, in an array without spare capacity.
     var entries: ContiguousArray<Entry> { ContiguousArray(UnsafeBufferPointer(start: start, count: count)) }
 }

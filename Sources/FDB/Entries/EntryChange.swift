@@ -2,28 +2,28 @@ import Netlink
 
 /// A change of one entry by one primitive.
 ///
-/// Which primitive is right depends on the two ports (docs/design.md): this type only knows what each does.
+/// The right primitive depends on the two ports (docs/design.md). This type only knows what each primitive does.
 public struct EntryChange: Hashable, Sendable {
     /// How the change is made.
     public enum Primitive: String, Hashable, Sendable, Codable {
-        /// RTM_NEWNEIGH CREATE|REPLACE: creates, or changes port and state in place; software never misses the entry,
-        /// but the driver of the old port is told nothing (`fdb_add_entry`).
+        /// RTM_NEWNEIGH CREATE|REPLACE creates an entry, or changes port and state in place. Software never misses the
+        /// entry, but the driver of the old port gets no notification (`fdb_add_entry`).
         case replace
-        /// RTM_NEWNEIGH with NTF_USE: drivers get DEL for the old port and ADD for the new, software never misses the
-        /// entry (`br_fdb_update`). Silently nothing when the entry is sticky, `ageing_time` is 0 or the port does not
-        /// learn or forward; creates a dynamic entry when there was none.
+        /// RTM_NEWNEIGH with NTF_USE: drivers get DEL for the old port and ADD for the new one, and software never misses
+        /// the entry (`br_fdb_update`). It silently does nothing if the entry is sticky, if `ageing_time` is 0, or if the
+        /// port does not learn or forward. It creates a dynamic entry if there was none.
         case use
         /// RTM_DELNEIGH, then RTM_NEWNEIGH CREATE|REPLACE in the same send: a fresh entry, with a gap of microseconds.
-        /// No EXCL: a driver's refresh of a learned entry can fall between the two, and the re-read after the barrier
-        /// tells who won.
+        /// Without EXCL, because a driver's refresh of a learned entry can fall between the two; the re-read after the
+        /// barrier shows which one won.
         case deleteCreate = "delete-create"
-        /// RTM_NEWNEIGH on an eswitch port, then NTF_USE back to the software port, in the same send: the driver takes
-        /// the entry over and then deletes it, which removes a rule that an in-place move left in hardware.
+        /// RTM_NEWNEIGH on an eswitch port, then NTF_USE back to the software port, in the same send. The driver takes the
+        /// entry over and then deletes it, which removes a rule that an in-place move left in hardware.
         case reseat
-        /// RTM_DELNEIGH, then RTM_NEWNEIGH with NUD_REACHABLE in the same send: hardware forgets the entry, software
-        /// keeps one that ages. Drivers are not told of such an entry, also not when it ages out.
+        /// RTM_DELNEIGH, then RTM_NEWNEIGH with NUD_REACHABLE in the same send: hardware forgets the entry, and software
+        /// keeps one that ages. Drivers get no notification of that entry, not even when it ages out.
         case recreateDynamic = "recreate-dynamic"
-        /// RTM_NEWNEIGH REPLACE with NUD_REACHABLE: gives a static entry back to ageing and learning.
+        /// RTM_NEWNEIGH REPLACE with NUD_REACHABLE: returns a static entry to ageing and learning.
         case makeDynamic = "make-dynamic"
         /// RTM_DELNEIGH.
         case delete
@@ -31,21 +31,21 @@ public struct EntryChange: Hashable, Sendable {
 
     /// The key.
     public let address: Address
-    /// How.
+    /// The primitive that makes the change.
     public let primitive: Primitive
-    /// The port that has the entry afterwards; for `delete` the one that loses it.
+    /// The port that has the entry afterwards; for `delete` the port that loses it.
     public let port: Int32
-    /// The port that has it before; `deleteCreate` and `recreateDynamic` delete it there, `reseat` goes by this port.
+    /// The port that has the entry before. `deleteCreate` and `recreateDynamic` delete it there; `reseat` goes through it.
     public let oldPort: Int32?
-    /// The entry afterwards refuses to roam.
+    /// Learning cannot move the entry afterwards.
     public let sticky: Bool
 
     /// - Parameters:
     ///   - address: the key.
-    ///   - primitive: how.
+    ///   - primitive: the primitive that makes the change.
     ///   - port: interface index of the port that has the entry afterwards (`delete`: before).
-    ///   - oldPort: the port that has it before, or the one that `reseat` goes by.
-    ///   - sticky: NTF_STICKY on the entry afterwards.
+    ///   - oldPort: the port that has the entry before, or the one that `reseat` goes through.
+    ///   - sticky: sets NTF_STICKY on the entry.
     public init(
         _ address: Address, _ primitive: Primitive, port: Int32, oldPort: Int32? = nil, sticky: Bool = false
     ) {
@@ -62,7 +62,7 @@ public struct EntryChange: Hashable, Sendable {
         return second.map { [first, $0] } ?? [first]
     }
 
-    /// The one or two messages that make the change. Inlined, so that who needs only the first does not make the other.
+    /// The one or two messages that make the change. Inlined, so a caller that needs the first does not build the second.
     @inline(__always)
     var messages: (EntryRequest, EntryRequest?) {
         switch primitive {
@@ -86,6 +86,6 @@ public struct EntryChange: Hashable, Sendable {
 }
 
 extension EntryChange.Primitive {
-    /// It takes two messages.
+    /// The change takes two messages.
     var isPair: Bool { self == .deleteCreate || self == .reseat || self == .recreateDynamic }
 }

@@ -25,8 +25,8 @@ public struct EntryFlags: OptionSet, Hashable, Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     private init(_ bits: Int32) { rawValue = UInt8(truncatingIfNeeded: bits) }
 
-    /// In a request: go the way of learning, which tells drivers of the old port too. The corresponding C constant is
-    /// `NTF_USE`.
+    /// In a request: takes the path of learning, which also notifies the driver of the old port. The corresponding C
+    /// constant is `NTF_USE`.
     public static let use = EntryFlags(NTF_USE)
     /// The device's own address list, not the bridge. The corresponding C constant is `NTF_SELF`.
     public static let selfTable = EntryFlags(NTF_SELF)
@@ -36,10 +36,10 @@ public struct EntryFlags: OptionSet, Hashable, Sendable {
     public static let proxy = EntryFlags(NTF_PROXY)
     /// Learned by a driver or a control plane. The corresponding C constant is `NTF_EXT_LEARNED`.
     public static let externallyLearned = EntryFlags(NTF_EXT_LEARNED)
-    /// A driver said that hardware has it; never cleared when an entry moves. The corresponding C constant is
+    /// A driver reported that hardware has the entry; a move does not clear the flag. The corresponding C constant is
     /// `NTF_OFFLOADED`.
     public static let offloaded = EntryFlags(NTF_OFFLOADED)
-    /// Learning does not move it. The corresponding C constant is `NTF_STICKY`.
+    /// Learning does not move the entry. The corresponding C constant is `NTF_STICKY`.
     public static let sticky = EntryFlags(NTF_STICKY)
     /// The corresponding C constant is `NTF_ROUTER`.
     public static let router = EntryFlags(NTF_ROUTER)

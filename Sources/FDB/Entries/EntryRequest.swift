@@ -3,7 +3,7 @@ public import Netlink
 
 /// One message about one bridge entry.
 public struct EntryRequest: Request, Hashable, Sendable {
-    /// One entry takes about a hundred bytes.
+    /// An answer about one entry has about a hundred bytes.
     public static var replyLimit: Int? { 512 }
     /// RTM_NEWNEIGH, RTM_DELNEIGH or RTM_GETNEIGH.
     public let type: MessageType
@@ -11,9 +11,9 @@ public struct EntryRequest: Request, Hashable, Sendable {
     public let flags: MessageFlags
     /// The entry's key.
     public let address: Address
-    /// The port's interface index; 0 in a get by bridge.
+    /// The port's interface index; 0 in a request that reads by bridge.
     public let port: Int32
-    /// The bridge's interface index, for gets.
+    /// The bridge's interface index, for requests that read.
     public let bridge: Int32?
     /// `ndm_state`.
     public let state: EntryState
@@ -38,14 +38,14 @@ public struct EntryRequest: Request, Hashable, Sendable {
             entryFlags: entryFlags.union(.master))
     }
 
-    /// Deletes an entry; the kernel wants its current port, and answers ENOENT for another.
+    /// Deletes an entry. The kernel needs its current port, and answers ENOENT for another.
     public static func delete(_ address: Address, port: Int32) -> EntryRequest {
         EntryRequest(
             type: .deleteNeighbour, flags: [], address: address, port: port, bridge: nil, state: [],
             entryFlags: .master)
     }
 
-    /// Reads one entry of a bridge (kernel 5.0 and later); ENOENT when there is none.
+    /// Reads one entry of a bridge (kernel 5.0 and later). The kernel answers ENOENT if there is none.
     public static func get(_ address: Address, bridge: Int32) -> EntryRequest {
         EntryRequest(
             type: .getNeighbour, flags: [], address: address, port: 0, bridge: bridge, state: [],
@@ -66,11 +66,11 @@ public struct EntryRequest: Request, Hashable, Sendable {
 }
 
 extension EntryRequest {
-    /// Appends the message laid out by hand, byte for byte what ``encode(into:)`` makes: a call for each part of a
-    /// message costs more than the message.
+    /// Appends the message laid out by hand, byte for byte as ``encode(into:)`` writes it. A call for each part of a
+    /// message would cost more than the message.
     @inline(__always)
     public func append(to writer: inout MessageWriter, flags more: MessageFlags = [], sequence: UInt32) -> Bool {
-        // Header, struct ndmsg, NDA_LLADDR; then the attributes of 16 and 32 bits, 8 bytes each.
+        // Header, struct ndmsg, NDA_LLADDR; then the 16-bit and 32-bit attributes, 8 bytes each.
         var length = 40
         if address.vlan != nil { length += 8 }
         if bridge != nil { length += 8 }
@@ -85,7 +85,7 @@ extension EntryRequest {
         message.storeBytes(of: entryFlags.rawValue, toByteOffset: 26, as: UInt8.self)
         message.storeBytes(of: 10, toByteOffset: 28, as: UInt16.self)
         message.storeBytes(of: UInt16(NDA_LLADDR), toByteOffset: 30, as: UInt16.self)
-        // Six octets and the padding.
+        // The six octets and the padding.
         message.storeBytes(of: (address.mac.value << 16).bigEndian, toByteOffset: 32, as: UInt64.self)
         var end = 40
         if let vlan = address.vlan {

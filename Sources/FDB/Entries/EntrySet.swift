@@ -1,22 +1,23 @@
-/// Entries by address, for tables of any size: an array in the order in which the kernel told them, and an index of it.
+/// Entries by address, for tables of any size: an array in the kernel's order, and an index of it.
 ///
-/// The index takes four to eight bytes for each entry, and is made by the first change, or by ``makeIndex()``: whoever reads a
-/// table and goes through it has no use for it. Until then a lookup goes through the entries, which takes as long as the
-/// index for some fifty of them. A dictionary costs more than reading the table does: it hashes for adversaries, and
-/// moves all entries each time it grows. The index multiplies by a random number: guests choose their MACs, but do not know
-/// it.
+/// The index takes four to eight bytes for each entry. The first change makes it, or ``makeIndex()``: a caller that only
+/// iterates over a table does not need it. Without an index a lookup searches the entries; making the index costs as
+/// much as some fifty of these searches. A dictionary costs more than reading the table: its hash is made for
+/// adversaries, and it moves all entries each time it grows. The index multiplies by a random number, because guests
+/// choose their MACs but do not know that number.
 public struct EntrySet: Sendable {
-    /// The entries, in no order that means anything.
+    /// The entries, in no particular order.
     public private(set) var values: ContiguousArray<Entry>
-    /// Places in `values` plus one, 0 for none; a power of two, and at least a quarter free. Empty: there is no index.
+    /// Positions in `values` plus one, 0 for a free slot. The size is a power of two, and at least a quarter is free. An
+    /// empty array means that there is no index.
     private var slots: ContiguousArray<UInt32> = []
     private let seed = EntrySet.processSeed
-    /// One for the whole process: each takes two system calls.
+    /// One seed for the whole process, because each takes two system calls.
     private static let processSeed: (UInt64, UInt64) = (.random(in: .min ... .max), .random(in: .min ... .max) | 1)
-    /// So few are found as quickly without an index.
+    /// Up to this number a search is as fast without an index.
     private static let searchLimit = 16
 
-    /// - Parameter entries: of several of one address the last holds.
+    /// - Parameter entries: of several entries of one address, the last one wins.
     public init(_ entries: ContiguousArray<Entry> = []) {
         guard entries.count <= EntrySet.searchLimit else {
             values = entries
@@ -27,28 +28,28 @@ public struct EntrySet: Sendable {
         for entry in entries { self[entry.address] = entry }
     }
 
-    /// - Parameter entries: no two of one address.
+    /// - Parameter entries: no two may have the same address.
     init(distinct entries: ContiguousArray<Entry>) { values = entries }
 
-    /// Makes a set of answers to questions about single addresses: who has no entry is not in it.
+    /// Makes a set from the answers to requests for single addresses; addresses without an entry are left out.
     public init(_ answers: [Entry?]) {
-        // Not by a chain of lazy sequences: the first of their types costs a process 0.9 million instructions.
+        // No chain of lazy sequences: the first use of their types costs a process 0.9 million instructions.
         var entries: ContiguousArray<Entry> = []
         for case .some(let entry) in answers { entries.append(entry) }
         self.init(entries)
     }
 
-    /// How many there are.
+    /// The number of entries.
     public var count: Int { values.count }
 
-    /// Makes every lookup constant from now on.
+    /// Makes every lookup take constant time from now on.
     public mutating func makeIndex() {
         if slots.isEmpty, values.count > EntrySet.searchLimit { index() }
     }
 
-    /// The entry of an address; nil for none.
+    /// The entry of an address, or nil.
     ///
-    /// - Complexity: constant where there is an index, but for taking an entry out, which makes the index anew.
+    /// - Complexity: constant with an index, except that removing an entry makes the index again.
     public subscript(address: Address) -> Entry? {
         get {
             if slots.isEmpty { return values.first { $0.address == address } }
@@ -81,7 +82,7 @@ public struct EntrySet: Sendable {
         }
     }
 
-    /// Makes the index, and takes out entries of whose address there is a later one.
+    /// Makes the index, and removes entries whose address has a later entry.
     private mutating func index() {
         var size = 4
         while values.count * 4 > size * 2 { size *= 2 }
@@ -101,7 +102,7 @@ public struct EntrySet: Sendable {
         values.removeLast(values.count - kept)
     }
 
-    /// The slot that has an address, or the free one where it belongs.
+    /// The slot that has an address, or the free slot where it belongs.
     private func slot(of address: Address) -> Int {
         let key = address.mac.value | UInt64(address.vlan?.rawValue ?? 0) << 48
         let product = (key ^ seed.0).multipliedFullWidth(by: seed.1)

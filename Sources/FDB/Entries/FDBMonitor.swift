@@ -1,14 +1,14 @@
 import CNetlink
 public import Netlink
 
-/// Hears changes of bridge entries (RTNLGRP_NEIGH, family AF_BRIDGE), one's own among them.
+/// Receives changes of bridge entries (RTNLGRP_NEIGH, family AF_BRIDGE), including this process's own.
 ///
-/// The kernel does not announce that a driver offloaded an entry: poll for that. Open it on a thread that is in the
-/// bridge's network namespace.
+/// The kernel does not announce that a driver offloaded an entry: poll for that. Open the monitor on a thread that is in
+/// the bridge's network namespace.
 public struct FDBMonitor: ~Copyable {
     /// One change.
     public struct Change: Hashable, Sendable {
-        /// The entry after the change; before it for a removal.
+        /// The entry after the change, or before it if the change is a removal.
         public let entry: Entry
         /// RTM_DELNEIGH instead of RTM_NEWNEIGH.
         public let isRemoval: Bool
@@ -24,9 +24,9 @@ public struct FDBMonitor: ~Copyable {
     /// For poll(2).
     public var descriptor: Int32 { socket.descriptor }
 
-    /// Hands over everything that waits, without blocking.
+    /// Passes on all waiting notifications, without blocking.
     ///
-    /// - Returns: true when the kernel dropped notifications meanwhile: read the table anew.
+    /// - Returns: true if the kernel dropped notifications: read the table again.
     /// - Throws: ``NetlinkError`` of codes `malformed`, `truncated`, `system`.
     public func drain(_ body: (Change) -> Void) throws(NetlinkError) -> Bool {
         var lost = false
@@ -44,7 +44,7 @@ public struct FDBMonitor: ~Copyable {
         }
     }
 
-    /// Decodes one notification; nil for what is no change of a bridge entry.
+    /// Decodes one notification; nil if it is not a change of a bridge entry.
     public static func change(
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> Change? {

@@ -1,14 +1,14 @@
 /// A 48-bit IEEE 802 MAC address.
 public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertible {
-    /// The address as a number, first octet highest; the upper 16 bits are zero.
+    /// The address as a number, with the first octet highest; the upper 16 bits are zero.
     public let value: UInt64
 
     /// - Parameter value: the address as a number; bits above 48 are dropped.
     public init(value: UInt64) { self.value = value & 0xffff_ffff_ffff }
 
-    /// Reads six octets in the order of the wire.
+    /// Reads six octets in network byte order.
     ///
-    /// - Returns: nil when there are not exactly six.
+    /// - Returns: nil unless there are exactly six.
     public init?(octets: UnsafeRawBufferPointer) {
         guard octets.count == 6 else { return nil }
         let high = UInt32(bigEndian: octets.loadUnaligned(as: UInt32.self))
@@ -16,7 +16,7 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
         value = UInt64(high) << 16 | UInt64(low)
     }
 
-    /// Reads `52:54:00:12:34:56`, upper or lower case, `-` for `:` too.
+    /// Parses `52:54:00:12:34:56`, in upper or lower case, also with `-` for `:`.
     ///
     /// - Returns: nil for anything else.
     public init?(_ text: some StringProtocol) {
@@ -32,7 +32,7 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
         self.value = value
     }
 
-    /// The octets in the order of the wire.
+    /// The octets in network byte order.
     public var octets: (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) {
         func octet(_ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: value >> (40 - 8 * index)) }
         return (octet(0), octet(1), octet(2), octet(3), octet(4), octet(5))
@@ -40,14 +40,14 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
 
     /// The group bit is set: multicast, or broadcast.
     public var isMulticast: Bool { value & 0x0100_0000_0000 != 0 }
-    /// All ones.
+    /// All bits are one.
     public var isBroadcast: Bool { value == 0xffff_ffff_ffff }
-    /// All zero.
+    /// All bits are zero.
     public var isZero: Bool { value == 0 }
 
     public static func < (left: MACAddress, right: MACAddress) -> Bool { left.value < right.value }
 
-    /// Lower case with colons.
+    /// Lower case, with colons.
     public var description: String {
         func digit(_ value: Int) -> UInt8 { UInt8(truncatingIfNeeded: value < 10 ? 0x30 + value : 0x57 + value) }
         return String(unsafeUninitializedCapacity: 17) { text in

@@ -1,27 +1,27 @@
 public import Netlink
 import System
 
-/// The entries of one bridge, read so that live ones are not missed.
+/// The entries of one bridge, read in a way that does not miss live ones.
 ///
-/// A kernel dump resumes by position and never says that it was interrupted (NLM_F_DUMP_INTR is not set for FDB dumps):
-/// an entry deleted meanwhile makes live entries vanish from it. So changes are heard from before the dump, and after a
-/// deletion the dump is repeated. Where the table never rests, the dumps are put together and every doubtful entry is
-/// asked for singly; then ``isExact`` is false, and an address that is not in the table may still be live:
+/// A kernel dump resumes by position and never reports that it was interrupted (NLM_F_DUMP_INTR is not set for FDB
+/// dumps): an entry deleted meanwhile makes live entries vanish from it. Changes are therefore received from before the
+/// dump, and after a deletion the dump is repeated. If the table keeps changing, the dumps are combined and every
+/// doubtful entry is read singly. ``isExact`` is then false, and an address that is not in the table may still be live:
 /// ``confirm(_:using:)`` it before acting on that.
 public struct Table: Sendable {
     /// The bridge's interface index.
     public let bridge: Int32
-    /// By address. Local entries (the ports' own MACs) are among them.
+    /// The entries by address, including local ones (the ports' own MACs).
     public private(set) var entries: EntrySet
-    /// How many dumps it took.
+    /// The number of dumps that it took.
     public let dumps: Int
-    /// One dump was not disturbed: what is not in the table did not exist.
+    /// One dump was not disturbed: an entry that is not in the table did not exist.
     public let isExact: Bool
 
-    /// Dumps before a restless table is settled by single gets instead.
+    /// After this many dumps of a table that keeps changing, doubtful entries are read singly.
     private static let dumpLimit = 8
 
-    /// A table of entries that are known already, or of none.
+    /// A table of entries that are already known, or of none.
     public init(bridge: Int32, entries: [Entry] = []) {
         self.init(bridge: bridge, entries: EntrySet(ContiguousArray(entries)), dumps: 0, isExact: false)
     }
@@ -33,18 +33,18 @@ public struct Table: Sendable {
         self.isExact = isExact
     }
 
-    /// The entry of an address: found at once after ``confirm(_:using:)``, until then by going through the table.
+    /// The entry of an address. The lookup is fast after ``confirm(_:using:)``; until then it searches the table.
     public subscript(address: Address) -> Entry? { entries[address] }
 
     /// Reads the table.
     ///
     /// - Parameters:
     ///   - bridge: the bridge's interface index.
-    ///   - ports: only the entries of these ports; nil for all.
-    ///   - socket: in the bridge's namespace; the calling thread must be there too, as a monitor is opened.
-    /// - Throws: ``NetlinkError`` when the kernel refuses or its answers are lost.
-    /// - Complexity: one dump (about 0.4 microseconds an entry) on a table at rest; but the kernel walks the whole table once
-    ///   for each port of the bridge (`br_fdb_dump`), or for each of `ports`.
+    ///   - ports: read only the entries of these ports; nil for all.
+    ///   - socket: in the bridge's namespace; the calling thread must be in it too, because a monitor is opened.
+    /// - Throws: ``NetlinkError`` if the kernel refuses or its answers are lost.
+    /// - Complexity: one dump (about 0.4 microseconds an entry) if nothing changes; but the kernel walks the whole table
+    ///   once for each port of the bridge (`br_fdb_dump`), or for each of `ports`.
     public static func snapshot(
         bridge: Int32, ports: [Int32]? = nil, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Table {
@@ -63,7 +63,7 @@ public struct Table: Sendable {
                 guard error.code == .interrupted, attempt < dumpLimit else { throw error }
                 continue
             }
-            // An entry is handed over twice only when another was added before it, which is heard: then an index is made.
+            // A dump returns an entry twice only if another was added before it. That is announced, and an index is then made.
             var entries = ports == nil ? EntrySet(distinct: told.entries) : EntrySet(told.entries)
             var deleted = false
             let lost = try monitor.drain { change in
@@ -74,7 +74,7 @@ public struct Table: Sendable {
             if !deleted, !lost {
                 return Table(bridge: bridge, entries: entries, dumps: attempt, isExact: true)
             }
-            // What one dump skipped, another may hold: keep the union for the single gets.
+            // Another dump may have what this one skipped: keep the union for the single reads.
             entries.makeIndex()
             for entry in seen.values where entries[entry.address] == nil { doubtful.insert(entry.address) }
             for entry in entries.values { seen[entry.address] = entry }
@@ -84,12 +84,12 @@ public struct Table: Sendable {
         return table
     }
 
-    /// Hands over what one dump of a bridge's table shows, without keeping it.
+    /// Passes on what one dump of a bridge's table shows, without keeping it.
     ///
-    /// Live entries may be missing from it or be handed over twice (see above): it raises suspicions, and
-    /// ``read(_:bridge:using:)`` settles them.
+    /// Live entries may be missing or appear twice (see above). Use it to find suspects, and ``read(_:bridge:using:)`` to
+    /// settle them.
     ///
-    /// - Parameter port: only the entries of this port, which the kernel picks; it cannot pick by VLAN or state.
+    /// - Parameter port: only the entries of this port, which the kernel selects; it cannot select by VLAN or state.
     public static func scan(
         bridge: Int32, port: Int32? = nil, using socket: inout CommandSocket, _ body: (Entry) -> Void
     ) throws(NetlinkError) {
@@ -101,7 +101,7 @@ public struct Table: Sendable {
         }
     }
 
-    /// Asks for single entries and corrects the table by the answers: to be done before acting on "missing".
+    /// Reads single entries and corrects the table by the answers. Do this before acting on a missing entry.
     public mutating func confirm(
         _ addresses: some Sequence<Address>, using socket: inout CommandSocket
     ) throws(NetlinkError) {
@@ -110,10 +110,10 @@ public struct Table: Sendable {
         for (address, entry) in zip(addresses, found) { entries[address] = entry }
     }
 
-    /// Reads single entries: the kernel's own lookup, never wrong about "missing".
+    /// Reads single entries with the kernel's own lookup, which is never wrong about a missing entry.
     ///
-    /// - Returns: for each address its entry, or nil where the bridge has none.
-    /// - Throws: ``NetlinkError`` when the bridge is gone, or answers are lost.
+    /// - Returns: for each address its entry, or nil if the bridge has none.
+    /// - Throws: ``NetlinkError`` if the bridge is gone, or answers are lost.
     /// - Complexity: about 4.5 microseconds an address, up to 64 addresses a send.
     public static func read(
         _ addresses: [Address], bridge: Int32, using socket: inout CommandSocket

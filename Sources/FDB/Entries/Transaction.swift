@@ -1,17 +1,17 @@
 public import Netlink
 import System
 
-/// Entry changes sent as batches, with a result for each.
+/// Entry changes sent in batches, with a result for each.
 ///
-/// It is no transaction of the kernel's: a failing message does not undo those before it. Undoing is the caller's
-/// decision, with these results in hand.
+/// It is not a transaction of the kernel: a failing message does not undo those before it. The caller decides with these
+/// results whether to undo.
 public struct Transaction: Sendable {
     /// The changes, in order.
     public let changes: [EntryChange]
-    /// For each message its change; nil when each change is one message.
+    /// The change of each message; nil if each change is one message.
     private let owners: [Int]?
 
-    /// Encodes nothing yet.
+    /// Stores the changes; nothing is encoded yet.
     public init(_ changes: [EntryChange]) {
         self.changes = changes
         guard changes.contains(where: \.primitive.isPair) else {
@@ -24,8 +24,7 @@ public struct Transaction: Sendable {
     /// Sends the changes.
     ///
     /// - Returns: for each change nil, or the first error of its messages.
-    /// - Complexity: about 1.3 microseconds an entry, two system calls for up to 64 messages; nothing is allocated but
-    ///   the result.
+    /// - Complexity: about 1.3 microseconds an entry, two system calls for up to 64 messages; only the result is allocated.
     public func run(on socket: inout CommandSocket) -> [NetlinkError?] {
         guard let owners else {
             return socket.perform(count: changes.count) { (index, writer, sequence) in
@@ -37,7 +36,7 @@ public struct Transaction: Sendable {
         }
         var results = [NetlinkError?](repeating: nil, count: changes.count)
         for (index, answer) in answers.enumerated() where results[owners[index]] == nil {
-            // What the first half of a pair would have deleted may be gone already.
+            // The entry that the first half of a pair would have deleted may already be gone.
             let isPairsDelete =
                 changes[owners[index]].primitive.isPair && request(index, owners).type == .deleteNeighbour
             if isPairsDelete, answer?.errno == .noEntry { continue }
@@ -46,7 +45,7 @@ public struct Transaction: Sendable {
         return results
     }
 
-    /// A message by its number among all: the second half of a pair follows the first.
+    /// The message at an index among all messages; the second half of a pair follows the first.
     private func request(_ index: Int, _ owners: [Int]) -> EntryRequest {
         let (first, second) = changes[owners[index]].messages
         let isSecond = index > 0 && owners[index - 1] == owners[index]

@@ -1,19 +1,19 @@
 import CNetlink
 import Glibc
 
-/// An IPv4 or IPv6 address, as the bytes of the wire.
+/// An IPv4 or IPv6 address, in network byte order.
 public struct IPAddress: Hashable, Sendable, Comparable, CustomStringConvertible {
-    /// Four octets, or sixteen.
+    /// Four octets for IPv4, sixteen for IPv6.
     public let octets: [UInt8]
 
-    /// - Returns: nil when there are neither four nor sixteen.
+    /// - Returns: nil unless there are four or sixteen octets.
     public init?(octets: some Sequence<UInt8>) {
         let octets = Array(octets)
         guard octets.count == 4 || octets.count == 16 else { return nil }
         self.octets = octets
     }
 
-    /// Reads `192.0.2.1` or `2001:db8::1`.
+    /// Parses `192.0.2.1` or `2001:db8::1`.
     public init?(_ text: String) {
         var octets = [UInt8](repeating: 0, count: 16)
         if inet_pton(AF_INET6, text, &octets) == 1 {
@@ -25,22 +25,22 @@ public struct IPAddress: Hashable, Sendable, Comparable, CustomStringConvertible
         }
     }
 
-    /// Of sixteen octets.
+    /// The address has sixteen octets.
     public var isIPv6: Bool { octets.count == 16 }
 
-    /// 224.0.0.0/4, ff00::/8.
+    /// The address is in 224.0.0.0/4 or ff00::/8.
     public var isMulticast: Bool { isIPv6 ? octets[0] == 0xff : octets[0] & 0xf0 == 0xe0 }
 
     /// The unspecified address, all zero.
     public var isUnspecified: Bool { octets.allSatisfy { $0 == 0 } }
 
-    /// IPv4 first, then in the order of the wire.
+    /// Sorts IPv4 first, then by the octets.
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
         if left.octets.count != right.octets.count { return left.octets.count < right.octets.count }
         return left.octets.lexicographicallyPrecedes(right.octets)
     }
 
-    /// As inet_ntop(3) writes it.
+    /// The form that inet_ntop(3) writes.
     public var description: String {
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         let family = isIPv6 ? AF_INET6 : AF_INET
@@ -49,14 +49,14 @@ public struct IPAddress: Hashable, Sendable, Comparable, CustomStringConvertible
     }
 }
 
-/// The address of a multicast group as a bridge keeps it: of IP, or a MAC for groups that are not IP's.
+/// The address of a multicast group as a bridge keeps it: an IP address, or a MAC for groups that are not IP groups.
 public enum GroupAddress: Hashable, Sendable, CustomStringConvertible {
     /// An IPv4 or IPv6 multicast address; its frames are recognised by the IP header.
     case ip(IPAddress)
-    /// A multicast MAC; the kernel takes permanent memberships only (`br_mdb_add`, net/bridge/br_mdb.c).
+    /// A multicast MAC; the kernel only accepts permanent memberships (`br_mdb_add`, net/bridge/br_mdb.c).
     case mac(MACAddress)
 
-    /// Reads an address; nil for one that is no group.
+    /// Parses an address; nil if it is not a group.
     public init?(_ text: String) {
         if let ip = IPAddress(text) {
             guard ip.isMulticast else { return nil }
@@ -80,12 +80,12 @@ public enum GroupAddress: Hashable, Sendable, CustomStringConvertible {
 public struct GroupKey: Hashable, Sendable, CustomStringConvertible {
     /// The group.
     public let group: GroupAddress
-    /// The one source of an (S,G) entry, nil for (\*,G).
+    /// The single source of an (S,G) entry; nil for (\*,G).
     public let source: IPAddress?
-    /// nil: the bridge does not tell VLANs apart.
+    /// nil: the bridge does not filter VLANs.
     public let vlan: VLANID?
 
-    /// Makes a key from its parts.
+    /// Makes a key from its fields.
     public init(_ group: GroupAddress, source: IPAddress? = nil, vlan: VLANID? = nil) {
         self.group = group
         self.source = source
@@ -95,7 +95,7 @@ public struct GroupKey: Hashable, Sendable, CustomStringConvertible {
     /// The (\*,G) that an (S,G) belongs to.
     public var anySource: GroupKey { GroupKey(group, vlan: vlan) }
 
-    /// In the words of `bridge mdb show`: `239.1.1.1 src 192.0.2.1 vid 7`.
+    /// The key as `bridge mdb show` prints it: `239.1.1.1 src 192.0.2.1 vid 7`.
     public var description: String {
         "\(group)" + (source.map { " src \($0)" } ?? "") + (vlan.map { " vid \($0)" } ?? "")
     }

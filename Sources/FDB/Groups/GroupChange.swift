@@ -30,7 +30,7 @@ struct GroupMessage {
         try GroupMessage.check(parts)
     }
 
-    /// Interface index of the bridge that a message is about.
+    /// The interface index of the bridge that a message is about.
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     static func bridge(of payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Int32 {
@@ -57,14 +57,14 @@ struct GroupMessage {
     }
 }
 
-/// One change of a bridge's multicast database, as RTNLGRP_MDB (``MulticastGroup/mdb``) tells it.
+/// One change of a bridge's multicast database, as RTNLGRP_MDB (``MulticastGroup/mdb``) announces it.
 public struct GroupChange: Hashable, Sendable {
     /// What changed.
     public enum Subject: Hashable, Sendable {
-        /// A membership, as it is after the change; before it for a removal. Kernels report also changes of flags and
-        /// source lists, but not that a report refreshed a timer.
+        /// A membership after the change, or before it if the change is a removal. Kernels also announce changes of flags
+        /// and source lists, but not that a report refreshed a timer.
         case entry(GroupEntry)
-        /// A port became a router port, or ceased to be one; index 0 is the bridge itself (`br_rtr_notify`).
+        /// A port became a router port or is no longer one; index 0 is the bridge itself (`br_rtr_notify`).
         case router(RouterPort)
     }
 
@@ -75,7 +75,7 @@ public struct GroupChange: Hashable, Sendable {
     /// RTM_DELMDB instead of RTM_NEWMDB.
     public let isRemoval: Bool
 
-    /// Decodes one notification; empty for what is no change of a multicast database.
+    /// Decodes one notification; empty if it is not a change of a multicast database.
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public static func changes(

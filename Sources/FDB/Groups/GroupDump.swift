@@ -3,8 +3,9 @@ import Netlink
 
 /// One kernel dump of a bridge's groups (`br_mdb_dump` in net/bridge/br_mdb.c).
 ///
-/// It holds the groups of all bridges, and there is no filter. A part that fits one message is consistent, as it is read
-/// under RCU in one go; further parts resume by position: a group that vanishes meanwhile makes others be skipped.
+/// A dump covers the groups of all bridges and has no filter. A part that fits one message is consistent, because the
+/// kernel reads it under RCU in one go. Further parts resume by position: if a group vanishes meanwhile, others are
+/// skipped.
 struct GroupDump {
     private(set) var entries: [GroupEntry] = []
     private(set) var routers: [RouterPort] = []
@@ -22,21 +23,21 @@ struct GroupDump {
         }
     }
 
-    /// Whether another one shows the same memberships; by their ages two always differ.
+    /// Whether another dump shows the same memberships. Timers are ignored, because they always differ.
     func agrees(with other: GroupDump?) -> Bool {
         guard let other else { return false }
         return entries.count == other.entries.count
             && zip(entries, other.entries).allSatisfy { $0.member == $1.member }
     }
 
-    /// Adds what an earlier one held and this one may have skipped.
+    /// Adds memberships of an earlier dump that this one may have skipped.
     mutating func join(_ other: GroupDump?) {
         guard let other else { return }
         let own = Set(entries.map(\.member))
         entries += other.entries.filter { !own.contains($0.member) }
     }
 
-    /// RTM_GETMDB; strict checking refuses an interface index in it.
+    /// RTM_GETMDB. Strict checking refuses an interface index in it.
     private struct Demand: Request {
         var type: MessageType { .getGroup }
         var flags: MessageFlags { [] }

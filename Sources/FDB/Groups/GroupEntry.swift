@@ -8,9 +8,9 @@ public struct GroupState: RawRepresentable, Hashable, Sendable {
     /// - Parameter rawValue: the kernel's number.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// Ages, by default after 260 s, unless reports refresh it. The corresponding C constant is `MDB_TEMPORARY`.
+    /// It ages, by default after 260 s, unless reports refresh it. The corresponding C constant is `MDB_TEMPORARY`.
     public static let temporary = GroupState(rawValue: UInt8(MDB_TEMPORARY))
-    /// Neither ages nor goes when the member leaves. The corresponding C constant is `MDB_PERMANENT`.
+    /// It does not age and stays when the member leaves. The corresponding C constant is `MDB_PERMANENT`.
     public static let permanent = GroupState(rawValue: UInt8(MDB_PERMANENT))
 }
 
@@ -21,42 +21,42 @@ public struct GroupFlags: OptionSet, Hashable, Sendable {
     /// - Parameter rawValue: the bits.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// A driver has taken it. The corresponding C constant is `MDB_FLAGS_OFFLOAD`.
+    /// A driver has offloaded it. The corresponding C constant is `MDB_FLAGS_OFFLOAD`.
     public static let offloaded = GroupFlags(rawValue: UInt8(MDB_FLAGS_OFFLOAD))
-    /// It goes with the first leave. The corresponding C constant is `MDB_FLAGS_FAST_LEAVE`.
+    /// The first leave removes it. The corresponding C constant is `MDB_FLAGS_FAST_LEAVE`.
     public static let fastLeave = GroupFlags(rawValue: UInt8(MDB_FLAGS_FAST_LEAVE))
-    /// An (S,G) that the kernel made because the port takes the group from all but some sources. The corresponding C
-    /// constant is `MDB_FLAGS_STAR_EXCL`.
+    /// An (S,G) that the kernel made because the port accepts the group from all sources except some. The corresponding
+    /// C constant is `MDB_FLAGS_STAR_EXCL`.
     public static let starExclude = GroupFlags(rawValue: UInt8(MDB_FLAGS_STAR_EXCL))
     /// An (S,G) that the port refuses. The corresponding C constant is `MDB_FLAGS_BLOCKED`.
     public static let blocked = GroupFlags(rawValue: UInt8(MDB_FLAGS_BLOCKED))
 }
 
-/// What the source list of a membership means (IGMPv3, MLDv2; linux/in.h).
+/// The meaning of a membership's source list (IGMPv3, MLDv2; linux/in.h).
 public struct GroupFilterMode: RawRepresentable, Hashable, Sendable {
     public let rawValue: UInt8
 
     /// - Parameter rawValue: the kernel's number.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// All sources but the listed ones. The corresponding C constant is `MCAST_EXCLUDE`.
+    /// All sources except the listed ones. The corresponding C constant is `MCAST_EXCLUDE`.
     public static let exclude = GroupFilterMode(rawValue: UInt8(MCAST_EXCLUDE))
-    /// The listed sources only. The corresponding C constant is `MCAST_INCLUDE`.
+    /// Only the listed sources. The corresponding C constant is `MCAST_INCLUDE`.
     public static let include = GroupFilterMode(rawValue: UInt8(MCAST_INCLUDE))
 }
 
-/// Who made a membership (`rtm_protocol`, linux/rtnetlink.h).
+/// The origin of a membership (`rtm_protocol`, linux/rtnetlink.h).
 public struct GroupProtocol: RawRepresentable, Hashable, Sendable {
     public let rawValue: UInt8
 
-    /// - Parameter rawValue: the number; user space has those from 4, without a registry above 200.
+    /// - Parameter rawValue: the number. User space has the numbers from 4; those above 200 are not in a registry.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// A report of a member. The corresponding C constant is `RTPROT_KERNEL`.
     public static let kernel = GroupProtocol(rawValue: UInt8(RTPROT_KERNEL))
-    /// An administrator, who said nothing else. The corresponding C constant is `RTPROT_STATIC`.
+    /// An administrator who gave no protocol. The corresponding C constant is `RTPROT_STATIC`.
     public static let `static` = GroupProtocol(rawValue: UInt8(RTPROT_STATIC))
-    /// fdbsteer's own copies of permanent memberships, recognised by it when the guest moves on.
+    /// Marks fdbsteer's own copies of permanent memberships, so it recognises them when the guest moves on.
     public static let fdbsteer = GroupProtocol(rawValue: 0xfd)
 }
 
@@ -65,11 +65,11 @@ public struct GroupProtocol: RawRepresentable, Hashable, Sendable {
 public struct GroupEntry: Hashable, Sendable {
     /// Interface index of the bridge.
     public let bridge: Int32
-    /// Interface index of the port; the bridge's own for groups that the host itself has joined.
+    /// Interface index of the port, or of the bridge for groups that the host itself has joined.
     public let port: Int32
     /// Group, source, VLAN.
     public let key: GroupKey
-    /// Ages or not.
+    /// Whether it ages.
     public let state: GroupState
     /// `flags`.
     public let flags: GroupFlags
@@ -79,17 +79,17 @@ public struct GroupEntry: Hashable, Sendable {
     public let sources: [IPAddress]
     /// MDBA_MDB_EATTR_RTPROT (kernel 5.10 and later).
     public let `protocol`: GroupProtocol?
-    /// MDBA_MDB_EATTR_TIMER: hundredths of a second until it goes; 0 for what does not age by itself.
+    /// MDBA_MDB_EATTR_TIMER: hundredths of a second until it expires; 0 if it does not age by itself.
     public let timer: UInt32
 
     /// The host itself is the member.
     public var isHost: Bool { port == bridge }
-    /// Does not age.
+    /// It does not age.
     public var isPermanent: Bool { state == .permanent }
-    /// The kernel made it from a (\*,G) with sources, and removes it with that.
+    /// The kernel made it from a (\*,G) with sources, and removes it together with that.
     public var isDerived: Bool { !flags.isDisjoint(with: [.starExclude, .blocked]) }
 
-    /// Makes a membership from its parts.
+    /// Makes a membership from its fields.
     public init(
         bridge: Int32, port: Int32, key: GroupKey, state: GroupState, flags: GroupFlags = [],
         mode: GroupFilterMode? = nil, sources: [IPAddress] = [], protocol: GroupProtocol? = nil, timer: UInt32 = 0
@@ -107,7 +107,7 @@ public struct GroupEntry: Hashable, Sendable {
 
     /// Decodes one MDBA_MDB_ENTRY_INFO: `struct br_mdb_entry`, then attributes MDBA_MDB_EATTR_*.
     ///
-    /// - Returns: nil for groups of protocols that this does not know.
+    /// - Returns: nil for groups of unknown protocols.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     init?(decoding info: UnsafeRawBufferPointer, bridge: Int32) throws(NetlinkError) {
         let size = MemoryLayout<br_mdb_entry>.size
@@ -155,7 +155,7 @@ public struct GroupEntry: Hashable, Sendable {
 }
 
 extension GroupEntry: CustomStringConvertible {
-    /// In the words of `bridge -d mdb show`, without names.
+    /// The membership as `bridge -d mdb show` prints it, but without names.
     public var description: String {
         var words = ["ifindex \(port) grp \(key)", isPermanent ? "permanent" : "temp"]
         if mode == .include { words.append("filter_mode include") }
@@ -168,21 +168,21 @@ extension GroupEntry: CustomStringConvertible {
     }
 }
 
-/// A port of a bridge behind which a multicast router or querier was heard, or is said to be: it gets the frames of all
+/// A port of a bridge behind which a multicast router or querier was heard or configured. It gets the frames of all
 /// groups (`br_rports_fill_info` in net/bridge/br_mdb.c, `br_multicast_flood` in net/bridge/br_forward.c).
 public struct RouterPort: Hashable, Sendable {
     /// Interface index of the port.
     public let port: Int32
-    /// Frames of IPv4 groups, and of groups that are not IP's, go there.
+    /// Frames of IPv4 groups, and of groups that are not IP groups, go there.
     public let servesIPv4: Bool
     /// Frames of IPv6 groups go there.
     public let servesIPv6: Bool
-    /// MDBA_ROUTER_PATTR_VID, on a bridge that snoops each VLAN by itself.
+    /// MDBA_ROUTER_PATTR_VID, on a bridge that snoops each VLAN separately.
     public let vlan: VLANID?
-    /// Hundredths of a second for which it goes on to serve what it serves, unless it is told otherwise; nil: it does not age.
+    /// Hundredths of a second until it expires unless it is refreshed; nil if it does not age.
     public let lifetime: UInt32?
 
-    /// Makes a router port from its parts.
+    /// Makes a router port from its fields.
     public init(
         port: Int32, servesIPv4: Bool = true, servesIPv6: Bool = true, vlan: VLANID? = nil, lifetime: UInt32? = nil
     ) {
@@ -195,7 +195,7 @@ public struct RouterPort: Hashable, Sendable {
 
     /// Decodes one MDBA_ROUTER_PORT: the port's interface index, then attributes MDBA_ROUTER_PATTR_*.
     ///
-    /// Kernels before 5.14 do not tell IPv4 from IPv6 here: the port then serves both.
+    /// Kernels before 5.14 do not distinguish IPv4 from IPv6 here: the port then serves both.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     init(decoding info: UnsafeRawBufferPointer) throws(NetlinkError) {
         let size = MemoryLayout<UInt32>.size
@@ -228,7 +228,7 @@ public struct RouterPort: Hashable, Sendable {
             lifetime: isPermanent ? nil : isTold ? min(ipv4 ?? .max, ipv6 ?? .max) : any)
     }
 
-    /// Whether frames of a group go there.
+    /// Whether frames of a group go to this port.
     public func serves(_ key: GroupKey) -> Bool {
         if let vlan, vlan != key.vlan { return false }
         guard case .ip(let address) = key.group, address.isIPv6 else { return servesIPv4 }
@@ -237,8 +237,8 @@ public struct RouterPort: Hashable, Sendable {
 }
 
 extension GroupAddress {
-    /// The group of `struct br_mdb_entry`; nil for a protocol that is neither IPv4, IPv6 nor none, and for an address
-    /// that is no group.
+    /// The group of `struct br_mdb_entry`; nil for a protocol other than IPv4, IPv6 and none, and for an address that is
+    /// not a group.
     init?(_ entry: br_mdb_entry) {
         let address: (ip: IPAddress?, mac: MACAddress?) = withUnsafeBytes(of: entry.addr.u) { bytes in
             switch UInt16(bigEndian: entry.addr.proto) {

@@ -1,15 +1,15 @@
 import CNetlink
 public import Netlink
 
-/// One message that lets a bridge port join a group, or removes it from one (`br_mdb_add`, `br_mdb_del` in
+/// One message that makes a bridge port join a group, or removes it from one (`br_mdb_add`, `br_mdb_del` in
 /// net/bridge/br_mdb.c).
 ///
-/// What Linux 6.18 does, as the tests show: a *temporary* membership made so ages like one that a report made
-/// (`multicast_membership_interval`, 260 s), reports that arrive on its port refresh it, a leave removes it. A
-/// *permanent* one is touched by neither. Nothing replaces what the port has already (EEXIST), but NLM_F_REPLACE on 6.3
-/// and later, which restarts the timer; older kernels answer EEXIST to that too. Refused are a port that does not
-/// forward (temporary ones), a bridge that is down or does not snoop, 224.0.0.0/24, ff02::1, and temporary memberships
-/// of groups that are not IP's. Removing what is not there is EINVAL.
+/// The tests show what Linux 6.18 does. A *temporary* membership made by this request ages like one made by a report
+/// (`multicast_membership_interval`, 260 s): reports on its port refresh it, and a leave removes it. Neither affects a
+/// *permanent* one. A membership that the port already has is refused with EEXIST. NLM_F_REPLACE on 6.3 and later
+/// replaces it and restarts the timer; older kernels answer EEXIST to that too. The kernel refuses a port that does not
+/// forward (for temporary memberships), a bridge that is down or does not snoop, 224.0.0.0/24, ff02::1, and temporary
+/// memberships of groups that are not IP groups. Removing a membership that does not exist is EINVAL.
 public struct GroupRequest: Request, Hashable, Sendable {
     /// RTM_NEWMDB or RTM_DELMDB.
     public let type: MessageType
@@ -21,7 +21,7 @@ public struct GroupRequest: Request, Hashable, Sendable {
     public let port: Int32
     /// Group, source, VLAN.
     public let key: GroupKey
-    /// Ages or not.
+    /// Whether it ages.
     public let state: GroupState
     /// MDBE_ATTR_GROUP_MODE (kernel 6.3 and later); nil is EXCLUDE.
     public let mode: GroupFilterMode?
@@ -30,17 +30,17 @@ public struct GroupRequest: Request, Hashable, Sendable {
     /// MDBE_ATTR_RTPROT (kernel 6.3 and later); nil is RTPROT_STATIC.
     public let `protocol`: GroupProtocol?
 
-    /// Lets a port join.
+    /// Makes a port join a group.
     ///
     /// - Parameters:
-    ///   - key: what to join.
+    ///   - key: the group to join.
     ///   - port: interface index of the port.
     ///   - bridge: interface index of the bridge.
-    ///   - state: ages or not.
-    ///   - renewing: replace what is there, which restarts its timer.
-    ///   - mode: what `sources` means.
+    ///   - state: whether the membership ages.
+    ///   - renewing: replaces an existing membership, which restarts its timer.
+    ///   - mode: the meaning of `sources`.
     ///   - sources: for (\*,G) only; the kernel makes the (S,G) that follow from them.
-    ///   - protocol: who made it.
+    ///   - protocol: the origin of the membership.
     public static func join(
         _ key: GroupKey, port: Int32, bridge: Int32, state: GroupState, renewing: Bool = false,
         mode: GroupFilterMode? = nil, sources: [IPAddress] = [], protocol: GroupProtocol? = nil
@@ -50,18 +50,18 @@ public struct GroupRequest: Request, Hashable, Sendable {
             state: state, mode: mode, sources: sources, protocol: `protocol`)
     }
 
-    /// Removes a port from a group; the (S,G) that the kernel made from a (\*,G) go with it.
+    /// Removes a port from a group, together with the (S,G) that the kernel made from a (\*,G).
     public static func leave(_ key: GroupKey, port: Int32, bridge: Int32) -> GroupRequest {
         GroupRequest(
             type: .deleteGroup, flags: [], bridge: bridge, port: port, key: key, state: .temporary, mode: nil,
             sources: [], protocol: nil)
     }
 
-    /// It replaces a membership that the port has already.
+    /// It replaces a membership that the port already has.
     public var isRenewal: Bool { flags.contains(.replace) }
 
-    /// What comes nearest on kernels before 6.3, which answer EINVAL to source lists, modes and protocols: one (S,G) for
-    /// each source of an INCLUDE, and the whole group for an EXCLUDE. Nil when there is nothing to leave out.
+    /// The nearest equivalent on kernels before 6.3, which answer EINVAL to source lists, modes and protocols: one (S,G)
+    /// for each source of an INCLUDE, and the whole group for an EXCLUDE. Nil if the request uses none of these.
     public var simplified: [GroupRequest]? {
         guard mode != nil || !sources.isEmpty || `protocol` != nil else { return nil }
         func plain(_ key: GroupKey) -> GroupRequest { .join(key, port: port, bridge: bridge, state: state) }
@@ -69,7 +69,7 @@ public struct GroupRequest: Request, Hashable, Sendable {
         return sources.map { plain(GroupKey(key.group, source: $0, vlan: key.vlan)) }
     }
 
-    /// Removes what the request, or ``simplified``, made.
+    /// Requests that remove what this request, or ``simplified``, made.
     public var undo: [GroupRequest] {
         let all = [key] + (mode == .include ? sources.map { GroupKey(key.group, source: $0, vlan: key.vlan) } : [])
         return all.map { .leave($0, port: port, bridge: bridge) }
@@ -79,11 +79,11 @@ public struct GroupRequest: Request, Hashable, Sendable {
         body.put(GroupHeader(bridge: bridge))
         encodeEntry().withUnsafeBytes { body.put(Int(MDBA_SET_ENTRY), bytes: $0) }
         guard key.source != nil || mode != nil || !sources.isEmpty || `protocol` != nil else { return }
-        // The kernel reads the attributes only from what is marked as a nest (`nla_parse_nested`).
+        // The kernel only reads the attributes if the nest is marked as one (`nla_parse_nested`).
         body.nest(Int(MDBA_SET_ENTRY_ATTRS) | Int(NLA_F_NESTED)) { encodeAttributes(into: &$0) }
     }
 
-    /// `struct br_mdb_entry`, field by field: a copy of the structure would send what its padding holds.
+    /// `struct br_mdb_entry`, field by field: a copy of the structure would send the content of its padding.
     private func encodeEntry() -> [UInt8] {
         typealias Layout = MemoryLayout<br_mdb_entry>
         var bytes = [UInt8](repeating: 0, count: Layout.size)
@@ -127,18 +127,18 @@ public struct GroupRequest: Request, Hashable, Sendable {
 }
 
 extension GroupRequest: CustomStringConvertible {
-    /// What it does, without names.
+    /// The request in words, without names.
     public var description: String {
         "\(type == .deleteGroup ? "leave" : "join") \(key) on ifindex \(port)"
     }
 }
 
-/// `struct br_port_msg` with its padding, which would carry what the stack holds otherwise.
+/// `struct br_port_msg` with explicit padding, which would otherwise send the content of the stack.
 struct GroupHeader: BitwiseCopyable {
     private let family = UInt8(AF_BRIDGE)
     private let padding: (UInt8, UInt8, UInt8) = (0, 0, 0)
     private let bridge: Int32
 
-    /// - Parameter bridge: its interface index; 0 in a dump, which knows no filter.
+    /// - Parameter bridge: its interface index; 0 in a dump, which has no filter.
     init(bridge: Int32) { self.bridge = bridge }
 }

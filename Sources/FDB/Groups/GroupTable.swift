@@ -1,24 +1,24 @@
 import CNetlink
 public import Netlink
 
-/// The multicast database of one bridge, or what concerns some of its ports: who has joined which group, and behind
-/// which ports routers are.
+/// The multicast database of one bridge, or the part about some of its ports: which ports have joined which groups, and
+/// which ports have routers behind them.
 public struct GroupTable: Hashable, Sendable {
     /// Interface index of the bridge.
     public let bridge: Int32
-    /// The memberships, those of the host among them where the whole bridge was read. With `multicast_to_unicast` a port
-    /// has one for each member.
+    /// The memberships, including the host's if the whole bridge was read. With `multicast_to_unicast` a port has one for
+    /// each member.
     public let entries: [GroupEntry]
-    /// The ports that get all groups.
+    /// The ports that get the frames of all groups.
     public let routers: [RouterPort]
     /// No membership was missed.
     public let isExact: Bool
-    /// It was read just now. In one that was kept (``GroupWatch``) the timers are those of when each membership was told of:
-    /// nobody tells that a report refreshed one.
+    /// True if it was just read. In a kept table (``GroupWatch``) each timer is that of the membership's last notification,
+    /// because the kernel does not announce that a report refreshed a membership.
     public let hasTimers: Bool
-    /// A guest may join thousands of groups: looking each up in a list would take seconds.
+    /// An index, because a guest may join thousands of groups, and searching a list for each would take seconds.
     private let positions: [Place: Int]?
-    /// Shorter lists are as quick to look through, and the first dictionary of a type takes a process long to make.
+    /// Shorter lists are searched as fast, and the first dictionary of a type costs a process a long time.
     static let searchLimit = 16
 
     private struct Place: Hashable {
@@ -26,7 +26,7 @@ public struct GroupTable: Hashable, Sendable {
         let key: GroupKey
     }
 
-    /// Makes a table from its parts.
+    /// Makes a table from its fields.
     public init(
         bridge: Int32, entries: [GroupEntry], routers: [RouterPort] = [], isExact: Bool = true, hasTimers: Bool = true
     ) {
@@ -50,16 +50,16 @@ public struct GroupTable: Hashable, Sendable {
         return positions[Place(port: port, key: key)].map { entries[$0] }
     }
 
-    /// Whether a port gets the frames of a group because of a router behind it.
+    /// Whether a router behind a port makes it get the frames of a group.
     public func isRouter(_ port: Int32, for key: GroupKey) -> Bool {
         routers.contains { $0.port == port && $0.serves(key) }
     }
 
-    /// Reads the groups of a bridge, once: who reads them again, and often, has a ``GroupWatch``.
+    /// Reads the groups of a bridge once. Use a ``GroupWatch`` to read them repeatedly.
     ///
     /// - Parameters:
     ///   - bridge: the bridge's interface index.
-    ///   - socket: in the bridge's namespace; the calling thread must be there too, as a monitor is opened.
+    ///   - socket: in the bridge's namespace; the calling thread must be in it too, because a monitor is opened.
     /// - Throws: ``NetlinkError``, as ``GroupWatch/groups(of:on:using:)`` does.
     public static func snapshot(bridge: Int32, using socket: inout CommandSocket) throws(NetlinkError) -> GroupTable {
         var watch = try GroupWatch()

@@ -2,40 +2,40 @@ import Glibc
 public import Netlink
 import System
 
-/// The multicast groups of bridges, kept from one look to the next by what the kernel tells of their changes (RTNLGRP_MDB).
+/// The multicast groups of bridges, kept from one look to the next by applying the kernel's notifications (RTNLGRP_MDB).
 ///
-/// A dump of groups is of all bridges, so that each look would cost by everything on the host. Here a bridge is dumped when
-/// it is first asked for, and again after notifications were lost or not understood, after one that does not say enough,
-/// and for ports about which not all is told (``KeptGroups``).
+/// A dump of groups covers all bridges, so its cost depends on everything on the host. A bridge is dumped when it is
+/// first asked for. It is dumped again after notifications were lost or not understood, after a notification that does
+/// not say enough, and for ports whose changes the kernel does not fully announce (``KeptGroups``).
 ///
-/// It hears of the network namespace of the thread that made it. What was told waits in the socket until it is used or
-/// ``hear()`` is called; when more comes than the socket holds, that is a loss.
+/// The watch covers the network namespace of the thread that made it. Notifications wait in the socket until they are
+/// used or ``hear()`` is called; if more arrive than the socket holds, they are lost.
 public struct GroupWatch: ~Copyable {
     private let monitor: MonitorSocket
     private var kept: [KeptGroups] = []
-    /// Bridges whose groups were thrown away since ``hear()`` said so, and not read again.
+    /// Bridges whose groups were discarded since ``hear()`` last reported that, and were not read again.
     private var forgotten: [Int32] = []
-    /// How often the groups were dumped.
+    /// The number of dumps made.
     public private(set) var dumps = 0
 
-    /// Dumps before a restless table is taken as it comes.
+    /// After this many dumps a table that keeps changing is accepted as it is.
     private static let dumpLimit = 8
 
-    /// - Parameter receiveBuffer: bytes to ask for, 832 for each notification that is to wait.
+    /// - Parameter receiveBuffer: the size to ask for in bytes: 832 for each notification that has to wait.
     /// - Throws: ``NetlinkError`` of code `system`.
     public init(receiveBuffer: Int32 = 8 << 20) throws(NetlinkError) {
         monitor = try MonitorSocket(groups: [.mdb], receiveBuffer: receiveBuffer)
     }
 
-    /// For poll(2): readable when something was told.
+    /// For poll(2): readable when notifications are waiting.
     public var descriptor: Int32 { monitor.descriptor }
 
-    /// The groups of a bridge are kept.
+    /// Whether the groups of a bridge are kept.
     public func keeps(_ bridge: Int32) -> Bool { kept.contains { $0.bridge == bridge } }
 
-    /// Takes over what was told until now.
+    /// Applies all waiting notifications.
     ///
-    /// - Returns: false when groups that were kept are no longer, since the last call.
+    /// - Returns: false if groups that were kept have been discarded since the last call.
     /// - Throws: ``NetlinkError`` of code `system`.
     public mutating func hear() throws(NetlinkError) -> Bool {
         _ = try hear(about: nil)
@@ -47,12 +47,12 @@ public struct GroupWatch: ~Copyable {
     ///
     /// - Parameters:
     ///   - bridge: the bridge's interface index.
-    ///   - ports: interface indexes of ports of it; not the bridge's own.
+    ///   - ports: interface indexes of the bridge's ports, without the bridge itself.
     ///   - socket: in the bridge's namespace.
-    /// - Throws: ``NetlinkError``: `refused` with EOPNOTSUPP by a kernel without snooping; `interrupted`, `overrun` or
-    ///   `malformed` when no dump could be trusted.
-    /// - Complexity: by what was told since the last call and by the memberships of `ports`. Where they are not kept: one
-    ///   dump of the groups of all bridges, two where they do not fit one message (about 500 memberships).
+    /// - Throws: ``NetlinkError``: `refused` with EOPNOTSUPP from a kernel without snooping; `interrupted`, `overrun` or
+    ///   `malformed` if no dump could be trusted.
+    /// - Complexity: depends on the notifications since the last call and on the memberships of `ports`. If they are not
+    ///   kept: one dump of the groups of all bridges, two if they do not fit one message (about 500 memberships).
     public mutating func groups(
         of bridge: Int32, on ports: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> GroupTable {
@@ -63,14 +63,14 @@ public struct GroupWatch: ~Copyable {
         return try read(bridge, on: ports, using: &socket)
     }
 
-    /// Reads the groups of a bridge, and keeps them when they were not disturbed.
+    /// Reads the groups of a bridge, and keeps them if nothing disturbed the dump.
     ///
-    /// - Parameter ports: which to return; nil for all.
+    /// - Parameter ports: the ports to return; nil for all.
     mutating func read(
         _ bridge: Int32, on ports: [Int32]?, using socket: inout CommandSocket
     ) throws(NetlinkError) -> GroupTable {
         kept.removeAll { $0.bridge == bridge }
-        // What was told before the dump is older.
+        // Notifications from before the dump are already in it.
         _ = try hear(about: nil)
         var last: GroupDump?
         for attempt in 1...GroupWatch.dumpLimit {
@@ -80,13 +80,13 @@ public struct GroupWatch: ~Copyable {
                 dumps += 1
                 dump = try GroupDump(of: bridge, using: &socket)
             } catch {
-                // NLM_F_DUMP_INTR tells of devices that come and go only.
+                // NLM_F_DUMP_INTR only reports devices that were added or removed.
                 guard error.code == .interrupted, attempt < GroupWatch.dumpLimit else { throw error }
                 continue
             }
             let heard = try hear(about: bridge)
-            // Of several parts the removal of a membership may make others be skipped; and groups that removals leave empty are
-            // removed by a timer, of which nobody is told (`br_multicast_group_expired`). So two must agree as well.
+            // In a multi-part dump, a removal can make the kernel skip other entries, and it drops empty groups by a timer
+            // without notifying (`br_multicast_group_expired`). Two dumps must therefore agree as well.
             if dump.parts <= 1 || !heard.hasGap && dump.agrees(with: last) {
                 if !heard.isLost { keep(bridge, dump, heard.changes, at: begin) }
                 return GroupWatch.table(bridge, dump, ports, isExact: true)
@@ -107,7 +107,7 @@ public struct GroupWatch: ~Copyable {
             routers: dump.routers.filter { ports.contains($0.port) }, isExact: isExact)
     }
 
-    /// - Parameter changes: what was told since the dump began, some of which it shows already.
+    /// - Parameter changes: notifications received since the dump began; the dump may already include some of them.
     private mutating func keep(_ bridge: Int32, _ dump: GroupDump, _ changes: [GroupChange], at begin: Int64) {
         var groups = KeptGroups(bridge: bridge, entries: dump.entries, routers: dump.routers, readAt: begin)
         for change in changes where !groups.apply(change) { return }
@@ -115,18 +115,18 @@ public struct GroupWatch: ~Copyable {
         forgotten.removeAll { $0 == bridge }
     }
 
-    /// What was told.
+    /// The notifications that were read.
     private struct Heard {
-        /// Of the bridge that was asked about.
+        /// Changes of the bridge in question.
         var changes: [GroupChange] = []
-        /// Not all was told.
+        /// Notifications were lost.
         var isLost = false
 
         /// Something was removed, or may have been.
         var hasGap: Bool { isLost || changes.contains(where: \.isRemoval) }
     }
 
-    /// Takes over everything that waits in the socket.
+    /// Applies everything that waits in the socket.
     ///
     /// - Parameter bridge: a bridge that is not kept, whose changes are returned.
     private mutating func hear(about bridge: Int32?) throws(NetlinkError) -> Heard {
@@ -148,7 +148,7 @@ public struct GroupWatch: ~Copyable {
                 }
                 if !isMore { return heard }
             } catch {
-                // It may have been about any bridge.
+                // A lost notification may have concerned any bridge.
                 forgotten += kept.map(\.bridge)
                 kept = []
                 heard.isLost = true

@@ -1,16 +1,16 @@
-/// The memberships of a bridge's ports, kept by what the kernel tells of their changes (``GroupWatch``).
+/// The memberships of a bridge's ports, kept by applying the kernel's notifications (``GroupWatch``).
 ///
-/// What is not told is not trusted (br_mdb.c and br_multicast.c in net/bridge):
+/// State that the kernel does not announce is never cached (br_mdb.c and br_multicast.c in net/bridge):
 ///
-/// - that a source of a list expired, that an (S,G) is there because of others (`MDB_PG_FLAGS_STAR_EXCL`), and that the host is
-///   in an (S,G): a port with sources is read anew each time, and the host's memberships are not kept;
-/// - which member of a port left (`multicast_to_unicast`): so is a port that may have two in one group;
-/// - that a report refreshed a membership: ``GroupTable/hasTimers``;
-/// - for which protocol a port became or ceased to be a router: it is one for as long as its timers ran when it was read,
-///   unless a removal is told, and a new one is read.
+/// - A source of a list expired, an (S,G) exists because of others (`MDB_PG_FLAGS_STAR_EXCL`), or the host is in an
+///   (S,G). A port with sources is therefore read each time, and the host's memberships are not kept.
+/// - Which member of a port left (`multicast_to_unicast`). A port that may have two members in one group is read each time.
+/// - A report refreshed a membership: see ``GroupTable/hasTimers``.
+/// - For which protocol a port became a router or is no longer one. A port counts as a router until the timers that were
+///   read have run out or a removal is announced; a new router port is read.
 struct KeptGroups {
     let bridge: Int32
-    /// By interface index.
+    /// Sorted by interface index.
     private var ports: [Port] = []
     private let routers: [RouterPort]
     /// When they were read (CLOCK_MONOTONIC, nanoseconds).
@@ -25,9 +25,9 @@ struct KeptGroups {
         }
     }
 
-    /// Takes over a change.
+    /// Applies a change.
     ///
-    /// - Returns: false when it does not say enough: the groups must be read again.
+    /// - Returns: false if the change does not say enough: the groups must be read again.
     mutating func apply(_ change: GroupChange) -> Bool {
         switch change.subject {
         case .router(let router):
@@ -42,7 +42,7 @@ struct KeptGroups {
         }
     }
 
-    /// The memberships of some ports; nil when one of them must be read.
+    /// The memberships of some ports; nil if one of them must be read.
     func table(of wanted: [Int32], at now: Int64) -> GroupTable? {
         let those = routers.filter { wanted.contains($0.port) }
         let age = now - readAt
@@ -57,7 +57,7 @@ struct KeptGroups {
         return GroupTable(bridge: bridge, entries: entries, routers: those, hasTimers: false)
     }
 
-    /// Where a port is, or belongs.
+    /// The position of a port, or the position where it belongs.
     private func place(for port: Int32) -> Int {
         var (low, high) = (0, ports.count)
         while low < high {
@@ -67,7 +67,7 @@ struct KeptGroups {
         return low
     }
 
-    /// Where a port is; made where there is none.
+    /// The position of a port, which is added if it is missing.
     private mutating func place(of port: Int32) -> Int {
         let place = place(for: port)
         if place == ports.count || ports[place].index != port { ports.insert(Port(index: port), at: place) }
@@ -78,9 +78,9 @@ struct KeptGroups {
     private struct Port {
         let index: Int32
         private(set) var entries: [GroupEntry] = []
-        /// Two members may be in one group: what is told does not say which one it is about.
+        /// Two members may be in one group; notifications do not say which one they concern.
         var isShared = false
-        /// Where each is, of so many that a search would take long.
+        /// The position of each membership, if there are so many that a search would take long.
         private var places: [GroupKey: Int]?
 
         init(index: Int32) { self.index = index }
@@ -88,7 +88,7 @@ struct KeptGroups {
         var isEmpty: Bool { entries.isEmpty && !isShared }
         var isCertain: Bool { !isShared && entries.allSatisfy(\.isPlain) }
 
-        /// Adds a membership; false when there is one in this group.
+        /// Adds a membership; returns false if there is already one in this group.
         mutating func add(_ entry: GroupEntry) -> Bool {
             if place(of: entry.key) != nil { return false }
             entries.append(entry)
@@ -107,7 +107,7 @@ struct KeptGroups {
                 return
             }
             if isRemoval { return remove(at: place) }
-            // Requests never make a second member (`br_mdb_add_group_star_g`). A report does, or it makes sources of a
+            // A request never makes a second member (`br_mdb_add_group_star_g`). A report does, or it adds sources to a
             // membership that it has just made without any.
             let isByReport = entry.protocol == nil || entry.protocol == .kernel
             if isByReport, !entries[place].isNew || entry.isNew { isShared = true }
@@ -130,8 +130,8 @@ struct KeptGroups {
 }
 
 extension GroupEntry {
-    /// All that changes it is told.
+    /// The kernel announces everything that changes it.
     fileprivate var isPlain: Bool { key.source == nil && sources.isEmpty && mode != .include }
-    /// As reports of IGMPv3 and MLDv2 make it, before they say which sources are wanted.
+    /// The form in which reports of IGMPv3 and MLDv2 make it, before they say which sources are wanted.
     fileprivate var isNew: Bool { mode == .include && sources.isEmpty }
 }

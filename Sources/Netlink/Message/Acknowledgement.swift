@@ -1,11 +1,11 @@
 import CNetlink
 package import System
 
-/// The payload of an NLMSG_ERROR message: `struct nlmsgerr` and the attributes of an extended acknowledgement.
+/// The payload of an NLMSG_ERROR message: `struct nlmsgerr`, then the attributes of an extended acknowledgement.
 package struct Acknowledgement {
-    /// nil: the request succeeded.
+    /// nil if the request succeeded.
     package let errno: KernelErrno?
-    /// NLMSGERR_ATTR_MSG, word for word.
+    /// NLMSGERR_ATTR_MSG, verbatim.
     package let extack: String?
 
     private static let errorSize = 4
@@ -20,7 +20,7 @@ package struct Acknowledgement {
         errno = code == 0 ? nil : KernelErrno(rawValue: code == .min ? .max : abs(code))
         var text: String?
         if header.flags.contains(.acknowledgeAttributes) {
-            // Not capped: the request's own payload stands between the structure and the attributes.
+            // Without NLM_F_CAPPED the request's payload is echoed between the structure and the attributes.
             let echoed = Int(payload.loadUnaligned(fromByteOffset: Acknowledgement.errorSize, as: UInt32.self))
             let skipped = header.flags.contains(.capped) ? 0 : max(0, echoed - MessageHeader.size)
             text = Acknowledgement.text(in: payload, from: fixed + skipped)
@@ -28,7 +28,7 @@ package struct Acknowledgement {
         extack = text
     }
 
-    /// The NLMSGERR_ATTR_MSG among the attributes that begin at an offset.
+    /// The NLMSGERR_ATTR_MSG among the attributes that begin at `offset`; nil if there is none.
     static func text(in payload: UnsafeRawBufferPointer, from offset: Int) -> String? {
         guard offset <= payload.count else { return nil }
         for attribute in AttributeReader(payload, from: offset) where attribute.type == Int(NLMSGERR_ATTR_MSG.rawValue)

@@ -1,9 +1,9 @@
 /// One netlink attribute (`struct nlattr`): its type without flag bits, and its bytes.
 @frozen
 public struct Attribute {
-    /// The type, `NLA_TYPE_MASK` applied.
+    /// The type, with `NLA_TYPE_MASK` applied.
     public let type: Int
-    /// The payload without header and padding. Valid as long as the datagram.
+    /// The payload without header and padding. It is valid as long as the datagram.
     public let bytes: UnsafeRawBufferPointer
 
     /// The size of `struct nlattr` in bytes.
@@ -17,16 +17,16 @@ public struct Attribute {
         self.bytes = bytes
     }
 
-    /// The payload as an integer of the machine's byte order; nil when it is shorter than the integer.
+    /// The payload as an integer in host byte order; nil if it is shorter than the integer.
     ///
-    /// 64-bit attributes are only 4-aligned, so the load is unaligned.
+    /// The load is unaligned because 64-bit attributes are only 4-aligned.
     @inlinable @inline(__always)
     public func integer<T: FixedWidthInteger>(as _: T.Type = T.self) -> T? {
         guard bytes.count >= MemoryLayout<T>.size else { return nil }
         return bytes.loadUnaligned(as: T.self)
     }
 
-    /// The payload as text: up to the first NUL, repaired where it is not UTF-8.
+    /// The payload as text, up to the first NUL; bytes that are not UTF-8 are replaced.
     public var text: String {
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
     }
@@ -37,12 +37,12 @@ public struct Attribute {
 
 /// Walks netlink attributes; a malformed length ends the walk and sets ``isMalformed``.
 ///
-/// It never reads outside the bytes it was given. The framing is that of `struct nlattr` in linux/netlink.h.
+/// It never reads outside the bytes it was given. The framing is `struct nlattr` in linux/netlink.h.
 @frozen
 public struct AttributeReader: Sequence, IteratorProtocol {
     @usableFromInline let bytes: UnsafeRawBufferPointer
     @usableFromInline var offset: Int
-    /// The walk ended on a length that does not fit.
+    /// True if the walk ended on a length that does not fit.
     public var isMalformed: Bool { malformed }
     @usableFromInline var malformed = false
 
@@ -50,8 +50,8 @@ public struct AttributeReader: Sequence, IteratorProtocol {
     @usableFromInline static var typeMask: UInt16 { 0x3fff }
 
     /// - Parameters:
-    ///   - bytes: attributes one after another; they must outlive the reader.
-    ///   - offset: where the first begins, for messages with a fixed header; aligned up to 4.
+    ///   - bytes: consecutive attributes; they must outlive the reader.
+    ///   - offset: where the first attribute begins, for messages with a fixed header; rounded up to a multiple of 4.
     @inlinable
     public init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0) {
         self.bytes = bytes
@@ -70,7 +70,7 @@ public struct AttributeReader: Sequence, IteratorProtocol {
             malformed = true
             return nil
         }
-        // Within the bytes, as was just checked: a slice would check again.
+        // The bounds were just checked; a slice would check them again.
         let payload = UnsafeRawBufferPointer(
             start: bytes.baseAddress.map { $0 + offset + Attribute.headerSize },
             count: length - Attribute.headerSize)

@@ -41,7 +41,7 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
     public static let error = MessageType(rawValue: UInt16(NLMSG_ERROR))
     /// The end of a dump. The corresponding C constant is `NLMSG_DONE`.
     public static let done = MessageType(rawValue: UInt16(NLMSG_DONE))
-    /// Nothing. The corresponding C constant is `NLMSG_NOOP`.
+    /// No operation. The corresponding C constant is `NLMSG_NOOP`.
     public static let noOperation = MessageType(rawValue: UInt16(NLMSG_NOOP))
     /// Data was lost. The corresponding C constant is `NLMSG_OVERRUN`.
     public static let overrun = MessageType(rawValue: UInt16(NLMSG_OVERRUN))
@@ -94,13 +94,13 @@ public struct MessageHeader: Hashable, Sendable {
 
     /// Bytes of the message with its header (`nlmsg_len`).
     public let length: Int
-    /// What it is (`nlmsg_type`).
+    /// The type of the message (`nlmsg_type`).
     public let type: MessageType
     /// Its flags (`nlmsg_flags`).
     public let flags: MessageFlags
-    /// The request it answers (`nlmsg_seq`), 0 for a notification.
+    /// The sequence number of the request that it answers (`nlmsg_seq`), 0 for a notification.
     public let sequence: UInt32
-    /// The port id it is meant for (`nlmsg_pid`).
+    /// The port id that it is addressed to (`nlmsg_pid`).
     public let portID: UInt32
 
     /// Makes a header from its parts.

@@ -1,7 +1,7 @@
-/// Walks the netlink messages of one datagram without trusting a single length in it.
+/// Walks the netlink messages of one datagram and checks every length in it.
 ///
-/// The framing is that of netlink(7): a 16-byte header, a payload, padding to 4 bytes. Bytes after the last whole
-/// message are an error, not silently dropped: the kernel never sends them.
+/// The framing is that of netlink(7): a 16-byte header, a payload, padding to 4 bytes. Bytes after the last whole message
+/// are an error, because the kernel never sends them.
 public struct MessageReader {
     private let bytes: UnsafeRawBufferPointer
     private var offset = 0
@@ -11,7 +11,7 @@ public struct MessageReader {
 
     /// The next message, or nil at the end.
     ///
-    /// - Throws: ``NetlinkError`` of code `malformed` when a header is short or its length is not within the datagram.
+    /// - Throws: ``NetlinkError`` of code `malformed` if a header is short or its length exceeds the datagram.
     public mutating func next() throws(NetlinkError) -> (header: MessageHeader, payload: UnsafeRawBufferPointer)? {
         let left = bytes.count - offset
         if left <= 0 { return nil }
@@ -31,7 +31,7 @@ public struct MessageReader {
             portID: bytes.loadUnaligned(fromByteOffset: start + 12, as: UInt32.self)
         )
         offset = min(bytes.count, start + aligned(length))
-        // Within the bytes, as was just checked: a slice would check again.
+        // The bounds were just checked; a slice would check them again.
         let payload = UnsafeRawBufferPointer(
             start: bytes.baseAddress.map { $0 + start + MessageHeader.size }, count: length - MessageHeader.size)
         return (header, payload)

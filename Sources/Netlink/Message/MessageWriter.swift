@@ -1,17 +1,16 @@
 import Glibc
 
-/// Encodes netlink messages one after another into a buffer of its own (netlink(7)).
+/// Encodes consecutive netlink messages into its own buffer (netlink(7)).
 ///
-/// A message that does not fit leaves the buffer as it was before it, so that the caller can send and start again.
-/// The writer never sends.
+/// A message that does not fit leaves the buffer unchanged, so the caller can send and start again. The writer never sends.
 public struct MessageWriter: ~Copyable {
     @usableFromInline let buffer: UnsafeMutableRawBufferPointer
     @usableFromInline var used = 0
 
-    /// - Parameter capacity: bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
+    /// - Parameter capacity: size in bytes; the kernel takes at most its `sk_sndbuf` less 32 in one send.
     public init(capacity: Int) {
-        // Padding is to be zero, not what the heap held, and pages that are never used are to stay unused: calloc(3) clears
-        // memory that it has used before.
+        // Padding must be zero, and pages that are never used must stay untouched. calloc(3) would clear memory that it has
+        // used before.
         let memory = mmap(nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         buffer = UnsafeMutableRawBufferPointer(
             start: memory == MAP_FAILED ? nil : memory, count: memory == MAP_FAILED ? 0 : capacity)
@@ -24,19 +23,19 @@ public struct MessageWriter: ~Copyable {
     /// The encoded messages.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
 
-    /// Forgets everything encoded so far.
+    /// Discards everything encoded so far.
     public mutating func removeAll() {
         UnsafeMutableRawBufferPointer(rebasing: buffer[..<used]).initializeMemory(as: UInt8.self, repeating: 0)
         used = 0
     }
 
-    /// How many bytes are encoded so far.
+    /// The number of bytes encoded so far.
     var count: Int { used }
 
-    /// Takes the place of one message that its caller lays out itself, header and all; the bytes are zero.
+    /// Reserves room for one message that the caller lays out itself, including the header; the bytes are zero.
     ///
-    /// - Parameter length: a multiple of 4.
-    /// - Returns: nil, and nothing taken, when it does not fit.
+    /// - Parameter length: size in bytes, a multiple of 4.
+    /// - Returns: nil, with nothing reserved, if it does not fit.
     @inlinable
     package mutating func reserve(_ length: Int) -> UnsafeMutableRawPointer? {
         guard length <= buffer.count - used, let base = buffer.baseAddress else { return nil }
@@ -46,14 +45,14 @@ public struct MessageWriter: ~Copyable {
 
     /// Appends one request.
     ///
-    /// - Returns: false, and nothing appended, when it does not fit.
+    /// - Returns: false, with nothing appended, if it does not fit.
     public mutating func append(_ request: some Request, flags: MessageFlags = [], sequence: UInt32) -> Bool {
         append(type: request.type, flags: request.flags.union(flags), sequence: sequence) { request.encode(into: &$0) }
     }
 
-    /// Appends one message: header, then what `body` puts.
+    /// Appends one message: the header, then what `body` writes.
     ///
-    /// - Returns: false, and nothing appended, when it does not fit.
+    /// - Returns: false, with nothing appended, if it does not fit.
     private mutating func append(
         type: MessageType,
         flags: MessageFlags,
@@ -77,26 +76,26 @@ public struct MessageWriter: ~Copyable {
     }
 }
 
-/// What follows the header of a message being written: a fixed structure, then attributes.
+/// The part of a message after its header, while it is being written: a fixed structure, then attributes.
 ///
-/// Padding stays what the buffer holds: zero.
+/// Padding is not written, because the buffer is zero.
 public struct MessageBody {
     private let message: UnsafeMutableRawPointer
     private let capacity: Int
-    /// Bytes of the message so far, its header and padding included.
+    /// The length of the message so far in bytes, including its header and padding.
     private(set) var length = MessageHeader.size
-    /// Everything put so far was within the buffer.
+    /// True while everything written so far was within the buffer.
     private(set) var fits = true
 
     /// - Parameters:
     ///   - message: where the message begins.
-    ///   - capacity: bytes from there on, at least a header's; all are zero.
+    ///   - capacity: the number of bytes from there on, at least a header's; all are zero.
     init(message: UnsafeMutableRawPointer, capacity: Int) {
         self.message = message
         self.capacity = capacity
     }
 
-    /// Takes the next bytes, aligned; nil, and ``fits`` is false from now on, when there are not so many.
+    /// Reserves the next bytes, aligned. If there are not enough, it returns nil and ``fits`` stays false from then on.
     private mutating func take(_ count: Int) -> UnsafeMutableRawPointer? {
         guard fits, count <= capacity, length + aligned(count) <= capacity else {
             fits = false
@@ -106,7 +105,7 @@ public struct MessageBody {
         return message + length
     }
 
-    /// Takes the place of an attribute and writes its header; the result is where the payload goes.
+    /// Reserves room for an attribute, writes its header, and returns the address of its payload.
     private mutating func attribute(_ type: UInt16, count: Int) -> UnsafeMutableRawPointer? {
         guard let size = UInt16(exactly: Attribute.headerSize + count), let start = take(Int(size)) else {
             fits = false
@@ -117,7 +116,7 @@ public struct MessageBody {
         return start + Attribute.headerSize
     }
 
-    /// Appends the family's fixed structure (`struct ndmsg`, `struct ifinfomsg`); call it once and first.
+    /// Appends the family's fixed structure (`struct ndmsg`, `struct ifinfomsg`). Call it once, before any attribute.
     public mutating func put<T>(_ structure: T) where T: BitwiseCopyable {
         take(MemoryLayout<T>.size)?.storeBytes(of: structure, as: T.self)
     }
@@ -128,7 +127,7 @@ public struct MessageBody {
         payload.copyMemory(from: start, byteCount: bytes.count)
     }
 
-    /// Appends an integer attribute of the machine's byte order.
+    /// Appends an integer attribute in host byte order.
     public mutating func put<T: FixedWidthInteger & BitwiseCopyable>(_ type: Int, _ value: T) {
         attribute(UInt16(type), count: MemoryLayout<T>.size)?.storeBytes(of: value, as: T.self)
     }
@@ -138,7 +137,7 @@ public struct MessageBody {
         text.withCString { put(type, bytes: UnsafeRawBufferPointer(start: $0, count: strlen($0) + 1)) }
     }
 
-    /// Appends a nest of attributes.
+    /// Appends a nested attribute whose content `content` writes.
     public mutating func nest(_ type: Int, _ content: (inout MessageBody) -> Void) {
         let start = length
         guard attribute(UInt16(type) | Attribute.nestedFlag, count: 0) != nil else { return }
@@ -150,7 +149,7 @@ public struct MessageBody {
         (message + start).storeBytes(of: size, as: UInt16.self)
     }
 
-    /// Writes the header of a message that fits (`struct nlmsghdr`).
+    /// Writes the header (`struct nlmsghdr`) of a message that fits.
     func finish(type: MessageType, flags: MessageFlags, sequence: UInt32) {
         message.storeBytes(of: UInt32(length), as: UInt32.self)
         message.storeBytes(of: type.rawValue, toByteOffset: 4, as: UInt16.self)

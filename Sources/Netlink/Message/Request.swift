@@ -1,17 +1,17 @@
-/// A netlink request: its type, flags and how to write what follows the header.
+/// A netlink request: its type, its flags, and the encoder of what follows the header.
 ///
-/// Encoders are pure: they write, say nothing about sockets and never send.
+/// Encoders only write: they know no socket and never send.
 public protocol Request {
-    /// What is asked (`nlmsg_type`).
+    /// The type of the request (`nlmsg_type`).
     var type: MessageType { get }
-    /// Flags beside NLM_F_REQUEST and NLM_F_ACK, which the socket sets.
+    /// Flags in addition to NLM_F_REQUEST and NLM_F_ACK, which the socket sets.
     var flags: MessageFlags { get }
-    /// The most bytes that its answer has, where that is known to be little: answers to many are then received together.
+    /// The most bytes that an answer has, if that is known to be small: answers to several requests are then received together.
     static var replyLimit: Int? { get }
     /// Writes the fixed structure and the attributes.
     func encode(into body: inout MessageBody)
-    /// Appends the whole message; false, and nothing appended, when it does not fit. A request that there are many of may lay
-    /// itself out, byte for byte as ``encode(into:)`` does, which takes less time.
+    /// Appends the whole message; returns false, with nothing appended, if it does not fit. A frequent request may lay itself
+    /// out here, byte for byte as ``encode(into:)`` does, which is faster.
     func append(to writer: inout MessageWriter, flags: MessageFlags, sequence: UInt32) -> Bool
 }
 

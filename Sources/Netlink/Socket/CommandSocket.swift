@@ -4,14 +4,14 @@ import System
 /// A synchronous netlink socket for requests.
 ///
 /// rtnetlink runs a request inside sendmsg(2), in the caller, and queues the replies before sendmsg returns
-/// (`netlink_rcv_skb` in net/netlink/af_netlink.c): no event loop is needed, and one would only add a hop.
-/// Extended acknowledgements, capped acknowledgements and strict checking are on; replies are matched by sequence and
-/// only the kernel is believed. Use it on one thread; it stays in the network namespace it was opened in.
+/// (`netlink_rcv_skb` in net/netlink/af_netlink.c). An event loop would only add a hop. Extended acknowledgements, capped
+/// acknowledgements and strict checking are on. Replies are matched by sequence number, and replies from other senders
+/// than the kernel are dropped. Use the socket on one thread; it stays in the network namespace in which it was opened.
 public struct CommandSocket: ~Copyable {
-    /// The most messages in one send: RTNL is taken per message, so a longer batch gains nothing (1.25 against 1.32
-    /// microseconds an entry at 64 and 4,000) and delays whoever waits behind it.
+    /// The most messages in one send. RTNL is taken per message, so a longer batch gains nothing (1.25 against 1.32
+    /// microseconds an entry at 64 and 4,000) and delays others that wait behind it.
     public static let batchLimit = 64
-    /// What one queued reply may cost the receive buffer: 832 bytes of truesize without text, more with.
+    /// The most that one queued reply takes of the receive buffer: 832 bytes of truesize without text, more with.
     private static let replyCost = 4096
     private static let sendBufferSize = 65536
     private static let receiveTimeout = 5
@@ -20,8 +20,8 @@ public struct CommandSocket: ~Copyable {
     private let buffer = ReceiveBuffer()
     private var writer = MessageWriter(capacity: CommandSocket.sendBufferSize)
     private var sequence: UInt32
-    /// How many messages go into one send: up to ``batchLimit``, fewer where the receive buffer could not hold the
-    /// worst case of an error reply for each.
+    /// The number of messages in one send: ``batchLimit``, or fewer if the receive buffer could not hold an error reply of
+    /// the largest size for each.
     public let maximumBatch: Int
     private var packetFilters: PacketFilterSocket?
 
@@ -29,7 +29,7 @@ public struct CommandSocket: ~Copyable {
     ///
     /// - Parameters:
     ///   - protocol: which part of the kernel to talk to.
-    ///   - receiveBuffer: bytes to ask for.
+    ///   - receiveBuffer: the size of the receive buffer to ask for, in bytes.
     /// - Throws: ``NetlinkError`` of code `system`.
     public init(_ protocol: NetlinkProtocol = .route, receiveBuffer: Int32 = 1 << 20) throws(NetlinkError) {
         let socket = try SocketDescriptor(`protocol`, receiveBuffer: receiveBuffer)
@@ -38,23 +38,23 @@ public struct CommandSocket: ~Copyable {
         try socket.set(NETLINK_GET_STRICT_CHK, 1, named: "NETLINK_GET_STRICT_CHK")
         try socket.setReceiveTimeout(seconds: CommandSocket.receiveTimeout)
         maximumBatch = max(1, min(CommandSocket.batchLimit, socket.receiveBuffer / CommandSocket.replyCost))
-        // A start off zero: 0 is the sequence of notifications.
+        // The sequence does not start at 0, which is the sequence number of notifications.
         sequence = UInt32.random(in: 1...UInt32.max / 2)
         self.socket = socket
     }
 
-    /// Holds a socket in a socket.
+    /// A reference to a socket, which lets one socket own another.
     private final class PacketFilterSocket {
         var socket: CommandSocket
         init() throws(NetlinkError) { socket = try CommandSocket(.netfilter) }
     }
 
-    /// Talks to packet filters by a second socket, which lasts as long as this one.
+    /// Calls `body` with a second socket, for packet filters, which is kept as long as this one.
     ///
-    /// To close such a socket takes as long as any table is on its way out: until no CPU uses it any more, tenths of a
-    /// second on a busy host (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). Whoever redirects guests has no such time.
+    /// Closing such a socket waits until no CPU uses any table that is being removed: tenths of a second on a busy host
+    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). A redirection must not wait that long.
     ///
-    /// - Throws: ``NetlinkError`` when it cannot be opened, or what `body` throws.
+    /// - Throws: ``NetlinkError`` if the socket cannot be opened, or what `body` throws.
     public mutating func withPacketFilters<Result>(
         _ body: (inout CommandSocket) throws(NetlinkError) -> Result
     ) throws(NetlinkError) -> Result {
@@ -67,14 +67,14 @@ public struct CommandSocket: ~Copyable {
     /// The socket's netlink port id.
     public var portID: UInt32 { socket.portID }
 
-    /// Runs requests in order, up to ``maximumBatch`` in one send; a failing one does not stop those after it.
+    /// Runs requests in order, up to ``maximumBatch`` in one send. A failing request does not stop those after it.
     ///
-    /// Only the last of a send asks for an acknowledgement: the kernel reports failures unasked, and its silence about
-    /// the others, once the last is acknowledged, is success.
+    /// Only the last request of a send asks for an acknowledgement. The kernel reports failures unasked, so a request without
+    /// a reply has succeeded once the last one is acknowledged.
     ///
-    /// - Returns: for each request nil for success or why it failed. `refused`: the kernel said no, nothing was
-    ///   changed by it. `overrun`, `timeout` or `malformed`: the answer was lost and the request may have been
-    ///   applied; read back. `system` or `oversized`: it was not sent.
+    /// - Returns: for each request nil, or why it failed. `refused`: the kernel refused it and changed nothing. `overrun`,
+    ///   `timeout` or `malformed`: the answer was lost and the request may have been applied; read back. `system` or
+    ///   `oversized`: it was not sent.
     /// - Complexity: two system calls for 64 requests that succeed.
     public mutating func perform<R: Request>(_ requests: some RandomAccessCollection<R>) -> [NetlinkError?] {
         perform(count: requests.count) { (index, writer, sequence) in
@@ -82,13 +82,13 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    /// Runs requests that `append` writes one by one, as ``perform(_:)-swift.method`` does: for hot paths, which know the
-    /// layout of their messages.
+    /// Runs requests that `append` writes one by one, like ``perform(_:)-swift.method``. Hot paths that know the layout of
+    /// their messages use it.
     ///
     /// - Parameters:
-    ///   - total: how many requests there are.
-    ///   - append: writes the request of an index with a sequence number; false when it does not fit.
-    /// - Complexity: no allocation but the result's.
+    ///   - total: the number of requests.
+    ///   - append: writes the request at an index with a sequence number; returns false if it does not fit.
+    /// - Complexity: allocates only the result.
     package mutating func perform(
         count total: Int, _ append: (Int, inout MessageWriter, UInt32) -> Bool
     ) -> [NetlinkError?] {
@@ -126,11 +126,11 @@ public struct CommandSocket: ~Copyable {
         if let error = perform(CollectionOfOne(request)).first ?? nil { throw error }
     }
 
-    /// Asks for single objects: each request is answered by one message or one error.
+    /// Reads single objects: each request is answered by one message or one error.
     ///
     /// - Parameters:
-    ///   - requests: without NLM_F_DUMP.
-    ///   - body: gets the request's index, and the reply's type and payload (valid during the call) or the error.
+    ///   - requests: requests without NLM_F_DUMP.
+    ///   - body: receives the request's index, and the reply's type and payload (valid during the call) or the error.
     /// - Throws: ``NetlinkError`` of codes `overrun`, `timeout`, `malformed`, `system`: replies were lost.
     public mutating func get<R: Request>(
         _ requests: [R],
@@ -171,10 +171,10 @@ public struct CommandSocket: ~Copyable {
     ///
     /// - Parameters:
     ///   - request: the dump's request; NLM_F_DUMP is added.
-    ///   - body: gets each object's type, flags and payload, valid during the call.
-    /// - Throws: ``NetlinkError``: `interrupted` when the kernel marked any part with NLM_F_DUMP_INTR, `truncated`,
-    ///   `refused`, `overrun`, `malformed`, or what `body` throws. The dump is read to its end first, so that the
-    ///   socket stays usable; what `body` got before must then be thrown away.
+    ///   - body: receives each object's type, flags and payload, valid during the call.
+    /// - Throws: ``NetlinkError``: `interrupted` if the kernel marked any part with NLM_F_DUMP_INTR, `truncated`, `refused`,
+    ///   `overrun`, `malformed`, or what `body` throws. The dump is read to its end first, so the socket stays usable; the
+    ///   caller must discard what `body` received.
     public mutating func dump(
         _ request: some Request,
         _ body: (MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
@@ -202,7 +202,7 @@ public struct CommandSocket: ~Copyable {
                     }
                 }
             } catch {
-                // Lost parts leave the dump running in the kernel: read on to its end, where that can be reached.
+                // After lost parts the kernel continues the dump: read on to its end, where that can be reached.
                 failure = failure ?? error
                 if error.code == .timeout || error.code == .system { finished = true }
             }
@@ -213,9 +213,9 @@ public struct CommandSocket: ~Copyable {
     /// Sends requests that the kernel carries out all together or not at all, as nftables does (nfnetlink's batches,
     /// `nfnetlink_rcv_batch` in net/netfilter/nfnetlink.c).
     ///
-    /// - Parameter requests: the first begins and the last ends the batch: kernels before 6.10 acknowledge neither.
-    /// - Throws: ``NetlinkError`` of the first request that was refused: `refused`, nothing was changed; of code `overrun`,
-    ///   `timeout` or `malformed`: the answer was lost, read back; `system` or `oversized`: nothing was sent.
+    /// - Parameter requests: the first begins and the last ends the batch; kernels before 6.10 acknowledge neither.
+    /// - Throws: ``NetlinkError`` of the first request that was refused. `refused`: nothing was changed. `overrun`, `timeout`
+    ///   or `malformed`: the answer was lost; read back. `system` or `oversized`: nothing was sent.
     public mutating func performTogether<R: Request>(_ requests: [R]) throws(NetlinkError) {
         beginSend()
         let first = sequence
@@ -234,7 +234,7 @@ public struct CommandSocket: ~Copyable {
                 let reply = try Acknowledgement(header: header, payload: payload)
                 if reply.errno != nil { failure = failure ?? refusal(reply) }
                 open.remove(index)
-                // The batch as a whole was refused: no other answer comes.
+                // The kernel refused the batch as a whole: no other answer will come.
                 if index == 0 { open = [] }
             }
         }
@@ -243,7 +243,7 @@ public struct CommandSocket: ~Copyable {
 
     // MARK: - One send and its replies
 
-    /// No send counts over the end of the sequence numbers: 0 is that of notifications.
+    /// Sequence numbers must not wrap within a send, because 0 is the sequence number of notifications.
     private static let lastFirstSequence = UInt32.max - 65_536
 
     private mutating func beginSend() {
@@ -267,10 +267,10 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    /// Sends what was written, and files the errors of its requests from `base` on.
+    /// Sends the written requests and stores their errors in `results` from `base` on.
     private func exchangeBatch(from first: UInt32, count: Int, into results: inout [NetlinkError?], at base: Int) {
         var acknowledged = false
-        // A bit a request: batchLimit is 64.
+        // One bit for each request: batchLimit is 64.
         var answered: UInt64 = 0
         do throws(NetlinkError) {
             try send()
@@ -288,8 +288,8 @@ public struct CommandSocket: ~Copyable {
         }
     }
 
-    /// Receives one datagram, or up to `most` where none has more than `room` bytes, and hands over its messages that answer
-    /// this send; older sequences are left-overs.
+    /// Receives one datagram, or up to `most` if none can exceed `room` bytes, and passes on the messages that answer this
+    /// send. Messages with older sequence numbers are left over from earlier sends.
     private func receive(
         from first: UInt32,
         count: Int,

@@ -9,16 +9,16 @@ public struct MulticastGroup: RawRepresentable, Hashable, Sendable {
 
     /// Link changes. The corresponding C constant is `RTNLGRP_LINK`.
     public static let link = MulticastGroup(rawValue: Int32(RTNLGRP_LINK.rawValue))
-    /// Neighbour changes, bridge FDB entries among them. The corresponding C constant is `RTNLGRP_NEIGH`.
+    /// Neighbour changes, including those of bridge FDB entries. The corresponding C constant is `RTNLGRP_NEIGH`.
     public static let neighbour = MulticastGroup(rawValue: Int32(RTNLGRP_NEIGH.rawValue))
     /// Multicast group memberships and router ports of bridges. The corresponding C constant is `RTNLGRP_MDB`.
     public static let mdb = MulticastGroup(rawValue: Int32(RTNLGRP_MDB.rawValue))
 }
 
-/// A socket that hears the kernel's notifications; it never blocks.
+/// A socket that receives the kernel's notifications; it never blocks.
 ///
-/// A full receive buffer (832 bytes a notification) loses messages once reported as `overrun`: whoever keeps a copy of
-/// the kernel's state must then read it anew. Drain the socket first: what is still queued predates the loss.
+/// When the receive buffer (832 bytes a notification) is full, messages are lost and the next read throws `overrun` once.
+/// A copy of the kernel's state must then be read again. Drain the socket first: what is still queued predates the loss.
 public struct MonitorSocket: ~Copyable {
     private let socket: SocketDescriptor
     private let buffer = ReceiveBuffer()
@@ -26,8 +26,8 @@ public struct MonitorSocket: ~Copyable {
     /// Opens the socket in the calling thread's network namespace and joins the groups.
     ///
     /// - Parameters:
-    ///   - groups: what to hear.
-    ///   - receiveBuffer: bytes to ask for: 832 for each notification to survive until it is read.
+    ///   - groups: the groups to join.
+    ///   - receiveBuffer: the size of the receive buffer to ask for, in bytes: 832 for each notification that has to wait.
     /// - Throws: ``NetlinkError`` of code `system`.
     public init(groups: [MulticastGroup], receiveBuffer: Int32 = 8 << 20) throws(NetlinkError) {
         let socket = try SocketDescriptor(receiveBuffer: receiveBuffer, nonBlocking: true)
@@ -37,14 +37,14 @@ public struct MonitorSocket: ~Copyable {
         self.socket = socket
     }
 
-    /// For poll(2): readable when notifications or an overrun wait.
+    /// For poll(2): readable when notifications or an overrun are waiting.
     public var descriptor: Int32 { socket.descriptor }
 
-    /// Hands over the notifications of one datagram.
+    /// Passes on the notifications of one datagram.
     ///
-    /// - Returns: false when nothing was waiting.
-    /// - Throws: ``NetlinkError``: `overrun` when notifications were lost, `malformed` or `truncated` for bytes that no
-    ///   kernel sends, or what `body` throws.
+    /// - Returns: false if nothing was waiting.
+    /// - Throws: ``NetlinkError``: `overrun` if notifications were lost, `malformed` or `truncated` for bytes that no kernel
+    ///   sends, or what `body` throws.
     public func receive(
         _ body: (MessageHeader, UnsafeRawBufferPointer) throws(NetlinkError) -> Void
     ) throws(NetlinkError) -> Bool {

@@ -11,26 +11,26 @@ public struct NetlinkProtocol: RawRepresentable, Hashable, Sendable {
 
     /// Links, neighbours, bridges. The corresponding C constant is `NETLINK_ROUTE`.
     public static let route = NetlinkProtocol(rawValue: NETLINK_ROUTE)
-    /// Families by name, devlink among them. The corresponding C constant is `NETLINK_GENERIC`.
+    /// Families by name, including devlink. The corresponding C constant is `NETLINK_GENERIC`.
     public static let generic = NetlinkProtocol(rawValue: NETLINK_GENERIC)
     /// Packet filters: nftables. The corresponding C constant is `NETLINK_NETFILTER`.
     public static let netfilter = NetlinkProtocol(rawValue: NETLINK_NETFILTER)
 }
 
-/// An open netlink socket, closed at the end of its life.
+/// An open netlink socket, closed at the end of its lifetime.
 ///
 /// It belongs to the network namespace of the thread that opened it (network_namespaces(7)).
 struct SocketDescriptor: ~Copyable {
     let descriptor: Int32
-    /// The socket's own address, which the kernel chose (`nl_pid`).
+    /// The socket's address, which the kernel chose (`nl_pid`).
     let portID: UInt32
-    /// The receive buffer that the kernel granted, in bytes of its own accounting (SO_RCVBUF reads the doubled value).
+    /// The receive buffer that the kernel granted, in bytes as the kernel accounts them (SO_RCVBUF returns the doubled value).
     let receiveBuffer: Int
 
     /// - Parameters:
     ///   - protocol: which part of the kernel to talk to.
-    ///   - receiveBuffer: bytes wished for; forced where CAP_NET_ADMIN in the initial user namespace allows it, else
-    ///     what `net.core.rmem_max` grants.
+    ///   - receiveBuffer: the size to ask for in bytes; it is forced where CAP_NET_ADMIN in the initial user namespace
+    ///     allows it, else limited by `net.core.rmem_max`.
     ///   - nonBlocking: opens with SOCK_NONBLOCK.
     init(
         _ protocol: NetlinkProtocol = .route, receiveBuffer wish: Int32, nonBlocking: Bool = false
@@ -61,7 +61,7 @@ struct SocketDescriptor: ~Copyable {
         }
     }
 
-    /// A blocking receive gives up after this long; the kernel answers inside send, so only a fault makes it wait.
+    /// Limits how long a blocking receive waits. The kernel answers inside send, so only a fault makes it wait.
     func setReceiveTimeout(seconds: Int) throws(NetlinkError) {
         var limit = timeval(tv_sec: seconds, tv_usec: 0)
         try systemCall("setsockopt SO_RCVTIMEO") {
@@ -69,10 +69,10 @@ struct SocketDescriptor: ~Copyable {
         }
     }
 
-    /// One datagram from the kernel, nil when none is there (EAGAIN).
+    /// One datagram from the kernel, or nil if none is waiting (EAGAIN).
     ///
-    /// Datagrams of other senders than the kernel are dropped: any local process may send to a netlink port.
-    /// - Throws: `overrun` when the kernel dropped messages, `truncated` when the datagram did not fit.
+    /// Datagrams from other senders are dropped: any local process may send to a netlink port.
+    /// - Throws: `overrun` if the kernel dropped messages, `truncated` if the datagram did not fit.
     func receive(into buffer: borrowing ReceiveBuffer) throws(NetlinkError) -> UnsafeRawBufferPointer? {
         let buffer = buffer.bytes
         while true {
@@ -87,13 +87,13 @@ struct SocketDescriptor: ~Copyable {
         }
     }
 
-    /// Up to ``ReceiveBuffer/most`` short datagrams from the kernel by one system call: as many as are queued, at least one.
+    /// Receives short datagrams from the kernel with one system call: as many as are queued, at least one and at most `most`.
     ///
     /// - Parameters:
-    ///   - most: how many to take.
+    ///   - most: the most datagrams to receive, at most ``ReceiveBuffer/most``.
     ///   - room: the most bytes that each may have.
-    ///   - body: gets each of the kernel's.
-    /// - Returns: false when none is there (EAGAIN).
+    ///   - body: receives each datagram from the kernel.
+    /// - Returns: false if none is waiting (EAGAIN).
     /// - Throws: as ``receive(into:)``, and what `body` throws; the datagrams after it are lost.
     func receive(
         into buffer: borrowing ReceiveBuffer, most: Int, room: Int,
@@ -115,7 +115,7 @@ struct SocketDescriptor: ~Copyable {
         return true
     }
 
-    /// Throws the error of a receive, unless it is that nothing is there.
+    /// Throws the error of a receive, unless it is EAGAIN.
     private static func check(_ error: Int32) throws(NetlinkError) {
         let number = KernelErrno(rawValue: error)
         if number == .again { return }
@@ -125,7 +125,7 @@ struct SocketDescriptor: ~Copyable {
         throw NetlinkError(.system, "cannot receive from netlink", errno: number)
     }
 
-    /// The bytes that were received; nil when they are not the kernel's.
+    /// The received bytes; nil if the sender is not the kernel.
     private static func datagram(
         _ received: cn_received, in bytes: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> UnsafeRawBufferPointer? {
@@ -150,16 +150,16 @@ struct SocketDescriptor: ~Copyable {
     }
 }
 
-/// Memory for one datagram, or for several that are short.
+/// Memory for one datagram, or for several short ones.
 struct ReceiveBuffer: ~Copyable {
-    /// Kernel dumps fill at most 32 KiB a datagram; the room above makes a longer one visible.
+    /// Kernel dumps fill at most 32 KiB a datagram; the extra room makes a longer one detectable.
     static let size = 65536
 
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: ReceiveBuffer.size, alignment: 16)
 
-    /// The most datagrams that are received at once.
+    /// The most datagrams that are received with one system call.
     static let most = Int(CN_RECEIVE_MOST)
-    /// What is told of each.
+    /// The length, error and sender of each datagram.
     let received = UnsafeMutablePointer<cn_received>.allocate(capacity: ReceiveBuffer.most)
 
     deinit {

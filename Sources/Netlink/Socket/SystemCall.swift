@@ -2,10 +2,10 @@ import CNetlink
 import Glibc
 import System
 
-/// The choke point for system calls: a negative result becomes an error that names the call.
+/// Makes a system call and turns a negative result into an error that names the call. EINTR restarts the call.
 ///
 /// - Parameters:
-///   - name: the call, for the error.
+///   - name: the call's name, for the error.
 ///   - body: makes the call; -1 means failure with `errno` set.
 /// - Throws: ``NetlinkError`` of code `system`.
 @discardableResult

@@ -1,18 +1,18 @@
 public import Netlink
 import System
 
-/// Makes, finds and removes copies. Nothing that is not ours is changed or removed.
+/// Makes, finds and removes copies. It changes and removes only what fdbsteer made.
 public enum Copies {
-    /// How a copy can be had on a port, as it is now.
+    /// How a port's frames can be copied at present.
     public struct Footing: Hashable, Sendable {
-        /// What would make it.
+        /// The means that would make the copy.
         public let means: CopyMeans
-        /// There is a clsact already.
+        /// The port already has a clsact.
         public let hasClsact: Bool
-        /// Others' filters that come before ours: what they end is not copied.
+        /// The number of foreign filters that run before ours; frames that they end are not copied.
         public let foreignFilters: Int
 
-        /// Makes one from its parts.
+        /// Makes a footing from its parts.
         public init(means: CopyMeans, hasClsact: Bool, foreignFilters: Int = 0) {
             self.means = means
             self.hasClsact = hasClsact
@@ -20,17 +20,17 @@ public enum Copies {
         }
     }
 
-    /// Finds out how a copy can be had: by a filter in a clsact that is there, else by nftables, else by a clsact of our own.
+    /// Determines how to copy: by a filter in an existing clsact, else by nftables, else by a clsact of our own.
     ///
-    /// To make or remove a queueing discipline, be it a clsact, the kernel takes the whole device out of service for
-    /// milliseconds (`dev_deactivate` in `qdisc_graft`, net/sched/sch_api.c), and what is sent meanwhile is lost. Filters
-    /// and nftables' hooks come and go without.
+    /// When a queueing discipline is made or removed, even a clsact, the kernel takes the whole device out of service for
+    /// milliseconds (`dev_deactivate` in `qdisc_graft`, net/sched/sch_api.c), and frames sent meanwhile are lost. Changes of
+    /// filters and of nftables' hooks have no such effect.
     ///
     /// - Parameters:
     ///   - port: interface index of the port where the frames leave.
-    ///   - name: its name.
-    ///   - trying: find out whether nftables can copy by making a table and removing it in one transaction; otherwise it is
-    ///     taken for granted.
+    ///   - name: the port's name.
+    ///   - trying: tests whether nftables can copy by making a table and removing it in one transaction; otherwise it is
+    ///     assumed to.
     /// - Throws: ``NetlinkError``.
     public static func footing(
         on port: Int32, named name: String, trying: Bool = true, using socket: inout CommandSocket
@@ -47,19 +47,19 @@ public enum Copies {
         return Footing(means: .clsact, hasClsact: true, foreignFilters: others)
     }
 
-    /// Finds out what this process needs to know before the first copy on a port, so that ``footing(on:named:trying:using:)``
-    /// is quick when it matters.
+    /// Determines in advance what this process needs to know before the first copy on a port, so that
+    /// ``footing(on:named:trying:using:)`` is fast when it matters.
     ///
     /// - Parameter name: the port's name.
     public static func prepare(on name: String) { _ = PacketFilterTable.isAvailable(on: name) }
 
-    /// Makes a copy, or brings one that is there to the specification.
+    /// Makes a copy, or changes an existing one to the specification.
     ///
     /// - Parameters:
     ///   - specification: what to copy.
-    ///   - means: as ``footing(on:named:trying:using:)`` said.
+    ///   - means: the result of ``footing(on:named:trying:using:)``.
     ///   - name: the name of the port where the frames leave.
-    ///   - ownsClsact: the clsact, where there is none, may be made, and is taken away again when the copy cannot be made.
+    ///   - ownsClsact: allows making a clsact if there is none; it is removed again if the copy cannot be made.
     /// - Throws: ``NetlinkError``; nothing is left behind.
     public static func install(
         _ specification: CopySpecification, by means: CopyMeans, portName name: String, ownsClsact: Bool,
@@ -104,7 +104,7 @@ public enum Copies {
         }
     }
 
-    /// Removes a copy, and the clsact when it is ours and nobody else's filter is on it. What is gone already is no error.
+    /// Removes a copy, and the clsact if it is ours and has no foreign filter. A copy that is already gone is not an error.
     ///
     /// - Throws: ``NetlinkError``.
     public static func remove(
@@ -139,7 +139,7 @@ public enum Copies {
         }
     }
 
-    /// What the kernel shows of a copy; nil when there is none.
+    /// Reads what the kernel shows of a copy; nil if there is none.
     ///
     /// - Throws: ``NetlinkError``.
     public static func state(
@@ -158,7 +158,7 @@ public enum Copies {
             }
     }
 
-    /// The filters at one hook of a port's clsact; none without a clsact, or without the port.
+    /// The filters at one hook of a port's clsact; none if there is no clsact or no port.
     ///
     /// - Throws: ``NetlinkError``.
     public static func filters(

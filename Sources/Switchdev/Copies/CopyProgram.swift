@@ -3,28 +3,28 @@ import FDB
 
 /// The classic BPF program that decides which frames are copied.
 ///
-/// One program serves all addresses of a guest, so that they begin and end to be copied at once, and it sees the VLAN tag
-/// that a bridge port puts beside the frame: the classifier u32 reads only bytes of the frame, and the tag is not among
-/// them until the driver has it. flower sees it too but is not in every kernel.
+/// One program serves all addresses of a guest, so copying starts and stops for all of them at once. It sees the VLAN tag
+/// that a bridge port stores beside the frame. The classifier u32 reads only bytes of the frame, and the tag is not among
+/// them until the driver takes it. flower sees the tag too, but not every kernel has it.
 public struct CopyProgram: Hashable, Sendable {
     /// One instruction (`struct sock_filter`, linux/filter.h).
     public struct Instruction: Hashable, Sendable {
-        /// What to do.
+        /// The operation.
         public let code: UInt16
-        /// How many instructions to skip when a condition holds.
+        /// The number of instructions to skip if a condition holds.
         public let jumpTrue: UInt8
-        /// How many instructions to skip when it does not.
+        /// The number of instructions to skip if it does not.
         public let jumpFalse: UInt8
         /// The operand.
         public let operand: UInt32
     }
 
-    /// The kernel takes at most so many (`BPF_MAXINSNS`).
+    /// The most instructions that the kernel accepts (`BPF_MAXINSNS`).
     public static let limit = 4096
 
-    /// In order.
+    /// The instructions in order.
     public private(set) var instructions: [Instruction] = []
-    /// Whether the kernel takes it: neither too long, nor with a jump that is too far.
+    /// Whether the kernel accepts the program: it is not too long, and no jump is too far.
     public var fits: Bool { instructions.count <= CopyProgram.limit && !hasFarJump }
     private var hasFarJump = false
 
@@ -35,7 +35,7 @@ public struct CopyProgram: Hashable, Sendable {
     public init(_ specification: CopySpecification) {
         load(BPF_W, at: 2)
         for match in specification.matches.sorted(by: { $0.mac < $1.mac }) {
-            // On the way past an address the accumulator keeps the last four octets of the destination.
+            // Between addresses the accumulator keeps the last four octets of the destination.
             let block = CopyProgram.build { block in
                 block.load(BPF_H, at: 0)
                 let rest = CopyProgram.build { $0.finish(CopyProgram.copy, with: match.tag) }
@@ -52,7 +52,7 @@ public struct CopyProgram: Hashable, Sendable {
 
     private init() {}
 
-    /// Group frames, but for those that the guest sent: the bridge floods those to its other port too.
+    /// Matches group frames, except those that the guest sent: the bridge floods these to its other port too.
     private mutating func appendGroups(_ specification: CopySpecification) {
         let isMulticast = Instruction(code: UInt16(BPF_JMP | BPF_JSET | BPF_K), jumpTrue: 1, jumpFalse: 0, operand: 1)
         load(BPF_B, at: 0)
@@ -115,7 +115,7 @@ public struct CopyProgram: Hashable, Sendable {
     /// Ends with a verdict.
     private mutating func finish(_ verdict: UInt32) { append(BPF_RET | BPF_K, verdict) }
 
-    /// Ends with a verdict when the tag is right, and goes on otherwise.
+    /// Ends with a verdict if the tag matches, and continues otherwise.
     private mutating func finish(_ verdict: UInt32, with tag: CopySpecification.Tag) {
         switch tag {
         case .any:
@@ -134,13 +134,13 @@ public struct CopyProgram: Hashable, Sendable {
         }
     }
 
-    /// As `tc` takes it: the number of instructions, then each as four numbers.
+    /// The program as `tc` accepts it: the number of instructions, then each as four numbers.
     public var bytecode: String {
         ([String(instructions.count)]
             + instructions.map { "\($0.code) \($0.jumpTrue) \($0.jumpFalse) \($0.operand)" }).joined(separator: ",")
     }
 
-    /// As the kernel takes it: `struct sock_filter` one after another.
+    /// The program as the kernel accepts it: consecutive `struct sock_filter`.
     var bytes: [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(instructions.count * 8)

@@ -70,7 +70,7 @@ enum PacketFilterRequest: Request {
         case .addSet(let table, let name, let number):
             body.put(Int(NFTA_SET_TABLE.rawValue), text: table)
             body.put(Int(NFTA_SET_NAME.rawValue), text: name)
-            // The number that nft(8) gives to the type of Ethernet addresses; only shown, never interpreted.
+            // The number that nft(8) gives to the type of Ethernet addresses. It is only shown, never interpreted.
             body.putBig(NFTA_SET_KEY_TYPE.rawValue, UInt32(9))
             body.putBig(NFTA_SET_KEY_LEN.rawValue, UInt32(6))
             body.putBig(NFTA_SET_ID.rawValue, number)
@@ -95,15 +95,15 @@ enum PacketFilterRequest: Request {
     }
 }
 
-/// Frames of a kind, with a tag or without, are counted and copied to a port.
+/// A rule that counts frames of one kind, with a tag or without, and copies them to a port.
 struct PacketFilterRule {
-    /// Which frames.
+    /// The destinations that the rule matches.
     enum Kind: Hashable {
-        /// To the addresses of a set.
+        /// The addresses of a set.
         case addresses(set: String)
-        /// To everybody, but for those from the addresses of a set.
+        /// Broadcast, except from the addresses of a set.
         case broadcast(notFrom: String)
-        /// To other groups, but for those from the addresses of a set.
+        /// Other groups, except from the addresses of a set.
         case multicast(notFrom: String)
     }
 
@@ -192,7 +192,7 @@ struct PacketFilterRule {
 }
 
 extension MessageBody {
-    /// nftables reads nests only from attributes that are marked as such, and integers in network byte order.
+    /// Nests attributes. nftables only reads nests that are marked as such, and integers in network byte order.
     fileprivate mutating func nested(_ type: UInt32, _ content: (inout MessageBody) -> Void) {
         nest(Int(type) | Int(NLA_F_NESTED), content)
     }

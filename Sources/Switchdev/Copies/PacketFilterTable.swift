@@ -6,8 +6,8 @@ import System
 
 /// The nftables table that copies the frames of one guest.
 ///
-/// Its messages are our own: a host need not have nft(8) or its library, all of them are one transaction of the kernel, and
-/// a refusal comes with the kernel's words. `nft list table netdev fdbsteer-GUEST` shows it.
+/// fdbsteer writes its messages itself: a host needs neither nft(8) nor its library, the kernel carries out all of them in
+/// one transaction, and a refusal has the kernel's text. `nft list table netdev fdbsteer-GUEST` shows the table.
 struct PacketFilterTable {
     let specification: CopySpecification
 
@@ -15,7 +15,7 @@ struct PacketFilterTable {
 
     static func name(_ label: String) -> String { "fdbsteer-" + label }
 
-    /// Our mark, and what the table copies: nothing else says so without decoding its rules.
+    /// Our mark, and what the table copies, which could otherwise only be read by decoding its rules.
     private var userData: [UInt8] {
         var digest: UInt64 = 0xcbf2_9ce4_8422_2325
         func add(_ value: UInt64) {
@@ -58,13 +58,13 @@ struct PacketFilterTable {
         }
     }
 
-    /// A table was made: the kernel does not lose the ability.
+    /// True once a table was made, because the kernel does not lose the ability.
     private static let wasAvailable = Atomic(false)
 
-    /// Whether this kernel's nftables has egress hooks: a table with one is made and removed in one transaction.
+    /// Whether this kernel's nftables has egress hooks: makes and removes a table with one in one transaction.
     ///
-    /// Once in a process: the socket's end waits until nobody can use the removed table any more, 10 to 30 ms
-    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c), and a guest that gives up its primary takes no longer than that.
+    /// Do this once in a process. Closing the socket waits until nobody can use the removed table any more, 10 to 30 ms
+    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c), and a guest takes no longer than that to give up its primary.
     static func isAvailable(on interface: String) -> Bool {
         if wasAvailable.load(ordering: .relaxed) { return true }
         let name = "fdbsteer:probe"
@@ -85,7 +85,7 @@ struct PacketFilterTable {
     ///
     /// - Parameters:
     ///   - interface: the name of the port where the frames leave.
-    ///   - socket: for packet filters.
+    ///   - socket: a socket for packet filters.
     func install(interface: String, using socket: inout CommandSocket) throws(NetlinkError) {
         var requests: [PacketFilterRequest] = [
             .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
@@ -100,7 +100,7 @@ struct PacketFilterTable {
         try socket.performTogether(requests)
     }
 
-    /// Removes a table that is ours; one that is gone, or was never made, is no error.
+    /// Removes a table that is ours; a table that does not exist is not an error.
     static func remove(label: String, using socket: inout CommandSocket) throws(NetlinkError) {
         guard try userData(of: name(label), using: &socket)?.starts(with: TrafficControlRequest.mark) == true else {
             return
@@ -108,7 +108,7 @@ struct PacketFilterTable {
         try socket.performTogether([.begin, PacketFilterRequest.deleteTable(name: name(label)), .end])
     }
 
-    /// What the kernel shows of it; nil when there is no such table, or it is not ours.
+    /// Reads what the kernel shows of the table; nil if there is no such table, or it is not ours.
     func state(using socket: inout CommandSocket) throws(NetlinkError) -> CopyState? {
         guard let data = try PacketFilterTable.userData(of: name, using: &socket),
             data.starts(with: TrafficControlRequest.mark)
@@ -126,7 +126,7 @@ struct PacketFilterTable {
         return state
     }
 
-    /// The counter among a rule's expressions.
+    /// The counter in a rule's expressions.
     static func counter(in payload: UnsafeRawBufferPointer) -> (frames: UInt64, bytes: UInt64) {
         var frames: UInt64 = 0
         var bytes: UInt64 = 0
@@ -148,7 +148,7 @@ struct PacketFilterTable {
         return (frames, bytes)
     }
 
-    /// The user data of a table, empty without; nil when there is no such table.
+    /// The user data of a table, empty if it has none; nil if there is no such table.
     private static func userData(
         of name: String, using socket: inout CommandSocket
     ) throws(NetlinkError) -> [UInt8]? {
@@ -161,7 +161,7 @@ struct PacketFilterTable {
                 for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
                 where attribute.type == Int(NFTA_TABLE_USERDATA.rawValue) { found = Array(attribute.bytes) }
             case .failure(let error):
-                // Kernels without nftables know no message of it (EINVAL, EOPNOTSUPP): there is no such table either.
+                // Kernels without nftables do not know its messages (EINVAL, EOPNOTSUPP): there is no such table either.
                 guard [.noEntry, .invalid, .notSupported].contains(error.errno) else {
                     throw error.during("cannot read the nftables table \(name)")
                 }
@@ -172,7 +172,7 @@ struct PacketFilterTable {
 }
 
 extension CopySpecification.Tag {
-    /// Tells tags apart by a number: no tag is looked at, there is none, VLANs.
+    /// Orders tags by a number: tags ignored, untagged, VLANs.
     fileprivate var order: Int {
         switch self {
         case .any: 5000

@@ -3,20 +3,21 @@ public import Netlink
 
 /// A message to the kernel's traffic control (net/sched/sch_api.c, net/sched/cls_api.c).
 public enum TrafficControlRequest: Request, Hashable, Sendable {
-    /// Makes a clsact where nothing hangs yet; EEXIST otherwise.
+    /// Makes a clsact; EEXIST if something is attached in its place.
     case addClsact(interface: Int32)
-    /// Removes a clsact with all that hangs on it.
+    /// Removes a clsact with everything attached to it.
     case deleteClsact(interface: Int32)
-    /// Makes a copy's filter, or replaces it as a whole, its counters too.
+    /// Makes a copy's filter, or replaces it completely, including its counters.
     case setCopy(CopySpecification)
     /// Removes the filter of a copy.
     case deleteCopy(interface: Int32, number: UInt32)
     /// Lists the filters at one hook of a clsact.
     case filters(interface: Int32, egress: Bool)
 
-    /// Among other programs' filters on the port: before those that `tc` numbers by itself (from 49,152 downwards).
+    /// The preference among other programs' filters on the port: before those that `tc` numbers by itself (from 49,152
+    /// downwards).
     public static let preference: UInt32 = 253
-    /// The beginning of the action's cookie, by which the filter is known as ours; the copy's number follows.
+    /// The beginning of the action's cookie, which marks the filter as ours; the copy's number follows.
     static let mark = Array("fdbsteer".utf8)
 
     public var type: MessageType {
@@ -39,7 +40,7 @@ public enum TrafficControlRequest: Request, Hashable, Sendable {
 
     private static var egress: UInt32 { hook(UInt32(CN_CLSACT_MINOR_EGRESS)) }
     private static func hook(_ minor: UInt32) -> UInt32 { (cn_clsact & 0xffff_0000) | minor }
-    /// Priority and protocol in one (`TC_H_MAKE`): every protocol, in network byte order.
+    /// Priority and protocol combined (`TC_H_MAKE`): every protocol, in network byte order.
     private static var information: UInt32 { preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian) }
 
     public func encode(into body: inout MessageBody) {
@@ -76,7 +77,7 @@ public enum TrafficControlRequest: Request, Hashable, Sendable {
     private static func encode(_ specification: CopySpecification, into options: inout MessageBody) {
         let program = CopyProgram(specification)
         options.nest(Int(TCA_BPF_ACT)) { actions in
-            // The first action; "continue" lets the port's other filters see the frame as if this one were not there.
+            // The first action. "continue" lets the port's other filters see the frame as if this one did not exist.
             actions.nest(1) { action in
                 action.put(Int(TCA_ACT_KIND), text: "mirred")
                 action.nest(Int(TCA_ACT_OPTIONS)) { mirred in
@@ -91,7 +92,7 @@ public enum TrafficControlRequest: Request, Hashable, Sendable {
         }
         options.put(Int(TCA_BPF_OPS_LEN), UInt16(program.instructions.count))
         program.bytes.withUnsafeBytes { options.put(Int(TCA_BPF_OPS), bytes: $0) }
-        // Only software forwards what is copied here; no driver need be asked.
+        // Only frames that software forwards are copied, so no driver needs to be asked.
         options.put(Int(TCA_BPF_FLAGS_GEN), UInt32(TCA_CLS_FLAGS_SKIP_HW))
     }
 
@@ -100,15 +101,15 @@ public enum TrafficControlRequest: Request, Hashable, Sendable {
     }
 }
 
-/// A filter of a clsact, as far as it concerns copies.
+/// A filter of a clsact, with the fields that matter for copies.
 public struct TrafficFilter: Hashable, Sendable {
     /// TCA_KIND.
     public let kind: String
-    /// Filters with a smaller number come first (the upper half of `tcm_info`).
+    /// Filters with a smaller number run first (the upper half of `tcm_info`).
     public let preference: UInt32
     /// `tcm_handle`.
     public let handle: UInt32
-    /// The number of the copy that it makes; nil for a filter that is not ours.
+    /// The number of the copy that it makes; nil for a foreign filter.
     public let copy: UInt32?
     /// Interface index of the port that the first action copies to.
     public let target: Int32?
@@ -116,9 +117,9 @@ public struct TrafficFilter: Hashable, Sendable {
     let program: [UInt8]
     /// Frames that the first action saw.
     public let frames: UInt64
-    /// Bytes of them.
+    /// Bytes in these frames.
     public let bytes: UInt64
-    /// Frames that the first action could not hand on.
+    /// Frames that the first action could not pass on.
     public let failed: UInt64
 
     /// Decodes the payload of an RTM_NEWTFILTER message.
@@ -162,7 +163,7 @@ public struct TrafficFilter: Hashable, Sendable {
         failed = action.failed
     }
 
-    /// Whether it is as the kernel shows a copy that was made from a specification.
+    /// Whether the kernel would show a copy of this specification in this way.
     func makes(_ specification: CopySpecification) -> Bool {
         copy == specification.number && target == specification.target
             && program == CopyProgram(specification).bytes

@@ -8,14 +8,14 @@ public struct EswitchMode: RawRepresentable, Hashable, Sendable, CustomStringCon
     /// - Parameter rawValue: the kernel's number.
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
-    /// VFs are reached by MAC filters of the NIC; there are no representors. The corresponding C constant is
+    /// MAC filters of the NIC reach the VFs; there are no representors. The corresponding C constant is
     /// `DEVLINK_ESWITCH_MODE_LEGACY`.
     public static let legacy = EswitchMode(rawValue: UInt16(DEVLINK_ESWITCH_MODE_LEGACY.rawValue))
     /// Each VF has a representor, and the bridge's entries reach hardware. The corresponding C constant is
     /// `DEVLINK_ESWITCH_MODE_SWITCHDEV`.
     public static let switchdev = EswitchMode(rawValue: UInt16(DEVLINK_ESWITCH_MODE_SWITCHDEV.rawValue))
 
-    /// The word of `devlink dev eswitch show`.
+    /// The word that `devlink dev eswitch show` prints.
     public var description: String {
         switch self {
         case .legacy: "legacy"
@@ -25,20 +25,20 @@ public struct EswitchMode: RawRepresentable, Hashable, Sendable, CustomStringCon
     }
 }
 
-/// What devlink tells of the host's eswitches: read once, over generic netlink.
+/// What devlink reports about the host's eswitches, read once over generic netlink.
 ///
-/// phys_switch_id alone does not name an eswitch (both ports of a dual-port mlx5 card report the card's id), and the
-/// name of a port is not the VF's: devlink ties a representor to its device, its function and its VF.
+/// phys_switch_id alone does not name an eswitch (both ports of a dual-port mlx5 card report the card's id), and the name of
+/// a port is not the VF's. devlink links a representor to its device, its function and its VF.
 public struct Devlink: Sendable {
     /// All ports, in the kernel's order.
     public let ports: [DevlinkPort]
-    /// The devices that have an eswitch, with its mode.
+    /// The devices that have an eswitch, each with its mode.
     public let modes: [DevlinkHandle: EswitchMode]
     private let byInterface: [Int32: Int]
 
     /// - Parameters:
     ///   - ports: all ports.
-    ///   - modes: by device.
+    ///   - modes: the eswitch modes by device.
     public init(ports: [DevlinkPort] = [], modes: [DevlinkHandle: EswitchMode] = [:]) {
         self.ports = ports
         self.modes = modes
@@ -49,7 +49,7 @@ public struct Devlink: Sendable {
 
     /// Reads ports and eswitch modes; empty on a kernel without devlink.
     ///
-    /// - Throws: ``NetlinkError`` when the kernel's answers are lost.
+    /// - Throws: ``NetlinkError`` if the kernel's answers are lost.
     public static func snapshot() throws(NetlinkError) -> Devlink {
         var socket = try CommandSocket(.generic)
         guard let family = try socket.family(named: DEVLINK_GENL_NAME) else { return Devlink() }
@@ -67,7 +67,7 @@ public struct Devlink: Sendable {
             }
         }
         try socket.get(requests) { (index, reply) throws(NetlinkError) in
-            // A device without an eswitch answers EOPNOTSUPP, and an unprivileged caller gets EPERM: no mode then.
+            // A device without an eswitch answers EOPNOTSUPP, and an unprivileged caller gets EPERM: there is no mode then.
             guard case .success(let (_, payload)) = reply else { return }
             for attribute in AttributeReader(payload, from: GenericRequest.headerSize)
             where attribute.type == Int(DEVLINK_ATTR_ESWITCH_MODE.rawValue) {
@@ -77,10 +77,10 @@ public struct Devlink: Sendable {
         return Devlink(ports: ports, modes: modes)
     }
 
-    /// The port that a netdev represents.
+    /// The devlink port of a netdev.
     public subscript(interface index: Int32) -> DevlinkPort? { byInterface[index].map { ports[$0] } }
 
-    /// The mode of the eswitch that a port belongs to, where it is known.
+    /// The mode of the eswitch that a port belongs to; nil if it is not known.
     public func mode(of port: DevlinkPort) -> EswitchMode? { modes[port.handle] }
 
     /// The representor of a VF on this host.

@@ -17,7 +17,7 @@ public struct DevlinkHandle: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(bus)/\(device)" }
 }
 
-/// What a port of a devlink device is (`enum devlink_port_flavour`, linux/devlink.h).
+/// The kind of a devlink device's port (`enum devlink_port_flavour`, linux/devlink.h).
 public struct PortFlavour: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: UInt16
 
@@ -33,7 +33,7 @@ public struct PortFlavour: RawRepresentable, Hashable, Sendable, CustomStringCon
     /// The representor of a subfunction. The corresponding C constant is `DEVLINK_PORT_FLAVOUR_PCI_SF`.
     public static let pciSF = PortFlavour(rawValue: UInt16(DEVLINK_PORT_FLAVOUR_PCI_SF.rawValue))
 
-    /// The word of `devlink port show`.
+    /// The word that `devlink port show` prints.
     public var description: String {
         switch self {
         case .physical: "physical"
@@ -45,16 +45,16 @@ public struct PortFlavour: RawRepresentable, Hashable, Sendable, CustomStringCon
     }
 }
 
-/// A port of an eswitch or of a switch ASIC, as devlink knows it (DEVLINK_CMD_PORT_GET).
+/// A port of an eswitch or of a switch ASIC, as devlink reports it (DEVLINK_CMD_PORT_GET).
 public struct DevlinkPort: Hashable, Sendable {
-    /// The device that it belongs to. On a dual-port card each port's function is a device of its own, though both
-    /// report the same phys_switch_id.
+    /// The device that it belongs to. On a dual-port card each port's function is a separate device, though both report the
+    /// same phys_switch_id.
     public let handle: DevlinkHandle
-    /// The port's number at the device.
+    /// The port's number on the device.
     public let index: UInt32
-    /// What it is.
+    /// The kind of the port.
     public let flavour: PortFlavour
-    /// Interface index of its netdev; nil when it has none, or one in another namespace.
+    /// Interface index of its netdev; nil if it has none, or one in another namespace.
     public let interface: Int32?
     /// The number on the case, for physical ports.
     public let number: UInt32?
@@ -66,13 +66,13 @@ public struct DevlinkPort: Hashable, Sendable {
     public let vf: UInt16?
     /// The subfunction's number.
     public let sf: UInt32?
-    /// The function belongs to another host (a SmartNIC's view).
+    /// The function belongs to another host, as seen on a SmartNIC.
     public let isExternal: Bool
 
     /// Decodes the attributes of a DEVLINK_CMD_NEW_PORT message.
     ///
-    /// - Parameter payload: beginning with `struct genlmsghdr`.
-    /// - Returns: nil when the device or the port's number is missing.
+    /// - Parameter payload: the message from `struct genlmsghdr` on.
+    /// - Returns: nil if the device or the port's number is missing.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init?(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
         var bus: String?

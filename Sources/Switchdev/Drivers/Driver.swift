@@ -1,26 +1,26 @@
 import CNetlink
 import Glibc
 
-/// What is known of a network driver with a bridge offload, from its source.
+/// Properties of a network driver with a bridge offload, from its source.
 public struct Driver: Hashable, Sendable {
     /// What the hardware does with a frame whose destination has no entry.
     public enum Miss: String, Hashable, Sendable {
-        /// Floods it to every port of the VLAN, in hardware: a guest that is behind a software port leaks.
+        /// It floods the frame to every port of the VLAN, in hardware: a guest behind a software port leaks.
         case floods
-        /// Hands it to the software bridge: a guest behind a software port costs CPU, and nothing leaks.
+        /// It passes the frame to the software bridge: a guest behind a software port costs CPU, and nothing leaks.
         case slowPath = "slow path"
-        /// Not known.
+        /// Unknown.
         case unknown
     }
 
-    /// The name that the driver gives itself (ETHTOOL_GDRVINFO).
+    /// The driver's name (ETHTOOL_GDRVINFO).
     public let name: String
     /// What the hardware does with a frame whose destination has no entry.
     public let miss: Miss
 
     /// Reads the driver of an interface in the calling thread's network namespace.
     ///
-    /// - Returns: nil when the interface has no driver to speak of.
+    /// - Returns: nil if the interface reports no driver.
     public init?(interface: String) {
         let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return nil }
@@ -31,14 +31,14 @@ public struct Driver: Hashable, Sendable {
         self.init(name: String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
 
-    /// - Parameter name: as the driver calls itself.
+    /// - Parameter name: the driver's name as it reports it.
     public init(name: String) {
         self.name = name
         miss = Driver.table.first { name.hasPrefix($0.prefix) }?.miss ?? .unknown
     }
 
-    /// mlx5 and ice match on entries and hand the rest to the representors; switch ASICs flood in hardware (rocker by
-    /// measurement, the others by their drivers' source).
+    /// mlx5 and ice match on entries and pass all other frames to the representors. Switch ASICs flood in hardware; that was
+    /// measured for rocker and read in the source of the other drivers.
     private static let table: [(prefix: String, miss: Miss)] = [
         ("mlx5", .slowPath), ("ice", .slowPath), ("model_eswitch", .slowPath),
         ("rocker", .floods), ("mlxsw", .floods), ("prestera", .floods), ("dsa", .floods), ("dpaa2", .floods),
@@ -46,7 +46,7 @@ public struct Driver: Hashable, Sendable {
         ("adin1110", .floods),
     ]
 
-    /// The danger of a software standby beside an eswitch port of this driver, in words; nil when there is none.
+    /// The effect of a software standby beside an eswitch port of this driver, in words.
     ///
     /// - Parameters:
     ///   - port: the eswitch port.

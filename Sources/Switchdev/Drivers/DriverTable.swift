@@ -1,21 +1,21 @@
 public import FDB
 import Glibc
 
-/// The driver's own table of a bridge, where it shows one: what hardware was really told.
+/// The driver's own table of a bridge, if the driver shows one: the entries that hardware really has.
 ///
-/// mlx5 does, from Linux 6.12 on: `/sys/kernel/debug/mlx5/<device>/esw/bridge/<bridge>/fdb` (esw/bridge_debugfs.c), with
+/// mlx5 shows it from Linux 6.12 on: `/sys/kernel/debug/mlx5/<device>/esw/bridge/<bridge>/fdb` (esw/bridge_debugfs.c), with
 /// the columns DEV MAC VLAN PACKETS BYTES LASTUSE FLAGS.
 public struct DriverTable: Hashable, Sendable {
-    /// For each address the names of the ports that the driver has it on.
+    /// For each address the names of the ports on which the driver has it.
     public let ports: [Address: Set<String>]
 
-    /// Reads the table of a bridge at a device.
+    /// Reads the table of a bridge from a device.
     ///
     /// - Parameters:
     ///   - handle: the eswitch's device.
     ///   - bridge: the bridge's name.
-    ///   - root: where debugfs shows mlx5's devices; another folder for tests.
-    /// - Returns: nil where there is no such file, or it cannot be read (debugfs is root's).
+    ///   - root: the folder in which debugfs shows mlx5's devices; tests use another one.
+    /// - Returns: nil if there is no such file, or it cannot be read (only root can read debugfs).
     public static func read(
         _ handle: DevlinkHandle, bridge: String, root: String = "/sys/kernel/debug/mlx5"
     ) -> DriverTable? {
@@ -34,7 +34,7 @@ public struct DriverTable: Hashable, Sendable {
         return DriverTable(parsing: String(decoding: bytes, as: UTF8.self))
     }
 
-    /// Parses the text; lines that are no entries are passed over.
+    /// Parses the text and skips lines that are not entries.
     public init(parsing text: String) {
         var ports: [Address: Set<String>] = [:]
         for line in text.split(separator: "\n") {

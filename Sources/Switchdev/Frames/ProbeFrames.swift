@@ -4,20 +4,20 @@ import Glibc
 public import Netlink
 public import System
 
-/// A numbered frame of a probe, and what tells it from others.
+/// A numbered frame of a probe, with the fields that distinguish it from others.
 public struct ProbeFrame: Hashable, Sendable {
-    /// Which measurement it belongs to.
+    /// The measurement that it belongs to.
     public let measurement: UInt16
-    /// Which port sent it.
+    /// The port that sent it.
     public let source: UInt8
     /// It was sent with a VLAN tag.
     public let isTagged: Bool
     /// Its number, from 0.
     public let number: UInt16
 
-    /// EtherType for local experiments (IEEE 802), which no protocol handler takes.
+    /// The EtherType for local experiments (IEEE 802), which no protocol handler accepts.
     public static let etherType: UInt16 = 0x88b6
-    /// Without the tag.
+    /// The size in bytes, without the tag.
     static let size = 60
     private static let magic: [UInt8] = Array("fdbsteer".utf8)
 
@@ -32,7 +32,7 @@ public struct ProbeFrame: Hashable, Sendable {
     /// The bytes on the wire.
     ///
     /// - Parameters:
-    ///   - run: tells this probe's frames from those of another.
+    ///   - run: distinguishes this probe's frames from those of another.
     ///   - vlan: the VLAN of a tagged frame.
     func bytes(to destination: MACAddress, from source: MACAddress, run: UInt32, vlan: VLANID?) -> [UInt8] {
         var bytes: [UInt8] = []
@@ -53,9 +53,9 @@ public struct ProbeFrame: Hashable, Sendable {
         return bytes + [UInt8](repeating: 0, count: max(0, size - bytes.count))
     }
 
-    /// Reads a received frame, from which the NIC may have taken the tag or not.
+    /// Decodes a received frame, whose tag the NIC may have removed.
     ///
-    /// - Returns: nil for a frame of somebody else.
+    /// - Returns: nil for a frame that is not this probe's.
     public init?(decoding bytes: UnsafeRawBufferPointer, run: UInt32) {
         func word(_ offset: Int) -> UInt16 {
             UInt16(bytes[offset]) << 8 | UInt16(bytes[offset + 1])
@@ -74,7 +74,7 @@ public struct ProbeFrame: Hashable, Sendable {
     }
 }
 
-/// An interface as a probe sends and receives on it (AF_PACKET, packet(7)).
+/// An interface on which a probe sends and receives (AF_PACKET, packet(7)).
 public struct ProbePort: ~Copyable {
     private let descriptor: Int32
     /// The interface's name.
@@ -82,7 +82,7 @@ public struct ProbePort: ~Copyable {
 
     /// - Parameters:
     ///   - link: the interface.
-    ///   - promiscuous: it takes every frame as long as this value lives.
+    ///   - promiscuous: makes the interface receive every frame as long as this value lives.
     /// - Throws: ``NetlinkError`` of code `system`; EPERM without CAP_NET_RAW.
     public init(_ link: Link, promiscuous: Bool = false) throws(NetlinkError) {
         let descriptor = cn_probe_socket(link.index, ProbeFrame.etherType, promiscuous ? 1 : 0)
@@ -109,7 +109,7 @@ public struct ProbePort: ~Copyable {
         return nil
     }
 
-    /// Takes the probe's frames that have come, but not those that this host sent on the interface.
+    /// Passes on the probe's frames that have arrived, except those that this host sent on the interface.
     public func receive(run: UInt32, _ body: (ProbeFrame) -> Void) {
         withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { buffer in
             while true {

@@ -1,19 +1,19 @@
 import Glibc
 
-/// Whether a PCI function may start transfers: the Bus Master Enable bit of its configuration space (PCI 3.0, 6.2.2), read
-/// from sysfs and never written.
+/// Whether a PCI function may start transfers: the Bus Master Enable bit of its configuration space (PCI 3.0, 6.2.2). The bit
+/// is read from sysfs and never written.
 ///
-/// A driver sets the bit when it starts and clears it when it goes. For a VF that a guest drives by VFIO it is the VF's own
-/// bit, and so shows the guest's driver.
+/// A driver sets the bit when it starts and clears it when it is removed. For a VF that a guest drives by VFIO it is the VF's
+/// own bit, so it shows the state of the guest's driver.
 public struct BusMastering: ~Copyable {
     private let descriptor: Int32
     private static let command = 4
     private static let enable: UInt16 = 1 << 2
 
     /// - Parameters:
-    ///   - address: of the function, `0000:03:00.2`.
-    ///   - root: the folder that holds the PCI devices; another one for tests.
-    /// - Returns: nil when there is no such function, or its configuration space cannot be read.
+    ///   - address: the function's address, `0000:03:00.2`.
+    ///   - root: the folder that holds the PCI devices; tests use another one.
+    /// - Returns: nil if there is no such function, or its configuration space cannot be read.
     public init?(_ address: String, root: String = "/sys/bus/pci/devices") {
         guard PCIFunctions(root: root).exists(address) else { return nil }
         let file = open("\(root)/\(address)/config", O_RDONLY | O_CLOEXEC)
@@ -23,7 +23,7 @@ public struct BusMastering: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// The bit now; false for a function that is gone.
+    /// The current bit; false for a function that is gone.
     public var isOn: Bool {
         var register: UInt16 = 0
         guard pread(descriptor, &register, 2, BusMastering.command) == 2 else { return false }

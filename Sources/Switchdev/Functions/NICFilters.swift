@@ -1,9 +1,9 @@
 public import FDB
 public import Netlink
 
-/// What the filters of a NIC in legacy mode say about one MAC, one VF and one netdev of the NIC.
+/// The filters of a NIC in legacy mode for one MAC, one VF and one netdev of the NIC.
 public struct NICFilters: Hashable, Sendable {
-    /// The VF as the PF lists it; nil when it is gone.
+    /// The VF as the PF lists it; nil if it is gone.
     public let function: VirtualFunction?
     /// The netdev has the MAC in its unicast list.
     public let hasEntry: Bool
@@ -14,14 +14,14 @@ public struct NICFilters: Hashable, Sendable {
         self.hasEntry = hasEntry
     }
 
-    /// Reads them.
+    /// Reads the filters.
     ///
     /// - Parameters:
     ///   - mac: the MAC.
     ///   - vf: the VF's number.
     ///   - pf: interface index of the physical function.
-    ///   - uplink: interface index of the netdev whose list is meant.
-    /// - Throws: ``NetlinkError`` when answers are lost.
+    ///   - uplink: interface index of the netdev whose unicast list is read.
+    /// - Throws: ``NetlinkError`` if answers are lost.
     public static func read(
         _ mac: MACAddress, vf: UInt32, of pf: Int32, uplink: Int32, using socket: inout CommandSocket
     ) throws(NetlinkError) -> NICFilters {
@@ -35,8 +35,8 @@ public struct NICFilters: Hashable, Sendable {
 extension VirtualFunction {
     /// Reads how many frames a VF has received, as its PF's driver counts them (IFLA_VF_STATS).
     ///
-    /// - Returns: nil where there is no such VF; drivers that do not count say 0 for ever.
-    /// - Throws: ``NetlinkError`` when answers are lost.
+    /// - Returns: nil if there is no such VF; drivers that do not count always report 0.
+    /// - Throws: ``NetlinkError`` if answers are lost.
     public static func receivedPackets(
         _ vf: UInt32, of pf: Int32, using socket: inout CommandSocket
     ) throws(NetlinkError) -> UInt64? {

@@ -2,15 +2,15 @@ import CNetlink
 import Glibc
 import Netlink
 
-/// What the behaviour of a NIC's filters depends on: measured once, it holds for every other NIC of the same identity.
+/// What the behaviour of a NIC's filters depends on. A measurement applies to every other NIC of the same identity.
 public struct NICIdentity: Hashable, Sendable, Codable, CustomStringConvertible {
     /// The driver of the physical function.
     public let driver: String
     /// PCI vendor and device: `8086:10c9`.
     public let pciID: String
-    /// The firmware's version as the driver tells it; empty where it does not.
+    /// The firmware's version as the driver reports it; empty if it does not.
     public let firmware: String
-    /// `legacy` or `switchdev`; `none` where devlink knows no eswitch, which is as good as legacy.
+    /// `legacy` or `switchdev`; `none` if devlink knows no eswitch, which behaves like legacy.
     public let eswitchMode: String
 
     /// Makes an identity from its parts.
@@ -26,7 +26,7 @@ public struct NICIdentity: Hashable, Sendable, Codable, CustomStringConvertible 
     /// - Parameters:
     ///   - interface: its netdev, in the calling thread's network namespace.
     ///   - device: its PCI device.
-    ///   - devlink: what devlink tells.
+    ///   - devlink: what devlink reports.
     public init(interface: String, device: PCIDevice, devlink: Devlink) {
         var name = [CChar](repeating: 0, count: 32)
         var firmware = [CChar](repeating: 0, count: 32)

@@ -6,13 +6,13 @@ public import Netlink
 public enum NICRequest: Request, Hashable, Sendable {
     /// Sets a link administratively up or down (IFF_UP).
     case setUp(link: Int32, Bool)
-    /// Names a link that is down anew.
+    /// Renames a link that is down.
     case rename(link: Int32, to: String)
-    /// Sets the MAC of a VF, or clears it by all zeroes (IFLA_VF_MAC, `ndo_set_vf_mac`).
+    /// Sets the MAC of a VF; all zeroes clear it (IFLA_VF_MAC, `ndo_set_vf_mac`).
     case setMAC(MACAddress, vf: UInt32, of: Int32)
-    /// Makes a VLAN device, by which the link's VLAN filter learns of the VLAN (`vlan_vid_add`, net/8021q/vlan_core.c).
+    /// Makes a VLAN device, which adds the VLAN to the link's VLAN filter (`vlan_vid_add`, net/8021q/vlan_core.c).
     case addVLAN(VLANID, on: Int32, named: String)
-    /// Deletes a link of software.
+    /// Deletes a software link.
     case delete(link: Int32)
 
     public var type: MessageType {
@@ -72,20 +72,20 @@ public enum NICRequest: Request, Hashable, Sendable {
     }
 }
 
-/// One change of an interface's unicast list: the MACs beside its own that a NIC lets through to it
+/// One change of an interface's unicast list: the MACs, in addition to its own, whose frames a NIC passes to the interface
 /// (RTM_NEWNEIGH and RTM_DELNEIGH with NTF_SELF; `ndo_dflt_fdb_add` in net/core/rtnetlink.c, `bridge fdb add M dev D self`).
 public struct UnicastListRequest: Request, Hashable, Sendable {
     /// The MAC.
     public let mac: MACAddress
     /// Interface index.
     public let link: Int32
-    /// Added, or removed.
+    /// True for an addition, false for a removal.
     public let isAddition: Bool
 
     /// - Parameters:
     ///   - mac: the MAC.
     ///   - link: interface index.
-    ///   - isAddition: added (EEXIST when it is there), or removed (ENOENT when it is not).
+    ///   - isAddition: adds the MAC (EEXIST if it is present) or removes it (ENOENT if it is not).
     public init(_ mac: MACAddress, link: Int32, isAddition: Bool) {
         self.mac = mac
         self.link = link
@@ -99,7 +99,7 @@ public struct UnicastListRequest: Request, Hashable, Sendable {
         var fixed = ndmsg()
         fixed.ndm_family = UInt8(AF_BRIDGE)
         fixed.ndm_ifindex = link
-        // Anything but permanent is refused for a device's own list.
+        // The kernel refuses any other state for a device's own list.
         fixed.ndm_state = UInt16(NUD_PERMANENT)
         fixed.ndm_flags = UInt8(NTF_SELF)
         body.put(fixed)
@@ -111,9 +111,9 @@ public struct UnicastListRequest: Request, Hashable, Sendable {
 public enum UnicastList {
     /// Reads which interfaces have a MAC in their unicast lists, by interface index.
     ///
-    /// The kernel has no get for a single one (`ndo_fdb_get` is bridges' and tunnels'), so it is one dump of all tables.
+    /// The kernel cannot read a single one (only bridges and tunnels have `ndo_fdb_get`), so this is one dump of all tables.
     ///
-    /// - Throws: ``NetlinkError`` when the kernel refuses, or answers are lost.
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or answers are lost.
     /// - Complexity: the entries of all bridges and the address lists of all interfaces (`rtnl_fdb_dump`).
     public static func holders(
         of mac: MACAddress, using socket: inout CommandSocket
@@ -123,7 +123,7 @@ public enum UnicastList {
 
     /// Whether an interface has a MAC in its unicast list.
     ///
-    /// - Throws: ``NetlinkError`` when the kernel refuses, or answers are lost.
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or answers are lost.
     public static func contains(
         _ mac: MACAddress, link: Int32, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Bool {
@@ -134,7 +134,7 @@ public enum UnicastList {
         _ dump: Dump, _ mac: MACAddress, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Set<Int32> {
         var links = Set<Int32>()
-        // An interrupted dump may have missed it: a few more tries, and the last answer stands.
+        // An interrupted dump may have missed it. After a few more tries the last answer is used.
         for attempt in 1...5 {
             do throws(NetlinkError) {
                 try socket.dump(dump) { (header, payload) throws(NetlinkError) in

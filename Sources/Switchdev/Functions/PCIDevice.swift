@@ -1,7 +1,7 @@
 import Glibc
 public import System
 
-/// A PCI device by its sysfs folder: its driver, its netdev, and what binds and unbinds it.
+/// A PCI device in sysfs: its driver, its netdevs, and the files that bind and unbind it.
 public struct PCIDevice: Hashable, Sendable {
     /// Its address: `0000:03:00.0`.
     public let address: String
@@ -9,16 +9,16 @@ public struct PCIDevice: Hashable, Sendable {
     private var folder: String { "\(root)/devices/\(address)" }
 
     /// - Parameters:
-    ///   - address: as `lspci -D` shows it.
-    ///   - root: the folder of the PCI bus; another one for tests.
-    /// - Returns: nil for what is no PCI address, or of no device.
+    ///   - address: the address as `lspci -D` prints it.
+    ///   - root: the folder of the PCI bus; tests use another one.
+    /// - Returns: nil if the text is not a PCI address, or there is no such device.
     public init?(_ address: String, root: String = "/sys/bus/pci") {
         guard PCIFunctions.isAddress(address), access("\(root)/devices/\(address)", F_OK) == 0 else { return nil }
         self.address = address
         self.root = root
     }
 
-    /// The driver that it is bound to.
+    /// The driver to which it is bound.
     public var driver: String? { SystemFile.linkName(folder + "/driver") }
 
     /// The netdevs of its driver that are in the calling thread's network namespace.
@@ -32,15 +32,15 @@ public struct PCIDevice: Hashable, Sendable {
         return part("vendor") + ":" + part("device")
     }
 
-    /// How many VFs it may have; nil for a device without SR-IOV.
+    /// The most VFs that it may have; nil for a device without SR-IOV.
     public var totalFunctions: Int? { SystemFile.read(folder + "/sriov_totalvfs").flatMap { Int($0) } }
 
-    /// The only driver that may have it; nil when every driver may.
+    /// The only driver that may bind to it; nil if every driver may.
     public var driverOverride: String? {
         SystemFile.read(folder + "/driver_override").flatMap { $0 == "(null)" || $0.isEmpty ? nil : $0 }
     }
 
-    /// Says which driver alone may have it, or nil: every one.
+    /// Sets the only driver that may bind to it; nil allows every driver.
     ///
     /// - Throws: ``SystemError``.
     public func setDriverOverride(_ name: String?) throws(SystemError) {
@@ -50,7 +50,7 @@ public struct PCIDevice: Hashable, Sendable {
 
     /// Binds it to a driver.
     ///
-    /// The caller sets the override first: without it a VF is refused with ENODEV while `sriov_drivers_autoprobe` is 0
+    /// The caller sets the override first. Without it the kernel refuses a VF with ENODEV while `sriov_drivers_autoprobe` is 0
     /// (`pci_device_can_probe`, drivers/pci/pci-driver.c).
     ///
     /// - Throws: ``SystemError``.
@@ -59,7 +59,7 @@ public struct PCIDevice: Hashable, Sendable {
             address, to: "\(root)/drivers/\(driver)/bind", activity: "cannot bind \(address) to \(driver)")
     }
 
-    /// Takes it from its driver; nothing when it has none.
+    /// Unbinds it from its driver; does nothing if it has none.
     ///
     /// - Throws: ``SystemError``.
     public func unbind() throws(SystemError) {

@@ -5,30 +5,30 @@ import Netlink
 /// A virtual function as its physical function's netdev lists it (IFLA_VF_INFO, `rtnl_fill_vfinfo` in
 /// net/core/rtnetlink.c).
 public struct VirtualFunction: Hashable, Sendable {
-    /// What the VF is told about the link (`enum` IFLA_VF_LINK_STATE_*).
+    /// The link state that the VF is shown (`enum` IFLA_VF_LINK_STATE_*).
     public enum LinkState: UInt32, Hashable, Sendable {
-        /// What the physical link does.
+        /// The state of the physical link.
         case auto = 0
-        /// Up whatever the physical link does.
+        /// Up, whatever the state of the physical link.
         case enable = 1
-        /// Down whatever the physical link does.
+        /// Down, whatever the state of the physical link.
         case disable = 2
     }
 
     /// The number, from 0.
     public let index: UInt32
-    /// The administratively set MAC; all zero when none is set.
+    /// The MAC set by the administrator; all zero if none is set.
     public let mac: MACAddress
-    /// The VLAN that the NIC puts on its frames and takes off again; 0 for none.
+    /// The VLAN tag that the NIC adds to its frames and removes again; 0 for none.
     public var vlan: UInt16 = 0
-    /// The NIC drops frames that the VF sends from other MACs than its own; nil where the driver does not tell.
+    /// The NIC drops frames that the VF sends from other MACs than its own; nil if the driver does not report it.
     public var checksSource: Bool?
-    /// The VF may ask for more MACs and for promiscuity; nil where the driver does not tell.
+    /// The VF may ask for more MACs and for promiscuity; nil if the driver does not report it.
     public var isTrusted: Bool?
-    /// What the VF is told about the link; nil where the driver does not tell.
+    /// The link state that the VF is shown; nil if the driver does not report it.
     public var linkState: LinkState?
 
-    /// Frames that it has received, where they were asked for.
+    /// The number of frames received; nil if the counters were not requested.
     public var receivedPackets: UInt64?
 
     /// Makes a function from its parts.
@@ -37,10 +37,10 @@ public struct VirtualFunction: Hashable, Sendable {
         self.mac = mac
     }
 
-    /// Decodes one IFLA_VF_INFO; each part is a structure that begins with the VF's number.
+    /// Decodes one IFLA_VF_INFO. Each part is a structure that begins with the VF's number.
     init?(_ attribute: Attribute) {
         var found: VirtualFunction?
-        // The MAC comes first in the kernel's order, but nothing promises that.
+        // The MAC comes first in the kernel's order, but that is not guaranteed.
         for part in attribute.nested where part.type == Int(IFLA_VF_MAC) {
             let address = MemoryLayout<UInt32>.size
             guard part.bytes.count >= address + 6, let index: UInt32 = part.integer(),
@@ -58,7 +58,7 @@ public struct VirtualFunction: Hashable, Sendable {
             // The second word of `struct ifla_vf_vlan`, `ifla_vf_spoofchk`, `ifla_vf_trust`, `ifla_vf_link_state`.
             guard part.bytes.count >= 8 else { continue }
             let setting = part.bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
-            // A driver that does not know says all ones.
+            // A driver that does not know reports all ones.
             let flag: Bool? = setting == .max ? nil : setting != 0
             switch part.type {
             case Int(IFLA_VF_VLAN): found.vlan = UInt16(truncatingIfNeeded: setting)

@@ -3,7 +3,7 @@ import Netlink
 
 /// Settings of a bridge port (IFLA_INFO_SLAVE_DATA of kind "bridge": `enum IFLA_BRPORT_*`, linux/if_link.h).
 public struct BridgePort: Hashable, Sendable {
-    /// Flags that are on or off.
+    /// Settings that are on or off.
     public struct Flags: OptionSet, Hashable, Sendable {
         public let rawValue: UInt16
 
@@ -18,11 +18,11 @@ public struct BridgePort: Hashable, Sendable {
         public static let multicastFlood = Flags(rawValue: 1 << 2)
         /// The corresponding C constant is `IFLA_BRPORT_BCAST_FLOOD`.
         public static let broadcastFlood = Flags(rawValue: 1 << 3)
-        /// Frames may leave by the port they came in. The corresponding C constant is `IFLA_BRPORT_MODE`.
+        /// Frames may leave by the port on which they arrived. The corresponding C constant is `IFLA_BRPORT_MODE`.
         public static let hairpin = Flags(rawValue: 1 << 4)
-        /// No frames to other isolated ports. The corresponding C constant is `IFLA_BRPORT_ISOLATED`.
+        /// No frames are sent to other isolated ports. The corresponding C constant is `IFLA_BRPORT_ISOLATED`.
         public static let isolated = Flags(rawValue: 1 << 5)
-        /// Frames of unknown sources are dropped. The corresponding C constant is `IFLA_BRPORT_LOCKED`.
+        /// Frames from unknown sources are dropped. The corresponding C constant is `IFLA_BRPORT_LOCKED`.
         public static let locked = Flags(rawValue: 1 << 6)
         /// The corresponding C constant is `IFLA_BRPORT_NEIGH_SUPPRESS`.
         public static let neighbourSuppression = Flags(rawValue: 1 << 7)
@@ -30,11 +30,11 @@ public struct BridgePort: Hashable, Sendable {
         public static let bpduGuard = Flags(rawValue: 1 << 8)
     }
 
-    /// What the port lets through.
+    /// The spanning tree state, which decides what the port lets through.
     public let state: PortState
-    /// Flags that are on.
+    /// The flags that are on.
     public let flags: Flags
-    /// Interface index of the port that takes over when this one has no carrier (IFLA_BRPORT_BACKUP_PORT).
+    /// Interface index of the port that takes over while this one has no carrier (IFLA_BRPORT_BACKUP_PORT).
     public let backupPort: Int32?
 
     private static let table: [(attribute: Int, flag: Flags)] = [
@@ -73,15 +73,15 @@ public struct BridgePort: Hashable, Sendable {
 
 /// Settings of a bridge (IFLA_INFO_DATA of kind "bridge": `enum IFLA_BR_*`, linux/if_link.h).
 public struct Bridge: Hashable, Sendable {
-    /// How long a learned entry lives unused, in hundredths of a second; 0 ages at once.
+    /// How long a learned entry lives unused, in hundredths of a second; 0 ages it at once.
     public let ageingTime: UInt32
-    /// VLANs are told apart.
+    /// The bridge filters VLANs.
     public let filtersVLANs: Bool
-    /// The VLAN id that new ports get untagged; 0 for none.
+    /// The VLAN that new ports get untagged; 0 for none.
     public let defaultPVID: UInt16
     /// Spanning tree: 0 off, 1 kernel, 2 user space.
     public let spanningTree: UInt32
-    /// Group membership is tracked by IGMP and MLD.
+    /// IGMP and MLD track group memberships.
     public let snoopsMulticast: Bool
 
     /// Makes settings from their parts.

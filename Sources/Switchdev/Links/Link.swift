@@ -4,12 +4,12 @@ public import Netlink
 
 /// The id that all ports of one switch ASIC or embedded switch share (IFLA_PHYS_SWITCH_ID, up to 32 bytes).
 ///
-/// Both ports of a dual-port mlx5 card report the card's id: it does not name an eswitch by itself.
+/// Both ports of a dual-port mlx5 card report the card's id, so it does not name an eswitch by itself.
 public struct SwitchID: Hashable, Sendable, CustomStringConvertible {
-    /// The bytes as the driver gave them.
+    /// The bytes that the driver reports.
     public let bytes: [UInt8]
 
-    /// - Parameter bytes: as the driver gave them.
+    /// - Parameter bytes: the bytes that the driver reports.
     public init(bytes: [UInt8]) { self.bytes = bytes }
 
     /// Hexadecimal, as `ip -d link` prints it.
@@ -18,44 +18,44 @@ public struct SwitchID: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A network interface, with what it is to a bridge.
+/// A network interface, with its settings as a bridge port or a bridge.
 public struct Link: Hashable, Sendable {
-    /// Interface index: names one interface until the next reboot.
+    /// Interface index, which names one interface until the next reboot.
     public let index: Int32
-    /// Its name now (IFLA_IFNAME).
+    /// Its current name (IFLA_IFNAME).
     public let name: String
     /// The kind of a software device (IFLA_INFO_KIND): `bridge`, `veth`, `tun`; nil for hardware.
     public let kind: String?
     /// Interface index of the bridge, bond or other master.
     public let master: Int32?
-    /// Interface index of the device that it lies on or is paired with (IFLA_LINK): the NIC under a macvtap.
+    /// Interface index of the device under it or paired with it (IFLA_LINK): the NIC under a macvtap.
     public let lower: Int32?
-    /// The kind of master it is a port of (IFLA_INFO_SLAVE_KIND).
+    /// The kind of its master (IFLA_INFO_SLAVE_KIND).
     public let portKind: String?
-    /// Administratively up (IFF_UP).
+    /// It is administratively up (IFF_UP).
     public let isUp: Bool
     /// The layer below is up (IFF_LOWER_UP, the carrier).
     public let hasCarrier: Bool
-    /// Its own MAC; nil where there is none of six octets.
+    /// Its own MAC; nil if it has none of six octets.
     public let mac: MACAddress?
     /// The largest payload in bytes.
     public let mtu: UInt32
-    /// The switch that it is a port of, where there is one.
+    /// The switch that it is a port of; nil if there is none.
     public let switchID: SwitchID?
-    /// The driver's name for the port (`p0`, `pf0vf3`), where there is one.
+    /// The driver's name for the port (`p0`, `pf0vf3`); nil if there is none.
     public let portName: String?
-    /// The bus address of the parent device (`0000:03:00.0`), where the kernel tells it.
+    /// The bus address of the parent device (`0000:03:00.0`); nil if the kernel does not report it.
     public let parentDevice: String?
     /// VFs of a physical function, with their MACs.
     public let virtualFunctions: [VirtualFunction]
-    /// How many want every frame that comes (IFLA_PROMISCUITY): bridges and packet sockets among them.
+    /// How many users, such as bridges and packet sockets, make it promiscuous (IFLA_PROMISCUITY).
     public let promiscuity: UInt32
-    /// Settings as a port of a bridge.
+    /// Its settings as a port of a bridge.
     public let bridgePort: BridgePort?
-    /// Settings as a bridge.
+    /// Its settings as a bridge.
     public let bridge: Bridge?
 
-    /// Entries of the port reach hardware: it has a switch id.
+    /// Entries of the port reach hardware, because it has a switch id.
     public var isEswitchPort: Bool { switchID != nil }
 
     /// Decodes the payload of an RTM_NEWLINK message.
@@ -115,13 +115,13 @@ public struct Link: Hashable, Sendable {
 
     /// The interface index in the payload of a link message.
     ///
-    /// - Throws: ``NetlinkError`` of code `malformed` when it is too short for one.
+    /// - Throws: ``NetlinkError`` of code `malformed` if the payload is too short.
     public static func index(of payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Int32 {
         try fixed(payload).ifi_index
     }
 
-    /// The message is a bridge's about one of its ports (family AF_BRIDGE, `br_fill_ifinfo`): its settings are in
-    /// IFLA_PROTINFO, and its removal says only that the port left the bridge.
+    /// Whether a bridge sent the message about one of its ports (family AF_BRIDGE, `br_fill_ifinfo`). Its settings are in
+    /// IFLA_PROTINFO, and a removal only means that the port left the bridge.
     public static func isOfBridgeFamily(_ payload: UnsafeRawBufferPointer) throws(NetlinkError) -> Bool {
         try fixed(payload).ifi_family == UInt8(AF_BRIDGE)
     }
@@ -134,7 +134,7 @@ public struct Link: Hashable, Sendable {
         return payload.loadUnaligned(as: ifinfomsg.self)
     }
 
-    /// IFLA_LINKINFO: the kinds come before the data that they explain.
+    /// IFLA_LINKINFO. The kinds come before the data that they explain.
     private struct Info {
         var kind: String?
         var portKind: String?

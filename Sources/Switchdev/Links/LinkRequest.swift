@@ -1,11 +1,11 @@
 import CNetlink
 public import Netlink
 
-/// Reads one link, or all of them.
+/// Reads one link, or all links.
 struct LinkGet: Request {
     let index: Int32
     var name: String?
-    /// VF lists with the VFs' counters.
+    /// Includes the VFs' counters in the VF list.
     var withFunctionCounters = false
 
     var type: MessageType { .getLink }
@@ -35,16 +35,16 @@ public struct PortSettingRequest: Request, Hashable, Sendable {
     public let port: Int32
     private let setting: Setting
 
-    /// Switches learning: whether source addresses of frames become entries.
+    /// Switches learning on or off: whether source addresses of frames become entries.
     public static func learning(port: Int32, isOn: Bool) -> PortSettingRequest {
         PortSettingRequest(port: port, setting: .learning(isOn))
     }
 
-    /// Makes another port of the bridge take over while this one has no carrier (`nbp_backup_change`, kernel 4.19).
+    /// Sets the port of the bridge that takes over while this one has no carrier (`nbp_backup_change`, kernel 4.19).
     ///
     /// - Parameters:
     ///   - port: interface index of the port.
-    ///   - backup: that of the other; nil for none.
+    ///   - backup: interface index of the other port; nil for none.
     public static func backup(port: Int32, backup: Int32?) -> PortSettingRequest {
         PortSettingRequest(port: port, setting: .backup(backup ?? 0))
     }
@@ -57,7 +57,7 @@ public struct PortSettingRequest: Request, Hashable, Sendable {
         fixed.ifi_family = UInt8(AF_BRIDGE)
         fixed.ifi_index = port
         body.put(fixed)
-        // The kernel reads single settings only from an attribute that is marked as a nest.
+        // The kernel only reads single settings if the attribute is marked as a nest.
         body.nest(Int(IFLA_PROTINFO) | Int(NLA_F_NESTED)) {
             switch setting {
             case .learning(let isOn): $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(isOn ? 1 : 0))

@@ -3,15 +3,15 @@ import System
 
 /// A snapshot of the interfaces of one network namespace.
 public struct Links: Sendable {
-    /// In the kernel's order.
+    /// The interfaces in the kernel's order.
     public let all: [Link]
-    /// Interface indexes of those whose entries reach hardware.
+    /// Interface indexes of the ports whose entries reach hardware.
     public let eswitchPorts: [Int32]
     private let byIndex: [Int32: Int]?
-    /// Shorter lists are as quick to look through, and the first dictionary of a type takes a process long to make.
+    /// Shorter lists are searched as fast, and the first dictionary of a type costs a process a long time.
     private static let searchLimit = 16
 
-    /// Dumps again when the kernel reports a change meanwhile, at most this often.
+    /// The most dumps, which are repeated while the kernel reports changes.
     private static let dumpLimit = 10
 
     /// - Parameter all: links with distinct interface indexes.
@@ -21,7 +21,7 @@ public struct Links: Sendable {
         byIndex = all.count <= Links.searchLimit ? nil : Dictionary(all.enumerated().map { ($1.index, $0) }) { $1 }
     }
 
-    /// Reads all interfaces of the socket's namespace; link dumps do report interruption, and are then repeated.
+    /// Reads all interfaces of the socket's namespace. Link dumps do report interruption, and are then repeated.
     ///
     /// - Throws: ``NetlinkError``.
     public static func snapshot(using socket: inout CommandSocket) throws(NetlinkError) -> Links {
@@ -43,8 +43,8 @@ public struct Links: Sendable {
 
     /// Reads single interfaces by index.
     ///
-    /// - Returns: for each index its link, nil where there is none.
-    /// - Throws: ``NetlinkError`` when answers are lost.
+    /// - Returns: for each index its link, or nil if there is none.
+    /// - Throws: ``NetlinkError`` if answers are lost.
     public static func read(
         _ indexes: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [Link?] {
@@ -67,7 +67,7 @@ public struct Links: Sendable {
             case .success(let (_, payload)):
                 links[index] = try Link(decoding: payload)
             case .failure(let error):
-                // An unusable name is as absent as an unused one.
+                // An unusable name is treated like an unused one.
                 guard [.noDevice, .invalid, .some(.range)].contains(error.errno) else {
                     throw error.during("cannot read interface \(requests[index].name ?? "\(requests[index].index)")")
                 }
@@ -76,16 +76,16 @@ public struct Links: Sendable {
         return links
     }
 
-    /// The link of an interface index.
+    /// The link with an interface index.
     public subscript(index: Int32) -> Link? {
         guard let byIndex else { return all.last { $0.index == index } }
         return byIndex[index].map { all[$0] }
     }
 
-    /// The link of a name.
+    /// The link with a name.
     public subscript(name: String) -> Link? { all.first { $0.name == name } }
 
-    /// The bridges, by name.
+    /// The bridges, sorted by name.
     public var bridges: [Link] {
         all.filter { $0.kind == "bridge" }.sorted { $0.name < $1.name }
     }

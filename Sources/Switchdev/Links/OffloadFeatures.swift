@@ -1,7 +1,7 @@
 import CNetlink
 public import Netlink
 
-/// Work that an interface takes off the CPU, as ethtool names it: what a guest's frames may lose on another port.
+/// Work that an interface does instead of the CPU, as ethtool names it. A guest's frames may lose it on another port.
 public struct OffloadFeatures: OptionSet, Hashable, Sendable {
     public let rawValue: UInt16
 
@@ -12,11 +12,11 @@ public struct OffloadFeatures: OptionSet, Hashable, Sendable {
     public static let checksum = OffloadFeatures(rawValue: 1 << 0)
     /// Checksums of incoming frames. The kernel's name is `rx-checksum`.
     public static let receiveChecksum = OffloadFeatures(rawValue: 1 << 1)
-    /// Frames in pieces of memory. The kernel's name is `tx-scatter-gather`.
+    /// Frames in several pieces of memory. The kernel's name is `tx-scatter-gather`.
     public static let scatterGather = OffloadFeatures(rawValue: 1 << 2)
     /// TSO. The kernel's names are `tx-tcp-segmentation` and `tx-tcp6-segmentation`.
     public static let tcpSegmentation = OffloadFeatures(rawValue: 1 << 3)
-    /// The same for UDP. The kernel's name is `tx-udp-segmentation`.
+    /// Segmentation of UDP. The kernel's name is `tx-udp-segmentation`.
     public static let udpSegmentation = OffloadFeatures(rawValue: 1 << 4)
     /// GSO. The kernel's name is `tx-generic-segmentation`.
     public static let genericSegmentation = OffloadFeatures(rawValue: 1 << 5)
@@ -32,7 +32,7 @@ public struct OffloadFeatures: OptionSet, Hashable, Sendable {
         ("rx-gro", .receiveOffload),
     ]
 
-    /// The words of `ethtool -K`.
+    /// The words that `ethtool -K` uses.
     public var words: [String] {
         let words: [(OffloadFeatures, String)] = [
             (.checksum, "tx"), (.receiveChecksum, "rx"), (.scatterGather, "sg"), (.tcpSegmentation, "tso"),
@@ -41,12 +41,12 @@ public struct OffloadFeatures: OptionSet, Hashable, Sendable {
         return words.filter { contains($0.0) }.map(\.1)
     }
 
-    /// Reads what is switched on at interfaces (ETHTOOL_MSG_FEATURES_GET of the netlink family `ethtool`, kernel 5.7 and
+    /// Reads the features that are on at interfaces (ETHTOOL_MSG_FEATURES_GET of the netlink family `ethtool`, kernel 5.7 and
     /// later; net/ethtool/features.c). It needs no privilege.
     ///
     /// - Parameter interfaces: interface indexes in the calling thread's network namespace.
-    /// - Returns: by interface; those that do not answer are missing. nil on a kernel without the family.
-    /// - Throws: ``NetlinkError`` when answers are lost.
+    /// - Returns: the features by interface, without interfaces that do not answer; nil on a kernel without the family.
+    /// - Throws: ``NetlinkError`` if answers are lost.
     public static func read(_ interfaces: [Int32]) throws(NetlinkError) -> [Int32: OffloadFeatures]? {
         var socket = try CommandSocket(.generic)
         guard let family = try socket.family(named: ETHTOOL_GENL_NAME) else { return nil }
@@ -67,7 +67,7 @@ public struct OffloadFeatures: OptionSet, Hashable, Sendable {
 
     /// Decodes an ETHTOOL_MSG_FEATURES_GET_REPLY: the names in its bit set ETHTOOL_A_FEATURES_ACTIVE.
     ///
-    /// - Parameter payload: beginning with `struct genlmsghdr`.
+    /// - Parameter payload: the message from `struct genlmsghdr` on.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
         var features = OffloadFeatures()
@@ -75,7 +75,7 @@ public struct OffloadFeatures: OptionSet, Hashable, Sendable {
         while let attribute = attributes.next() {
             guard attribute.type == Int(ETHTOOL_A_FEATURES_ACTIVE) else { continue }
             let parts = Array(attribute.nested)
-            // Without a mask the set names the bits that are on, with one each bit has its value.
+            // Without a mask the set names the bits that are on; with one each bit has its value.
             let isList = parts.contains { $0.type == Int(ETHTOOL_A_BITSET_NOMASK) }
             for bit in parts.filter({ $0.type == Int(ETHTOOL_A_BITSET_BITS) }).flatMap({ Array($0.nested) }) {
                 var name = ""

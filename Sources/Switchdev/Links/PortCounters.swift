@@ -3,16 +3,16 @@ public import Netlink
 
 /// Counters of an interface since it was made (`struct rtnl_link_stats64`), in frames.
 ///
-/// Directions are the interface's: what the bridge sends to a guest is transmitted by the port. On representors drivers count
-/// what hardware forwarded too where they can; veth counts only what software passed.
+/// Directions are the interface's: frames from the bridge to a guest are transmitted by the port. On representors drivers
+/// include frames that hardware forwarded if they can; veth counts only frames that software passed.
 public struct PortCounters: Hashable, Sendable, Codable {
-    /// Received by the port: sent by what is behind it.
+    /// Frames received by the port, which the device behind it sent.
     public let rxPackets: UInt64
-    /// Transmitted by the port.
+    /// Frames transmitted by the port.
     public let txPackets: UInt64
-    /// Received and dropped.
+    /// Frames received and dropped.
     public let rxDropped: UInt64
-    /// Dropped instead of transmitted.
+    /// Frames dropped instead of transmitted.
     public let txDropped: UInt64
 
     /// Makes counters from their parts.
@@ -25,8 +25,8 @@ public struct PortCounters: Hashable, Sendable, Codable {
 
     /// Reads the counters of interfaces.
     ///
-    /// - Returns: for each index its counters, nil where there is no such interface, or it has none.
-    /// - Throws: ``NetlinkError`` when answers are lost.
+    /// - Returns: for each index its counters, or nil if there is no such interface or it has no counters.
+    /// - Throws: ``NetlinkError`` if answers are lost.
     public static func read(
         _ indexes: [Int32], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [PortCounters?] {
@@ -40,7 +40,7 @@ public struct PortCounters: Hashable, Sendable, Codable {
 
     /// Decodes the payload of an RTM_NEWSTATS message.
     ///
-    /// - Returns: nil when it has no IFLA_STATS_LINK_64.
+    /// - Returns: nil if it has no IFLA_STATS_LINK_64.
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public init?(decoding payload: UnsafeRawBufferPointer) throws(NetlinkError) {
         let size = MemoryLayout<if_stats_msg>.size
@@ -49,7 +49,7 @@ public struct PortCounters: Hashable, Sendable, Codable {
         }
         var attributes = AttributeReader(payload, from: size)
         while let attribute = attributes.next() {
-            // Kernels append fields, and the first eight are all that is needed.
+            // Kernels append fields; only the first eight are needed.
             guard attribute.type == Int(IFLA_STATS_LINK_64), attribute.bytes.count >= 64 else { continue }
             func field(_ number: Int) -> UInt64 {
                 attribute.bytes.loadUnaligned(fromByteOffset: number * 8, as: UInt64.self)
@@ -64,7 +64,7 @@ public struct PortCounters: Hashable, Sendable, Codable {
     }
 }
 
-/// Reads the counters of one link, and nothing else of it (RTM_GETSTATS, kernel 4.7): a tenth of an RTM_GETLINK's answer.
+/// Reads only the counters of one link (RTM_GETSTATS, kernel 4.7): a tenth of an RTM_GETLINK's answer.
 private struct StatisticsGet: Request {
     let index: Int32
 

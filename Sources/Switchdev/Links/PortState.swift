@@ -18,7 +18,7 @@ public struct PortState: RawRepresentable, Hashable, Sendable, CustomStringConve
     /// The corresponding C constant is `BR_STATE_BLOCKING`.
     public static let blocking = PortState(rawValue: UInt8(BR_STATE_BLOCKING))
 
-    /// The kernel's word.
+    /// The kernel's word for the state.
     public var description: String {
         switch self {
         case .disabled: "disabled"

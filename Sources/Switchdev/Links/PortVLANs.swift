@@ -5,11 +5,11 @@ import System
 
 /// The VLANs of one bridge port.
 public struct PortVLANs: Hashable, Sendable {
-    /// All of them.
+    /// All VLANs of the port.
     public private(set) var members: Set<VLANID>
-    /// Those whose frames leave without a tag (BRIDGE_VLAN_INFO_UNTAGGED).
+    /// The VLANs whose frames leave without a tag (BRIDGE_VLAN_INFO_UNTAGGED).
     public private(set) var untagged: Set<VLANID>
-    /// The VLAN of untagged frames that come in; nil for none.
+    /// The VLAN of untagged frames that arrive; nil for none.
     public private(set) var pvid: VLANID?
 
     /// Makes a membership from its parts.
@@ -24,8 +24,8 @@ public struct PortVLANs: Hashable, Sendable {
     /// - Parameters:
     ///   - port: interface index of the port.
     ///   - socket: in the port's network namespace.
-    /// - Returns: empty on a kernel whose bridges know no VLANs.
-    /// - Throws: ``NetlinkError`` when the kernel refuses, or its answer is lost.
+    /// - Returns: no VLANs on a kernel whose bridges do not support them.
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or its answer is lost.
     public static func read(port: Int32, using socket: inout CommandSocket) throws(NetlinkError) -> PortVLANs {
         var vlans = PortVLANs()
         do throws(NetlinkError) {
@@ -40,7 +40,7 @@ public struct PortVLANs: Hashable, Sendable {
         return vlans
     }
 
-    /// Adds what one RTM_NEWVLAN message says.
+    /// Adds the VLANs of one RTM_NEWVLAN message.
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.
     public mutating func insert(decoding payload: UnsafeRawBufferPointer, port: Int32) throws(NetlinkError) {
@@ -83,7 +83,7 @@ public struct PortVLANs: Hashable, Sendable {
     }
 }
 
-/// A dump of one port's VLANs, ranges put together.
+/// A dump of one port's VLANs, with consecutive VLANs combined into ranges.
 struct PortVLANDump: Request {
     let port: Int32
 

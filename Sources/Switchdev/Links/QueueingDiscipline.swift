@@ -7,17 +7,17 @@ public struct QueueingDiscipline: Hashable, Sendable {
     public let interface: Int32
     /// TCA_KIND: `fq_codel`, `ingress`, `clsact`.
     public let kind: String
-    /// Where it hangs (`tcm_parent`).
+    /// Where it is attached (`tcm_parent`).
     public let parent: UInt32
 
-    /// Makes one from its parts.
+    /// Makes a queueing discipline from its parts.
     public init(interface: Int32, kind: String, parent: UInt32) {
         self.interface = interface
         self.kind = kind
         self.parent = parent
     }
 
-    /// It hangs where a clsact goes: an interface has one such place (`TC_H_INGRESS`, which is `TC_H_CLSACT`).
+    /// It is attached where a clsact would be: an interface has one such place (`TC_H_INGRESS`, which is `TC_H_CLSACT`).
     public var isAtIngress: Bool { parent == TC_H_INGRESS }
 
     /// Decodes the payload of an RTM_NEWQDISC message.
@@ -42,8 +42,8 @@ public struct QueueingDiscipline: Hashable, Sendable {
 
     /// Reads the queueing disciplines of all interfaces.
     ///
-    /// The kernel's dump knows no filter, and its single get answers some kernels' callers only by a notification to
-    /// everybody (`qdisc_notify`), so that a dump is the way to read without being heard.
+    /// The kernel's dump has no filter. On some kernels a single get is only answered by a notification to everybody
+    /// (`qdisc_notify`), so a dump is the way to read without being noticed.
     ///
     /// - Throws: ``NetlinkError``.
     public static func all(using socket: inout CommandSocket) throws(NetlinkError) -> [QueueingDiscipline] {

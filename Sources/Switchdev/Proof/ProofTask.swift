@@ -2,15 +2,15 @@ public import FDB
 public import Netlink
 import System
 
-/// What must be shown after a redirection for hardware to have followed.
+/// What must be shown after a redirection to prove that hardware followed.
 public struct ProofTask: Hashable, Sendable {
-    /// Where a sentinel goes: the same representor and VLAN as the move that it proves.
+    /// The place of a sentinel: the same representor and VLAN as the move that it proves.
     public struct Spot: Hashable, Sendable {
         /// Interface index of the port.
         public let port: Int32
-        /// Its name, for words.
+        /// The port's name, for messages.
         public let name: String
-        /// The VLAN of the addresses that moved; nil on a bridge that does not tell VLANs apart.
+        /// The VLAN of the addresses that moved; nil on a bridge that does not filter VLANs.
         public let vlan: VLANID?
 
         /// Makes a spot from its parts.
@@ -23,14 +23,14 @@ public struct ProofTask: Hashable, Sendable {
 
     /// Interface index of the bridge.
     public let bridge: Int32
-    /// New entries on eswitch ports: when they show OFFLOADED, hardware has reported them.
+    /// New entries on eswitch ports: when they show OFFLOADED, the driver has reported them.
     public var fresh: [Address]
-    /// Entries on eswitch ports that must show OFFLOADED, but may do so from before: the barrier has to speak for them.
+    /// Entries on eswitch ports that must show OFFLOADED but may have had the flag before; only the barrier proves them.
     public var flagged: [Address]
-    /// Ports whose driver must have processed everything up to now. A driver's queue is ordered: when a sentinel made
+    /// Ports whose driver must have processed every change up to now. A driver's queue is ordered: when a sentinel made
     /// after the moves is offloaded, every earlier change has been processed.
     public var barriers: Set<Spot>
-    /// Why some of it cannot be shown.
+    /// The reasons why a part cannot be proven.
     public var obstacles: [String]
 
     /// - Parameter bridge: interface index of the bridge.
@@ -45,21 +45,21 @@ public struct ProofTask: Hashable, Sendable {
         self.obstacles = obstacles
     }
 
-    /// No port of a switch has a part in it.
+    /// No port of a switch is involved.
     public var isEmpty: Bool { fresh.isEmpty && flagged.isEmpty && barriers.isEmpty && obstacles.isEmpty }
 
-    /// How long until the next look: the driver's worker and the look both need RTNL, so looking often delays what is
-    /// looked for.
+    /// The first pause between two checks in nanoseconds. The driver's worker and the check both need RTNL, so frequent checks
+    /// delay the result.
     private static let firstPause: Int64 = 200_000
     private static let longestPause: Int64 = 20_000_000
 
     /// Makes sentinels, waits until they and the entries are offloaded, and removes the sentinels.
     ///
     /// - Parameters:
-    ///   - timeout: nanoseconds.
+    ///   - timeout: the longest wait, in nanoseconds.
     ///   - socket: in the bridge's network namespace.
-    /// - Returns: what is known then. Nothing is thrown: a proof that could not be made is a missing one.
-    /// - Complexity: hardware's own time; each look is one send for up to 64 entries.
+    /// - Returns: the proof. It throws nothing: a proof that could not be made is a missing one.
+    /// - Complexity: the time that the hardware takes; each check is one send for up to 64 entries.
     public func run(timeout: Int64, using socket: inout CommandSocket) -> OffloadProof {
         if isEmpty { return .nothingToProve }
         if let obstacle = obstacles.first { return .missing(reason: obstacle) }

@@ -2,20 +2,20 @@ public import FDB
 public import Netlink
 import System
 
-/// Where MACs are seen, on all bridges and VLANs of a network namespace.
+/// The places where MACs are seen, on all bridges and VLANs of a network namespace.
 public enum Sightings {
-    /// Reads the entries of MACs, whatever their bridge and VLAN.
+    /// Reads the entries of MACs on every bridge and VLAN.
     ///
-    /// A bridge that filters VLANs is dumped, since its entries may be in any of them, with what a dump can miss (``Table``): a
-    /// sighting is evidence, its absence is none. Others are asked for each MAC, without a VLAN and in that of the bridge's
-    /// `default_pvid`, in which its ports have entries too (`br_fdb_add`).
+    /// A bridge that filters VLANs is dumped, because its entries may be in any VLAN. A dump can miss entries (``Table``): a
+    /// sighting is evidence, but its absence is not. On other bridges each MAC is read singly, without a VLAN and in the VLAN
+    /// of the bridge's `default_pvid`, in which its ports have entries too (`br_fdb_add`).
     ///
     /// - Parameters:
     ///   - macs: the MACs.
     ///   - bridges: the bridges of the namespace.
     ///   - socket: in the namespace.
-    /// - Throws: ``NetlinkError`` when the kernel refuses, or answers are lost.
-    /// - Complexity: two gets a MAC for each bridge without VLANs. A dump walks the whole table once for each port.
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or answers are lost.
+    /// - Complexity: two gets for each MAC on each bridge without VLANs. A dump walks the whole table once for each port.
     public static func read(
         of macs: Set<MACAddress>, on bridges: [Link], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [Entry] {
@@ -33,7 +33,7 @@ public enum Sightings {
             do throws(NetlinkError) {
                 entries += try Table.read(addresses, bridge: bridge.index, using: &socket).compactMap { $0 }
             } catch {
-                // Gone since.
+                // The bridge has been removed since.
                 guard error.errno == .noDevice || error.errno == .invalid else { throw error }
             }
         }
