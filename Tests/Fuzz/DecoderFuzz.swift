@@ -1,4 +1,5 @@
 import FDB
+import JSON
 import Netlink
 import QMP
 import Switchdev
