@@ -128,10 +128,11 @@ struct BracketRun {
         // The program compares addresses in ascending order.
         target = addresses[addresses.count - 1].mac.description
         var host = try Host(folder: folder)
-        let prepared = try host.prepare(
+        let prepared = try Prepare(
             PreparationRequest(
                 id: guest, bridge: lab.bridge, primary: lab.primary, standby: lab.standby, uplink: lab.uplink,
-                addresses: addresses, side: .primary, kind: .netFailover), options: VerbOptions())
+                addresses: addresses, side: .primary, kind: .netFailover)
+        ).run(on: &host)
         try BracketRun.check(prepared)
     }
 
@@ -145,7 +146,7 @@ struct BracketRun {
                 }
             }
             var host = try Host(folder: folder)
-            try BracketRun.check(host.switch(guest, to: .primary, options: VerbOptions()))
+            try BracketRun.check(Switch(to: .primary).run(guest, on: &host))
         }
         return options.rates.flatMap { rate in
             State.allCases.compactMap { state in samples[rate]?[state].map { row(rate, state, $0) } }
@@ -157,8 +158,8 @@ struct BracketRun {
         var host = try Host(folder: folder)
         switch state {
         case .primary: break
-        case .open: try BracketRun.check(host.openBracket(guest, to: .standby, options: VerbOptions()))
-        case .standby: try BracketRun.check(host.closeBracket(guest, at: .standby, options: VerbOptions()))
+        case .open: try BracketRun.check(OpenBracket(to: .standby).run(guest, on: &host))
+        case .standby: try BracketRun.check(CloseBracket(at: .standby).run(guest, on: &host))
         }
     }
 

@@ -62,3 +62,8 @@ extension GuestRecord {
     /// Where the entries are pinned: on the standby while a bracket is open, whatever the side.
     public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
 }
+
+extension GuestRecord {
+    /// Where its bracket leads to; nil without one.
+    package var bracketGoal: Side? { bracket == nil ? nil : goal }
+}

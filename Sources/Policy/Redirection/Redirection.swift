@@ -17,8 +17,8 @@ public struct Redirection: Sendable {
         case recordIntent
         /// Execute a step of the plan.
         case run(Step)
-        /// Learn whether hardware has followed.
-        case prove(ProofTask)
+        /// Learn whether hardware, or the guest's frames, have followed.
+        case prove(Plan.Proof)
         /// Make entries anew that a driver took back.
         case repair([EntryChange])
         /// Read the entries of all addresses of the plan.
@@ -194,7 +194,7 @@ public struct Redirection: Sendable {
     }
 
     private mutating func prove() -> Action {
-        if plan.proof.isEmpty, !plan.changesFilters {
+        if plan.proof == .none {
             phase = .checking
             return .reread
         }
@@ -210,7 +210,7 @@ public struct Redirection: Sendable {
             let entry = entries[planned.change.address]
             return planned.expected?.isStatic == true && entry?.isLocal != true && entry?.isSticky != true
         }
-        if !plan.proof.isEmpty, taken.count == broken.count, repairs < Redirection.repairLimit {
+        if case .hardware = plan.proof, taken.count == broken.count, repairs < Redirection.repairLimit {
             repairs += 1
             phase = .repairing
             return .repair(taken.map { $0.repair(of: entries[$0.change.address], plan: plan) })

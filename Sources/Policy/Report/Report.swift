@@ -66,8 +66,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public let from: Side
     /// The side asked for.
     public let to: Side
-    /// `cut` or `bracket`.
-    public let strategy: String
+    /// How it moved the guest's frames.
+    public let strategy: Strategy
     /// The bracket, for verbs about one.
     public var bracket: BracketView?
     /// How it ended.

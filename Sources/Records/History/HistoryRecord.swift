@@ -22,7 +22,7 @@ extension HistoryRecord {
     package init(_ report: Report) {
         redirection = [
             .text(String(report.startedAt)), .text(report.guest), .text(report.verb.rawValue),
-            .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
+            .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy.rawValue),
             .text(report.outcome.rawValue), .optional(report.proof),
             .text(String(report.timings.moveNanoseconds)), .text(String(report.timings.totalNanoseconds)),
             .text(report.bridge), report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")),

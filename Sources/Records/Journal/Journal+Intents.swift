@@ -106,7 +106,7 @@ extension Journal {
     /// about a plan.
     ///
     /// - Throws: ``ControllerError`` of code `busy` when the record is no longer the one that the plan was made for.
-    package func begin(_ phase: GuestPhase, _ record: GuestRecord, goal: Side) throws(ControllerError) {
+    func begin(_ phase: GuestPhase, _ record: GuestRecord, goal: Side) throws(ControllerError) {
         let current = withIntent(record)
         var isCurrent = current.phase == record.phase && current.goal == record.goal
         if isCurrent, !known.isCurrent(record, database.changeCounter) {

@@ -2,7 +2,7 @@ import CSQLite
 package import FDB
 import Glibc
 public import Policy
-package import Switchdev
+import Switchdev
 package import System
 
 /// The record of intent: which guest interfaces there are, where they belong, and what is under way.
@@ -10,11 +10,13 @@ package import System
 /// `state.db` is written before the first netlink write of a redirection and after the last, so that a killed process
 /// leaves no doubt; what a redirection is about to do stands beside it (``Intent``). It needs to outlive processes, not the
 /// kernel, whose FDB does not outlive it either: commits do not wait for a disk.
-public struct Journal: ~Copyable {
+public final class Journal {
 
     package let database: Database
     package let locks: LockFile
     package let known = KnownRecords()
+    /// Rows of the guests that this process holds (``Claim``): a lock of its own would not stop it.
+    var held: [Int64] = []
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
     /// The inode of the calling thread's network namespace.
@@ -75,6 +77,24 @@ public struct Journal: ~Copyable {
         self.locks = locks
         boot = Journal.readBoot()
         namespace = Journal.readNamespace()
+    }
+
+    /// Opens the journal for a verb about a guest that must exist: it is not made when it is missing.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package convenience init(writing folder: StateFolder, for id: GuestID) throws(ControllerError) {
+        guard folder.hasJournal else { throw .unknown(id, noJournal: folder) }
+        try self.init(folder: folder)
+    }
+
+    /// Opens the journal to read about a guest that must exist.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package static func reading(
+        _ folder: StateFolder, for id: GuestID
+    ) throws(ControllerError) -> Journal {
+        guard let journal = try Journal(reading: folder) else { throw .unknown(id, noJournal: folder) }
+        return journal
     }
 
     /// Opens the journal in a folder, which is made when it is missing.
@@ -147,6 +167,19 @@ public struct Journal: ~Copyable {
         return record
     }
 
+    /// A guest that must be known, and prepared in this boot unless `anyBoot`.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package func guest(_ id: GuestID, anyBoot: Bool = false) throws(ControllerError) -> GuestRecord {
+        guard let record = try record(id) else { throw .unknown(id) }
+        guard anyBoot || record.boot == boot else {
+            throw ControllerError(
+                .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
+                remedy: "release it and prepare it anew")
+        }
+        return record
+    }
+
     /// One guest by its row; nil when there is none in this network namespace.
     package func record(row: Int64) throws(ControllerError) -> GuestRecord? {
         try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
@@ -181,8 +214,8 @@ public struct Journal: ~Copyable {
         }
     }
 
-    /// Adds a guest whose preparation begins, and locks it.
-    package func begin(preparing guest: GuestInterface) throws(ControllerError) -> GuestRecord {
+    /// Adds a guest whose preparation begins, and claims it.
+    package func claim(preparing guest: GuestInterface) throws(ControllerError) -> Claim {
         var row: Int64 = 0
         try writing { () throws(DatabaseError) in
             try database.run(
@@ -212,14 +245,13 @@ public struct Journal: ~Copyable {
         let record = GuestRecord(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
             proof: .missing, revision: 1)
-        try lock(record)
-        return record
+        return try Claim(record, in: self)
     }
 
     /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
     ///
     /// - Parameter endsBracket: there was a bracket, and it is closed.
-    package func settle(
+    func settle(
         row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
     ) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
@@ -235,7 +267,7 @@ public struct Journal: ~Copyable {
     /// - Parameters:
     ///   - side: where the guest was before the bracket; where it is, while the bracket is being closed.
     ///   - proof: what is known of hardware; nil when nothing new is.
-    package func bracket(
+    func bracket(
         _ phase: GuestPhase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
     ) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
@@ -253,22 +285,12 @@ public struct Journal: ~Copyable {
     }
 
     /// Those who keep copies of a record are to read it anew; within a transaction.
-    package func countWrite(row: Int64) throws(DatabaseError) {
+    func countWrite(row: Int64) throws(DatabaseError) {
         try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
     }
 
-    /// The guest's primary port is another device now, under the same name.
-    package func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
-        try writing(row) { () throws(DatabaseError) in
-            try database.run(
-                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
-                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
-            try countWrite(row: row)
-        }
-    }
-
     /// Forgets a guest.
-    package func remove(row: Int64) throws(ControllerError) {
+    func remove(row: Int64) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
             try database.run("DELETE FROM guest WHERE id = ?", .integer(row))
         }
@@ -308,5 +330,21 @@ public struct Journal: ~Copyable {
         var information = stat()
         guard stat("/proc/thread-self/ns/net", &information) == 0 else { return 0 }
         return Int64(information.st_ino)
+    }
+}
+
+extension ControllerError {
+    /// A guest that nobody has prepared in this network namespace.
+    ///
+    /// - Parameter folder: where there is no journal at all.
+    static func unknown(_ id: GuestID, noJournal folder: StateFolder? = nil) -> ControllerError {
+        if let folder {
+            return ControllerError(
+                .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",
+                remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE")
+        }
+        return ControllerError(
+            .precondition, "guest \(id) is not known",
+            remedy: "prepare it first; \"fdbsteer status\" lists the guests")
     }
 }

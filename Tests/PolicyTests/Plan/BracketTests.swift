@@ -63,10 +63,8 @@ import Testing
         ])
     }
 
-    private func plan(_ steps: [Step], to: Side, part: Plan.BracketPart) -> Plan {
-        var plan = Plan(verb: .switch, guest: guest, from: .primary, to: to, steps: steps, notes: [])
-        plan.bracket = part
-        return plan
+    private func plan(_ steps: [Step], to: Side) -> Plan {
+        Plan(verb: .switch, guest: guest, from: .primary, to: to, steps: steps, notes: [], strategy: .bracket)
     }
 
     /// The four ways in and out: plan, world before, world after, and the port where the guest is meanwhile.
@@ -78,16 +76,16 @@ import Testing
         let arrive = move(from: Self.standby, to: Self.primary)
         return [
             (
-                "open, leaving", plan([copy(true), leave], to: .standby, part: .opening(bracket)), onPrimary, open,
+                "open, leaving", plan([copy(true), leave], to: .standby), onPrimary, open,
                 Self.primary
             ),
             (
-                "open, coming", plan([copy(true)], to: .primary, part: .opening(bracket)), onStandby, open,
+                "open, coming", plan([copy(true)], to: .primary), onStandby, open,
                 Self.standby
             ),
-            ("close on standby", plan([copy(false)], to: .standby, part: .closing), open, onStandby, Self.standby),
+            ("close on standby", plan([copy(false)], to: .standby), open, onStandby, Self.standby),
             (
-                "close on primary", plan([arrive, copy(false)], to: .primary, part: .closing), open, onPrimary,
+                "close on primary", plan([arrive, copy(false)], to: .primary), open, onPrimary,
                 Self.primary
             ),
         ]
@@ -237,22 +235,27 @@ import Testing
     @Test func theCopyFramesTheMove() throws {
         guard case .copy(let on) = copy(true), case .copy(let off) = copy(false) else { return }
         let situation = Situation()
+        func record(_ guest: GuestInterface, _ phase: GuestPhase = .pinned) -> GuestRecord {
+            GuestRecord(
+                row: 1, guest: guest, phase: phase, goal: nil, boot: "", namespace: 1, proof: .proven, revision: 1,
+                bracket: phase == .pinned ? nil : bracket)
+        }
         let leaving = try Planner().openBracket(
-            guest, to: .standby, copy: on, bracket: bracket,
-            observation: try observation(situation, entryOn: Self.primary), isProven: true)
+            record(guest), to: .standby, copy: on, observation: try observation(situation, entryOn: Self.primary))
+        #expect(leaving.strategy == .bracket && leaving.servesBothPorts)
         #expect(leaving.steps.count == 2 && leaving.steps[0] == copy(true))
         #expect(leaving.changes.map(\.change.port) == [Self.standby])
         #expect(leaving.guest.side == .primary, "an open bracket does not say that the guest has moved")
         var onStandby = guest
         onStandby.side = .standby
         let coming = try Planner().openBracket(
-            onStandby, to: .primary, copy: on, bracket: bracket,
-            observation: try observation(situation, entryOn: Self.standby), isProven: true)
+            record(onStandby), to: .primary, copy: on, observation: try observation(situation, entryOn: Self.standby))
         #expect(coming.steps == [copy(true)])
         for (side, port) in [(Side.primary, Self.primary), (.standby, Self.standby)] {
             let closing = try Planner().closeBracket(
-                guest, at: side, copy: off, observation: try observation(situation, entryOn: Self.standby),
-                isProven: true, verb: .switch)
+                record(guest, .bracketed), at: side, copy: off,
+                observation: try observation(situation, entryOn: Self.standby), verb: .switch)
+            #expect(closing.strategy == .bracket && !closing.servesBothPorts)
             #expect(closing.steps.last == copy(false))
             #expect(closing.changes.allSatisfy { $0.change.port == port })
             #expect(closing.changes.isEmpty == (side == .standby))

@@ -168,7 +168,7 @@ struct MACFilterTests {
             vf: 2, wire: 3, both: 4, nowhere: 5)
         counts.pfCounter = 77
         #expect(MACFilterCounts(record: counts.record) == counts)
-        for text in ["", "nic0 4", "nic0 x 02:00:00:00:00:01\n", counts.record + "\nmore", "\n\n\n"] {
+        for text in ["", "nic0 4", "nic0 x 02:00:00:00:00:01\n", counts.record + " more", "\n\n\n"] {
             #expect(MACFilterVerdict(record: text) == nil && MACFilterCounts(record: text) == nil)
         }
     }

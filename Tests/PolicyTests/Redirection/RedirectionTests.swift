@@ -173,8 +173,12 @@ import Testing
     @Test func hardwareIsAskedBeforeTheTableIsTrusted() throws {
         let plan = try switchedPlan()
         #expect(plan.changes[0].change.primitive == .use)
-        #expect(plan.proof.barriers == [.init(port: 5, name: "vf", vlan: nil)])
-        #expect(plan.proof.fresh.isEmpty && plan.proof.flagged.isEmpty)
+        guard case .hardware(let task) = plan.proof else {
+            Issue.record("hardware is not asked")
+            return
+        }
+        #expect(task.barriers == [.init(port: 5, name: "vf", vlan: nil)])
+        #expect(task.fresh.isEmpty && task.flagged.isEmpty)
         var redirection = Redirection(plan)
         _ = redirection.start()
         _ = redirection.next(.done)

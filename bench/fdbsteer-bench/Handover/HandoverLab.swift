@@ -71,9 +71,9 @@ final class HandoverLab {
         usleep(5000)
         switch method.kind {
         case .steered, .learned, .pinned:
-            try check(sourceHost.prepare(request(lab.source, at: .primary), options: VerbOptions()))
+            try check(Prepare(request(lab.source, at: .primary)).run(on: &sourceHost))
             let side: Side = method.kind == .pinned ? .standby : .remote
-            try check(targetHost.prepare(request(lab.target, at: side), options: VerbOptions()))
+            try check(Prepare(request(lab.target, at: side)).run(on: &targetHost))
             if case .learned = method.kind { try setLearning(true) }
         case .sticky:
             try stick(lab.source.primary)
@@ -86,7 +86,7 @@ final class HandoverLab {
     func unplug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = clab_now(CLOCK_REALTIME)
         switch method.kind {
-        case .steered, .learned, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(Switch(to: .standby).run(guest, on: &sourceHost))
         case .sticky: try stick(lab.source.standby)
         case .learning: break
         }
@@ -106,9 +106,9 @@ final class HandoverLab {
         for step in order {
             var written: Int64?
             switch step {
-            case .target: written = try check(targetHost.switch(guest, to: .standby, options: VerbOptions()))
+            case .target: written = try check(Switch(to: .standby).run(guest, on: &targetHost))
             case .announce: try targetStandby.send(lab.announcement)
-            case .source: written = try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
+            case .source: written = try check(Switch(to: .remote).run(guest, on: &sourceHost))
             }
             times.done[step] = written ?? clab_now(CLOCK_REALTIME)
         }
@@ -122,7 +122,7 @@ final class HandoverLab {
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = clab_now(CLOCK_REALTIME)
         switch method.kind {
-        case .steered, .learned, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(Switch(to: .primary).run(guest, on: &targetHost))
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
@@ -134,8 +134,8 @@ final class HandoverLab {
     func end(_ method: HandoverMethod) throws {
         switch method.kind {
         case .steered, .learned, .pinned:
-            try check(sourceHost.release(guest, options: VerbOptions()))
-            try check(targetHost.release(guest, options: VerbOptions()))
+            try check(Release().run(guest, on: &sourceHost))
+            try check(Release().run(guest, on: &targetHost))
         case .sticky, .learning: break
         }
         for bridge in [lab.source.bridge, lab.target.bridge, lab.fabric] {

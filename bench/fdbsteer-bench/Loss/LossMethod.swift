@@ -60,10 +60,10 @@ final class LossLab {
         switch method {
         case .fdbsteer, .prepare:
             try learn()
-            if method == .fdbsteer { try check(host.prepare(request, options: VerbOptions())) }
+            if method == .fdbsteer { try check(Prepare(request).run(on: &host)) }
         case .release:
             try learn()
-            try check(host.prepare(request, options: VerbOptions()))
+            try check(Prepare(request).run(on: &host))
         case .replace, .deleteAddOneSend, .deleteAckAddAck, .shell:
             try Command.script(
                 """
@@ -76,7 +76,7 @@ final class LossLab {
 
     /// Takes the guest out of the bridge again.
     func end(_ method: LossMethod) throws {
-        if try !host.status(nil).isEmpty { try check(host.release(guest, options: VerbOptions())) }
+        if try !Status.read(nil, on: &host).isEmpty { try check(Release().run(guest, on: &host)) }
         try Command.script(
             """
             bridge link set dev \(lab.primary) learning on
@@ -92,8 +92,8 @@ final class LossLab {
         case .prepare, .release:
             // The two take turns; only the one that is asked for is measured.
             let report =
-                try host.status(nil).isEmpty
-                ? host.prepare(request, options: VerbOptions()) : host.release(guest, options: VerbOptions())
+                try Status.read(nil, on: &host).isEmpty
+                ? Prepare(request).run(on: &host) : Release().run(guest, on: &host)
             try check(report)
             return Change(destination: nil, writes: report.writes)
         default: break
@@ -102,7 +102,7 @@ final class LossLab {
         var writes: ClosedRange<Int64>?
         switch method {
         case .fdbsteer:
-            let report = try host.switch(guest, to: target == 1 ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: target == 1 ? .standby : .primary).run(guest, on: &host)
             try check(report)
             writes = report.writes
         case .replace:

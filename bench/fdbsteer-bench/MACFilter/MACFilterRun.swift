@@ -43,9 +43,9 @@ struct MACFilterRun {
     /// Probes the NIC.
     func probe() throws -> ProbeReport {
         var host = try Host(folder: StateFolder(state))
-        let report = try host.probe(
-            ProbeRequest(pf: "nic0", vf: 0, address: Address("\(Self.mac)/100"), from: "peer0", sibling: 1),
-            options: VerbOptions())
+        let report = try Probe(
+            ProbeRequest(pf: "nic0", vf: 0, address: Address("\(Self.mac)/100"), from: "peer0", sibling: 1)
+        ).run(on: &host)
         guard report.exitCode == 0 else { throw LabError("the probe: \(report.failures.joined(separator: "; "))") }
         return report
     }

@@ -190,9 +190,9 @@ final class OffloadMatrix {
             let report: Report
             do throws(ControllerError) {
                 switch step {
-                case 0: report = try host.prepare(request, options: options)
-                case 1: report = try host.switch(guest, to: .standby, options: options)
-                default: report = try host.switch(guest, to: .primary, options: options)
+                case 0: report = try Prepare(request, options: options).run(on: &host)
+                case 1: report = try Switch(to: .standby, options: options).run(guest, on: &host)
+                default: report = try Switch(to: .primary, options: options).run(guest, on: &host)
                 }
             } catch {
                 return (.said, "\(error)")
@@ -255,7 +255,7 @@ final class OffloadMatrix {
 
     private func reset() throws {
         try behave(.normal)
-        _ = try? host.release(guest, options: VerbOptions())
+        _ = try? Release().run(guest, on: &host)
         for port in [eswitch.0, eswitch.1, software.0, software.1] {
             if let index = try Interface.index(of: port.name) {
                 try socket.perform(PortSettingRequest.learning(port: index, isOn: true))

@@ -184,11 +184,11 @@ final class RockerRun {
 
     private func begin(_ method: Method, _ standby: Standby) throws {
         if method == .fdbsteer {
-            let report = try host.prepare(
+            let report = try Prepare(
                 PreparationRequest(
                     id: guest, bridge: RockerRun.bridgeName, primary: RockerRun.primary, standby: standby.port,
-                    uplink: RockerRun.uplink, addresses: [address], side: .primary, allowsLeak: true),
-                options: VerbOptions())
+                    uplink: RockerRun.uplink, addresses: [address], side: .primary, allowsLeak: true)
+            ).run(on: &host)
             guard report.exitCode == 0 else { throw LabError("prepare: \(report.failures)") }
         } else {
             try Command.script(
@@ -202,7 +202,7 @@ final class RockerRun {
     }
 
     private func end() throws {
-        _ = try? host.release(guest, options: VerbOptions())
+        _ = try? Release().run(guest, on: &host)
         for standby in Standby.allCases { try Command.script("bridge link set dev \(standby.port) learning on") }
         try Command.script("bridge link set dev \(RockerRun.primary) learning on")
         let index = try Interface.index(of: RockerRun.bridgeName) ?? 0
@@ -227,7 +227,7 @@ final class RockerRun {
         let command: [String]
         switch method {
         case .fdbsteer:
-            let report = try host.switch(guest, to: toStandby ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: toStandby ? .standby : .primary).run(guest, on: &host)
             guard report.exitCode == 0 else { throw LabError("switch: \(report.failures)") }
             return report
         case .replace: command = ["bridge", "fdb", "replace", RockerRun.mac, "dev", names.1, "master", "static"]

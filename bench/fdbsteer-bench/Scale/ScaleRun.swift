@@ -110,7 +110,7 @@ final class ScaleRun {
         let request = try PreparationRequest(
             id: GuestID(id), bridge: bridge, primary: primary, standby: standby, uplink: nil, addresses: addresses,
             side: .primary)
-        let report = try host.prepare(request, options: VerbOptions())
+        let report = try Prepare(request).run(on: &host)
         guard report.outcome == .done else { throw LabError("prepare of \(id): \(report.failures)") }
     }
 
@@ -154,7 +154,7 @@ final class ScaleRun {
             }
             let begin = BenchClock.now()
             for guest in 0..<self.options.guests {
-                let report = try self.host.switch(GuestID("g\(guest)"), to: side, options: VerbOptions())
+                let report = try Switch(to: side).run(GuestID("g\(guest)"), on: &self.host)
                 guard report.outcome == .done else { throw LabError("g\(guest): \(report.failures)") }
             }
             milliseconds = Double(BenchClock.now() - begin) / 1e6
@@ -220,7 +220,7 @@ private final class Latecomer: @unchecked Sendable {
         let id = try GuestID("late")
         while result.count < count, stop?.isSet != true {
             let begin = BenchClock.now()
-            let report = try host.switch(id, to: result.count % 2 == 0 ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: result.count % 2 == 0 ? .standby : .primary).run(id, on: &host)
             result.append(BenchClock.now() - begin)
             guard report.outcome == .done || report.outcome == .already else {
                 throw LabError("late: \(report.failures)")

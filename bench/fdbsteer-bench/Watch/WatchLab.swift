@@ -101,7 +101,7 @@ final class WatchLab {
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: nil, addresses: addresses,
             side: .primary)
         let begin = watchNow()
-        let report = try host.prepare(request, options: VerbOptions())
+        let report = try Prepare(request).run(on: &host)
         prepareNanoseconds.append(watchNow() - begin)
         guard report.outcome == .done else { throw LabError("prepare \(id): \(report.failures) \(report.notes)") }
         guests.append(Guest(id: id, bridge: index, primary: ports[0], standby: ports[1], addresses: addresses))
@@ -143,6 +143,8 @@ final class WatchLab {
 
     /// Repairs that the history has.
     func repairs() throws -> Int {
-        try host.history(nil, limit: 1_000_000).count { $0.verb == "repair" && $0.outcome == "done" }
+        try HistoryReading.entries(nil, limit: 1_000_000, in: StateFolder(folder)).count {
+            $0.verb == "repair" && $0.outcome == "done"
+        }
     }
 }

@@ -172,8 +172,8 @@ private final class RemovalLab {
 
     /// Brings the primary back, and the guest to it.
     func reset() throws {
-        if try !host.status(nil).isEmpty {
-            try check(host.release(guest, options: VerbOptions()))
+        if try !Status.read(nil, on: &host).isEmpty {
+            try check(Release().run(guest, on: &host))
         }
         if try Interface.index(of: bridge.primary) == nil {
             try bridge.addPort(bridge.primary)
@@ -184,13 +184,15 @@ private final class RemovalLab {
         let request = try PreparationRequest(
             id: guest, bridge: bridge.bridge, primary: bridge.primary, standby: bridge.standby, uplink: bridge.uplink,
             addresses: [address], side: .primary)
-        try check(host.prepare(request, options: VerbOptions()))
+        try check(Prepare(request).run(on: &host))
     }
 
     /// The daemon has brought the guest to its standby, and written that down.
     func expectStandby() throws {
         for _ in 0..<2000 {
-            if let status = try host.status(nil).first, status.side == .standby, status.phase == "pinned" { return }
+            if let status = try Status.read(nil, on: &host).first, status.side == .standby, status.phase == "pinned" {
+                return
+            }
             usleep(1000)
         }
         complaints.append("the journal does not say that the guest came to its standby")
