@@ -1,16 +1,16 @@
 package import FDB
 package import Policy
 
-/// Addresses that a guest got by asking: they are addresses like others, and remembered as such beside them.
+/// Addresses that a guest got by asking for them. They are stored like other addresses, and also listed as adopted.
 extension Journal {
-    /// Made by the first adoption.
+    /// Created by the first adoption.
     private static let adoptionSchema = """
         CREATE TABLE IF NOT EXISTS adopted(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
             PRIMARY KEY (guest, mac, vlan)) WITHOUT ROWID;
         """
 
-    /// The addresses that a guest got by asking.
+    /// The addresses that a guest got by asking for them.
     package func adopted(row: Int64) -> Set<Address> {
         let rows = (try? database.run("SELECT mac, vlan FROM adopted WHERE guest = ?", .integer(row))) ?? []
         return Set(
@@ -42,7 +42,7 @@ extension Journal {
         }
     }
 
-    /// Takes adopted addresses away from a guest.
+    /// Removes adopted addresses from a guest.
     package func drop(_ addresses: [Address], from record: GuestRecord) throws(ControllerError) {
         try writing(record.row) { () throws(DatabaseError) in
             for address in addresses {

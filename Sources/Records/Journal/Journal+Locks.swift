@@ -5,17 +5,17 @@ package import Policy
 import Switchdev
 import System
 
-/// Who is at a guest: a byte of the lock file for each.
+/// The guests' locks: one byte of the lock file for each guest.
 extension Journal {
-    /// Between two attempts to lock, in nanoseconds.
+    /// The pause between two attempts to lock, in nanoseconds.
     private static let lockPause: Int64 = 500_000
-    /// As long as a look or a repair of the daemon's takes at most, in nanoseconds: a redirection takes longer.
+    /// The longest check or repair by the daemon, in nanoseconds; a redirection takes longer.
     package static let lockPatience: Int64 = 50_000_000
 
-    /// Takes a guest's lock until the process ends or ``unlock(row:)``.
+    /// Takes a guest's lock, until ``unlock(row:)`` or the end of the process.
     ///
-    /// - Parameter patience: how long to try, in nanoseconds.
-    /// - Throws: ``ControllerError`` of code `busy` when another process has it.
+    /// - Parameter patience: the time limit, in nanoseconds.
+    /// - Throws: ``ControllerError`` of code `busy` if another process has it.
     package func lock(_ record: GuestRecord, patience: Int64 = 0) throws(ControllerError) {
         if tryLock(row: record.row, patience: patience) { return }
         throw ControllerError(
@@ -23,9 +23,9 @@ extension Journal {
             remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
     }
 
-    /// Takes the lock of the guest of a row, as ``lock(_:patience:)`` does.
+    /// Takes the lock of the guest with a row, as ``lock(_:patience:)`` does.
     ///
-    /// - Returns: false when another process has it.
+    /// - Returns: false if another process has it.
     package func tryLock(row: Int64, patience: Int64) -> Bool {
         var left = patience
         while cn_lock_byte(locks.descriptor, row, 0) != 0 {
@@ -39,13 +39,13 @@ extension Journal {
     /// Whether another process holds a guest's lock.
     package func isLocked(_ record: GuestRecord) -> Bool { isLocked(row: record.row) }
 
-    /// Whether another process holds the lock of the guest of a row.
+    /// Whether another process holds the lock of the guest with a row.
     package func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     /// Whether another process holds a byte of the lock file.
     package func isByteLocked(_ offset: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, offset) != 0 }
 
-    /// Locks a byte of the lock file until the process ends; false when another process has it.
+    /// Locks a byte of the lock file until the process ends; false if another process has it.
     package func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
 
     package func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }

@@ -1,12 +1,12 @@
 package import Policy
 
-/// Whose a port is.
+/// The owners of ports.
 extension Journal {
-    /// Whether a port is one that another guest of this boot and network namespace was prepared for.
+    /// Whether another guest of this boot and network namespace was prepared with a port.
     ///
     /// - Parameters:
-    ///   - port: its interface index.
-    ///   - row: the guest that does not count.
+    ///   - port: the port's interface index.
+    ///   - row: the guest to ignore.
     package func isUsed(_ port: Int32, byOthersThan row: Int64) throws(ControllerError) -> Bool {
         try reading { () throws(DatabaseError) in
             try database.run(

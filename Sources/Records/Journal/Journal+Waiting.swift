@@ -1,24 +1,24 @@
 package import Policy
 
-/// What a guest's redirection waits for.
+/// The signals that a guest's redirection waits for.
 public struct WaitView: Hashable, Sendable, Encodable {
-    /// As the caller named them; the first that comes ends the wait.
+    /// The signals as the caller named them; the first to arrive ends the wait.
     public let signals: [String]
-    /// Since when, in nanoseconds since 1970.
+    /// The start of the wait, in nanoseconds since 1970.
     public let since: Int64
-    /// When the wait ends without a signal, in nanoseconds since 1970.
+    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
     public let until: Int64
 }
 
 extension Journal {
-    /// Made by the first wait: its rows mean something only in phase `waiting`.
+    /// Created by the first wait; its rows are valid only in phase `waiting`.
     private static let waitSchema = """
         CREATE TABLE IF NOT EXISTS wait(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, signals TEXT NOT NULL,
             since INTEGER NOT NULL, until INTEGER NOT NULL);
         """
 
-    /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
+    /// Records that a redirection of a guest waits for a signal; a guest with an operation in progress keeps its phase.
     package func beginWait(_ wait: SignalWait, _ record: GuestRecord, goal: Side, now: Int64) throws(ControllerError) {
         try writing(record.row) { () throws(DatabaseError) in
             try database.execute(Journal.waitSchema)
@@ -33,7 +33,7 @@ extension Journal {
         }
     }
 
-    /// Records that nothing is waited for any more; nothing in another phase.
+    /// Records the end of a wait; does nothing in another phase.
     package func endWait(row: Int64) throws(ControllerError) {
         let isWaiting = try reading { () throws(DatabaseError) in
             try database.run("SELECT 1 FROM guest WHERE id = ? AND phase = 'waiting'", .integer(row)).first != nil
@@ -46,7 +46,7 @@ extension Journal {
         }
     }
 
-    /// What a guest waits for.
+    /// The wait of a guest.
     package func wait(of guest: String) -> WaitView? {
         guard
             let row = try? database.run(
