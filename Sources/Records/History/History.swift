@@ -82,7 +82,7 @@ package struct History: ~Copyable {
         ).map(History.entry)
     }
 
-    /// One redirection; nil when there is none of that number.
+    /// One redirection; nil if there is none with that number.
     package func entry(id: Int64) throws(DatabaseError) -> HistoryEntry? {
         try database.run("SELECT \(History.columns) FROM redirection WHERE id = ?", .integer(id)).first.map(
             History.entry)
