@@ -10,7 +10,7 @@ struct HandoverMethod: Hashable, Sendable {
         case source
     }
 
-    /// The responsible programs.
+    /// The division of the work.
     enum Kind: Hashable, Sendable {
         /// fdbsteer on both hosts, with the side `remote`; steps in this order.
         case steered([Step])

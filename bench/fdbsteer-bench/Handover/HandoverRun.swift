@@ -64,7 +64,7 @@ final class HandoverRun {
             try bench.end(method)
             var made: [Peer: HandoverResult] = [:]
             for (peer, recording) in recordings { made[peer] = result(recording, peer: peer, times) }
-            // A void hand-over is repeated; after five in a row the result is kept as it is.
+            // A void hand-over is repeated, up to five in a row.
             for (peer, result) in made {
                 results[Series(method: method, flood: flood, peer: peer), default: []].append(result)
             }

@@ -90,7 +90,7 @@ final class LossLab {
     func perform(_ method: LossMethod) throws -> Change {
         switch method {
         case .prepare, .release:
-            // Both directions alternate, and only the requested one is measured.
+            // prepare and release alternate, and only the requested one is measured.
             let report =
                 try host.status(nil).isEmpty
                 ? host.prepare(request, options: VerbOptions()) : host.release(guest, options: VerbOptions())

@@ -81,7 +81,7 @@ struct MigrateCommand: ParsableCommand {
         // The methods alternate, so a busy spell of the machine affects all of them.
         for round in 1...migrations {
             for method in methods {
-                // A void migration is repeated; after five in a row the result is kept as it is.
+                // A void migration is repeated, up to five in a row.
                 for _ in 0..<5 {
                     let record = try rig.run(operation, method)
                     records[method, default: []].append(record)
