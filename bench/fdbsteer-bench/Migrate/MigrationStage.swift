@@ -113,7 +113,7 @@ final class MigrationStage {
         }
     }
 
-    /// The guests' places that the daemons do not know once they have had time for it.
+    /// The hosts on which a daemon has not found the guest's final state in time, in words.
     func unsettled() -> [String] {
         daemons.compactMap { name, daemon in
             let state: String? =

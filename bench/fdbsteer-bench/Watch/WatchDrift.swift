@@ -101,7 +101,7 @@ struct WatchDrift {
     static func judge(
         _ lab: WatchLab, _ daemon: WatchedDaemon, repairs: Int, what: String
     ) throws -> [String] {
-        // The last repair is written down after its entry was heard of, and somebody may have asked for the page just before.
+        // The last repair is recorded after the notification of its entry, and the page may have been cached just before.
         usleep(UInt32(MetricsPage.lifetime / 1000) + 300_000)
         let samples = try daemon.metrics()
         var complaints: [String] = []
