@@ -33,13 +33,13 @@ import Testing
                     id: id, bridge: lab.bridge, primary: lab.primary, standby: lab.standby, uplink: lab.uplink,
                     addresses: [Address("52:54:00:00:00:01")], side: .standby), options: VerbOptions())
             #expect(prepared.exitCode == 0)
-            // One lives elsewhere already.
+            // One address already has an entry elsewhere.
             try Command.script("bridge fdb replace 52:54:00:00:00:04 dev uplink0 master dynamic")
             let report = try host.adopt(id, filter: two, limit: 8, options: VerbOptions())
             #expect(report.joined == ["52:54:00:00:00:02", "52:54:00:00:00:03"] && report.refused.count == 1)
             #expect(try lab.entry("52:54:00:00:00:02")?.contains("dev tap0 master br0 static") == true)
             #expect(try host.verify(id).addresses.filter(\.ok).count == 3)
-            // They move with the others.
+            // The adopted addresses move with the others.
             #expect(try host.switch(id, to: .primary, options: VerbOptions()).addresses.count == 3)
             #expect(try lab.entry("52:54:00:00:00:03")?.contains("dev vfrep0") == true)
             #expect(try host.adopt(id, filter: two, limit: 8, options: VerbOptions()).joined.isEmpty)
