@@ -9,7 +9,7 @@ import Testing
 
 /// The journal's file.
 @Suite struct JournalTests {
-    /// The schema of version 3, as it was written.
+    /// The schema of version 3 as it was.
     private static let version3 = """
         CREATE TABLE guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
@@ -87,7 +87,7 @@ import Testing
             }
             let first = try journal.begin(preparing: try guest(1, primary: 10)).row
             let second = try journal.begin(preparing: try guest(2, primary: 11)).row
-            // The bridge is nobody's port.
+            // The bridge is not the port of any guest.
             #expect(try [3, 10, 11, 20, 21].filter { try journal.isUsed($0, byOthersThan: first) } == [11, 20])
             #expect(try [10, 20].filter { try journal.isUsed($0, byOthersThan: second) } == [10, 20])
             try journal.remove(row: second)
@@ -163,7 +163,7 @@ import Testing
         }
     }
 
-    /// What is told without reading the record again.
+    /// A plan whose record others have written is detected without reading the record again.
     @Test func aPlanByARecordThatOthersHaveWrittenIsRefused() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
@@ -206,7 +206,7 @@ import Testing
             try journal.beginWait(wait, begun, goal: .primary, now: 0)
             try journal.endWait(row: record.row)
             #expect(try journal.record(row: record.row) == begun)
-            // Nor is one lost that follows a wait.
+            // An intent after a wait is not lost either.
             try journal.settle(row: record.row, side: .primary, proof: .missing)
             let settled = try #require(try journal.record(row: record.row))
             try journal.beginWait(wait, settled, goal: .standby, now: 0)
@@ -224,7 +224,7 @@ import Testing
                 for revision in [Int64.min, -1, 0, 1, 1 << 32, .max] {
                     let intent = Journal.Intent(phase, goal: goal, revision: revision)
                     #expect(Journal.Intent(intent.words) == intent)
-                    // Half of it, over that of another revision.
+                    // Half of it, over one of another revision.
                     let other = Journal.Intent(phase, goal: goal, revision: revision &+ 1)
                     #expect(Journal.Intent((intent.words.0, other.words.1)) == nil)
                     #expect(Journal.Intent((other.words.0, intent.words.1)) == nil)
@@ -236,7 +236,7 @@ import Testing
         for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
     }
 
-    /// A transaction of another process is waited for, and an endless one is named.
+    /// A writer waits for a transaction of another process, and reports an endless one.
     @Test func aWriterWaitsForAnother() async throws {
         let folder = try JournalTests.makeFolder()
         defer { JournalTests.remove(folder) }

@@ -163,8 +163,9 @@ import Testing
         #expect(course.all(.primaryCarrier(true)) == [.calm])
     }
 
-    /// For any inputs in any order: a bracket is open only where it was requested, entries are where the actions put them, and
-    /// copies end only at a side that the guest was moving to or from.
+    /// For any inputs in any order: a bracket is opened only if none is open, entries are where the actions put them, and
+    /// copies
+    /// end only if they exist.
     @Test func everyOrderOfEventsKeepsItsBooks() {
         var random = SystemRandomNumberGenerator()
         for _ in 0..<3000 {
