@@ -8,7 +8,7 @@ import System
 /// Redirections that are not in the history's database yet: one line each, appended by processes that live for one
 /// redirection.
 ///
-/// Opening and writing the database takes that process longer than moving the entries. A reader of the history merges
+/// Opening and writing the database takes these processes longer than moving the entries. A reader of the history merges
 /// the lines first (``History/takeOver(_:)``); an appender does the same when the file is long.
 ///
 /// Lines are appended, and the file is emptied, under a lock, so no line is lost in between; reading needs no lock. Nothing
