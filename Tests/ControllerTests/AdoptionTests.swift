@@ -34,13 +34,13 @@ import Testing
                     addresses: [Address("52:54:00:00:00:01")], side: .standby)
             ).run(on: &host)
             #expect(prepared.exitCode == 0)
-            // One lives elsewhere already.
+            // One address already has an entry elsewhere.
             try Command.script("bridge fdb replace 52:54:00:00:00:04 dev uplink0 master dynamic")
             let report = try FollowFilter(two, limit: 8).run(id, on: &host)
             #expect(report.joined == ["52:54:00:00:00:02", "52:54:00:00:00:03"] && report.refused.count == 1)
             #expect(try lab.entry("52:54:00:00:00:02")?.contains("dev tap0 master br0 static") == true)
             #expect(try Verify.run(id, on: &host).addresses.filter(\.ok).count == 3)
-            // They move with the others.
+            // The adopted addresses move with the others.
             #expect(try Switch(to: .primary).run(id, on: &host).addresses.count == 3)
             #expect(try lab.entry("52:54:00:00:00:03")?.contains("dev vfrep0") == true)
             #expect(try FollowFilter(two, limit: 8).run(id, on: &host).joined.isEmpty)

@@ -9,7 +9,7 @@ import Testing
 
 /// The journal's file.
 @Suite struct JournalTests {
-    /// The schema of version 3, as it was written.
+    /// The schema of version 3 as it was.
     private static let version3 = """
         CREATE TABLE guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
@@ -197,7 +197,7 @@ import Testing
         }
     }
 
-    /// What is told without reading the record again.
+    /// A plan whose record others have written is detected without reading the record again.
     @Test func aPlanByARecordThatOthersHaveWrittenIsRefused() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
@@ -244,7 +244,7 @@ import Testing
                 Issue.record("the guest is held by another")
             }
             #expect(try journal.record(row: record.row) == begun)
-            // Nor is one lost that follows a wait.
+            // An intent after a wait is not lost either.
             try journal.settle(row: record.row, side: .primary, proof: .missing)
             let settled = try #require(try journal.record(row: record.row))
             guard let claim = journal.claim(settled) else {
@@ -266,7 +266,7 @@ import Testing
                 for revision in [Int64.min, -1, 0, 1, 1 << 32, .max] {
                     let intent = Journal.Intent(phase, goal: goal, revision: revision)
                     #expect(Journal.Intent(intent.words) == intent)
-                    // Half of it, over that of another revision.
+                    // Half of it, over one of another revision.
                     let other = Journal.Intent(phase, goal: goal, revision: revision &+ 1)
                     #expect(Journal.Intent((intent.words.0, other.words.1)) == nil)
                     #expect(Journal.Intent((other.words.0, intent.words.1)) == nil)
@@ -278,7 +278,7 @@ import Testing
         for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
     }
 
-    /// A transaction of another process is waited for, and an endless one is named.
+    /// A writer waits for a transaction of another process, and reports an endless one.
     @Test func aWriterWaitsForAnother() async throws {
         let folder = try JournalTests.makeFolder()
         defer { JournalTests.remove(folder) }

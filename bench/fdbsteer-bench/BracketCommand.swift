@@ -58,27 +58,27 @@ struct BracketCommand: ParsableCommand {
 
 /// One run of the bracket bench in the calling thread's namespace.
 struct BracketRun {
-    /// Where the guest is.
+    /// The place of the guest.
     enum State: String, Encodable, CaseIterable {
         case primary, open, standby
     }
 
-    /// What became of the frames of one port.
+    /// The results for the frames of one port.
     struct Path: Encodable, Sendable {
         var lost = 0
         var repeated = 0
-        /// Nanoseconds from sending to the receiver's kernel.
+        /// The time from sending to the receiver's kernel, in nanoseconds.
         var latencyMedian: Int64 = 0
         var latencyP99: Int64 = 0
     }
 
-    /// A rate in a state.
+    /// The results for one rate in one state.
     struct Row: Encodable, Sendable {
         let rate: Int
         let state: State
         let achievedRate: Double
         let sent: Int
-        /// Nil where the guest's frames do not go.
+        /// nil if the guest's frames do not go there.
         let primary: Path?
         let standby: Path?
         let testerDrops: Int64
@@ -153,7 +153,7 @@ struct BracketRun {
         }
     }
 
-    /// From the primary by an open bracket to the standby.
+    /// Moves the guest from the primary through an open bracket to the standby.
     private func enter(_ state: State) throws {
         var host = try Host(folder: folder)
         switch state {

@@ -70,7 +70,7 @@ extension Report {
 }
 
 extension OffloadProof {
-    /// Hardware had followed when the guest came to a side, and the entries have not changed since.
+    /// The proof recorded when the guest moved to a side; the entries have not changed since.
     package static func remembered(_ side: Side) -> OffloadProof {
         .proven(evidence: "shown when the guest came to \(side.rawValue), and the entries are as then")
     }

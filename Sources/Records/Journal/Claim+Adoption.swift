@@ -1,9 +1,9 @@
 package import FDB
 package import Policy
 
-/// Addresses that a guest got by asking: they are addresses like others, and remembered as such beside them.
+/// Addresses that a guest got by asking for them. They are stored like other addresses, and also listed as adopted.
 extension Claim {
-    /// Made by the first adoption.
+    /// Created by the first adoption.
     private static let adoptionSchema = """
         CREATE TABLE IF NOT EXISTS adopted(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,

@@ -1,17 +1,17 @@
 package import Policy
 
-/// What a guest's redirection waits for.
+/// The signals that a guest's redirection waits for.
 public struct WaitView: Hashable, Sendable, Encodable {
-    /// As the caller named them; the first that comes ends the wait.
+    /// The signals as the caller named them; the first to arrive ends the wait.
     public let signals: [String]
-    /// Since when, in nanoseconds since 1970.
+    /// The start of the wait, in nanoseconds since 1970.
     public let since: Int64
-    /// When the wait ends without a signal, in nanoseconds since 1970.
+    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
     public let until: Int64
 }
 
 extension Claim {
-    /// Made by the first wait: its rows mean something only in phase `waiting`.
+    /// Created by the first wait; its rows are valid only in phase `waiting`.
     private static let waitSchema = """
         CREATE TABLE IF NOT EXISTS wait(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, signals TEXT NOT NULL,

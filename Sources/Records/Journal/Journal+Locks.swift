@@ -2,9 +2,9 @@ import CNetlink
 package import Policy
 import System
 
-/// Who is at a guest: a byte of the lock file for each.
+/// The guests' locks: one byte of the lock file for each guest.
 extension Journal {
-    /// Between two attempts to lock, in nanoseconds.
+    /// The pause between two attempts to lock, in nanoseconds.
     private static let lockPause: Int64 = 500_000
 
     /// Takes the lock of the guest of a row, until ``letGo(row:)`` or the end of the process.
@@ -31,12 +31,12 @@ extension Journal {
     /// Whether another process holds a guest's lock.
     package func isLocked(_ record: GuestRecord) -> Bool { isLocked(row: record.row) }
 
-    /// Whether another process holds the lock of the guest of a row.
+    /// Whether another process holds the lock of the guest with a row.
     package func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     /// Whether another process holds a byte of the lock file.
     package func isByteLocked(_ offset: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, offset) != 0 }
 
-    /// Locks a byte of the lock file until the process ends; false when another process has it.
+    /// Locks a byte of the lock file until the process ends; false if another process has it.
     package func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
 }

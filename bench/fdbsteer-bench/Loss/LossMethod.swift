@@ -19,11 +19,11 @@ enum LossMethod: String, CaseIterable {
     /// The methods that move between the ports; the others keep the path.
     static let moving: [LossMethod] = [.fdbsteer, .replace, .deleteAddOneSend, .deleteAckAddAck, .shell]
 
-    /// Moves a second: a shell needs more time than a message.
+    /// The number of moves a second: a shell needs more time than a message.
     var movesPerSecond: Int { self == .shell ? 30 : 200 }
 }
 
-/// The lab's bridge with one guest, and each method's way to move it; used on one thread.
+/// The lab's bridge with one guest, and the ways of each method to move it; used on one thread.
 final class LossLab {
     let lab: BridgeLab
     private var socket: CommandSocket
@@ -35,7 +35,7 @@ final class LossLab {
     /// The path that carries the guest's frames: 0 the primary's, 1 the standby's.
     private var current = 0
 
-    /// - Parameter state: a folder for the journal.
+    /// - Parameter state: the folder for the journal.
     init(state: String) throws {
         lab = try BridgeLab()
         socket = try CommandSocket()
@@ -54,7 +54,7 @@ final class LossLab {
     /// The interfaces behind which the guest's frames are counted.
     var paths: [String] { [lab.primary, lab.standby].map(BridgeLab.far) }
 
-    /// Brings the bridge to the state that a method begins with.
+    /// Brings the bridge to the initial state of a method.
     func begin(_ method: LossMethod) throws {
         current = 0
         switch method {
@@ -74,7 +74,7 @@ final class LossLab {
         }
     }
 
-    /// Takes the guest out of the bridge again.
+    /// Removes the guest from the bridge again.
     func end(_ method: LossMethod) throws {
         if try !Status.read(nil, on: &host).isEmpty { try check(Release().run(guest, on: &host)) }
         try Command.script(
@@ -90,7 +90,7 @@ final class LossLab {
     func perform(_ method: LossMethod) throws -> Change {
         switch method {
         case .prepare, .release:
-            // The two take turns; only the one that is asked for is measured.
+            // prepare and release alternate, and only the requested one is measured.
             let report =
                 try Status.read(nil, on: &host).isEmpty
                 ? Prepare(request).run(on: &host) : Release().run(guest, on: &host)
@@ -127,7 +127,7 @@ final class LossLab {
         return Change(destination: target, writes: writes)
     }
 
-    /// Makes the bridge learn the guest behind the primary, by a frame of the guest's own.
+    /// Makes the bridge learn the guest behind the primary from a frame of the guest.
     private func learn() throws {
         try BridgeLab.sendFrame(behind: lab.primary, source: lab.guestMAC)
         guard let entry = try lab.entry(lab.guestMAC), entry.contains(lab.primary) else {
@@ -148,7 +148,7 @@ final class LossLab {
 }
 
 extension Report {
-    /// When the netlink writes began and ended, in nanoseconds of CLOCK_REALTIME.
+    /// The begin and end of the netlink writes, in nanoseconds of CLOCK_REALTIME.
     fileprivate var writes: ClosedRange<Int64> {
         startedAt + timings.writesBeginNanoseconds...startedAt + timings.writesEndNanoseconds
     }
