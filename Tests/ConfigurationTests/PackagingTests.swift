@@ -27,7 +27,11 @@ enum Shipped {
         }.joined(separator: "\n")
     }
 
-    static let hasSystemdAnalyze = ((try? Command.run(["systemd-analyze", "--version"]))?.exitCode ?? 1) == 0
+    static let noSystemdAnalyze = Unpacked.obstacle("systemd", programs: ["/usr/bin/systemd-analyze"])
+
+    static func analyze(_ words: String...) throws -> Command {
+        try Command.run(Unpacked.command("systemd", ["systemd-analyze"] + words))
+    }
 }
 
 struct PackagingTests {
@@ -62,18 +66,16 @@ struct PackagingTests {
         }
     }
 
-    @Test(.enabled(if: Shipped.hasSystemdAnalyze, "systemd-analyze is not installed"))
+    @Test(.enabled(if: Shipped.noSystemdAnalyze == nil, "\(Shipped.noSystemdAnalyze ?? "")"))
     func theUnitIsSound() throws {
         let unit = Shipped.path(of: "fdbsteerd.service")
-        let verified = try Command.run(["systemd-analyze", "verify", "--man=no", unit])
-        // The program is not installed on the machine that runs the tests.
+        let verified = try Shipped.analyze("verify", "--man=no", unit)
+        // The program is not installed where the tests run.
         let complaints = verified.errors.split(separator: "\n").filter {
             $0.contains("fdbsteerd.service") && !$0.contains("/usr/sbin/fdbsteerd is not executable")
         }
         #expect(complaints.isEmpty, "\(complaints)")
-        let security = try Command.run([
-            "systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", unit,
-        ])
+        let security = try Shipped.analyze("security", "--offline=true", "--threshold=30", "--no-pager", unit)
         #expect(security.exitCode == 0, "\(security.output)\(security.errors)")
     }
 }

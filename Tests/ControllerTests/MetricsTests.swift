@@ -161,7 +161,7 @@ struct MetricsTests {
 
     @Test func whatCannotBeReadIsSaid() throws {
         let folder = try Folder()
-        let file = fopen(folder.state.historyFile, "w")
+        let file = try #require(fopen(folder.state.historyFile, "w"))
         fputs("no database, but long enough to be looked at as one", file)
         fclose(file)
         var reader = MetricsReader(folder: folder.state)

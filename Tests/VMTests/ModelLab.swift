@@ -25,7 +25,7 @@ struct ModelLab {
         }
         try Command.script(
             """
-            sysctl -qw net.ipv6.conf.default.disable_ipv6=1
+            busybox sysctl -qw net.ipv6.conf.default.disable_ipv6=1
             modprobe model_eswitch
             ip link add br0 type bridge \(options)
             ip link set br0 up

@@ -5,7 +5,7 @@ import Testing
 /// `fdbsteer metrics` against the running kernel.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct MetricsCommandTests {
-    private static let hasPromtool = access("/usr/bin/promtool", X_OK) == 0
+    private static let noPromtool = Unpacked.obstacle("prometheus", programs: ["/usr/bin/promtool"])
 
     @Test func whatTheCommandLineDidIsCounted() throws {
         try CommandLineLab.run { lab in
@@ -60,14 +60,15 @@ struct MetricsCommandTests {
         }
     }
 
-    @Test(.enabled(if: hasPromtool, "Debian's package prometheus is not installed"))
+    @Test(.enabled(if: noPromtool == nil, "\(noPromtool ?? "")"))
     func promtoolFindsNothing() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
             #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
             let file = lab.state + "/page"
             #expect(try lab.fdbsteer("metrics --output \(file)").exitCode == 0)
-            let check = try Command.run(["sh", "-c", "promtool check metrics < \(file)"])
+            let check = try Command.run(
+                Unpacked.command("prometheus", ["sh", "-c", "promtool check metrics < \(file)"]))
             #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
         }
     }

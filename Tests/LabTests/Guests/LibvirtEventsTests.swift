@@ -52,9 +52,9 @@ struct LibvirtEventsTests {
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --kind net_failover "
                     + "--at standby --address \(CommandLineLab.mac)")
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            let words = ["virsh", "--connect", libvirt.uri, "qemu-monitor-event", "--loop"]
             let configuration =
-                "[libvirt]\nevents_command = [\"virsh\", \"--connect\", \"\(libvirt.uri)\", \"qemu-monitor-event\", "
-                + "\"--loop\"]\n[[guest]]\nid = \"vm1\"\ndomain = \"web1\"\nfollow = true\nkind = \"net_failover\"\n"
+                "[libvirt]\nevents_command = \(Unpacked.command("libvirt", words))\n[[guest]]\nid = \"vm1\"\ndomain = \"web1\"\nfollow = true\nkind = \"net_failover\"\n"
                 + "standby_device = \"ua-standby0\"\nprimary_device = \"primary0\"\n"
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try daemon.waitFor("hearing libvirt's events")

@@ -60,8 +60,8 @@ struct NeighbourDiscoveryTests {
             ip link set spare master gbr up
             ip link set spare-far up
             ip link set vfrep0-far master gbr
-            sysctl -q net.ipv6.conf.gbr.mldv2_unsolicited_report_interval=10
-            sysctl -q net.ipv6.conf.gbr.accept_dad=0
+            busybox sysctl -q net.ipv6.conf.gbr.mldv2_unsolicited_report_interval=10
+            busybox sysctl -q net.ipv6.conf.gbr.accept_dad=0
             ip link set gbr up
             ip -6 addr add \(address)/64 dev gbr nodad
             """)
@@ -99,7 +99,7 @@ struct NeighbourDiscoveryTests {
                 try Command.script("ip link set uplink0-far netns \(peer.process)")
                 try peer.script(
                     """
-                    sysctl -q net.ipv6.conf.uplink0-far.accept_dad=0
+                    busybox sysctl -q net.ipv6.conf.uplink0-far.accept_dad=0
                     ip link set uplink0-far up
                     ip -6 addr add 2001:db8::2/64 dev uplink0-far nodad
                     """)

@@ -20,7 +20,7 @@ public struct SRIOVLab: Sendable {
     /// - Parameter functions: the number of VFs.
     /// - Throws: ``LabError``.
     public init(functions: Int = 3) throws {
-        try Command.script("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        try Command.script("busybox sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         try SRIOVLab.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
         if SRIOVLab.read("\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
             try SRIOVLab.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")

@@ -13,10 +13,8 @@ public final class LibvirtDaemon {
 
     /// The reason why libvirt is not available here; nil if it is.
     public static var obstacle: String? {
-        let programs = ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"]
-        let missing = programs.filter { access($0, X_OK) != 0 }
-        return missing.isEmpty
-            ? nil : "it takes libvirt, QEMU and virsh: there is no \(missing.joined(separator: ", "))"
+        Unpacked.obstacle(
+            "libvirt", programs: ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"])
     }
 
     /// Starts libvirtd and waits until it answers.
@@ -32,11 +30,11 @@ public final class LibvirtDaemon {
         self.folder = folder
         uri = "qemu+unix:///system?socket=\(folder)/run/libvirt-sock"
         try LibvirtDaemon.writeFiles(number: number, folder: folder, hook: hook, configuration: configuration)
-        process = try SupervisedProcess(
-            [
-                "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
-                "private", "sh", "-c", LibvirtDaemon.script, "sh", folder, name,
-            ], output: folder + "/script")
+        let words = [
+            "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
+            "private", "sh", "-c", LibvirtDaemon.script, "sh", folder, name,
+        ]
+        process = try SupervisedProcess(Unpacked.command("libvirt", words), output: folder + "/script")
         try waitForAnswer()
     }
 
@@ -44,7 +42,7 @@ public final class LibvirtDaemon {
     ///
     /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
     public func virsh(_ arguments: String...) throws -> Command {
-        try Command.run(["virsh", "--connect", uri] + arguments)
+        try Command.run(Unpacked.command("libvirt", ["virsh", "--connect", uri] + arguments))
     }
 
     /// Ends libvirtd, but not its QEMUs, and starts it again.
