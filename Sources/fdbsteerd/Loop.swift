@@ -21,15 +21,15 @@ struct Loop: ~Copyable {
     /// Them by their rows.
     var followedIDs: [Int64: GuestID] = [:]
     /// What is waited for; a followed guest's by its row.
-    var descriptors: DescriptorSet
+    var descriptors: EventSet
     /// What has happened since the last turn.
     var happened: [Int64] = [Loop.monitorToken, Loop.groupsToken, Loop.journalToken]
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
     private let monitor: MonitorSocket
-    private let journal: FileWatch
+    private let journal: FolderWatch
     private let folder: String
-    private let signals: SignalDescriptor
+    private let signals: SignalSet
     /// Guests to look at again, with the time (CLOCK_MONOTONIC, nanoseconds) and the cause.
     private var pending: [Int64: (at: Int64, cause: Watch.Cause)] = [:]
     /// What was last reported of guests that are not as intended.
@@ -65,7 +65,7 @@ struct Loop: ~Copyable {
     /// Subscribes, reconciles, and is ready to run.
     init(
         _ configuration: DaemonConfiguration, from file: ConfigurationFile, folder: StateFolder,
-        signals: consuming SignalDescriptor, page: MetricsPage, health: LoopHealth, log: Logger
+        signals: SignalSet, page: MetricsPage, health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         // Before anything is read, so that nothing is missed in between.
@@ -77,8 +77,11 @@ struct Loop: ~Copyable {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
         let groups = try keeper.watchGroups(receiveBuffer: receiveBuffer)
-        let journal = try FileWatch(folder.journalFiles)
-        let descriptors = try DescriptorSet()
+        let journal = try ControllerError.system(
+            remedy: "name a folder that exists by --state or in the configuration; inotify watches may be used up "
+                + "(sysctl fs.inotify.max_user_watches)"
+        ) { () throws(SystemError) in try FolderWatch(folder.journalFiles) }
+        let descriptors = try ControllerError.system { () throws(SystemError) in try EventSet() }
         descriptors.watch(monitor.descriptor, token: Loop.monitorToken)
         descriptors.watch(groups, token: Loop.groupsToken)
         descriptors.watch(journal.descriptor, token: Loop.journalToken)

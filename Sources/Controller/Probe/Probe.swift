@@ -32,7 +32,7 @@ extension Host {
         }
         try requirePrivilege()
         let journal = try Journal(folder: folder)
-        let signals = HeldSignals()
+        let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM, SIGHUP]) }
         let record = try journal.begin(probing: subject.snapshot)
         var run = ProbeRun(subject, request, signals)
         var action = probe.start()
@@ -60,7 +60,7 @@ extension Host {
             } catch {
                 event = .failed(error.message)
             }
-            if signals.arePending, action != .restore { event = .interrupted }
+            if signals.isPending, action != .restore { event = .interrupted }
             action = probe.next(event)
         }
     }

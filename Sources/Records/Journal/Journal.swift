@@ -73,7 +73,7 @@ public struct Journal: ~Copyable {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
         self.locks = locks
-        boot = Journal.readBoot()
+        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         namespace = Journal.readNamespace()
     }
 
@@ -93,7 +93,7 @@ public struct Journal: ~Copyable {
             throw StateFolder.unwritable(error.path, error.message)
         }
         self.locks = locks
-        boot = Journal.readBoot()
+        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         namespace = Journal.readNamespace()
     }
 
@@ -291,16 +291,6 @@ public struct Journal: ~Copyable {
             return try body()
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)")
-        }
-    }
-
-    private static func readBoot() -> String {
-        let file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return "unknown" }
-        defer { close(file) }
-        return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
-            let count = read(file, buffer.baseAddress, buffer.count)
-            return String(decoding: buffer.prefix(max(0, count)).prefix { $0 > 0x20 }, as: UTF8.self)
         }
     }
 
