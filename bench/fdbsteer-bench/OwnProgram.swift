@@ -1,14 +1,11 @@
 import Glibc
 import Lab
+import System
 
 /// Where this program is, and what was built beside it.
 enum OwnProgram {
     /// Its path.
-    static var path: String {
-        var bytes = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &bytes, bytes.count - 1)
-        return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    static var path: String { SystemFile.target(of: "/proc/self/exe") ?? "" }
 
     /// The folder that it is in.
     static var folder: String {
@@ -35,7 +32,7 @@ enum OwnProgram {
     /// - Returns: the exit code there.
     /// - Throws: ``LabError`` when the results cannot be written.
     static func runInLabVM(_ machine: [String], _ arguments: [String], json: String?) throws -> Int32 {
-        let share = try Scratch(parent: "/tmp")
+        let share = try TemporaryFolder()
         defer { share.remove() }
         let result = share.path + "/result.json"
         let code = try Command.passThrough(

@@ -1,6 +1,7 @@
 import CLab
 import Glibc
 import Synchronization
+import System
 
 /// Numbered frames to one MAC at a steady rate, as long as a test changes things, and where each arrived.
 ///
@@ -108,11 +109,11 @@ public final class SteadyFrames: Sendable {
 
     private func send() {
         var bytes = frame
-        let start = clab_now(CLOCK_MONOTONIC)
+        let start = monotonicNanoseconds()
         let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
         defer { batch.deallocate() }
         while !state.withLock({ $0.isStopping }) {
-            let due = Int(Double(clab_now(CLOCK_MONOTONIC) - start) * Double(rate) / 1e9)
+            let due = Int(Double(monotonicNanoseconds() - start) * Double(rate) / 1e9)
             // After a pause of the machine the rest of the backlog is not sent at once: no queue is that long.
             for _ in 0..<min(8, max(0, due - position)) {
                 let number = position

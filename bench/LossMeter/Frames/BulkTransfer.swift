@@ -1,6 +1,8 @@
 import CLab
 import Glibc
+public import Lab
 import Synchronization
+import System
 
 /// Sends to a TCP port as much as it takes, or as a limit allows, and notes how far the other end has acknowledged it.
 public final class BulkTransfer {
@@ -15,7 +17,7 @@ public final class BulkTransfer {
     }
 
     private let memory = Memory()
-    private let thread: WorkerThread
+    private let thread: LabThread
     /// Between two samples, in nanoseconds.
     private static let interval: Int64 = 2_000_000
     /// As much as the kernel takes in one system call.
@@ -31,14 +33,14 @@ public final class BulkTransfer {
     /// - Parameters:
     ///   - address: IPv4, as text.
     ///   - bytesPerSecond: at most; 0: no limit.
-    /// - Throws: ``LossMeterError``.
-    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LossMeterError) {
+    /// - Throws: ``LabError``.
+    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
         let descriptor = clab_tcp_connect(address, port, bytesPerSecond)
         guard descriptor >= 0 else {
-            throw LossMeterError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
+            throw LabError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
         }
         let memory = memory
-        thread = try WorkerThread {
+        thread = try Namespace.thread {
             BulkTransfer.send(on: descriptor, to: memory)
             close(descriptor)
         }
@@ -59,7 +61,7 @@ public final class BulkTransfer {
         while !memory.stop.load(ordering: .relaxed) {
             while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 {
             }
-            let now = clab_now(CLOCK_REALTIME)
+            let now = Stopwatch.realTime
             if now >= due {
                 var acknowledged: UInt64 = 0
                 var retransmitted: UInt32 = 0

@@ -42,11 +42,3 @@ enum Frame {
         return numbers.sequence
     }
 }
-
-/// What the loss meter could not do.
-public struct LossMeterError: Error, CustomStringConvertible {
-    /// In words.
-    public let description: String
-
-    init(_ description: String) { self.description = description }
-}

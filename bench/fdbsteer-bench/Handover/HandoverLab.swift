@@ -1,4 +1,3 @@
-import CLab
 import Controller
 import FDB
 import Glibc
@@ -6,6 +5,7 @@ import Lab
 import Netlink
 import Policy
 import Records
+import System
 
 /// Two hosts with a controller each, and the guest that goes from one to the other; used on one thread.
 final class HandoverLab {
@@ -84,7 +84,7 @@ final class HandoverLab {
 
     /// The guest lets go of its VF and takes up the standby, on the source.
     func unplug(_ method: HandoverMethod, into times: inout Times) throws {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         switch method.kind {
         case .steered, .learned, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
         case .sticky: try stick(lab.source.standby)
@@ -92,12 +92,12 @@ final class HandoverLab {
         }
         // Every guest says something soon on the port that it took up: learning lives on that.
         try sourceStandby.send(lab.announcement)
-        times.unplug = begin...clab_now(CLOCK_REALTIME)
+        times.unplug = begin...Stopwatch.realTime
     }
 
     /// The guest runs on the target from now on.
     func migrate(_ method: HandoverMethod, into times: inout Times) throws {
-        times.runs = clab_now(CLOCK_REALTIME)
+        times.runs = Stopwatch.realTime
         let order: [HandoverMethod.Step]
         switch method.kind {
         case .steered(let steps), .learned(let steps): order = steps
@@ -110,7 +110,7 @@ final class HandoverLab {
             case .announce: try targetStandby.send(lab.announcement)
             case .source: written = try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
             }
-            times.done[step] = written ?? clab_now(CLOCK_REALTIME)
+            times.done[step] = written ?? Stopwatch.realTime
         }
         if case .learned = method.kind { try setLearning(false) }
     }
@@ -120,14 +120,14 @@ final class HandoverLab {
 
     /// The guest gets a VF on the target, and its standby rests.
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         switch method.kind {
         case .steered, .learned, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
         try targetPrimary.send(lab.announcement)
-        times.plug = begin...clab_now(CLOCK_REALTIME)
+        times.plug = begin...Stopwatch.realTime
     }
 
     /// Takes the guest out of all bridges.

@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import Lab
+import System
 
 /// fdbsteerd on one host, following the QEMUs there; used on one thread.
 final class MigrationDaemon {
@@ -34,7 +34,7 @@ final class MigrationDaemon {
 
             """
         let configuration = head + machines.map(MigrationDaemon.section).joined()
-        try Scratch.write(Array(configuration.utf8), to: state + "/fdbsteerd.toml")
+        try TextFile.write(configuration, to: state + "/fdbsteerd.toml")
         try start()
     }
 
@@ -54,7 +54,7 @@ final class MigrationDaemon {
     /// Starts it, again after ``kill()``, and waits until it has heard from QEMU.
     func start() throws {
         // Logs of earlier migrations are not this one's.
-        let log = state + "/log-\(clab_now(CLOCK_MONOTONIC))"
+        let log = state + "/log-\(monotonicNanoseconds())"
         logs.append(log)
         // As the unit does.
         let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
@@ -75,30 +75,30 @@ final class MigrationDaemon {
 
     /// Whether the running one logs a text within ten seconds.
     func hears(_ text: String) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        let end = monotonicNanoseconds() + Int64(MigrationDaemon.patience * 1e9)
         repeat {
-            if logs.last.map(SupervisedProcess.text)?.contains(text) == true { return true }
+            if logs.last.map(TextFile.read)?.contains(text) == true { return true }
             usleep(2000)
-        } while clab_now(CLOCK_MONOTONIC) < end
+        } while monotonicNanoseconds() < end
         return false
     }
 
     /// Whether the last state of a guest that it tells of is, or becomes within 45 s, this one: a bracket without evidence
     /// waits 30 s.
     func settles(_ guest: MigrationGuest, at state: String) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + 45_000_000_000
+        let end = monotonicNanoseconds() + 45_000_000_000
         repeat {
             let lines = log.split(separator: "\n").filter {
                 $0.contains(" info state ") && $0.contains(" guest=\(guest.name) ")
             }
             if lines.last?.hasSuffix("to=\(state)") == true { return true }
             usleep(20_000)
-        } while clab_now(CLOCK_MONOTONIC) < end
+        } while monotonicNanoseconds() < end
         return false
     }
 
     /// What all of them have logged, one after the other.
-    var log: String { logs.map(SupervisedProcess.text).joined() }
+    var log: String { logs.map(TextFile.read).joined() }
 
     /// When each line was logged, in nanoseconds of the day (UTC), with the line's text.
     var lines: [(time: Int64, text: String)] {

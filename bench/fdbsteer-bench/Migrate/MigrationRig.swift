@@ -1,7 +1,7 @@
-import CLab
 import Glibc
 import Lab
 import LossMeter
+import System
 
 /// The hosts and the guests that go between them; used on one thread.
 final class MigrationRig {
@@ -186,8 +186,8 @@ final class MigrationRig {
             // The peers' own bridges have to learn the guests first: they speak all the time.
             MigrationRig.wait(MigrationRig.calm)
             failures = try body()
-            let calmUntil = clab_now(CLOCK_MONOTONIC) + Int64(MigrationRig.calm * 1e9)
-            while clab_now(CLOCK_MONOTONIC) < calmUntil {
+            let calmUntil = monotonicNanoseconds() + Int64(MigrationRig.calm * 1e9)
+            while monotonicNanoseconds() < calmUntil {
                 for stage in stages { _ = try stage.nextMoments() }
                 usleep(10_000)
             }
