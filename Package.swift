@@ -68,8 +68,8 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "CNetlink", "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Policy",
-                "QMP", "Records", "Switchdev", "System",
+                "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Policy", "QMP",
+                "Records", "Switchdev", "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -87,16 +87,19 @@ let package = Package(
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .target(name: "LibvirtHook", dependencies: ["CExpat", "Policy", "FDB"], swiftSettings: swift),
         .executableTarget(
-            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller", "Policy", "Records"],
+            name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller", "Policy", "Records", "System"],
             swiftSettings: swift,
             linkerSettings: startsQuickly),
         .target(name: "CLab", path: "bench/CLab", cSettings: c),
-        .target(name: "Lab", dependencies: ["CLab"], path: "bench/Lab", swiftSettings: swift),
-        .target(name: "LossMeter", dependencies: ["CLab"], path: "bench/LossMeter", swiftSettings: swift),
+        .target(
+            name: "Lab", dependencies: ["CLab", "QMP", "JSON", "System"], path: "bench/Lab", swiftSettings: swift),
+        .target(
+            name: "LossMeter", dependencies: ["Lab", "CLab", "System"], path: "bench/LossMeter", swiftSettings: swift),
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "CLab", "Controller", "Policy", "Records", "FDB", "Netlink", "QMP", "Switchdev",
+                "LossMeter", "Lab", "CLab", "Controller", "Policy", "Records", "FDB", "JSON", "Netlink", "QMP",
+                "Switchdev",
                 "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -124,7 +127,8 @@ let package = Package(
             ],
             swiftSettings: swift),
         .target(
-            name: "TestSupport", dependencies: ["Records", "Policy", "FDB", "Switchdev", "Netlink", "CNetlink"],
+            name: "TestSupport",
+            dependencies: ["Lab", "Records", "Policy", "FDB", "Switchdev", "Netlink", "CNetlink"],
             path: "Tests/Support", swiftSettings: swift),
         .testTarget(
             name: "RecordsTests",
@@ -153,7 +157,8 @@ let package = Package(
         .testTarget(
             name: "LabTests",
             dependencies: [
-                "Lab", "LossMeter", "CLab", "QMP", "fdbsteer", "fdbsteerd", "fdbsteer-bench", "fdbsteer-libvirt-hook",
+                "Lab", "LossMeter", "CLab", "QMP", "System", "fdbsteer", "fdbsteerd", "fdbsteer-bench",
+                "fdbsteer-libvirt-hook",
             ],
             swiftSettings: swift),
     ]

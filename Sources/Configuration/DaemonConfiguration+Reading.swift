@@ -12,29 +12,17 @@ extension DaemonConfiguration {
     ///
     /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` if there is no file.
     public static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
-        // O_NONBLOCK, so a FIFO at this path does not block.
-        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard file >= 0 else {
-            let code = errno
-            var error = failure(path, "cannot be read: \(String(cString: strerror(code)))")
-            error.isMissing = code == ENOENT
-            throw error
-        }
-        defer { close(file) }
         var information = stat()
-        guard fstat(file, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
+        if stat(path, &information) == 0, information.st_mode & S_IFMT != S_IFREG {
             throw failure(path, "is no regular file")
         }
-        var bytes: [UInt8] = []
-        var part = [UInt8](repeating: 0, count: 64 << 10)
-        while bytes.count <= mostBytes {
-            let count = read(file, &part, part.count)
-            if count == 0 { break }
-            guard count > 0 else {
-                if errno == EINTR { continue }
-                throw failure(path, "cannot be read: \(String(cString: strerror(errno)))")
-            }
-            bytes += part.prefix(count)
+        let bytes: [UInt8]
+        do throws(SystemError) {
+            bytes = try SystemFile.contents(of: path, limit: mostBytes + 1)
+        } catch {
+            var unreadable = failure(path, "cannot be read: \(error.errno.text)")
+            unreadable.isMissing = error.errno == .noEntry
+            throw unreadable
         }
         return try parse(bytes, path: path)
     }

@@ -1,4 +1,4 @@
-/// A JSON value (RFC 8259), as a QEMU monitor sends and accepts it.
+/// A JSON value (RFC 8259).
 public enum JSON: Hashable, Sendable {
     /// `null`.
     case null
@@ -55,33 +55,48 @@ extension JSON: CustomStringConvertible {
     /// Compact JSON, on one line.
     public var description: String {
         var text = ""
-        write(to: &text)
+        write(to: &text, level: nil)
         return text
     }
 
-    private func write(to text: inout String) {
+    /// JSON for people: a line for each member and element, two spaces a level.
+    package var pretty: String {
+        var text = ""
+        write(to: &text, level: 0)
+        return text
+    }
+
+    /// - Parameter level: how deep the value stands; nil for the compact style.
+    private func write(to text: inout String, level: Int?) {
+        let inner = level.map { $0 + 1 }
+        func startLine(_ level: Int?) {
+            if let level { text += "\n" + String(repeating: "  ", count: level) }
+        }
+        func list<Part>(_ open: String, _ parts: [Part], _ close: String, write: (Part) -> Void) {
+            text += open
+            for (index, part) in parts.enumerated() {
+                if index > 0 { text += "," }
+                startLine(inner)
+                write(part)
+            }
+            if !parts.isEmpty { startLine(level) }
+            text += close
+        }
         switch self {
         case .null: text += "null"
         case .bool(let value): text += value ? "true" : "false"
         case .integer(let value): text += String(value)
-        case .number(let value): text += value.isFinite ? String(value) : "null"
+        case .number(let value):
+            let digits = String(value)
+            text += !value.isFinite ? "null" : digits.hasSuffix(".0") ? String(digits.dropLast(2)) : digits
         case .string(let value): JSON.quote(value, to: &text)
-        case .array(let elements):
-            text += "["
-            for (index, element) in elements.enumerated() {
-                if index > 0 { text += "," }
-                element.write(to: &text)
-            }
-            text += "]"
+        case .array(let elements): list("[", elements, "]") { $0.write(to: &text, level: inner) }
         case .object(let members):
-            text += "{"
-            for (index, member) in members.enumerated() {
-                if index > 0 { text += "," }
+            list("{", members, "}") { member in
                 JSON.quote(member.name, to: &text)
-                text += ":"
-                member.value.write(to: &text)
+                text += level == nil ? ":" : " : "
+                member.value.write(to: &text, level: inner)
             }
-            text += "}"
         }
     }
 
@@ -92,6 +107,9 @@ extension JSON: CustomStringConvertible {
             switch scalar {
             case "\"": text += "\\\""
             case "\\": text += "\\\\"
+            case "\n": text += "\\n"
+            case "\r": text += "\\r"
+            case "\t": text += "\\t"
             case let control where control.value < 0x20:
                 text += "\\u00"
                 text.unicodeScalars.append(digits[Int(control.value >> 4)])

@@ -1,21 +1,19 @@
-/// Writes encodable values as JSON (RFC 8259) for people and programs: keys in snake_case and alphabetical order, a line
-/// each, two spaces a level.
-///
-/// Foundation's encoder does the same, but linked into a program that is started in the middle of a switchover it makes it
-/// twice as large, and slows every look at a type: the runtime searches all conformances that there are
-/// (docs/performance.md).
-package enum JSONText {
-    /// - Throws: what the value's own `encode(to:)` throws.
-    package static func make(_ value: some Encodable) throws -> String {
+extension JSON {
+    /// Encodes a value: the keys of its types become snake_case, and the members of an object are in alphabetical order.
+    ///
+    /// Foundation's encoder does the same, but linked into a program that is started in the middle of a switchover it
+    /// doubles the program's size and slows every cast: the runtime searches all conformances of the process
+    /// (docs/performance.md).
+    ///
+    /// - Throws: what the value's own `encode(to:)` throws, and `EncodingError` for a number that is not finite.
+    package init(encoding value: some Encodable) throws {
         let place = Place()
-        try place.put(value, path: [])
-        var text = ""
-        place.write(to: &text, level: 0)
-        return text
+        try place.encode(value)
+        self = place.value
     }
 
-    /// `someKeyOfMine` becomes `some_key_of_mine`, and `myURLs` `my_urls`.
-    package static func snakeCase(_ key: String) -> String {
+    /// `someKeyOfMine` becomes `some_key_of_mine`, and `someURLKey` `some_url_key`.
+    static func snakeCase(_ key: String) -> String {
         let characters = Array(key)
         var result = ""
         for (index, character) in characters.enumerated() {
@@ -27,186 +25,107 @@ package enum JSONText {
         }
         return result
     }
-
-    fileprivate static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            case _ where scalar.value < 0x20:
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
-    }
 }
 
-/// One value that is being encoded, with those in it.
-private final class Place {
-    private var plain = "null"
-    private var list: [Place]?
-    private var members: [(key: String, value: Place)]?
-
-    var count: Int { list?.count ?? 0 }
-
-    func put(plain text: String) { plain = text }
-
-    func becomeList() { list = list ?? [] }
-
-    func becomeObject() { members = members ?? [] }
-
-    func append() -> Place {
-        let place = Place()
-        list?.append(place)
-        return place
-    }
-
-    func member(_ key: String) -> Place {
-        let place = Place()
-        members?.append((key, place))
-        return place
-    }
-
-    func put(_ value: some Encodable, path: [any CodingKey]) throws {
-        // The keys of a dictionary are data.
-        try value.encode(to: PlaceEncoder(place: self, codingPath: path, keepsKeys: value is any StringKeyed))
-    }
-
-    func write(to text: inout String, level: Int) {
-        func lines(_ open: String, _ close: String, _ parts: [(String, Place)]) {
-            if parts.isEmpty {
-                text += open + close
-                return
-            }
-            let indent = String(repeating: "  ", count: level + 1)
-            text += open
-            for (index, part) in parts.enumerated() {
-                text += (index == 0 ? "\n" : ",\n") + indent + part.0
-                part.1.write(to: &text, level: level + 1)
-            }
-            text += "\n" + String(repeating: "  ", count: level) + close
-        }
-        if let members {
-            let sorted = members.sorted { $0.key < $1.key }
-            lines("{", "}", sorted.map { (JSONText.quoted($0.key) + " : ", $0.value) })
-        } else if let list {
-            lines("[", "]", list.map { ("", $0) })
-        } else {
-            text += plain
-        }
-    }
-}
-
+/// The keys of a dictionary are data: they stay as they are.
 private protocol StringKeyed {}
 extension Dictionary: StringKeyed where Key == String {}
 
-private struct PlaceEncoder: Encoder {
-    let place: Place
+/// A value under construction: its encoder, and the container of a single value and of a list.
+private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodingContainer {
     let codingPath: [any CodingKey]
-    var keepsKeys = false
     var userInfo: [CodingUserInfoKey: Any] { [:] }
+    var count: Int { elements?.count ?? 0 }
+    private var plain = JSON.null
+    private var elements: [Place]?
+    private var members: [(name: String, place: Place)]?
+    private var keepsKeys = false
+
+    init(_ codingPath: [any CodingKey] = []) { self.codingPath = codingPath }
+
+    var value: JSON {
+        if let members {
+            return .object(members.sorted { $0.name < $1.name }.map { JSON.Member($0.name, $0.place.value) })
+        }
+        return elements.map { .array($0.map(\.value)) } ?? plain
+    }
+
+    func member(_ key: some CodingKey) -> Place {
+        let place = Place(codingPath + [key])
+        members?.append((keepsKeys ? key.stringValue : JSON.snakeCase(key.stringValue), place))
+        return place
+    }
+
+    /// Where the next encoded value goes: into a new element of a list, otherwise here.
+    private var next: Place {
+        if elements == nil { return self }
+        let place = Place(codingPath)
+        elements?.append(place)
+        return place
+    }
 
     func container<Key: CodingKey>(keyedBy type: Key.Type) -> KeyedEncodingContainer<Key> {
-        place.becomeObject()
-        return KeyedEncodingContainer(Members(place: place, codingPath: codingPath, keepsKeys: keepsKeys))
+        members = members ?? []
+        return KeyedEncodingContainer(Members(place: self))
     }
 
     func unkeyedContainer() -> any UnkeyedEncodingContainer {
-        place.becomeList()
-        return Elements(place: place, codingPath: codingPath)
+        elements = elements ?? []
+        return self
     }
 
-    func singleValueContainer() -> any SingleValueEncodingContainer { Single(place: place, codingPath: codingPath) }
-}
+    func singleValueContainer() -> any SingleValueEncodingContainer { self }
 
-private struct Members<Key: CodingKey>: KeyedEncodingContainerProtocol {
-    let place: Place
-    let codingPath: [any CodingKey]
-    let keepsKeys: Bool
-
-    private func member(_ key: any CodingKey) -> Place {
-        place.member(keepsKeys ? key.stringValue : JSONText.snakeCase(key.stringValue))
+    func nestedContainer<Key: CodingKey>(keyedBy type: Key.Type) -> KeyedEncodingContainer<Key> {
+        next.container(keyedBy: type)
     }
 
-    func encodeNil(forKey key: Key) { member(key).put(plain: "null") }
+    func nestedUnkeyedContainer() -> any UnkeyedEncodingContainer { next.unkeyedContainer() }
+    func superEncoder() -> any Encoder { next }
 
-    func encode<T: Encodable>(_ value: T, forKey key: Key) throws {
-        try member(key).put(value, path: codingPath + [key])
+    func encodeNil() { next.plain = .null }
+    func encode(_ value: Bool) { next.plain = .bool(value) }
+    func encode(_ value: String) { next.plain = .string(value) }
+
+    /// Above `Int64.max` a number keeps the precision of `Double`, as for most readers of JSON.
+    func encode(_ value: some Encodable & FixedWidthInteger) {
+        next.plain = Int64(exactly: value).map(JSON.integer) ?? .number(Double(value))
     }
 
-    func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type, forKey key: Key) -> KeyedEncodingContainer<
-        Nested
-    > {
-        PlaceEncoder(place: member(key), codingPath: codingPath + [key]).container(keyedBy: type)
-    }
-
-    func nestedUnkeyedContainer(forKey key: Key) -> any UnkeyedEncodingContainer {
-        PlaceEncoder(place: member(key), codingPath: codingPath + [key]).unkeyedContainer()
-    }
-
-    func superEncoder() -> any Encoder { PlaceEncoder(place: place.member("super"), codingPath: codingPath) }
-
-    func superEncoder(forKey key: Key) -> any Encoder {
-        PlaceEncoder(place: member(key), codingPath: codingPath + [key])
-    }
-}
-
-private struct Elements: UnkeyedEncodingContainer {
-    let place: Place
-    let codingPath: [any CodingKey]
-    var count: Int { place.count }
-
-    func encodeNil() { place.append().put(plain: "null") }
-
-    func encode<T: Encodable>(_ value: T) throws { try place.append().put(value, path: codingPath) }
-
-    func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type) -> KeyedEncodingContainer<Nested> {
-        PlaceEncoder(place: place.append(), codingPath: codingPath).container(keyedBy: type)
-    }
-
-    func nestedUnkeyedContainer() -> any UnkeyedEncodingContainer {
-        PlaceEncoder(place: place.append(), codingPath: codingPath).unkeyedContainer()
-    }
-
-    func superEncoder() -> any Encoder { PlaceEncoder(place: place.append(), codingPath: codingPath) }
-}
-
-private struct Single: SingleValueEncodingContainer {
-    let place: Place
-    let codingPath: [any CodingKey]
-
-    func encodeNil() { place.put(plain: "null") }
-    func encode(_ value: Bool) { place.put(plain: value ? "true" : "false") }
-    func encode(_ value: String) { place.put(plain: JSONText.quoted(value)) }
-    func encode(_ value: Float) throws { try encode(Double(value)) }
-
-    func encode(_ value: Double) throws {
+    func encode(_ value: some Encodable & BinaryFloatingPoint) throws {
         guard value.isFinite else {
             throw EncodingError.invalidValue(
                 value, .init(codingPath: codingPath, debugDescription: "JSON has no number for \(value)"))
         }
-        let text = value.description
-        place.put(plain: text.hasSuffix(".0") ? String(text.dropLast(2)) : text)
+        next.plain = .number(Double(value))
     }
 
-    func encode(_ value: Int) { put(value) }
-    func encode(_ value: Int8) { put(value) }
-    func encode(_ value: Int16) { put(value) }
-    func encode(_ value: Int32) { put(value) }
-    func encode(_ value: Int64) { put(value) }
-    func encode(_ value: UInt) { put(value) }
-    func encode(_ value: UInt8) { put(value) }
-    func encode(_ value: UInt16) { put(value) }
-    func encode(_ value: UInt32) { put(value) }
-    func encode(_ value: UInt64) { put(value) }
+    func encode<T: Encodable>(_ value: T) throws {
+        let place = next
+        place.keepsKeys = value is any StringKeyed
+        try value.encode(to: place)
+    }
+}
 
-    func encode<T: Encodable>(_ value: T) throws { try place.put(value, path: codingPath) }
+private struct Members<Key: CodingKey>: KeyedEncodingContainerProtocol {
+    private enum Parent: String, CodingKey { case `super` }
 
-    private func put(_ value: some FixedWidthInteger) { place.put(plain: "\(value)") }
+    let place: Place
+    var codingPath: [any CodingKey] { place.codingPath }
+
+    func encodeNil(forKey key: Key) { place.member(key).encodeNil() }
+    func encode<T: Encodable>(_ value: T, forKey key: Key) throws { try place.member(key).encode(value) }
+
+    func nestedContainer<Nested: CodingKey>(
+        keyedBy type: Nested.Type, forKey key: Key
+    ) -> KeyedEncodingContainer<Nested> {
+        place.member(key).container(keyedBy: type)
+    }
+
+    func nestedUnkeyedContainer(forKey key: Key) -> any UnkeyedEncodingContainer {
+        place.member(key).unkeyedContainer()
+    }
+
+    func superEncoder() -> any Encoder { place.member(Parent.super) }
+    func superEncoder(forKey key: Key) -> any Encoder { place.member(key) }
 }

@@ -1,9 +1,11 @@
 import Glibc
 
 /// CLOCK_MONOTONIC in nanoseconds.
-package func monotonicNanoseconds() -> Int64 {
+package func monotonicNanoseconds() -> Int64 { nanoseconds(of: CLOCK_MONOTONIC) }
+
+private func nanoseconds(of clock: clockid_t) -> Int64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(clock, &time)
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
@@ -21,18 +23,12 @@ package struct Stopwatch {
 
     package init() {
         startedAt = Stopwatch.realTime
-        start = Stopwatch.now(CLOCK_MONOTONIC)
+        start = monotonicNanoseconds()
     }
 
     /// Nanoseconds since the start.
-    package var elapsed: Int64 { Stopwatch.now(CLOCK_MONOTONIC) - start }
+    package var elapsed: Int64 { monotonicNanoseconds() - start }
 
     /// CLOCK_REALTIME in nanoseconds.
-    package static var realTime: Int64 { now(CLOCK_REALTIME) }
-
-    private static func now(_ clock: clockid_t) -> Int64 {
-        var time = timespec()
-        clock_gettime(clock, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
-    }
+    package static var realTime: Int64 { nanoseconds(of: CLOCK_REALTIME) }
 }

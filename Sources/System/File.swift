@@ -1,8 +1,8 @@
 import Glibc
 
-/// A failed access to a file of sysfs.
+/// A failed system call on a file, another descriptor, or a process.
 public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The file.
+    /// The file, if there is one.
     public let path: String?
     /// The attempted operation.
     public let activity: String
@@ -22,18 +22,40 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(activity)\(path.map { " (\($0))" } ?? ""): \(errno)" }
 }
 
-/// Small files of sysfs.
+/// Small files and descriptors, by the system calls themselves.
 package enum SystemFile {
-    /// The first line; nil if the file cannot be read.
-    package static func read(_ path: String) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
+    /// The first line of a file, as those of sysfs have; nil if the file cannot be read.
+    ///
+    /// - Returns: at most the first 256 bytes.
+    package static func firstLine(of path: String) -> String? {
+        guard let bytes = try? contents(of: path, limit: 256) else { return nil }
+        return String(decoding: bytes.prefix { $0 != 0x0a }, as: UTF8.self)
+    }
+
+    /// The content of a file, at most `limit` bytes of it. A FIFO is not waited for.
+    ///
+    /// - Throws: ``SystemError``.
+    package static func contents(of path: String, limit: Int) throws(SystemError) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw SystemError("cannot open", path: path, errno: errno) }
         defer { close(descriptor) }
-        return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
-            let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
-            guard count >= 0 else { return nil }
-            return String(decoding: buffer.prefix(count).prefix { $0 != 0x0a }, as: UTF8.self)
+        return try contents(of: descriptor, limit: limit)
+    }
+
+    /// Reads a descriptor to its end, or until there are `limit` bytes.
+    ///
+    /// - Throws: ``SystemError``.
+    package static func contents(of descriptor: Int32, limit: Int) throws(SystemError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: min(limit, 65536))
+        while bytes.count < limit {
+            let count = read(descriptor, &part, min(part.count, limit - bytes.count))
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw SystemError("cannot read", errno: errno) }
+            if count == 0 { break }
+            bytes += part[..<count]
         }
+        return bytes
     }
 
     /// Writes a text with one write call, as sysfs requires.
@@ -51,12 +73,16 @@ package enum SystemFile {
 
     /// The last part of a link's target; nil if there is no such link.
     package static func linkName(_ path: String) -> String? {
+        target(of: path)?.split(separator: "/").last.map(String.init)
+    }
+
+    /// The target of a link; nil if there is no such link.
+    package static func target(of path: String) -> String? {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
             guard let base = buffer.baseAddress else { return nil }
             let count = readlink(path, base, buffer.count - 1)
             guard count > 0 else { return nil }
-            let target = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            return target.split(separator: "/").last.map(String.init)
+            return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
         }
     }
 

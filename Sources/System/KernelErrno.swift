@@ -42,11 +42,11 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
         return String(cString: name)
     }
 
+    /// The C library's text: `Operation not permitted`.
+    public var text: String { cn_error_text(rawValue).map { String(cString: $0) } ?? name }
+
     /// The C library's text and the name: `Operation not permitted (EPERM)`.
-    public var description: String {
-        guard let text = cn_error_text(rawValue) else { return name }
-        return "\(String(cString: text)) (\(name))"
-    }
+    public var description: String { text == name ? name : "\(text) (\(name))" }
 }
 
 extension KernelErrno: Encodable {

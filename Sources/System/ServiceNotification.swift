@@ -49,10 +49,7 @@ public struct ServiceNotification: Hashable, Sendable {
     /// Reports that the daemon is reading its configuration again, until ``ready(status:)`` is called.
     @discardableResult
     public func reloading() -> Bool {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        let microseconds = Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
-        return send("RELOADING=1\nMONOTONIC_USEC=\(microseconds)")
+        send("RELOADING=1\nMONOTONIC_USEC=\(monotonicNanoseconds() / 1000)")
     }
 
     /// Reports that the daemon is ending.

@@ -1,4 +1,5 @@
 import Glibc
+import System
 
 /// Whether a domain that starts waits for its guest from another host.
 ///
@@ -40,16 +41,9 @@ struct Arrival {
     private var receives: Bool? {
         let folder = getenv("FDBSTEER_LIBVIRT_RUN").map { String(cString: $0) } ?? "/run/libvirt/qemu"
         guard !domain.contains("/"), !domain.hasPrefix(".") else { return nil }
-        let text = contents("\(folder)/\(domain).pid", limit: 32)
+        let text = (try? SystemFile.contents(of: "\(folder)/\(domain).pid", limit: 32)) ?? []
         guard let process = Int32(String(decoding: text.prefix { $0 > 0x20 }, as: UTF8.self)) else { return nil }
-        let line = contents("/proc/\(process)/cmdline", limit: 1 << 20)
+        let line = (try? SystemFile.contents(of: "/proc/\(process)/cmdline", limit: 1 << 20)) ?? []
         return line.isEmpty ? nil : line.split(separator: 0).contains { $0.elementsEqual("-incoming".utf8) }
-    }
-
-    private func contents(_ path: String, limit: Int) -> [UInt8] {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return [] }
-        defer { close(file) }
-        return readAll(file, limit: limit)
     }
 }

@@ -3,6 +3,7 @@ import Glibc
 import LibvirtHook
 import Policy
 import Records
+import System
 
 /// `/etc/libvirt/hooks/qemu.d/fdbsteer`: pins the failover pairs of libvirt's domains when they start and gives them back when
 /// they end.
@@ -18,8 +19,9 @@ enum LibvirtHookProgram {
             log("usage: fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, a domain's XML on standard input")
             return
         }
-        // All of it, whatever the operation: libvirt is writing it.
-        let input = readAll(STDIN_FILENO, limit: DomainXML.limit + 1)
+        // All of it is read, whatever the operation: libvirt is writing it. What is beyond the limit is dropped.
+        let input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
+        while let rest = try? SystemFile.contents(of: STDIN_FILENO, limit: 1 << 16), !rest.isEmpty {}
         let configuration = readConfiguration()
         for complaint in configuration.complaints { log("configuration: \(complaint)") }
         var domain: DomainXML?
@@ -82,21 +84,7 @@ enum LibvirtHookProgram {
     private static func readConfiguration() -> HookConfiguration {
         let path =
             getenv("FDBSTEER_HOOK_CONFIGURATION").map { String(cString: $0) } ?? "/etc/fdbsteer/libvirt-hook.conf"
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return HookConfiguration() }
-        defer { close(file) }
-        return HookConfiguration(String(decoding: readAll(file, limit: 1 << 20), as: UTF8.self))
-    }
-}
-
-/// Reads to the end, and keeps no more than the limit.
-func readAll(_ file: Int32, limit: Int) -> [UInt8] {
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 65536)
-    while true {
-        let count = read(file, &chunk, chunk.count)
-        if count < 0, errno == EINTR { continue }
-        if count <= 0 { return bytes }
-        bytes += chunk[..<min(count, limit - bytes.count)]
+        let bytes = (try? SystemFile.contents(of: path, limit: 1 << 20)) ?? []
+        return HookConfiguration(String(decoding: bytes, as: UTF8.self))
     }
 }

@@ -8,6 +8,7 @@ import Logging
 import MetricsServer
 import Policy
 import Records
+import System
 
 /// `fdbsteerd`.
 @main
@@ -58,7 +59,7 @@ struct Daemon: ParsableCommand {
 
     private func serve(_ file: ConfigurationFile, log: Logger) throws(ControllerError) {
         // Before there are other threads: they inherit what is blocked.
-        let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
+        let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGTERM, SIGINT, SIGHUP]) }
         let environment = getenv("FDBSTEER_STATE").map { String(cString: $0) }
         let folder = StateFolder(state ?? file.current.daemon.state ?? environment)
         let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))

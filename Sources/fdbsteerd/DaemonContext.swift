@@ -2,6 +2,7 @@ import Configuration
 import Controller
 import Logging
 import Policy
+import System
 import Switchdev
 
 /// What the parts of the daemon share; all of them run on the loop's thread.
@@ -10,7 +11,7 @@ struct DaemonContext: ~Copyable {
     var configuration: DaemonConfiguration
     var log: Logger
     /// What is waited for; a followed guest's by its row.
-    var descriptors: DescriptorSet
+    var descriptors: EventSet
 
     /// For descriptors that belong to no guest: the loop looks at everything in each turn.
     static let ownToken: Int64 = -4

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import System
 
 /// Writes one line an event to standard error: time, level, event, and `key=value` pairs in the order of their keys.
 ///
@@ -58,15 +59,15 @@ struct LineLog: LogHandler {
 
     /// UTC with milliseconds, as in RFC 3339.
     private static func time() -> String {
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
+        let now = Stopwatch.realTime
+        var seconds = time_t(now / 1_000_000_000)
         var parts = tm()
-        gmtime_r(&now.tv_sec, &parts)
+        gmtime_r(&seconds, &parts)
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { buffer in
             guard let start = buffer.baseAddress else { return "" }
             let length = strftime(start, buffer.count, "%Y-%m-%dT%H:%M:%S", &parts)
             let text = String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            let milliseconds = String(now.tv_nsec / 1_000_000)
+            let milliseconds = String(now / 1_000_000 % 1000)
             return text + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"
         }
     }

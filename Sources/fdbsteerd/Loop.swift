@@ -20,7 +20,7 @@ struct Loop: ~Copyable {
     /// Tokens of what has happened since the last turn.
     private var happened: [Int64] = [Loop.monitorToken, Loop.groupsToken, Loop.journalToken]
     private let hearing: Hearing
-    private let signals: SignalDescriptor
+    private let signals: SignalSet
     private var overran = false
     /// The journal was written, and could not be read since.
     private var isUnread = false
@@ -53,7 +53,7 @@ struct Loop: ~Copyable {
         let monitor: MonitorSocket
         /// The descriptor of ``Keeper/watchGroups(receiveBuffer:)``.
         let groups: Int32
-        let journal: FileWatch
+        let journal: FolderWatch
 
         /// Subscribes before anything is read, so that nothing is missed in between.
         init(_ keeper: inout Keeper, folder: StateFolder, receiveBuffer: Int32) throws(ControllerError) {
@@ -64,7 +64,10 @@ struct Loop: ~Copyable {
                 throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
             }
             let groups = try keeper.watchGroups(receiveBuffer: receiveBuffer)
-            let journal = try FileWatch(folder.journalFiles)
+            let journal = try ControllerError.system(
+                remedy: "name a folder that exists by --state or in the configuration; inotify watches may be used up "
+                    + "(sysctl fs.inotify.max_user_watches)"
+            ) { () throws(SystemError) in try FolderWatch(folder.journalFiles) }
             self.monitor = monitor
             self.groups = groups
             self.journal = journal
@@ -73,14 +76,14 @@ struct Loop: ~Copyable {
 
     /// Subscribes, reconciles, and is ready to run.
     init(
-        from file: ConfigurationFile, folder: StateFolder, signals: consuming SignalDescriptor, page: MetricsPage,
+        from file: ConfigurationFile, folder: StateFolder, signals: SignalSet, page: MetricsPage,
         health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         let configuration = file.current
         var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
         let hearing = try Hearing(
             &keeper, folder: folder, receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
-        let descriptors = try DescriptorSet()
+        let descriptors = try ControllerError.system { () throws(SystemError) in try EventSet() }
         descriptors.watch(hearing.monitor.descriptor, token: Loop.monitorToken)
         descriptors.watch(hearing.groups, token: Loop.groupsToken)
         descriptors.watch(hearing.journal.descriptor, token: Loop.journalToken)

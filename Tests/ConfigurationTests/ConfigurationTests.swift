@@ -1,4 +1,5 @@
 import Configuration
+import Lab
 import Policy
 import FDB
 import Glibc
@@ -196,13 +197,10 @@ struct ConfigurationTests {
         #expect(missing.description == "/nonexistent/fdbsteerd.toml: cannot be read: No such file or directory")
         let device = try #require(failure("/dev/zero"))
         #expect(!device.isMissing && device.description == "/dev/zero: is no regular file")
-        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { rmdir(folder) }
-        let fifo = folder + "/fifo"
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let fifo = folder.path + "/fifo"
         try #require(mkfifo(fifo, 0o600) == 0)
-        defer { unlink(fifo) }
         #expect(failure(fifo)?.description == "\(fifo): is no regular file")
     }
 }

@@ -11,13 +11,7 @@ enum Shipped {
             + "/packaging/" + name
     }
 
-    static func text(of name: String) -> String {
-        guard let file = fopen(path(of: name), "r") else { return "" }
-        defer { fclose(file) }
-        var bytes = [UInt8](repeating: 0, count: 1 << 16)
-        let count = fread(&bytes, 1, bytes.count, file)
-        return String(decoding: bytes.prefix(count), as: UTF8.self)
-    }
+    static func text(of name: String) -> String { TextFile.read(path(of: name)) }
 
     /// The configuration with its keys uncommented.
     static func uncommented(_ text: String, examplesToo: Bool) -> String {

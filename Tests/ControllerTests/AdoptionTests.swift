@@ -24,9 +24,9 @@ import Testing
         let one = try filter()
         try Namespace.run {
             let lab = try BridgeLab()
-            let folder = try Command.run(["mktemp", "-d", "/tmp/fdbsteer-test-XXXXXX"]).output.split(separator: "\n")[0]
-            defer { _ = try? Command.run(["rm", "-rf", String(folder)]) }
-            var host = try Host(folder: StateFolder(String(folder)))
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            var host = try Host(folder: StateFolder(folder.path))
             let id = try GuestID("vm1")
             let prepared = try Prepare(
                 PreparationRequest(

@@ -1,6 +1,7 @@
 import Exposition
 import FDB
 import Glibc
+import Lab
 import Netlink
 import Policy
 import Records
@@ -161,9 +162,7 @@ struct MetricsTests {
 
     @Test func whatCannotBeReadIsSaid() throws {
         let folder = try Folder()
-        let file = try #require(fopen(folder.state.historyFile, "w"))
-        fputs("no database, but long enough to be looked at as one", file)
-        fclose(file)
+        try TextFile.write("no database, but long enough to be looked at as one", to: folder.state.historyFile)
         var reader = MetricsReader(folder: folder.state)
         var error: ControllerError?
         do throws(ControllerError) { _ = try reader.read() } catch let failure { error = failure }

@@ -49,6 +49,30 @@ import Testing
         #expect(!value.description.contains("\n"))
     }
 
+    @Test func encodedValuesHaveSortedKeysInSnakeCase() throws {
+        struct Part: Encodable {
+            let aURLKey: [String: Double]
+            var empty: [Int] = []
+            var large: UInt64 = 9_223_372_036_854_775_807
+        }
+        let value = try JSON(encoding: [Part(aURLKey: ["keyA": 3, "b\n": 0.5])])
+        #expect(value.description == #"[{"a_url_key":{"b\n":0.5,"keyA":3},"empty":[],"large":9223372036854775807}]"#)
+        #expect(
+            value.pretty == """
+                [
+                  {
+                    "a_url_key" : {
+                      "b\\n" : 0.5,
+                      "keyA" : 3
+                    },
+                    "empty" : [],
+                    "large" : 9223372036854775807
+                  }
+                ]
+                """)
+        #expect(throws: EncodingError.self) { try JSON(encoding: [1, Double.infinity]) }
+    }
+
     @Test func ofEqualNamesTheLastCounts() {
         #expect(JSON(text: #"{"a": 1, "a": 2}"#)?["a"]?.integer == 2)
     }

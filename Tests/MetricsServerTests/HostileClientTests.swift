@@ -24,11 +24,11 @@ struct HostileClientTests {
                 ("GET /metrics HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
             ]
             for (request, status) in cases {
-                let client = try Client(port: server.port)
+                let client = try HTTPConnection(port: server.port)
                 client.send(request)
-                #expect(client.answer()?.status == status, "\(request.prefix(60).debugDescription)")
+                #expect(try client.answer()?.status == status, "\(request.prefix(60).debugDescription)")
             }
-            #expect(try Client.get("/metrics", port: server.port).status == 200)
+            #expect(try HTTPConnection.get("/metrics", port: server.port).status == 200)
         }
     }
 
@@ -37,21 +37,21 @@ struct HostileClientTests {
         var limits = Limits()
         limits.headTime = 200_000_000
         try withServer(limits: limits) { server in
-            let silent = try Client(port: server.port)
-            let second = try Client(port: server.port)
+            let silent = try HTTPConnection(port: server.port)
+            let second = try HTTPConnection(port: server.port)
             second.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-            #expect(second.answer()?.status == 200)
-            let slow = try Client(port: server.port)
+            #expect(try second.answer()?.status == 200)
+            let slow = try HTTPConnection(port: server.port)
             slow.send("GET /metrics HTTP/1.1\r\n")
             #expect(dripsUntilClosed(slow))
             // The same after an answer, where the time limit counts from the first byte.
             #expect(dripsUntilClosed(second))
-            #expect(silent.rest() == "")
+            #expect(try silent.rest() == "")
         }
     }
 
-    /// - Returns: whether the server closed the connection within a minute.
-    private func dripsUntilClosed(_ client: Client) -> Bool {
+    /// - Returns: whether the server ended it, before a minute was over.
+    private func dripsUntilClosed(_ client: HTTPConnection) -> Bool {
         for _ in 0..<3000 {
             if !client.send("X: a\r\n") { return true }
             usleep(20_000)
@@ -63,10 +63,10 @@ struct HostileClientTests {
         var limits = Limits()
         limits.idleTime = 100_000_000
         try withServer(limits: limits) { server in
-            let client = try Client(port: server.port)
+            let client = try HTTPConnection(port: server.port)
             client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-            #expect(client.answer()?.status == 200)
-            #expect(client.rest() == "")
+            #expect(try client.answer()?.status == 200)
+            #expect(try client.rest() == "")
         }
     }
 
@@ -74,13 +74,13 @@ struct HostileClientTests {
         var limits = Limits()
         limits.connections = 4
         try withServer(limits: limits) { server in
-            var clients = try (0..<4).map { _ in try Client(port: server.port) }
+            var clients = try (0..<4).map { _ in try HTTPConnection(port: server.port) }
             for client in clients {
                 client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-                #expect(client.answer()?.status == 200)
+                #expect(try client.answer()?.status == 200)
             }
             for _ in 0..<20 {
-                let answer = try Client(port: server.port).rest()
+                let answer = try HTTPConnection(port: server.port).rest()
                 #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.hasSuffix("too many connections\n"), "\(answer)")
             }
             clients.removeFirst()
@@ -88,7 +88,7 @@ struct HostileClientTests {
             var status = 503
             for _ in 0..<500 where status == 503 {
                 usleep(10_000)
-                status = try Client.get("/metrics", port: server.port).status
+                status = try HTTPConnection.get("/metrics", port: server.port).status
             }
             #expect(status == 200)
         }
@@ -102,8 +102,8 @@ struct HostileClientTests {
             limits.answerTime = 2_000_000_000
             let page = [UInt8](repeating: 0x61, count: 1 << 20)
             try withServer(limits: limits, answer: { _ in Response(contentType: "text/plain", body: page) }) { server in
-                // As after some time of ordinary use.
-                for _ in 0..<50 { _ = try Client.get("/metrics", port: server.port) }
+                // As after a while of ordinary use.
+                for _ in 0..<50 { _ = try HTTPConnection.get("/metrics", port: server.port) }
                 let before = residentKilobytes()
                 let storms = try (0..<4).map { _ in try storm(server) }
                 print("resident: \(before) KiB before, \(storms) KiB in storms")
@@ -125,16 +125,16 @@ private func storm(_ server: MetricsServer) throws -> Int {
     let garbage = (0..<65536).map { _ in UInt8.random(in: 0...255, using: &random) }
     let line = Array(("GET /" + String(repeating: "a", count: 1 << 20)).utf8)
     for _ in 0..<200 {
-        try Client(port: server.port).send(garbage)
-        let huge = try Client(port: server.port)
+        try HTTPConnection(port: server.port).send(garbage)
+        let huge = try HTTPConnection(port: server.port)
         for _ in 0..<4 { huge.send(line) }
-        try Client(port: server.port).send("\r\n\r\n")
+        try HTTPConnection(port: server.port).send("\r\n\r\n")
     }
     // 40 clients, each with requests for 200 MB of answers that it does not read.
-    let asking = try (0..<40).map { _ in try Client(port: server.port) }
+    let asking = try (0..<40).map { _ in try HTTPConnection(port: server.port) }
     let requests = String(repeating: "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", count: 200)
     for client in asking { client.send(requests) }
-    let many = try (0..<100).map { _ in try Client(port: server.port) }
+    let many = try (0..<100).map { _ in try HTTPConnection(port: server.port) }
     usleep(500_000)
     let during = residentKilobytes()
     // A client that reads nothing is closed at the time limit for an answer.
@@ -145,7 +145,7 @@ private func storm(_ server: MetricsServer) throws -> Int {
     var status = 503
     for _ in 0..<500 where status == 503 {
         usleep(10_000)
-        status = try Client.get("/metrics", port: server.port).status
+        status = try HTTPConnection.get("/metrics", port: server.port).status
     }
     guard status == 200 else { throw LabError("the server does not answer after the storm") }
     return during
@@ -153,11 +153,6 @@ private func storm(_ server: MetricsServer) throws -> Int {
 
 /// The resident memory of this process (statm(5)).
 func residentKilobytes() -> Int {
-    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
-    defer { fclose(file) }
-    var text = [CChar](repeating: 0, count: 256)
-    guard fgets(&text, Int32(text.count), file) != nil else { return 0 }
-    let words = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
-        separator: " ")
+    let words = TextFile.read("/proc/self/statm").split(separator: " ")
     return (words.count > 1 ? Int(words[1]) ?? 0 : 0) * Int(sysconf(Int32(_SC_PAGESIZE))) / 1024
 }

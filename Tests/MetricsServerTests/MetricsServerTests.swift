@@ -1,4 +1,5 @@
 import Glibc
+import Lab
 import MetricsServer
 import Testing
 
@@ -9,21 +10,21 @@ struct MetricsServerTests {
         }
         try withServer(answer: answer) { server in
             for path in ["/metrics", "/healthz", "/metrics?name%5B%5D=a"] {
-                let got = try Client.get(path, port: server.port)
+                let got = try HTTPConnection.get(path, port: server.port)
                 #expect(got.status == 200 && got.body == "\(path.prefix { $0 != "?" })\n")
                 #expect(got.head.contains("Content-Type: text/plain; charset=utf-8"))
             }
-            let ready = try Client.get("/readyz", port: server.port)
+            let ready = try HTTPConnection.get("/readyz", port: server.port)
             #expect(ready.status == 503 && ready.body == "reading\n")
-            let head = try Client.get("/metrics", port: server.port, method: "HEAD")
+            let head = try HTTPConnection.get("/metrics", port: server.port, method: "HEAD")
             #expect(head.status == 200 && head.head.contains("Content-Length: 9"))
             for path in ["/", "/metrics/", "/../etc/passwd", "*", "http://other/metrics"] {
-                let missing = try Client.get(path, port: server.port)
+                let missing = try HTTPConnection.get(path, port: server.port)
                 #expect(missing.status == 404, "\(path)")
                 #expect(missing.body == "there is nothing here; there are /metrics, /healthz, /readyz\n")
             }
             for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
-                let refused = try Client.get("/metrics", port: server.port, method: method)
+                let refused = try HTTPConnection.get("/metrics", port: server.port, method: method)
                 #expect(refused.status == 405 && refused.head.contains("Allow: GET, HEAD"), "\(method)")
                 #expect(refused.body == "only GET and HEAD are answered\n")
             }
@@ -32,30 +33,30 @@ struct MetricsServerTests {
 
     @Test func connectionsAreKept() throws {
         try withServer { server in
-            let client = try Client(port: server.port)
+            let client = try HTTPConnection(port: server.port)
             for _ in 0..<3 {
                 client.send("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
-                #expect(client.answer()?.body == "/metrics\n")
+                #expect(try client.answer()?.body == "/metrics\n")
             }
             client.send("HEAD /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
-            #expect(client.answer(bodyFollows: false)?.status == 200)
-            // Several requests at once are answered one after the other.
+            #expect(try client.answer(bodyFollows: false)?.status == 200)
+            // Several at once are answered one after the other.
             client.send(
                 "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /no HTTP/1.1\r\nHost: a\r\n\r\n"
                     + "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
             )
-            #expect(client.answer()?.body == "/healthz\n")
-            #expect(client.answer()?.status == 404)
-            #expect(client.answer()?.body == "/readyz\n")
-            #expect(client.rest() == "")
-            let old = try Client(port: server.port)
+            #expect(try client.answer()?.body == "/healthz\n")
+            #expect(try client.answer()?.status == 404)
+            #expect(try client.answer()?.body == "/readyz\n")
+            #expect(try client.rest() == "")
+            let old = try HTTPConnection(port: server.port)
             old.send("GET /metrics HTTP/1.0\r\n\r\n")
-            #expect(old.rest().hasSuffix("\r\n\r\n/metrics\n"))
-            let kept = try Client(port: server.port)
+            #expect(try old.rest().hasSuffix("\r\n\r\n/metrics\n"))
+            let kept = try HTTPConnection(port: server.port)
             kept.send("GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            #expect(kept.answer()?.head.contains("Connection: keep-alive") == true)
+            #expect(try kept.answer()?.head.contains("Connection: keep-alive") == true)
             kept.send("GET /healthz HTTP/1.0\r\n\r\n")
-            #expect(kept.answer()?.body == "/healthz\n")
+            #expect(try kept.answer()?.body == "/healthz\n")
         }
     }
 
@@ -66,11 +67,11 @@ struct MetricsServerTests {
     ])
     func bodiesAreRefused(rest: String) throws {
         try withServer { server in
-            let client = try Client(port: server.port)
+            let client = try HTTPConnection(port: server.port)
             client.send("GET /metrics HTTP/1.1\r\nHost: test\r\n" + rest)
-            let answer = try #require(client.answer())
+            let answer = try #require(try client.answer())
             #expect(answer.status == 413 && answer.body == "no request takes a body\n")
-            #expect(client.rest() == "")
+            #expect(try client.rest() == "")
         }
     }
 
@@ -98,49 +99,25 @@ struct MetricsServerTests {
     /// An answer in progress is ended, idle connections are closed, and the port is free at once.
     @Test func stopping() throws {
         let server = try MetricsServer.start(port: 0) { _ in Response(text: String(repeating: "x", count: 8 << 20)) }
-        let resting = try Client(port: server.port)
+        let resting = try HTTPConnection(port: server.port)
         resting.send("GET /metrics HTTP/1.1\r\n")
-        let reading = try Client(port: server.port)
+        let reading = try HTTPConnection(port: server.port)
         reading.send("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
         var first = [UInt8](repeating: 0, count: 1)
-        try #require(recv(reading.socket, &first, 1, Int32(MSG_PEEK)) == 1)
-        let stopper = Stopper(server)
+        try #require(recv(reading.descriptor, &first, 1, Int32(MSG_PEEK)) == 1)
+        let stopper = try Namespace.thread { server.stop() }
         var count = 0
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            let part = recv(reading.socket, &buffer, buffer.count, 0)
+            let part = recv(reading.descriptor, &buffer, buffer.count, 0)
             if part <= 0 { break }
             count += part
         }
         stopper.join()
         #expect(count > 8 << 20)
-        #expect(resting.rest() == "")
+        #expect(try resting.rest() == "")
         let again = try MetricsServer.start(port: server.port) { _ in Response(text: "again") }
-        #expect(try Client.get("/metrics", port: again.port).body == "again")
+        #expect(try HTTPConnection.get("/metrics", port: again.port).body == "again")
         again.stop()
-    }
-}
-
-/// Stops a server on another thread.
-private struct Stopper {
-    private let thread: pthread_t
-
-    init(_ server: MetricsServer) {
-        let box = Unmanaged.passRetained(Box(server))
-        var thread = pthread_t()
-        pthread_create(
-            &thread, nil,
-            { argument in
-                if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().server.stop() }
-                return nil
-            }, box.toOpaque())
-        self.thread = thread
-    }
-
-    func join() { pthread_join(thread, nil) }
-
-    private final class Box: Sendable {
-        let server: MetricsServer
-        init(_ server: MetricsServer) { self.server = server }
     }
 }

@@ -32,15 +32,15 @@ struct PrometheusTests {
     @Test func promtoolFindsNothing() throws {
         let page = try PrometheusTests.page()
         try withServer(answer: { _ in Response(contentType: Exposition.contentType, body: page) }) { server in
-            let scraped = try Client.get("/metrics", port: server.port)
+            let scraped = try HTTPConnection.get("/metrics", port: server.port)
             #expect(scraped.head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"))
             try withFolder { folder in
                 let file = folder + "/page"
-                try write(scraped.body, to: file)
+                try TextFile.write(scraped.body, to: file)
                 let check = try promtool("check metrics < \(file)")
                 #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
-                // The linter does detect faults.
-                try write(String(scraped.body.dropLast()), to: file)
+                // It does find what is wrong.
+                try TextFile.write(String(scraped.body.dropLast()), to: file)
                 #expect(try promtool("check metrics < \(file)").exitCode != 0)
             }
         }
@@ -55,10 +55,10 @@ struct PrometheusTests {
         let blocks = text.components(between: "```yaml\n", and: "```")
         try #require(blocks.count == 2)
         try withFolder { folder in
-            try write(blocks[0], to: folder + "/prometheus.yml")
+            try TextFile.write(blocks[0], to: folder + "/prometheus.yml")
             let config = try promtool("check config \(folder)/prometheus.yml")
             #expect(config.exitCode == 0, "\(config.output)\(config.errors)")
-            try write(blocks[1], to: folder + "/rules.yml")
+            try TextFile.write(blocks[1], to: folder + "/rules.yml")
             let rules = try promtool("check rules \(folder)/rules.yml")
             #expect(rules.exitCode == 0, "\(rules.output)\(rules.errors)")
         }
@@ -78,7 +78,7 @@ struct PrometheusTests {
             }
             try withServer(answer: answer) { server in
                 try withFolder { folder in
-                    try write(
+                    try TextFile.write(
                         """
                         global:
                           scrape_interval: 1s
@@ -110,9 +110,9 @@ struct PrometheusTests {
     /// The answer of Prometheus to a query, once there is one: it has to start and to scrape first. Empty after a minute.
     private func answers(to query: String) -> String {
         for _ in 0..<600 {
-            if let client = try? Client(port: 9090) {
+            if let client = try? HTTPConnection(port: 9090) {
                 client.send("GET /api/v1/query?query=\(query) HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                let answer = client.rest()
+                let answer = (try? client.rest()) ?? ""
                 if answer.contains("\"value\":[") { return answer }
             }
             usleep(100_000)
@@ -137,15 +137,7 @@ extension String {
 }
 
 private func withFolder(_ body: (String) throws -> Void) throws {
-    var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    defer { _ = try? Command.run(["rm", "-rf", folder]) }
-    try body(folder)
-}
-
-private func write(_ text: String, to path: String) throws {
-    guard let file = fopen(path, "w") else { throw LabError("cannot write \(path)") }
-    fputs(text, file)
-    fclose(file)
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    try body(folder.path)
 }

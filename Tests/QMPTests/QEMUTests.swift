@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import QMP
+import System
 import Testing
 
 private let emulator: String? = ["/usr/bin/qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64"].first {
@@ -14,10 +15,9 @@ struct QEMUTests {
     private func withQEMU(
         _ extra: [String] = [], _ body: (_ path: String, _ process: pid_t) throws -> Void
     ) throws {
-        var template = Array("/tmp/fdbsteer-qemu-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let path = folder + "/qmp"
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let path = folder.path + "/qmp"
         let running = try RunningCommand(
             [
                 emulator ?? "", "-S", "-nodefaults", "-nographic", "-machine", "q35", "-accel", "tcg", "-m",
@@ -28,8 +28,6 @@ struct QEMUTests {
         let result = Result { try body(path, process) }
         kill(process, SIGKILL)
         let ended = running.wait()
-        unlink(path)
-        rmdir(folder)
         #expect(ended.errors.isEmpty || !ended.errors.contains("error"), "\(ended.errors)")
         try result.get()
     }
@@ -39,12 +37,12 @@ struct QEMUTests {
         .Happening]
     {
         var told: [QMPClient.Happening] = []
-        let end = monotonic() + 60_000_000_000
-        while !enough(told), monotonic() < end {
+        let end = monotonicNanoseconds() + 60_000_000_000
+        while !enough(told), monotonicNanoseconds() < end {
             var polled = pollfd(fd: client.descriptor ?? -1, events: client.pollEvents, revents: 0)
-            let wait = client.nextDeadline.map { max(0, $0 - monotonic()) / 1_000_000 + 1 } ?? 1000
+            let wait = client.nextDeadline.map { max(0, $0 - monotonicNanoseconds()) / 1_000_000 + 1 } ?? 1000
             poll(&polled, 1, Int32(min(wait, 1000)))
-            client.advance(now: monotonic()) { told.append($0) }
+            client.advance(now: monotonicNanoseconds()) { told.append($0) }
         }
         return told
     }
@@ -58,7 +56,7 @@ struct QEMUTests {
             "-netdev", "hubport,hubid=0,id=hub0", "-device", "pcie-root-port,id=port0,chassis=1",
             "-device", "virtio-net-pci,netdev=hub0,id=net1,mac=52:54:00:00:00:01,failover=on,bus=port0,romfile=",
         ]) { path, process in
-            var client = QMPClient(path: path, now: monotonic())
+            var client = QMPClient(path: path, now: monotonicNanoseconds())
             var told = listen(&client, until: isConnected)
             guard case .connected(let situation) = told.last else {
                 Issue.record("\(told)")
@@ -79,15 +77,14 @@ struct QEMUTests {
             }
             #expect(refusal.kind == "CommandNotFound")
 
-            var wall = timespec()
-            clock_gettime(CLOCK_REALTIME, &wall)
+            let asked = Stopwatch.realTime
             for command in ["cont", "stop", "system_reset", "quit"] { _ = client.send(command) }
             told = listen(&client) { if case .disconnected = $0.last { true } else { false } }
             var events: [QMPEvent] = []
             for case .event(let event) in told { events.append(event) }
             #expect(events.map(\.name) == [.resume, .stop, .reset, .shutdown])
             for event in events {
-                #expect(abs((event.time ?? 0) / 1_000_000_000 - Int64(wall.tv_sec)) < 120)
+                #expect(abs((event.time ?? 0) - asked) < 120_000_000_000)
             }
         }
     }
@@ -97,11 +94,11 @@ struct QEMUTests {
             var second: QMPClient
             var told: [QMPClient.Happening] = []
             do {
-                var first = QMPClient(path: path, now: monotonic())
+                var first = QMPClient(path: path, now: monotonicNanoseconds())
                 told = listen(&first, until: isConnected)
                 #expect(isConnected(told))
-                second = QMPClient(path: path, now: monotonic())
-                second.advance(now: monotonic()) { Issue.record("\($0)") }
+                second = QMPClient(path: path, now: monotonicNanoseconds())
+                second.advance(now: monotonicNanoseconds()) { Issue.record("\($0)") }
                 let isWaiting = second.descriptor != nil && !second.isConnected
                 #expect(isWaiting)
             }

@@ -1,4 +1,5 @@
 import Glibc
+import Lab
 import Policy
 import Switchdev
 import TestSupport
@@ -18,10 +19,8 @@ struct HistoryBacklogTests {
         try HistoryBacklog(reading: folder.state)?.content() ?? []
     }
 
-    private func write(_ bytes: [UInt8], _ folder: Folder) {
-        let file = open(folder.state.backlogFile, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        #expect(Glibc.write(file, bytes, bytes.count) == bytes.count)
-        close(file)
+    private func write(_ bytes: [UInt8], _ folder: Folder) throws {
+        try TextFile.write(bytes, to: folder.state.backlogFile)
     }
 
     /// The times of the rows, the oldest first.
@@ -68,7 +67,7 @@ struct HistoryBacklogTests {
         try append(folder, at: 1)
         let whole = try content(folder)
         for length in stride(from: 0, to: whole.count - 1, by: 7) {
-            write(whole + whole.prefix(length), folder)
+            try write(whole + whole.prefix(length), folder)
             try append(folder, at: 2)
             #expect(try times(folder) == [1, 2], "cut off at \(length)")
             #expect(try content(folder).isEmpty)
@@ -83,11 +82,11 @@ struct HistoryBacklogTests {
         let old = try content(folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)
-        // Killed between the insertion of the rows and the emptying: the lines still exist.
-        write(old, folder)
+        // Killed between the rows and the emptying: the lines are there still.
+        try write(old, folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)
-        write(old, folder)
+        try write(old, folder)
         try append(folder, at: 3)
         #expect(try times(folder) == [1, 2, 3])
         // Another beginning, shorter or longer than the merged part.

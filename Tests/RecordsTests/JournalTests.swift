@@ -1,5 +1,6 @@
 import FDB
 import Glibc
+import Lab
 import Policy
 import Switchdev
 import TestSupport
@@ -31,20 +32,9 @@ import Testing
         """
 
     private static func inFolder(_ body: (StateFolder) throws -> Void) throws {
-        let folder = try makeFolder()
-        defer { remove(folder) }
-        try body(folder)
-    }
-
-    private static func makeFolder() throws -> StateFolder {
-        var template = Array("/tmp/fdbsteer-journal-XXXXXX".utf8CString)
-        _ = try #require(mkdtemp(&template))
-        return StateFolder(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
-    }
-
-    private static func remove(_ folder: StateFolder) {
-        for file in [folder.stateFile, folder.stateFile + "-journal", folder.lockFile] { unlink(file) }
-        rmdir(folder.path)
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        try body(StateFolder(folder.path))
     }
 
     @Test(arguments: [false, true])
@@ -280,8 +270,9 @@ import Testing
 
     /// A writer waits for a transaction of another process, and reports an endless one.
     @Test func aWriterWaitsForAnother() async throws {
-        let folder = try JournalTests.makeFolder()
-        defer { JournalTests.remove(folder) }
+        let temporary = try TemporaryFolder()
+        defer { temporary.remove() }
+        let folder = StateFolder(temporary.path)
         let journal = try Journal(folder: folder)
         let record = try JournalTests.prepared(journal)
         let (begun, begin) = AsyncStream<Void>.makeStream()

@@ -1,28 +1,22 @@
 import FDB
-import Glibc
+import Lab
 package import Policy
 package import Records
 import Switchdev
-import Testing
 
 /// A private state folder.
 package final class Folder: Sendable {
+    private let folder: TemporaryFolder
     package let path: String
     package let state: StateFolder
 
     package init() throws {
-        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try TemporaryFolder()
+        path = folder.path
         state = StateFolder(path)
     }
 
-    deinit {
-        for name in ["state.db", "lock", "history.db", "history.db-wal", "history.db-shm", "history.backlog"] {
-            unlink(path + "/" + name)
-        }
-        rmdir(path)
-    }
+    deinit { folder.remove() }
 
     package func append(
         _ verb: Plan.Verb = .switch, to side: Side = .standby, _ outcome: Report.Result = .done, move: Int64 = 30_000,

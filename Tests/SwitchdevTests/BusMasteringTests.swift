@@ -1,20 +1,16 @@
 import Glibc
+import Lab
 import Switchdev
 import Testing
 
 @Suite struct BusMasteringTests {
     @Test func theBitIsReadEachTime() throws {
-        var template = Array("/tmp/fdbsteer-pci-XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let temporary = try TemporaryFolder()
+        defer { temporary.remove() }
+        let root = temporary.path
         let folder = root + "/0000:03:00.5"
         let path = folder + "/config"
         mkdir(folder, 0o700)
-        defer {
-            unlink(path)
-            rmdir(folder)
-            rmdir(root)
-        }
         func write(_ command: [UInt8]) {
             let file = open(path, O_WRONLY | O_CREAT, 0o600)
             _ = Glibc.write(file, [0x86, 0x80, 0xca, 0x10] + command, 4 + command.count)

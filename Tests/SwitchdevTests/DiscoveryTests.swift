@@ -74,10 +74,9 @@ import Testing
     }
 
     @Test func virtualFunctionsBySysfs() throws {
-        var template = Array("/tmp/fdbsteer-pci-XXXXXX".utf8CString)
-        _ = try #require(mkdtemp(&template))
-        let root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { _ = try? Command.run(["rm", "-rf", root]) }
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let root = folder.path
         try Command.script(
             """
             mkdir \(root)/0000:03:00.0 \(root)/0000:03:00.2 \(root)/0000:03:00.3 \(root)/0000:04:00.0

@@ -85,18 +85,17 @@ extension MACFilterVMTests {
     @Test(.enabled(if: LibvirtDaemon.obstacle == nil, "\(LibvirtDaemon.obstacle ?? "")"))
     func libvirtCallsTheHookForADomainWithAVF() throws {
         let nic = try SRIOVLab()
-        var template = Array("/tmp/fdbsteer-libvirt-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let temporary = try TemporaryFolder()
+        let folder = temporary.path
         defer {
             for name in ["br0", "br1", "uplink0", "uplink1", "vfrep0", "vfrep1"] {
                 _ = try? Command.run(["ip", "link", "del", name])
             }
-            _ = try? Command.run(["rm", "-rf", folder])
+            temporary.remove()
         }
         let source = try LibvirtHost(0, nic: nic, folder: folder)
         let domain = Self.domain.replacing("VF", with: "<address type='pci' \(words(nic.address(0)))/>")
-        try write(domain, to: folder + "/domain.xml")
+        try TextFile.write(domain, to: folder + "/domain.xml")
 
         // Start: the hook reads the pair from libvirt's own XML.
         let started = try source.daemon.virsh("create", folder + "/domain.xml")
@@ -118,7 +117,7 @@ extension MACFilterVMTests {
         // The domain moves to another libvirtd, which gives it another VF: prepared as remote there, released here.
         let target = try LibvirtHost(1, nic: nic, folder: folder)
         let xml = try source.daemon.virsh("dumpxml", "--migratable", "web1").output
-        try write(
+        try TextFile.write(
             xml.replacing(words(nic.address(0)), with: words(nic.address(1))).replacing("br0", with: "br1")
                 .replacing("tap0", with: "tap1"), to: folder + "/there.xml")
         let migrated = try source.daemon.virsh(
@@ -140,11 +139,5 @@ extension MACFilterVMTests {
         #expect(try target.fdbsteer("status").contains("no guest"), "\(target.daemon.hookWords)")
         try target.expect("web1 migrate begin -", start[0], start[1], start[2], end[0], end[1])
         withExtendedLifetime((source, target)) {}
-    }
-
-    private func write(_ text: String, to path: String) throws {
-        guard let file = fopen(path, "w") else { throw LabError("cannot write \(path)") }
-        fputs(text, file)
-        fclose(file)
     }
 }

@@ -16,12 +16,10 @@ struct MACFilterVMTests {
 
         /// Runs `body`, and leaves no journal and no bridge behind.
         static func run(_ body: (Machine) throws -> Void) throws {
-            var template = Array("/run/fdbsteer-vm-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-            let state = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            let machine = Machine(nic: try SRIOVLab(), state: state)
+            let folder = try TemporaryFolder(parent: "/run")
+            let machine = Machine(nic: try SRIOVLab(), state: folder.path)
             defer {
-                _ = try? Command.run(["rm", "-rf", state])
+                folder.remove()
                 machine.nic.removeBridge()
             }
             try body(machine)

@@ -14,11 +14,10 @@ struct ModelLab {
 
     /// Loads the module, makes the bridge, runs `body`, and removes everything again.
     static func run(bridge options: String = "vlan_default_pvid 0", _ body: (ModelLab) throws -> Void) throws {
-        var template = Array("/tmp/fdbsteer-vm-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-        let lab = ModelLab(state: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+        let folder = try TemporaryFolder()
+        let lab = ModelLab(state: folder.path)
         defer {
-            _ = try? Command.run(["rm", "-rf", lab.state])
+            folder.remove()
             _ = try? Command.run(["ip", "link", "del", "tap0"])
             _ = try? Command.run(["ip", "link", "del", "br0"])
             _ = try? Command.run(["rmmod", "model_eswitch"])
@@ -97,9 +96,7 @@ struct ModelLab {
 
     /// Sets a parameter of the model.
     func model(_ name: String, _ value: String) throws {
-        guard let file = fopen(ModelLab.parameters + name, "w") else { throw LabError("no parameter \(name)") }
-        defer { fclose(file) }
-        fputs(value, file)
+        try TextFile.write(value, to: ModelLab.parameters + name)
     }
 
     /// Waits up to 5 s for a condition.

@@ -275,13 +275,11 @@ extension LabVMTests {
     @Suite(.serialized)
     struct RockerTests {
         @Test func aStandbyThatLeaksIsRefusedUnlessAllowed() throws {
-            var template = Array("/tmp/fdbsteer-vm-XXXXXX".utf8CString)
-            _ = try #require(mkdtemp(&template))
-            let lab = ModelLab(
-                state: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+            let folder = try TemporaryFolder()
+            let lab = ModelLab(state: folder.path)
             defer {
                 for link in ["tap0", "br0"] { _ = try? Command.run(["ip", "link", "del", link]) }
-                _ = try? Command.run(["rm", "-rf", lab.state])
+                folder.remove()
             }
             try Command.script(
                 """

@@ -39,7 +39,7 @@ struct BracketCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let state = try Scratch.goneWhenInterrupted()
+        let state = try TemporaryFolder.goneWhenInterrupted()
         defer { state.remove() }
         let rows = try Namespace.run { () throws -> [BracketRun.Row] in
             var run = try BracketRun(command, state: state.path)
@@ -52,7 +52,7 @@ struct BracketCommand: ParsableCommand {
         ]
         print(TextTable.aligned([header] + rows.map(\.cells), numbersFrom: 2))
         print("latency in microseconds; \(addresses) address\(addresses == 1 ? "" : "es")")
-        if let json { try Scratch.write(json: BracketRun.Results(results: rows), to: json) }
+        if let json { try TextFile.write(json: BracketRun.Results(results: rows), to: json) }
     }
 }
 

@@ -1,14 +1,11 @@
 import Glibc
 import Lab
+import System
 
 /// The location of this program, and of the programs built with it.
 enum OwnProgram {
-    /// The path of this program.
-    static var path: String {
-        var bytes = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &bytes, bytes.count - 1)
-        return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    /// Its path.
+    static var path: String { SystemFile.target(of: "/proc/self/exe") ?? "" }
 
     /// The folder of this program.
     static var folder: String {
@@ -35,7 +32,7 @@ enum OwnProgram {
     /// - Returns: the exit code in the VM.
     /// - Throws: ``LabError`` if the results cannot be written.
     static func runInLabVM(_ machine: [String], _ arguments: [String], json: String?) throws -> Int32 {
-        let share = try Scratch(parent: "/tmp")
+        let share = try TemporaryFolder()
         defer { share.remove() }
         let result = share.path + "/result.json"
         let code = try Command.passThrough(

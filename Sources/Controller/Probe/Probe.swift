@@ -40,7 +40,7 @@ package struct Probe {
         }
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
-        let signals = HeldSignals()
+        let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM, SIGHUP]) }
         let record = try journal.begin(probing: subject.snapshot)
         var run = ProbeRun(subject, request, signals)
         var action = probe.start()
@@ -70,7 +70,7 @@ package struct Probe {
             } catch {
                 event = .failed(error.message)
             }
-            if signals.arePending, action != .restore { event = .interrupted }
+            if signals.isPending, action != .restore { event = .interrupted }
             action = probe.next(event)
         }
     }

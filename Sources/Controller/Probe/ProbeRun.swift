@@ -28,7 +28,7 @@ struct ProbeFailure: Error {
 struct ProbeRun: ~Copyable {
     let subject: ProbeSubject
     let request: ProbeRequest
-    private let signals: HeldSignals
+    private let signals: SignalSet
     private let run = UInt32.random(in: 1 ... .max)
     private var wire: ProbePort?
     private var pf: ProbePort?
@@ -56,7 +56,7 @@ struct ProbeRun: ~Copyable {
     private static let linkPatience: Int64 = 15_000_000_000
 
     /// - Parameter signals: end a wait for a link early.
-    init(_ subject: ProbeSubject, _ request: ProbeRequest, _ signals: HeldSignals) {
+    init(_ subject: ProbeSubject, _ request: ProbeRequest, _ signals: SignalSet) {
         self.subject = subject
         self.request = request
         self.signals = signals
@@ -164,7 +164,7 @@ struct ProbeRun: ~Copyable {
         }
         let end = monotonicNanoseconds() + ProbeRun.linkPatience
         while true {
-            if signals.arePending { throw ProbeFailure("interrupted") }
+            if signals.isPending { throw ProbeFailure("interrupted") }
             let links = try ProbeFailure.netlink("cannot read \(link.name)") { () throws(NetlinkError) in
                 try Links.read([link.index], using: &socket)
             }

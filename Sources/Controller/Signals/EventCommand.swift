@@ -1,4 +1,3 @@
-import CNetlink
 import Glibc
 import Netlink
 public import QMP

@@ -1,4 +1,3 @@
-import CNetlink
 import Glibc
 import Netlink
 import Policy
@@ -21,8 +20,7 @@ struct SignalWaiter: ~Copyable {
     private var sources: [(signal: Signal, source: any SignalSource)] = []
     private let word: WordSource?
     /// SIGINT and SIGTERM, and SIGUSR1 where the caller's word is waited for: held back from here on.
-    private let signals: Int32
-    private let oldMask: UInt64
+    private let signals: SignalSet
 
     /// Opens what the signals need, so that nothing but time can fail afterwards.
     ///
@@ -55,17 +53,12 @@ struct SignalWaiter: ~Copyable {
             }
             sources.append((signal, source))
         }
-        word = words
-        var mask: UInt64 = 0
         let taken = [SIGINT, SIGTERM] + (words == nil ? [] : [SIGUSR1])
-        signals = cn_signal_descriptor(taken.reduce(0) { $0 | 1 << UInt64($1 - 1) }, &mask)
-        oldMask = mask
+        signals = try ControllerError.system { () throws(SystemError) in try SignalSet(taken) }
+        word = words
     }
 
-    deinit {
-        if signals >= 0 { close(signals) }
-        cn_restore_signals(oldMask)
-    }
+    deinit { signals.release() }
 
     /// Waits.
     mutating func run() throws(ControllerError) -> Outcome {
@@ -75,13 +68,10 @@ struct SignalWaiter: ~Copyable {
         var reasons: [String] = []
         while true {
             let now = monotonicNanoseconds()
-            if signals >= 0 {
-                switch cn_next_signal(signals) {
-                case SIGUSR1: word?.wasCalled = true
-                case SIGINT: return .interrupted(SIGINT)
-                case SIGTERM: return .interrupted(SIGTERM)
-                default: break
-                }
+            switch signals.next() {
+            case SIGUSR1: word?.wasCalled = true
+            case .some(let signal): return .interrupted(signal)
+            case nil: break
             }
             for (signal, source) in sources {
                 switch source.look(now: now, isFirst: isFirst) {
@@ -101,7 +91,7 @@ struct SignalWaiter: ~Copyable {
     }
 
     private func poll(until end: Int64) {
-        var polled = [pollfd(fd: signals, events: Int16(POLLIN), revents: 0)]
+        var polled = [pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0)]
         var deadline = end
         for (_, source) in sources {
             polled.append(pollfd(fd: source.descriptor, events: source.pollEvents, revents: 0))
@@ -113,12 +103,10 @@ struct SignalWaiter: ~Copyable {
     }
 
     private func sighting(_ signal: Signal, _ seen: String, wasAlready: Bool, since start: Int64) -> SignalSighting {
-        var wall = timespec()
-        clock_gettime(CLOCK_REALTIME, &wall)
         let now = monotonicNanoseconds()
         return SignalSighting(
             signal: signal.description, seen: seen, wasAlready: wasAlready, monotonicNanoseconds: now,
-            seenAt: Int64(wall.tv_sec) * 1_000_000_000 + Int64(wall.tv_nsec), waitedNanoseconds: now - start)
+            seenAt: Stopwatch.realTime, waitedNanoseconds: now - start)
     }
 
     /// The port that a signal names.

@@ -45,7 +45,8 @@ extension MACFilterCounts {
         let words = record.split(separator: " ").map(String.init)
         let numbers = words.dropFirst(4).prefix(6).compactMap { Int($0) }
         guard words.count == 12, numbers.count == 6, let phase = MACFilterProbe.Phase(rawValue: words[0]),
-            let placement = MACFilterProbe.Placement(rawValue: words[1]), let source = Source(rawValue: words[3])
+            let placement = MACFilterProbe.Placement(rawValue: words[1]), let source = Source(rawValue: words[3]),
+            words.suffix(2).allSatisfy({ $0 == "-" || UInt64($0) != nil })
         else { return nil }
         let flags = words[2]
         self.init(

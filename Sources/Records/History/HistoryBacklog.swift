@@ -71,18 +71,12 @@ package struct HistoryBacklog: ~Copyable {
 
     /// The content of the file.
     package func content() throws(DatabaseError) -> [UInt8] {
-        let size = size
-        var failed = false
-        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            while count < size, let rest = buffer.baseAddress?.advanced(by: count) {
-                let part = pread(descriptor, rest, size - count, off_t(count))
-                failed = part < 0
-                if part <= 0 { return }
-                count += part
-            }
+        lseek(descriptor, 0, SEEK_SET)
+        do throws(SystemError) {
+            return try SystemFile.contents(of: descriptor, limit: size)
+        } catch {
+            throw failure(error.errno.text)
         }
-        if failed { throw failure() }
-        return bytes
     }
 
     /// Empties the file, unless another process appended to it or emptied it since it was read; the caller holds the lock.

@@ -75,7 +75,7 @@ public final class Journal {
             throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
         }
         self.locks = locks
-        boot = Journal.readBoot()
+        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         namespace = Journal.readNamespace()
     }
 
@@ -113,7 +113,7 @@ public final class Journal {
             throw StateFolder.unwritable(error.path, error.message)
         }
         self.locks = locks
-        boot = Journal.readBoot()
+        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         namespace = Journal.readNamespace()
     }
 
@@ -313,16 +313,6 @@ public final class Journal {
             return try body()
         } catch {
             throw ControllerError(.precondition, "cannot read the journal \(error)")
-        }
-    }
-
-    private static func readBoot() -> String {
-        let file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return "unknown" }
-        defer { close(file) }
-        return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
-            let count = read(file, buffer.baseAddress, buffer.count)
-            return String(decoding: buffer.prefix(max(0, count)).prefix { $0 > 0x20 }, as: UTF8.self)
         }
     }
 

@@ -1,5 +1,5 @@
 public import FDB
-import Glibc
+import System
 
 /// The driver's own table of a bridge, if the driver shows one: the entries that hardware really has.
 ///
@@ -8,6 +8,8 @@ import Glibc
 public struct DriverTable: Hashable, Sendable {
     /// For each address the names of the ports on which the driver has it.
     public let ports: [Address: Set<String>]
+    /// In bytes: a million entries.
+    private static let longest = 100 << 20
 
     /// Reads the table of a bridge from a device.
     ///
@@ -20,17 +22,8 @@ public struct DriverTable: Hashable, Sendable {
         _ handle: DevlinkHandle, bridge: String, root: String = "/sys/kernel/debug/mlx5"
     ) -> DriverTable? {
         guard !handle.device.contains("/"), !bridge.contains("/") else { return nil }
-        let descriptor = open("\(root)/\(handle.device)/esw/bridge/\(bridge)/fdb", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 16384)
-        while true {
-            let count = Glibc.read(descriptor, &chunk, chunk.count)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { break }
-            bytes.append(contentsOf: chunk[..<count])
-        }
+        let path = "\(root)/\(handle.device)/esw/bridge/\(bridge)/fdb"
+        guard let bytes = try? SystemFile.contents(of: path, limit: longest) else { return nil }
         return DriverTable(parsing: String(decoding: bytes, as: UTF8.self))
     }
 

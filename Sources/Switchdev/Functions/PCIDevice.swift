@@ -27,17 +27,17 @@ public struct PCIDevice: Hashable, Sendable {
     /// Vendor and device: `8086:10c9`.
     public var identifier: String {
         func part(_ name: String) -> String {
-            String((SystemFile.read("\(folder)/\(name)") ?? "0x0000").dropFirst(2))
+            String((SystemFile.firstLine(of: "\(folder)/\(name)") ?? "0x0000").dropFirst(2))
         }
         return part("vendor") + ":" + part("device")
     }
 
     /// The most VFs that it may have; nil for a device without SR-IOV.
-    public var totalFunctions: Int? { SystemFile.read(folder + "/sriov_totalvfs").flatMap { Int($0) } }
+    public var totalFunctions: Int? { SystemFile.firstLine(of: folder + "/sriov_totalvfs").flatMap { Int($0) } }
 
     /// The only driver that may bind to it; nil if every driver may.
     public var driverOverride: String? {
-        SystemFile.read(folder + "/driver_override").flatMap { $0 == "(null)" || $0.isEmpty ? nil : $0 }
+        SystemFile.firstLine(of: folder + "/driver_override").flatMap { $0 == "(null)" || $0.isEmpty ? nil : $0 }
     }
 
     /// Sets the only driver that may bind to it; nil allows every driver.

@@ -1,4 +1,5 @@
 import Glibc
+import System
 
 /// Finds out from sysfs which VF belongs to which physical function (`physfn` and `virtfnN` links of PCI devices).
 public struct PCIFunctions: Sendable {
@@ -43,26 +44,11 @@ public struct PCIFunctions: Sendable {
             } && !text.hasPrefix(".")
     }
 
-    private func target(_ link: String) -> String? {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
-            guard let base = buffer.baseAddress else { return nil }
-            let count = readlink("\(root)/\(link)", base, buffer.count - 1)
-            guard count > 0 else { return nil }
-            let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            return path.split(separator: "/").last.map(String.init)
-        }
-    }
+    private func target(_ link: String) -> String? { SystemFile.linkName("\(root)/\(link)") }
 
     private func numbers(of physicalFunction: String) -> [UInt16] {
-        guard let folder = opendir("\(root)/\(physicalFunction)") else { return [] }
-        defer { closedir(folder) }
-        var numbers: [UInt16] = []
-        while let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name.hasPrefix("virtfn"), let number = UInt16(name.dropFirst(6)) { numbers.append(number) }
+        SystemFile.names(in: "\(root)/\(physicalFunction)").compactMap { name in
+            name.hasPrefix("virtfn") ? UInt16(name.dropFirst(6)) : nil
         }
-        return numbers
     }
 }

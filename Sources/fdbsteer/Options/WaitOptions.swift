@@ -1,8 +1,8 @@
 import ArgumentParser
 import Controller
-import Glibc
 import Policy
 import Records
+import System
 
 /// The signals to wait for before a redirection.
 struct WaitOptions: ParsableArguments {
@@ -44,9 +44,6 @@ extension SignalSighting {
 extension WaitView {
     /// The awaited signals, and the start of the wait.
     var words: String {
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        let elapsed = Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec) - since
-        return "\(signals.joined(separator: " or ")) since \(Output.duration(max(0, elapsed)))"
+        "\(signals.joined(separator: " or ")) since \(Output.duration(max(0, Stopwatch.realTime - since)))"
     }
 }

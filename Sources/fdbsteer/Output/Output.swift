@@ -10,7 +10,7 @@ enum Output {
     /// Prints one object: snake_case keys in alphabetical order.
     static func json(_ value: some Encodable) {
         do {
-            line(try JSONText.make(value))
+            line(try JSON(encoding: value).pretty)
         } catch {
             Output.error("fdbsteer: cannot encode JSON: \(error)")
         }

@@ -243,11 +243,10 @@ struct CommandLineTests {
     }
 
     @Test func worksForAnUnprivilegedUserInNamespacesOfItsOwn() throws {
-        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-        _ = try #require(mkdtemp(&template))
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { _ = try? Command.run(["rm", "-rf", folder]) }
-        // The user may not be allowed to read the folder of the test build.
+        let temporary = try TemporaryFolder()
+        defer { temporary.remove() }
+        let folder = temporary.path
+        // The user may not be allowed to read where the tests are built.
         let binary = folder + "/fdbsteer"
         try Command.script(
             "cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)\nmkdir -m 777 \(folder)/state")

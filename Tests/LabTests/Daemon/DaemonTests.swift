@@ -179,8 +179,8 @@ struct DaemonTests {
                 batch += "fdb replace \(mac) dev uplink0 master static\nfdb del \(mac) dev uplink0 master\n"
                 if number == 400 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
             }
-            try DaemonLab.write(batch, to: daemon.lab.state + "/storm")
-            // A stopped daemon receives nothing, and a thousand notifications do not fit into 64 KiB.
+            try TextFile.write(batch, to: daemon.lab.state + "/storm")
+            // Stopped, it cannot keep up with anything: a thousand notifications do not fit 64 KiB.
             kill(daemon.process, SIGSTOP)
             #expect(try Command.run(["bridge", "-batch", daemon.lab.state + "/storm"]).exitCode == 0)
             kill(daemon.process, SIGCONT)
@@ -195,13 +195,13 @@ struct DaemonTests {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
             let file = daemon.lab.state + "/fdbsteerd.toml"
-            try DaemonLab.write("[daemon]\nresync_intervall = \"60s\"\n", to: file)
+            try TextFile.write("[daemon]\nresync_intervall = \"60s\"\n", to: file)
             kill(daemon.process, SIGHUP)
             try daemon.waitFor("configuration refused")
             #expect(daemon.log.contains("resync_interval"), "\(daemon.log)")
             let check = try Command.run([CommandLineLab.products + "/fdbsteerd", "--config", file, "--check"])
             #expect(check.exitCode == 64 && check.errors.contains(".toml:2:"), "\(check.errors)")
-            try DaemonLab.write("[log]\nlevel = \"debug\"\n", to: file)
+            try TextFile.write("[log]\nlevel = \"debug\"\n", to: file)
             kill(daemon.process, SIGHUP)
             try daemon.waitFor("configuration read again")
             // The intent survives the process.

@@ -24,11 +24,9 @@ struct CommandLineLab: Sendable {
     /// Runs `body` in a fresh namespace with the lab's bridge, and removes the state folder afterwards.
     static func run(flooding: Bool = true, _ body: @escaping @Sendable (CommandLineLab) throws -> Void) throws {
         try Namespace.run {
-            var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-            let state = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            defer { _ = try? Command.run(["rm", "-rf", state]) }
-            let lab = CommandLineLab(lab: try BridgeLab(), state: state)
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            let lab = CommandLineLab(lab: try BridgeLab(), state: folder.path)
             if !flooding { try lab.lab.setFlooding(false) }
             try body(lab)
         }

@@ -34,11 +34,7 @@ extension CommandLineLab {
     /// Writes an executable script into the state folder.
     func script(_ name: String, _ lines: String) throws -> String {
         let path = state + "/" + name
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o700)
-        guard file >= 0 else { throw LabError("cannot write \(path)") }
-        let bytes = Array(("#!/bin/sh\n" + lines + "\n").utf8)
-        guard write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
-        close(file)
+        try TextFile.write("#!/bin/sh\n" + lines + "\n", to: path, mode: 0o700)
         return path
     }
 }

@@ -44,7 +44,7 @@ struct LibvirtEventsTests {
             let libvirt = try LibvirtDaemon(
                 name: "host0", number: 0, folder: folder, hook: CommandLineLab.products + "/fdbsteer-libvirt-hook",
                 configuration: "state \(lab.state)\n")
-            try DaemonLab.write(LibvirtEventsTests.domain(in: folder), to: folder + "/domain.xml")
+            try TextFile.write(LibvirtEventsTests.domain(in: folder), to: folder + "/domain.xml")
             let started = try libvirt.virsh("create", "--paused", folder + "/domain.xml")
             #expect(started.exitCode == 0, "\(started.errors)\(libvirt.log)")
             try MigrationHosts.waitForForwarding("tap0")

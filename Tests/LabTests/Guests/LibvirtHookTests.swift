@@ -17,22 +17,14 @@ struct LibvirtHookTests {
     /// Calls the hook with libvirt's arguments.
     private func hook(_ lab: CommandLineLab, _ words: String, xml: String = LibvirtHookTests.domain) throws -> String {
         let configuration = lab.state + "/hook.conf"
-        try write(configuration, "uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n")
-        try write(lab.state + "/domain.xml", xml)
+        try TextFile.write("uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n", to: configuration)
+        try TextFile.write(xml, to: lab.state + "/domain.xml")
         let program = CommandLineLab.products + "/fdbsteer-libvirt-hook"
         let command = try Command.run(
             ["sh", "-c", "exec \(program) \(words) <\(lab.state)/domain.xml"],
             environment: ["FDBSTEER_HOOK_CONFIGURATION": configuration, "FDBSTEER_LIBVIRT_RUN": lab.state])
         #expect(command.exitCode == 0 && command.output.isEmpty, "\(words): \(command.output)\(command.errors)")
         return command.errors
-    }
-
-    private func write(_ path: String, _ text: String) throws {
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw LabError("cannot write \(path)") }
-        defer { close(file) }
-        let bytes = Array(text.utf8)
-        guard Glibc.write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
     }
 
     @Test func fromStartToRelease() throws {
@@ -73,8 +65,8 @@ struct LibvirtHookTests {
     @Test func aMarkThatAFailedMigrationLeftIsNotBelieved() throws {
         try CommandLineLab.run(flooding: false) { lab in
             _ = try hook(lab, "vm1 migrate begin -")
-            // A QEMU that was not started to receive: this process stands in for it.
-            try write(lab.state + "/vm1.pid", "\(getpid())\n")
+            // A QEMU that was not started to receive: this process will do.
+            try TextFile.write("\(getpid())\n", to: lab.state + "/vm1.pid")
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0")
         }
@@ -87,8 +79,8 @@ struct LibvirtHookTests {
             _ = try hook(lab, "vm1")
             _ = try hook(lab, "")
             _ = try hook(lab, "../../etc/passwd migrate begin -")
-            try write(
-                lab.state + "/state.db", "this is no database, and long enough to be taken for one that is broken")
+            try TextFile.write(
+                "this is no database, and long enough to be taken for one that is broken", to: lab.state + "/state.db")
             _ = try hook(lab, "vm1 reconnect begin -")
             _ = try hook(lab, "vm1 started begin -")
             try Command.script("ip link del br0")

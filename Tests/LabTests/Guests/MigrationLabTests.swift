@@ -2,6 +2,7 @@ import CLab
 import Glibc
 import Lab
 import LossMeter
+import System
 import Testing
 
 /// The parts of `fdbsteer-bench migrate`.
@@ -61,7 +62,7 @@ struct MigrationLabTests {
         let places = [
             (source.namespace, source.peer), (target.namespace, target.peer), (hosts.fabric, hosts.fabricPeer),
         ]
-        let start = clab_now(CLOCK_REALTIME) + 50_000_000
+        let start = Stopwatch.realTime + 50_000_000
         let streams = try places.enumerated().map { index, place in
             let port = MigrationHosts.far(place.1)
             return try place.0.run {
@@ -113,7 +114,7 @@ struct MigrationLabTests {
                 try FrameStream(
                     interface: MigrationHosts.far(host.peer), destination: Interface.octets(guest.mac),
                     source: Interface.octets(MigrationHosts.peerMACs[0]), run: 70 + UInt32(number), rate: 1000,
-                    start: clab_now(CLOCK_REALTIME), capacity: 50)
+                    start: Stopwatch.realTime, capacity: 50)
             }
             usleep(300_000)
             streams.forEach { _ = $0.stop() }

@@ -210,10 +210,9 @@ struct PreflightPortTests {
     }
 
     @Test func itNeedsNoPrivilege() throws {
-        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-        _ = try #require(mkdtemp(&template))
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { _ = try? Command.run(["rm", "-rf", folder]) }
+        let temporary = try TemporaryFolder()
+        defer { temporary.remove() }
+        let folder = temporary.path
         let binary = folder + "/fdbsteer"
         try Command.script("cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)")
         try CommandLineLab.run { lab in

@@ -76,12 +76,6 @@ static inline int clab_fifo(void) {
     return sched_setscheduler(0, SCHED_FIFO, &parameters) < 0 ? -errno : 0;
 }
 
-static inline int64_t clab_now(clockid_t clock) {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
 /** An AF_PACKET socket bound to one interface and EtherType; descriptor or -errno. */
 static inline int clab_packet_socket(int interface, unsigned short type, int receive_buffer) {
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, receive_buffer ? htons(type) : 0);

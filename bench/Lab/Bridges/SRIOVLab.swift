@@ -1,4 +1,5 @@
 import Glibc
+import System
 
 /// The SR-IOV NIC of the lab VM (`scripts/lab-vm run --igb`): an emulated Intel 82576 with the real drivers.
 ///
@@ -21,9 +22,9 @@ public struct SRIOVLab: Sendable {
     /// - Throws: ``LabError``.
     public init(functions: Int = 3) throws {
         try Command.script("busybox sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
-        try SRIOVLab.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
-        if SRIOVLab.read("\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
-            try SRIOVLab.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
+        try TextFile.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
+        if SystemFile.firstLine(of: "\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
+            try TextFile.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
             try Command.script("ip link set nic0 up")
             // A VF that no driver has ever reset accepts no untagged frames, whatever its MAC is (`igb_vf_reset` sets
             // VMOLR.AUPE).
@@ -40,7 +41,7 @@ public struct SRIOVLab: Sendable {
 
     /// The PCI address of a VF.
     public func address(_ vf: Int) -> String {
-        SRIOVLab.target("\(SRIOVLab.pf)/virtfn\(vf)")
+        SystemFile.linkName("\(SRIOVLab.pf)/virtfn\(vf)") ?? ""
     }
 
     /// Binds a VF to a driver, and returns its interface; empty for a driver that creates none.
@@ -49,9 +50,9 @@ public struct SRIOVLab: Sendable {
     @discardableResult
     public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
         let device = "/sys/bus/pci/devices/\(address(vf))"
-        try SRIOVLab.write(driver, to: "\(device)/driver_override")
-        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
-        try SRIOVLab.write("\n", to: "\(device)/driver_override")
+        try TextFile.write(driver, to: "\(device)/driver_override")
+        try TextFile.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
+        try TextFile.write("\n", to: "\(device)/driver_override")
         guard driver == SRIOVLab.driver else { return "" }
         return try Command.run(["ls", "\(device)/net"]).output.split(separator: "\n").first.map(String.init) ?? ""
     }
@@ -60,7 +61,7 @@ public struct SRIOVLab: Sendable {
     ///
     /// - Throws: ``LabError``.
     public func unbind(_ vf: Int) throws {
-        try SRIOVLab.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
+        try TextFile.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
     }
 
     /// Makes the PF ignore the mailbox of a VF whose driver is bound and whose interface is down. It resets the VF behind the
@@ -136,23 +137,16 @@ public struct SRIOVLab: Sendable {
         for vf in 0..<functions {
             let device = "/sys/bus/pci/devices/\(address(vf))"
             parts.append(
-                "vf \(vf): \(SRIOVLab.target("\(device)/driver")) \(SRIOVLab.read("\(device)/driver_override"))")
+                "vf \(vf): \(SystemFile.linkName("\(device)/driver") ?? "") "
+                    + (SystemFile.firstLine(of: "\(device)/driver_override") ?? ""))
         }
         return parts.joined(separator: "\n")
     }
 
-    /// The last part of a link's target; empty if there is no link.
-    private static func target(_ link: String) -> String {
-        var target = [CChar](repeating: 0, count: 256)
-        let count = readlink(link, &target, target.count - 1)
-        let path = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return path.split(separator: "/").last.map(String.init) ?? ""
-    }
-
-    /// A VF that the PF ignores works again after 10 to 12 s, because igbvf does not reset it earlier.
+    /// A VF that lost its PF's ear gets it back after 10 to 12 s (igbvf resets it no earlier).
     static func waitForCarrier(_ name: String) throws {
         for _ in 0..<1500 {
-            if read("/sys/class/net/\(name)/carrier") == "1" { return }
+            if SystemFile.firstLine(of: "/sys/class/net/\(name)/carrier") == "1" { return }
             usleep(10_000)
         }
         throw LabError("\(name) has no carrier after 15 s")
@@ -164,29 +158,12 @@ public struct SRIOVLab: Sendable {
         var late: [String] = []
         for _ in 0..<300 {
             late = try Command.run(["ls", "/sys/class/net"]).output.split(separator: "\n").map(String.init).filter {
-                let isUp = ["up", "unknown"].contains(read("/sys/class/net/\($0)/operstate"))
-                return isUp != (read("/sys/class/net/\($0)/carrier") == "1")
+                let isUp = ["up", "unknown"].contains(SystemFile.firstLine(of: "/sys/class/net/\($0)/operstate"))
+                return isUp != (SystemFile.firstLine(of: "/sys/class/net/\($0)/carrier") == "1")
             }
             if late.isEmpty { return }
             usleep(10_000)
         }
         throw LabError("the operational state of \(late.joined(separator: ", ")) does not follow the carrier")
-    }
-
-    private static func read(_ path: String) -> String {
-        guard let file = fopen(path, "r") else { return "" }
-        defer { fclose(file) }
-        var bytes = [CChar](repeating: 0, count: 128)
-        guard fgets(&bytes, Int32(bytes.count), file) != nil else { return "" }
-        return String(decoding: bytes.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    private static func write(_ text: String, to path: String) throws {
-        let descriptor = open(path, O_WRONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
-        defer { close(descriptor) }
-        guard Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count else {
-            throw LabError("cannot write \(text) to \(path): \(String(cString: strerror(errno)))")
-        }
     }
 }

@@ -50,9 +50,9 @@ public struct FrameProbe: Sendable {
         var sockets: [(place: String, descriptor: Int32)] = []
         defer { for socket in sockets { close(socket.descriptor) } }
         for place in places {
-            sockets.append((place, try FrameProbe.open(place, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 20)))
+            sockets.append((place, try Interface.open(place, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 20)))
         }
-        let output = try FrameProbe.open(interface, type: FrameProbe.experimental, receiveBuffer: 0)
+        let output = try Interface.open(interface, type: FrameProbe.experimental, receiveBuffer: 0)
         defer { close(output) }
         let tag: [UInt8] = vlan.map { [0x81, 0x00, UInt8($0 >> 8), UInt8($0 & 0xff)] } ?? []
         let frame = bytes[..<12] + tag + bytes[12...]
@@ -80,17 +80,6 @@ public struct FrameProbe: Sendable {
         guard frame.length > 0 else { return false }
         let begin = bytes.prefix(Int(CLAB_FRAME))
         return withUnsafeBytes(of: frame.bytes) { $0.prefix(begin.count).elementsEqual(begin) }
-    }
-
-    private static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws -> Int32 {
-        guard let index = try Interface.index(of: interface) else {
-            throw LabError("there is no interface \(interface)")
-        }
-        let descriptor = clab_packet_socket(index, type, receiveBuffer)
-        guard descriptor >= 0 else {
-            throw LabError("cannot open a packet socket on \(interface): \(String(cString: strerror(-descriptor)))")
-        }
-        return descriptor
     }
 }
 

@@ -1,5 +1,6 @@
 import CLab
 import Glibc
+import System
 
 /// Frames about multicast groups, as members, routers and senders transmit them.
 public enum GroupFrame {
@@ -145,10 +146,10 @@ public struct Witness: ~Copyable {
 
     /// Whether a frame has arrived since the last call, or arrives within the given milliseconds.
     public func hears(_ frame: [UInt8], within milliseconds: Int32 = 150) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + Int64(milliseconds) * 1_000_000
+        let end = monotonicNanoseconds() + Int64(milliseconds) * 1_000_000
         var received = [UInt8](repeating: 0, count: 2048)
         while true {
-            let left = Int32((end - clab_now(CLOCK_MONOTONIC)) / 1_000_000)
+            let left = Int32((end - monotonicNanoseconds()) / 1_000_000)
             var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
             guard poll(&polled, 1, max(0, left)) > 0 else { return false }
             let count = recv(descriptor, &received, received.count, 0)

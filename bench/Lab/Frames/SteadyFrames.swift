@@ -1,6 +1,7 @@
 import CLab
 import Glibc
 import Synchronization
+import System
 
 /// Sends numbered frames to one MAC at a steady rate while a test changes things, and records where each arrived.
 ///
@@ -108,12 +109,12 @@ public final class SteadyFrames: Sendable {
 
     private func send() {
         var bytes = frame
-        let start = clab_now(CLOCK_MONOTONIC)
+        let start = monotonicNanoseconds()
         let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
         defer { batch.deallocate() }
         while !state.withLock({ $0.isStopping }) {
-            let due = Int(Double(clab_now(CLOCK_MONOTONIC) - start) * Double(rate) / 1e9)
-            // After a pause of the machine the backlog is not sent all at once, because no queue is long enough.
+            let due = Int(Double(monotonicNanoseconds() - start) * Double(rate) / 1e9)
+            // After a pause of the machine the rest of the backlog is not sent at once: no queue is that long.
             for _ in 0..<min(8, max(0, due - position)) {
                 let number = position
                 bytes.withUnsafeMutableBytes {

@@ -1,4 +1,5 @@
 public import Glibc
+import System
 
 /// A finished command.
 public struct Command: Sendable {
@@ -26,21 +27,53 @@ public struct Command: Sendable {
     ///
     /// - Throws: ``LabError`` if it cannot be started.
     public static func passThrough(_ arguments: [String]) throws -> Int32 {
+        ChildProcess.exitCode(of: try spawn(arguments), isWaiting: true) ?? -1
+    }
+
+    /// Starts a program, found by PATH, in the calling thread's namespaces.
+    ///
+    /// - Parameters:
+    ///   - environment: added to this process's own.
+    ///   - unblocksSignals: whether the signals that the calling thread blocks reach the program.
+    ///   - files: says what its descriptors are.
+    /// - Returns: its id; it must be waited for.
+    /// - Throws: ``LabError`` when it cannot be started.
+    public static func spawn(
+        _ arguments: [String], environment: [String: String] = [:], unblocksSignals: Bool = false,
+        files: (inout posix_spawn_file_actions_t) -> Void = { _ in }
+    ) throws(LabError) -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        files(&actions)
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        if unblocksSignals { posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK)) }
         var words = arguments.map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
+        var variables = variables(adding: environment).map { strdup($0) } + [nil]
+        defer { variables.forEach { free($0) } }
         var process = pid_t()
-        let failure = posix_spawnp(&process, arguments.first ?? "", nil, nil, &words, environ)
+        let failure = posix_spawnp(&process, arguments.first ?? "", &actions, &attributes, &words, &variables)
         guard failure == 0 else {
             throw LabError("cannot start \(arguments.first ?? "nothing"): \(String(cString: strerror(failure)))")
         }
-        return exitCode(of: process)
+        return process
     }
 
-    static func exitCode(of process: pid_t) -> Int32 {
-        var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0, errno == EINTR {}
-        let signal = status & 0x7f
-        return signal == 0 ? (status >> 8) & 0xff : 128 + signal
+    private static func variables(adding extra: [String: String]) -> [String] {
+        var result = extra.map { "\($0)=\($1)" }
+        var variable = environ
+        while let text = variable.pointee {
+            let line = String(cString: text)
+            if !extra.keys.contains(where: { line.hasPrefix($0 + "=") }) { result.append(line) }
+            variable += 1
+        }
+        return result
     }
 
     /// Runs commands, one a line, split at spaces; the first failure is an error.
@@ -69,33 +102,26 @@ public struct RunningCommand: ~Copyable {
     /// - Throws: ``LabError`` if it cannot be started.
     public init(_ arguments: [String], environment: [String: String] = [:]) throws {
         let files = try (0..<2).map { _ in try RunningCommand.temporaryFile() }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files[0], O_WRONLY | O_TRUNC, 0)
-        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, files[1], O_WRONLY | O_TRUNC, 0)
-        var words = arguments.map { strdup($0) } + [nil]
-        defer { words.forEach { free($0) } }
-        var variables = RunningCommand.variables(adding: environment).map { strdup($0) } + [nil]
-        defer { variables.forEach { free($0) } }
-        var process = pid_t()
-        let failure = posix_spawnp(&process, arguments.first ?? "", &actions, nil, &words, &variables)
-        guard failure == 0 else {
+        do {
+            process = try Command.spawn(arguments, environment: environment) { actions in
+                posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+                posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files[0], O_WRONLY | O_TRUNC, 0)
+                posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, files[1], O_WRONLY | O_TRUNC, 0)
+            }
+        } catch {
             files.forEach { unlink($0) }
-            throw LabError("cannot start \(arguments.first ?? "nothing"): \(String(cString: strerror(failure)))")
+            throw error
         }
-        self.process = process
         self.files = files
     }
 
-    /// The text that it has written to standard error so far.
-    public var errorsSoFar: String { RunningCommand.contents(files[1]) }
+    /// What it has written to standard error so far.
+    public var errorsSoFar: String { TextFile.read(files[1]) }
 
     /// Waits for the end.
     public consuming func wait() -> Command {
-        let code = Command.exitCode(of: process)
-        let texts = files.map(RunningCommand.contents)
+        let code = ChildProcess.exitCode(of: process, isWaiting: true) ?? -1
+        let texts = files.map(TextFile.read)
         files.forEach { unlink($0) }
         return Command(exitCode: code, output: texts[0], errors: texts[1])
     }
@@ -108,31 +134,6 @@ public struct RunningCommand: ~Copyable {
         }
         close(descriptor)
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    static func contents(_ path: String) -> String {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return "" }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65536)
-        while true {
-            let count = read(descriptor, &chunk, chunk.count)
-            if count <= 0 { break }
-            bytes.append(contentsOf: chunk[..<count])
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
-    private static func variables(adding extra: [String: String]) -> [String] {
-        var result = extra.map { "\($0)=\($1)" }
-        var variable = environ
-        while let text = variable.pointee {
-            let line = String(cString: text)
-            if !extra.keys.contains(where: { line.hasPrefix($0 + "=") }) { result.append(line) }
-            variable += 1
-        }
-        return result
     }
 }
 

@@ -18,8 +18,8 @@ public enum Interface {
     ///
     /// - Throws: ``LabError`` if there is no interface of that name.
     public static func transmitDrops(of name: String) throws -> Int {
-        // This file shows the thread's namespace; /sys/class/net shows the namespace of the process that mounted it.
-        for line in RunningCommand.contents("/proc/thread-self/net/dev").split(separator: "\n") {
+        // Of the thread's namespace, where /sys/class/net would be that of whoever mounted it.
+        for line in TextFile.read("/proc/thread-self/net/dev").split(separator: "\n") {
             let parts = line.split(separator: ":")
             guard parts.count == 2, parts[0].drop(while: { $0 == " " }) == name else { continue }
             // Eight receive counters come first, then the bytes, packets, errors and drops of transmit.
@@ -56,11 +56,20 @@ public enum Interface {
         usleep(2000)
     }
 
-    static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws -> Int32 {
-        guard let index = try index(of: interface) else { throw LabError("there is no interface \(interface)") }
-        let descriptor = clab_packet_socket(index, type, receiveBuffer)
+    /// Opens an AF_PACKET socket (packet(7)) on an interface of the calling thread's network namespace.
+    ///
+    /// - Parameters:
+    ///   - type: the EtherType of the frames to receive; ETH_P_ALL for all, those too that leave by the interface.
+    ///   - receiveBuffer: bytes; 0 for a socket that only sends.
+    /// - Throws: ``LabError``.
+    public static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws(LabError) -> Int32 {
+        let index = if_nametoindex(interface)
+        guard index != 0 else { throw LabError("there is no interface \(interface)") }
+        let descriptor = clab_packet_socket(Int32(index), type, receiveBuffer)
         guard descriptor >= 0 else {
-            throw LabError("cannot open a packet socket on \(interface): \(String(cString: strerror(-descriptor)))")
+            let hint = descriptor == -EPERM ? ": it takes CAP_NET_RAW, run as root" : ""
+            throw LabError(
+                "cannot open a packet socket on \(interface): \(String(cString: strerror(-descriptor)))\(hint)")
         }
         return descriptor
     }

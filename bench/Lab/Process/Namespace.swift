@@ -32,7 +32,7 @@ public enum Namespace {
     /// Starts a thread in the calling thread's namespaces.
     ///
     /// - Throws: ``LabError``.
-    public static func thread(_ body: @escaping @Sendable () -> Void) throws -> LabThread {
+    public static func thread(_ body: @escaping @Sendable () -> Void) throws(LabError) -> LabThread {
         let context = Unmanaged.passRetained(Work(body))
         var thread = pthread_t()
         let failure = pthread_create(

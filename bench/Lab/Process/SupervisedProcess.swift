@@ -1,6 +1,7 @@
 import CLab
 import Glibc
 import Synchronization
+import System
 
 /// A process that ends when this process ends, for whatever reason.
 ///
@@ -21,30 +22,19 @@ public final class SupervisedProcess: Sendable {
         var ends: [Int32] = [0, 0]
         let made = clab_pipe(&ends)
         guard made == 0 else { throw LabError("cannot make a pipe: \(String(cString: strerror(-made)))") }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)
-        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // A pool thread blocks signals. With SIGCHLD blocked, a waiting shell would never notice the child's end.
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        var words = (["sh", "-c", script, "sh"] + arguments).map { strdup($0) } + [nil]
-        defer { words.forEach { free($0) } }
-        var process = pid_t()
-        let failure = posix_spawnp(&process, "sh", &actions, &attributes, &words, environ)
-        close(ends[0])
-        guard failure == 0 else {
+        defer { close(ends[0]) }
+        do {
+            // A thread of a pool blocks signals, SIGCHLD too, which a shell that waits would never hear.
+            shell = try Command.spawn(["sh", "-c", script, "sh"] + arguments, unblocksSignals: true) { actions in
+                posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)
+                posix_spawn_file_actions_addopen(
+                    &actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+                posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+            }
+        } catch {
             close(ends[1])
-            throw LabError("cannot start a shell: \(String(cString: strerror(failure)))")
+            throw error
         }
-        shell = process
         pipeEnd = Mutex(ends[1])
     }
 
@@ -58,9 +48,6 @@ public final class SupervisedProcess: Sendable {
         }
         guard let open else { return }
         close(open)
-        _ = Command.exitCode(of: shell)
+        _ = ChildProcess.exitCode(of: shell, isWaiting: true)
     }
-
-    /// A file's text; empty if it cannot be read.
-    public static func text(_ path: String) -> String { RunningCommand.contents(path) }
 }

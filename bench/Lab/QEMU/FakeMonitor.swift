@@ -1,9 +1,11 @@
+import CLab
 import Glibc
 
 /// A QEMU monitor without QEMU: the other end of the monitor's socket, driven by a test or a bench.
 public final class FakeMonitor {
     /// The path of the socket.
     public let path: String
+    private let folder: TemporaryFolder
     private let listener: Int32
     private var peer: Int32 = -1
     /// The greeting of QEMU.
@@ -15,10 +17,8 @@ public final class FakeMonitor {
     ///
     /// - Throws: ``LabError``.
     public init() throws {
-        var template = Array("/tmp/fdbsteer-qmp-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder") }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        path = folder + "/qmp"
+        folder = try TemporaryFolder()
+        path = folder.path + "/qmp"
         listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
@@ -35,8 +35,7 @@ public final class FakeMonitor {
     deinit {
         hangUp()
         close(listener)
-        unlink(path)
-        rmdir(path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/"))
+        folder.remove()
     }
 
     /// Whether a client connects in time.

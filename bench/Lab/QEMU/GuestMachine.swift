@@ -70,7 +70,7 @@ public final class GuestMachine {
                 "migrate-set-capabilities", "{\"capabilities\": [{\"capability\": \"events\", \"state\": true}]}")
         } catch {
             process.end()
-            throw LabError("\(error): \(SupervisedProcess.text(folder + "/qemu"))")
+            throw LabError("\(error): \(TextFile.read(folder + "/qemu"))")
         }
     }
 

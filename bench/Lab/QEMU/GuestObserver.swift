@@ -1,7 +1,4 @@
-import CLab
-import Glibc
-
-/// An event that the guest recorded: a NIC appeared, disappeared, or changed.
+/// What the guest noted: a NIC came, went, or changed.
 public struct GuestNote: Hashable, Sendable {
     /// Nanoseconds of the guest's clock since `begin`. The clock stops while the guest is stopped.
     public let time: Int64
@@ -23,13 +20,10 @@ public struct GuestCount: Sendable {
 
 /// A session with the observer in the guest, through QEMU's end of a virtio-serial port; used on one thread.
 public final class GuestObserver {
-    private let descriptor: Int32
-    private var rest: [UInt8] = []
+    private let stream: DescriptorStream
 
     /// - Parameter path: the socket of the port.
-    init(path: String) throws { descriptor = try QEMUSession.connect(path) }
-
-    deinit { close(descriptor) }
+    init(path: String) throws { stream = DescriptorStream(try QEMUSession.connect(path), name: "the guest's port") }
 
     /// Sends one request and returns its answer.
     ///
@@ -37,7 +31,7 @@ public final class GuestObserver {
     /// - Throws: ``LabError`` if there is no answer.
     @discardableResult
     public func ask(_ request: String, timeout: Int32 = 10_000) throws -> String {
-        try write(request)
+        try stream.write(line: request)
         var answer = ""
         while true {
             let line = try line(timeout: timeout)
@@ -72,7 +66,7 @@ public final class GuestObserver {
     ///
     /// - Throws: ``LabError``.
     public func count(stream: Int) throws -> GuestCount {
-        try write("dump \(stream)")
+        try self.stream.write(line: "dump \(stream)")
         let header = try line(timeout: 10_000).split(separator: " ")
         guard header.count == 3, header[0] == "frames", let frames = Int(header[1]), let drops = Int(header[2]) else {
             throw LabError("the guest said \(header.joined(separator: " "))")
@@ -87,37 +81,14 @@ public final class GuestObserver {
             }, drops: drops)
     }
 
-    private func write(_ request: String) throws {
-        let bytes = Array((request + "\n").utf8)
-        guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
-            throw LabError("cannot write to the guest: \(String(cString: strerror(errno)))")
-        }
-    }
-
     private func line(timeout: Int32) throws -> String {
-        while true {
-            if let end = rest.firstIndex(of: 0x0a) {
-                let line = String(decoding: rest[..<end], as: UTF8.self)
-                rest.removeSubrange(...end)
-                return line
-            }
-            try receive(timeout: timeout)
-        }
+        String(decoding: try inTime(stream.line(timeout: timeout), timeout), as: UTF8.self)
     }
 
-    private func bytes(_ count: Int) throws -> [UInt8] {
-        while rest.count < count { try receive(timeout: 10_000) }
-        let bytes = Array(rest[..<count])
-        rest.removeSubrange(..<count)
-        return bytes
-    }
+    private func bytes(_ count: Int) throws -> [UInt8] { try inTime(stream.bytes(count, timeout: 10_000), 10_000) }
 
-    private func receive(timeout: Int32) throws {
-        var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        guard poll(&polled, 1, timeout) > 0 else { throw LabError("the guest did not answer within \(timeout) ms") }
-        var chunk = [UInt8](repeating: 0, count: 1 << 18)
-        let count = read(descriptor, &chunk, chunk.count)
-        guard count > 0 else { throw LabError("the guest's port was closed") }
-        rest += chunk[..<count]
+    private func inTime(_ answer: [UInt8]?, _ timeout: Int32) throws -> [UInt8] {
+        guard let answer else { throw LabError("the guest did not answer within \(timeout) ms") }
+        return answer
     }
 }

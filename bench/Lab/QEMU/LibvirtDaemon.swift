@@ -49,22 +49,22 @@ public final class LibvirtDaemon {
     ///
     /// - Throws: ``LabError``.
     public func restart() throws {
-        try LibvirtDaemon.write("\n", to: folder + "/again")
+        try TextFile.write("\n", to: folder + "/again")
         try waitForAnswer()
     }
 
-    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then the exit code and the number of bytes printed.
-    public var calls: [String] { SupervisedProcess.text(folder + "/calls").split(separator: "\n").map(String.init) }
+    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then its exit code and how many bytes it printed.
+    public var calls: [String] { TextFile.read(folder + "/calls").split(separator: "\n").map(String.init) }
 
-    /// The text that the hook has written to standard error.
-    public var hookWords: String { SupervisedProcess.text(folder + "/said") }
+    /// What the hook has said on standard error.
+    public var hookWords: String { TextFile.read(folder + "/said") }
 
-    /// The domain's XML as the hook got it in its last call with an operation.
-    public func xml(of operation: String) -> String { SupervisedProcess.text("\(folder)/\(operation).xml") }
+    /// The domain's XML as the hook got it in its last call of an operation.
+    public func xml(of operation: String) -> String { TextFile.read("\(folder)/\(operation).xml") }
 
     /// libvirtd's log, for failing tests.
     public var log: String {
-        SupervisedProcess.text(folder + "/script") + SupervisedProcess.text(folder + "/libvirtd")
+        TextFile.read(folder + "/script") + TextFile.read(folder + "/libvirtd")
     }
 
     private func waitForAnswer() throws {
@@ -107,8 +107,8 @@ public final class LibvirtDaemon {
 
     private static func writeFiles(number: Int, folder: String, hook: String, configuration: String) throws {
         for path in ["run", "etc", "etc/hooks", "etc/hooks/qemu.d"] { mkdir("\(folder)/\(path)", 0o755) }
-        // It has no cgroups, no virtlogd, and no user except root.
-        try write(
+        // It has no cgroups, no virtlogd, and no user but root.
+        try TextFile.write(
             """
             user = "root"
             group = "root"
@@ -120,7 +120,7 @@ public final class LibvirtDaemon {
             remember_owner = 0
 
             """, to: folder + "/etc/qemu.conf")
-        try write(
+        try TextFile.write(
             """
             auth_unix_rw = "none"
             auth_unix_ro = "none"
@@ -128,10 +128,10 @@ public final class LibvirtDaemon {
             log_outputs = "3:stderr"
 
             """, to: folder + "/etc/libvirtd.conf")
-        try write(configuration, to: folder + "/hook.conf")
-        // Wraps the hook and records its input, its output and its exit code.
+        try TextFile.write(configuration, to: folder + "/hook.conf")
+        // The hook with its records: what it got, what it printed, how it ended.
         let path = folder + "/etc/hooks/qemu.d/fdbsteer"
-        try write(
+        try TextFile.write(
             """
             #!/bin/sh
             cat >"\(folder)/xml"
@@ -143,15 +143,6 @@ public final class LibvirtDaemon {
             cat "\(folder)/printed"
             exit $code
 
-            """, to: path)
-        chmod(path, 0o755)
-    }
-
-    private static func write(_ text: String, to path: String) throws {
-        let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
-        guard file >= 0 else { throw LabError("cannot write \(path): \(String(cString: strerror(errno)))") }
-        defer { close(file) }
-        let bytes = Array(text.utf8)
-        guard Glibc.write(file, bytes, bytes.count) == bytes.count else { throw LabError("cannot write \(path)") }
+            """, to: path, mode: 0o755)
     }
 }

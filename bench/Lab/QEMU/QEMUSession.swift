@@ -1,6 +1,7 @@
 import CLab
-import FoundationEssentials
 import Glibc
+public import JSON
+import QMP
 
 /// An event of a QEMU.
 public struct QEMUEvent: Hashable, Sendable {
@@ -28,22 +29,8 @@ public struct QEMUEvent: Hashable, Sendable {
 public final class QEMUSession {
     /// The host of its events.
     private let host: String
-    private let descriptor: Int32
-    private var rest: [UInt8] = []
+    private let stream: DescriptorStream
     private var waiting: [QEMUEvent] = []
-
-    private struct Line: Decodable {
-        struct Stamp: Decodable { let seconds, microseconds: Int64 }
-        struct Data: Decodable {
-            let status, device, deviceID: String?
-            enum CodingKeys: String, CodingKey { case status, device, deviceID = "device-id" }
-        }
-        struct Failure: Decodable { let desc: String }
-        let event: String?
-        let timestamp: Stamp?
-        let data: Data?
-        let error: Failure?
-    }
 
     /// Connects and leaves the negotiation mode.
     ///
@@ -53,11 +40,24 @@ public final class QEMUSession {
     /// - Throws: ``LabError``.
     public init(path: String, host: String) throws {
         self.host = host
-        descriptor = try QEMUSession.connect(path)
+        stream = DescriptorStream(try QEMUSession.connect(path), name: "the QEMU on host \(host)")
         try execute("qmp_capabilities")
     }
 
-    deinit { close(descriptor) }
+    /// The port by which a program in the lab VM (bench/lab-vm) reaches its own QEMU.
+    public static let labPort = "/dev/virtio-ports/qmp"
+
+    /// Opens a character device.
+    ///
+    /// - Throws: ``LabError``.
+    public init(device path: String) throws {
+        host = ""
+        let descriptor = open(path, O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
+        stream = DescriptorStream(descriptor, name: "the lab VM's QEMU")
+        // The monitor greets once: the second session of a VM finds it negotiated, and gets an error.
+        _ = try? execute("qmp_capabilities")
+    }
 
     /// Connects to a socket of a QEMU that is starting.
     static func connect(_ path: String) throws -> Int32 {
@@ -74,66 +74,71 @@ public final class QEMUSession {
     /// Runs one command.
     ///
     /// - Parameter arguments: a JSON object.
-    /// - Returns: the whole answer.
-    /// - Throws: ``LabError`` with QEMU's own message.
+    /// - Returns: what the command returns.
+    /// - Throws: ``LabError`` with QEMU's own words.
     @discardableResult
-    public func execute(_ command: String, _ arguments: String = "{}") throws -> [UInt8] {
-        let bytes = Array("{\"execute\": \"\(command)\", \"arguments\": \(arguments)}\n".utf8)
-        guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
-            throw LabError("cannot write to QEMU: \(String(cString: strerror(errno)))")
-        }
+    public func execute(_ command: String, _ arguments: String = "{}") throws(LabError) -> JSON {
+        try stream.write(line: "{\"execute\": \"\(command)\", \"arguments\": \(arguments)}")
         while true {
-            guard let bytes = try readLine(timeout: 20_000) else {
-                throw LabError("QEMU did not answer \(command) within 20 s")
-            }
-            let line = try decode(bytes)
-            if let event = event(line) {
-                waiting.append(event)
-            } else if let failure = line.error {
-                throw LabError("\(command): \(failure.desc)")
-            } else if String(decoding: bytes, as: UTF8.self).contains("\"return\"") {
-                return bytes
+            switch try nextMessage(timeout: 20_000) {
+            case nil: throw LabError("QEMU did not answer \(command) within 20 s")
+            case .greeting: break
+            case .event(let event): waiting.append(QEMUEvent(event, host: host))
+            case .reply(_, .success(let value)): return value
+            case .reply(_, .failure(let refusal)): throw LabError("\(command): \(refusal)")
             }
         }
     }
 
     /// The next event; nil if there is none within the given milliseconds.
     ///
-    /// - Throws: ``LabError`` if QEMU has ended.
-    public func nextEvent(timeout: Int32) throws -> QEMUEvent? {
+    /// - Throws: ``LabError`` when QEMU ended.
+    public func nextEvent(timeout: Int32) throws(LabError) -> QEMUEvent? {
         if !waiting.isEmpty { return waiting.removeFirst() }
-        while let bytes = try readLine(timeout: timeout) {
-            if let event = event(try decode(bytes)) { return event }
+        while let message = try nextMessage(timeout: timeout) {
+            if case .event(let event) = message { return QEMUEvent(event, host: host) }
         }
         return nil
     }
 
-    private func event(_ line: Line) -> QEMUEvent? {
-        guard let name = line.event, let stamp = line.timestamp else { return nil }
-        return QEMUEvent(
-            host: host, name: name, time: stamp.seconds * 1_000_000_000 + stamp.microseconds * 1000,
-            status: line.data?.status, device: line.data?.deviceID ?? line.data?.device)
-    }
-
-    private func decode(_ bytes: [UInt8]) throws -> Line {
-        do { return try JSONDecoder().decode(Line.self, from: Data(bytes)) } catch {
-            throw LabError("QEMU said \(String(decoding: bytes, as: UTF8.self)): \(error)")
+    private func nextMessage(timeout: Int32) throws(LabError) -> QMPMessage? {
+        guard let line = try stream.line(timeout: timeout) else { return nil }
+        guard let message = line.withUnsafeBytes({ QMPMessage($0) }) else {
+            throw LabError("QEMU said \(String(decoding: line, as: UTF8.self))")
         }
+        return message
+    }
+}
+
+extension QEMUEvent {
+    fileprivate init(_ event: QMPEvent, host: String) {
+        self.init(
+            host: host, name: event.name.rawValue, time: event.time ?? 0, status: event.data["status"]?.text,
+            device: event.device)
+    }
+}
+
+extension QEMUSession {
+    /// A flow of the bridging table of a rocker switch (`query-rocker-of-dpa-flows`, table 50).
+    public struct BridgingFlow: Hashable, Sendable {
+        /// The destination MAC.
+        public let mac: String
+        /// The VLAN in the switch.
+        public let vlan: Int
+        /// The port's number in the switch, from 1.
+        public let port: Int
     }
 
-    private func readLine(timeout: Int32) throws -> [UInt8]? {
-        while true {
-            if let end = rest.firstIndex(of: 0x0a) {
-                let line = Array(rest[..<end])
-                rest.removeSubrange(...end)
-                return line
-            }
-            var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            guard poll(&polled, 1, timeout) > 0 else { return nil }
-            var chunk = [UInt8](repeating: 0, count: 65536)
-            let count = read(descriptor, &chunk, chunk.count)
-            guard count > 0 else { throw LabError("the QEMU on host \(host) ended") }
-            rest += chunk[..<count]
+    /// The flows of a rocker switch for a MAC.
+    ///
+    /// - Throws: ``LabError``.
+    public func bridgingFlows(switch name: String, mac: String) throws(LabError) -> [BridgingFlow] {
+        let flows = try execute("query-rocker-of-dpa-flows", "{\"name\": \"\(name)\", \"tbl-id\": 50}").elements ?? []
+        return flows.filter { $0["key"]?["eth-dst"]?.text == mac }.map { flow in
+            // A group of type "L2 interface" is the VLAN and the port.
+            BridgingFlow(
+                mac: mac, vlan: Int(flow["key"]?["vlan-id"]?.integer ?? 0),
+                port: Int(flow["action"]?["group-id"]?.integer ?? 0) & 0xffff)
         }
     }
 }

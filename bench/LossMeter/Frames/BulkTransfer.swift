@@ -1,6 +1,8 @@
 import CLab
 import Glibc
+public import Lab
 import Synchronization
+import System
 
 /// Sends to a TCP port as much as it accepts, or up to a limit, and records how much the other end has acknowledged.
 public final class BulkTransfer {
@@ -15,8 +17,8 @@ public final class BulkTransfer {
     }
 
     private let memory = Memory()
-    private let thread: WorkerThread
-    /// The time between two samples, in nanoseconds.
+    private let thread: LabThread
+    /// Between two samples, in nanoseconds.
     private static let interval: Int64 = 2_000_000
     /// The number of bytes that the kernel accepts in one system call.
     private static let chunk = 256 << 10
@@ -29,16 +31,16 @@ public final class BulkTransfer {
     /// Connects and starts to send, in the calling thread's network namespace.
     ///
     /// - Parameters:
-    ///   - address: an IPv4 address as text.
-    ///   - bytesPerSecond: the most bytes a second; 0: no limit.
-    /// - Throws: ``LossMeterError``.
-    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LossMeterError) {
+    ///   - address: IPv4, as text.
+    ///   - bytesPerSecond: at most; 0: no limit.
+    /// - Throws: ``LabError``.
+    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
         let descriptor = clab_tcp_connect(address, port, bytesPerSecond)
         guard descriptor >= 0 else {
-            throw LossMeterError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
+            throw LabError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
         }
         let memory = memory
-        thread = try WorkerThread {
+        thread = try Namespace.thread {
             BulkTransfer.send(on: descriptor, to: memory)
             close(descriptor)
         }
@@ -59,7 +61,7 @@ public final class BulkTransfer {
         while !memory.stop.load(ordering: .relaxed) {
             while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 {
             }
-            let now = clab_now(CLOCK_REALTIME)
+            let now = Stopwatch.realTime
             if now >= due {
                 var acknowledged: UInt64 = 0
                 var retransmitted: UInt32 = 0

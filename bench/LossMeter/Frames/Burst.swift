@@ -1,6 +1,8 @@
 import CLab
 import Glibc
+import Lab
 import Synchronization
+import System
 
 /// One burst of numbered frames from one interface to receivers on others, during which changes are made.
 ///
@@ -56,9 +58,9 @@ public struct Burst: Sendable {
     /// not made, because no frame would show its effect.
     ///
     /// - Parameters:
-    ///   - perform: makes change number `index` on the calling thread and returns its effect.
-    /// - Returns: the results for the frames, and the times of the changes.
-    /// - Throws: ``LossMeterError``, or an error that `perform` throws.
+    ///   - perform: makes change number `index` on the calling thread and says what it did.
+    /// - Returns: what happened to the frames, and when the changes were made.
+    /// - Throws: ``LabError``, or what `perform` throws.
     public func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
         let gap = 1_000_000_000 / Int64(rate)
         // Extra frames for changes that take longer than their share.
@@ -68,11 +70,11 @@ public struct Burst: Sendable {
         let shared = Shared(frames: frames, paths: paths.count)
         let clockOffset = Burst.clockOffset()
         let backlogDrops = Burst.backlogDrops()
-        var receivers: [WorkerThread] = []
+        var receivers: [LabThread] = []
         for (path, interface) in paths.enumerated() {
             let socket = SocketBox(try PacketSocket(interface: interface, receiveBuffer: Burst.receiveBuffer))
             receivers.append(
-                try WorkerThread { [isPaced] in
+                try Namespace.thread { [isPaced] in
                     if !isPaced { _ = clab_pin(0) }
                     Burst.receive(socket, path: path, run: run, into: shared)
                 })
@@ -81,10 +83,10 @@ public struct Burst: Sendable {
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
         // CPU 0 is left to the rest; with one CPU both must share it.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        let start = self.start ?? clab_now(CLOCK_REALTIME) + 20_000_000
+        let start = self.start ?? Stopwatch.realTime + 20_000_000
         let isPaced = isPaced
         let isRealTime = isRealTime
-        let sender = try WorkerThread {
+        let sender = try Namespace.thread {
             if !isPaced, cpus > 1 { _ = clab_pin(Int32(cpus - 1)) }
             if !isPaced || isRealTime { _ = clab_fifo() }
             Burst.send(frame, on: output, start: start, gap: gap, isPaced: isPaced, into: shared)
@@ -101,16 +103,16 @@ public struct Burst: Sendable {
                 let moment = due + Int64.random(in: 0..<max(1, share / 2))
                 guard moment + 2 * longest < end else { break }
                 Burst.sleep(until: moment)
-                let begin = clab_now(CLOCK_REALTIME)
+                let begin = Stopwatch.realTime
                 let change = try perform(index)
-                let move = Move(index: index, begin: begin, end: clab_now(CLOCK_REALTIME), change: change)
+                let move = Move(index: index, begin: begin, end: Stopwatch.realTime, change: change)
                 longest = max(longest, move.end - move.begin)
                 made.append(move)
             }
         }
         sender.join()
-        // Frames in flight may still arrive: a receive queue is drained within milliseconds.
-        Burst.sleep(until: clab_now(CLOCK_REALTIME) + 30_000_000)
+        // What is on its way may still arrive: a receive queue is drained within milliseconds.
+        Burst.sleep(until: Stopwatch.realTime + 30_000_000)
         shared.stop.store(true, ordering: .releasing)
         receivers.forEach { $0.join() }
         try result.get()
@@ -166,7 +168,7 @@ public struct Burst: Sendable {
         }
     }
 
-    private final class SocketBox {
+    private final class SocketBox: Sendable {
         let socket: PacketSocket
         init(_ socket: consuming PacketSocket) { self.socket = socket }
     }
@@ -182,8 +184,8 @@ public struct Burst: Sendable {
                 let due = start + gap * Int64(sequence)
                 bytes.storeBytes(of: UInt32(sequence).bigEndian, toByteOffset: Frame.sequenceOffset, as: UInt32.self)
                 if isPaced { sleep(until: due) }
-                var now = clab_now(CLOCK_REALTIME)
-                while now < due { now = clab_now(CLOCK_REALTIME) }
+                var now = Stopwatch.realTime
+                while now < due { now = Stopwatch.realTime }
                 shared.due[sequence] = due
                 if Glibc.send(descriptor, bytes.baseAddress, bytes.count, 0) == bytes.count {
                     shared.transmitted[sequence] = now
@@ -225,17 +227,11 @@ public struct Burst: Sendable {
 
     /// Frames that the CPUs' receive backlogs dropped since boot: the second column of /proc/net/softnet_stat.
     private static func backlogDrops() -> Int64 {
-        guard let file = fopen("/proc/net/softnet_stat", "r") else { return 0 }
-        defer { fclose(file) }
-        var drops: Int64 = 0
-        var line = [CChar](repeating: 0, count: 512)
-        while fgets(&line, Int32(line.count), file) != nil {
-            let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-                .split(separator: " ")
-            if words.count > 1 { drops += Int64(words[1], radix: 16) ?? 0 }
+        TextFile.read("/proc/net/softnet_stat").split(separator: "\n").reduce(0) { sum, line in
+            let words = line.split(separator: " ")
+            return sum + (words.count > 1 ? Int64(words[1], radix: 16) ?? 0 : 0)
         }
-        return drops
     }
 
-    private static func clockOffset() -> Int64 { clab_now(CLOCK_REALTIME) - clab_now(CLOCK_MONOTONIC) }
+    private static func clockOffset() -> Int64 { Stopwatch.realTime - monotonicNanoseconds() }
 }

@@ -42,11 +42,3 @@ enum Frame {
         return numbers.sequence
     }
 }
-
-/// An operation of the loss meter that failed.
-public struct LossMeterError: Error, CustomStringConvertible {
-    /// The failure in words.
-    public let description: String
-
-    init(_ description: String) { self.description = description }
-}

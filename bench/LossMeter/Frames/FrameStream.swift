@@ -1,6 +1,8 @@
 import CLab
 import Glibc
+public import Lab
 import Synchronization
+import System
 
 /// Sends numbered frames from one interface at a rate, until it is stopped.
 ///
@@ -9,7 +11,7 @@ public final class FrameStream {
     /// The most frames that are sent.
     public let capacity: Int
     private let memory: Memory
-    private let thread: WorkerThread
+    private let thread: LabThread
 
     /// Written by the sender, and read after it was joined.
     private final class Memory: @unchecked Sendable {
@@ -17,10 +19,10 @@ public final class FrameStream {
         var count = 0
         let stop = Atomic(false)
 
-        /// Pages that are never touched use no memory.
-        init(_ capacity: Int) throws(LossMeterError) {
+        /// Pages that are never touched cost nothing.
+        init(_ capacity: Int) throws(LabError) {
             guard let memory = calloc(capacity, MemoryLayout<Int64>.stride) else {
-                throw LossMeterError("no memory for \(capacity) frames")
+                throw LabError("no memory for \(capacity) frames")
             }
             transmitted = memory.bindMemory(to: Int64.self, capacity: capacity)
         }
@@ -28,7 +30,7 @@ public final class FrameStream {
         deinit { free(transmitted) }
     }
 
-    private final class SocketBox {
+    private final class SocketBox: Sendable {
         let socket: PacketSocket
         init(_ socket: consuming PacketSocket) { self.socket = socket }
     }
@@ -43,16 +45,16 @@ public final class FrameStream {
     ///   - rate: frames a second.
     ///   - start: the time when the first frame is due, in nanoseconds of CLOCK_REALTIME.
     ///   - capacity: the most frames.
-    /// - Throws: ``LossMeterError``.
+    /// - Throws: ``LabError``.
     public init(
         interface: String, destination: [UInt8], source: [UInt8], run: UInt32, rate: Int, start: Int64, capacity: Int
-    ) throws(LossMeterError) {
+    ) throws(LabError) {
         let memory = try Memory(capacity)
         let box = SocketBox(try PacketSocket(interface: interface, receiveBuffer: 0))
         let frame = Frame.make(destination: destination, source: source, run: run)
         self.memory = memory
         self.capacity = capacity
-        thread = try WorkerThread {
+        thread = try Namespace.thread {
             _ = clab_fifo()
             FrameStream.send(frame, on: box.socket.descriptor, rate: rate, start: start, capacity: capacity, to: memory)
         }
@@ -78,7 +80,7 @@ public final class FrameStream {
                 while clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &time, nil) == EINTR {}
                 bytes.storeBytes(
                     of: UInt32(memory.count).bigEndian, toByteOffset: Frame.sequenceOffset, as: UInt32.self)
-                let now = clab_now(CLOCK_REALTIME)
+                let now = Stopwatch.realTime
                 if Glibc.send(descriptor, bytes.baseAddress, bytes.count, 0) == bytes.count {
                     memory.transmitted[memory.count] = now
                 }

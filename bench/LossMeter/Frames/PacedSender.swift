@@ -1,5 +1,7 @@
 import CLab
 import Glibc
+public import Lab
+import System
 
 /// Sends numbered frames at a modest rate and counts where they arrive, without occupying a CPU. It is for demonstrations
 /// and does not measure gaps.
@@ -34,10 +36,10 @@ public struct PacedSender: ~Copyable {
     ///   - destinationMAC: six octets.
     ///   - sourceMAC: six octets.
     ///   - rate: frames a second.
-    /// - Throws: ``LossMeterError``.
+    /// - Throws: ``LabError``.
     public init(
         interface: String, receivers: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int
-    ) throws(LossMeterError) {
+    ) throws(LabError) {
         var opened: [Receiver] = []
         for name in receivers {
             opened.append(Receiver(try PacketSocket(interface: name, receiveBuffer: 16 << 20)))
@@ -54,7 +56,7 @@ public struct PacedSender: ~Copyable {
     public consuming func send(seconds: Double) -> Count {
         var count = Count(received: [])
         var bytes = frame
-        let start = clab_now(CLOCK_MONOTONIC)
+        let start = monotonicNanoseconds()
         let end = start + Int64(seconds * 1e9)
         var now = start
         while now < end {
@@ -69,7 +71,7 @@ public struct PacedSender: ~Copyable {
             }
             drain()
             usleep(1000)
-            now = clab_now(CLOCK_MONOTONIC)
+            now = monotonicNanoseconds()
         }
         usleep(50_000)
         drain()

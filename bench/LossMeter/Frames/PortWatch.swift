@@ -1,5 +1,6 @@
 import CLab
 import Glibc
+public import Lab
 import Synchronization
 
 /// Watches ports of a host: which numbered frames leave through them towards their guests, and when the guests send.
@@ -30,7 +31,7 @@ public final class PortWatch {
     }
 
     private let memory: Memory
-    private let thread: WorkerThread
+    private let thread: LabThread
 
     private static let receiveBuffer: Int32 = 16 << 20
     /// The pause between two polls, for each guest: many sockets are polled less often.
@@ -48,10 +49,10 @@ public final class PortWatch {
         let spoken: [[Moment]]
         let stop = Atomic(false)
 
-        init(_ guests: [Guest], runs: Int, capacity: Int) throws(LossMeterError) {
+        init(_ guests: [Guest], runs: Int, capacity: Int) throws(LabError) {
             var memories: [UnsafeMutablePointer<UInt8>] = []
             for _ in 0..<(guests.count * runs) {
-                guard let memory = calloc(capacity, 1) else { throw LossMeterError("no memory") }
+                guard let memory = calloc(capacity, 1) else { throw LabError("no memory") }
                 memories.append(memory.bindMemory(to: UInt8.self, capacity: capacity))
             }
             served = memories
@@ -70,7 +71,7 @@ public final class PortWatch {
     }
 
     /// A port of a guest.
-    private final class Place {
+    private final class Place: Sendable {
         let socket: PacketSocket
         let guest: Int
         let port: Int
@@ -88,8 +89,8 @@ public final class PortWatch {
     ///   - run: the first run of the first guest; the runs of all guests follow without gaps.
     ///   - runs: the number of runs for each guest.
     ///   - capacity: the most frames of a run.
-    /// - Throws: ``LossMeterError``.
-    public init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LossMeterError) {
+    /// - Throws: ``LabError``.
+    public init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LabError) {
         let memory = try Memory(guests, runs: runs, capacity: capacity)
         self.memory = memory
         var opened: [Place] = []
@@ -102,7 +103,7 @@ public final class PortWatch {
         }
         let places = opened
         let macs = guests.map(\.mac)
-        thread = try WorkerThread { PortWatch.watch(places, run: run, macs: macs, into: memory) }
+        thread = try Namespace.thread { PortWatch.watch(places, run: run, macs: macs, into: memory) }
     }
 
     /// The time when a guest itself last sent on one of its ports, in nanoseconds of CLOCK_REALTIME; 0: not yet. Frames that

@@ -36,10 +36,10 @@ struct HandoverCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let scratch = try Scratch.goneWhenInterrupted()
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
-        let source = try Scratch(parent: scratch.path)
-        let target = try Scratch(parent: scratch.path)
+        let source = try TemporaryFolder(parent: scratch.path)
+        let target = try TemporaryFolder(parent: scratch.path)
         let methods = orders ? [.fdbsteer] + HandoverMethod.orders : HandoverMethod.compared
         let folders = (source.path, target.path)
         let results = try Namespace.run {
@@ -52,7 +52,7 @@ struct HandoverCommand: ParsableCommand {
         let report = HandoverReport(methods: methods, results: results)
         print(report.text)
         if let json {
-            try Scratch.write(json: report, to: json)
+            try TextFile.write(json: report, to: json)
         }
         guard check else { return }
         for complaint in report.complaints { print(complaint) }

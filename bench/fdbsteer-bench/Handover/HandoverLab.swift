@@ -1,4 +1,3 @@
-import CLab
 import Controller
 import FDB
 import Glibc
@@ -6,6 +5,7 @@ import Lab
 import Netlink
 import Policy
 import Records
+import System
 
 /// Two hosts with a controller each, and the guest that moves from one to the other; used on one thread.
 final class HandoverLab {
@@ -85,7 +85,7 @@ final class HandoverLab {
 
     /// The guest gives up its VF and uses the standby, on the source.
     func unplug(_ method: HandoverMethod, into times: inout Times) throws {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         switch method.kind {
         case .steered, .learned, .pinned: try check(Switch(to: .standby).run(guest, on: &sourceHost))
         case .sticky: try stick(lab.source.standby)
@@ -93,12 +93,12 @@ final class HandoverLab {
         }
         // Every guest soon sends something on its new port: learning depends on that.
         try sourceStandby.send(lab.announcement)
-        times.unplug = begin...clab_now(CLOCK_REALTIME)
+        times.unplug = begin...Stopwatch.realTime
     }
 
     /// The guest starts to run on the target.
     func migrate(_ method: HandoverMethod, into times: inout Times) throws {
-        times.runs = clab_now(CLOCK_REALTIME)
+        times.runs = Stopwatch.realTime
         let order: [HandoverMethod.Step]
         switch method.kind {
         case .steered(let steps), .learned(let steps): order = steps
@@ -111,7 +111,7 @@ final class HandoverLab {
             case .announce: try targetStandby.send(lab.announcement)
             case .source: written = try check(Switch(to: .remote).run(guest, on: &sourceHost))
             }
-            times.done[step] = written ?? clab_now(CLOCK_REALTIME)
+            times.done[step] = written ?? Stopwatch.realTime
         }
         if case .learned = method.kind { try setLearning(false) }
     }
@@ -121,14 +121,14 @@ final class HandoverLab {
 
     /// The guest gets a VF on the target, and stops using its standby.
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         switch method.kind {
         case .steered, .learned, .pinned: try check(Switch(to: .primary).run(guest, on: &targetHost))
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
         try targetPrimary.send(lab.announcement)
-        times.plug = begin...clab_now(CLOCK_REALTIME)
+        times.plug = begin...Stopwatch.realTime
     }
 
     /// Removes the guest from all bridges.

@@ -1,8 +1,8 @@
-import CLab
 import Glibc
 import Lab
 import LossMeter
 import Synchronization
+import System
 
 /// One run of the hand-over bench in the calling thread's namespace: rounds in which the methods alternate.
 final class HandoverRun {
@@ -93,7 +93,7 @@ final class HandoverRun {
     // MARK: - Traffic
 
     private func record(_ method: HandoverMethod) throws -> ([Peer: Recording], HandoverLab.Times) {
-        let start = clab_now(CLOCK_REALTIME) + HandoverRun.lead
+        let start = Stopwatch.realTime + HandoverRun.lead
         let senders = try Peer.allCases.map { try Sender(burst($0, start: start)) }
         var times = HandoverLab.Times()
         let script = Result {
@@ -155,7 +155,7 @@ final class HandoverRun {
     }
 
     private static func sleep(until start: Int64, _ milliseconds: Int64) {
-        let left = start + milliseconds * 1_000_000 - clab_now(CLOCK_REALTIME)
+        let left = start + milliseconds * 1_000_000 - Stopwatch.realTime
         if left > 0 { usleep(UInt32(left / 1000)) }
     }
 }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import FoundationEssentials
 import Glibc
+import JSON
 import Lab
 import LossMeter
 
@@ -38,7 +38,7 @@ struct LossCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        let state = try Scratch.goneWhenInterrupted()
+        let state = try TemporaryFolder.goneWhenInterrupted()
         defer { state.remove() }
         let outcome = try Namespace.run { () throws -> LossRun.Outcome in
             var run = try LossRun(command, state: state.path)
@@ -48,51 +48,19 @@ struct LossCommand: ParsableCommand {
         print("")
         for timeline in outcome.timelines { print(timeline.drawn() + "\n") }
         if let json {
-            try Scratch.write(json: LossReport(outcome.summaries), to: json)
+            try TextFile.write(json: LossReport(outcome.summaries), to: json)
         }
         if let svg {
             let title =
                 "One guest address moves between two ports, \(outcome.rate / 1000),000 frames a second, flooding off"
-            try Scratch.write(Array(TimelineChart(outcome.timelines, title: title).svg.utf8), to: svg)
+            try TextFile.write(TimelineChart(outcome.timelines, title: title).svg, to: svg)
         }
     }
 }
 
-/// A folder for a journal, on a tmpfs if there is one, like `/run` in production.
-struct Scratch: Sendable {
-    let path: String
-
-    /// - Parameter parent: the folder to make it in; nil for a tmpfs if there is one.
-    init(parent: String? = nil) throws {
-        let parent = parent ?? (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
-        var template = Array("\(parent)/fdbsteer-bench-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("cannot make a folder in \(parent)") }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// Removes the folder with its contents.
-    func remove() { _ = try? Command.run(["rm", "-rf", path]) }
-
-    /// A folder that is also removed with its contents if the program is interrupted. Call it before there are other threads.
-    static func goneWhenInterrupted() throws -> Scratch {
-        let scratch = try Scratch()
-        try Interruption.onSignal { scratch.remove() }
-        return scratch
-    }
-
+extension TextFile {
     /// Writes an object with snake_case keys in alphabetical order.
     static func write(json value: some Encodable, to path: String) throws {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try write(Array(try encoder.encode(value)), to: path)
-    }
-
-    static func write(_ bytes: [UInt8], to path: String) throws {
-        guard let file = fopen(path, "w") else {
-            throw LabError("cannot write \(path): \(String(cString: strerror(errno)))")
-        }
-        defer { fclose(file) }
-        guard fwrite(bytes, 1, bytes.count, file) == bytes.count else { throw LabError("cannot write \(path)") }
+        try write(JSON(encoding: value).pretty, to: path)
     }
 }

@@ -38,7 +38,7 @@ struct MACFilterCommand: ParsableCommand {
     func run() throws {
         guard inside else { return try boot() }
         if let obstacle = SRIOVLab.obstacle { throw LabError(obstacle) }
-        let scratch = try Scratch()
+        let scratch = try TemporaryFolder(parent: nil)
         defer { scratch.remove() }
         let run = try MACFilterRun(state: scratch.path, rate: rate)
         let probe = try run.probe()
@@ -48,7 +48,7 @@ struct MACFilterCommand: ParsableCommand {
         }
         let report = MACFilterReport(probe: probe, results: results, rate: rate)
         print(report.table)
-        if let json { try Scratch.write(json: report, to: json) }
+        if let json { try TextFile.write(json: report, to: json) }
         if check, let failure = report.failure { throw LabError(failure) }
     }
 
@@ -63,17 +63,6 @@ struct MACFilterCommand: ParsableCommand {
 
 /// The results of the MAC filter bench, for people and programs.
 struct MACFilterReport: Encodable {
-    struct State: Encodable {
-        let state: String
-        let source: String
-        let tagged: Bool
-        let sent: Int
-        let pf: Int
-        let vf: Int
-        let wire: Int
-        let nowhere: Int
-    }
-
     struct Redirection: Encodable {
         let redirections: Int
         let lostMedian: Int
@@ -83,7 +72,7 @@ struct MACFilterReport: Encodable {
         let sent: Int
     }
 
-    let states: [State]
+    let states: [MACFilterCounts]
     let verdict: MACFilterVerdict?
     let words: [String]
     let nic: String
@@ -92,11 +81,7 @@ struct MACFilterReport: Encodable {
     let redirection: [String: Redirection]
 
     init(probe: ProbeReport, results: [MACFilterRun.Result], rate: Int) {
-        states = probe.states.map {
-            State(
-                state: $0.state, source: $0.source.rawValue, tagged: $0.tagged, sent: $0.sent, pf: $0.pf, vf: $0.vf,
-                wire: $0.wire, nowhere: $0.nowhere)
-        }
+        states = probe.states
         verdict = probe.verdict
         words = probe.words
         nic = probe.nic.description
@@ -124,7 +109,7 @@ struct MACFilterReport: Encodable {
     /// The results as text for people.
     var table: String {
         var lines = ["\(nic), probed in \(probeMilliseconds) ms"]
-        for state in states where state.source == "wire" && !state.tagged {
+        for state in states where state.source == .wire && !state.tagged {
             lines.append("  \(state.state): PF \(state.pf), VF \(state.vf), nowhere \(state.nowhere) of \(state.sent)")
         }
         lines += words.map { "  \($0)" }

@@ -66,8 +66,8 @@ struct MigrateCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as in /run.
-        let scratch = try Scratch.goneWhenInterrupted()
+        // The journal is in memory, as it is in /run.
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var shape = try MigrationRig.shape(primary: primary)
         shape.usesNativeHotplug = operation.usesNativeHotplug
@@ -101,10 +101,10 @@ struct MigrateCommand: ParsableCommand {
         }
         for timeline in timelines { print("\n" + timeline.drawn()) }
         print("\n" + report.text)
-        if let json { try Scratch.write(json: report, to: json) }
+        if let json { try TextFile.write(json: report, to: json) }
         if let svg {
             let title = "\(operation.rawValue), \(rate) frames a second from each peer, as the fabric's peer sees it"
-            try Scratch.write(Array(MigrationChart(timelines, title: title).svg.utf8), to: svg)
+            try TextFile.write(MigrationChart(timelines, title: title).svg, to: svg)
         }
         guard check else { return }
         let complaints = report.complaints(of: MigrationMethod.checked.map(\.rawValue))

@@ -66,8 +66,8 @@ struct MigrateEndsCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as in /run.
-        let scratch = try Scratch.goneWhenInterrupted()
+        // The journal is in memory, as it is in /run.
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(
             folder: scratch.path, shape: try MigrationRig.shape(), rate: rate, guestRate: 100
@@ -88,7 +88,7 @@ struct MigrateEndsCommand: ParsableCommand {
             rows.append(row(end, records))
         }
         print("\n" + MigrateEndsCommand.text(rows))
-        if let json { try Scratch.write(json: rows, to: json) }
+        if let json { try TextFile.write(json: rows, to: json) }
         guard check else { return }
         let complaints = rows.flatMap(MigrateEndsCommand.complaints)
         for complaint in complaints { print(complaint) }

@@ -55,8 +55,8 @@ struct MigrateManyCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as in /run.
-        let scratch = try Scratch.goneWhenInterrupted()
+        // The journal is in memory, as it is in /run.
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(
             folder: scratch.path, shape: try MigrationRig.shape(), guests: guests,
@@ -80,7 +80,7 @@ struct MigrateManyCommand: ParsableCommand {
         print("\n" + MigrationReport.text(rows, first: "guest", second: "times"))
         print("\nframes of one guest by a port of another: \(rows.reduce(0) { $0 + $1.strayedTotal })")
         if let json {
-            try Scratch.write(json: Report(guests: guests, rate: rate, guestRate: guestRate, parts: rows), to: json)
+            try TextFile.write(json: Report(guests: guests, rate: rate, guestRate: guestRate, parts: rows), to: json)
         }
         guard check else { return }
         let complaints = MigrateManyCommand.complaints(rows)

@@ -58,7 +58,7 @@ struct MigrateTCPCommand: ParsableCommand {
     }
 
     func run() throws {
-        let scratch = try Scratch.goneWhenInterrupted()
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var shape = try MigrationRig.shape()
         shape.hasSink = true
@@ -84,7 +84,7 @@ struct MigrateTCPCommand: ParsableCommand {
         }
         let head = ["method", "Mbit/s mean", "longest stall ms", "began at ms", "guest stopped ms", "retransmitted"]
         print("\n" + TextTable.aligned([head] + table, numbersFrom: 1))
-        if let json { try Scratch.write(json: rows, to: json) }
+        if let json { try TextFile.write(json: rows, to: json) }
     }
 
     private func measure(_ method: MigrationMethod, _ rig: MigrationRig) throws -> Row {
@@ -113,7 +113,7 @@ struct MigrateTCPCommand: ParsableCommand {
     /// The sink accepts one client after the other, and may not be ready again yet.
     private func connect(_ rig: MigrationRig) throws -> BulkTransfer {
         let limit = megabits * 1_000_000 / 8
-        var failure: LossMeterError?
+        var failure: LabError?
         for _ in 0..<50 {
             do {
                 return try rig.hosts.fabric.run {
@@ -121,7 +121,7 @@ struct MigrateTCPCommand: ParsableCommand {
                         try BulkTransfer(
                             to: MigrationHosts.guestIP, port: GuestMachine.sinkPort, bytesPerSecond: limit))
                 }.value
-            } catch let error as LossMeterError {
+            } catch let error as LabError {
                 failure = error
                 usleep(200_000)
             }

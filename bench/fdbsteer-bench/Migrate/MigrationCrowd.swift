@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import Lab
+import System
 
 extension MigrationRig {
     /// The longest time that migrations may take, in seconds.
@@ -56,8 +56,8 @@ extension MigrationRig {
             stages[guest].target == nil || moments[guest].contains(.failed)
                 || moments[guest].isSuperset(of: [.completed, .primarySpoke])
         }
-        let end = clab_now(CLOCK_MONOTONIC) + MigrationRig.crowdLimit * 1_000_000_000
-        while clab_now(CLOCK_MONOTONIC) < end, !stages.indices.allSatisfy(isOver) {
+        let end = monotonicNanoseconds() + MigrationRig.crowdLimit * 1_000_000_000
+        while monotonicNanoseconds() < end, !stages.indices.allSatisfy(isOver) {
             for (guest, stage) in stages.enumerated() { moments[guest].formUnion(try stage.nextMoments()) }
             usleep(5000)
         }

@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import Lab
+import System
 
 /// fdbsteerd on one host, which follows the QEMUs there; used on one thread.
 final class MigrationDaemon {
@@ -34,7 +34,7 @@ final class MigrationDaemon {
 
             """
         let configuration = head + machines.map(MigrationDaemon.section).joined()
-        try Scratch.write(Array(configuration.utf8), to: state + "/fdbsteerd.toml")
+        try TextFile.write(configuration, to: state + "/fdbsteerd.toml")
         try start()
     }
 
@@ -53,8 +53,8 @@ final class MigrationDaemon {
 
     /// Starts the daemon, possibly again after ``kill()``, and waits until QEMU has answered it.
     func start() throws {
-        // A new file, because the log of an earlier migration must not be searched.
-        let log = state + "/log-\(clab_now(CLOCK_MONOTONIC))"
+        // Logs of earlier migrations are not this one's.
+        let log = state + "/log-\(monotonicNanoseconds())"
         logs.append(log)
         // Like the systemd unit.
         let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
@@ -75,30 +75,30 @@ final class MigrationDaemon {
 
     /// Whether the running daemon logs a text within ten seconds.
     func hears(_ text: String) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + Int64(MigrationDaemon.patience * 1e9)
+        let end = monotonicNanoseconds() + Int64(MigrationDaemon.patience * 1e9)
         repeat {
-            if logs.last.map(SupervisedProcess.text)?.contains(text) == true { return true }
+            if logs.last.map(TextFile.read)?.contains(text) == true { return true }
             usleep(2000)
-        } while clab_now(CLOCK_MONOTONIC) < end
+        } while monotonicNanoseconds() < end
         return false
     }
 
     /// Whether the last state that it logged for a guest is this one, or becomes this one within 45 s. A bracket without
     /// evidence waits 30 s.
     func settles(_ guest: MigrationGuest, at state: String) -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + 45_000_000_000
+        let end = monotonicNanoseconds() + 45_000_000_000
         repeat {
             let lines = log.split(separator: "\n").filter {
                 $0.contains(" info state ") && $0.contains(" guest=\(guest.name) ")
             }
             if lines.last?.hasSuffix("to=\(state)") == true { return true }
             usleep(20_000)
-        } while clab_now(CLOCK_MONOTONIC) < end
+        } while monotonicNanoseconds() < end
         return false
     }
 
-    /// The logs of all daemons that were started, one after the other.
-    var log: String { logs.map(SupervisedProcess.text).joined() }
+    /// What all of them have logged, one after the other.
+    var log: String { logs.map(TextFile.read).joined() }
 
     /// Each line of the log with its time, in nanoseconds of the day (UTC).
     var lines: [(time: Int64, text: String)] {

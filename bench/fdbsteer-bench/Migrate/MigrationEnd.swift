@@ -1,7 +1,7 @@
 import ArgumentParser
-import CLab
 import Glibc
 import Lab
+import System
 
 /// A way in which a migration fails or is disturbed while daemons follow it.
 enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
@@ -103,8 +103,8 @@ extension MigrationRig {
                     return moments.isSuperset(
                         of: end.guestStays ? [.failed, .primarySpoke] : [.completed, .primarySpoke])
                 } handle: { moment in
-                    // Earlier frames through the VF do not count, because the VF is plugged again later.
-                    if moment == .failed { stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME) }
+                    // Before that the VF's frames say nothing: it is plugged again later.
+                    if moment == .failed { stage.primaryIsNewFrom = Stopwatch.realTime }
                     try end.handle(moment, stage)
                 }
                 return isOver ? nil : "the guest did not use its VF again"

@@ -1,7 +1,7 @@
 import ArgumentParser
-import CLab
 import Glibc
 import Lab
+import System
 
 /// The operation on the guest under traffic.
 enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
@@ -103,7 +103,7 @@ extension MigrationRig {
         try machine.waitForGuest(withPrimary: false)
         try method.prepareWithoutPrimary(stage)
         var record = try record(stage) {
-            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            stage.primaryIsNewFrom = Stopwatch.realTime
             if method.isScript {
                 try method.plugByScript(stage, machine)
             } else {
@@ -167,8 +167,8 @@ extension MigrationRig {
                 try method.handle($0, stage)
             }
             if isUnplugged { return "the guest let go of its VF" }
-            // The request is abandoned: a later frame through the VF shows that the guest still has it.
-            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            // Whoever asked gives up: what the guest says by its VF from now on shows that it has it still.
+            stage.primaryIsNewFrom = Stopwatch.realTime
             try method.handle(.refused, stage)
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
                 try method.handle($0, stage)
@@ -195,7 +195,7 @@ extension MigrationRig {
             }
             guard isUnplugged else { return "the VF was not removed" }
             stage.isCancelled = true
-            stage.primaryIsNewFrom = clab_now(CLOCK_REALTIME)
+            stage.primaryIsNewFrom = Stopwatch.realTime
             try stage.perform(source, "migrate_cancel") { try $0.session.execute("migrate_cancel") }
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
                 try method.handle($0, stage)

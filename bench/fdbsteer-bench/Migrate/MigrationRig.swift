@@ -1,7 +1,7 @@
-import CLab
 import Glibc
 import Lab
 import LossMeter
+import System
 
 /// The hosts and the guests that migrate between them; used on one thread.
 final class MigrationRig {
@@ -187,8 +187,8 @@ final class MigrationRig {
             // The guests send all the time; the peers' own bridges have to learn them first.
             MigrationRig.wait(MigrationRig.calm)
             failures = try body()
-            let calmUntil = clab_now(CLOCK_MONOTONIC) + Int64(MigrationRig.calm * 1e9)
-            while clab_now(CLOCK_MONOTONIC) < calmUntil {
+            let calmUntil = monotonicNanoseconds() + Int64(MigrationRig.calm * 1e9)
+            while monotonicNanoseconds() < calmUntil {
                 for stage in stages { _ = try stage.nextMoments() }
                 usleep(10_000)
             }

@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import Lab
+import System
 
 /// An event during a migration, or while a VF comes or goes, on which a method may act.
 enum MigrationMoment: Hashable, Sendable {
@@ -87,7 +87,7 @@ final class MigrationStage {
     /// Runs a command on a host, and records its result.
     @discardableResult
     func command(_ host: MigrationHosts.Host, _ words: [String], mayFail: Bool = false) throws -> Command {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         let command = try host.namespace.run { try Command.run(words) }
         let failure: String? =
             command.exitCode == 0 ? nil : command.errors.split(separator: "\n").joined(separator: " ")
@@ -145,7 +145,7 @@ final class MigrationStage {
 
     /// Does something with a machine, and records it.
     func perform(_ machine: GuestMachine, _ words: String, _ body: (GuestMachine) throws -> Void) throws {
-        let begin = clab_now(CLOCK_REALTIME)
+        let begin = Stopwatch.realTime
         try body(machine)
         note(machine.host, words, begin: begin, failure: nil)
     }
@@ -163,7 +163,7 @@ final class MigrationStage {
             " --state \(state(host.name))", with: "")
         actions.append(
             MigrationAction(
-                host: host.name, words: short, begin: begin, end: clab_now(CLOCK_REALTIME), failure: failure))
+                host: host.name, words: short, begin: begin, end: Stopwatch.realTime, failure: failure))
     }
 
     // MARK: - Events
@@ -178,8 +178,8 @@ final class MigrationStage {
     func follow(
         seconds: Double, until isEnough: (MigrationMoment) -> Bool, handle: (MigrationMoment) throws -> Void
     ) throws -> Bool {
-        let end = clab_now(CLOCK_MONOTONIC) + Int64(seconds * 1e9)
-        while clab_now(CLOCK_MONOTONIC) < end {
+        let end = monotonicNanoseconds() + Int64(seconds * 1e9)
+        while monotonicNanoseconds() < end {
             let moments = try nextMoments()
             for moment in moments {
                 try handle(moment)

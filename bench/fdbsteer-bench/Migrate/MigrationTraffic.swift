@@ -1,6 +1,6 @@
-import CLab
 import Lab
 import LossMeter
+import System
 
 /// Numbered frames from three peers to each guest, and the watches on the guests' taps; used on one thread.
 final class MigrationTraffic {
@@ -63,7 +63,7 @@ final class MigrationTraffic {
 
     /// Starts to send.
     func begin() throws {
-        start = clab_now(CLOCK_REALTIME) + MigrationTraffic.lead
+        start = Stopwatch.realTime + MigrationTraffic.lead
         let places = hosts.hosts.map { ($0.namespace, $0.peer) } + [(hosts.fabric, hosts.fabricPeer)]
         senders = try guests.indices.map { guest in
             try places.enumerated().map { peer, place in

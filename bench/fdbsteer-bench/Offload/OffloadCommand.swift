@@ -58,7 +58,7 @@ struct OffloadCommand: ParsableCommand {
         guard getenv("FDBSTEER_LAB_VM") != nil else {
             throw LabError("this part loads modules and takes the machine's ports: it runs in the lab VM only")
         }
-        let scratch = try Scratch()
+        let scratch = try TemporaryFolder(parent: nil)
         defer { scratch.remove() }
         var cases: [OffloadMatrix.Result] = []
         var runs: [RockerRun.Result] = []
@@ -73,7 +73,7 @@ struct OffloadCommand: ParsableCommand {
         }
         if part != .model {
             scratch.remove()
-            let again = try Scratch()
+            let again = try TemporaryFolder(parent: nil)
             defer { again.remove() }
             let rocker = try RockerRun(state: again.path)
             for standby in RockerRun.Standby.allCases {

@@ -97,7 +97,7 @@ final class OffloadMatrix {
             self.stop = stop
             thread = try Namespace.thread {
                 while !stop.isSet {
-                    try? Scratch.write([0x31], to: path)
+                    try? TextFile.write([0x31], to: path)
                     usleep(1000)
                 }
             }
@@ -330,7 +330,7 @@ final class OffloadMatrix {
     private func settling(_ hardware: Hardware) -> UInt32 { hardware == .slow ? 700_000 : 250_000 }
 
     private func parameter(_ name: String, _ value: String) throws {
-        try Scratch.write(Array(value.utf8), to: OffloadMatrix.parameters + name)
+        try TextFile.write(value, to: OffloadMatrix.parameters + name)
     }
 
     static func wait(_ what: String, until condition: () throws -> Bool) throws {

@@ -82,7 +82,7 @@ struct OffloadReport: Encodable {
     }
 
     func write(to path: String) throws {
-        try Scratch.write(json: self, to: path)
+        try TextFile.write(json: self, to: path)
     }
 
     // MARK: - Tables

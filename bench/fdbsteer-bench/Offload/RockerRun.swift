@@ -56,7 +56,7 @@ final class RockerRun {
     private static let bridgeName = "br1"
     /// The largest delay of the sender, in nanoseconds: much less than the time between two redirections.
     private static let greatestLag: Int64 = 50_000_000
-    private let qemu: QEMUMonitor
+    private let qemu: QEMUSession
     private let address: Address
     private let guest: GuestID
     private var host: Host
@@ -66,7 +66,7 @@ final class RockerRun {
     ///
     /// - Parameter state: the folder for the journal.
     init(state: String) throws {
-        qemu = try QEMUMonitor()
+        qemu = try QEMUSession(device: QEMUSession.labPort)
         host = try Host(folder: StateFolder(state))
         socket = try CommandSocket()
         address = try Address(RockerRun.mac)

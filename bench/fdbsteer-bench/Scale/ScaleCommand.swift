@@ -33,14 +33,14 @@ struct ScaleCommand: ParsableCommand {
 
     func run() throws {
         let options = self
-        let scratch = try Scratch.goneWhenInterrupted()
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var machine = Machine()
         let outcome = try Namespace.run { try ScaleRun(options, state: scratch.path).run() }
         machine.end()
         print(outcome.text)
         print(machine.text)
-        if let json { try Scratch.write(json: ScaleReport(machine: machine, scale: outcome), to: json) }
+        if let json { try TextFile.write(json: ScaleReport(machine: machine, scale: outcome), to: json) }
     }
 }
 

@@ -7,6 +7,7 @@ import Netlink
 import Policy
 import Records
 import Synchronization
+import System
 
 /// One run of the scale bench in the calling thread's namespace.
 final class ScaleRun {
@@ -85,7 +86,7 @@ final class ScaleRun {
                 lines += "link set \(port) up\n"
             }
         }
-        try Scratch.write(Array(lines.utf8), to: batch)
+        try TextFile.write(lines, to: batch)
         try Command.script("ip -batch \(batch)")
         try waitForPorts(2 * options.guests)
         for guest in 0..<options.guests {
@@ -152,12 +153,12 @@ final class ScaleRun {
                 stop.set()
                 thread.join()
             }
-            let begin = BenchClock.now()
+            let begin = monotonicNanoseconds()
             for guest in 0..<self.options.guests {
                 let report = try Switch(to: side).run(GuestID("g\(guest)"), on: &self.host)
                 guard report.outcome == .done else { throw LabError("g\(guest): \(report.failures)") }
             }
-            milliseconds = Double(BenchClock.now() - begin) / 1e6
+            milliseconds = Double(monotonicNanoseconds() - begin) / 1e6
             return Change(destination: nil)
         }
         guard !moves.isEmpty else { throw LabError("the frames ended before the evacuation began") }
@@ -182,17 +183,17 @@ final class ScaleRun {
         var times: [Double] = []
         let result = Result {
             var socket = try CommandSocket()
-            let start = BenchClock.now()
+            let start = monotonicNanoseconds()
             var round = 0
-            // Long enough for the other thread to get its turns.
-            while round < 10 || BenchClock.now() - start < 300_000_000 {
+            // For long enough that the other thread has its turns.
+            while round < 10 || monotonicNanoseconds() - start < 300_000_000 {
                 defer { round += 1 }
                 let changes = all.flatMap { addresses, primary, standby in
                     addresses.map { EntryChange($0, .replace, port: round % 2 == 0 ? standby : primary) }
                 }
-                let begin = BenchClock.now()
+                let begin = monotonicNanoseconds()
                 let failure = Transaction(changes).run(on: &socket).compactMap { $0 }.first
-                times.append(Double(BenchClock.now() - begin) / 1e6)
+                times.append(Double(monotonicNanoseconds() - begin) / 1e6)
                 if let failure { throw failure }
             }
         }
@@ -219,9 +220,9 @@ private final class Latecomer: @unchecked Sendable {
         var result: [Int64] = []
         let id = try GuestID("late")
         while result.count < count, stop?.isSet != true {
-            let begin = BenchClock.now()
+            let begin = monotonicNanoseconds()
             let report = try Switch(to: result.count % 2 == 0 ? .standby : .primary).run(id, on: &host)
-            result.append(BenchClock.now() - begin)
+            result.append(monotonicNanoseconds() - begin)
             guard report.outcome == .done || report.outcome == .already else {
                 throw LabError("late: \(report.failures)")
             }
@@ -246,9 +247,9 @@ private struct Probe: Sendable {
         let transaction = Transaction([EntryChange(address, .replace, port: port)])
         var result: [Int64] = []
         while result.count < count, stop?.isSet != true {
-            let begin = BenchClock.now()
+            let begin = monotonicNanoseconds()
             if let error = transaction.run(on: &socket)[0] { throw error }
-            result.append(BenchClock.now() - begin)
+            result.append(monotonicNanoseconds() - begin)
             usleep(100)
         }
         return result

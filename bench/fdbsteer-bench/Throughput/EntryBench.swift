@@ -8,7 +8,7 @@ struct EntryBench {
 
     private let setting: ThroughputSetting
     private let lab: BridgeLab
-    private let scratch: Scratch
+    private let scratch: TemporaryFolder
     private let quick: [PeerProcess]
     private let slow: [PeerProcess]
 
@@ -16,7 +16,7 @@ struct EntryBench {
         self.setting = setting
         let lab = try BridgeLab()
         self.lab = lab
-        scratch = try Scratch(parent: setting.folder)
+        scratch = try TemporaryFolder(parent: setting.folder)
         let ends = [lab.primary, lab.standby, lab.bridge]
         func peer(_ name: String, _ arguments: [String]) throws -> PeerProcess? {
             guard let file = arguments.last, access(file, F_OK) == 0 || file == "peer" else { return nil }
@@ -152,7 +152,7 @@ struct EntryBench {
             let device = step.port == 0 ? lab.primary : lab.standby
             let path = "\(scratch.path)/\(step.work)\(step.port)"
             let lines = (0..<entries).map { EntryBench.words(step.work, $0, device) + "\n" }
-            try Scratch.write(Array(lines.joined().utf8), to: path)
+            try TextFile.write(lines.joined(), to: path)
             files["\(step.work)\(step.port)"] = path
         }
         return files

@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import Lab
+import System
 
 /// A peer that runs during the whole bench and accepts works on its standard input (bench/peers/peer.h).
 ///
@@ -27,31 +27,23 @@ final class PeerProcess {
         else { throw LabError("no pipes for \(name): \(String(cString: strerror(errno)))") }
         // No peer inherits an end of another peer's pipe.
         for descriptor in pipes { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, pipes[0], STDIN_FILENO)
-        posix_spawn_file_actions_adddup2(&actions, pipes[3], STDOUT_FILENO)
-        var words = arguments.map { strdup($0) } + [nil]
-        defer { words.forEach { free($0) } }
-        var process = pid_t()
-        let failure = posix_spawnp(&process, arguments[0], &actions, nil, &words, environ)
-        close(pipes[0])
-        close(pipes[3])
+        defer {
+            close(pipes[0])
+            close(pipes[3])
+        }
         self.name = name
-        self.process = process
         input = pipes[1]
         output = file
-        guard failure == 0 else {
-            throw LabError("cannot start \(arguments[0]): \(String(cString: strerror(failure)))")
+        process = try Command.spawn(arguments) { actions in
+            posix_spawn_file_actions_adddup2(&actions, pipes[0], STDIN_FILENO)
+            posix_spawn_file_actions_adddup2(&actions, pipes[3], STDOUT_FILENO)
         }
     }
 
     deinit {
         close(input)
         fclose(output)
-        var status: Int32 = 0
-        waitpid(process, &status, 0)
+        _ = ChildProcess.exitCode(of: process, isWaiting: true)
     }
 
     /// Makes the peer do one work.
@@ -104,24 +96,14 @@ enum TimedCommand {
         defer { variables.forEach { free($0) } }
         var process = pid_t()
         var status: Int32 = 0
-        let begin = BenchClock.now()
+        let begin = monotonicNanoseconds()
         let failure = posix_spawnp(&process, arguments[0], &actions, nil, &words, &variables)
         guard failure == 0 else {
             throw LabError("cannot start \(arguments[0]): \(String(cString: strerror(failure)))")
         }
         while waitpid(process, &status, 0) < 0, errno == EINTR {}
-        let end = BenchClock.now()
+        let end = monotonicNanoseconds()
         guard status == 0 else { throw LabError("\(arguments.joined(separator: " ")): status \(status)") }
         return Double(end - begin)
-    }
-}
-
-/// CLOCK_MONOTONIC.
-enum BenchClock {
-    /// Nanoseconds.
-    static func now() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

@@ -9,9 +9,9 @@ struct ProcessBench {
 
     func run() throws -> [ThroughputReport.Row] {
         let lab = try BridgeLab()
-        let state = try Scratch(parent: setting.folder)
+        let state = try TemporaryFolder(parent: setting.folder)
         defer { state.remove() }
-        let files = try Scratch(parent: setting.folder)
+        let files = try TemporaryFolder(parent: setting.folder)
         defer { files.remove() }
         let environment = ["FDBSTEER_STATE": state.path]
         let binary = setting.binaries + "/fdbsteer"
@@ -30,7 +30,7 @@ struct ProcessBench {
             for port in [lab.standby, lab.primary] {
                 let path = "\(files.path)/\(port)"
                 let lines = others.map { "fdb replace \($0) dev \(port) master static\n" }
-                try Scratch.write(Array(lines.joined().utf8), to: path)
+                try TextFile.write(lines.joined(), to: path)
                 batches.append(path)
             }
             defer { batches.forEach { unlink($0) } }
@@ -88,7 +88,7 @@ struct InstructionBench {
             return []
         }
         let lab = try BridgeLab()
-        let state = try Scratch(parent: setting.folder)
+        let state = try TemporaryFolder(parent: setting.folder)
         defer { state.remove() }
         let ends = "\(lab.primary) \(lab.standby) \(lab.bridge)"
         let peers = [

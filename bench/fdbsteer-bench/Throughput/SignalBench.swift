@@ -1,6 +1,7 @@
 import FDB
 import Glibc
 import Lab
+import System
 
 /// Measures the daemon's latency, from the line of QEMU's monitor to the kernel's notification of the last moved entry. The
 /// guest has eight addresses, and the machine is quiet or has every processor busy.
@@ -23,9 +24,9 @@ struct SignalBench {
     func run() throws -> [ThroughputReport.Row] {
         let lab = try BridgeLab()
         var rows = try floor(lab)
-        let state = try Scratch(parent: setting.folder)
+        let state = try TemporaryFolder(parent: setting.folder)
         defer { state.remove() }
-        let files = try Scratch(parent: setting.folder)
+        let files = try TemporaryFolder(parent: setting.folder)
         defer { files.remove() }
         let macs = (0..<SignalBench.addresses).map { EntryBench.mac(0x2000 + $0) }
         try Command.script(
@@ -44,7 +45,7 @@ struct SignalBench {
             standby_device = "net0"
 
             """
-        try Scratch.write(Array(configuration.utf8), to: files.path + "/fdbsteerd.toml")
+        try TextFile.write(configuration, to: files.path + "/fdbsteerd.toml")
         let daemon = try RunningCommand([
             // Like the daemon's systemd unit.
             "nice", "-n", "-20", "setpriv", "--pdeathsig", "KILL", setting.binaries + "/fdbsteerd", "--config",
@@ -168,16 +169,16 @@ struct SignalBench {
         /// The wait sleeps, because with few processors the daemon would have to wait for a spinning one.
         func time(until port: Int32, _ action: () throws -> Void) throws -> Int64 {
             _ = try heard.drain { _ in }
-            let begin = BenchClock.now()
+            let begin = monotonicNanoseconds()
             try action()
             return try wait(for: port, since: begin, limit: moveLimit) - begin
         }
 
         func repeatUntilMoved(to port: Int32, _ action: () throws -> Void) throws {
-            let begin = BenchClock.now()
-            while BenchClock.now() - begin < moveLimit {
+            let begin = monotonicNanoseconds()
+            while monotonicNanoseconds() - begin < moveLimit {
                 try action()
-                if (try? wait(for: port, since: BenchClock.now(), limit: 20_000_000)) != nil { return }
+                if (try? wait(for: port, since: monotonicNanoseconds(), limit: 20_000_000)) != nil { return }
             }
             throw LabError("the guest's frame did not bring it back to its primary")
         }
@@ -187,14 +188,14 @@ struct SignalBench {
             var moved = 0
             while true {
                 var polled = pollfd(fd: heard.descriptor, events: Int16(POLLIN), revents: 0)
-                let left = begin + limit - BenchClock.now()
+                let left = begin + limit - monotonicNanoseconds()
                 guard left > 0, poll(&polled, 1, Int32(clamping: left / 1_000_000 + 1)) > 0 else {
                     throw LabError("\(moved) of \(count) entries came to the port in time")
                 }
                 _ = try heard.drain { change in
                     if !change.isRemoval, change.entry.port == port, change.entry.isStatic { moved += 1 }
                 }
-                if moved >= count { return BenchClock.now() }
+                if moved >= count { return monotonicNanoseconds() }
             }
         }
     }

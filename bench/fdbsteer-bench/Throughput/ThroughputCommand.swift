@@ -49,7 +49,7 @@ struct ThroughputCommand: ParsableCommand {
         guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {
             throw LabError("\(peers)/build (run from the project's root): \(built.errors)")
         }
-        let scratch = try Scratch.goneWhenInterrupted()
+        let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let setting = ThroughputSetting(
             folder: scratch.path, peers: String(folder), binaries: binaries ?? OwnProgram.folder, most: most,
@@ -74,8 +74,8 @@ struct ThroughputCommand: ParsableCommand {
         }
         report.machine.end()
         print(report.machine.text)
-        if let json { try Scratch.write(json: report, to: json) }
-        if let svg { try Scratch.write(Array(PeerChart(report.results).svg.utf8), to: svg) }
+        if let json { try TextFile.write(json: report, to: json) }
+        if let svg { try TextFile.write(PeerChart(report.results).svg, to: svg) }
     }
 }
 

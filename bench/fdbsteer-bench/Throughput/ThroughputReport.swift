@@ -1,4 +1,5 @@
 import Glibc
+import Lab
 import LossMeter
 
 /// The results of the throughput bench, as text and as JSON.
@@ -130,14 +131,7 @@ struct Machine: Encodable, Sendable {
     }
 
     private static func line(of path: String, after word: String) -> String? {
-        guard let file = fopen(path, "r") else { return nil }
-        defer { fclose(file) }
-        var buffer = [CChar](repeating: 0, count: 512)
-        while fgets(&buffer, Int32(buffer.count), file) != nil {
-            let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            guard text.hasPrefix(word), let colon = text.firstIndex(of: ":") else { continue }
-            return String(text[text.index(after: colon)...].drop { $0 == " " }.prefix { $0 != "\n" })
-        }
-        return nil
+        let line = TextFile.read(path).split(separator: "\n").first { $0.hasPrefix(word) && $0.contains(":") }
+        return line.map { String($0.drop { $0 != ":" }.dropFirst().drop { $0 == " " }) }
     }
 }

@@ -68,7 +68,7 @@ struct WatchCommand: ParsableCommand {
     }
 
     func run() throws {
-        let scratch = try Scratch()
+        let scratch = try TemporaryFolder(parent: nil)
         let path = scratch.path
         defer { scratch.remove() }
         try StartedProcesses.watch(removing: scratch)
@@ -77,7 +77,7 @@ struct WatchCommand: ParsableCommand {
             try measure(part, in: path, into: &report)
         }
         print(report.text)
-        if let json { try Scratch.write(json: report, to: json) }
+        if let json { try TextFile.write(json: report, to: json) }
         guard !report.complaints.isEmpty else { return }
         for complaint in report.complaints { print("wrong: \(complaint)") }
         if check { throw ExitCode(1) }

@@ -2,6 +2,7 @@ import Controller
 import FDB
 import Glibc
 import Lab
+import System
 
 /// The time until a stolen entry is restored, with and without a storm of unrelated changes.
 struct WatchDrift {
@@ -73,11 +74,11 @@ struct WatchDrift {
         let running = storm ? try WatchStorm(port: lab.stormPort, rate: rate) : nil
         var missed = 0
         for _ in 0..<count {
-            // Random moments, so the thefts are not in step with any timer.
-            let pause = watchNow() + Int64.random(in: 1_000_000..<15_000_000)
+            // Random moments, so that no timer of anybody's keeps time with them.
+            let pause = monotonicNanoseconds() + Int64.random(in: 1_000_000..<15_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let guest = lab.guests.randomElement(), let address = guest.addresses.randomElement() else { break }
-            let sent = watchNow()
+            let sent = monotonicNanoseconds()
             try lab.steal(guest, address)
             var stolen: Int64?
             let isRepaired = try ear.listen(until: sent + Self.patience) { heard in
@@ -163,13 +164,13 @@ struct WatchOverruns {
             kill(daemon.process, SIGSTOP)
             attacks += try attack(lab, during: storm)
             kill(daemon.process, SIGCONT)
-            let begin = watchNow()
+            let begin = monotonicNanoseconds()
             var wrong = try lab.wrongEntries().count
-            while wrong > 0, watchNow() - begin < Self.patience {
+            while wrong > 0, monotonicNanoseconds() - begin < Self.patience {
                 usleep(500)
                 wrong = try lab.wrongEntries().count
             }
-            times.append(watchNow() - begin)
+            times.append(monotonicNanoseconds() - begin)
             missed += wrong
         }
         try storm.stop()

@@ -1,6 +1,6 @@
-import CLab
 import Glibc
 import LossMeter
+import System
 
 /// Percentiles of durations, in microseconds.
 struct WatchSpread: Encodable, Sendable {
@@ -90,6 +90,3 @@ struct WatchReport: Encodable, Sendable {
         return parts.joined(separator: "\n\n")
     }
 }
-
-/// CLOCK_MONOTONIC in nanoseconds.
-func watchNow() -> Int64 { clab_now(CLOCK_MONOTONIC) }

@@ -5,6 +5,7 @@ import Lab
 import Netlink
 import Policy
 import Records
+import System
 
 /// Prepared guests on bridges, in the calling thread's namespace, for `fdbsteer-bench watch`.
 ///
@@ -42,7 +43,7 @@ final class WatchLab {
         self.folder = folder
         socket = try CommandSocket()
         host = try Host(folder: StateFolder(folder))
-        let begin = watchNow()
+        let begin = monotonicNanoseconds()
         try Command.script("sh \(try WatchLab.quietNetwork(folder))")
         var commands = "link add storm0 type veth peer name storm0-far\n"
         var names: [(bridge: String, ports: [String])] = []
@@ -72,11 +73,11 @@ final class WatchLab {
         }
         commands += "link set storm0 master br0 up\nlink set storm0-far up\n"
         let batch = folder + "/batch"
-        try Scratch.write(Array(commands.utf8), to: batch)
+        try TextFile.write(commands, to: batch)
         try Command.script("ip -batch \(batch)")
         guard let storm = try Interface.index(of: "storm0") else { throw LabError("there is no storm0") }
         stormPort = storm
-        interfacesNanoseconds = watchNow() - begin
+        interfacesNanoseconds = monotonicNanoseconds() - begin
         for (bridge, ports) in names {
             guard let index = try Interface.index(of: bridge) else { throw LabError("there is no \(bridge)") }
             for pair in 0..<(ports.count / 2) where guests.count < count {
@@ -100,9 +101,9 @@ final class WatchLab {
         let request = try PreparationRequest(
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: nil, addresses: addresses,
             side: .primary)
-        let begin = watchNow()
+        let begin = monotonicNanoseconds()
         let report = try Prepare(request).run(on: &host)
-        prepareNanoseconds.append(watchNow() - begin)
+        prepareNanoseconds.append(monotonicNanoseconds() - begin)
         guard report.outcome == .done else { throw LabError("prepare \(id): \(report.failures) \(report.notes)") }
         guests.append(Guest(id: id, bridge: index, primary: ports[0], standby: ports[1], addresses: addresses))
     }
@@ -112,7 +113,7 @@ final class WatchLab {
         let path = folder + "/quiet"
         let text =
             "for i in all default; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6 || true; done 2>/dev/null\n"
-        try Scratch.write(Array(text.utf8), to: path)
+        try TextFile.write(text, to: path)
         return path
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import LossMeter
+import System
 
 /// Measures with many guests the cost of the daemon's start, a resync, a scrape, its memory and its idle time.
 struct WatchScale {
@@ -81,8 +82,10 @@ struct WatchScale {
         let first = try scrape(daemon)
         for number in 1...max(1, resyncs) {
             kill(daemon.process, SIGHUP)
-            let end = watchNow() + 30_000_000_000
-            while daemon.logged("us", in: "resync reason=reload").count < number, watchNow() < end { usleep(2000) }
+            let end = monotonicNanoseconds() + 30_000_000_000
+            while daemon.logged("us", in: "resync reason=reload").count < number, monotonicNanoseconds() < end {
+                usleep(2000)
+            }
         }
         var fresh: [Int64] = []
         for _ in 0..<20 {
@@ -92,9 +95,11 @@ struct WatchScale {
         var quick: [Int64] = []
         let connection = try HTTPConnection(port: WatchedDaemon.port)
         for _ in 0..<scrapes {
-            let begin = watchNow()
-            _ = try connection.get("/metrics")
-            quick.append(watchNow() - begin)
+            let begin = monotonicNanoseconds()
+            guard connection.request("/metrics"), try connection.answer() != nil else {
+                throw LabError("fdbsteerd closed the connection")
+            }
+            quick.append(monotonicNanoseconds() - begin)
         }
         let (changes, perSecond, cost) = try storm(lab, daemon)
         let atEnd = daemon.memory()
@@ -112,19 +117,19 @@ struct WatchScale {
     }
 
     private func scrape(_ daemon: WatchedDaemon) throws -> (nanoseconds: Int64, bytes: Int) {
-        let begin = watchNow()
+        let begin = monotonicNanoseconds()
         let page = try daemon.get("/metrics")
-        guard page.hasPrefix("HTTP/1.1 200") else { throw LabError("/metrics: \(page.prefix(200))") }
-        return (watchNow() - begin, page.utf8.count)
+        guard page.status == 200 else { throw LabError("/metrics: \(page.head)") }
+        return (monotonicNanoseconds() - begin, page.body.utf8.count)
     }
 
     private func idleness(_ daemon: WatchedDaemon) throws -> (seconds: Double, percent: Double) {
         guard idleSeconds > 0 else { return (0, 0) }
         let cpu = try daemon.cpuNanoseconds()
-        let begin = watchNow()
+        let begin = monotonicNanoseconds()
         sleep(UInt32(idleSeconds))
         let used = try daemon.cpuNanoseconds() - cpu
-        let wall = watchNow() - begin
+        let wall = monotonicNanoseconds() - begin
         return (Double(wall) / 1e9, Double(used) / Double(wall) * 100)
     }
 

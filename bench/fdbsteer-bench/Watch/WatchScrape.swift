@@ -4,6 +4,7 @@ import Glibc
 import Lab
 import Policy
 import Synchronization
+import System
 
 /// Measures whether thousands of scrapes delay a redirection or a repair.
 struct WatchScrape {
@@ -80,10 +81,10 @@ struct WatchScrape {
         let environment = ["FDBSTEER_STATE": lab.folder]
         for number in 0..<Self.perBlock {
             let words = [binary, "switch", lab.guests[0].id.text, "--to", number % 2 == 0 ? "standby" : "primary"]
-            let begin = watchNow()
+            let begin = monotonicNanoseconds()
             let running = try RunningCommand(words + ["--json"], environment: environment)
             let command = running.wait()
-            block[0].append(watchNow() - begin)
+            block[0].append(monotonicNanoseconds() - begin)
             guard command.exitCode == 0 else { throw LabError("\(words): \(command.errors)\(command.output)") }
             let decoder = JSONDecoder()
             decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -93,12 +94,12 @@ struct WatchScrape {
         let guest = lab.guests[1]
         let ear = try WatchEar(Set(guest.addresses))
         for _ in 0..<Self.perBlock {
-            let pause = watchNow() + Int64.random(in: 11_000_000..<20_000_000)
+            let pause = monotonicNanoseconds() + Int64.random(in: 11_000_000..<20_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let address = guest.addresses.randomElement() else { break }
             try lab.steal(guest, address)
             var stolen: Int64?
-            let isRepaired = try ear.listen(until: watchNow() + 5_000_000_000) { heard in
+            let isRepaired = try ear.listen(until: monotonicNanoseconds() + 5_000_000_000) { heard in
                 if heard.port != guest.primary { stolen = stolen ?? heard.time }
                 guard let stolen, heard.port == guest.primary else { return false }
                 block[2].append(heard.time - stolen)
@@ -133,7 +134,7 @@ final class ScrapeLoad {
     /// - Parameters:
     ///   - port: the port of a server on this namespace's loopback.
     ///   - rate: requests a second.
-    init(port: UInt16, rate: Int) throws {
+    init(port: Int, rate: Int) throws {
         let shared = shared
         thread = try Namespace.thread {
             do {
@@ -166,19 +167,19 @@ final class ScrapeLoad {
         thread = nil
     }
 
-    private static func run(_ shared: Shared, port: UInt16, rate: Int) throws {
+    private static func run(_ shared: Shared, port: Int, rate: Int) throws {
         let connections = try (0..<ScrapeLoad.connections).map { _ in try HTTPConnection(port: port) }
         var isWaiting = [Bool](repeating: false, count: connections.count)
         var begin: Int64?
         var sent = 0
         while !shared.stop.load(ordering: .relaxed) {
-            let now = watchNow()
+            let now = monotonicNanoseconds()
             if shared.isOn.load(ordering: .relaxed) {
                 let since = begin ?? now
                 begin = since
                 let due = Int(Double(now - since) * Double(rate) / 1e9)
                 for (index, connection) in connections.enumerated() where !isWaiting[index] && sent < due {
-                    try connection.request("/metrics")
+                    connection.request("/metrics")
                     isWaiting[index] = true
                     sent += 1
                 }
@@ -189,14 +190,13 @@ final class ScrapeLoad {
             var polled = connections.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
             guard poll(&polled, nfds_t(polled.count), 1) > 0 else { continue }
             for (index, state) in polled.enumerated() where state.revents != 0 {
-                guard let answer = try connections[index].answer() else { continue }
+                guard try connections[index].receive() else { throw LabError("the server closed a connection") }
+                guard let answer = connections[index].takeAnswer() else { continue }
                 isWaiting[index] = false
                 shared.answers.wrappingAdd(1, ordering: .relaxed)
-                if !answer.starts(with: Array("HTTP/1.1 200".utf8)) {
-                    shared.failures.wrappingAdd(1, ordering: .relaxed)
-                }
+                if answer.status != 200 { shared.failures.wrappingAdd(1, ordering: .relaxed) }
             }
         }
-        if let since = begin { shared.nanoseconds.wrappingAdd(watchNow() - since, ordering: .relaxed) }
+        if let since = begin { shared.nanoseconds.wrappingAdd(monotonicNanoseconds() - since, ordering: .relaxed) }
     }
 }

@@ -3,6 +3,7 @@ import Glibc
 import Lab
 import Netlink
 import Synchronization
+import System
 
 /// Makes and deletes entries that belong to no guest, at a steady rate, on its own thread.
 final class WatchStorm {
@@ -14,7 +15,7 @@ final class WatchStorm {
 
     private let shared = Shared()
     private let thread: LabThread
-    private let begin = watchNow()
+    private let begin = monotonicNanoseconds()
 
     /// - Parameters:
     ///   - port: the interface index of a port that serves no guest.
@@ -23,10 +24,10 @@ final class WatchStorm {
         let shared = shared
         thread = try Namespace.thread {
             guard var socket = try? CommandSocket() else { return }
-            let begin = watchNow()
+            let begin = monotonicNanoseconds()
             var number = 0
             while !shared.stop.load(ordering: .relaxed) {
-                let due = Int(Double(watchNow() - begin) * Double(rate) / 1e9)
+                let due = Int(Double(monotonicNanoseconds() - begin) * Double(rate) / 1e9)
                 while number < due {
                     let count = min(CommandSocket.batchLimit, due - number)
                     let answers = socket.perform((number..<(number + count)).map { WatchStorm.change($0, port) })
@@ -52,7 +53,7 @@ final class WatchStorm {
     /// - Throws: `LabError` if the kernel refused some: the storm was not the intended one.
     @discardableResult
     func stop() throws -> Double {
-        let rate = Double(made) / (Double(watchNow() - begin) / 1e9)
+        let rate = Double(made) / (Double(monotonicNanoseconds() - begin) / 1e9)
         shared.stop.store(true, ordering: .relaxed)
         thread.join()
         let refused = shared.refused.load(ordering: .relaxed)
@@ -98,14 +99,14 @@ final class WatchEar {
         var enough = false
         while !enough {
             while try monitor.receive({ (header, payload) throws(NetlinkError) in
-                let time = watchNow()
+                let time = monotonicNanoseconds()
                 guard let change = try FDBMonitor.change(header, payload), addresses.contains(change.entry.address)
                 else { return }
                 let heard = Heard(
                     time: time, address: change.entry.address, port: change.isRemoval ? nil : change.entry.port)
                 if body(heard) { enough = true }
-            }), !enough, watchNow() < end {}
-            let left = end - watchNow()
+            }), !enough, monotonicNanoseconds() < end {}
+            let left = end - monotonicNanoseconds()
             if enough || left <= 0 { break }
             var polled = pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)
             _ = poll(&polled, 1, Int32(clamping: (left + 999_999) / 1_000_000))

@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import Synchronization
+import System
 
 /// The fdbsteerd next to this bench, running in the calling thread's namespaces on a state folder.
 ///
@@ -13,7 +14,7 @@ final class WatchedDaemon {
     /// The time from the start of the process until it was ready, in nanoseconds.
     private(set) var startNanoseconds: Int64 = 0
 
-    static let port: UInt16 = 9923
+    static let port = 9923
 
     /// Starts the daemon and waits until it is ready.
     ///
@@ -23,9 +24,9 @@ final class WatchedDaemon {
     init(folder: String, configuration: String = "", patience seconds: Int = 120) throws {
         let binary = try OwnProgram.sibling("fdbsteerd")
         let file = folder + "/fdbsteerd.toml"
-        try Scratch.write(Array(configuration.utf8), to: file)
-        logFile = folder + "/log-\(watchNow())"
-        let begin = watchNow()
+        try TextFile.write(configuration, to: file)
+        logFile = folder + "/log-\(monotonicNanoseconds())"
+        let begin = monotonicNanoseconds()
         let words = "exec setpriv --pdeathsig KILL '\(binary)' --config '\(file)' --state '\(folder)' 2>'\(logFile)'"
         let running = try RunningCommand(["sh", "-c", words])
         process = running.process
@@ -33,9 +34,9 @@ final class WatchedDaemon {
         self.running = consume running
         StartedProcesses.add(process)
         let end = begin + Int64(seconds) * 1_000_000_000
-        while watchNow() < end {
-            if let page = try? get("/readyz"), page.hasPrefix("HTTP/1.1 200") {
-                startNanoseconds = watchNow() - begin
+        while monotonicNanoseconds() < end {
+            if let answer = try? get("/readyz"), answer.status == 200 {
+                startNanoseconds = monotonicNanoseconds() - begin
                 return
             }
             if kill(process, 0) != 0 { break }
@@ -60,8 +61,8 @@ final class WatchedDaemon {
 
     // MARK: - Log and metrics
 
-    /// The text of its log.
-    var log: String { WatchedDaemon.read(logFile) }
+    /// What it has logged.
+    var log: String { TextFile.read(logFile) }
 
     /// The numbers of a key in all log lines with a word: `us` of `resync reason=reload suspicious=0 us=1234`.
     func logged(_ key: String, in word: String) -> [Int64] {
@@ -72,18 +73,17 @@ final class WatchedDaemon {
         }
     }
 
-    /// Sends one request on a new connection; returns the whole answer.
-    func get(_ path: String) throws -> String {
-        let connection = try HTTPConnection(port: WatchedDaemon.port)
-        return String(decoding: try connection.get(path, keepAlive: false), as: UTF8.self)
+    /// One request on a connection of its own.
+    func get(_ path: String) throws -> HTTPConnection.Answer {
+        try HTTPConnection.get(path, port: WatchedDaemon.port)
     }
 
     /// The samples of its page by name and labels.
     func metrics() throws -> [String: Double] {
         let page = try get("/metrics")
-        guard page.hasPrefix("HTTP/1.1 200") else { throw LabError("/metrics: \(page.prefix(200))") }
+        guard page.status == 200 else { throw LabError("/metrics: \(page.head)") }
         var samples: [String: Double] = [:]
-        for line in page.split(separator: "\n") where line.hasPrefix("fdbsteer_") {
+        for line in page.body.split(separator: "\n") where line.hasPrefix("fdbsteer_") {
             let parts = line.split(separator: " ")
             if parts.count == 2 { samples[String(parts[0])] = Double(parts[1].filter { $0 != "\r" }) }
         }
@@ -94,42 +94,22 @@ final class WatchedDaemon {
 
     /// The CPU time of all its threads, in nanoseconds (the first number of schedstat).
     func cpuNanoseconds() throws -> Int64 {
-        guard let folder = opendir("/proc/\(process)/task") else { throw LabError("fdbsteerd has ended:\n\(log)") }
-        defer { closedir(folder) }
-        var sum: Int64 = 0
-        while let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard Int(name) != nil else { continue }
-            let text = WatchedDaemon.read("/proc/\(process)/task/\(name)/schedstat")
-            sum += text.split(separator: " ").first.flatMap { Int64($0) } ?? 0
+        let threads = SystemFile.names(in: "/proc/\(process)/task")
+        if threads.isEmpty { throw LabError("fdbsteerd has ended:\n\(log)") }
+        return threads.reduce(0) { sum, thread in
+            let text = TextFile.read("/proc/\(process)/task/\(thread)/schedstat")
+            return sum + (text.split(separator: " ").first.flatMap { Int64($0) } ?? 0)
         }
-        return sum
     }
 
     /// The resident and the proportional set size, in kilobytes.
     func memory() -> (resident: Int, proportional: Int) {
-        let text = WatchedDaemon.read("/proc/\(process)/smaps_rollup")
+        let text = TextFile.read("/proc/\(process)/smaps_rollup")
         func value(_ key: String) -> Int {
             text.split(separator: "\n").first { $0.hasPrefix(key) }?.split(separator: " ").dropFirst().first
                 .flatMap { Int($0) } ?? 0
         }
         return (value("Rss:"), value("Pss:"))
-    }
-
-    private static func read(_ path: String) -> String {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return "" }
-        defer { close(file) }
-        var bytes: [UInt8] = []
-        var part = [UInt8](repeating: 0, count: 65536)
-        while true {
-            let count = Glibc.read(file, &part, part.count)
-            if count <= 0 { break }
-            bytes += part.prefix(count)
-        }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
 
@@ -142,8 +122,8 @@ enum StartedProcesses {
 
     /// From now on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then end this process.
     ///
-    /// Call it before there are other threads, because they inherit the blocked signals.
-    static func watch(removing folder: Scratch) throws {
+    /// Call it before there are other threads: they inherit what is blocked.
+    static func watch(removing folder: TemporaryFolder) throws {
         try Interruption.onSignal {
             for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }
             folder.remove()

@@ -1,0 +1,11 @@
+import MetricsServer
+
+/// Runs `body` with a server on a port of the kernel's choice, and stops it.
+func withServer(
+    limits: Limits = Limits(), answer: @escaping @Sendable (Route) -> Response = { Response(text: "\($0.rawValue)\n") },
+    _ body: (MetricsServer) throws -> Void
+) throws {
+    let server = try MetricsServer.start(port: 0, limits: limits, answer: answer)
+    defer { server.stop() }
+    try body(server)
+}
