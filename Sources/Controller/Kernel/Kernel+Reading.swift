@@ -30,14 +30,15 @@ extension Observation {
         }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
         if guest.nic != nil { ports[.remote] = ports[.primary] }
-        return Observation(bridge: bridge, ports: ports, entries: [:])
+        return Observation(bridge: bridge, ports: ports)
     }
 
     mutating func readEntries(of guest: GuestInterface, using socket: inout CommandSocket) throws(ControllerError) {
         let found = try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
             try Table.read(guest.addresses, bridge: guest.bridge.index, using: &socket)
         }
-        entries = EntrySet(found)
+        let entries = EntrySet(found)
+        self.entries = entries
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []
         for entry in entries.values where !known.contains(entry.port) && !foreign.contains(entry.port) {

@@ -44,10 +44,9 @@ extension Host {
         var opening = record
         opening.bracket = bracket
         let copy = copyChange(opening, isOn: true, specification: try specification(record, observation))
-        var plan = try Planner().openBracket(
+        let plan = try Planner().openBracket(
             record.guest, to: goal, copy: copy, bracket: bracket, observation: observation,
             isProven: record.proof == .proven, notes: notes)
-        plan.findings = Host.findings(record.guest, observation)
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         var report = execute(plan, record: opening, journal: journal, clock: clock, options: options)
         if report.outcome == .done {

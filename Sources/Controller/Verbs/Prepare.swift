@@ -1,4 +1,3 @@
-import FDB
 import Netlink
 public import Policy
 import Records
@@ -26,14 +25,13 @@ extension Host {
             return try prepareAgain(request, record, journal, clock: clock, options: options)
         }
         let records = try Journal(reading: folder)?.records() ?? []
-        var plan = try self.plan(request, links: links, records: records)
-        try Host.refuse(plan, waiving: options.waived)
+        var plan = try self.plan(request, links: links, records: records, options: options)
         if options.dryRun { return planned(plan, clock: clock, links: links, options: options) }
         try requirePrivilege()
         let journal = try Journal(folder: folder)
         // Others may have prepared a guest since.
         let now = try journal.records()
-        if now != records { plan = try self.plan(request, links: links, records: now) }
+        if now != records { plan = try self.plan(request, links: links, records: now, options: options) }
         let record = try journal.begin(preparing: plan.guest)
         guard plan.isEmpty else {
             return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
@@ -45,34 +43,13 @@ extension Host {
 
     /// Reads what the decision needs, and decides.
     private mutating func plan(
-        _ request: PreparationRequest, links: Links, records: [GuestRecord]
+        _ request: PreparationRequest, links: Links, records: [GuestRecord], options: VerbOptions
     ) throws(ControllerError) -> Plan {
-        var planner = Planner(beside: records, on: request.bridge)
-        let bridge = try planner.bridge(request.bridge, links: links)
-        let ports = try planner.ports(of: request, bridge: bridge, links: links)
-        var vlans: [Side: PortVLANs] = [:]
-        let hasSwitch = ports.values.contains(where: \.isEswitchPort)
-        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || hasSwitch {
-            vlans[side] = try ControllerError.reading("the VLANs of \(port.name)") { () throws(NetlinkError) in
-                try PortVLANs.read(port: port.index, using: &socket)
-            }
-        }
-        for port in ports.values where port.isEswitchPort { planner.drivers[port.index] = Driver(interface: port.name) }
-        let request = try request.replacing(
-            addresses: planner.resolve(request.addresses, bridge: bridge, ports: ports, vlans: vlans))
-        let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
-            // Who else lives behind the guest's own ports; what lives elsewhere does not matter.
-            let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
-            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &socket)
-            try table.confirm(request.addresses, using: &socket)
-            return table
-        }
-        let legacy = try legacy(request, ports: ports, links: links, records: records)
-        var plan = try planner.prepare(
-            request, bridge: bridge, ports: ports, links: links, table: table, legacy: legacy)
-        plan.findings = findings(
-            request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
-        return plan
+        var subject = Subject(request)
+        let observation = survey(&subject, links: links, beside: records)
+        let request = try request.replacing(resolved: subject.addresses)
+        let legacy = try legacy(request, ports: observation.ports.dictionary, links: links, records: records)
+        return try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
     }
 
     /// The request with the names of netdevs.

@@ -93,9 +93,8 @@ extension Host {
         var observation = try observe(record, to: side)
         try observation.readFilters(of: record.guest, using: &socket)
         let isProven = record.phase == .pinned && record.proof == .proven
-        var plan = try Planner().move(
+        let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
-        if verb == .switch { plan.findings = Host.findings(record.guest, observation) }
         if options.dryRun { return planned(plan, clock: clock, links: observation.links, options: options) }
         guard plan.isEmpty else {
             return execute(plan, record: record, journal: journal, clock: clock, options: options)

@@ -130,7 +130,6 @@ extension Host {
         let guest = record.guest
         var observation = try Observation.read(guest, using: &socket)
         var problems: [String] = []
-        if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
         if let bracket, !bracket.isCopyRight {
             problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
         }
@@ -140,20 +139,7 @@ extension Host {
                 "\(record.phase.rawValue) is under way"
                     + (journal.isLocked(record) ? "" : " but its process is gone: run \"fdbsteer abort \(id)\""))
         }
-        for (side, port) in guest.ports {
-            guard let link = observation.ports[side] else {
-                problems.append("\(side.rawValue) port \(port.name) (ifindex \(port.index)) no longer exists")
-                continue
-            }
-            if link.master != guest.bridge.index {
-                problems.append("\(side.rawValue) port \(port.name) is no port of \(guest.bridge.name) any more")
-            } else if port.learningToRestore, !guest.learns(side), link.bridgePort?.flags.contains(.learning) == true {
-                problems.append("learning is on again on \(port.name): a late frame can move the entries")
-            }
-            if side == guest.side, let obstacle = link.obstacle {
-                problems.append("\(side.rawValue) port \(port.name) \(obstacle): frames sent there are lost")
-            }
-        }
+        problems += Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
         try observation.readFilters(of: guest, using: &socket)
         problems += FilterPlan.problems(guest, observation.filters)
         let target = guest.port(of: guest.side)?.index ?? 0
