@@ -175,7 +175,7 @@ extension Topology {
             }
         }
         for guest in guests {
-            for (side, port) in guest.ports { observation.ports[side] = links[port.index] }
+            for side in Side.allCases { observation.ports[side] = guest.port(of: side).flatMap { links[$0.index] } }
             let rule = guest.isSticky ? Rule.sharedPort : Rule.learningOn
             for finding in Preflight(Subject(guest), observation).judge(by: [rule]).findings {
                 add(finding.message, to: finding.subject)
