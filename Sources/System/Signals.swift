@@ -1,6 +1,6 @@
 import Glibc
 
-/// Holds back the signals that ask a process to end, until the process ends by itself.
+/// Blocks the signals that ask a process to end, until the process ends by itself.
 package struct HeldSignals {
     private static let numbers = [SIGINT, SIGTERM, SIGHUP]
 
@@ -11,7 +11,7 @@ package struct HeldSignals {
         pthread_sigmask(SIG_BLOCK, &set, nil)
     }
 
-    /// One has come.
+    /// One of the signals is pending.
     package var arePending: Bool {
         var set = sigset_t()
         guard sigpending(&set) == 0 else { return false }

@@ -19,7 +19,7 @@ enum Shipped {
         return String(decoding: bytes.prefix(count), as: UTF8.self)
     }
 
-    /// The configuration with the comment marks of keys taken away.
+    /// The configuration with its keys uncommented.
     static func uncommented(_ text: String, examplesToo: Bool) -> String {
         text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
             if line.hasPrefix("#!") { return examplesToo ? String(line.dropFirst(2)) : String(line) }
@@ -52,7 +52,7 @@ struct PackagingTests {
             })
         let documentation = Shipped.text(of: "../docs/configuration.md")
         for key in keys { #expect(documentation.contains("`\(key)`"), "docs/configuration.md says nothing of \(key)") }
-        // A wrong key makes the reader list the right ones.
+        // For a wrong key the reader's error lists the right ones.
         for section in ["daemon", "metrics", "log", "redirection", "bracket", "announce", "libvirt"] {
             let listed = problems("[\(section)]\n\(String(repeating: "z", count: 30)) = 1").joined()
             let names = (listed.split(separator: ";").last ?? "").dropFirst(" there are ".count)
@@ -66,7 +66,7 @@ struct PackagingTests {
     func theUnitIsSound() throws {
         let unit = Shipped.path(of: "fdbsteerd.service")
         let verified = try Command.run(["systemd-analyze", "verify", "--man=no", unit])
-        // The program is not installed where the tests run.
+        // The program is not installed on the machine that runs the tests.
         let complaints = verified.errors.split(separator: "\n").filter {
             $0.contains("fdbsteerd.service") && !$0.contains("/usr/sbin/fdbsteerd is not executable")
         }

@@ -3,16 +3,16 @@ import Lab
 import MetricsServer
 import Testing
 
-/// A plain TCP connection: what a client is that keeps to no rules.
+/// A plain TCP connection, for a client that follows no rules.
 final class Client {
     let socket: Int32
-    /// What was received and not taken yet.
+    /// The received bytes that were not consumed yet.
     private var received: [UInt8] = []
 
     /// Connects to 127.0.0.1.
     init(port: Int) throws {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        // Nothing here takes so long, so that a hang is a failure and not a test that never ends.
+        // Nothing here takes this long, so a hang is a failure instead of an endless test.
         var limit = timeval(tv_sec: 30, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(socket, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -33,7 +33,7 @@ final class Client {
 
     deinit { close(socket) }
 
-    /// - Returns: false when the server has closed the connection.
+    /// - Returns: false if the server has closed the connection.
     @discardableResult
     func send(_ text: String) -> Bool { send(Array(text.utf8)) }
 
@@ -59,14 +59,14 @@ final class Client {
         return count > 0
     }
 
-    /// Everything until the server closes the connection.
+    /// All bytes until the server closes the connection.
     func rest() -> String {
         while receive() {}
         defer { received = [] }
         return String(decoding: received, as: UTF8.self)
     }
 
-    /// One answer: the status code, the head, and the body of its Content-Length; nil when the connection ended.
+    /// One answer: the status code, the head, and the body of its Content-Length; nil if the connection ended.
     func answer(bodyFollows: Bool = true) -> (status: Int, head: String, body: String)? {
         let separator = Array("\r\n\r\n".utf8)
         var end: Int?
@@ -87,7 +87,7 @@ final class Client {
         return (status, head, body)
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     static func get(
         _ target: String, port: Int, method: String = "GET"
     ) throws -> (status: Int, head: String, body: String) {
@@ -97,7 +97,7 @@ final class Client {
     }
 }
 
-/// Runs `body` with a server on a port of the kernel's choice, and stops it.
+/// Runs `body` with a server on a port that the kernel chose, and stops the server.
 func withServer(
     limits: Limits = Limits(), answer: @escaping @Sendable (Route) -> Response = { Response(text: "\($0.rawValue)\n") },
     _ body: (MetricsServer) throws -> Void

@@ -10,12 +10,12 @@ import Testing
 private let obstacle = Namespace.obstacle
 private let hasPrometheus = access("/usr/bin/prometheus", X_OK) == 0 && access("/usr/bin/promtool", X_OK) == 0
 
-/// The real peers: promtool's linter, and a Prometheus that scrapes and answers a query.
+/// Compares with the real peers: promtool's linter, and a Prometheus that scrapes and answers a query.
 @Suite(
     .enabled(if: hasPrometheus, "Debian's package prometheus is not installed"),
     .enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct PrometheusTests {
-    /// The whole page: what needs no daemon, and what the daemon counts.
+    /// The whole page: the metrics that need no daemon, and those that the daemon counts.
     private static func page() throws -> [UInt8] {
         var reader = MetricsReader(folder: StateFolder("/nonexistent"))
         var counters = DaemonCounters(startedAt: 1_700_000_000_000_000_000)
@@ -35,14 +35,14 @@ struct PrometheusTests {
                 try write(scraped.body, to: file)
                 let check = try Command.run(["sh", "-c", "promtool check metrics < \(file)"])
                 #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
-                // It does find what is wrong.
+                // The linter does detect faults.
                 try write(String(scraped.body.dropLast()), to: file)
                 #expect(try Command.run(["sh", "-c", "promtool check metrics < \(file)"]).exitCode != 0)
             }
         }
     }
 
-    /// docs/metrics.md: its examples are what Prometheus takes, and it describes each metric.
+    /// docs/metrics.md: Prometheus accepts its examples, and it describes each metric.
     @Test func theDocumentationHolds() throws {
         let path =
             #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
@@ -103,7 +103,7 @@ struct PrometheusTests {
         }
     }
 
-    /// What Prometheus says to a query, once it says anything: it has to start and to scrape first. Empty after a minute.
+    /// The answer of Prometheus to a query, once there is one: it has to start and to scrape first. Empty after a minute.
     private func answers(to query: String) -> String {
         for _ in 0..<600 {
             if let client = try? Client(port: 9090) {

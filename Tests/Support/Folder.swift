@@ -5,7 +5,7 @@ package import Records
 import Switchdev
 import Testing
 
-/// A state folder of one's own.
+/// A private state folder.
 package final class Folder: Sendable {
     package let path: String
     package let state: StateFolder

@@ -1,13 +1,13 @@
 import Glibc
 import Lab
 
-/// A connection to an HTTP server on this namespace's loopback, as far as a scraper needs one.
+/// A connection to an HTTP server on this namespace's loopback, with the features that a scraper needs.
 final class HTTPConnection {
     let descriptor: Int32
     private var buffer = [UInt8](repeating: 0, count: 65536)
     private var received: [UInt8] = []
 
-    /// - Throws: `LabError` when nobody listens.
+    /// - Throws: `LabError` if no server listens.
     init(port: UInt16) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw LabError("socket: \(String(cString: strerror(errno)))") }
@@ -46,7 +46,7 @@ final class HTTPConnection {
         }
     }
 
-    /// Reads once; the answer when that was its end, nil when more is to come.
+    /// Reads once and returns the answer if it is complete; nil if more follows.
     func answer() throws -> [UInt8]? {
         let count = recv(descriptor, &buffer, buffer.count, 0)
         guard count > 0 else {

@@ -39,8 +39,9 @@ package struct Observation {
     package var unseen: [Unseen] = []
 
     /// Makes one from its parts.
-    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet? = nil) {
+    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet? = nil, foreignPorts: [Link] = []) {
         self.bridge = bridge
+        self.foreignPorts = foreignPorts
         self.ports = ports
         self.entries = entries
     }

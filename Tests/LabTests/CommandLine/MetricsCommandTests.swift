@@ -39,7 +39,7 @@ struct MetricsCommandTests {
             let file = lab.state + "/fdbsteer.prom"
             #expect(try lab.fdbsteer("metrics --output \(file) --dry-run").output.isEmpty)
             #expect(access(file, F_OK) != 0)
-            // An old file that another user may read, and that somebody holds open.
+            // An old file that another user may read, and that another process has open.
             try Command.script("touch \(file)")
             let old = open(file, O_RDONLY | O_CLOEXEC)
             defer { close(old) }
@@ -72,15 +72,15 @@ struct MetricsCommandTests {
         }
     }
 
-    /// A hook starts the program in the middle of a switchover: no HTTP, no C++ parser and no Foundation in it.
+    /// A hook starts the program in the middle of a switchover: it must not contain HTTP, the C++ parser or Foundation.
     @Test func theProgramStaysSmall() throws {
-        // The release build is linked statically, which ldd says on standard error.
+        // The release build is statically linked, which ldd reports on standard error.
         let libraries = try Command.run(["ldd", CommandLineLab.binary])
         #expect(libraries.output.contains("libc.so") || libraries.errors.contains("not a dynamic executable"))
         for word in ["libFoundation.so", "libFoundationInternationalization", "libFoundationNetworking"] {
             #expect(!libraries.output.contains(word), "\(libraries.output)")
         }
-        // What a Foundation that is linked statically leaves: a text of its run loop.
+        // A statically linked Foundation contains this text of its run loop.
         let symbols = try Command.run(
             ["grep", "-c", "-a", "-E", "NIOPosix|NIOHTTP1|toml::|<CFRunLoop", CommandLineLab.binary]
         ).output

@@ -2,11 +2,11 @@ import Glibc
 import Lab
 import Testing
 
-/// IPv6 between two kernels in namespaces of their own: a guest with two NICs on the bridge's ports, and a peer behind the
+/// IPv6 between two kernels in separate namespaces: a guest with two NICs on the bridge's ports, and a peer behind the
 /// uplink that must find the guest's MAC by neighbour discovery.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct NeighbourDiscoveryTests {
-    /// A namespace that lives as long as a process of ours.
+    /// A namespace that lives as long as one of the test's processes.
     private struct FarEnd: ~Copyable {
         let process: pid_t
         private let holder: RunningCommand
@@ -43,8 +43,8 @@ struct NeighbourDiscoveryTests {
 
     private static let address = "2001:db8::1"
 
-    /// The guest: a bridge of its own stands for net_failover, as it too keeps its MAC, its addresses and its groups, and
-    /// reports nothing, when the NIC below changes. A spare port keeps its carrier meanwhile.
+    /// The guest: its own bridge stands for net_failover. Like net_failover it keeps its MAC, its addresses and its groups, and
+    /// reports nothing, when the NIC below it changes. A spare port keeps its carrier in the meantime.
     private static func boot(_ guest: borrowing FarEnd) throws {
         for nic in ["vfrep0-far", "tap0-far"] {
             try Command.script("ip link set \(nic) netns \(guest.process)")
@@ -76,7 +76,7 @@ struct NeighbourDiscoveryTests {
         throw LabError("the guest's \(new)-far does not forward")
     }
 
-    /// Whether the peer finds the guest's MAC anew.
+    /// Whether the peer finds the guest's MAC again.
     private static func finds(_ peer: borrowing FarEnd) throws -> Bool {
         try peer.script("ip -6 neigh flush dev uplink0-far")
         _ = try Command.run(
@@ -123,7 +123,7 @@ struct NeighbourDiscoveryTests {
                 #expect(moved.exitCode == 0 && moved.output.contains("1 group membership moved"), "\(moved.output)")
                 try NeighbourDiscoveryTests.fail(over: guest, from: "vfrep0", to: "tap0")
                 #expect(try NeighbourDiscoveryTests.finds(peer))
-                // Not by a report that came after all.
+                // The reason is not a late report.
                 #expect(try lab.lab.groups("vfrep0").isEmpty)
             } catch {
                 Issue.record(error)

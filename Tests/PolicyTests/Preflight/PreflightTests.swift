@@ -6,14 +6,14 @@ import Testing
 
 @testable import Policy
 
-/// Each finding of the pure function, by the smallest change of a guest with which nothing is wrong.
+/// Each finding of the pure function, from the smallest change of a faultless guest.
 @Suite struct PreflightTests {
     struct Case: Sendable {
         let rule: Rule
         let severity: Finding.Severity
         let subject: String
         let name: String
-        /// What the same change is also found to do.
+        /// The other findings of the same change.
         let besides: Set<Finding.Code>
         let change: @Sendable (inout Situation) throws -> Void
 
@@ -100,7 +100,7 @@ import Testing
         #expect(try !situation.findings().isEmpty)
     }
 
-    // MARK: - What is read
+    // MARK: - The objects read
 
     @Test func featuresAreDecodedWithAndWithoutAMask() throws {
         for isList in [true, false] {

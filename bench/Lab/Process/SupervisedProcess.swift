@@ -2,9 +2,9 @@ import CLab
 import Glibc
 import Synchronization
 
-/// A process that ends when this one does, however that ends.
+/// A process that ends when this process ends, for whatever reason.
 ///
-/// A shell starts it and reads from a pipe whose other end this process holds: when that closes, the shell kills it.
+/// A shell starts it and reads from a pipe whose other end this process holds; when that end closes, the shell kills it.
 public final class SupervisedProcess: Sendable {
     private let shell: pid_t
     private let pipeEnd: Mutex<Int32?>
@@ -12,11 +12,11 @@ public final class SupervisedProcess: Sendable {
     /// Starts it in the calling thread's namespaces.
     ///
     /// - Parameters:
-    ///   - arguments: the program, found by PATH, and its arguments.
-    ///   - output: a file for what it prints.
+    ///   - arguments: the program, searched in PATH, and its arguments.
+    ///   - output: a file for its output.
     /// - Throws: ``LabError``.
     public init(_ arguments: [String], output: String) throws {
-        // An interrupt from the terminal goes to the whole group: the shell has to outlive it.
+        // An interrupt from the terminal goes to the whole process group, and the shell must survive it.
         let script = #"trap '' INT TERM HUP; "$@" </dev/null & child=$!; read -r _; kill -9 $child; wait"#
         var ends: [Int32] = [0, 0]
         let made = clab_pipe(&ends)
@@ -30,7 +30,7 @@ public final class SupervisedProcess: Sendable {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // A thread of a pool blocks signals, SIGCHLD too, which a shell that waits would never hear.
+        // A pool thread blocks signals. With SIGCHLD blocked, a waiting shell would never notice the child's end.
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
@@ -61,6 +61,6 @@ public final class SupervisedProcess: Sendable {
         _ = Command.exitCode(of: shell)
     }
 
-    /// A file's text; empty when it cannot be read.
+    /// A file's text; empty if it cannot be read.
     public static func text(_ path: String) -> String { RunningCommand.contents(path) }
 }

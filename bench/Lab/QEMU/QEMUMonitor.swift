@@ -1,9 +1,9 @@
 import FoundationEssentials
 import Glibc
 
-/// QEMU's machine protocol (QMP) by a character device, as a program in the lab VM reaches its own QEMU.
+/// QEMU's machine protocol (QMP) through a character device, with which a program in the lab VM reaches its own QEMU.
 ///
-/// One session: the monitor greets once, and one command is under way at a time.
+/// It has one session: the monitor greets once, and one command is in progress at a time.
 public final class QEMUMonitor {
     private let descriptor: Int32
     private var rest: [UInt8] = []
@@ -11,11 +11,11 @@ public final class QEMUMonitor {
     /// The lab VM's port (bench/lab-vm).
     public static let labPort = "/dev/virtio-ports/qmp"
 
-    /// A flow of the bridging table of a rocker switch (`query-rocker-of-dpa-flows`, table 50).
+    /// A flow in the bridging table of a rocker switch (`query-rocker-of-dpa-flows`, table 50).
     public struct BridgingFlow: Hashable, Sendable {
         /// The destination MAC.
         public let mac: String
-        /// The VLAN in the switch.
+        /// The VLAN inside the switch.
         public let vlan: Int
         /// The port's number in the switch, from 1.
         public let port: Int
@@ -27,7 +27,7 @@ public final class QEMUMonitor {
     public init(path: String = QEMUMonitor.labPort) throws {
         descriptor = open(path, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
-        // A second session in the same VM gets an error here, which is as good.
+        // A second session in the same VM gets an error here, which does not matter.
         _ = try execute("{\"execute\": \"qmp_capabilities\"}")
     }
 
@@ -60,12 +60,12 @@ public final class QEMUMonitor {
             throw LabError("QEMU answered \(String(decoding: line, as: UTF8.self)): \(error)")
         }
         return reply.return.filter { $0.key.ethDst == mac }.map {
-            // A group of type "L2 interface" is the VLAN and the port.
+            // A group of type "L2 interface" contains the VLAN and the port.
             BridgingFlow(mac: mac, vlan: $0.key.vlanId ?? 0, port: ($0.action.groupId ?? 0) & 0xffff)
         }
     }
 
-    /// Sends one command and returns the line that answers it; events and the greeting are passed over.
+    /// Sends one command and returns the line that answers it; events and the greeting are skipped.
     private func execute(_ command: String) throws -> [UInt8] {
         let bytes = Array((command + "\n").utf8)
         guard write(descriptor, bytes, bytes.count) == bytes.count else {

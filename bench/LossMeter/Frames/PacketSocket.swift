@@ -1,14 +1,14 @@
 import CLab
 import Glibc
 
-/// An AF_PACKET socket on one interface (packet(7)), closed at the end of its life.
+/// An AF_PACKET socket on one interface (packet(7)), which is closed when this value is destroyed.
 struct PacketSocket: ~Copyable {
     let descriptor: Int32
 
     /// - Parameters:
-    ///   - interface: its name, in the calling thread's network namespace.
+    ///   - interface: the name of the interface, in the calling thread's network namespace.
     ///   - receiveBuffer: bytes; 0 for a socket that only sends.
-    ///   - etherType: of the frames to receive; ETH_P_ALL for all, those too that leave by the interface.
+    ///   - etherType: the type of the frames to receive; ETH_P_ALL for all, including those that leave through the interface.
     /// - Throws: ``LossMeterError`` that names the interface and what is missing.
     init(
         interface: String, receiveBuffer: Int32, etherType: UInt16 = Frame.etherType
@@ -27,7 +27,7 @@ struct PacketSocket: ~Copyable {
     deinit { close(descriptor) }
 }
 
-/// A thread with a body, to be joined; it is in the namespaces of the thread that starts it.
+/// A thread that runs a body and must be joined; it is in the namespaces of the thread that starts it.
 final class WorkerThread {
     private var thread = pthread_t()
 

@@ -58,11 +58,11 @@ struct LossCommand: ParsableCommand {
     }
 }
 
-/// A folder for a journal, on a tmpfs where there is one, as `/run` is in production.
+/// A folder for a journal, on a tmpfs if there is one, like `/run` in production.
 struct Scratch: Sendable {
     let path: String
 
-    /// - Parameter parent: where to make it; nil for a tmpfs, where there is one.
+    /// - Parameter parent: the folder to make it in; nil for a tmpfs if there is one.
     init(parent: String? = nil) throws {
         let parent = parent ?? (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
         var template = Array("\(parent)/fdbsteer-bench-XXXXXX".utf8CString)
@@ -70,10 +70,10 @@ struct Scratch: Sendable {
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// Removes it with whatever is in it.
+    /// Removes the folder with its contents.
     func remove() { _ = try? Command.run(["rm", "-rf", path]) }
 
-    /// A folder that goes, with all that is in it, also when the program is interrupted; call it before there are other threads.
+    /// A folder that is also removed with its contents if the program is interrupted. Call it before there are other threads.
     static func goneWhenInterrupted() throws -> Scratch {
         let scratch = try Scratch()
         try Interruption.onSignal { scratch.remove() }

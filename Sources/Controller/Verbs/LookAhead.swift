@@ -1,43 +1,38 @@
 import FDB
 import Glibc
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 
-extension Host {
-    /// Finds what would go wrong with a prepared guest's redirections; changes nothing and needs no privilege.
+/// Finds what would go wrong with a guest's redirections; changes nothing and needs no privilege.
+package struct LookAhead {
+    /// Findings that the caller accepts.
+    let waived: Set<Finding.Code>
+
+    /// - Parameter waived: findings that the caller accepts.
+    package init(waiving waived: Set<Finding.Code> = []) { self.waived = waived }
+
+    /// Of a prepared guest.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
-    public mutating func preflight(
-        _ id: GuestID, waiving waived: Set<Finding.Code> = []
-    ) throws(ControllerError) -> PreflightReport {
-        guard let journal = try Journal(reading: folder) else {
-            throw ControllerError(
-                .precondition, "guest \(id) is not known",
-                remedy: "prepare it first, or name --bridge, --primary, --standby and --address")
-        }
-        let record = try known(id, in: journal)
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
+    package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> PreflightReport {
+        let journal = try Journal.reading(host.folder, for: id)
+        let record = try journal.guest(id)
+        let links = try host.kernel.links()
         var subject = Subject(record.guest)
-        let observation = survey(
+        let observation = host.kernel.survey(
             &subject, links: links, beside: try journal.records().filter { $0.row != record.row })
         return PreflightReport(
             guest: id.text, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: observation.unseen.map(\.words))
     }
 
-    /// Finds what would go wrong with the redirections of a guest that is to be prepared.
+    /// Of a guest that is to be prepared.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when not even the interfaces can be read.
-    public mutating func preflight(
-        _ request: PreflightRequest, waiving waived: Set<Finding.Code> = []
-    ) throws(ControllerError) -> PreflightReport {
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
+    package func run(_ request: PreflightRequest, on host: inout Host) throws(ControllerError) -> PreflightReport {
+        let links = try host.kernel.links()
         var unseen: [String] = []
         var subject = Subject(request)
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
@@ -51,18 +46,18 @@ extension Host {
         }
         var records: [GuestRecord]?
         do throws(ControllerError) {
-            records = try Journal(reading: folder)?.records() ?? []
+            records = try Journal(reading: host.folder)?.records() ?? []
         } catch {
             unseen.append("which guests are prepared: \(error)")
         }
-        let observation = survey(&subject, links: links, beside: records)
+        let observation = host.kernel.survey(&subject, links: links, beside: records)
         return PreflightReport(
             guest: nil, bridge: request.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: unseen + observation.unseen.map(\.words))
     }
+}
 
-    // MARK: - Reading
-
+extension Kernel {
     /// Reads all that the rules ask for; what cannot be read is unknown (``Observation/unseen``).
     ///
     /// - Parameters:
@@ -162,7 +157,7 @@ extension Host {
             observation.unseen.append(.init(.features, "the features of the ports: \(error)"))
         }
         guard pair.contains(where: \.isEswitchPort) else { return }
-        observation.isInitialNamespace = Host.isInitialNamespace
+        observation.isInitialNamespace = Kernel.isInitialNamespace
         if observation.isInitialNamespace == nil {
             observation.unseen.append(
                 .init(.namespace, "whether this is the initial network namespace: /proc/1/ns/net cannot be read"))
