@@ -19,27 +19,13 @@ package struct LookAhead {
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> PreflightReport {
         let journal = try Journal.reading(host.folder, for: id)
         let record = try journal.guest(id)
-        let guest = record.guest
         let links = try host.kernel.links()
-        // A name and an interface index that no longer agree are another interface's.
-        func link(_ identity: PortIdentity) -> Link? {
-            links[identity.index].flatMap { $0.name == identity.name ? $0 : nil }
-        }
-        var input = PreflightInput(
-            bridgeName: guest.bridge.name, bridge: link(guest.bridge), names: [:], ports: [:],
-            addresses: guest.addresses, links: links)
-        for side in Side.allCases {
-            guard let port = guest.port(of: side) else { continue }
-            input.names[side] = port.name
-            input.ports[side] = link(port)
-        }
-        input.prepared = guest
-        var unseen: [String] = []
-        input.setGuests(try journal.records().filter { $0.row != record.row })
-        host.kernel.read(&input, unseen: &unseen)
+        var subject = Subject(record.guest)
+        let observation = host.kernel.survey(
+            &subject, links: links, beside: try journal.records().filter { $0.row != record.row })
         return PreflightReport(
-            guest: id.text, bridge: guest.bridge.name, findings: Preflight.findings(input), waiving: waived,
-            unseen: unseen)
+            guest: id.text, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
+            waiving: waived, unseen: observation.unseen.map(\.words))
     }
 
     /// Of a guest that is to be prepared.
@@ -48,91 +34,133 @@ package struct LookAhead {
     package func run(_ request: PreflightRequest, on host: inout Host) throws(ControllerError) -> PreflightReport {
         let links = try host.kernel.links()
         var unseen: [String] = []
-        var input = PreflightInput(
-            bridgeName: request.bridge, bridge: links[request.bridge], names: [:], ports: [:],
-            addresses: request.addresses, links: links)
-        input.saysSide = request.saysSide
+        var subject = Subject(request)
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
-        for (side, name) in [(Side.primary, request.primary), (.standby, request.standby), (.remote, request.uplink)] {
-            guard let name else { continue }
-            input.names[side] = name
+        for side in Side.allCases {
+            guard let name = subject.names[side] else { continue }
             do throws(ControllerError) {
-                input.names[side] = try names.netdev(name, role: side.rawValue, bridge: request.bridge)
+                subject.names[side] = try names.netdev(name, role: side.rawValue, bridge: request.bridge)
             } catch {
                 unseen.append("which port \(name) is: \(error)")
             }
-            input.ports[side] = input.names[side].flatMap { links[$0] }
         }
+        var records: [GuestRecord]?
         do throws(ControllerError) {
-            input.setGuests(try Journal(reading: host.folder)?.records() ?? [])
+            records = try Journal(reading: host.folder)?.records() ?? []
         } catch {
             unseen.append("which guests are prepared: \(error)")
         }
-        host.kernel.read(&input, unseen: &unseen)
+        let observation = host.kernel.survey(&subject, links: links, beside: records)
         return PreflightReport(
-            guest: nil, bridge: request.bridge, findings: Preflight.findings(input), waiving: waived, unseen: unseen)
+            guest: nil, bridge: request.bridge, findings: Preflight(subject, observation).judge().findings,
+            waiving: waived, unseen: unseen + observation.unseen.map(\.words))
     }
 }
 
-/// Reading for the rules: what cannot be read is named, and nothing is found about it.
 extension Kernel {
-    /// Reads the table, the VLANs and the drivers, and what ``readExtras(_:unseen:)`` reads.
-    fileprivate mutating func read(_ input: inout PreflightInput, unseen: inout [String]) {
-        guard let bridge = input.bridge, bridge.kind == "bridge" else { return }
-        let ports = input.ports.filter { $0.value.master == bridge.index }
-        do throws(NetlinkError) {
-            let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
-            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &socket)
-            try table.confirm(input.addresses, using: &socket)
-            input.table = table
-            if !table.isExact { unseen.append("entries of others, in part: \(bridge.name)'s table never rests") }
-        } catch {
-            unseen.append("the table of \(bridge.name): \(error)")
+    /// Reads all that the rules ask for; what cannot be read is unknown (``Observation/unseen``).
+    ///
+    /// - Parameters:
+    ///   - subject: its addresses get their VLANs.
+    ///   - records: the other guests; nil when they could not be read.
+    mutating func survey(_ subject: inout Subject, links: Links, beside records: [GuestRecord]?) -> Observation {
+        // A name and an interface index that no longer agree are another interface's.
+        func link(_ name: String?, _ identity: PortIdentity?) -> Link? {
+            guard let identity else { return name.flatMap { links[$0] } }
+            return links[identity.index].flatMap { $0.name == identity.name ? $0 : nil }
         }
-        let hasSwitch = ports.values.contains(where: \.isEswitchPort)
-        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || hasSwitch {
-            do throws(NetlinkError) {
-                input.vlans[side] = try PortVLANs.read(port: port.index, using: &socket)
-            } catch {
-                unseen.append("the VLANs of \(port.name): \(error)")
+        let found = link(subject.bridge, subject.guest?.bridge)
+        var observation = Observation(bridge: found?.kind == "bridge" ? found : nil, ports: BySide())
+        for side in Side.allCases where subject.names[side] != nil {
+            observation.ports[side] = link(subject.names[side], subject.guest?.port(of: side))
+        }
+        observation.interfaces = links
+        observation.neighbours = records.map { Neighbours($0, on: subject.bridge) }
+        guard let bridge = observation.bridge else { return observation }
+        let ports = Side.allCases.compactMap { side in
+            observation.ports[side].flatMap { $0.master == bridge.index ? (side, $0) : nil }
+        }
+        readVLANs(of: ports, bridge, into: &observation)
+        subject.resolveAddresses(observation)
+        readTable(bridge, subject, into: &observation)
+        observation.drivers = [:]
+        for (_, port) in ports where port.isEswitchPort {
+            observation.drivers?[port.index] = Driver(interface: port.name)
+            if observation.drivers?[port.index] == nil {
+                observation.unseen.append(.init(.drivers, "the driver of \(port.name)"))
             }
         }
-        for port in ports.values where port.isEswitchPort {
-            input.drivers[port.index] = Driver(interface: port.name)
-            if input.drivers[port.index] == nil { unseen.append("the driver of \(port.name)") }
-        }
-        input.resolveAddresses()
-        readExtras(&input, unseen: &unseen)
+        readCosts(subject, into: &observation)
+        return observation
     }
 
-    /// Reads what only a preflight asks for.
-    mutating func readExtras(_ input: inout PreflightInput, unseen: inout [String]) {
-        let macs = Set(input.addresses.map(\.mac))
-        do throws(NetlinkError) {
-            input.sightings = try Sightings.read(of: macs, on: input.links.bridges, using: &socket)
-        } catch {
-            unseen.append("the guest's MACs on other bridges: \(error)")
+    /// The VLANs of ports, where they mean something: on a bridge that filters them, and for switches on any.
+    private mutating func readVLANs(
+        of ports: [(Side, Link)], _ bridge: Link, into observation: inout Observation
+    ) {
+        var vlans = BySide<PortVLANs>()
+        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || ports.contains(where: \.1.isEswitchPort)
+        {
+            do throws(NetlinkError) {
+                vlans[side] = try PortVLANs.read(port: port.index, using: &socket)
+            } catch {
+                return observation.unseen.append(.init(.vlans, "the VLANs of \(port.name): \(error)"))
+            }
         }
+        observation.vlans = vlans
+    }
+
+    /// The entries of the guest's addresses, and who else lives behind its primary and standby: what lives elsewhere does not
+    /// matter.
+    private mutating func readTable(_ bridge: Link, _ subject: Subject, into observation: inout Observation) {
+        let ports = [Side.primary, .standby].compactMap { observation.ports[$0] }.filter { $0.master == bridge.index }
         do throws(NetlinkError) {
-            input.disciplines = try QueueingDiscipline.all(using: &socket)
-        } catch {
-            unseen.append("queueing disciplines: \(error)")
-        }
-        let pair = [Side.primary, .standby].compactMap { input.ports[$0] }
-        do throws(NetlinkError) {
-            if let features = try OffloadFeatures.read(pair.map(\.index)) {
-                input.features = features
-                for port in pair where features[port.index] == nil { unseen.append("the features of \(port.name)") }
-            } else {
-                unseen.append("the features of the ports: this kernel has no ethtool netlink")
+            var table = try Table.snapshot(
+                bridge: bridge.index, ports: Set(ports.map(\.index)).sorted(), using: &socket)
+            try table.confirm(subject.addresses, using: &socket)
+            observation.table = table
+            observation.entries = EntrySet(subject.addresses.map { table[$0] })
+            if !table.isExact {
+                observation.unseen.append(
+                    .init(.table, "entries of others, in part: \(bridge.name)'s table never rests"))
             }
         } catch {
-            unseen.append("the features of the ports: \(error)")
+            observation.unseen.append(.init([.table, .entries], "the table of \(bridge.name): \(error)"))
+        }
+    }
+
+    /// The guest's MACs elsewhere, and what costs CPU or a way to copy or to prove.
+    private mutating func readCosts(_ subject: Subject, into observation: inout Observation) {
+        do throws(NetlinkError) {
+            observation.sightings = try Sightings.read(
+                of: Set(subject.addresses.map(\.mac)), on: observation.links.bridges, using: &socket)
+        } catch {
+            observation.unseen.append(.init(.sightings, "the guest's MACs on other bridges: \(error)"))
+        }
+        do throws(NetlinkError) {
+            observation.disciplines = try QueueingDiscipline.all(using: &socket)
+        } catch {
+            observation.unseen.append(.init(.disciplines, "queueing disciplines: \(error)"))
+        }
+        let pair = [Side.primary, .standby].compactMap { observation.ports[$0] }
+        do throws(NetlinkError) {
+            observation.features = try OffloadFeatures.read(pair.map(\.index))
+            if let features = observation.features {
+                for port in pair where features[port.index] == nil {
+                    observation.unseen.append(.init(.features, "the features of \(port.name)"))
+                }
+            } else {
+                observation.unseen.append(
+                    .init(.features, "the features of the ports: this kernel has no ethtool netlink"))
+            }
+        } catch {
+            observation.unseen.append(.init(.features, "the features of the ports: \(error)"))
         }
         guard pair.contains(where: \.isEswitchPort) else { return }
-        input.isInitialNamespace = Kernel.isInitialNamespace
-        if input.isInitialNamespace == nil {
-            unseen.append("whether this is the initial network namespace: /proc/1/ns/net cannot be read")
+        observation.isInitialNamespace = Kernel.isInitialNamespace
+        if observation.isInitialNamespace == nil {
+            observation.unseen.append(
+                .init(.namespace, "whether this is the initial network namespace: /proc/1/ns/net cannot be read"))
         }
     }
 
@@ -142,27 +170,5 @@ extension Kernel {
         var own = stat()
         guard stat("/proc/1/ns/net", &first) == 0, stat("/proc/thread-self/ns/net", &own) == 0 else { return nil }
         return first.st_ino == own.st_ino && first.st_dev == own.st_dev
-    }
-
-    // MARK: - Inside of other verbs
-
-    /// Findings for the report of `prepare`, from what it has read.
-    mutating func findings(
-        _ request: PreparationRequest, bridge: Link, ports: [Side: Link], links: Links, table: Table,
-        vlans: [Side: PortVLANs], planner: Planner
-    ) -> [Finding] {
-        var input = PreflightInput(
-            bridgeName: bridge.name, bridge: bridge, names: ports.mapValues(\.name), ports: ports,
-            addresses: request.addresses, links: links)
-        input.table = table
-        input.vlans = vlans
-        input.drivers = planner.drivers
-        input.otherGuests = planner.otherGuests
-        input.saysSide = true
-        var unseen: [String] = []
-        readExtras(&input, unseen: &unseen)
-        return Preflight.findings(input).filter {
-            $0.severity != .note && (request.legacy == nil || $0.code != .legacyEswitch)
-        }
     }
 }

@@ -45,10 +45,9 @@ package struct OpenBracket: GuestVerb {
         let bracket = Bracket(footing, now: Stopwatch.realTime, sharesClsact: try claim.sharesClsact())
         let copy = CopyChange(
             record, bracket: bracket, isOn: true, specification: try kernel.specification(record, observation))
-        var plan = try Planner().openBracket(
+        let plan = try Planner().openBracket(
             record, to: goal, copy: copy, observation: observation,
             notes: bracket.notes(footing, record.guest, observation))
-        plan.findings = Preflight.findings(record.guest, observation)
         var report = carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         if report.outcome == .done {
             var opened = record

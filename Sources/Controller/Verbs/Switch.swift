@@ -37,9 +37,8 @@ package struct Switch: GuestVerb {
         var observation = try kernel.observe(record, to: side, ready: ready)
         try kernel.readFilters(of: record.guest, into: &observation)
         let isProven = record.phase == .pinned && record.proof == .proven
-        var plan = try Planner().move(
+        let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
-        if verb == .switch { plan.findings = Preflight.findings(record.guest, observation) }
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }
