@@ -14,14 +14,7 @@ package struct OpenBracket: GuestVerb {
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
 
-    /// - Parameters:
-    ///   - goal: where the guest is to be, `primary` or `standby`.
-    ///   - options: how.
-    package init(to goal: Side, options: VerbOptions = VerbOptions()) {
-        self.init(to: goal, options: options, ready: nil)
-    }
-
-    init(to goal: Side, options: VerbOptions, ready: Observation?) {
+    package init(to goal: Side, options: VerbOptions = VerbOptions(), ready: Observation? = nil) {
         self.goal = goal
         self.options = options
         self.ready = ready

@@ -12,9 +12,6 @@ package struct Prepare {
     let request: PreparationRequest
     let options: VerbOptions
 
-    /// - Parameters:
-    ///   - request: what to pin.
-    ///   - options: how.
     package init(_ request: PreparationRequest, options: VerbOptions = VerbOptions()) {
         self.request = request
         self.options = options
@@ -57,7 +54,7 @@ package struct Prepare {
         _ request: PreparationRequest, links: Links, records: [GuestRecord], on host: inout Host
     ) throws(ControllerError) -> Plan {
         var subject = Subject(request)
-        let observation = host.kernel.survey(&subject, links: links, beside: records)
+        let observation = Survey.read(&subject, links: links, beside: records, on: &host.kernel)
         let request = try request.replacing(resolved: subject.addresses)
         let legacy = try legacy(request, observation.ports[.primary], links: links, records: records, on: &host)
         return try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)

@@ -14,14 +14,9 @@ package struct Switch: GuestVerb {
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
 
-    /// - Parameters:
-    ///   - side: where to.
-    ///   - options: how.
-    package init(to side: Side, options: VerbOptions = VerbOptions()) {
-        self.init(to: side, verb: .switch, options: options)
-    }
-
-    init(to side: Side, verb: Plan.Verb = .switch, options: VerbOptions, ready: Observation? = nil) {
+    package init(
+        to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil
+    ) {
         self.side = side
         self.verb = verb
         self.options = options

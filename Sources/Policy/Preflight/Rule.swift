@@ -31,7 +31,8 @@ package struct Rule: Sendable {
     }
 
     /// All, in the order in which findings of one severity are listed.
-    package static let all = presence + ports + costs + addresses + vlans + switches
+    package static let all =
+        PresenceRules.all + PortRules.all + CostRules.all + AddressRules.all + VLANRules.all + SwitchRules.all
     /// Those that may refuse a redirection.
     package static let ofRedirections = all.filter { !$0.refuses.isDisjoint(with: [.anySide, .byCommand]) }
     /// Those that say whether a prepared guest is as intended.
@@ -93,7 +94,7 @@ package struct Verdict {
     private var rule: Rule
 
     package init(_ preflight: Preflight, by rules: [Rule]) {
-        rule = Rule.samePort
+        rule = PresenceRules.samePort
         unseen = preflight.observation.unseen
         let parts = preflight.observation.parts
         for rule in rules {

@@ -117,7 +117,7 @@ import Testing
         var subject = Subject(request)
         subject.resolveAddresses(observation)
         let resolved = try request.replacing(resolved: subject.addresses)
-        try Preflight(subject, observation).judge(by: Rule.vlans).refuse(.prepare)
+        try Preflight(subject, observation).judge(by: VLANRules.all).refuse(.prepare)
         return resolved.addresses.map(\.description)
     }
 

@@ -82,7 +82,7 @@ import Testing
         let report = PreflightReport(guest: nil, bridge: "br0", findings: findings, waiving: [], unseen: [])
         #expect(!report.ok && report.exitCode == 3 && report.findings.count == 1)
         let waived = PreflightReport(
-            guest: nil, bridge: "br0", findings: findings, waiving: [Rule.mtuSmaller.code], unseen: [])
+            guest: nil, bridge: "br0", findings: findings, waiving: [PortRules.mtuSmaller.code], unseen: [])
         #expect(waived.ok && waived.exitCode == 0 && waived.findings.isEmpty && waived.waived == findings)
     }
 
@@ -91,7 +91,7 @@ import Testing
         situation.primary.portFlags = [.learning]
         situation.uplinkIsStandby = true
         let codes = try situation.findings().map(\.code)
-        #expect(codes == [Rule.sharedPort.code])
+        #expect(codes == [CostRules.sharedPort.code])
     }
 
     @Test func everythingCanBeWrongAtOnce() throws {

@@ -62,7 +62,7 @@ import Testing
         var situation = Situation()
         situation.standby.mtu = 1400
         #expect(throws: ControllerError.self) { try situation.verdict().refuse(.prepare) }
-        try situation.verdict().refuse(.prepare, waiving: [Rule.mtuSmaller.code])
+        try situation.verdict().refuse(.prepare, waiving: [PortRules.mtuSmaller.code])
         situation.owners = [try Address("52:54:00:00:00:01"): "vm9"]
         #expect(throws: ControllerError.self) {
             try situation.verdict().refuse(.prepare, waiving: Set(Rule.all.map(\.code)))

@@ -2,8 +2,8 @@ import FDB
 import Switchdev
 
 /// Who has the guest's addresses.
-extension Rule {
-    static let addresses = [
+package enum AddressRules {
+    static let all = [
         otherGuest, sentinelMAC, ownMAC, localEntry, stickyEntry, otherVLAN, otherBridge, unknownSide,
     ]
 

@@ -1,8 +1,8 @@
 import Switchdev
 
 /// The bridge and the ports must be there, be ports, and forward.
-extension Rule {
-    static let presence = [
+package enum PresenceRules {
+    static let all = [
         samePort, noBridge, bridgeDown, noInterface, macvlan, otherMaster, notAPort, portDown, tapWithoutReader,
         noCarrier, notForwarding,
     ]

@@ -1,8 +1,8 @@
 import Switchdev
 
 /// What is shared, costs CPU, or stands in the way of a copy.
-extension Rule {
-    static let costs = [sharedPort, offloadFeatures, ingressQdisc, clsactQdisc]
+package enum CostRules {
+    static let all = [sharedPort, offloadFeatures, ingressQdisc, clsactQdisc]
 
     package static let sharedPort = Rule(
         "shared-port", .costs, .blocks, refuses: .prepare,

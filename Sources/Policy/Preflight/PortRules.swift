@@ -1,8 +1,8 @@
 import Switchdev
 
 /// What primary and standby let through. The primary is the measure: the guest is used to it.
-extension Rule {
-    static let ports = [
+package enum PortRules {
+    static let all = [
         mtuSmaller, uplinkMTUSmaller, unicastFlood, multicastFlood, broadcastFlood, isolated, locked,
         sourceCheckMissing, neighbourSuppression, hairpin, bpduGuard, learningOn,
     ]

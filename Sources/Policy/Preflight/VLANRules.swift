@@ -2,8 +2,8 @@ import FDB
 import Switchdev
 
 /// VLANs of the guest's ports.
-extension Rule {
-    static let vlans = [vlanNotFiltered, vlanMissing, vlanMembership, vlanTagging, pvidDiffers, vlanTwins, defaultPVID]
+package enum VLANRules {
+    static let all = [vlanNotFiltered, vlanMissing, vlanMembership, vlanTagging, pvidDiffers, vlanTwins, defaultPVID]
 
     static let vlanNotFiltered = Rule(
         "vlan-not-filtered", .blocks, refuses: .prepare, shown: "here: a VLAN on a bridge that filters none",

@@ -2,8 +2,8 @@ import FDB
 import Switchdev
 
 /// What drivers with a bridge offload do and refuse, from their source (docs/preflight.md).
-extension Rule {
-    static let switches = [
+package enum SwitchRules {
+    static let all = [
         ageingZero, floodOnMiss, slowPath, unknownMiss, namespaceNotInitial, flagsRefused, flagsWithoutEffect,
         severalBridges, noOffloadReport, floodRuleShared, legacyEswitch,
     ]
