@@ -41,18 +41,19 @@ let package = Package(
         .target(name: "Netlink", dependencies: ["System", "CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "System", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["FDB", "Netlink", "System", "CNetlink"], swiftSettings: swift),
-        .target(name: "QMP", dependencies: ["JSON", "System"], swiftSettings: swift),
+        .target(name: "QMP", dependencies: ["JSON"], swiftSettings: swift),
         .target(name: "Exposition", swiftSettings: swift),
         // Decides: it opens no socket and no file, and reads no clock.
-        .target(name: "Policy", dependencies: ["FDB", "Switchdev", "QMP"], swiftSettings: swift),
+        .target(name: "Policy", dependencies: ["FDB", "Switchdev", "QMP", "JSON"], swiftSettings: swift),
         // Remembers: it uses files, and knows no bridge.
         .target(
-            name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "System", "CSQLite"], swiftSettings: swift),
+            name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "System", "CNetlink", "CSQLite"],
+            swiftSettings: swift),
         // Acts: it changes bridges, NICs and guests' records.
         .target(
             name: "Controller",
             dependencies: [
-                "Policy", "Records", "FDB", "Switchdev", "QMP", "Exposition", "Netlink", "System", "CNetlink",
+                "Policy", "Records", "FDB", "Switchdev", "QMP", "JSON", "Exposition", "Netlink", "System", "CNetlink",
             ],
             swiftSettings: swift
         ),

@@ -1,5 +1,4 @@
 import CSQLite
-import Netlink
 import System
 
 /// A value of an SQL statement.

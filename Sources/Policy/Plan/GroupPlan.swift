@@ -1,5 +1,4 @@
 public import FDB
-import Netlink
 import Switchdev
 
 /// What a plan does about a guest's multicast groups, decided from what was read before anything is changed.
@@ -36,41 +35,6 @@ public struct GroupPlan: Hashable, Sendable {
     /// What goes before the step of the entries; an empty step where only memberships are left on an old port.
     package var steps: [Step] { additions.isEmpty && isWithEntries ? [] : [.groups(additions)] }
 
-}
-
-extension GroupRequest {
-    /// The message in words, and the `bridge mdb` command that sends the same.
-    package func words(name: (Int32) -> String) -> PlannedMessage {
-        let place = "dev \(name(bridge)) port \(name(port)) grp \(key.group)"
-        let source = key.source.map { " src \($0)" } ?? ""
-        let vlan = key.vlan.map { " vid \($0)" } ?? ""
-        if type == .deleteGroup {
-            return PlannedMessage(
-                netlink: "RTM_DELMDB \(name(bridge)) \(name(port)) \(key)",
-                bridgeCommand: "bridge mdb del \(place)\(source)\(vlan)")
-        }
-        let kind = state == .permanent ? "permanent" : "temp"
-        var words = ["RTM_NEWMDB \(name(bridge)) \(name(port)) \(key) NLM_F_CREATE"]
-        if isRenewal { words.append("NLM_F_REPLACE") }
-        words.append(state == .permanent ? "MDB_PERMANENT" : "MDB_TEMPORARY")
-        var extras = ""
-        if let mode {
-            words.append(mode == .include ? "MCAST_INCLUDE" : "MCAST_EXCLUDE")
-            extras += " filter_mode \(mode == .include ? "include" : "exclude")"
-        }
-        if !sources.isEmpty {
-            let list = sources.map(\.description).joined(separator: ",")
-            words.append("MDBE_ATTR_SRC_LIST \(list)")
-            extras += " source_list \(list)"
-        }
-        if let maker = self.protocol {
-            words.append("MDBE_ATTR_RTPROT \(maker.rawValue)")
-            extras += " proto \(maker.rawValue)"
-        }
-        return PlannedMessage(
-            netlink: words.joined(separator: " "),
-            bridgeCommand: "bridge mdb \(isRenewal ? "replace" : "add") \(place)\(source) \(kind)\(vlan)\(extras)")
-    }
 }
 
 extension Link {

@@ -1,7 +1,6 @@
 import CNetlink
 import CSQLite
 import Glibc
-import Netlink
 import Switchdev
 import System
 

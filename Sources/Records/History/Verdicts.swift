@@ -1,4 +1,3 @@
-import Exposition
 public import Policy
 public import Switchdev
 

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Controller
 import Glibc
-import Netlink
 import Policy
 import Records
 import System
