@@ -11,10 +11,10 @@ public struct LegacyNIC: Hashable, Sendable {
     /// The VF's MAC before the guest was prepared; restored if `prepare` fails.
     public let hadMAC: MACAddress
     /// The order of filter changes that is safe on this NIC.
-    public let order: MACFilterVerdict.Order
+    public let order: FilterOrder
 
     /// Makes a NIC from its fields.
-    public init(pf: PortIdentity, vf: UInt32, hadEntry: Bool, hadMAC: MACAddress, order: MACFilterVerdict.Order) {
+    public init(pf: PortIdentity, vf: UInt32, hadEntry: Bool, hadMAC: MACAddress, order: FilterOrder) {
         self.pf = pf
         self.vf = vf
         self.hadEntry = hadEntry

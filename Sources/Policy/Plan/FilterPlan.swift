@@ -43,7 +43,7 @@ public struct PlannedFilter: Hashable, Sendable {
 package struct FilterPlan {
     package private(set) var makes: [Step] = []
     package private(set) var breaks: [Step] = []
-    private let order: MACFilterVerdict.Order
+    private let order: FilterOrder
     private let side: Side
 
     /// Plans from what the filters say now to what the side wants: the MAC on the VF for the primary, in the list of the port

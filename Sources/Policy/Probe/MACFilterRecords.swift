@@ -13,7 +13,7 @@ extension MACFilterVerdict {
     package init?(record: String) {
         let words = record.split(separator: " ")
         guard words.count == 3, words[0].count == 9, let usability = Usability(rawValue: String(words[1])),
-            let order = Order(rawValue: String(words[2]))
+            let order = FilterOrder(rawValue: String(words[2]))
         else { return nil }
         let flags = words[0].map { letter -> Bool? in letter == "-" ? nil : letter == "y" }
         earlyFilter = flags[0] ?? false

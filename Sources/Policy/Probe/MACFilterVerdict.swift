@@ -10,14 +10,6 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         case no
     }
 
-    /// The safe order of filter changes.
-    public enum Order: String, Hashable, Sendable, Codable {
-        /// Add the MAC at its new place, then remove it at its old one. Nothing is lost, but frames arrive twice for a moment.
-        case makeBeforeBreak = "make-before-break"
-        /// Remove the MAC first: the NIC refuses a MAC in two places, or delivers its frames to the wrong one.
-        case breakBeforeMake = "break-before-make"
-    }
-
     /// A VF takes its MAC's frames as soon as it gets the MAC, even before its interface is up.
     public let earlyFilter: Bool
     /// A VF keeps taking the frames of its MAC after its interface goes down or its driver is unbound, until the MAC is
@@ -40,7 +32,7 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
     /// Whether the NIC can be used for failover.
     public let usableForFailover: Usability
     /// The safe order.
-    public let order: Order
+    public let order: FilterOrder
 
     /// Derives the verdict from the counts of a probe. It covers untagged and tagged frames: a loss of either kind counts.
     ///

@@ -144,6 +144,6 @@ extension Journal {
             pf: PortIdentity(name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: false),
             vf: UInt32(truncatingIfNeeded: vf), hadEntry: columns.integer(3) == 1,
             hadMAC: MACAddress(value: UInt64(bitPattern: columns.integer(4) ?? 0)),
-            order: columns.text(5).flatMap(MACFilterVerdict.Order.init) ?? .makeBeforeBreak)
+            order: columns.text(5).flatMap(FilterOrder.init) ?? .makeBeforeBreak)
     }
 }

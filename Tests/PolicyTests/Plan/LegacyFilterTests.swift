@@ -29,7 +29,7 @@ struct LegacyFilterTests {
     }
 
     private func guest(
-        on side: Side, order: MACFilterVerdict.Order = .makeBeforeBreak, hadEntry: Bool = false
+        on side: Side, order: FilterOrder = .makeBeforeBreak, hadEntry: Bool = false
     ) throws -> GuestInterface {
         GuestInterface(
             id: try GuestID("vm"), bridge: PortIdentity(name: "br", index: 3, isEswitchPort: false), primary: pf,
@@ -42,7 +42,7 @@ struct LegacyFilterTests {
     }
 
     /// A plan with the entry change between its filter changes.
-    private func plan(from: Side, to side: Side, order: MACFilterVerdict.Order) throws -> Plan {
+    private func plan(from: Side, to side: Side, order: FilterOrder) throws -> Plan {
         let guest = try guest(on: from, order: order)
         let target = side == .standby ? tap : pf
         let change = PlannedChange(

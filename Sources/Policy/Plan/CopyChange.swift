@@ -1,23 +1,6 @@
 import FDB
 public import Switchdev
 
-/// An open bracket: the entries are on the standby, and what leaves there for the guest is copied to the primary.
-public struct Bracket: Hashable, Sendable {
-    /// When it was opened, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public let openedAt: Int64
-    /// What makes the copy.
-    public let means: CopyMeans
-    /// The clsact was made for it.
-    public let ownsClsact: Bool
-
-    /// Makes one from its parts.
-    public init(openedAt: Int64, means: CopyMeans, ownsClsact: Bool) {
-        self.openedAt = openedAt
-        self.means = means
-        self.ownsClsact = ownsClsact
-    }
-}
-
 /// A copy that a step of a plan makes or removes.
 public struct CopyChange: Hashable, Sendable {
     /// What is copied.
@@ -141,11 +124,6 @@ public struct BracketView: Hashable, Sendable, Encodable {
         isCopyRight = state?.isAsSpecified == true
         isOpen = true
     }
-}
-
-extension Bracket {
-    /// Stands for a bracket of which the journal knows nothing more.
-    package static let none = Bracket(openedAt: 0, means: .clsact, ownsClsact: false)
 }
 
 extension BracketView {
