@@ -15,8 +15,12 @@ protocol SignalSource: AnyObject {
     var pollEvents: Int16 { get }
     /// When to look at the latest, on CLOCK_MONOTONIC in nanoseconds; nil: when there is input.
     var deadline: Int64? { get }
+    /// Process signals that it takes (signal(7)).
+    var processSignals: [Int32] { get }
     /// Begins what has a beginning.
     func begin() throws(ControllerError)
+    /// Takes a process signal that came, perhaps one of another source's.
+    func hear(_ processSignal: Int32)
     /// Looks whether it has come.
     ///
     /// - Parameter isFirst: nothing was looked at before: what is so was so already.
@@ -26,7 +30,53 @@ protocol SignalSource: AnyObject {
 extension SignalSource {
     var pollEvents: Int16 { Int16(POLLIN) }
     var deadline: Int64? { nil }
+    var processSignals: [Int32] { [] }
     func begin() throws(ControllerError) {}
+    func hear(_ processSignal: Int32) {}
+}
+
+extension Signal {
+    /// Opens what tells that the signal came.
+    ///
+    /// - Parameters:
+    ///   - guest: whose frames and ports are meant.
+    ///   - socket: for names of interfaces.
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    func source(
+        of guest: GuestInterface, using socket: inout CommandSocket
+    ) throws(ControllerError) -> any SignalSource {
+        switch self {
+        case .qmp(let path, let event, let value): try MonitorSource(socket: path, event: event, value: value)
+        case .carrier(let port, let isUp):
+            try CarrierSource(Signal.port(port, of: guest, using: &socket), isUp: isUp)
+        case .busMaster(let device, let isOn): try BusMasterSource(device, isOn: isOn)
+        case .frame(let port): try FrameSource(Signal.port(port, of: guest, using: &socket), guest: guest)
+        case .command(let path): try CommandSource(path)
+        case .word: WordSource()
+        }
+    }
+
+    /// The port that a signal names.
+    private static func port(
+        _ name: String, of guest: GuestInterface, using socket: inout CommandSocket
+    ) throws(ControllerError) -> PortIdentity {
+        switch name {
+        case "primary": return guest.primary
+        case "standby": return guest.standby
+        case "uplink":
+            if let uplink = guest.uplink { return uplink }
+        default: break
+        }
+        let found = try ControllerError.reading("interface \(name)") { () throws(NetlinkError) in
+            try Links.read(named: [name], using: &socket)
+        }
+        guard let link = found.first ?? nil else {
+            throw ControllerError(
+                .precondition, "there is no interface \(name) to wait for",
+                remedy: "name an interface, or primary, standby or uplink for the guest's")
+        }
+        return PortIdentity(link)
+    }
 }
 
 /// What a look showed.
@@ -250,10 +300,12 @@ final class CommandSource: SignalSource {
 
 final class WordSource: SignalSource {
     private var hasInput = true
-    /// Set by the waiter, who hears signals.
-    var wasCalled = false
+    private var wasCalled = false
 
     var descriptor: Int32 { hasInput ? STDIN_FILENO : -1 }
+    var processSignals: [Int32] { [SIGUSR1] }
+
+    func hear(_ processSignal: Int32) { if processSignal == SIGUSR1 { wasCalled = true } }
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
         if wasCalled { return .came("SIGUSR1") }

@@ -18,8 +18,7 @@ struct SignalWaiter: ~Copyable {
 
     let wait: SignalWait
     private var sources: [(signal: Signal, source: any SignalSource)] = []
-    private let word: WordSource?
-    /// SIGINT and SIGTERM, and SIGUSR1 where the caller's word is waited for: held back from here on.
+    /// SIGINT, SIGTERM and the process signals that sources take: held back from here on.
     private let signals: SignalSet
 
     /// Opens what the signals need, so that nothing but time can fail afterwards.
@@ -33,29 +32,9 @@ struct SignalWaiter: ~Copyable {
         _ wait: SignalWait, guest: GuestInterface, using socket: inout CommandSocket
     ) throws(ControllerError) {
         self.wait = wait
-        var words: WordSource?
-        for signal in wait.signals {
-            let source: any SignalSource
-            switch signal {
-            case .qmp(let path, let event, let value):
-                source = try MonitorSource(socket: path, event: event, value: value)
-            case .carrier(let port, let isUp):
-                source = try CarrierSource(SignalWaiter.port(port, of: guest, using: &socket), isUp: isUp)
-            case .busMaster(let device, let isOn):
-                source = try BusMasterSource(device, isOn: isOn)
-            case .frame(let port):
-                source = try FrameSource(SignalWaiter.port(port, of: guest, using: &socket), guest: guest)
-            case .command(let path):
-                source = try CommandSource(path)
-            case .word:
-                words = words ?? WordSource()
-                source = words ?? WordSource()
-            }
-            sources.append((signal, source))
-        }
-        let taken = [SIGINT, SIGTERM] + (words == nil ? [] : [SIGUSR1])
+        for signal in wait.signals { sources.append((signal, try signal.source(of: guest, using: &socket))) }
+        let taken = [SIGINT, SIGTERM] + sources.flatMap(\.source.processSignals)
         signals = try ControllerError.system { () throws(SystemError) in try SignalSet(taken) }
-        word = words
     }
 
     deinit { signals.release() }
@@ -69,8 +48,9 @@ struct SignalWaiter: ~Copyable {
         while true {
             let now = monotonicNanoseconds()
             switch signals.next() {
-            case SIGUSR1: word?.wasCalled = true
-            case .some(let signal): return .interrupted(signal)
+            case SIGINT: return .interrupted(SIGINT)
+            case SIGTERM: return .interrupted(SIGTERM)
+            case let signal?: for (_, source) in sources { source.hear(signal) }
             case nil: break
             }
             for (signal, source) in sources {
@@ -107,27 +87,5 @@ struct SignalWaiter: ~Copyable {
         return SignalSighting(
             signal: signal.description, seen: seen, wasAlready: wasAlready, monotonicNanoseconds: now,
             seenAt: Stopwatch.realTime, waitedNanoseconds: now - start)
-    }
-
-    /// The port that a signal names.
-    private static func port(
-        _ name: String, of guest: GuestInterface, using socket: inout CommandSocket
-    ) throws(ControllerError) -> PortIdentity {
-        switch name {
-        case "primary": return guest.primary
-        case "standby": return guest.standby
-        case "uplink":
-            if let uplink = guest.uplink { return uplink }
-        default: break
-        }
-        let found = try ControllerError.reading("interface \(name)") { () throws(NetlinkError) in
-            try Links.read(named: [name], using: &socket)
-        }
-        guard let link = found.first ?? nil else {
-            throw ControllerError(
-                .precondition, "there is no interface \(name) to wait for",
-                remedy: "name an interface, or primary, standby or uplink for the guest's")
-        }
-        return PortIdentity(link)
     }
 }

@@ -15,16 +15,19 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
     /// A line on standard input, or SIGUSR1.
     case word
 
-    /// Parses a signal as given on the command line: `qmp:SOCKET:EVENT[=VALUE]`, `carrier:PORT=up|down`,
-    /// `bus-master:PCI=on|off`, `frame:PORT`, `command:PATH`, `word`.
+    /// The forms that ``init(_:)`` parses.
+    public static let forms =
+        "qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, command:PATH or word"
+    /// What the forms do not say by themselves.
+    public static let explanation =
+        "PORT is an interface, or primary, standby or uplink; word is a line on standard input, or SIGUSR1."
+
+    /// Parses a signal as given on the command line (``forms``).
     ///
     /// - Throws: ``ControllerError`` of code `usage`.
     public init(_ text: String) throws(ControllerError) {
         func wrong(_ reason: String) -> ControllerError {
-            ControllerError(
-                .usage, "signal \"\(text)\" \(reason)",
-                remedy: "write qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, "
-                    + "command:PATH or word")
+            ControllerError(.usage, "signal \"\(text)\" \(reason)", remedy: "write \(Signal.forms)")
         }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         let rest = parts.count > 1 ? String(parts[1]) : ""

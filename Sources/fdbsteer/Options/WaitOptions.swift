@@ -10,10 +10,7 @@ struct WaitOptions: ParsableArguments {
         name: .customLong("until"), parsing: .singleValue,
         help: ArgumentHelp(
             "Wait for a signal, then move; several times: for the first of them.",
-            discussion: """
-                qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, command:PATH, or word \
-                (a line on standard input, or SIGUSR1). PORT is an interface, or primary, standby or uplink.
-                """, valueName: "signal"))
+            discussion: "\(Signal.forms). \(Signal.explanation)", valueName: "signal"))
     var signals: [String] = []
     @Option(help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).")
     var timeout = TimeLimit(nanoseconds: 10_000_000_000)
