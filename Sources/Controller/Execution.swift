@@ -174,3 +174,15 @@ struct Execution {
         }
     }
 }
+
+extension GuestVerb {
+    /// Carries a plan out, or only shows it.
+    func carryOut(
+        _ plan: Plan, _ observation: Observation, under claim: borrowing Claim, on kernel: inout Kernel,
+        since clock: Stopwatch
+    ) -> Report {
+        if options.dryRun { return Report(planned: plan, startedAt: clock.startedAt, observation, options: options) }
+        var execution = Execution(plan, options: options, clock: clock)
+        return execution.run(under: claim, on: &kernel)
+    }
+}

@@ -1,6 +1,5 @@
 package import Policy
 package import Records
-import Switchdev
 package import System
 
 /// What can be done to one guest. The command line and the hook name the guest; the daemon and other verbs hold it already.
@@ -30,15 +29,5 @@ extension GuestVerb {
         let journal = try Journal(writing: host.folder, for: id)
         let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
         return host.book(try run(under: claim, on: &host.kernel, since: clock))
-    }
-
-    /// Carries a plan out, or only shows it.
-    func carryOut(
-        _ plan: Plan, _ observation: Observation, under claim: borrowing Claim, on kernel: inout Kernel,
-        since clock: Stopwatch
-    ) -> Report {
-        if options.dryRun { return Report(planned: plan, startedAt: clock.startedAt, observation, options: options) }
-        var execution = Execution(plan, options: options, clock: clock)
-        return execution.run(under: claim, on: &kernel)
     }
 }
