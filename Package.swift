@@ -11,8 +11,8 @@ let swift: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .treatAllWarnings(as: .error),
 ]
-/// Programs that are started in the middle of a switchover need no dynamic linker (docs/performance.md): scripts/build-release, which
-/// knows a linker for it, sets the variable. Clang tells that it does not use -no-pie then.
+/// Programs that start in the middle of a switchover have no dynamic linker (docs/performance.md). scripts/build-release knows
+/// a linker for them and sets the variable. Clang would then warn that -no-pie is unused.
 let startsQuickly: [LinkerSetting] =
     Context.environment["FDBSTEER_STATIC_EXECUTABLES"] == nil
     ? [] : [.unsafeFlags(["-static-executable", "-Xclang-linker", "-Wno-unused-command-line-argument"])]
@@ -27,10 +27,10 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        // The daemon's alone.
+        // Used only by the daemon.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
-        // The tests' second opinion of TOML.
+        // A second TOML parser, against which the tests compare.
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
@@ -43,12 +43,12 @@ let package = Package(
         .target(name: "Switchdev", dependencies: ["FDB", "Netlink", "System", "CNetlink"], swiftSettings: swift),
         .target(name: "QMP", dependencies: ["JSON", "System"], swiftSettings: swift),
         .target(name: "Exposition", swiftSettings: swift),
-        // Decides: opens no socket and no file, and reads no clock.
+        // Decides: it opens no socket and no file, and reads no clock.
         .target(name: "Policy", dependencies: ["FDB", "Switchdev", "QMP"], swiftSettings: swift),
-        // Remembers: knows files, and no bridge.
+        // Remembers: it uses files, and knows no bridge.
         .target(
             name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "System", "CSQLite"], swiftSettings: swift),
-        // Acts.
+        // Acts: it changes bridges, NICs and guests' records.
         .target(
             name: "Controller",
             dependencies: [
@@ -106,7 +106,7 @@ let package = Package(
             path: "bench/fdbsteer-bench",
             swiftSettings: swift
         ),
-        // libnl-route: the tests' second decoder.
+        // libnl-route: a second decoder, against which the tests compare.
         .systemLibrary(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
@@ -152,7 +152,7 @@ let package = Package(
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Policy", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
-        // In the lab VM: scripts/test boots it.
+        // These tests run in the lab VM that scripts/test boots.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink", "System"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",

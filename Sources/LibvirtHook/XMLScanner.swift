@@ -51,7 +51,7 @@ struct XMLScanner {
         }
         guard status == XML_STATUS_OK else {
             let reason = XML_ErrorString(XML_GetErrorCode(parser)).map { String(cString: $0) } ?? "unknown"
-            let line = XML_GetCurrentLineNumber(parser)
+            let line = expat_line_number(parser)
             throw Failure(description: context.reason ?? "line \(line): \(reason)")
         }
     }

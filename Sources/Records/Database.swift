@@ -9,7 +9,7 @@ package enum SQLValue: Hashable {
     case null
 }
 
-/// What SQLite said.
+/// An error that SQLite reported.
 package struct DatabaseError: Error, CustomStringConvertible {
     package let path: String
     package let code: Int32
@@ -20,17 +20,17 @@ package struct DatabaseError: Error, CustomStringConvertible {
     package var description: String { "\(path): \(message)" }
 }
 
-/// A connection to one SQLite file, closed at the end of its life.
+/// A connection to one SQLite file, which is closed when this value is destroyed.
 package struct Database: ~Copyable {
     private let handle: OpaquePointer
     private let path: String
     private let statements = Statements()
-    /// Done once a process, before its first connection.
+    /// Done once in a process, before its first connection.
     private static let configuration = csqlite_configure()
 
     /// - Parameters:
-    ///   - path: the file; made when it is missing, not its folder.
-    ///   - readOnly: neither makes nor writes it.
+    ///   - path: the file; it is created if it is missing, but its folder is not.
+    ///   - readOnly: neither creates nor writes the file.
     package init(path: String, readOnly: Bool = false) throws(DatabaseError) {
         _ = Database.configuration
         var handle: OpaquePointer?
@@ -52,8 +52,9 @@ package struct Database: ~Copyable {
             }, nil)
     }
 
-    /// How long to wait, in nanoseconds, before what another process's transaction has is tried again; nil after some two
-    /// seconds. Most transactions are short: SQLite's own handler, which sleeps 1, 2, 5, 10 ms and more, waits far longer than they last.
+    /// The pause, in nanoseconds, before another attempt while another process has a transaction; nil after about two seconds.
+    /// Most transactions are short. SQLite's own handler, which sleeps 1, 2, 5, 10 ms and more, waits far longer than they
+    /// last.
     private static func pause(afterAttempts attempts: Int32) -> Int64? {
         switch attempts {
         case ..<40: 50_000
@@ -67,7 +68,7 @@ package struct Database: ~Copyable {
         sqlite3_close(handle)
     }
 
-    /// Closing leaves a write-ahead log as it is: a checkpoint would wait for the disk.
+    /// Leaves the write-ahead log as it is at close, because a checkpoint would wait for the disk.
     package func keepLogOnClose() { _ = csqlite_keep_log_on_close(handle) }
 
     /// Runs statements without parameters.
@@ -92,7 +93,7 @@ package struct Database: ~Copyable {
                 switch parameter {
                 case .integer(let value): sqlite3_bind_int64(statement, position, value)
                 case .text(let value):
-                    // SQLITE_TRANSIENT, a cast that is not imported: copy the text.
+                    // SQLITE_TRANSIENT, a cast that is not imported: SQLite copies the text.
                     sqlite3_bind_text(
                         statement, position, value, -1, unsafeBitCast(-1, to: sqlite3_destructor_type.self))
                 case .null: sqlite3_bind_null(statement, position)
@@ -109,11 +110,11 @@ package struct Database: ~Copyable {
         }
     }
 
-    /// Inserts rows of the same length by one statement; preparing one for each takes longer than running it.
+    /// Inserts rows of equal length with one statement: preparing a statement for each row takes longer than running it.
     package func insert(into table: String, _ rows: [[SQLValue]]) throws(DatabaseError) {
         guard let width = rows.first?.count, width > 0 else { return }
         let row = "(?" + String(repeating: ",?", count: width - 1) + ")"
-        // SQLite takes 32,766 parameters.
+        // SQLite accepts 32,766 parameters.
         let most = 32_000 / width
         for start in stride(from: 0, to: rows.count, by: most) {
             let part = rows[start..<min(start + most, rows.count)]
@@ -122,22 +123,22 @@ package struct Database: ~Copyable {
         }
     }
 
-    /// Whether there is a table of a name: some are made when they are first needed.
+    /// Whether a table exists: some are created when they are first needed.
     package func hasTable(_ name: String) throws(DatabaseError) -> Bool {
         try !run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", .text(name)).isEmpty
     }
 
-    /// The row id of the last insertion.
+    /// The row id of the last insert.
     package var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
 
-    /// Another number when a transaction of any connection has ended since; nil when it cannot be read. With a rollback journal
-    /// only.
+    /// A counter that changes when a transaction of any connection ends; nil if it cannot be read. It exists only with a
+    /// rollback journal.
     package var changeCounter: Int64? {
         let counter = csqlite_change_counter(handle)
         return counter < 0 ? nil : counter
     }
 
-    /// Another number when another connection has written since.
+    /// A number that changes when another connection has written.
     package func dataVersion() throws(DatabaseError) -> Int64 { try run("PRAGMA data_version").first?.integer(0) ?? 0 }
 
     /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
@@ -171,13 +172,13 @@ package struct Database: ~Copyable {
     }
 }
 
-/// The statements that a connection has prepared, kept for the next time: preparing one takes longer than running it.
+/// The prepared statements of a connection, kept for reuse: preparing one takes longer than running it.
 private final class Statements {
     private var kept: [(sql: String, statement: OpaquePointer)] = []
-    /// More are not kept: texts are compared one by one.
+    /// The most statements that are kept, because texts are compared one by one.
     private static let limit = 32
 
-    /// A statement that is ready to be bound and run; nil when SQLite refuses the text.
+    /// A statement that is ready to be bound and run; nil if SQLite rejects the text.
     func statement(_ sql: String, of handle: OpaquePointer) -> OpaquePointer? {
         if let known = kept.first(where: { $0.sql == sql }) { return known.statement }
         var statement: OpaquePointer?
@@ -187,7 +188,7 @@ private final class Statements {
         return statement
     }
 
-    /// Gives all of them up, before their connection is closed.
+    /// Finalizes all statements before their connection is closed.
     func finalize() {
         for (_, statement) in kept { sqlite3_finalize(statement) }
         kept = []

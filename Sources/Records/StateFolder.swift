@@ -1,17 +1,17 @@
 import Glibc
 package import Policy
 
-/// Where the journal and the history are.
+/// The folders of the journal and the history.
 public struct StateFolder: Hashable, Sendable {
     /// The journal's folder.
     public let path: String
-    /// The journal: gone after a reboot, as the FDB is.
+    /// The journal; it is lost at a reboot, as the FDB is.
     public let stateFile: String
-    /// The history: meant to last.
+    /// The history; it survives reboots.
     public let historyFile: String
-    /// What is to be taken over into the history.
+    /// Records to be merged into the history.
     package let backlogFile: String
-    /// Byte-range locks, one byte a guest, and what is about to be done to guests (``Journal/Intent``).
+    /// Byte-range locks, one byte for each guest, and the operations that are about to begin (``Journal/Intent``).
     package let lockFile: String
 
     private let folders: [String]
@@ -28,7 +28,7 @@ public struct StateFolder: Hashable, Sendable {
         folders = [state, history]
     }
 
-    /// Makes the folders that are missing, not their parents.
+    /// Creates missing folders, but not their parents.
     package func create() throws(ControllerError) {
         for folder in Set(folders) where mkdir(folder, 0o750) != 0 && errno != EEXIST {
             throw StateFolder.unwritable(folder, String(cString: strerror(errno)))
@@ -38,10 +38,10 @@ public struct StateFolder: Hashable, Sendable {
     /// The files that are written when a guest's record changes.
     public var journalFiles: [String] { [stateFile, lockFile] }
 
-    /// There is a journal file, though perhaps not a readable one.
+    /// A journal file exists, although it may not be readable.
     package var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }
 
-    /// There is a history file.
+    /// A history file exists.
     package var hasHistory: Bool { access(historyFile, F_OK) == 0 }
 
     package static func unwritable(_ path: String, _ reason: String) -> ControllerError {

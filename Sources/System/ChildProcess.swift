@@ -1,14 +1,14 @@
 package import CNetlink
 import Glibc
 
-/// A program in a process group of its own.
+/// A program in its own process group.
 package enum ChildProcess {
-    /// Starts a program without arguments; its output goes to standard error, it has no input.
+    /// Starts a program without arguments or input; its output goes to standard error.
     ///
-    /// - Returns: its id, and a descriptor that is readable once it has ended.
+    /// - Returns: its process id, and a descriptor that is readable once it has ended.
     /// - Throws: ``SystemError``.
     package static func start(_ path: String) throws(SystemError) -> (process: pid_t, descriptor: Int32) {
-        // Nothing is looked for in PATH.
+        // PATH is not searched.
         let process = try spawn([path.contains("/") ? path : "./" + path], output: STDERR_FILENO)
         let descriptor = cn_process_descriptor(process)
         guard descriptor >= 0 else {
@@ -18,10 +18,10 @@ package enum ChildProcess {
         return (process, descriptor)
     }
 
-    /// Starts a program whose output and errors are read.
+    /// Starts a program with its output and errors in a pipe.
     ///
-    /// - Parameter arguments: the program, found by PATH, and its arguments.
-    /// - Returns: its id, and the end of a pipe that never waits.
+    /// - Parameter arguments: the program, searched in PATH, and its arguments.
+    /// - Returns: its process id, and the non-blocking end of the pipe.
     /// - Throws: ``SystemError``.
     package static func startReading(_ arguments: [String]) throws(SystemError) -> (process: pid_t, descriptor: Int32) {
         var ends: [Int32] = [-1, -1]
@@ -50,11 +50,11 @@ package enum ChildProcess {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // The waiter's signal mask is not for its children.
+        // The waiter's signal mask does not apply to its children.
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        // Who writes for nobody ends.
+        // SIGPIPE ends a child that writes after the reader is gone.
         sigaddset(&none, SIGPIPE)
         posix_spawnattr_setsigdefault(&attributes, &none)
         posix_spawnattr_setpgroup(&attributes, 0)
@@ -70,20 +70,20 @@ package enum ChildProcess {
         return process
     }
 
-    /// Kills a process with its group, and waits for its end.
+    /// Kills a process and its group, and waits for its end.
     package static func end(_ process: pid_t) {
         killGroup(process)
         _ = exitCode(of: process, isWaiting: true)
     }
 
-    /// Kills a process and what it started, by the group that only it and they belong to.
+    /// Kills a process and its children by their process group.
     ///
-    /// Before its leader is waited for: until then the id is nobody else's.
+    /// Call this before the leader is waited for: until then no other process can get its id.
     package static func killGroup(_ process: pid_t) {
         if process > 1 { kill(-process, SIGKILL) }
     }
 
-    /// How a process ended, 128 and more for a signal; nil while it runs.
+    /// The exit code of a process, or 128 and more for a signal; nil while it runs.
     package static func exitCode(of process: pid_t, isWaiting: Bool) -> Int32? {
         var status: Int32 = 0
         while true {

@@ -9,14 +9,14 @@ private func nanoseconds(of clock: clockid_t) -> Int64 {
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
-/// Sleeps for so many nanoseconds, also through signals.
+/// Sleeps for a number of nanoseconds; signals do not shorten the sleep.
 package func sleepNanoseconds(_ nanoseconds: Int64) {
     var left = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
     var rest = left
     while nanosleep(&left, &rest) != 0, errno == EINTR { left = rest }
 }
 
-/// Time since a call began, on CLOCK_MONOTONIC, and when that was on CLOCK_REALTIME.
+/// The time since the start of a call on CLOCK_MONOTONIC, and the start on CLOCK_REALTIME.
 package struct Stopwatch {
     package let startedAt: Int64
     private let start: Int64

@@ -3,12 +3,12 @@ public enum DurationText {
     private static let units: [(suffix: String, nanoseconds: Int64)] = [
         ("us", 1000), ("ms", 1_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000),
     ]
-    /// Nanoseconds: a year. A deadline that is this far away still fits what the kernel counts.
+    /// A year in nanoseconds. A deadline this far in the future still fits the kernel's counters.
     private static let longest: Int64 = 365 * 24 * 3_600_000_000_000
 
-    /// Reads a duration.
+    /// Parses a duration.
     ///
-    /// - Returns: nanoseconds; nil for text that is no duration, or one of more than a year.
+    /// - Returns: nanoseconds; nil for text that is not a duration, or for more than a year.
     public static func nanoseconds(_ text: String) -> Int64? {
         guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
         let digits = text.dropLast(unit.suffix.count)
@@ -18,7 +18,7 @@ public enum DurationText {
         return count * unit.nanoseconds
     }
 
-    /// Writes a duration that is given in nanoseconds.
+    /// Formats a duration given in nanoseconds.
     ///
     /// - Returns: the duration in the largest unit that leaves a whole number.
     public static func text(_ nanoseconds: Int64) -> String {

@@ -11,7 +11,7 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// - Parameters:
     ///   - activity: what was attempted.
-    ///   - path: the file, where one was meant.
+    ///   - path: the file, if one was involved.
     ///   - errno: the kernel's error number, positive.
     package init(_ activity: String, path: String? = nil, errno: Int32) {
         self.path = path

@@ -1,11 +1,11 @@
 import CNetlink
 import Glibc
 
-/// The file whose bytes are locked, one a guest; locks end with the process.
+/// The file with one byte for each guest that can be locked; locks end with the process.
 package struct LockFile: ~Copyable {
     package let descriptor: Int32
 
-    /// Makes one from its parts.
+    /// Takes over an open descriptor and closes it at the end of its life.
     package init(descriptor: Int32) {
         self.descriptor = descriptor
     }

@@ -46,13 +46,13 @@ enum LibvirtHookProgram {
             var host = try Host(folder: StateFolder(configuration.state))
             switch step {
             case .prepare(let request):
-                tell(try host.prepare(request, options: VerbOptions()))
+                tell(try Prepare(request).run(on: &host))
             case .leave(let id):
-                tell(try host.switch(id, to: .remote, options: VerbOptions()))
+                tell(try Switch(to: .remote).run(id, on: &host))
             case .release(let id):
-                tell(try host.release(id, options: VerbOptions()))
+                tell(try Release().run(id, on: &host))
             case .reconcile:
-                for guest in try host.reconcile(options: VerbOptions()).guests { log("\(guest.guest): \(guest.words)") }
+                for guest in try Reconcile().run(on: &host).guests { log("\(guest.guest): \(guest.words)") }
             default: break
             }
         } catch {

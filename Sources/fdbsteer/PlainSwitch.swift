@@ -39,7 +39,7 @@ struct PlainSwitch {
 
     func run() -> Never {
         call.run { host throws(ControllerError) in
-            call.show(try host.switch(guest, to: side, options: VerbOptions()))
+            call.show(try Switch(to: side).run(guest, on: &host))
         }
     }
 }

@@ -81,7 +81,7 @@ struct Daemon: ParsableCommand {
         }
         defer { server?.stop() }
         var loop = try Loop(
-            file.current, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
+            from: file, folder: folder, signals: signals, page: page, health: health, log: log)
         try loop.run()
     }
 }

@@ -5,12 +5,12 @@ import FDB
 import Glibc
 import Testing
 
-/// Parses a text; an error is one line a problem.
+/// Parses a text; the error has one line for each problem.
 func parse(_ text: String) throws(ConfigurationError) -> DaemonConfiguration {
     try DaemonConfiguration.parse(Array(text.utf8), path: "test.toml")
 }
 
-/// The problems of a text that must not be accepted.
+/// The problems of a text that must be rejected.
 func problems(_ text: String) -> [String] {
     do throws(ConfigurationError) {
         _ = try parse(text)

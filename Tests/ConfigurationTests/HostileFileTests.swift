@@ -4,9 +4,9 @@ import Testing
 
 @testable import Configuration
 
-/// Files that are made to break a parser. A crash ends the test run.
+/// Files that try to break a parser. A crash ends the test run.
 struct HostileFileTests {
-    /// The shipped file with every comment mark of a key taken away: it has every kind of value.
+    /// The shipped file with all keys uncommented: it has every kind of value.
     static let seed: [UInt8] = Array(
         Shipped.uncommented(Shipped.text(of: "fdbsteerd.toml"), examplesToo: true).utf8)
 
@@ -58,7 +58,7 @@ struct HostileFileTests {
         }
     }
 
-    /// Mutations of a file with every key: bytes changed, put in and taken out, parts copied, the file cut short.
+    /// Mutations of a file with every key: bytes changed, inserted and removed, parts copied, and the file truncated.
     @Test func mutations() {
         var random = SplitMix(state: 20)
         let pieces = [
@@ -85,14 +85,14 @@ struct HostileFileTests {
             if check(bytes) { accepted += 1 }
             if compare(bytes) { compared += 1 }
         }
-        // Mutations in comments change nothing, and most others are refused.
+        // Mutations in comments change nothing, and most others are rejected.
         #expect((500..<5000).contains(accepted) && compared >= accepted, "\(accepted) accepted, \(compared) compared")
     }
 
-    /// What is read must mean the same to a full parser. Broken files are not shown to it, as some stop it; nor are numbers with
-    /// fractions and dates, which are not looked at closely here, as no key takes them.
+    /// The result must mean the same to a full parser. It does not get broken files, because some stop it. It does not get
+    /// fractions and dates either, which are not checked closely here because no key accepts them.
     ///
-    /// - Returns: whether it was compared.
+    /// - Returns: whether the two were compared.
     private func compare(_ bytes: [UInt8]) -> Bool {
         guard let table = try? DocumentReader.read(bytes), !hasOther(.table(table)) else { return false }
         let text = String(decoding: bytes, as: UTF8.self)
@@ -132,7 +132,7 @@ struct HostileFileTests {
         }
     }
 
-    /// Either a configuration within its ranges, or an error that says something.
+    /// The result is either a configuration within its ranges, or an error with a message.
     @discardableResult
     private func check(_ bytes: [UInt8]) -> Bool {
         do throws(ConfigurationError) {

@@ -13,7 +13,7 @@ enum Shipped {
 
     static func text(of name: String) -> String { TextFile.read(path(of: name)) }
 
-    /// The configuration with the comment marks of keys taken away.
+    /// The configuration with its keys uncommented.
     static func uncommented(_ text: String, examplesToo: Bool) -> String {
         text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
             if line.hasPrefix("#!") { return examplesToo ? String(line.dropFirst(2)) : String(line) }
@@ -21,7 +21,11 @@ enum Shipped {
         }.joined(separator: "\n")
     }
 
-    static let hasSystemdAnalyze = ((try? Command.run(["systemd-analyze", "--version"]))?.exitCode ?? 1) == 0
+    static let noSystemdAnalyze = Unpacked.obstacle("systemd", programs: ["/usr/bin/systemd-analyze"])
+
+    static func analyze(_ words: String...) throws -> Command {
+        try Command.run(Unpacked.command("systemd", ["systemd-analyze"] + words))
+    }
 }
 
 struct PackagingTests {
@@ -46,7 +50,7 @@ struct PackagingTests {
             })
         let documentation = Shipped.text(of: "../docs/configuration.md")
         for key in keys { #expect(documentation.contains("`\(key)`"), "docs/configuration.md says nothing of \(key)") }
-        // A wrong key makes the reader list the right ones.
+        // For a wrong key the reader's error lists the right ones.
         for section in ["daemon", "metrics", "log", "redirection", "bracket", "announce", "libvirt"] {
             let listed = problems("[\(section)]\n\(String(repeating: "z", count: 30)) = 1").joined()
             let names = (listed.split(separator: ";").last ?? "").dropFirst(" there are ".count)
@@ -56,18 +60,16 @@ struct PackagingTests {
         }
     }
 
-    @Test(.enabled(if: Shipped.hasSystemdAnalyze, "systemd-analyze is not installed"))
+    @Test(.enabled(if: Shipped.noSystemdAnalyze == nil, "\(Shipped.noSystemdAnalyze ?? "")"))
     func theUnitIsSound() throws {
         let unit = Shipped.path(of: "fdbsteerd.service")
-        let verified = try Command.run(["systemd-analyze", "verify", "--man=no", unit])
+        let verified = try Shipped.analyze("verify", "--man=no", unit)
         // The program is not installed where the tests run.
         let complaints = verified.errors.split(separator: "\n").filter {
             $0.contains("fdbsteerd.service") && !$0.contains("/usr/sbin/fdbsteerd is not executable")
         }
         #expect(complaints.isEmpty, "\(complaints)")
-        let security = try Command.run([
-            "systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", unit,
-        ])
+        let security = try Shipped.analyze("security", "--offline=true", "--threshold=30", "--no-pager", unit)
         #expect(security.exitCode == 0, "\(security.output)\(security.errors)")
     }
 }

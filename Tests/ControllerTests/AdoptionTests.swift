@@ -28,27 +28,28 @@ import Testing
             defer { folder.remove() }
             var host = try Host(folder: StateFolder(folder.path))
             let id = try GuestID("vm1")
-            let prepared = try host.prepare(
+            let prepared = try Prepare(
                 PreparationRequest(
                     id: id, bridge: lab.bridge, primary: lab.primary, standby: lab.standby, uplink: lab.uplink,
-                    addresses: [Address("52:54:00:00:00:01")], side: .standby), options: VerbOptions())
+                    addresses: [Address("52:54:00:00:00:01")], side: .standby)
+            ).run(on: &host)
             #expect(prepared.exitCode == 0)
-            // One lives elsewhere already.
+            // One address already has an entry elsewhere.
             try Command.script("bridge fdb replace 52:54:00:00:00:04 dev uplink0 master dynamic")
-            let report = try host.adopt(id, filter: two, limit: 8, options: VerbOptions())
+            let report = try FollowFilter(two, limit: 8).run(id, on: &host)
             #expect(report.joined == ["52:54:00:00:00:02", "52:54:00:00:00:03"] && report.refused.count == 1)
             #expect(try lab.entry("52:54:00:00:00:02")?.contains("dev tap0 master br0 static") == true)
-            #expect(try host.verify(id).addresses.filter(\.ok).count == 3)
-            // They move with the others.
-            #expect(try host.switch(id, to: .primary, options: VerbOptions()).addresses.count == 3)
+            #expect(try Verify.run(id, on: &host).addresses.filter(\.ok).count == 3)
+            // The adopted addresses move with the others.
+            #expect(try Switch(to: .primary).run(id, on: &host).addresses.count == 3)
             #expect(try lab.entry("52:54:00:00:00:03")?.contains("dev vfrep0") == true)
-            #expect(try host.adopt(id, filter: two, limit: 8, options: VerbOptions()).joined.isEmpty)
-            let learned = try host.adopt(id, filter: two, limit: 8, takesLearned: true, options: VerbOptions())
+            #expect(try FollowFilter(two, limit: 8).run(id, on: &host).joined.isEmpty)
+            let learned = try FollowFilter(two, limit: 8, takesLearned: true).run(id, on: &host)
             #expect(learned.joined == ["52:54:00:00:00:04"])
-            let gone = try host.adopt(id, filter: one, limit: 8, options: VerbOptions())
+            let gone = try FollowFilter(one, limit: 8).run(id, on: &host)
             #expect(gone.left.count == 3)
             #expect(try lab.entry("52:54:00:00:00:02") == nil && lab.entry("52:54:00:00:00:01") != nil)
-            #expect(try host.verify(id).addresses.count == 1)
+            #expect(try Verify.run(id, on: &host).addresses.count == 1)
         }
     }
 }

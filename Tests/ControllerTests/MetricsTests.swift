@@ -12,7 +12,7 @@ import Testing
 @testable import Controller
 
 extension [MetricFamily] {
-    /// A line of the page.
+    /// Whether the page has a line.
     fileprivate func has(_ line: String) -> Bool {
         String(decoding: Exposition.render(self), as: UTF8.self).split(separator: "\n").contains { $0 == line }
     }
@@ -32,7 +32,7 @@ struct MetricsTests {
         #expect(families.has("fdbsteer_guest_states{state=\"interrupted\"} 0"))
         #expect(families.has("fdbsteer_entries{state=\"pinned\"} 0"))
         #expect(families.has("fdbsteer_build_info{version=\"\(Build.version)\"} 1"))
-        // Reading makes no files.
+        // Reading creates no files.
         #expect(access(folder.state.historyFile, F_OK) != 0 && access(folder.state.stateFile, F_OK) != 0)
     }
 
@@ -48,7 +48,7 @@ struct MetricsTests {
         #expect(families.has("fdbsteer_redirection_duration_seconds_bucket{phase=\"move\",le=\"2e-05\"} 0"))
         #expect(families.has("fdbsteer_redirection_duration_seconds_bucket{phase=\"move\",le=\"5e-05\"} 1"))
         #expect(families.has("fdbsteer_redirection_duration_seconds_sum{phase=\"proof\"} 0.003"))
-        // What failed is counted, but has no duration.
+        // A failed redirection is counted, but has no duration.
         try folder.append(.abort, to: .primary, .rolledBack)
         try folder.append(.release, to: .primary, .notRolledBack)
         try folder.append(.switch, to: .remote, .refused)
@@ -61,16 +61,16 @@ struct MetricsTests {
             families.has("fdbsteer_redirections_total{direction=\"remote\",strategy=\"cut\",outcome=\"refused\"} 1"))
         #expect(families.has("fdbsteer_rollbacks_total 2"))
         #expect(families.has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))
-        // More rows than one look takes, and a log that is emptied meanwhile.
+        // More rows than one read takes, and a log that is emptied in the meantime.
         for _ in 0..<1100 { try folder.append() }
         try History(folder: folder.state).database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         try folder.append()
         #expect(try reader.read().has(done + " 1102"))
         #expect(try reader.read().has(done + " 1102"))
-        // A reader that starts now knows the same.
+        // A reader that starts now gets the same result.
         var another = MetricsReader(folder: folder.state)
         #expect(Exposition.render(try another.read()) == Exposition.render(try reader.read()))
-        // Another history under the name: counted from its beginning.
+        // Another history with the same name is counted from its beginning.
         for name in ["history.db", "history.db-wal", "history.db-shm"] { unlink(folder.path + "/" + name) }
         try folder.append()
         #expect(try reader.read().has(done + " 1"))
@@ -88,7 +88,7 @@ struct MetricsTests {
                 "fdbsteer_redirections_total{direction=\"other\",strategy=\"other\",outcome=\"other\"} 1"))
     }
 
-    /// Histories of version 1 had no evidence, so that nothing is known of the proof.
+    /// Histories of version 1 had no evidence, so nothing is known about the proof.
     @Test func anEarlierHistory() throws {
         let folder = try Folder()
         try folder.append(proof: 5)
@@ -116,25 +116,26 @@ struct MetricsTests {
         }
         do {
             let journal = try Journal(folder: folder.state)
-            let first = try journal.begin(preparing: guest("vm1", 0..<3, .primary))
+            var first = try journal.claim(preparing: guest("vm1", 0..<3, .primary))
             var families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"preparing\"} 1"))
             #expect(families.has("fdbsteer_entries{state=\"changing\"} 3"))
-            try journal.settle(row: first.row, side: .primary, proof: .missing)
-            let second = try journal.begin(preparing: guest("vm2", 3..<5, .standby))
-            try journal.settle(row: second.row, side: .standby, proof: .proven)
+            try first.write(.settled(.primary, proof: .earlier(.missing), endsBracket: false))
+            let second = try journal.claim(preparing: guest("vm2", 3..<5, .standby))
+            try second.write(.settled(.standby, proof: .shown, endsBracket: false), shown: .proven)
             families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"pinned\"} 2"))
             #expect(families.has("fdbsteer_entries{state=\"pinned\"} 5"))
             #expect(families.has("fdbsteer_entries_unproven 3"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"primary\"} 1"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 1"))
-            try journal.begin(.switching, #require(try journal.record(first.guest.id)), goal: .standby)
+            try first.reread()
+            try first.write(.intent(.switching, goal: .standby))
             families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"switching\"} 1"))
             #expect(families.has("fdbsteer_entries_unproven 0"))
         }
-        // The locks went with the journal: without a word in the file, the process is gone.
+        // The locks went with the journal: without an entry in the file, the process counts as gone.
         #expect(try reader.read().has("fdbsteer_guest_states{state=\"interrupted\"} 1"))
         try Database(path: folder.state.stateFile).execute("UPDATE guest SET boot = 'earlier'")
         let families = try reader.read()
@@ -166,7 +167,7 @@ struct MetricsTests {
         var error: ControllerError?
         do throws(ControllerError) { _ = try reader.read() } catch let failure { error = failure }
         #expect(error?.code == .precondition && error?.message.contains("history.db: file is not a database") == true)
-        // And it recovers.
+        // The reader recovers.
         unlink(folder.state.historyFile)
         try folder.append()
         #expect(try reader.read().has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))

@@ -16,7 +16,7 @@ import Testing
         let names = PortName(links: links, pci: PCIFunctions(root: "/nonexistent")) { Devlink() }
         #expect(try names.netdev("eth5", role: "primary", bridge: "br") == "eth5")
         #expect(try names.netdev("pf0vf0", role: "primary", bridge: "br") == "eth5")
-        // Not a port of this bridge: left to the error about unknown interfaces.
+        // Not a port of this bridge: the error about unknown interfaces covers it.
         #expect(try names.netdev("pf0vf2", role: "primary", bridge: "br") == "pf0vf2")
         for name in ["pf0vf1", "pci/0000:03:00.5", "pci/../../etc"] {
             #expect(throws: ControllerError.self) { try names.netdev(name, role: "primary", bridge: "br") }

@@ -84,7 +84,7 @@ struct ExpositionTests {
         for name in ["", "a:b", "__a", "le", "1", "ä"] { #expect(LabelName(name) == nil, "\(name)") }
     }
 
-    /// A sample that is not of the family's kind, or has other labels, stops the program.
+    /// A sample of another kind than its family, or with other labels, stops the program.
     @Test func mistakesOfTheProgramStopIt() async {
         await #expect(processExitsWith: .failure) {
             var family = MetricFamily("a", .gauge, help: "A.", labels: ["side"])

@@ -4,7 +4,7 @@ import Netlink
 import QMP
 import Switchdev
 
-/// libFuzzer's entry: every decoder of what the kernel and QEMU send, on arbitrary bytes. Built by scripts/fuzz.
+/// libFuzzer's entry point: every decoder of kernel and QEMU messages, on arbitrary bytes. Built by scripts/fuzz.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     let bytes = UnsafeRawBufferPointer(start: data, count: size)
@@ -12,7 +12,7 @@ public func fuzzOne(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     while let (header, payload) = (try? reader.next()) ?? nil {
         decode(header, payload)
     }
-    // Without the framing too, so that inputs need not guess lengths to reach the decoders.
+    // Also without the framing, so inputs reach the decoders without guessing lengths.
     let header = MessageHeader(
         length: size + MessageHeader.size, type: .newNeighbour,
         flags: MessageFlags(rawValue: bytes.first.map { UInt16($0) << 8 } ?? 0), sequence: 1, portID: 0)

@@ -100,7 +100,7 @@ import Testing
         let long = String(repeating: "x", count: 17)
         #expect(lines([long + "\nok\n"]) == (["ok"], 1))
         #expect(lines((long + "\nok\n").map(String.init)) == (["ok"], 1))
-        // Without end: nothing is kept.
+        // An endless line: nothing of it is kept.
         #expect(lines(Array(repeating: long, count: 100)) == ([], 1))
         #expect(lines([String(repeating: "x", count: 16) + "\n"]).overlong == 0)
     }

@@ -1,4 +1,4 @@
-/// Domains as libvirt writes them for its hooks: shortened to what hooks of a running guest get, in its spelling.
+/// Domains as libvirt writes them for its hooks, in its spelling, shortened to the parts that matter for a running guest.
 enum Domains {
     static let running = Array(
         """
@@ -73,7 +73,7 @@ enum Domains {
         </domain>
         """.utf8)
 
-    /// Pairs that nothing can be done for: a macvtap, a VF from a pool, a primary whose standby is missing.
+    /// Unsupported pairs: a macvtap, a VF from a pool, a primary without a standby.
     static let awkward = Array(
         """
         <domain type='kvm'>

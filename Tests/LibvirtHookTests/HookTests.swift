@@ -11,7 +11,7 @@ import Testing
         let pair = try #require(domain.pairs.first)
         #expect(domain.pairs.count == 1)
         #expect(pair.standby.tap == "vnet5" && pair.standby.bridge == "br0" && pair.standby.alias == "ua-backup0")
-        // The host's address, not the guest's.
+        // The host's PCI address, not the guest's.
         #expect(pair.primary.pci == "0000:3b:02.5")
     }
 

@@ -1,13 +1,13 @@
 import LossMeter
 import Testing
 
-/// The accounting, on recordings made by hand: a frame every 5 microseconds, 20 microseconds of latency.
+/// The analysis of hand-made recordings: one frame every 5 microseconds, with 20 microseconds of latency.
 @Suite struct AnalysisTests {
     private static let gap: Int64 = 5000
     private static let latency: Int64 = 20_000
     private static let start: Int64 = 1_000_000_000
 
-    /// A hundred frames by path 0 up to the frame `cut`, by path 1 from there on.
+    /// A hundred frames, on path 0 up to the frame `cut` and on path 1 from there on.
     private func recording(cut: Int, frames: Int = 100) -> Recording {
         var recording = Recording(frames: frames, paths: 2)
         for frame in 0..<frames {
@@ -155,7 +155,7 @@ import Testing
     @Test func theSendersQualityIsTheTimeInShortGaps() {
         var recording = recording(cut: 50)
         #expect(SenderQuality.coverage(recording) == 1)
-        // One gap of 505 microseconds beside 98 of 5.
+        // One gap of 505 microseconds and 98 of 5.
         for frame in 50..<100 { recording.transmitted[frame] += 500_000 }
         let coverage = SenderQuality.coverage(recording)
         #expect(coverage > 0.49 && coverage < 0.5)

@@ -35,7 +35,7 @@ struct HandoverTests {
     @Test func aFrameThatComesToTheNewHostTooEarlyIsLost() {
         let result = analysis.result(recording { $0 < 5 ? 0 : 1 })
         #expect(result.lost == 5)
-        // What is sent a millisecond before the hand-over may be under way when it begins.
+        // A frame sent a millisecond before the hand-over may be in flight when it begins.
         #expect(result.unexplained == 4)
     }
 

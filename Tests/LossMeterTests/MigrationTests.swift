@@ -1,11 +1,11 @@
 import LossMeter
 import Testing
 
-/// The account of a migration, on made-up frames: one a millisecond.
+/// The analysis of a migration with made-up frames, one a millisecond.
 @Suite struct MigrationTests {
     private static let millisecond: Int64 = 1_000_000
 
-    /// One frame: where it left, and where the guest saw it.
+    /// One frame: the ports that it left through, and the places where the guest saw it.
     private struct Fate {
         let served: ServedPorts
         let marks: GuestMarks
@@ -22,7 +22,7 @@ import Testing
             marks: all.map(\.marks))
     }
 
-    /// From one millisecond to another.
+    /// A range of milliseconds.
     private func span(_ begin: Int64, _ end: Int64) -> ClosedRange<Int64> {
         begin * MigrationTests.millisecond...end * MigrationTests.millisecond
     }
@@ -71,7 +71,7 @@ import Testing
     @Test("between STOP and RESUME the processors stood still, wherever the frame went")
     func blackout() {
         let lost = Fate(served: .sourceStandby, marks: [])
-        // Frames 11 to 15 are sent while the guest stands still; it took 10 before.
+        // Frames 11 to 15 are sent while the guest is stopped; it accepted 10 before.
         let result = result([(.byStandby, 10), (lost, 5), (.onTarget, 10)], blackouts: [span(11, 15)], handover: 15)
         #expect(result.lost(.blackout) == 5 && result.lost == 5)
     }
@@ -92,7 +92,7 @@ import Testing
     @Test("but no more than 250 ms of it")
     func longUnderWay() {
         let lost = Fate(served: .sourceStandby, marks: [])
-        // The guest has seen nothing for 300 ms when it stops at 311.
+        // The guest has seen no frame for 300 ms when it stops at 311.
         let result = result(
             [(.byStandby, 10), (lost, 305), (.onTarget, 10)], blackouts: [span(311, 315)], handover: 315)
         #expect(result.lost(.blackout) == 5 && result.lost(.steering) == 300)
@@ -118,7 +118,7 @@ import Testing
         let results = MigrationAnalysis(blackouts: [span(15, 15)], handover: 15 * MigrationTests.millisecond)
             .results([one, other])
         #expect(results[0].lost(.blackout) == 3)
-        // Frames 13, on its way, and 15, while the guest stood still.
+        // Frame 13, which was in flight, and frame 15, which was sent while the guest was stopped.
         #expect(results[1].lost(.blackout) == 2 && results[1].lost(.steering) == 5)
     }
 

@@ -3,7 +3,7 @@ import Lab
 import MetricsServer
 import Testing
 
-/// Clients that keep to no rules. What they cost is measured in a process of its own: RSS is of the whole process.
+/// Clients that follow no rules. Their cost is measured in a separate process, because RSS counts the whole process.
 @Suite(.serialized)
 struct HostileClientTests {
     @Test func longHeadsAreRefused() throws {
@@ -32,7 +32,7 @@ struct HostileClientTests {
         }
     }
 
-    /// Headers one by one, for ever: closed when the time for a head is over, though bytes keep coming.
+    /// Endless headers, one by one: the connection is closed at the time limit for a head, although bytes keep arriving.
     @Test func slowHeadersAreCutOff() throws {
         var limits = Limits()
         limits.headTime = 200_000_000
@@ -44,13 +44,13 @@ struct HostileClientTests {
             let slow = try HTTPConnection(port: server.port)
             slow.send("GET /metrics HTTP/1.1\r\n")
             #expect(dripsUntilClosed(slow))
-            // The same after an answer, where the time begins with the first byte.
+            // The same after an answer, where the time limit counts from the first byte.
             #expect(dripsUntilClosed(second))
             #expect(try silent.rest() == "")
         }
     }
 
-    /// - Returns: whether the server ended it, before a minute was over.
+    /// - Returns: whether the server closed the connection within a minute.
     private func dripsUntilClosed(_ client: HTTPConnection) -> Bool {
         for _ in 0..<3000 {
             if !client.send("X: a\r\n") { return true }
@@ -84,7 +84,7 @@ struct HostileClientTests {
                 #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.hasSuffix("too many connections\n"), "\(answer)")
             }
             clients.removeFirst()
-            // The server learns of the end when it looks at that connection.
+            // The server notices the end when it next checks that connection.
             var status = 503
             for _ in 0..<500 where status == 503 {
                 usleep(10_000)
@@ -94,7 +94,7 @@ struct HostileClientTests {
         }
     }
 
-    /// Huge lines, garbage, connection storms, and clients that ask without reading: resident memory stays.
+    /// Huge lines, garbage, connection storms, and clients that ask without reading: resident memory does not grow.
     @Test func memoryStays() async {
         let process = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             var limits = Limits()
@@ -102,13 +102,14 @@ struct HostileClientTests {
             limits.answerTime = 2_000_000_000
             let page = [UInt8](repeating: 0x61, count: 1 << 20)
             try withServer(limits: limits, answer: { _ in Response(contentType: "text/plain", body: page) }) { server in
-                // As after a while of ordinary use.
+                // As after some time of ordinary use.
                 for _ in 0..<50 { _ = try HTTPConnection.get("/metrics", port: server.port) }
                 let before = residentKilobytes()
                 let storms = try (0..<4).map { _ in try storm(server) }
                 print("resident: \(before) KiB before, \(storms) KiB in storms")
-                // 8,000 MB of answers were asked for in each. A page for each connection that is let in, and reading buffers,
-                // however the threads take turns; and nothing that a further storm adds to.
+                // Each storm asked for 8,000 MB of answers. The limit is a page for each accepted connection, and reading
+                // buffers,
+                // however the threads take turns; a further storm adds nothing.
                 let most = before + limits.connections * (1024 + 256)
                 guard storms.allSatisfy({ $0 < most }), storms[3] < max(storms[0], storms[1], storms[2]) + 16 * 1024
                 else { exit(1) }
@@ -118,7 +119,7 @@ struct HostileClientTests {
     }
 }
 
-/// - Returns: resident memory while it goes on, in KiB.
+/// - Returns: the resident memory during the storm, in KiB.
 private func storm(_ server: MetricsServer) throws -> Int {
     var random = SystemRandomNumberGenerator()
     let garbage = (0..<65536).map { _ in UInt8.random(in: 0...255, using: &random) }
@@ -136,7 +137,7 @@ private func storm(_ server: MetricsServer) throws -> Int {
     let many = try (0..<100).map { _ in try HTTPConnection(port: server.port) }
     usleep(500_000)
     let during = residentKilobytes()
-    // A client that reads nothing is closed when the time for an answer is over.
+    // A client that reads nothing is closed at the time limit for an answer.
     for client in asking {
         while client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") { usleep(20_000) }
     }
@@ -150,7 +151,7 @@ private func storm(_ server: MetricsServer) throws -> Int {
     return during
 }
 
-/// Resident memory of this process (statm(5)).
+/// The resident memory of this process (statm(5)).
 func residentKilobytes() -> Int {
     let words = TextFile.read("/proc/self/statm").split(separator: " ")
     return (words.count > 1 ? Int(words[1]) ?? 0 : 0) * Int(sysconf(Int32(_SC_PAGESIZE))) / 1024

@@ -8,14 +8,18 @@ import Records
 import Testing
 
 private let obstacle = Namespace.obstacle
-private let hasPrometheus = access("/usr/bin/prometheus", X_OK) == 0 && access("/usr/bin/promtool", X_OK) == 0
+private let noPrometheus = Unpacked.obstacle("prometheus", programs: ["/usr/bin/prometheus", "/usr/bin/promtool"])
 
-/// The real peers: promtool's linter, and a Prometheus that scrapes and answers a query.
+private func promtool(_ words: String) throws -> Command {
+    try Command.run(Unpacked.command("prometheus", ["sh", "-c", "promtool \(words)"]))
+}
+
+/// Compares with the real peers: promtool's linter, and a Prometheus that scrapes and answers a query.
 @Suite(
-    .enabled(if: hasPrometheus, "Debian's package prometheus is not installed"),
+    .enabled(if: noPrometheus == nil, "\(noPrometheus ?? "")"),
     .enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct PrometheusTests {
-    /// The whole page: what needs no daemon, and what the daemon counts.
+    /// The whole page: the metrics that need no daemon, and those that the daemon counts.
     private static func page() throws -> [UInt8] {
         var reader = MetricsReader(folder: StateFolder("/nonexistent"))
         var counters = DaemonCounters(startedAt: 1_700_000_000_000_000_000)
@@ -33,16 +37,16 @@ struct PrometheusTests {
             try withFolder { folder in
                 let file = folder + "/page"
                 try TextFile.write(scraped.body, to: file)
-                let check = try Command.run(["sh", "-c", "promtool check metrics < \(file)"])
+                let check = try promtool("check metrics < \(file)")
                 #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
-                // It does find what is wrong.
+                // The linter does detect faults.
                 try TextFile.write(String(scraped.body.dropLast()), to: file)
-                #expect(try Command.run(["sh", "-c", "promtool check metrics < \(file)"]).exitCode != 0)
+                #expect(try promtool("check metrics < \(file)").exitCode != 0)
             }
         }
     }
 
-    /// docs/metrics.md: its examples are what Prometheus takes, and it describes each metric.
+    /// docs/metrics.md: Prometheus accepts its examples, and it describes each metric.
     @Test func theDocumentationHolds() throws {
         let path =
             #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
@@ -52,10 +56,10 @@ struct PrometheusTests {
         try #require(blocks.count == 2)
         try withFolder { folder in
             try TextFile.write(blocks[0], to: folder + "/prometheus.yml")
-            let config = try Command.run(["promtool", "check", "config", folder + "/prometheus.yml"])
+            let config = try promtool("check config \(folder)/prometheus.yml")
             #expect(config.exitCode == 0, "\(config.output)\(config.errors)")
             try TextFile.write(blocks[1], to: folder + "/rules.yml")
-            let rules = try Command.run(["promtool", "check", "rules", folder + "/rules.yml"])
+            let rules = try promtool("check rules \(folder)/rules.yml")
             #expect(rules.exitCode == 0, "\(rules.output)\(rules.errors)")
         }
         let page = String(decoding: try PrometheusTests.page(), as: UTF8.self)
@@ -84,11 +88,11 @@ struct PrometheusTests {
                               - targets: ["127.0.0.1:\(server.port)"]
 
                         """, to: folder + "/prometheus.yml")
-                    let prometheus = try RunningCommand([
-                        "/usr/bin/prometheus", "--config.file=\(folder)/prometheus.yml",
-                        "--storage.tsdb.path=\(folder)/data", "--web.listen-address=127.0.0.1:9090",
-                        "--log.level=warn",
-                    ])
+                    let words = [
+                        "prometheus", "--config.file=\(folder)/prometheus.yml", "--storage.tsdb.path=\(folder)/data",
+                        "--web.listen-address=127.0.0.1:9090", "--log.level=warn",
+                    ]
+                    let prometheus = try RunningCommand(Unpacked.command("prometheus", words))
                     let found = answers(to: "fdbsteer_primary_losses_total")
                     let buckets = answers(
                         to: "fdbsteer_signal_wait_seconds_bucket%7Ble%3D%220.005%22%2Csignal%3D%22qmp%22%7D")
@@ -103,7 +107,7 @@ struct PrometheusTests {
         }
     }
 
-    /// What Prometheus says to a query, once it says anything: it has to start and to scrape first. Empty after a minute.
+    /// The answer of Prometheus to a query, once there is one: it has to start and to scrape first. Empty after a minute.
     private func answers(to query: String) -> String {
         for _ in 0..<600 {
             if let client = try? HTTPConnection(port: 9090) {

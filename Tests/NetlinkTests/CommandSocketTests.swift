@@ -18,7 +18,7 @@ struct CommandSocketTests {
             let lab = try BridgeLab()
             var socket = try CommandSocket()
             let port = try #require(try Interface.index(of: lab.primary))
-            // Of 200 messages, in four sends, every tenth names an interface that is not there.
+            // Of 200 messages, in four sends, every tenth names a missing interface.
             let requests = try (1...200).map { number in
                 EntryRequest.set(
                     try CommandSocketTests.address(number), port: number % 10 == 0 ? 9999 : port, state: .noARP,
@@ -58,7 +58,7 @@ struct CommandSocketTests {
         }
     }
 
-    /// A reading whose answer is longer than it says.
+    /// A read whose answer is longer than the request declares.
     private struct Understated: Request {
         let request: EntryRequest
 
@@ -75,7 +75,7 @@ struct CommandSocketTests {
             let port = try #require(try Interface.index(of: lab.primary))
             let bridge = try #require(try Interface.index(of: lab.bridge))
             let addresses = try (1...200).map(CommandSocketTests.address)
-            // Of 200, every third has no entry.
+            // Of 200 addresses, two in three have an entry.
             let present = addresses.indices.filter { $0 % 3 != 0 }
             let results = socket.perform(
                 present.map { EntryRequest.set(addresses[$0], port: port, state: .noARP, flags: .create) })
@@ -83,7 +83,7 @@ struct CommandSocketTests {
             let entries = try Table.read(addresses, bridge: bridge, using: &socket)
             #expect(entries.indices.filter { entries[$0] != nil } == present)
             #expect(present.allSatisfy { entries[$0]?.address == addresses[$0] })
-            // What is cut off is an error, and the socket stays usable.
+            // A truncated answer is an error, and the socket stays usable.
             let understated = present.map { Understated(request: .get(addresses[$0], bridge: bridge)) }
             var code: NetlinkError.Code?
             do throws(NetlinkError) { try socket.get(understated) { _, _ in } } catch { code = error.code }
@@ -99,7 +99,7 @@ struct CommandSocketTests {
             #expect(small.maximumBatch == 4)
             #expect(try CommandSocket().maximumBatch == CommandSocket.batchLimit)
             let port = try #require(try Interface.index(of: lab.primary))
-            // All fail, so that each message is answered: none of the answers may be lost.
+            // All fail, so each message is answered, and no answer may be lost.
             let requests = try (1...300).map {
                 EntryRequest.delete(try CommandSocketTests.address($0), port: port)
             }
@@ -109,7 +109,7 @@ struct CommandSocketTests {
 
     @Test func unprivilegedChangesAreRefusedByTheKernelsName() throws {
         try Namespace.run {
-            // Another user's namespace: this process has no capability over it once it gave up its own.
+            // Another user's namespace: this process has no capability over it after dropping its own.
             let command = try Command.run([
                 "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534",
                 "--clear-groups", "sh", "-c", "ip link add br9 type bridge",

@@ -2,9 +2,9 @@ import Netlink
 import System
 import Testing
 
-/// Datagrams that no kernel sends must end in an error or in nothing, never in a trap or a read outside the bytes.
+/// Datagrams that no kernel sends must end in an error or in nothing, never in a trap or a read out of bounds.
 @Suite struct HostileBytesTests {
-    /// `nlmsghdr`: length, type, flags, sequence, port id; little-endian as on the machines that this runs on.
+    /// `nlmsghdr`: length, type, flags, sequence, port id; little-endian like the machines that run this.
     static func header(length: UInt32, type: UInt16 = 28, flags: UInt16 = 0) -> [UInt8] {
         withUnsafeBytes(of: length, Array.init) + withUnsafeBytes(of: type, Array.init)
             + withUnsafeBytes(of: flags, Array.init) + [1, 0, 0, 0, 2, 0, 0, 0]
@@ -96,7 +96,7 @@ import Testing
         #expect(try decode(refused, flags: []).errno == .invalid)
         #expect(try decode(refused, flags: []).extack == nil)
         #expect(try decode(refused + text, flags: [.capped, .acknowledgeAttributes]).extack == "no")
-        // Not capped: 24 bytes of the request come first; here they are missing, so there is no text to find.
+        // Not capped: 24 bytes of the request should come first; they are missing, so there is no text to find.
         #expect(try decode(refused + text, flags: .acknowledgeAttributes).extack == nil)
         let echoed = refused + [UInt8](repeating: 0, count: 24) + text
         #expect(try decode(echoed, flags: .acknowledgeAttributes).extack == "no")

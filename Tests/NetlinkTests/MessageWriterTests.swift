@@ -1,15 +1,15 @@
 import Netlink
 import Testing
 
-/// Messages byte for byte as libmnl 1.0.4 makes them.
+/// Messages, compared byte for byte with those of libmnl 1.0.4.
 @Suite struct MessageWriterTests {
-    /// Five bytes: padding follows.
+    /// Five bytes, which are followed by padding.
     private struct Fixed: BitwiseCopyable {
         let first: UInt32 = 0x0a09_0807
         let second: UInt8 = 0x0b
     }
 
-    /// Every kind of part.
+    /// A request with every kind of field.
     private struct Everything: Request {
         var type: MessageType { MessageType(rawValue: 0x1c) }
         var flags: MessageFlags { [.acknowledge, .exclusive, .replace] }
@@ -82,7 +82,7 @@ import Testing
         }
     }
 
-    /// An attribute's length has 16 bits: what is longer is refused, not written with a wrong length.
+    /// An attribute's length has 16 bits: a longer attribute is refused and not written with a wrong length.
     @Test(arguments: [(65_531, false, true), (65_532, false, false), (65_524, true, true), (65_531, true, false)])
     func theLongestAttribute(length: Int, inNest: Bool, isWritten: Bool) {
         var writer = MessageWriter(capacity: 1 << 20)

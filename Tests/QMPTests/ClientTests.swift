@@ -4,9 +4,9 @@ import Lab
 import QMP
 import Testing
 
-/// The client against a peer that says what the test wants: everything happens when the test says so, nothing waits.
+/// The client against a peer that the test controls: every step is explicit, and nothing waits.
 @Suite struct ClientTests {
-    /// What can be seen of a client, for expectations: a macro cannot hold the client itself.
+    /// The observable state of a client, for expectations: a macro cannot hold the client itself.
     private func look(_ client: borrowing QMPClient) -> (
         isConnected: Bool, descriptor: Int32?, deadline: Int64?, wantsWrite: Bool
     ) {
@@ -36,7 +36,7 @@ import Testing
         #expect(
             asked.map { JSON(text: $0)?["execute"]?.text }
                 == ["qmp_capabilities", "query-status", "query-migrate", "query-rx-filter"])
-        // What an answer will tell is not told after it again; what no answer tells is.
+        // An event that an answer includes is not reported after it again; an event that no answer includes is.
         monitor.say(
             """
             {"event": "STOP"}
@@ -87,7 +87,7 @@ import Testing
         monitor.say("{\"return\": {}, \"id\": 999}\n{\"return\": {}, \"id\": \(sent)}\n")
         told = advance(&client)
         #expect(told == [.reply(id: sent, .success(.object([])))])
-        // QEMU tells of a filter's change once, and then not before it was asked.
+        // QEMU reports a filter's change once, and not again before a query.
         monitor.say("{\"event\": \"NIC_RX_FILTER_CHANGED\", \"data\": {\"name\": \"net1\"}}\n")
         told = advance(&client)
         #expect(told.count == 1)

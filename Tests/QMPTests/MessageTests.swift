@@ -75,7 +75,7 @@ import Testing
     }
 }
 
-/// The lines of virsh, which were read off virsh 9.0's own format strings.
+/// virsh's lines, in the format of the format strings of virsh 9.0.
 @Suite struct VirshTests {
     @Test func withTheTimeOfTheEvent() {
         let line = #"event MIGRATION at 1700000000.000005 for domain 'vm 1': {"status":"active"}"#

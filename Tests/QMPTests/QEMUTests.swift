@@ -8,10 +8,10 @@ private let emulator: String? = ["/usr/bin/qemu-system-x86_64", "/usr/local/bin/
     access($0, X_OK) == 0
 }
 
-/// The client against QEMU itself; no guest runs in it.
+/// The client against a real QEMU, in which no guest runs.
 @Suite(.enabled(if: emulator != nil, "qemu-system-x86_64 is not installed"))
 struct QEMUTests {
-    /// Runs QEMU with a monitor at a path, ends it afterwards.
+    /// Runs QEMU with a monitor at a path, and ends it afterwards.
     private func withQEMU(
         _ extra: [String] = [], _ body: (_ path: String, _ process: pid_t) throws -> Void
     ) throws {
@@ -32,7 +32,7 @@ struct QEMUTests {
         try result.get()
     }
 
-    /// Waits for what a client tells, until the test has seen enough.
+    /// Waits for a client's reports until the test has seen enough.
     private func listen(_ client: inout QMPClient, until enough: ([QMPClient.Happening]) -> Bool) -> [QMPClient
         .Happening]
     {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Records
 
-/// What processes leave for the history, and who takes it over.
+/// The backlog that processes leave for the history, and its merge.
 struct HistoryBacklogTests {
     private func append(_ folder: Folder, at time: Int64, to side: Side = .standby) throws {
         let backlog = try HistoryBacklog(appending: folder.state)
@@ -42,7 +42,7 @@ struct HistoryBacklogTests {
         let line = record.line
         #expect(line.first == 10 && line.last == 10 && line.dropFirst().dropLast().allSatisfy { $0 != 10 })
         #expect(HistoryRecord(line: line.dropFirst().dropLast()) == record)
-        // Cut off anywhere, it is none.
+        // A line that is cut off anywhere is invalid.
         for end in 1..<line.count - 2 { #expect(HistoryRecord(line: line[1...end]) == nil) }
     }
 
@@ -82,14 +82,14 @@ struct HistoryBacklogTests {
         let old = try content(folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)
-        // Killed between the rows and the emptying: the lines are there still.
+        // Killed between the insertion of the rows and the emptying: the lines still exist.
         try write(old, folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)
         try write(old, folder)
         try append(folder, at: 3)
         #expect(try times(folder) == [1, 2, 3])
-        // Another beginning, shorter or longer than what was taken over.
+        // Another beginning, shorter or longer than the merged part.
         try append(folder, at: 4)
         #expect(try times(folder) == [1, 2, 3, 4])
         for time in 5..<12 { try append(folder, at: Int64(time)) }

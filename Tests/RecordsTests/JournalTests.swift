@@ -10,7 +10,7 @@ import Testing
 
 /// The journal's file.
 @Suite struct JournalTests {
-    /// The schema of version 3, as it was written.
+    /// The schema of version 3 as it was.
     private static let version3 = """
         CREATE TABLE guest(
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
@@ -75,13 +75,19 @@ import Testing
                     addresses: [try Address(mac: MACAddress(value: 0x5254_0000_0000 + UInt64(number)))], side: .primary,
                     isSticky: false)
             }
-            let first = try journal.begin(preparing: try guest(1, primary: 10)).row
-            let second = try journal.begin(preparing: try guest(2, primary: 11)).row
+            let first = try journal.claim(preparing: try guest(1, primary: 10)).record.row
+            let second = try journal.claim(preparing: try guest(2, primary: 11)).record.row
+            func used(_ ports: [Int32], byOthersThan row: Int64) throws -> [Int32] {
+                guard let claim = try journal.claim(row: row) else { return [] }
+                var used: [Int32] = []
+                for port in ports where try claim.isUsedByOthers(port) { used.append(port) }
+                return used
+            }
             // The bridge is nobody's port.
-            #expect(try [3, 10, 11, 20, 21].filter { try journal.isUsed($0, byOthersThan: first) } == [11, 20])
-            #expect(try [10, 20].filter { try journal.isUsed($0, byOthersThan: second) } == [10, 20])
+            #expect(try used([3, 10, 11, 20, 21], byOthersThan: first) == [11, 20])
+            #expect(try used([10, 20], byOthersThan: second) == [10, 20])
             try journal.remove(row: second)
-            #expect(try [11, 20].filter { try journal.isUsed($0, byOthersThan: first) } == [])
+            #expect(try used([11, 20], byOthersThan: first) == [])
         }
     }
 
@@ -94,7 +100,7 @@ import Testing
                 standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
                 addresses: [try Address("52:54:00:00:00:01")], side: .primary, isSticky: false)
             guest.kind = .netFailover
-            let row = try journal.begin(preparing: guest).row
+            let row = try journal.claim(preparing: guest).record.row
             try journal.settle(row: row, side: .primary, proof: .proven)
             let bracket = Bracket(openedAt: 17, means: .nftables, ownsClsact: true)
             try journal.bracket(.opening, bracket, row: row, side: .primary, goal: .standby)
@@ -110,16 +116,44 @@ import Testing
     }
 
     private static func prepared(
-        _ journal: borrowing Journal, _ name: String = "vm1", _ mac: String = "52:54:00:00:00:01"
+        _ journal: Journal, _ name: String = "vm1", _ mac: String = "52:54:00:00:00:01"
     ) throws -> GuestRecord {
         let guest = GuestInterface(
             id: try GuestID(name), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
             primary: PortIdentity(name: "vf0", index: 4, isEswitchPort: false),
             standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
             addresses: [try Address(mac)], side: .primary, isSticky: false)
-        let row = try journal.begin(preparing: guest).row
+        let row = try journal.claim(preparing: guest).record.row
         try journal.settle(row: row, side: .primary, proof: .proven)
         return try #require(try journal.record(row: row))
+    }
+
+    private static func isHeld(_ record: GuestRecord, in journal: Journal) throws -> Bool {
+        if try journal.claim(row: record.row) != nil { return false }
+        return journal.claim(record) == nil
+    }
+
+    /// A lock keeps other processes off, and not its own: the journal has to.
+    @Test func aGuestIsClaimedOnce() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let other = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            do {
+                let claim = try journal.claim(record.guest.id)
+                #expect(claim.record == record && other.isLocked(record))
+                for one in [journal, other] {
+                    #expect(try JournalTests.isHeld(record, in: one))
+                    let error = #expect(throws: ControllerError.self) { _ = try one.claim(record.guest.id) }
+                    #expect(error?.code == .busy)
+                }
+                // A dry run takes no lock, and needs none.
+                let seen = try other.claim(record.guest.id, onlyReads: true).record
+                #expect(seen == record)
+            }
+            #expect(!other.isLocked(record))
+            #expect(try !JournalTests.isHeld(record, in: other))
+        }
     }
 
     @Test func anIntentIsSeenByOthersUntilTheRecordIsWritten() throws {
@@ -153,7 +187,7 @@ import Testing
         }
     }
 
-    /// What is told without reading the record again.
+    /// A plan whose record others have written is detected without reading the record again.
     @Test func aPlanByARecordThatOthersHaveWrittenIsRefused() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
@@ -193,16 +227,24 @@ import Testing
             let record = try JournalTests.prepared(journal)
             try journal.begin(.switching, record, goal: .standby)
             let begun = try #require(try journal.record(row: record.row))
-            try journal.beginWait(wait, begun, goal: .primary, now: 0)
-            try journal.endWait(row: record.row)
+            if let claim = journal.claim(begun) {
+                try claim.beginWait(wait, goal: .primary, now: 0)
+                try claim.endWait()
+            } else {
+                Issue.record("the guest is held by another")
+            }
             #expect(try journal.record(row: record.row) == begun)
-            // Nor is one lost that follows a wait.
+            // An intent after a wait is not lost either.
             try journal.settle(row: record.row, side: .primary, proof: .missing)
             let settled = try #require(try journal.record(row: record.row))
-            try journal.beginWait(wait, settled, goal: .standby, now: 0)
+            guard let claim = journal.claim(settled) else {
+                Issue.record("the guest is held by another")
+                return
+            }
+            try claim.beginWait(wait, goal: .standby, now: 0)
             #expect(try journal.record(row: record.row)?.phase == .waiting)
-            try journal.begin(.switching, settled, goal: .standby)
-            try journal.endWait(row: record.row)
+            try claim.write(.intent(.switching, goal: .standby))
+            try claim.endWait()
             #expect(try journal.record(row: record.row)?.phase == .switching)
         }
     }
@@ -214,7 +256,7 @@ import Testing
                 for revision in [Int64.min, -1, 0, 1, 1 << 32, .max] {
                     let intent = Journal.Intent(phase, goal: goal, revision: revision)
                     #expect(Journal.Intent(intent.words) == intent)
-                    // Half of it, over that of another revision.
+                    // Half of it, over one of another revision.
                     let other = Journal.Intent(phase, goal: goal, revision: revision &+ 1)
                     #expect(Journal.Intent((intent.words.0, other.words.1)) == nil)
                     #expect(Journal.Intent((other.words.0, intent.words.1)) == nil)
@@ -226,7 +268,7 @@ import Testing
         for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
     }
 
-    /// A transaction of another process is waited for, and an endless one is named.
+    /// A writer waits for a transaction of another process, and reports an endless one.
     @Test func aWriterWaitsForAnother() async throws {
         let temporary = try TemporaryFolder()
         defer { temporary.remove() }

@@ -4,7 +4,7 @@ package import Policy
 package import Records
 import Switchdev
 
-/// A state folder of one's own.
+/// A private state folder.
 package final class Folder: Sendable {
     private let folder: TemporaryFolder
     package let path: String

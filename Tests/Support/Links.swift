@@ -1,7 +1,6 @@
 import CNetlink
 import Netlink
 package import Switchdev
-import Testing
 
 /// A link as the kernel would describe it.
 package func link(_ index: Int32, _ name: String, switched: Bool, portName: String? = nil, master: Int32 = 3) throws
@@ -42,6 +41,6 @@ package func link(_ index: Int32, _ name: String, switched: Bool, portName: Stri
     var writer = MessageWriter(capacity: 1024)
     let fits = writer.append(
         Described(index: index, name: name, switched: switched, portName: portName, master: master), sequence: 1)
-    #expect(fits)
+    precondition(fits)
     return try Link(decoding: UnsafeRawBufferPointer(rebasing: writer.bytes.dropFirst(MessageHeader.size)))
 }

@@ -3,7 +3,7 @@ import Policy
 import Switchdev
 import Testing
 
-/// The frames, octet by octet, as their standards have them.
+/// The frames, octet by octet, as their standards define them.
 @Suite struct AnnouncementTests {
     private static let mac: [UInt8] = [0x52, 0x54, 0, 0, 0, 1]
 
@@ -18,7 +18,7 @@ import Testing
         let frame = try announcement().frame(isTagged: false)
         #expect(frame == expected + [UInt8](repeating: 0, count: 18))
         #expect(frame.count == 60)
-        // Without a VLAN there is nothing to put into a tag.
+        // Without a VLAN there is no tag.
         #expect(try announcement().frame(isTagged: true) == frame)
     }
 
@@ -49,7 +49,7 @@ import Testing
         #expect(frame[54] == 136 && frame[55] == 0 && frame[58] == 0x20)
         #expect(Array(frame[62..<78]) == source && Array(frame[78..<86]) == [2, 1] + AnnouncementTests.mac)
         #expect(frame.count == 86)
-        // A right checksum makes the sum over everything, the pseudo header included, all ones.
+        // With a correct checksum the sum over everything, including the pseudo header, is all ones.
         var sum: UInt32 = 0
         let summed = source + group + [0, 0, 0, 32, 0, 0, 0, 58] + frame[54...]
         for index in stride(from: 0, to: summed.count, by: 2) {

@@ -27,7 +27,7 @@ import Testing
         #expect(isOn())
         write([0x02, 0x04])
         #expect(!isOn())
-        // A function that was removed answers with ones.
+        // A removed function reads as all ones.
         write([0xff, 0xff])
         #expect(!isOn())
         let exists = { (address: String) in

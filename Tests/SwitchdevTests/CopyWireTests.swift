@@ -4,7 +4,7 @@ import Testing
 
 @testable import Switchdev
 
-/// Copies on the wire and as programs, without a kernel.
+/// Copies as messages and as programs, without a kernel.
 @Suite struct CopyWireTests {
     private static let specification = CopySpecification(
         source: 6, target: 5,
@@ -75,7 +75,7 @@ import Testing
         }
         let many = program(matches(256) { _ in .any }, [.broadcast, .multicast])
         #expect(many.fits)
-        // Every jump lands inside, and the last instruction is a verdict (`bpf_check_classic`).
+        // Every jump lands inside the program, and the last instruction is a verdict (`bpf_check_classic`).
         for (index, instruction) in many.instructions.enumerated() where instruction.code & 7 == 5 {
             #expect(index + 1 + Int(max(instruction.jumpTrue, instruction.jumpFalse)) < many.instructions.count)
         }

@@ -6,7 +6,7 @@ import Netlink
 import Switchdev
 import Testing
 
-/// Devlink ports, VLANs, PCI functions and drivers' tables, from bytes and files made by hand.
+/// Devlink ports, VLANs, PCI functions and drivers' tables, from hand-made bytes and files.
 @Suite struct DiscoveryTests {
     /// The payload of a message, as a decoder gets it.
     private func payload(_ write: @escaping (inout MessageBody) -> Void) -> [UInt8] {
@@ -41,7 +41,7 @@ import Testing
                 == DevlinkPort(
                     handle: DevlinkHandle(bus: "pci", device: "0000:03:00.0"), index: 4, flavour: .pciVF, interface: 12,
                     controller: 1, pf: 0, vf: 3, isExternal: true))
-        // Every shorter message is an error, or a port with less known of it, never a trap.
+        // Every shorter message is an error, or a port with fewer known properties, never a trap.
         for length in 0..<bytes.count {
             _ = bytes.prefix(length).withUnsafeBytes { bytes in try? DevlinkPort(decoding: bytes) }
         }
@@ -98,7 +98,7 @@ import Testing
     }
 
     @Test func theDriversTable() throws {
-        // As esw/bridge_debugfs.c of mlx5 prints it (Linux 6.12).
+        // The format of mlx5's esw/bridge_debugfs.c (Linux 6.12).
         let text = """
             DEV              MAC               VLAN              PACKETS                BYTES              LASTUSE FLAGS
             enp8s0f0_0       e4:0a:05:08:00:03  100                    0                    0           4295567112   0x0

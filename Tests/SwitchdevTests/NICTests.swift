@@ -7,7 +7,7 @@ import Testing
 
 @testable import Switchdev
 
-/// Requests to NICs and frames of probes; VFs themselves are in the lab VM only.
+/// Requests to NICs and frames of probes; tests with real VFs are in the lab VM only.
 struct NICTests {
     private let mac = MACAddress(value: 0x0200_0000_0001)
 
@@ -16,7 +16,7 @@ struct NICTests {
             let frame = ProbeFrame(measurement: 300, source: 1, isTagged: isTagged, number: 999)
             let bytes = frame.bytes(to: mac, from: mac, run: 0xdead_beef, vlan: VLANID(rawValue: 100))
             #expect(bytes.count == (isTagged ? 64 : 60))
-            // A NIC may take the tag away.
+            // A NIC may remove the tag.
             let stripped = isTagged ? Array(bytes[..<12] + bytes[16...]) : bytes
             for received in [bytes, stripped] {
                 received.withUnsafeBytes { #expect(ProbeFrame(decoding: $0, run: 0xdead_beef) == frame) }
@@ -91,7 +91,7 @@ struct NICTests {
             let refused = socket.perform([NICRequest.setMAC(address, vf: 0, of: first.index)])[0]
             #expect(refused?.errno == .notSupported)
             do {
-                // Its promiscuity ends with it.
+                // The promiscuity ends with the socket.
                 let port = try ProbePort(now, promiscuous: true)
                 now = try #require(try Links.read([first.index], using: &socket)[0])
                 #expect(now.promiscuity == 1 && port.name == "third0")

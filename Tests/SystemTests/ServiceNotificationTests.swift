@@ -6,7 +6,7 @@ import Testing
 private final class Manager {
     let socket: Int32
 
-    /// - Parameter name: as NOTIFY_SOCKET has it.
+    /// - Parameter name: the value of NOTIFY_SOCKET.
     init(_ name: String) throws {
         socket = Glibc.socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var bytes = Array(name.utf8)
@@ -23,7 +23,7 @@ private final class Manager {
 
     deinit { close(socket) }
 
-    /// The next message; nil when there is none.
+    /// The next message; nil if there is none.
     func message() -> String? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = recv(socket, &buffer, buffer.count, Int32(MSG_DONTWAIT))
@@ -55,7 +55,7 @@ struct ServiceNotificationTests {
         #expect(manager.message() == nil)
     }
 
-    /// A manager that is gone, or does not read, holds nothing up.
+    /// A manager that is gone, or does not read, blocks nothing.
     @Test func nobodyListens() throws {
         let gone = try #require(ServiceNotification(socket: "/tmp/fdbsteer-test-no-such-socket"))
         #expect(!gone.alive())

@@ -8,7 +8,7 @@ extension LabVMTests {
     struct BracketTests {
         private static let once = FrameTally.once(20)
 
-        /// How often each of 20 frames from the wire came out at the VF, at the standby and at another VF.
+        /// How often each of 20 frames from the wire arrived at the VF, at the standby and at another VF.
         private static func counts(vlan: UInt16?) throws -> [FrameTally.Counts] {
             let places = ["far_vf0", "tap0-far", "far_vf1"]
             let counts = try FrameTally(places).send(
@@ -61,10 +61,10 @@ extension LabVMTests {
                 try lab.prepare("--address \(ModelLab.mac)/10", "--kind net_failover")
                 try lab.expect(0, "switch vm1 --to standby --strategy bracket")
                 #expect(try Self.counts(vlan: 10) == [Self.once, Self.once, [:]])
-                // In VLAN 20 the address is unknown: flooded to both, and no third time.
+                // The address is unknown in VLAN 20: frames are flooded to both, and not copied as well.
                 #expect(try Self.counts(vlan: 20) == [Self.once, Self.once, [:]])
                 try lab.expect(0, "abort vm1")
-                // A port that has the VLAN without tags would get frames with tags.
+                // A port that has the VLAN untagged would get tagged frames.
                 try Command.script("bridge vlan add vid 10 dev tap0 untagged")
                 try lab.expect(
                     3, "switch vm1 --to standby --strategy bracket", saying: "VLAN 10 leaves standby tap0 untagged")

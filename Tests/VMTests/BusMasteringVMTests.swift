@@ -2,8 +2,8 @@ import Glibc
 import Lab
 import Testing
 
-/// The signal `bus-master` on a real driver's VF: igbvf is bound and unbound while `switch --until` waits. The guest's
-/// entries are those of a bridge of software ports: an 82576 has no representors.
+/// The signal `bus-master` on a real driver's VF: igbvf is bound and unbound while `switch --until` waits. The guest's entries
+/// are those of a bridge with software ports, because an 82576 has no representors.
 extension MACFilterVMTests {
     /// Runs `body` with a guest on its standby, and the PCI address of its VF, which has no driver.
     private func withVF(_ body: (Machine, String) throws -> Void) throws {
@@ -11,7 +11,7 @@ extension MACFilterVMTests {
             let lab = try BridgeLab()
             defer {
                 try? machine.nic.unbind(0)
-                // A VF without a MAC is given one when its driver is bound.
+                // A VF without a MAC gets one when its driver is bound.
                 for vf in ["0", "1"] {
                     _ = try? Command.run(["ip", "link", "set", "nic0", "vf", vf, "mac", "00:00:00:00:00:00"])
                 }
@@ -25,7 +25,7 @@ extension MACFilterVMTests {
         }
     }
 
-    /// Starts `fdbsteer switch vm1` with a wait, and returns when its journal says that it waits.
+    /// Starts `fdbsteer switch vm1` with a wait, and returns when the journal shows that it waits.
     private func startWaiting(_ machine: Machine, _ arguments: String) throws -> RunningCommand {
         let running = try RunningCommand(
             machine.words("switch vm1 \(arguments) --timeout 60s"), environment: machine.environment)
@@ -43,7 +43,7 @@ extension MACFilterVMTests {
         return status.contains("\"phase\" : \"waiting\"") && status.contains("\"running\" : true")
     }
 
-    /// Expects that the wait goes on for a while: 300 looks at the register.
+    /// Expects that the wait continues for a while: for 300 reads of the register.
     private func expectNothing(_ machine: Machine, after what: String) throws {
         usleep(300_000)
         #expect(try isWaiting(machine), "the wait ended after \(what)")
@@ -59,7 +59,7 @@ extension MACFilterVMTests {
         try withVF { machine, device in
             var running = try startWaiting(machine, "--to primary --until bus-master:\(device)=on")
             try expectNothing(machine, after: "nothing")
-            // As a VF stands that is given to a guest, before the guest's driver is there.
+            // The state of a VF that was given to a guest before the guest's driver is loaded.
             try machine.nic.bind(0, to: "vfio-pci")
             try expectNothing(machine, after: "vfio-pci was bound")
             try machine.nic.unbind(0)
@@ -81,14 +81,14 @@ extension MACFilterVMTests {
 
     @Test func busMasteringThatDoesNotComeChangesNothing() throws {
         try withVF { machine, device in
-            // Another VF's driver is no signal.
+            // The driver of another VF is not a signal.
             try machine.nic.bind(1)
             try machine.expect(
                 6, "switch vm1 --to primary --until bus-master:\(device)=on --timeout 300ms",
                 saying: "no signal came in 300 ms", "stays on standby, nothing was changed")
             try machine.nic.unbind(1)
             try machine.expect(0, "verify vm1", saying: "as intended, on standby")
-            // What is so already is not waited for.
+            // A condition that is already true is not waited for.
             try machine.nic.bind(0)
             try machine.expect(
                 0, "switch vm1 --to primary --until bus-master:\(device)=on --json", saying: "\"was_already\" : true")

@@ -3,10 +3,10 @@ import Lab
 import Testing
 
 extension LabVMTests {
-    /// Killed in the middle, and watched, where hardware has a part in it.
+    /// Kills in the middle, and the daemon's watch, on ports with hardware.
     @Suite(.serialized)
     struct ModelCrashTests {
-        /// Killed before each message to the kernel, on each way between the sides.
+        /// A kill before each message to the kernel, for each move between the sides.
         @Test(arguments: [("primary", "standby"), ("standby", "primary"), ("standby", "remote"), ("remote", "primary")])
         func killedAtEachMessage(_ from: String, _ to: String) throws {
             try ModelLab.run { lab in
@@ -26,7 +26,7 @@ extension LabVMTests {
                     let isOver = command.exitCode == 0
                     if !isOver { kills += 1 }
                     try lab.expect(0, "reconcile")
-                    // Hardware and software agree, and on a side that it was on or was going to.
+                    // Hardware and software agree on the old or the new side.
                     let verified = try lab.expect(0, "verify vm1").output
                     let side = verified.contains("on \(to)") ? to : from
                     #expect(verified.contains("on \(side)"), "killed at \(step): \(verified)")
@@ -40,7 +40,7 @@ extension LabVMTests {
             }
         }
 
-        /// Killed before each message while a bracket is opened, and while it is closed on the side where the guest went.
+        /// A kill before each message while a bracket is opened, and while it is closed on the side that the guest moved to.
         @Test(arguments: ["switch vm1 --to standby --strategy bracket", "switch vm1 --to standby --close"])
         func killedInABracket(_ verb: String) throws {
             try ModelLab.run { lab in
@@ -58,7 +58,7 @@ extension LabVMTests {
                         ] + verb.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
                     let isOver = command.exitCode == 0
                     if !isOver { kills += 1 }
-                    // A bracket that is open stays open; it is for abort to give it up.
+                    // An open bracket stays open; only abort closes it.
                     try lab.expect(0, "reconcile")
                     try lab.expect(0, "abort vm1")
                     let verified = try lab.expect(0, "verify vm1").output
@@ -90,7 +90,7 @@ extension LabVMTests {
                 try lab.wait("the daemon") {
                     try Command.run(["ss", "-ltn"]).output.contains(":9923")
                 }
-                // An in-place move leaves the rule in hardware; one by NTF_USE takes it away; a deletion does both.
+                // An in-place move leaves the rule in hardware; a move by NTF_USE and a deletion remove it.
                 for attack in [
                     "bridge fdb replace \(ModelLab.mac) dev tap0 master static",
                     "bridge fdb replace \(ModelLab.mac) dev tap0 master use static",

@@ -29,14 +29,14 @@ extension MACFilterVMTests {
         throw LabError("no frame came to \(place) within 10 s")
     }
 
-    // MARK: - What the probe predicts, as a guest sees it
+    // MARK: - The probe's predictions, as a guest sees them
 
     @Test func aLateDriverLosesEveryFrameAsPredicted() throws {
         try withGuest { machine in
             let stream = try machine.stream()
             defer { stream.stop() }
             try wait(stream, for: "tap0-far")
-            // The target host's commands of net_failover.rst, and the MAC that libvirt gives the VF it plugs.
+            // The target host's commands of net_failover.rst, and the MAC that libvirt gives to the VF that it plugs.
             let begin = stream.position
             try Command.script(
                 """
@@ -49,7 +49,7 @@ extension MACFilterVMTests {
             let vf = try machine.nic.bind(0)
             try stream.attach(vf)
             usleep(200_000)
-            // The probe says: unbound and bound nowhere, up to the VF.
+            // The probe predicts: nothing arrives while unbound or bound, and frames reach the VF when it is up.
             let beforeUp = stream.position
             try SRIOVLab.bringUp(vf)
             try wait(stream, for: vf)
@@ -70,7 +70,7 @@ extension MACFilterVMTests {
             let stream = try machine.stream()
             defer { stream.stop() }
             try wait(stream, for: "tap0-far")
-            // The VF gets its MAC while the port's entry stays, and its driver when it may.
+            // The VF gets its MAC while the port's entry stays, and its driver afterwards.
             try Command.script("ip link set nic0 vf 0 mac \(Self.mac)")
             usleep(200_000)
             let vf = try machine.nic.bind(0)
@@ -94,7 +94,7 @@ extension MACFilterVMTests {
             let all = stream.count(from: 0, to: end)
             #expect(all.lost.isEmpty, "\(all.lost.count) of \(all.sent) are lost, the first \(all.lost.prefix(5))")
             #expect(stream.count(from: 0, to: moving).duplicated > 0)
-            // While on the primary the VF alone gets them, and afterwards the standby alone.
+            // While the guest is on the primary only the VF gets the frames, and afterwards only the standby.
             let primary = stream.count(from: moved, to: leaving)
             #expect(primary.received[vf] == primary.sent && primary.duplicated == 0)
             let standby = stream.count(from: left, to: end)
@@ -132,7 +132,7 @@ extension MACFilterVMTests {
             try machine.expect(0, "reconcile")
             #expect(try filters() == (false, true))
             try machine.expect(3, "verify vm2")
-            // Another's MAC on the VF is not touched.
+            // A MAC of another guest on the VF is not changed.
             try Command.script("ip link set nic0 vf 0 mac 02:00:00:00:00:99")
             try machine.expect(3, "switch vm1 --to primary", saying: "has the MAC 02:00:00:00:00:99")
             #expect(try filters() == (false, true))
@@ -178,7 +178,7 @@ extension MACFilterVMTests {
             try machine.expect(64, at.replacing("--vf 0", with: ""), saying: "--primary, or by --pf and --vf")
             try machine.expect(64, at + " --address 02:00:00:00:00:07", saying: "has one MAC")
 
-            // Another VF as the bridge's port to the NIC.
+            // Another VF is the bridge's port to the NIC.
             let uplink = try machine.nic.bind(1)
             defer {
                 try? machine.nic.unbind(1)
@@ -186,7 +186,7 @@ extension MACFilterVMTests {
             }
             try SRIOVLab.bringUp(uplink)
             try Command.script("ip link set nic0 nomaster\nip link set \(uplink) master br0")
-            // Another MAC: igb keeps in its filter what a VF has taken off its list.
+            // Another MAC, because igb keeps in its filter a MAC that a VF has removed from its list.
             let through = at.replacing(Self.mac, with: "02:00:00:fd:b5:66") + " --uplink \(uplink)"
             try machine.expect(3, through, saying: "has spoof checking on", "vf 1 spoofchk off")
             try Command.script("ip link set nic0 vf 1 spoofchk off")

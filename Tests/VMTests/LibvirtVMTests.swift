@@ -2,14 +2,14 @@ import Glibc
 import Lab
 import Testing
 
-/// Real libvirt, real VFs: the hook as libvirtd calls it for a domain whose primary it gives to QEMU by VFIO.
+/// Real libvirt and real VFs: libvirtd calls the hook for a domain whose primary it passes to QEMU through VFIO.
 extension MACFilterVMTests {
-    /// One host of a migration: its libvirtd, its bridge and the VF that its domain gets.
+    /// One host of a migration: its libvirtd, its bridge and the VF of its domain.
     private struct LibvirtHost {
         let daemon: LibvirtDaemon
         let state: String
 
-        /// - Parameter number: 0 or 1: the number of its VF, and the last letter of its interfaces' names.
+        /// - Parameter number: 0 or 1: the number of its VF, and the last character of its interfaces' names.
         init(_ number: Int, nic: SRIOVLab, folder: String) throws {
             let ports = ["uplink\(number)", "vfrep\(number)"]
             try Command.script("ip link add br\(number) type bridge vlan_default_pvid 0\nip link set br\(number) up")
@@ -44,7 +44,7 @@ extension MACFilterVMTests {
             for call in daemon.calls {
                 #expect(call.hasSuffix(": 0, 0"), "the hook printed something or failed: \(call)\n\(daemon.hookWords)")
             }
-            // Why a domain was released is told by libvirt 10.5 and later.
+            // Only libvirt 10.5 and later report why a domain was released.
             let calls = daemon.calls.map { call in
                 let call = String(call.prefix { $0 != ":" })
                 return call.hasPrefix("web1 release end") ? "web1 release end" : call
@@ -64,7 +64,7 @@ extension MACFilterVMTests {
         <teaming type='transient' persistent='ua-standby0'/></interface></devices></domain>
         """
 
-    /// A PCI address in libvirt's words.
+    /// A PCI address in libvirt's format.
     private func words(_ address: String) -> String {
         let parts = address.split { $0 == ":" || $0 == "." }
         return "domain='0x\(parts[0])' bus='0x\(parts[1])' slot='0x\(parts[2])' function='0x\(parts[3])'"
@@ -97,7 +97,7 @@ extension MACFilterVMTests {
         let domain = Self.domain.replacing("VF", with: "<address type='pci' \(words(nic.address(0)))/>")
         try TextFile.write(domain, to: folder + "/domain.xml")
 
-        // Started: the hook has the pair from libvirt's own XML.
+        // Start: the hook reads the pair from libvirt's own XML.
         let started = try source.daemon.virsh("create", folder + "/domain.xml")
         #expect(started.exitCode == 0, "\(started.errors)\(source.daemon.log)")
         let start = ["web1 prepare begin -", "web1 start begin -", "web1 started begin -"]
@@ -105,7 +105,7 @@ extension MACFilterVMTests {
         #expect(try source.fdbsteer("status").contains("web1:ua-standby0"), "\(source.daemon.hookWords)")
         try expectEntry("dev tap0 master br0 static")
 
-        // libvirtd started anew finds its domain: reconnect, which must not end it.
+        // A restarted libvirtd finds its domain again: the operation reconnect, which must not end it.
         try Command.script("bridge fdb replace \(Self.mac) dev vfrep0 master static")
         try source.daemon.restart()
         let reconnect = "web1 reconnect begin -"
@@ -114,7 +114,7 @@ extension MACFilterVMTests {
         try expectEntry("dev tap0 master br0 static")
         #expect(try source.daemon.virsh("domstate", "web1").output.hasPrefix("running"))
 
-        // To another libvirtd, which gives it another VF: prepared at remote there, released here.
+        // The domain moves to another libvirtd, which gives it another VF: prepared as remote there, released here.
         let target = try LibvirtHost(1, nic: nic, folder: folder)
         let xml = try source.daemon.virsh("dumpxml", "--migratable", "web1").output
         try TextFile.write(
@@ -127,7 +127,7 @@ extension MACFilterVMTests {
         try target.expect("web1 migrate begin -", start[0], start[1], start[2])
         #expect(target.daemon.hookWords.contains("web1:ua-standby0: prepare to remote: done"))
         #expect(try target.fdbsteer("status").contains("web1:ua-standby0"), "\(target.daemon.hookWords)")
-        // The tap learns there: the announcement that QEMU makes for the guest brings the entry to it.
+        // The tap learns there: the announcement that QEMU sends for the guest moves the entry to it.
         for _ in 0..<100 where try entries() == ["dev uplink1 master br1 static"] { usleep(100_000) }
         try expectEntry("dev tap1 master br1 static")
         let end = ["web1 stopped end -", "web1 release end"]

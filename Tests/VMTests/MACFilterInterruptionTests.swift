@@ -3,7 +3,7 @@ import Lab
 import Testing
 
 extension MACFilterVMTests {
-    /// The probe's steps, as its progress numbers them; the restoration comes after them.
+    /// The number of the probe's steps as its progress counts them, without the restoration.
     static let steps = 63
 
     /// Starts a probe, and waits until it announces a step.
@@ -35,7 +35,7 @@ extension MACFilterVMTests {
             for step in 1...(Self.steps + 1) {
                 let command = try interrupt(machine, step: step, signal: SIGKILL)
                 guard command.exitCode == 128 + SIGKILL else {
-                    // The last step may be over before the signal comes.
+                    // The last step may be over before the signal arrives.
                     #expect(command.exitCode == 0 && step > Self.steps, "step \(step): \(command.errors)")
                     continue
                 }
@@ -50,14 +50,14 @@ extension MACFilterVMTests {
         }
     }
 
-    /// At every second step: that each of them is followed by the restoration is shown without a NIC (MACFilterTests).
+    /// Tests every second step: MACFilterTests shows without a NIC that each step is followed by the restoration.
     @Test func interruptedAndRestored() throws {
         try Machine.run { machine in
             let before = try machine.nic.state()
             for step in stride(from: 1, through: Self.steps, by: 2) {
                 let signal = [SIGINT, SIGTERM, SIGHUP][step % 3]
                 let command = try interrupt(machine, step: step, signal: signal)
-                // A signal during the last measurement may come when there is nothing left to end early.
+                // A signal during the last measurement may arrive when nothing is left to stop early.
                 let isLate = step > Self.steps - 2 && command.exitCode == 0
                 #expect(command.exitCode == 4 || isLate, "step \(step): \(command.exitCode) \(command.errors)")
                 #expect(isLate || command.errors.contains("interrupted"), "step \(step): \(command.errors)")
@@ -67,12 +67,12 @@ extension MACFilterVMTests {
         }
     }
 
-    /// igb may miss the reset of a VF that is bound: the VF has no carrier until its driver resets it again, some 10 s later.
+    /// igb may miss the reset of a bound VF: the VF has no carrier until its driver resets it again, about 10 s later.
     @Test func aVFThatThePFDoesNotHearIsWaitedFor() throws {
         try Machine.run { machine in
             let before = try machine.nic.state()
             for isInterrupted in [false, true] {
-                // Bound, measured, and not up yet.
+                // Bound and measured, but not up yet.
                 let running = try start(machine, untilStep: 13)
                 try machine.nic.deafen(0)
                 reach(17, of: running)

@@ -3,13 +3,13 @@ import Glibc
 import Lab
 import Testing
 
-/// The probe of MAC filters and legacy steering on the SR-IOV NIC of the lab VM, judged by where frames arrive.
+/// The probe of MAC filters and legacy steering on the SR-IOV NIC of the lab VM, judged by the places where frames arrive.
 @Suite(.enabled(if: SRIOVLab.obstacle == nil, "takes the lab VM with --igb, which scripts/test boots"), .serialized)
 struct MACFilterVMTests {
     static let mac = "02:00:00:fd:b5:01"
     static let probe = "probe mac-filter --pf nic0 --vf 0 --address \(mac) --from peer0"
 
-    /// The NIC, and the built binary with a state folder of its own.
+    /// The NIC, and the built binary with its own state folder.
     struct Machine {
         let nic: SRIOVLab
         let state: String
@@ -44,7 +44,7 @@ struct MACFilterVMTests {
             try Command.run(words(arguments), environment: environment)
         }
 
-        /// Runs `fdbsteer`, and expects an exit code and words.
+        /// Runs `fdbsteer`, and expects an exit code and a text.
         @discardableResult
         func expect(_ code: Int32, _ arguments: String, saying words: String...) throws -> Command {
             let command = try fdbsteer(arguments)
@@ -54,7 +54,7 @@ struct MACFilterVMTests {
             return command
         }
 
-        /// Runs `fdbsteer`, and expects that it refuses, says these words, and changes nothing.
+        /// Runs `fdbsteer`, and expects that it refuses with this message and changes nothing.
         func refused(_ arguments: String, code: Int32 = 3, saying words: String...) throws {
             let before = try nic.state()
             let command = try fdbsteer(arguments)
@@ -68,7 +68,7 @@ struct MACFilterVMTests {
         }
     }
 
-    /// What `--json` prints of a probe.
+    /// The output of a probe with `--json`.
     struct Report: Decodable {
         struct State: Decodable {
             let state: String
@@ -97,7 +97,7 @@ struct MACFilterVMTests {
             self = try decoder.decode(Report.self, from: Data(json.utf8))
         }
 
-        /// Where the frames of a state went.
+        /// The place at which the frames of a state arrived.
         func place(_ state: String, _ source: String = "wire", tagged: Bool = false) -> String {
             guard let found = states.first(where: { $0.state == state && $0.source == source && $0.tagged == tagged })
             else { return "not measured" }
@@ -121,7 +121,7 @@ struct MACFilterVMTests {
                 #expect(report.place("\(phase)-pf") == "pf")
                 #expect(report.place("\(phase)-vf", "sibling") == "nowhere")
                 #expect(report.place("\(phase)-both", "sibling") == "pf")
-                // Without its VLAN the VF's filter does not take tagged frames.
+                // Without its VLAN the VF's filter does not accept tagged frames.
                 #expect(report.place("\(phase)-both", tagged: true) == "pf")
             }
             for tagged in [false, true] {
@@ -154,7 +154,7 @@ struct MACFilterVMTests {
             try Command.script("ip link set nic0 vf 0 mac 02:00:00:fd:b5:77")
             defer { _ = try? Command.run(["ip", "link", "set", "nic0", "vf", "0", "mac", "00:00:00:00:00:00"]) }
             func lasting() throws -> String {
-                // Indexes are given anew, and the driver takes the MAC that is set when it is bound.
+                // Indexes are assigned again, and the driver adopts the MAC that is set when it is bound.
                 try machine.nic.state().split(separator: "\n").filter { $0.contains("vf 0") || $0.contains("guestvf") }
                     .map { $0.split(separator: " ").prefix(4).joined(separator: " ") }.joined(separator: "\n")
             }

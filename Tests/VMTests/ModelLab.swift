@@ -2,17 +2,17 @@ import Glibc
 import Lab
 import Testing
 
-/// Why the tests of this target do not run here, nil when they do.
+/// The tests of this target run only in the lab VM, which sets this variable.
 let isLabVM = getenv("FDBSTEER_LAB_VM") != nil
 
-/// The model eswitch with a bridge, a software port and the built binary; the machine is the lab VM's own.
+/// The model eswitch with a bridge, a software port and the built binary, on the lab VM itself.
 struct ModelLab {
     static let mac = "52:54:00:00:00:01"
     static let debugTable = "/sys/kernel/debug/mlx5/model_eswitch/esw/bridge/br0/fdb"
     private static let parameters = "/sys/module/model_eswitch/parameters/"
     let state: String
 
-    /// Loads the module, makes the bridge, runs `body`, and takes everything down again.
+    /// Loads the module, makes the bridge, runs `body`, and removes everything again.
     static func run(bridge options: String = "vlan_default_pvid 0", _ body: (ModelLab) throws -> Void) throws {
         let folder = try TemporaryFolder()
         let lab = ModelLab(state: folder.path)
@@ -24,7 +24,7 @@ struct ModelLab {
         }
         try Command.script(
             """
-            sysctl -qw net.ipv6.conf.default.disable_ipv6=1
+            busybox sysctl -qw net.ipv6.conf.default.disable_ipv6=1
             modprobe model_eswitch
             ip link add br0 type bridge \(options)
             ip link set br0 up
@@ -74,12 +74,12 @@ struct ModelLab {
             saying: "proven")
     }
 
-    /// Sends a frame as a host behind a port would.
+    /// Sends a frame from the far end of a port.
     func sendFrame(behind port: String, source: String = ModelLab.mac) throws {
         try Interface.sendFrame(from: ModelLab.far(port), source: source, to: port)
     }
 
-    /// The model's own table: a word `MAC/VLAN@PORT` for each entry of a MAC.
+    /// The model's own table: one text `MAC/VLAN@PORT` for each entry of a MAC.
     func hardware(_ mac: String = ModelLab.mac) throws -> [String] {
         try Command.run(["cat", ModelLab.debugTable]).output.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
@@ -99,7 +99,7 @@ struct ModelLab {
         try TextFile.write(value, to: ModelLab.parameters + name)
     }
 
-    /// Waits up to 5 s.
+    /// Waits up to 5 s for a condition.
     func wait(_ what: String, until condition: () throws -> Bool) throws {
         for _ in 0..<500 {
             if try condition() { return }

@@ -4,12 +4,12 @@ import Netlink
 import Switchdev
 import Testing
 
-/// One machine, one bridge: one test at a time.
+/// There is one machine with one bridge, so one test runs at a time.
 @Suite(.enabled(if: isLabVM, "runs in the lab VM, which scripts/test boots: this kernel has no switchdev"), .serialized)
 enum LabVMTests {}
 
 extension LabVMTests {
-    /// The command line on the model eswitch of the lab VM; what hardware has is read from the model's own table.
+    /// The command line on the model eswitch of the lab VM; the state of the hardware is read from the model's own table.
     @Suite(.serialized)
     struct ModelEswitchTests {
         @Test func portsByNameAndTheTopology() throws {
@@ -36,7 +36,7 @@ extension LabVMTests {
                     try lab.expect(0, "switch vm1 --to \(side) --require-proof", saying: "already", "; proven: ")
                     try lab.expect(0, "verify vm1", saying: "the driver's own table says so")
                 }
-                // Given back: hardware forgets it, and learns it again from the guest's next frame.
+                // After the release hardware forgets the entry, and learns it again from the guest's next frame.
                 try lab.expect(0, "release vm1", saying: "so that hardware forgets them")
                 #expect(try lab.hardware().isEmpty && lab.entries().isEmpty)
                 try lab.sendFrame(behind: "mes_vf0")
@@ -58,7 +58,7 @@ extension LabVMTests {
             try ModelLab.run { lab in
                 try lab.prepare()
                 try Command.script("bridge fdb replace \(ModelLab.mac) dev tap0 master static")
-                // The lie: software says tap0 and offload, hardware still has the VF.
+                // The contradiction: software shows tap0 and offload, hardware still has the VF.
                 #expect(try lab.entries()[0].contains("tap0 offload"))
                 #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0"])
                 try lab.expect(3, "verify vm1", saying: "should be on mes_vf0")
@@ -75,7 +75,7 @@ extension LabVMTests {
                 #expect(check.exitCode == 0, "\(check.errors)")
                 let lines = check.output.split(separator: "\n").filter { $0.contains("hardware:") }
                 let told = lines.map { $0.contains("rule to mes_vf0") }
-                // In place the rule stays; NTF_USE takes it away.
+                // An in-place move leaves the rule; NTF_USE removes it.
                 #expect(told == [true, true, true, false, true], "\(check.output)")
                 #expect(try lab.entries("02:") == before)
                 let wrong = try lab.fdbsteer("offload --bridge br0 --ports tap0,mes_vf0", program: "fdbsteer-bench")
@@ -154,7 +154,7 @@ extension LabVMTests {
         @Test func secondEntriesOfABridgeWithoutVLANs() throws {
             try ModelLab.run(bridge: "vlan_default_pvid 1") { lab in
                 try lab.prepare()
-                // The kernel made one for VLAN 1 too, in hardware as well: both must follow.
+                // The kernel made another entry for VLAN 1, in hardware as well: both must follow.
                 #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0", "\(ModelLab.mac)/1@mes_vf0"])
                 try lab.expect(0, "switch vm1 --to standby --require-proof")
                 #expect(try lab.hardware().isEmpty)
@@ -169,7 +169,8 @@ extension LabVMTests {
             }
         }
 
-        /// What facts about the kernel say may steal or drop an entry, one after another (docs/switchdev.md).
+        /// The events that can steal or drop an entry according to the facts about the kernel, one after another
+        /// (docs/switchdev.md).
         @Test func pinsSurvive() throws {
             try ModelLab.run { lab in
                 try lab.prepare()
@@ -216,14 +217,14 @@ extension LabVMTests {
                     ["\(folder)/fdbsteer", "switch", "vm1", "--to", "standby", "--proof-timeout", "20s"],
                     environment: ["FDBSTEER_STATE": lab.state])
                 try lab.wait("a sentinel") { try sentinels().count == 1 }
-                // It is waited for: nobody may sweep it now.
+                // The process waits for it, so no other may remove it now.
                 try lab.expect(0, "reconcile", saying: "another redirection of guest vm1 is running")
                 #expect(try sentinels().count == 1)
                 kill(running.process, SIGKILL)
                 #expect(running.wait().exitCode == 128 + SIGKILL)
                 #expect(try sentinels().count == 1)
                 try lab.model("fail_add", "0")
-                // The switch did not commit: its entries go back, and the sentinel goes.
+                // The switch did not commit: its entries are restored, and the sentinel is removed.
                 try lab.expect(0, "reconcile", saying: "a switching did not end", "sentinel 02:fd:b5", "removed")
                 #expect(try sentinels().isEmpty)
                 #expect(try lab.hardware() == ["\(ModelLab.mac)/0@mes_vf0"])
@@ -270,7 +271,7 @@ extension LabVMTests {
 }
 
 extension LabVMTests {
-    /// Rocker, where a miss is flooded in hardware.
+    /// Rocker, which floods a miss in hardware.
     @Suite(.serialized)
     struct RockerTests {
         @Test func aStandbyThatLeaksIsRefusedUnlessAllowed() throws {
@@ -295,7 +296,7 @@ extension LabVMTests {
             try lab.expect(0, "topology", saying: "! LEAK")
             try lab.expect(0, prepare + " --leak allow", saying: "LEAK")
             try lab.expect(0, "release vm1")
-            // Both on the switch: nothing leaks.
+            // Both ports are on the switch: nothing leaks.
             let inside =
                 "prepare vm1 --bridge br0 --primary sw1p2 --standby sw1p3 --at primary --address \(ModelLab.mac)"
             #expect(try !lab.expect(0, inside, saying: "proven").output.contains("LEAK"))

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "CLab.h"
 
-/* Not in the header: glibc's own tcp_info, which Swift sees, is an older one. */
+/* Included here and not in the header: Swift sees glibc's own tcp_info, which is older. */
 #include <linux/tcp.h>
 #include <sys/time.h>
 

@@ -58,27 +58,27 @@ struct BracketCommand: ParsableCommand {
 
 /// One run of the bracket bench in the calling thread's namespace.
 struct BracketRun {
-    /// Where the guest is.
+    /// The place of the guest.
     enum State: String, Encodable, CaseIterable {
         case primary, open, standby
     }
 
-    /// What became of the frames of one port.
+    /// The results for the frames of one port.
     struct Path: Encodable, Sendable {
         var lost = 0
         var repeated = 0
-        /// Nanoseconds from sending to the receiver's kernel.
+        /// The time from sending to the receiver's kernel, in nanoseconds.
         var latencyMedian: Int64 = 0
         var latencyP99: Int64 = 0
     }
 
-    /// A rate in a state.
+    /// The results for one rate in one state.
     struct Row: Encodable, Sendable {
         let rate: Int
         let state: State
         let achievedRate: Double
         let sent: Int
-        /// Nil where the guest's frames do not go.
+        /// nil if the guest's frames do not go there.
         let primary: Path?
         let standby: Path?
         let testerDrops: Int64
@@ -128,10 +128,11 @@ struct BracketRun {
         // The program compares addresses in ascending order.
         target = addresses[addresses.count - 1].mac.description
         var host = try Host(folder: folder)
-        let prepared = try host.prepare(
+        let prepared = try Prepare(
             PreparationRequest(
                 id: guest, bridge: lab.bridge, primary: lab.primary, standby: lab.standby, uplink: lab.uplink,
-                addresses: addresses, side: .primary, kind: .netFailover), options: VerbOptions())
+                addresses: addresses, side: .primary, kind: .netFailover)
+        ).run(on: &host)
         try BracketRun.check(prepared)
     }
 
@@ -145,20 +146,20 @@ struct BracketRun {
                 }
             }
             var host = try Host(folder: folder)
-            try BracketRun.check(host.switch(guest, to: .primary, options: VerbOptions()))
+            try BracketRun.check(Switch(to: .primary).run(guest, on: &host))
         }
         return options.rates.flatMap { rate in
             State.allCases.compactMap { state in samples[rate]?[state].map { row(rate, state, $0) } }
         }
     }
 
-    /// From the primary by an open bracket to the standby.
+    /// Moves the guest from the primary through an open bracket to the standby.
     private func enter(_ state: State) throws {
         var host = try Host(folder: folder)
         switch state {
         case .primary: break
-        case .open: try BracketRun.check(host.openBracket(guest, to: .standby, options: VerbOptions()))
-        case .standby: try BracketRun.check(host.closeBracket(guest, at: .standby, options: VerbOptions()))
+        case .open: try BracketRun.check(OpenBracket(to: .standby).run(guest, on: &host))
+        case .standby: try BracketRun.check(CloseBracket(at: .standby).run(guest, on: &host))
         }
     }
 

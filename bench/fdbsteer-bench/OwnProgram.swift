@@ -2,19 +2,19 @@ import Glibc
 import Lab
 import System
 
-/// Where this program is, and what was built beside it.
+/// The location of this program, and of the programs built with it.
 enum OwnProgram {
-    /// Its path.
+    /// The path of this program.
     static var path: String { SystemFile.target(of: "/proc/self/exe") ?? "" }
 
-    /// The folder that it is in.
+    /// The folder of this program.
     static var folder: String {
         path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
     }
 
-    /// Another program of that folder.
+    /// The path of another program in that folder.
     ///
-    /// - Throws: ``LabError`` when it was not built.
+    /// - Throws: ``LabError`` if it was not built.
     static func sibling(_ name: String) throws -> String {
         let program = folder + "/" + name
         guard access(program, X_OK) == 0 else {
@@ -26,11 +26,11 @@ enum OwnProgram {
     /// Runs this program in the lab VM.
     ///
     /// - Parameters:
-    ///   - machine: options of `scripts/lab-vm run`.
-    ///   - arguments: this program's there; where the results go is added.
-    ///   - json: where the results go here; nil for nowhere.
-    /// - Returns: the exit code there.
-    /// - Throws: ``LabError`` when the results cannot be written.
+    ///   - machine: the options of `scripts/lab-vm run`.
+    ///   - arguments: this program's arguments in the VM; the path of the results is added.
+    ///   - json: the path for the results on this host; nil for none.
+    /// - Returns: the exit code in the VM.
+    /// - Throws: ``LabError`` if the results cannot be written.
     static func runInLabVM(_ machine: [String], _ arguments: [String], json: String?) throws -> Int32 {
         let share = try TemporaryFolder()
         defer { share.remove() }

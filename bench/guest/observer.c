@@ -1,19 +1,19 @@
 /*
- * What the migrating guest runs: it counts the bench's numbered frames on each of its NICs and on the failover device,
- * notes when NICs come and go, sends frames of its own, and tells it all on request by a virtio-serial port.
+ * The program of the migrating guest. It counts the bench's numbered frames on each of its NICs and on the failover device,
+ * records when NICs come and go, sends its own frames, and reports all of this on request through a virtio-serial port.
  *
- * Everything is in memory, so that it migrates with the guest. The guest's clock stands still while the guest does; what
- * relates its notes to the hosts' clock is the numbers of the frames.
+ * Everything is in memory, so it migrates with the guest. The guest's clock stops while the guest is stopped; the numbers
+ * of the frames relate its records to the hosts' clock.
  *
- * Requests, one a line; answers end with a line "." alone:
- *   status                  the NICs as they are
- *   begin RUN FRAMES GAP    forget everything, and count the runs RUN, RUN + 1, RUN + 2 of so many frames; send a frame
+ * Requests are lines; an answer ends with a line that contains only ".":
+ *   status                  the current NICs
+ *   begin RUN FRAMES GAP    clear all records, and count the runs RUN, RUN + 1, RUN + 2 of FRAMES frames each; send a frame
  *                           every GAP milliseconds
- *   events                  what was noted since
+ *   events                  the records since then
  *   dump STREAM             "frames COUNT DROPS\n", then COUNT bytes of marks and COUNT 32-bit times (10 us units since
  *                           "begin", by the kernel's receive stamp, 0: not accepted), little-endian
- *   surprise                powers the slot of the primary off under its driver
- *   refuse                  from now on nobody answers when the primary is asked for, by the slot or by ACPI
+ *   surprise                switch off the power of the primary's slot under its driver
+ *   refuse                  from now on ignore requests for the primary, by the slot or by ACPI
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,20 +43,20 @@ enum {
     STREAMS = 3,
     BATCH = 64,
     SNAP = 64,
-    /* Of the frame: bench/LossMeter/Frame.swift. */
+    /* The type of the bench's frames: bench/LossMeter/Frame.swift. */
     TYPE = 0x88b5,
     RUN_OFFSET = 14,
     SEQUENCE_OFFSET = 18,
     /* The guest's own frames: bench/LossMeter/Frame.swift. */
     REPLY_TYPE = 0x88b6,
     REPLY_SIZE = 64,
-    /* One reply in so many is broadcast. */
+    /* One reply in this many is broadcast. */
     BROADCAST_EVERY = 100,
     INTERFACES = 512,
     EVENTS = 512,
 };
 
-/* How often a frame was seen: once, again. */
+/* How often a frame was seen: once, or again. */
 enum mark {
     STANDBY = 1,
     STANDBY_AGAIN = 2,
@@ -116,7 +116,7 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) 
 
 /* MARK: links */
 
-/* All three have a device, and two of them the same one: only the driver tells. */
+/* All three have a device, and two of them share one: only the driver distinguishes them. */
 static enum role role_of(const char *name) {
     struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
     struct ifreq request = {.ifr_data = (void *)&info};
@@ -191,7 +191,7 @@ static void ask_for_links(void) {
     send(links, &request, sizeof(request), 0);
 }
 
-/* The driver says itself when the primary is registered and when not. */
+/* The driver itself logs when the primary is registered and unregistered. */
 static void read_log(void) {
     char line[1024];
     for (;;) {
@@ -262,8 +262,8 @@ static void read_packets(void) {
     }
 }
 
-/* Every NIC at once, those too that are not there yet: a frame is seen on the NIC first, and again on the failover
- * device when net_failover takes it. */
+/* Receives from all NICs, including those that do not exist yet. A frame is seen on the NIC first, and again on the failover
+ * device if net_failover accepts it. */
 static void open_packets(void) {
     packets = socket(AF_PACKET, SOCK_RAW, 0);
     struct sock_filter code[] = {
@@ -285,7 +285,7 @@ static void reply(void) {
     if (!failover_index) return;
     uint8_t frame[REPLY_SIZE] = {0};
     uint32_t number = htonl(++reply_number);
-    /* The peers' MACs are the guest's with another last octet. */
+    /* The peers' MACs differ from the guest's only in the last octet. */
     memcpy(frame, own_mac, ETH_ALEN);
     frame[ETH_ALEN - 1] = 0xa1 + reply_number % STREAMS;
     if (reply_number % BROADCAST_EVERY == 0) memset(frame, 0xff, ETH_ALEN);
@@ -347,7 +347,7 @@ static void start(uint32_t first_run, uint32_t count) {
     drops = 0;
 }
 
-/* The slot of the primary: its configuration space, and where the controls are (PCI_EXP_SLTCTL). */
+/* The slot of the primary: its configuration space, and the offset of its controls (PCI_EXP_SLTCTL). */
 struct slot {
     char path[PATH_MAX];
     int file;
@@ -355,7 +355,7 @@ struct slot {
     uint16_t controls;
 };
 
-/* Tells what is missing. */
+/* Reports what is missing. */
 static int open_slot(struct slot *slot) {
     char path[PATH_MAX];
     if (!primary_index) {
@@ -391,10 +391,10 @@ static void set_slot(const struct slot *slot, uint16_t controls) {
     if (pwrite(slot->file, &controls, 2, slot->place) != 2) tell("cannot write %s\n", slot->path);
 }
 
-/* Power off and power indicator off: QEMU takes the card out. The driver of the slot did not order that, and must not see
- * it before the power is on again, or takes the slot for one that it switched off itself: no interrupts meanwhile. What it
- * finds then is a slot with power and without a card. It hears of that by the event "presence changed", which it leaves
- * off where there is an attention button, in favour of "link changed"; QEMU has only the first. */
+/* With power and power indicator off, QEMU removes the card. The slot's driver did not order that, and must not see it
+ * before the power is on again, or it believes that it switched the slot off itself; interrupts are therefore off in the
+ * meantime. It then finds a slot with power and without a card. It learns that from the event "presence changed", which it
+ * disables in favour of "link changed" if there is an attention button; QEMU only sends "presence changed". */
 static void surprise(void) {
     enum { PRESENCE = 0x0008, INTERRUPT = 0x0020, POWER_AND_INDICATOR_OFF = 0x0700 };
     struct slot slot;
@@ -408,8 +408,8 @@ static void surprise(void) {
     close(slot.file);
 }
 
-/* The slot's attention button is not heard; where the kernel does not listen to it, QEMU's ACPI event for PCI slots is not,
- * general purpose event 1. */
+/* Ignores the slot's attention button. If the kernel does not listen to it, ignores QEMU's ACPI event for PCI slots, general
+ * purpose event 1. */
 static void refuse(void) {
     enum { BUTTON = 0x0001 };
     static const char event[] = "/sys/firmware/acpi/interrupts/gpe01", mask[] = "mask\n";
@@ -473,7 +473,7 @@ static void read_serial(void) {
             line[used++] = chunk[index];
         }
     }
-    /* Nobody at the other end: the port is always ready then. */
+    /* The other end is not connected, and the port is then always ready. */
     if (count == 0) usleep(1000);
 }
 

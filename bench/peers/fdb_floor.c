@@ -1,5 +1,5 @@
 /*
- * The floor: C on libmnl, 64 messages a send, acknowledgement on the last (see peer.h).
+ * The floor: C on libmnl, 64 messages per send, with an acknowledgement for the last (see peer.h).
  */
 #include "peer.h"
 
@@ -114,7 +114,7 @@ static void dump(const struct peer *peer) {
     if (state < 0) peer_fail("dump");
 }
 
-/** Counts those of the first addresses that the table has, by going through it for each. */
+/** Counts the given addresses that the table has, by searching the table for each. */
 static uint32_t seek(const struct peer_entry *table, size_t size, uint32_t count) {
     uint32_t found = 0;
     for (uint32_t index = 0; index < count; index++) {

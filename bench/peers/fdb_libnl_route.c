@@ -1,5 +1,5 @@
 /*
- * libnl-route: one neighbour object, one request and one acknowledgement an entry, and its cache for the table (see peer.h).
+ * libnl-route: one neighbour object, one request and one acknowledgement per entry, and its cache for the table (see peer.h).
  */
 #include "peer.h"
 

@@ -1,6 +1,6 @@
 /*
- * The technique of routing daemons such as FRRouting's zebra, in C: as many messages as fit 120 KiB in one send, none
- * asks for an acknowledgement, and a socket that does not block is read until it is empty; silence is success (see peer.h).
+ * The technique of routing daemons such as FRRouting's zebra, in C: as many messages as fit in 120 KiB per send, none with a
+ * request for an acknowledgement, and a non-blocking socket that is read until it is empty; silence is success (see peer.h).
  */
 #include "peer.h"
 
@@ -20,7 +20,7 @@ static void start(void) {
     setsockopt(mnl_socket_get_fd(netlink), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 }
 
-/** Two calls a reply: its size first, then the reply. */
+/** Two calls per reply: its size first, then the reply. */
 static void drain(void) {
     static char reply[65536];
     int fd = mnl_socket_get_fd(netlink);

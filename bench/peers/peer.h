@@ -1,12 +1,12 @@
 /*
- * What the peers in C have in common: they take works from standard input, one a line, and answer each with a line.
+ * The common part of the peers in C: they read works from standard input, one per line, and answer each with a line.
  *
  *     PEER PORT_A PORT_B BRIDGE
  *     WORK COUNT PORT             add, move, delete: COUNT entries, with PORT 0 or 1
  *                                 dump: the table; find: COUNT single reads
- *     NANOSECONDS NUMBER          the time that the work took, and how many entries it was about
+ *     NANOSECONDS NUMBER          the time that the work took, and the number of entries involved
  *
- * The bench gives each peer its turn and its warm-up; a peer keeps its socket and its memory, as a daemon does.
+ * The bench gives each peer its turns and its warm-up; a peer keeps its socket and its memory, as a daemon does.
  */
 #ifndef FDBSTEER_PEER_H
 #define FDBSTEER_PEER_H
@@ -27,7 +27,7 @@
 
 enum peer_work { PEER_ADD, PEER_MOVE, PEER_DELETE, PEER_DUMP, PEER_FIND };
 
-/** What a peer reads of an entry and keeps. */
+/** The fields of an entry that a peer reads and keeps. */
 struct peer_entry {
     uint8_t mac[6];
     uint16_t vlan;
@@ -50,7 +50,7 @@ static inline void peer_fail(const char *what) {
     exit(1);
 }
 
-/** The MAC of a number: 02:fd and four octets of it. */
+/** The MAC of a number: 02:fd and the number's four octets. */
 static inline void peer_mac(uint8_t mac[6], uint32_t number) {
     mac[0] = 0x02;
     mac[1] = 0xfd;
@@ -70,7 +70,7 @@ static inline void peer_keep(struct peer_entry **list, size_t *count, size_t *ro
     (*list)[(*count)++] = *entry;
 }
 
-/** Takes works until the end of input; `run` does one and returns how many entries it was about. */
+/** Runs works until the end of input; `run` does one and returns the number of entries involved. */
 static inline int peer_main(int argc, char **argv, void (*open)(void),
                             size_t (*run)(const struct peer *, enum peer_work, uint32_t count, int port)) {
     static const char *const names[] = {"add", "move", "delete", "dump", "find"};

@@ -1,48 +1,84 @@
-import Netlink
 import Policy
+import Records
 import Switchdev
 import System
 
+/// Guests whose primary has no carrier, and open brackets.
 extension Keeper {
     /// Opens a bracket for a guest whose primary has lost its carrier, where the guest's kind allows one: it still refuses
-    /// what comes by the standby, until it has let go of the primary. The lock is held.
-    mutating func bracketTheMute(_ record: GuestRecord) -> Outcome {
-        let guest = record.guest
-        if case .told(let text) = mute[record.row] { return .beyondRepair(text) }
+    /// what comes by the standby, until it has let go of the primary.
+    mutating func bracketTheMute(_ claim: inout Claim) throws(ControllerError) -> Outcome {
+        let (row, guest) = (claim.record.row, claim.record.guest)
+        if case .told(let text) = wards[row]?.mute { return .beyondRepair(text) }
         let what = "primary port \(guest.primary.name) has no carrier"
         let cannot: String
         if let objection = guest.kind.objection {
             cannot = "guest \(guest.id) \(objection)"
         } else {
             do throws(ControllerError) {
-                let report = try host.open(record, to: .standby, in: journal, clock: Stopwatch(), options: options)
-                try relearn(record.row)
-                if report.outcome == .done { mute[record.row] = .bracketed }
-                return .redirected(write(report, reason: what), reason: what)
+                let report = try OpenBracket(to: .standby, options: options).run(
+                    under: claim, on: &host.kernel, since: Stopwatch())
+                try relearn(&claim)
+                if report.outcome == .done { wards[row]?.mute = .bracketed }
+                return .redirected(book(report, reason: what), reason: what)
             } catch {
                 cannot = "\(error)"
             }
         }
         let text = "\(what); no bracket was opened: \(cannot)"
-        mute[record.row] = .told(text)
+        wards[row]?.mute = .told(text)
         return .beyondRepair(text)
     }
 
-    /// Looks after an open bracket whose entries are right: its copy, and whether what it was opened for is over.
-    mutating func tend(_ record: GuestRecord, _ observation: Observation) throws(ControllerError) -> Outcome {
-        if mute[record.row] == .bracketed, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
-            mute[record.row] = nil
-            return try close(record, at: .primary, reason: "primary port \(port.name) has its carrier again")
+    /// Does what is to be done about a guest with an open bracket.
+    mutating func checkBracket(
+        _ drift: Drift, _ claim: inout Claim, _ observation: Observation
+    ) throws(ControllerError) -> Outcome {
+        let row = claim.record.row
+        switch drift {
+        case .none:
+            wards[row]?.flaglessSince = nil
+            if wards[row]?.mute == .bracketed, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
+                wards[row]?.mute = nil
+                return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
+            }
+            return host.kernel.view(claim.record)?.isCopyRight == true ? .fine : try repairBracket(&claim)
+        case .entries, .settings, .flags: return try repairBracket(&claim)
+        case .primaryLost(let what):
+            counters.primaryLosses += 1
+            return try close(&claim, at: .standby, reason: what)
+        case .beyondRepair(let what): return .beyondRepair(what)
+        case .behindUplink:
+            if let outcome = awaitDeparture(row) { return outcome }
+            guard hasLeft(claim.record, observation) else { return try repairBracket(&claim) }
+            counters.departures += 1
+            return try move(&claim, to: .remote, reason: Keeper.behindUplink)
+        // Nothing comes to or goes from where the entries of a bracket are, the standby.
+        case .arrived, .primaryMute: return .fine
         }
-        guard host.view(record)?.isCopyRight != true else { return .fine }
-        return .recovered(try host.adopt(record, in: journal, options: options))
     }
 
-    /// Closes a bracket whose lock is held.
-    mutating func close(_ record: GuestRecord, at side: Side, reason: String) throws(ControllerError) -> Outcome {
-        let report = try host.close(
-            record, at: side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
-        try relearn(record.row)
-        return .redirected(write(report, reason: reason), reason: reason)
+    private mutating func repairBracket(_ claim: inout Claim) throws(ControllerError) -> Outcome {
+        let (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
+        if let report { _ = book(report) }
+        return .recovered(result)
+    }
+
+    /// Closes the bracket, and moves the guest on.
+    private mutating func move(
+        _ claim: inout Claim, to side: Side, reason: String
+    ) throws(ControllerError) -> Outcome {
+        let closed = try close(&claim, at: .standby, reason: reason)
+        guard claim.record.phase == .pinned else { return closed }
+        return try redirect(&claim, to: side, reason: reason)
+    }
+
+    private mutating func close(
+        _ claim: inout Claim, at side: Side, reason: String
+    ) throws(ControllerError) -> Outcome {
+        let report = try CloseBracket(at: side, options: options).run(
+            under: claim, on: &host.kernel, since: Stopwatch())
+        try relearn(&claim)
+        return .redirected(book(report, reason: reason), reason: reason)
     }
 }

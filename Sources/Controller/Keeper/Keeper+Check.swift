@@ -1,10 +1,11 @@
 import FDB
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 import System
 
+/// Looking at a guest, and doing what is to be done.
 extension Keeper {
     /// How soon to look again at a guest whose lock another process still holds at the end of its verb, in nanoseconds.
     private static let busyPause: Int64 = 10_000_000
@@ -21,128 +22,158 @@ extension Keeper {
     ///   - row: the guest.
     ///   - cause: why it is suspicious; what is done follows from what is found.
     /// - Throws: ``ControllerError`` when the journal or the kernel cannot be read, or the redirection has no way.
-    public mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
+    package mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
-        // A fight is one while its guest waits for the next repair.
-        defer { counters.driftFights = fights.count }
         // Most looks find nothing, and must not keep a command from the lock.
         if cause.isVague, try isAsIntended(known) { return .fine }
-        do throws(ControllerError) {
-            try journal.lock(known)
-        } catch {
-            let isUnderWay = try journal.record(row: row)?.phase != .pinned
-            return isUnderWay
-                ? .later(at: now() + Keeper.unfinishedPause, .unfinished) : .later(at: now() + Keeper.busyPause, cause)
-        }
-        defer { journal.unlock(row: row) }
-        guard let record = try journal.record(row: row), record.boot == journal.boot else {
+        guard var claim = try journal.claim(row: row) else { return try later(row, cause) }
+        let record = claim.record
+        guard record.boot == journal.boot else {
             forget(row)
             return .fine
         }
-        if record.guest.side != known.guest.side { strays[row] = nil }
-        if record.revision != known.revision { watch.set(record) }
-        let isBracketed = record.phase == .bracketed
-        guard record.phase == .pinned || isBracketed else { return try recover(record, cause) }
+        if record.guest.side != known.guest.side { wards[row]?.stray = nil }
+        if record.revision != known.revision { learn(record) }
+        guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim, cause) }
+        let observation = try host.kernel.observe(record.guest)
+        setFought(row, false)
+        let drift = Drift(record, observation)
+        if record.phase == .bracketed { return try checkBracket(drift, &claim, observation) }
+        return try act(on: drift, &claim, observation)
+    }
 
-        let observation = try Observation.read(record.guest, using: &host.socket)
-        fights.remove(row)
-        switch Drift(record, observation) {
+    /// Does what is to be done about a guest without a bracket.
+    private mutating func act(
+        on drift: Drift, _ claim: inout Claim, _ observation: Observation
+    ) throws(ControllerError) -> Outcome {
+        let row = claim.record.row
+        switch drift {
         case .none:
-            flagless[row] = nil
-            if isBracketed { return try tend(record, observation) }
-            mute[row] = nil
+            wards[row]?.flaglessSince = nil
+            wards[row]?.mute = nil
             return .fine
-        case .primaryMute:
-            return followed.contains(row) ? .fine : bracketTheMute(record)
-        case .entries(_) where isBracketed, .settings where isBracketed, .flags(_) where isBracketed:
-            return .recovered(try host.adopt(record, in: journal, options: options))
-        case .entries(let found):
-            return try repair(record, observation, cause: found)
-        case .settings:
-            return try repair(record, observation, cause: .port)
-        case .flags(let addresses):
-            guard let since = flagless[row] else {
-                flagless[row] = now()
-                return .later(at: now() + Keeper.flagPatience, .flagLost)
-            }
-            if now() - since < Keeper.flagPatience { return .later(at: since + Keeper.flagPatience, .flagLost) }
-            flagless[row] = nil
-            return try repair(record, observation, cause: .flagLost, flagless: addresses)
-        case .behindUplink where leaving.contains(row):
-            // Where it went is right; that it has gone is told by its migration's end.
-            return .later(at: now() + Keeper.departurePause, .stolen)
-        case .behindUplink:
-            if hasLeft(record, observation) {
-                counters.departures += 1
-                return try redirect(record, to: .remote, reason: "the guest's frames come in by the uplink now")
-            }
-            return try repair(record, observation, cause: .stolen)
-        case .arrived where followed.contains(row):
-            // QEMU tells when it runs.
-            return .fine
+        case .primaryMute: return wards[row]?.isFollowed == true ? .fine : try bracketTheMute(&claim)
+        case .entries(let found): return try repair(&claim, observation, cause: found)
+        case .settings: return try repair(&claim, observation, cause: .port)
+        case .flags(let addresses): return try awaitFlags(addresses, &claim, observation)
+        case .behindUplink: return try judgeDeparture(&claim, observation)
         case .arrived:
-            return try redirect(record, to: .standby, reason: "the guest's frames come in by its standby")
+            // QEMU's events say when a followed guest runs.
+            if wards[row]?.isFollowed == true { return .fine }
+            return try redirect(&claim, to: .standby, reason: "the guest's frames come in by its standby")
         case .primaryLost(let what):
             counters.primaryLosses += 1
-            if isBracketed { return try close(record, at: .standby, reason: what) }
-            return try redirect(record, to: .standby, reason: what)
-        case .beyondRepair(let what):
-            return .beyondRepair(what)
+            return try redirect(&claim, to: .standby, reason: what)
+        case .beyondRepair(let what): return .beyondRepair(what)
         }
     }
 
-    /// Looks without the lock: what is as intended while somebody may be at it is so at that moment.
+    /// A look at a guest that another process holds, or that is not known any more.
+    private mutating func later(_ row: Int64, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
+        guard let record = try journal.record(row: row) else {
+            forget(row)
+            return .fine
+        }
+        return record.phase == .pinned
+            ? .later(at: monotonicNanoseconds() + Keeper.busyPause, cause)
+            : .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, .unfinished)
+    }
+
+    /// Looks without the lock: what is as intended while another process may be at it is so at that moment.
     private mutating func isAsIntended(_ known: GuestRecord) throws(ControllerError) -> Bool {
         guard let record = try journal.record(row: known.row), record.boot == journal.boot, record.phase == .pinned
         else {
             return false
         }
-        guard Drift(record, try Observation.read(record.guest, using: &host.socket)) == .none else { return false }
-        if record.revision != known.revision { watch.set(record) }
-        flagless[known.row] = nil
-        mute[known.row] = nil
-        fights.remove(known.row)
+        guard Drift(record, try host.kernel.observe(record.guest)) == .none else { return false }
+        if record.revision != known.revision { learn(record) }
+        wards[known.row]?.flaglessSince = nil
+        wards[known.row]?.mute = nil
+        setFought(known.row, false)
         return true
     }
 
-    /// Redirects a guest whose lock is held, and watches what has become of it.
-    private mutating func redirect(
-        _ record: GuestRecord, to side: Side, reason: String
+    /// Redirects a guest that is held, and watches what has become of it.
+    mutating func redirect(
+        _ claim: inout Claim, to side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
-        let report = try host.redirect(
-            record, to: side, verb: .switch, in: journal, clock: Stopwatch(), options: options)
-        try relearn(record.row)
-        strays[record.row] = nil
-        return .redirected(write(report, reason: reason), reason: reason)
+        let report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
+        try relearn(&claim)
+        wards[claim.record.row]?.stray = nil
+        return .redirected(book(report, reason: reason), reason: reason)
     }
 
     private mutating func repair(
-        _ record: GuestRecord, _ observation: Observation, cause: Watch.Cause, flagless: [Address] = []
+        _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause, flagless: [Address] = []
     ) throws(ControllerError) -> Outcome {
-        switch budgets[record.row, default: RepairBudget()].ask(at: now(), limits) {
+        let row = claim.record.row
+        let limits = limits
+        let permission = wards[row, default: Ward()].budget.ask(at: monotonicNanoseconds(), limits)
+        switch permission {
         case .now: break
         case .wait(let until, let isNews):
             if isNews { counters.driftBackoffs += 1 }
-            fights.insert(record.row)
+            setFought(row, true)
             return .fought(until: until, cause, isNews: isNews)
         }
-        let clock = Stopwatch()
-        let plan = try Planner().repair(record, observation: observation, flagless: flagless)
+        let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
         if plan.isEmpty { return .fine }
-        let report = host.execute(plan, record: record, journal: journal, clock: clock, options: options)
+        var execution = Execution(plan, options: options, clock: Stopwatch())
+        let report = execution.run(under: claim, on: &host.kernel)
         if report.outcome == .done { counters.countRepair(cause) } else { counters.driftFailures += 1 }
-        try relearn(record.row)
-        return .repaired(write(report), cause)
+        try relearn(&claim)
+        return .repaired(book(report), cause)
     }
 
-    /// Ends what a dead process left: its lock is free, and so it is held here.
-    private mutating func recover(_ record: GuestRecord, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
+    /// A flag that a driver has not set yet is no reason to act: it is given a second.
+    private mutating func awaitFlags(
+        _ addresses: [Address], _ claim: inout Claim, _ observation: Observation
+    ) throws(ControllerError) -> Outcome {
+        let row = claim.record.row
+        guard let since = wards[row]?.flaglessSince else {
+            wards[row]?.flaglessSince = monotonicNanoseconds()
+            return .later(at: monotonicNanoseconds() + Keeper.flagPatience, .flagLost)
+        }
+        if monotonicNanoseconds() - since < Keeper.flagPatience {
+            return .later(at: since + Keeper.flagPatience, .flagLost)
+        }
+        wards[row]?.flaglessSince = nil
+        return try repair(&claim, observation, cause: .flagLost, flagless: addresses)
+    }
+
+    /// Addresses are behind the uplink: the guest has left, or its own frames came back.
+    private mutating func judgeDeparture(
+        _ claim: inout Claim, _ observation: Observation
+    ) throws(ControllerError) -> Outcome {
+        if let outcome = awaitDeparture(claim.record.row) { return outcome }
+        guard hasLeft(claim.record, observation) else { return try repair(&claim, observation, cause: .stolen) }
+        counters.departures += 1
+        return try redirect(&claim, to: .remote, reason: Keeper.behindUplink)
+    }
+
+    /// Why a guest is taken for gone.
+    static let behindUplink = "the guest's frames come in by the uplink now"
+
+    /// Where a guest that is leaving went is right; the end of its migration says that it has gone. Nil for others.
+    func awaitDeparture(_ row: Int64) -> Outcome? {
+        wards[row]?.isLeaving == true ? .later(at: monotonicNanoseconds() + Keeper.departurePause, .stolen) : nil
+    }
+
+    /// Ends what a dead process left.
+    private mutating func recover(_ claim: inout Claim, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
         // A process that has just written the record may not have locked it yet, and one that has just ended its verb may
         // have let go of the lock before it was seen: a second look, after a pause, tells.
-        guard cause == .unfinished else { return .later(at: now() + Keeper.unfinishedPause, .unfinished) }
-        journal.unlock(row: record.row)
-        let result = host.reconcile(record, in: journal, options: options)
-        try relearn(record.row)
+        guard cause == .unfinished else {
+            return .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, .unfinished)
+        }
+        let name = claim.record.guest.id.text
+        let result: Reconciliation
+        do throws(ControllerError) {
+            result = try Reconcile(options: options).run(&claim, on: &host)
+        } catch {
+            result = Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
+        }
+        try relearn(&claim)
         return .recovered(result)
     }
 
@@ -150,20 +181,15 @@ extension Keeper {
     ///
     /// Without a reader behind its port it has left. Otherwise its frame came back, if it sent one: a second frame by the
     /// uplink, while its own port has received nothing since the first, is not its own.
-    private mutating func hasLeft(_ record: GuestRecord, _ observation: Observation) -> Bool {
+    mutating func hasLeft(_ record: GuestRecord, _ observation: Observation) -> Bool {
         guard let port = observation.ports[record.guest.side] else { return true }
         if !port.isUp || !port.hasCarrier { return true }
-        guard let counters = try? PortCounters.read([port.index], using: &host.socket), let now = counters[0] else {
+        guard let counters = try? PortCounters.read([port.index], using: &host.kernel.socket), let now = counters[0]
+        else {
             return false
         }
-        let before = strays.updateValue(now.rxPackets, forKey: record.row)
+        let before = wards[record.row]?.stray
+        wards[record.row]?.stray = now.rxPackets
         return before == now.rxPackets
     }
-
-    /// Watches a guest as its record is now.
-    mutating func relearn(_ row: Int64) throws(ControllerError) {
-        if let record = try journal.record(row: row) { watch.set(record) } else { forget(row) }
-    }
-
-    private func now() -> Int64 { monotonicNanoseconds() }
 }

@@ -1,63 +1,55 @@
 import Netlink
-public import Policy
-public import QMP
+package import Policy
+package import QMP
 import Records
 import Switchdev
 import System
 
-/// What is done with guests whose migration is followed: the verbs on the journal that is open already.
+/// What is done with guests whose migration is followed: the verbs, on the journal that is open already.
 extension Keeper {
-    /// A guest that is watched, by its name.
-    public func guest(_ id: GuestID) -> (row: Int64, guest: GuestInterface, bracket: Side?)? {
-        guard let record = watch.record(named: id) else { return nil }
-        return (record.row, record.guest, record.bracket == nil ? nil : record.goal)
-    }
+    /// The record of a guest that is watched.
+    package func record(_ row: Int64) -> GuestRecord? { watch.records[row] }
 
     /// Redirects a guest.
     ///
     /// - Parameters:
-    ///   - id: the guest.
+    ///   - row: the guest.
     ///   - side: where to; an open bracket is closed there.
     ///   - reason: for the history.
     /// - Throws: ``ControllerError``; of codes `precondition` and `busy` when nothing was changed.
-    public mutating func move(_ id: GuestID, to side: Side, reason: String) throws(ControllerError) -> Report {
+    package mutating func move(_ row: Int64, to side: Side, reason: String) throws(ControllerError) -> Report {
         let clock = Stopwatch()
-        if let report = try quickly(id, to: side, clock) { return try written(report.report, report.row, reason) }
-        let record = try host.claim(id, in: journal, options)
-        defer { journal.unlock(row: record.row) }
-        var report: Report
-        if record.bracket != nil {
-            report = try host.close(
-                record, at: side == .remote ? .standby : side, verb: .switch, in: journal, clock: clock,
-                options: options)
-            if side == .remote, report.exitCode == 0, let now = try journal.record(row: record.row) {
-                _ = write(report, reason: reason)
-                report = try host.redirect(
-                    now, to: side, verb: .switch, in: journal, clock: clock, options: options)
-            }
-        } else {
-            report = try host.redirect(record, to: side, verb: .switch, in: journal, clock: clock, options: options)
+        guard let known = watch.records[row] else { throw Keeper.unwatched }
+        let ready = takeReady(known)
+        if let report = try quickly(known, to: side, ready, clock) { return try written(report, row, reason) }
+        var claim = try journal.claim(known.guest.id)
+        guard claim.record.bracket != nil else {
+            let report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
+            return try written(report, row, reason)
         }
-        return try written(report, record.row, reason)
+        let place = side == .remote ? Side.standby : side
+        var report = try CloseBracket(at: place, options: options, ready: ready).run(
+            under: claim, on: &host.kernel, since: clock)
+        if side == .remote, report.exitCode == 0, try claim.reread() {
+            _ = book(report, reason: reason)
+            report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
+        }
+        return try written(report, row, reason)
     }
 
     /// Redirects a guest by the record that is watched, which mostly is the one in the journal.
     ///
     /// - Returns: nil when it is not, or has to be read for another reason; nothing was changed then.
     private mutating func quickly(
-        _ id: GuestID, to side: Side, _ clock: Stopwatch
-    ) throws(ControllerError) -> (report: Report, row: Int64)? {
-        guard let known = watch.record(named: id), known.phase == .pinned, known.boot == journal.boot,
-            journal.tryLock(row: known.row, patience: 0)
-        else { return nil }
-        defer { journal.unlock(row: known.row) }
+        _ known: GuestRecord, to side: Side, _ ready: Observation?, _ clock: Stopwatch
+    ) throws(ControllerError) -> Report? {
+        guard known.phase == .pinned, known.boot == journal.boot, let claim = journal.claim(known) else { return nil }
         do throws(ControllerError) {
-            let report = try host.redirect(
-                known, to: side, verb: .switch, in: journal, clock: clock, options: options)
-            // The journal refuses an intent that is about an older record; without one, nobody has asked it.
-            if report.outcome != .refused, report.outcome != .already { return (report, known.row) }
-            let record = try journal.record(row: known.row)
-            return record == known ? (report, known.row) : nil
+            let report = try Switch(to: side, options: options, ready: ready).run(
+                under: claim, on: &host.kernel, since: clock)
+            // The journal refuses an intent that is about an older record; without one, it was not asked.
+            if report.outcome != .refused, report.outcome != .already { return report }
+            return try journal.record(row: known.row) == known ? report : nil
         } catch {
             if try journal.record(row: known.row) == known { throw error }
             return nil
@@ -67,38 +59,41 @@ extension Keeper {
     /// Opens a bracket for a guest, or notes where an open one leads to.
     ///
     /// - Parameters:
-    ///   - id: the guest.
+    ///   - row: the guest.
     ///   - goal: where the guest is going.
     ///   - isDeclared: the configuration says that the guest takes one of two copies, whatever `prepare` was told.
     ///   - reason: for the history.
     /// - Throws: ``ControllerError``; nothing was changed.
-    public mutating func bracket(
-        _ id: GuestID, to goal: Side, isDeclared: Bool, reason: String
+    package mutating func openBracket(
+        _ row: Int64, to goal: Side, isDeclared: Bool, reason: String
     ) throws(ControllerError) -> Report {
         let clock = Stopwatch()
+        guard let known = watch.records[row] else { throw Keeper.unwatched }
         var options = options
         if isDeclared { options.allowsDuplicates = true }
-        let record = try host.claim(id, in: journal, options)
-        defer { journal.unlock(row: record.row) }
-        let report = try host.open(record, to: goal, in: journal, clock: clock, options: options)
-        return try written(report, record.row, reason)
+        let claim = try journal.claim(known.guest.id)
+        let report = try OpenBracket(to: goal, options: options, ready: takeReady(claim.record)).run(
+            under: claim, on: &host.kernel, since: clock)
+        return try written(report, row, reason)
     }
 
     /// What announces a guest on its uplink.
     ///
     /// - Throws: ``ControllerError`` for a guest that is not here or has no uplink.
-    public mutating func announcer(
-        _ id: GuestID, ips: [AnnouncementRequest.Owned]
+    package mutating func announcer(
+        _ row: Int64, ips: [AnnouncementRequest.Owned]
     ) throws(ControllerError) -> Announcer {
-        try host.announcer(for: id, ips: ips)
+        guard let guest = watch.records[row]?.guest else { throw Keeper.unwatched }
+        return try Announce(ips: ips).announcer(for: guest, on: &host)
     }
 
-    /// Lets a guest's own filter decide about its addresses (``Host/adopt(_:filter:limit:takesLearned:options:)``).
-    public mutating func adopt(
-        _ id: GuestID, filter: RxFilter, limit: Int
+    /// Lets a guest's own filter decide about its addresses (``FollowFilter``).
+    package mutating func followFilter(
+        _ row: Int64, _ filter: RxFilter, limit: Int
     ) throws(ControllerError) -> AdoptionReport {
-        let report = try host.adopt(id, filter: filter, limit: limit, options: options)
-        if let row = watch.record(named: id)?.row { try relearn(row) }
+        guard let known = watch.records[row] else { throw Keeper.unwatched }
+        let report = try FollowFilter(filter, limit: limit, options: options).run(known.guest.id, on: &host)
+        try relearn(row)
         return report
     }
 
@@ -106,20 +101,18 @@ extension Keeper {
     ///
     /// - Returns: false when there is no such port of the guest's bridge.
     /// - Throws: ``ControllerError``.
-    public mutating func readopt(_ row: Int64) throws(ControllerError) -> Bool {
-        guard let known = watch.records[row] else { return false }
-        try journal.lock(known, patience: Journal.lockPatience)
-        defer { journal.unlock(row: row) }
-        guard let record = try journal.record(row: row), record.phase == .pinned else { return false }
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &host.socket)
+    package mutating func rebindPrimary(_ row: Int64) throws(ControllerError) -> Bool {
+        guard var claim = try journal.claim(row: row, patience: Journal.lockPatience) else {
+            guard let record = try journal.record(row: row) else { return false }
+            throw Claim.busy(record)
         }
-        guard let link = links[record.guest.primary.name], link.master == record.guest.bridge.index else {
-            return false
-        }
-        if link.index != record.guest.primary.index { try journal.rebind(primary: PortIdentity(link), row: row) }
-        watch.found(record.guest.primary.name)
-        try relearn(row)
+        let guest = claim.record.guest
+        guard claim.record.phase == .pinned else { return false }
+        let links = try host.kernel.links()
+        guard let link = links[guest.primary.name], link.master == guest.bridge.index else { return false }
+        if link.index != guest.primary.index { try claim.rebind(primary: PortIdentity(link)) }
+        watch.found(guest.primary.name)
+        try relearn(&claim)
         return true
     }
 
@@ -127,12 +120,22 @@ extension Keeper {
         _ report: Report, _ row: Int64, _ reason: String
     ) throws(ControllerError) -> Report {
         try relearn(row)
-        let report = write(report, reason: reason)
+        let report = book(report, reason: reason)
         guard report.exitCode == 0 || report.exitCode == ControllerError.Code.unproven.rawValue else {
             throw ControllerError(
                 report.outcome == .notRolledBack ? .notRolledBack : .rolledBack,
                 report.failures.joined(separator: "; "))
         }
         return report
+    }
+
+    /// Watches a guest as its record is now.
+    private mutating func relearn(_ row: Int64) throws(ControllerError) {
+        if let record = try journal.record(row: row) { learn(record) } else { forget(row) }
+    }
+
+    /// The guest was released while something was asked for it.
+    private static var unwatched: ControllerError {
+        ControllerError(.precondition, "the guest was released meanwhile; nothing was changed")
     }
 }

@@ -2,23 +2,73 @@ import FDB
 import Netlink
 import Policy
 import Switchdev
+import System
 
-extension Observation {
+/// Reading, with an error that names what was read.
+extension Kernel {
+    /// Every interface of the network namespace.
+    mutating func links() throws(ControllerError) -> Links {
+        try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
+            try Links.snapshot(using: &socket)
+        }
+    }
+
+    /// What devlink knows.
+    func devlink() throws(ControllerError) -> Devlink {
+        try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
+    }
+
+    /// The VLANs of a port.
+    mutating func vlans(of port: Int32, named name: String) throws(ControllerError) -> PortVLANs {
+        try ControllerError.reading("the VLANs of \(name)") { () throws(NetlinkError) in
+            try PortVLANs.read(port: port, using: &socket)
+        }
+    }
+
+    /// The entries of some addresses, nil for each that has none.
+    mutating func entries(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) -> [Entry?] {
+        try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
+            try Table.read(addresses, bridge: guest.bridge.index, using: &socket)
+        }
+    }
+
+    /// A bridge's whole table.
+    mutating func table(of bridge: Link) throws(ControllerError) -> Table {
+        try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
+            try Table.snapshot(bridge: bridge.index, using: &socket)
+        }
+    }
+
+    // MARK: - A guest
+
     /// Reads what a guest interface names: single gets only, whatever the size of the host.
     ///
     /// A port whose name and interface index no longer agree counts as gone.
-    static func read(
-        _ guest: GuestInterface, using socket: inout CommandSocket
+    mutating func observe(_ guest: GuestInterface) throws(ControllerError) -> Observation {
+        var observation = try observePorts(of: guest)
+        if observation.bridge != nil { try readEntries(of: guest, into: &observation) }
+        return observation
+    }
+
+    /// Reads what a redirection to a side has to know.
+    ///
+    /// - Parameter ready: bridge and ports as they were read beforehand and are still; nil to read them.
+    mutating func observe(
+        _ record: GuestRecord, to side: Side, ready: Observation? = nil
     ) throws(ControllerError) -> Observation {
-        var observation = try readPorts(guest, using: &socket)
-        if observation.bridge != nil { try observation.readEntries(of: guest, using: &socket) }
+        var observation: Observation
+        if let ready {
+            observation = ready
+            try readEntries(of: record.guest, into: &observation)
+        } else {
+            observation = try observe(record.guest)
+        }
+        try readGroups(into: &observation, of: record.guest, to: side, phase: record.phase)
         return observation
     }
 
     /// Reads the bridge and the ports that a guest interface names, without its entries.
-    static func readPorts(
-        _ guest: GuestInterface, using socket: inout CommandSocket
-    ) throws(ControllerError) -> Observation {
+    mutating func observePorts(of guest: GuestInterface) throws(ControllerError) -> Observation {
         let named = guest.ports
         let links = try ControllerError.reading("the bridge and its ports") { () throws(NetlinkError) in
             try Links.read([guest.bridge.index] + named.map(\.port.index), using: &socket)
@@ -33,60 +83,52 @@ extension Observation {
         return Observation(bridge: bridge, ports: ports, entries: [:])
     }
 
-    mutating func readEntries(of guest: GuestInterface, using socket: inout CommandSocket) throws(ControllerError) {
-        let found = try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
-            try Table.read(guest.addresses, bridge: guest.bridge.index, using: &socket)
-        }
-        entries = EntrySet(found)
+    private mutating func readEntries(
+        of guest: GuestInterface, into observation: inout Observation
+    ) throws(ControllerError) {
+        observation.entries = EntrySet(try entries(guest.addresses, of: guest))
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []
-        for entry in entries.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
+        for entry in observation.entries.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
             foreign.append(entry.port)
         }
         guard !foreign.isEmpty else { return }
-        foreignPorts = try ControllerError.reading("the ports that have entries of guest \(guest.id)") {
+        observation.foreignPorts = try ControllerError.reading("the ports that have entries of guest \(guest.id)") {
             () throws(NetlinkError) in
             try Links.read(foreign.sorted(), using: &socket).compactMap { $0 }
         }
     }
-}
 
-extension Observation {
     /// Reads the filters of a guest's NIC, when it is in legacy mode.
     mutating func readFilters(
-        of guest: GuestInterface, using socket: inout CommandSocket
+        of guest: GuestInterface, into observation: inout Observation
     ) throws(ControllerError) {
         guard let nic = guest.nic, let mac = guest.addresses.first?.mac else { return }
-        filters = try ControllerError.reading("the filters of \(nic.pf.name)") { () throws(NetlinkError) in
+        observation.filters = try ControllerError.reading("the filters of \(nic.pf.name)") { () throws(NetlinkError) in
             try NICFilters.read(mac, vf: nic.vf, of: nic.pf.index, uplink: guest.primary.index, using: &socket)
         }
     }
-}
 
-extension Host {
-    /// Reads what a redirection to a side has to know; what was kept ready of it is not read again.
-    mutating func observe(_ record: GuestRecord, to side: Side) throws(ControllerError) -> Observation {
-        var observation: Observation
-        if let ports = ready?.take(record) {
-            observation = ports
-            try observation.readEntries(of: record.guest, using: &socket)
-        } else {
-            observation = try Observation.read(record.guest, using: &socket)
+    /// Reads the entries that a plan has changed.
+    mutating func reread(_ plan: Plan) -> Redirection.Event {
+        let addresses = plan.changes.map(\.change.address)
+        do throws(NetlinkError) {
+            let found = try Table.read(addresses, bridge: plan.guest.bridge.index, using: &socket)
+            return .read(EntrySet(found))
+        } catch {
+            // Without its bridge there is no entry either.
+            if error.errno == .noDevice || error.errno == .invalid { return .read([:]) }
+            return .failed(Redirection.Failure("cannot re-read the entries", cause: KernelRefusal(error)))
         }
-        try readGroups(into: &observation, of: record.guest, to: side, phase: record.phase)
-        return observation
     }
 
-    /// Reads what the next redirection of a guest has to know.
-    mutating func makeReady(_ record: GuestRecord) {
-        // The filters of a NIC are read when they are needed: nobody tells of their changes.
-        guard record.guest.nic == nil, let ports = try? Observation.readPorts(record.guest, using: &socket) else {
-            ready?.keep(nil, for: record)
-            return
+    // MARK: - Counters
+
+    /// Reads the counters of a guest's ports; what cannot be read is left out, and is no reason to fail a redirection.
+    mutating func count(_ moment: Evidence.Moment, of guest: GuestInterface, into evidence: inout Evidence) {
+        guard let counters = try? PortCounters.read(guest.ports.map(\.port.index), using: &socket) else { return }
+        for (index, counter) in counters.enumerated() where evidence.ports.indices.contains(index) {
+            evidence.ports[index].counters[moment] = counter
         }
-        ready?.keep(ports, for: record)
-        guard let bridge = ports.bridge, bridge.hasGroups, groupWatch?.keeps(bridge.index) != true else { return }
-        // What fails here is found again, and told of, by the redirection.
-        _ = try? groups(of: bridge.index, on: [])
     }
 }

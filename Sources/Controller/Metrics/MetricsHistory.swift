@@ -42,7 +42,7 @@ struct HistoryTotals: Hashable, Sendable {
     private static let bounds: [Int64] =
         [10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000].flatMap { [$0, 2 * $0, 5 * $0] }
         + [10_000_000_000]
-    private static let strategies = ["cut", "bracket"]
+    private static let strategies = Strategy.allCases.map(\.rawValue)
     private static let outcomes = Report.Result.allCases.filter(\.isRecorded).map(\.rawValue)
     /// For a word that this version does not know, so that no file can add label values without end.
     private static let other = "other"

@@ -1,58 +1,68 @@
 import FDB
 import Glibc
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 import System
 
-extension Host {
-    /// Probes where a NIC's MAC filters send frames while a guest leaves and enters its VF, and restores the NIC.
-    ///
-    /// From the first change on SIGINT, SIGTERM and SIGHUP are held back and end the probe by its restoration; what SIGKILL
-    /// leaves, `reconcile` puts back.
-    ///
+/// Probes where a NIC's MAC filters send frames while a guest leaves and enters its VF, and restores the NIC.
+///
+/// From the first change on SIGINT, SIGTERM and SIGHUP are held back and end the probe by its restoration; what SIGKILL
+/// leaves, ``Reconcile`` puts back.
+package struct Probe {
+    let request: ProbeRequest
+    /// Only plans.
+    let dryRun: Bool
+
     /// - Parameters:
     ///   - request: what to probe.
-    ///   - options: only `dryRun` counts.
-    ///   - progress: gets the number of each step, how many there are, and its words, before it is taken.
+    ///   - dryRun: only plan.
+    package init(_ request: ProbeRequest, dryRun: Bool = false) {
+        self.request = request
+        self.dryRun = dryRun
+    }
+
+    /// - Parameter progress: gets the number of each step, how many there are, and its words, before it is taken.
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
-    public mutating func probe(
-        _ request: ProbeRequest, options: VerbOptions, progress: (Int, Int, String) -> Void = { _, _, _ in }
+    package func run(
+        on host: inout Host, progress: (Int, Int, String) -> Void = { _, _, _ in }
     ) throws(ControllerError) -> ProbeReport {
         let clock = Stopwatch()
-        try requireNoProbe()
-        let subject = try subject(of: request)
+        try requireNoProbe(host.folder)
+        let subject = try subject(on: &host)
         var probe = MACFilterProbe()
         var report = ProbeReport(
             outcome: .planned, nic: subject.nic, pf: request.pf, vf: request.vf, address: request.address.description)
-        if options.dryRun {
+        if dryRun {
             report.notes = ["would measure \(probe.states.map(\.description).joined(separator: ", "))"]
             return report
         }
-        try requirePrivilege()
-        let journal = try Journal(folder: folder)
+        try host.kernel.requirePrivilege()
+        let journal = try Journal(folder: host.folder)
         let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM, SIGHUP]) }
         let record = try journal.begin(probing: subject.snapshot)
         var run = ProbeRun(subject, request, signals)
         var action = probe.start()
         while true {
-            if case .finish(let outcome) = action { return finish(outcome, report, probe, record, journal, clock) }
+            if case .finish(let outcome) = action {
+                return finish(outcome, report, probe, record, journal, clock, host.folder)
+            }
             var event = MACFilterProbe.Event.done
             do throws(ProbeFailure) {
                 switch action {
                 case .setUp:
                     progress(probe.number, probe.count, "set up")
-                    try run.setUp(using: &socket)
+                    try run.setUp(using: &host.kernel.socket)
                 case .change(let change):
                     progress(probe.number, probe.count, change.words)
-                    try run.change(change, using: &socket)
+                    try run.change(change, using: &host.kernel.socket)
                 case .measure(let state):
                     progress(probe.number, probe.count, "measure \(state)")
-                    report.states += try run.measure(state, using: &socket)
+                    report.states += try run.measure(state, using: &host.kernel.socket)
                 case .restore:
                     progress(probe.count + 1, probe.count, "restore")
-                    let failures = restore(subject.snapshot)
+                    let failures = ProbeRestore.restore(subject.snapshot, on: &host.kernel)
                     if !failures.isEmpty { throw ProbeFailure(failures.joined(separator: "; ")) }
                 case .finish:
                     break
@@ -67,7 +77,7 @@ extension Host {
 
     private func finish(
         _ outcome: MACFilterProbe.Outcome, _ measured: ProbeReport, _ probe: MACFilterProbe,
-        _ record: Journal.ProbeRecord, _ journal: borrowing Journal, _ clock: Stopwatch
+        _ record: Journal.ProbeRecord, _ journal: Journal, _ clock: Stopwatch, _ folder: StateFolder
     ) -> ProbeReport {
         var report = measured
         report.totalNanoseconds = clock.elapsed
@@ -97,12 +107,14 @@ extension Host {
         } catch {
             report.notes.append("\(error); \"fdbsteer reconcile\" will look at the NIC once more")
         }
-        if report.verdict != nil, let note = store(report) { report.notes.append(note) }
+        if report.verdict != nil, let note = StoredVerdict.store(report, now: Stopwatch.realTime, in: folder) {
+            report.notes.append(note)
+        }
         return report
     }
 
     /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
-    private func requireNoProbe() throws(ControllerError) {
+    private func requireNoProbe(_ folder: StateFolder) throws(ControllerError) {
         guard let journal = try Journal(reading: folder),
             let other = try journal.probes().first(where: { $0.boot == journal.boot })
         else { return }
@@ -114,19 +126,17 @@ extension Host {
     }
 
     /// Reads what speaks for and against a probe.
-    private mutating func subject(of request: ProbeRequest) throws(ControllerError) -> ProbeSubject {
+    private func subject(on host: inout Host) throws(ControllerError) -> ProbeSubject {
         let mac = request.address.mac
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
-        let devlink = try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
+        let links = try host.kernel.links()
+        let devlink = try host.kernel.devlink()
         let holders = try ControllerError.reading("the unicast lists") { () throws(NetlinkError) in
-            try UnicastList.holders(of: mac, using: &socket)
+            try UnicastList.holders(of: mac, using: &host.kernel.socket)
         }
         let sightings = try ControllerError.reading("the bridges' entries") { () throws(NetlinkError) in
-            try Sightings.read(of: [mac], on: links.bridges, using: &socket)
+            try Sightings.read(of: [mac], on: links.bridges, using: &host.kernel.socket)
         }
-        let records = try Journal(reading: folder)?.records() ?? []
+        let records = try Journal(reading: host.folder)?.records() ?? []
         let owner = records.first { $0.guest.addresses.contains { $0.mac == mac } }
         return try ProbeCheck(
             request: request, links: links, devlink: devlink, holders: holders, sightings: sightings,

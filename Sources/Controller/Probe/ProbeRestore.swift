@@ -5,62 +5,65 @@ import Records
 import Switchdev
 import System
 
-extension Host {
-    /// Puts a NIC back as a snapshot says; what is so already is left alone, so that it can be done again.
+/// Puts NICs back as they were before a probe.
+struct ProbeRestore {
+    let options: VerbOptions
+
+    /// Puts a NIC back as a snapshot says. What is so already is left alone, so that it can be done again.
     ///
     /// - Returns: what could not be put back.
-    mutating func restore(_ snapshot: NICSnapshot) -> [String] {
+    static func restore(_ snapshot: NICSnapshot, on kernel: inout Kernel) -> [String] {
         var failures: [String] = []
         func attempt(_ body: () throws(ProbeFailure) -> Void) {
             do throws(ProbeFailure) { try body() } catch { failures.append(error.message) }
         }
-        attempt { () throws(ProbeFailure) in try removeVLANs() }
-        attempt { () throws(ProbeFailure) in try removeEntry(snapshot) }
+        attempt { () throws(ProbeFailure) in try removeVLANs(on: &kernel) }
+        attempt { () throws(ProbeFailure) in try removeEntry(snapshot, on: &kernel) }
         // Nobody used the VF: when it is bound anew it finds its old MAC.
         attempt { () throws(ProbeFailure) in try release(snapshot.function, keeping: nil) }
-        attempt { () throws(ProbeFailure) in try restoreMAC(snapshot.function, snapshot) }
-        attempt { () throws(ProbeFailure) in try restoreDriver(snapshot.function) }
+        attempt { () throws(ProbeFailure) in try restoreMAC(snapshot.function, snapshot, on: &kernel) }
+        attempt { () throws(ProbeFailure) in try restoreDriver(snapshot.function, on: &kernel) }
         if let sibling = snapshot.sibling {
             attempt { () throws(ProbeFailure) in try release(sibling, keeping: sibling.driver) }
             // Drivers of VFs ask the PF's for a MAC of their own, which stays when they are gone (igb).
-            attempt { () throws(ProbeFailure) in try restoreMAC(sibling, snapshot) }
-            attempt { () throws(ProbeFailure) in try restoreDriver(sibling) }
+            attempt { () throws(ProbeFailure) in try restoreMAC(sibling, snapshot, on: &kernel) }
+            attempt { () throws(ProbeFailure) in try restoreDriver(sibling, on: &kernel) }
         }
         return failures
     }
 
-    private mutating func removeVLANs() throws(ProbeFailure) {
+    private static func removeVLANs(on kernel: inout Kernel) throws(ProbeFailure) {
         let links = try ProbeFailure.netlink("cannot read the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
+            try Links.snapshot(using: &kernel.socket)
         }
         for link in links.all where link.kind == "vlan" && link.name.hasPrefix(NICSnapshot.vlanPrefix) {
             try ProbeFailure.netlink("cannot delete \(link.name)") { () throws(NetlinkError) in
-                try socket.perform(NICRequest.delete(link: link.index))
+                try kernel.socket.perform(NICRequest.delete(link: link.index))
             }
         }
     }
 
-    private mutating func removeEntry(_ snapshot: NICSnapshot) throws(ProbeFailure) {
+    private static func removeEntry(_ snapshot: NICSnapshot, on kernel: inout Kernel) throws(ProbeFailure) {
         let mac = snapshot.address.mac
         try ProbeFailure.netlink("cannot remove \(mac) from the list of \(snapshot.pf)") { () throws(NetlinkError) in
-            guard try UnicastList.contains(mac, link: snapshot.pfIndex, using: &socket) else { return }
-            try socket.perform(UnicastListRequest(mac, link: snapshot.pfIndex, isAddition: false))
+            guard try UnicastList.contains(mac, link: snapshot.pfIndex, using: &kernel.socket) else { return }
+            try kernel.socket.perform(UnicastListRequest(mac, link: snapshot.pfIndex, isAddition: false))
         }
     }
 
-    private mutating func restoreMAC(
-        _ function: NICSnapshot.Function, _ snapshot: NICSnapshot
+    private static func restoreMAC(
+        _ function: NICSnapshot.Function, _ snapshot: NICSnapshot, on kernel: inout Kernel
     ) throws(ProbeFailure) {
         try ProbeFailure.netlink("cannot give VF \(function.number) back its MAC") { () throws(NetlinkError) in
-            let pf = try Links.read([snapshot.pfIndex], using: &socket).first ?? nil
+            let pf = try Links.read([snapshot.pfIndex], using: &kernel.socket).first ?? nil
             guard let now = pf?.virtualFunctions.first(where: { $0.index == function.number }), now.mac != function.mac
             else { return }
-            try socket.perform(NICRequest.setMAC(function.mac, vf: function.number, of: snapshot.pfIndex))
+            try kernel.socket.perform(NICRequest.setMAC(function.mac, vf: function.number, of: snapshot.pfIndex))
         }
     }
 
     /// Takes a VF from its driver, but for one that is to keep it.
-    private func release(
+    private static func release(
         _ function: NICSnapshot.Function, keeping driver: String?
     ) throws(ProbeFailure) {
         guard let device = PCIDevice(function.device) else { throw ProbeFailure("\(function.device) is gone") }
@@ -69,13 +72,15 @@ extension Host {
     }
 
     /// Gives a VF back to its driver, its interface its name and whether it was up.
-    private mutating func restoreDriver(_ function: NICSnapshot.Function) throws(ProbeFailure) {
+    private static func restoreDriver(
+        _ function: NICSnapshot.Function, on kernel: inout Kernel
+    ) throws(ProbeFailure) {
         guard let device = PCIDevice(function.device) else { throw ProbeFailure("\(function.device) is gone") }
         var failure: ProbeFailure?
         if let driver = function.driver {
             do throws(ProbeFailure) {
-                let link = try ProbeRun.bind(function.device, to: driver, using: &socket)
-                try restore(link, as: function)
+                let link = try ProbeRun.bind(function.device, to: driver, using: &kernel.socket)
+                try restore(link, as: function, on: &kernel)
             } catch {
                 failure = error
             }
@@ -86,25 +91,25 @@ extension Host {
         if let failure { throw failure }
     }
 
-    private mutating func restore(_ link: Link, as function: NICSnapshot.Function) throws(ProbeFailure) {
+    private static func restore(
+        _ link: Link, as function: NICSnapshot.Function, on kernel: inout Kernel
+    ) throws(ProbeFailure) {
         let isRenamed = function.interface.map { $0 != link.name } ?? false
         try ProbeFailure.netlink("cannot restore \(link.name)") { () throws(NetlinkError) in
             if link.isUp, !function.isUp || isRenamed {
-                try socket.perform(NICRequest.setUp(link: link.index, false))
+                try kernel.socket.perform(NICRequest.setUp(link: link.index, false))
             }
             if let name = function.interface, isRenamed {
-                try socket.perform(NICRequest.rename(link: link.index, to: name))
+                try kernel.socket.perform(NICRequest.rename(link: link.index, to: name))
             }
             if function.isUp, !link.isUp || isRenamed {
-                try socket.perform(NICRequest.setUp(link: link.index, true))
+                try kernel.socket.perform(NICRequest.setUp(link: link.index, true))
             }
         }
     }
 
     /// Ends the probes that dead processes left.
-    mutating func endProbes(
-        _ journal: borrowing Journal, options: VerbOptions
-    ) throws(ControllerError) -> [Reconciliation] {
+    func run(_ journal: Journal, on kernel: inout Kernel) throws(ControllerError) -> [Reconciliation] {
         var results: [Reconciliation] = []
         for record in try journal.probes() {
             let name = record.snapshot.pf
@@ -121,7 +126,7 @@ extension Host {
                 results.append(.init(guest: name, words: "a probe is running", ok: true))
                 continue
             }
-            let failures = restore(record.snapshot)
+            let failures = ProbeRestore.restore(record.snapshot, on: &kernel)
             if failures.isEmpty { try journal.end(record) }
             results.append(
                 .init(

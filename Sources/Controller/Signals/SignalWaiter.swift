@@ -16,7 +16,7 @@ struct SignalWaiter: ~Copyable {
         case impossible([String])
     }
 
-    private let wait: SignalWait
+    let wait: SignalWait
     private var sources: [(signal: Signal, source: any SignalSource)] = []
     private let word: WordSource?
     /// SIGINT and SIGTERM, and SIGUSR1 where the caller's word is waited for: held back from here on.

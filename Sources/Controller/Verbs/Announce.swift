@@ -1,24 +1,28 @@
 import FDB
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 import System
 
-extension Host {
-    /// Tells the physical network that a guest is here: RARP for each of its addresses, in its VLAN, and ARP and neighbour
-    /// advertisements for the IP addresses given; out of the uplink, as often as asked.
+/// Tells the physical network that a guest is here: RARP for each of its addresses, in its VLAN, and ARP and neighbour
+/// advertisements for the IP addresses given; out of the uplink.
+package struct Announce {
+    /// The IP addresses to announce beside the MACs.
+    let ips: [AnnouncementRequest.Owned]
+
+    /// - Parameter ips: the IP addresses to announce beside the MACs.
+    package init(ips: [AnnouncementRequest.Owned] = []) { self.ips = ips }
+
+    /// Announces a guest as often as asked.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not here or has no uplink, of code `usage` for
     ///   IP addresses that do not say whose they are.
-    public mutating func announce(
-        _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false
+    package static func run(
+        _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false, on host: inout Host
     ) throws(ControllerError) -> AnnouncementReport {
-        guard let journal = try Journal(reading: folder) else {
-            throw ControllerError(.precondition, "guest \(id) is not known", remedy: "prepare it first")
-        }
-        let guest = try known(id, in: journal).guest
-        let prepared = try announcer(guest, request.ips)
+        let guest = try Journal.reading(host.folder, for: id).guest(id).guest
+        let prepared = try Announce(ips: request.ips).prepare(guest, on: &host.kernel)
         if !dryRun {
             for round in 0..<request.count {
                 if round > 0 { sleepNanoseconds(request.interval) }
@@ -32,24 +36,18 @@ extension Host {
         }
         return AnnouncementReport(
             guest: id.text, port: prepared.port, frames: prepared.announcer.frames.count,
-            rounds: dryRun ? 0 : request.count,
-            notes: prepared.notes)
+            rounds: dryRun ? 0 : request.count, notes: prepared.notes)
     }
 
     /// What sends a guest's announcements, a round at a time, for callers that have their own clock.
     ///
-    /// - Throws: ``ControllerError`` as ``announce(_:_:dryRun:)``.
-    public mutating func announcer(
-        for id: GuestID, ips: [AnnouncementRequest.Owned] = []
-    ) throws(ControllerError) -> Announcer {
-        guard let journal = try Journal(reading: folder) else {
-            throw ControllerError(.precondition, "guest \(id) is not known", remedy: "prepare it first")
-        }
-        return try announcer(try known(id, in: journal).guest, ips).take()
+    /// - Throws: ``ControllerError`` as ``run(_:_:dryRun:on:)``.
+    package func announcer(for guest: GuestInterface, on host: inout Host) throws(ControllerError) -> Announcer {
+        try prepare(guest, on: &host.kernel).take()
     }
 
-    private mutating func announcer(
-        _ guest: GuestInterface, _ ips: [AnnouncementRequest.Owned]
+    private func prepare(
+        _ guest: GuestInterface, on kernel: inout Kernel
     ) throws(ControllerError) -> Prepared {
         guard guest.side != .remote else {
             throw ControllerError(
@@ -61,6 +59,24 @@ extension Host {
                 .precondition, "guest \(guest.id) has no uplink to be announced on",
                 remedy: "release it and prepare it with --uplink")
         }
+        let announcements = try announcements(of: guest)
+        let vlans =
+            guest.addresses.contains { $0.vlan != nil }
+            ? try kernel.vlans(of: uplink.index, named: uplink.name) : PortVLANs()
+        let strangers = guest.addresses.filter { address in address.vlan.map { !vlans.members.contains($0) } ?? false }
+        let notes = strangers.map { "\($0) is not announced: \(uplink.name) is no member of its VLAN" }
+        let frames = announcements.filter { !strangers.contains($0.address) }.map { announcement in
+            // Sent past the bridge, which would take the tag off where the port's frames leave without.
+            announcement.frame(isTagged: announcement.address.vlan.map { !vlans.untagged.contains($0) } ?? false)
+        }
+        let announcer = try ControllerError.reading("or write frames of \(uplink.name)") { () throws(NetlinkError) in
+            try Announcer(frames, port: uplink)
+        }
+        return Prepared(announcer: announcer, notes: notes, port: uplink.name)
+    }
+
+    /// RARP for each address, and what the request says of IP addresses.
+    private func announcements(of guest: GuestInterface) throws(ControllerError) -> [Announcement] {
         var announcements = guest.addresses.map { Announcement($0) }
         for owned in ips {
             let address = owned.address ?? (guest.addresses.count == 1 ? guest.addresses.first : nil)
@@ -75,20 +91,7 @@ extension Host {
             }
             announcements.append(Announcement(address, ip: owned.ip))
         }
-        let vlans = try ControllerError.reading("the VLANs of \(uplink.name)") { () throws(NetlinkError) in
-            guest.addresses.contains { $0.vlan != nil }
-                ? try PortVLANs.read(port: uplink.index, using: &socket) : PortVLANs()
-        }
-        let strangers = guest.addresses.filter { address in address.vlan.map { !vlans.members.contains($0) } ?? false }
-        let notes = strangers.map { "\($0) is not announced: \(uplink.name) is no member of its VLAN" }
-        let frames = announcements.filter { !strangers.contains($0.address) }.map { announcement in
-            // Sent past the bridge, which would take the tag off where the port's frames leave without.
-            announcement.frame(isTagged: announcement.address.vlan.map { !vlans.untagged.contains($0) } ?? false)
-        }
-        let announcer = try ControllerError.reading("or write frames of \(uplink.name)") { () throws(NetlinkError) in
-            try Announcer(frames, port: uplink)
-        }
-        return Prepared(announcer: announcer, notes: notes, port: uplink.name)
+        return announcements
     }
 
     private struct Prepared: ~Copyable {

@@ -1,51 +1,61 @@
 import FDB
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 import System
 
-extension Host {
-    /// Pins a guest's addresses where the guest is now, so that a late frame on another of its ports does not move them.
-    ///
-    /// Learning is switched off first on the ports that serve this guest alone. The same call again succeeds.
-    ///
+/// Pins a guest's addresses where the guest is now, so that a late frame on another of its ports does not move them.
+///
+/// Learning is switched off first on the ports that serve this guest alone. The same call again succeeds.
+package struct Prepare {
+    let request: PreparationRequest
+    let options: VerbOptions
+
     /// - Parameters:
     ///   - request: what to pin.
     ///   - options: how.
+    package init(_ request: PreparationRequest, options: VerbOptions = VerbOptions()) {
+        self.request = request
+        self.options = options
+    }
+
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
-    public mutating func prepare(
-        _ request: PreparationRequest, options: VerbOptions
-    ) throws(ControllerError) -> Report {
+    package func run(on host: inout Host) throws(ControllerError) -> Report {
         let clock = Stopwatch()
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
+        let links = try host.kernel.links()
+        let request = try named(links)
+        let reading = try Journal(reading: host.folder)
+        if let record = try reading?.record(request.id), let reading {
+            return try again(request, record, reading, since: clock)
         }
-        let request = try named(request, links: links)
-        if let journal = try Journal(reading: folder), let record = try journal.record(request.id) {
-            return try prepareAgain(request, record, journal, clock: clock, options: options)
+        let records = try reading?.records() ?? []
+        var plan = try self.plan(request, links: links, records: records, on: &host)
+        try Preflight.refuse(plan, waiving: options.waived)
+        if options.dryRun {
+            let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
+            return Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
         }
-        let records = try Journal(reading: folder)?.records() ?? []
-        var plan = try self.plan(request, links: links, records: records)
-        try Host.refuse(plan, waiving: options.waived)
-        if options.dryRun { return planned(plan, clock: clock, links: links, options: options) }
-        try requirePrivilege()
-        let journal = try Journal(folder: folder)
+        try host.kernel.requirePrivilege()
+        let journal = try Journal(folder: host.folder)
         // Others may have prepared a guest since.
         let now = try journal.records()
-        if now != records { plan = try self.plan(request, links: links, records: now) }
-        let record = try journal.begin(preparing: plan.guest)
+        if now != records { plan = try self.plan(request, links: links, records: now, on: &host) }
+        let claim = try journal.claim(preparing: plan.guest)
         guard plan.isEmpty else {
-            return finish(execute(plan, record: record, journal: journal, clock: clock, options: options))
+            var execution = Execution(plan, options: options, clock: clock)
+            return host.book(execution.run(under: claim, on: &host.kernel))
         }
         // Static already, and only on software ports: an eswitch port's entry would have been renewed.
-        try journal.settle(row: record.row, side: plan.to, proof: .nothingToProve)
-        return finish(plan, clock: clock, proof: .nothingToProve, options: options)
+        let proof = OffloadProof.nothingToProve
+        try claim.write(plan.books.commit, shown: proof.status)
+        return host.book(
+            Report(unchanged: plan, proof, startedAt: clock.startedAt, after: clock.elapsed, options: options))
     }
 
     /// Reads what the decision needs, and decides.
-    private mutating func plan(
-        _ request: PreparationRequest, links: Links, records: [GuestRecord]
+    private func plan(
+        _ request: PreparationRequest, links: Links, records: [GuestRecord], on host: inout Host
     ) throws(ControllerError) -> Plan {
         var planner = Planner(beside: records, on: request.bridge)
         let bridge = try planner.bridge(request.bridge, links: links)
@@ -53,9 +63,7 @@ extension Host {
         var vlans: [Side: PortVLANs] = [:]
         let hasSwitch = ports.values.contains(where: \.isEswitchPort)
         for (side, port) in ports where bridge.bridge?.filtersVLANs == true || hasSwitch {
-            vlans[side] = try ControllerError.reading("the VLANs of \(port.name)") { () throws(NetlinkError) in
-                try PortVLANs.read(port: port.index, using: &socket)
-            }
+            vlans[side] = try host.kernel.vlans(of: port.index, named: port.name)
         }
         for port in ports.values where port.isEswitchPort { planner.drivers[port.index] = Driver(interface: port.name) }
         let request = try request.replacing(
@@ -63,20 +71,20 @@ extension Host {
         let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
             // Who else lives behind the guest's own ports; what lives elsewhere does not matter.
             let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
-            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &socket)
-            try table.confirm(request.addresses, using: &socket)
+            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &host.kernel.socket)
+            try table.confirm(request.addresses, using: &host.kernel.socket)
             return table
         }
-        let legacy = try legacy(request, ports: ports, links: links, records: records)
+        let legacy = try legacy(request, ports: ports, links: links, records: records, on: &host)
         var plan = try planner.prepare(
             request, bridge: bridge, ports: ports, links: links, table: table, legacy: legacy)
-        plan.findings = findings(
+        plan.findings = host.kernel.findings(
             request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
         return plan
     }
 
     /// The request with the names of netdevs.
-    private func named(_ request: PreparationRequest, links: Links) throws(ControllerError) -> PreparationRequest {
+    private func named(_ links: Links) throws(ControllerError) -> PreparationRequest {
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
         return try request.replacing(
             primary: names.netdev(request.primary, role: "primary", bridge: request.bridge),
@@ -87,19 +95,18 @@ extension Host {
     }
 
     /// `prepare` of a guest that is known: nothing to do when it is the same, refused when it is not.
-    private func prepareAgain(
-        _ request: PreparationRequest, _ record: GuestRecord, _ journal: borrowing Journal, clock: Stopwatch,
-        options: VerbOptions
+    private func again(
+        _ request: PreparationRequest, _ record: GuestRecord, _ journal: Journal, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let guest = record.guest
         guard record.phase == .pinned else {
-            if let error = Host.bracketInTheWay(record) { throw error }
+            if let error = record.bracketInTheWay { throw error }
             if journal.isLocked(record) {
                 throw ControllerError(
                     .busy, "another redirection of guest \(guest.id) is running (\(record.phase.rawValue))",
                     remedy: "wait for it")
             }
-            throw Host.unfinished(record)
+            throw record.unfinished
         }
         guard record.boot == journal.boot, guest.bridge.name == request.bridge, guest.primary.name == request.primary,
             guest.standby.name == request.standby, guest.uplink?.name == request.uplink,
@@ -117,5 +124,24 @@ extension Host {
         var report = Report(plan, startedAt: clock.startedAt, options: options)
         report.proofStatus = record.proof
         return report
+    }
+
+    /// Reads what `prepare` needs of a NIC in legacy mode; nil for a guest without one.
+    private func legacy(
+        _ request: PreparationRequest, ports: [Side: Link], links: Links, records: [GuestRecord], on host: inout Host
+    ) throws(ControllerError) -> LegacyPreparation? {
+        guard let legacy = request.legacy, let address = request.addresses.first else { return nil }
+        let (pf, device) = try NICLookup.physicalFunction(legacy.pf, links: links)
+        let devlink = try host.kernel.devlink()
+        let filters = try ControllerError.reading("the filters of \(pf.name)") { () throws(NetlinkError) in
+            try NICFilters.read(
+                address.mac, vf: legacy.vf, of: pf.index, uplink: ports[.primary]?.index ?? pf.index,
+                using: &host.kernel.socket)
+        }
+        let nic = NICIdentity(interface: pf.name, device: device, devlink: devlink)
+        return try LegacyCheck(
+            request: request, legacy: legacy, links: links, devlink: devlink, filters: filters,
+            verdict: StoredVerdict.read(of: nic, in: host.folder), records: records
+        ).preparation()
     }
 }

@@ -1,81 +1,79 @@
-public import FDB
+package import FDB
 import Netlink
-public import Policy
-public import Records
-public import Switchdev
+package import Policy
+package import Records
+package import Switchdev
 
 /// The bridges of a network namespace with their ports, entries and guests: what `topology` shows.
-public struct Topology: Sendable {
+package struct Topology: Sendable {
     /// A bridge with its ports.
-    public struct BridgeView: Sendable {
+    package struct BridgeView: Sendable {
         /// The bridge.
-        public let link: Link
+        package let link: Link
         /// Its settings.
-        public let settings: Bridge
+        package let settings: Bridge
         /// Its ports, in the order of their interface indexes.
-        public let ports: [PortView]
+        package let ports: [PortView]
         /// Why no redirection on this bridge can work, or what is dangerous about it.
-        public let findings: [String]
+        package let findings: [String]
     }
 
     /// A port with what lives behind it.
-    public struct PortView: Sendable {
+    package struct PortView: Sendable {
         /// The port.
-        public let link: Link
+        package let link: Link
         /// What devlink knows of it.
-        public let devlink: DevlinkPort?
+        package let devlink: DevlinkPort?
         /// The PCI address of the VF that it represents, on this host.
-        public let functionAddress: String?
+        package let functionAddress: String?
         /// The driver, for ports of a switch.
-        public let driver: Driver?
+        package let driver: Driver?
         /// What it is to prepared guests: guest and side.
-        public let roles: [(guest: String, side: Side)]
+        package let roles: [(guest: String, side: Side)]
         /// Unicast entries but the local ones, sorted.
-        public let entries: [Entry]
+        package let entries: [Entry]
         /// The entries that are pinned, with their guests.
-        public let pinned: [Address: String]
+        package let pinned: [Address: String]
         /// What would block a redirection to this port.
-        public let findings: [String]
+        package let findings: [String]
     }
 
     /// An eswitch, as devlink names it.
-    public struct EswitchView: Sendable {
+    package struct EswitchView: Sendable {
         /// Its device.
-        public let handle: DevlinkHandle
+        package let handle: DevlinkHandle
         /// Legacy or switchdev; nil where the kernel does not tell.
-        public let mode: EswitchMode?
+        package let mode: EswitchMode?
         /// The switch id that its ports report.
-        public let switchID: SwitchID?
+        package let switchID: SwitchID?
         /// Its ports, with their netdevs in this namespace and the bridges or other masters that these belong to.
-        public let ports: [(port: DevlinkPort, netdev: String?, master: String?)]
+        package let ports: [(port: DevlinkPort, netdev: String?, master: String?)]
     }
 
     /// A NIC with VFs.
-    public struct NICView: Sendable {
+    package struct NICView: Sendable {
         /// The netdev of the physical function.
-        public let link: Link
+        package let link: Link
         /// What its behaviour depends on.
-        public let nic: NICIdentity
+        package let nic: NICIdentity
         /// What the probe of such a NIC found (`probe mac-filter`); nil when none was probed.
-        public let verdict: StoredVerdict?
+        package let verdict: StoredVerdict?
     }
 
     /// By name.
-    public let bridges: [BridgeView]
+    package let bridges: [BridgeView]
     /// By device.
-    public let eswitches: [EswitchView]
+    package let eswitches: [EswitchView]
     /// By name; empty when one bridge was asked for.
-    public let nics: [NICView]
+    package let nics: [NICView]
 }
 
-extension Host {
+extension Topology {
     /// Reads the bridges, or one of them; changes nothing and needs no privilege.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a bridge that does not exist.
-    public mutating func topology(bridge name: String?) throws(ControllerError) -> Topology {
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
+    package static func read(bridge name: String?, on host: inout Host) throws(ControllerError) -> Topology {
+        let links = try host.kernel.links()
         let bridges = links.bridges.filter { name == nil || $0.name == name }
         if let name, bridges.isEmpty {
             throw ControllerError(
@@ -84,14 +82,12 @@ extension Host {
                     ? "this network namespace has no bridge"
                     : "the bridges here are \(links.bridges.map(\.name).joined(separator: ", "))")
         }
-        let records = try Journal(reading: folder)?.records() ?? []
-        let devlink = try ControllerError.reading("devlink") { () throws(NetlinkError) in try Devlink.snapshot() }
+        let records = try Journal(reading: host.folder)?.records() ?? []
+        let devlink = try host.kernel.devlink()
         var views: [Topology.BridgeView] = []
         for bridge in bridges {
             guard let settings = bridge.bridge else { continue }
-            let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
-                try Table.snapshot(bridge: bridge.index, using: &socket)
-            }
+            let table = try host.kernel.table(of: bridge)
             let open = records.filter { $0.phase == .bracketed }.map(\.guest)
             let guests = records.map { record in
                 var guest = record.guest
@@ -111,17 +107,15 @@ extension Host {
         }
         return Topology(
             bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [],
-            nics: name == nil ? nics(links, devlink) : [])
+            nics: name == nil ? nics(links, devlink, host.folder) : [])
     }
-}
 
-extension Host {
     /// The NICs with VFs, and what is known of their filters.
-    private func nics(_ links: Links, _ devlink: Devlink) -> [Topology.NICView] {
+    private static func nics(_ links: Links, _ devlink: Devlink, _ folder: StateFolder) -> [Topology.NICView] {
         let functions = links.all.filter { !$0.virtualFunctions.isEmpty }.sorted { $0.name < $1.name }
         guard !functions.isEmpty else { return [] }
         // What cannot be read without privilege is no reason to show nothing.
-        let verdicts = (try? verdicts()) ?? []
+        let verdicts = (try? StoredVerdict.all(in: folder)) ?? []
         return functions.compactMap { link in
             guard let device = link.parentDevice.flatMap({ PCIDevice($0) }) else { return nil }
             let nic = NICIdentity(interface: link.name, device: device, devlink: devlink)

@@ -1,21 +1,21 @@
 public import FDB
 
-/// What a guest's announcement is to say, and how often.
+/// The contents of a guest's announcement, and how often it is sent.
 public struct AnnouncementRequest: Hashable, Sendable {
-    /// An IP address, with the guest's address that it goes with; nil: the guest has one address only.
+    /// An IP address and the guest address that it belongs to, or nil if the guest has only one address.
     public struct Owned: Hashable, Sendable {
         /// The IP address.
         public let ip: IPAddress
         /// The guest's address.
         public let address: Address?
 
-        /// Makes one from its parts.
+        /// Makes an owned address from its fields.
         public init(ip: IPAddress, address: Address? = nil) {
             self.ip = ip
             self.address = address
         }
 
-        /// Reads `IP` or `IP=MAC[/VLAN]`.
+        /// Parses `IP` or `IP=MAC[/VLAN]`.
         ///
         /// - Throws: ``ControllerError`` of code `usage`.
         public init(_ text: String) throws(ControllerError) {
@@ -37,17 +37,17 @@ public struct AnnouncementRequest: Hashable, Sendable {
         }
     }
 
-    /// Beside a RARP frame for each address.
+    /// The IP addresses that are announced in addition to a RARP frame for each address.
     public let ips: [Owned]
-    /// How many rounds, at least one.
+    /// The number of rounds, at least one.
     public let count: Int
-    /// Between rounds, in nanoseconds.
+    /// The time between rounds, in nanoseconds.
     public let interval: Int64
 
     /// - Parameters:
-    ///   - ips: announced beside a RARP frame for each address.
-    ///   - count: how many rounds.
-    ///   - interval: between rounds, in nanoseconds.
+    ///   - ips: announced in addition to a RARP frame for each address.
+    ///   - count: the number of rounds.
+    ///   - interval: the time between rounds, in nanoseconds.
     public init(ips: [Owned] = [], count: Int = 5, interval: Int64 = 100_000_000) {
         self.ips = ips
         self.count = max(1, count)

@@ -1,13 +1,13 @@
-/// Something for each side, or for some: a dictionary whose keys are known.
+/// A value for each side, or for some of them: a dictionary with known keys.
 ///
-/// The first dictionary of a type costs a process 0.3 million instructions, in which the Swift runtime looks for the
-/// conformances of its key: as much as a whole `bridge fdb replace` (docs/performance.md).
+/// The first dictionary of a type costs a process 0.3 million instructions, because the Swift runtime searches for the
+/// conformances of its key. That is as much as a whole `bridge fdb replace` (docs/performance.md).
 package struct BySide<Value> {
     private var primary: Value?
     private var standby: Value?
     private var remote: Value?
 
-    /// Nothing for any side.
+    /// Makes an empty container.
     package init() {}
 
     package init(_ values: [Side: Value]) {
@@ -31,10 +31,10 @@ package struct BySide<Value> {
         }
     }
 
-    /// In the order of the sides.
+    /// The values in the order of the sides.
     package var values: [Value] { [primary, standby, remote].compactMap { $0 } }
 
-    /// For whoever looks at all of them by their sides.
+    /// The same values keyed by side.
     package var dictionary: [Side: Value] {
         var result: [Side: Value] = [:]
         for side in Side.allCases { result[side] = self[side] }

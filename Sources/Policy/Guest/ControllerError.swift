@@ -1,23 +1,23 @@
-/// Why a verb did not do what it was asked, with the exit code that says whether anything was changed.
+/// The reason why a verb failed, with an exit code that says whether anything was changed.
 public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The kind; the raw value is the process's exit code.
     public enum Code: Int32, Hashable, Sendable, CaseIterable {
         /// A precondition failed; nothing was changed.
         case precondition = 3
-        /// Failed, and everything was put back.
+        /// The verb failed, and everything was restored.
         case rolledBack = 4
-        /// Failed, and not everything could be put back.
+        /// The verb failed, and not everything could be restored.
         case notRolledBack = 5
-        /// Timed out waiting for a signal.
+        /// Waiting for a signal timed out.
         case timeout = 6
-        /// Applied, but proof from hardware is missing while it was required.
+        /// The change was applied, but a required proof from hardware is missing.
         case unproven = 7
         /// Another redirection of this guest is running.
         case busy = 8
         /// The call itself is wrong; nothing was changed.
         case usage = 64
 
-        /// The word in JSON.
+        /// The name of the code in JSON.
         public var name: String {
             switch self {
             case .precondition: "precondition"
@@ -37,13 +37,13 @@ public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertibl
     public let message: String
     /// What to do about it.
     public let remedy: String?
-    /// The kernel's answer, where it was the cause.
+    /// The kernel's answer, if it was the cause.
     public let cause: KernelRefusal?
 
     /// - Parameters:
     ///   - code: the kind.
-    ///   - message: what failed, naming the thing.
-    ///   - remedy: what to do.
+    ///   - message: what failed, naming the object.
+    ///   - remedy: what to do about it.
     ///   - cause: the kernel's answer.
     public init(_ code: Code, _ message: String, remedy: String? = nil, cause: KernelRefusal? = nil) {
         self.code = code

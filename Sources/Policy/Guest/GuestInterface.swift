@@ -1,13 +1,13 @@
 public import FDB
 package import Switchdev
 
-/// Where a guest is reached from this host.
+/// The place where a guest is reached from this host.
 public enum Side: String, Hashable, Sendable, CaseIterable, Codable {
-    /// By the bridge port of its VF.
+    /// Through the bridge port of its VF.
     case primary
-    /// By the bridge port of its paravirtual NIC.
+    /// Through the bridge port of its paravirtual NIC.
     case standby
-    /// It is on another host: behind the uplink.
+    /// The guest is on another host, behind the uplink.
     case remote
 }
 
@@ -35,22 +35,22 @@ public struct GuestID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// A bridge port by its name and the interface index that it had when the guest was prepared.
+/// A bridge port, identified by its name and the interface index that it had when the guest was prepared.
 ///
-/// Names are used again by other devices: both must agree.
+/// Other devices can reuse a name, so both must match.
 public struct PortIdentity: Hashable, Sendable {
-    /// Interface name.
+    /// The interface name.
     public let name: String
-    /// Interface index of this boot.
+    /// The interface index during this boot.
     public let index: Int32
-    /// Entries of the port reach hardware.
+    /// Entries of the port are offloaded to hardware.
     public let isEswitchPort: Bool
-    /// Learning was on before the guest was prepared, and is off because of it: `release` switches it on again.
+    /// Preparing the guest switched learning off; `release` switches it on again.
     public var learningToRestore: Bool
-    /// It had no backup port before the guest was prepared, and has the standby because of it: `release` takes it away.
+    /// Preparing the guest set the standby as the backup port of a port that had none; `release` removes it.
     public var backupToClear: Bool
 
-    /// Makes an identity from its parts.
+    /// Makes an identity from its fields.
     public init(
         name: String, index: Int32, isEswitchPort: Bool, learningToRestore: Bool = false,
         backupToClear: Bool = false
@@ -67,31 +67,31 @@ public struct PortIdentity: Hashable, Sendable {
     }
 }
 
-/// One failover pair of one VM: a bridge, the ports by which the guest is reached, and its addresses.
+/// One failover pair of one VM: a bridge, the ports that reach the guest, and its addresses.
 public struct GuestInterface: Hashable, Sendable {
     /// Its name.
     public let id: GuestID
-    /// The bridge; its learning flag means nothing.
+    /// The bridge. `learningToRestore` is unused here.
     public let bridge: PortIdentity
     /// The port of the VF.
     public var primary: PortIdentity
     /// The port of the paravirtual NIC.
     public var standby: PortIdentity
-    /// The port behind which a guest that is not here is reached.
+    /// The port that leads to the guest while it is on another host.
     public var uplink: PortIdentity?
     /// Sorted, without duplicates.
     public let addresses: [Address]
     /// The side that the addresses are pinned to.
     public var side: Side
-    /// Pinned entries are sticky: a port serves others too, so that its learning stays on.
+    /// Pinned entries are sticky. Learning then stays on, because a port also serves others.
     public let isSticky: Bool
-    /// What the guest does with frames that reach both of its NICs.
+    /// What the guest does with a frame that reaches both of its NICs.
     public var kind = GuestKind.unknown
-    /// The NIC whose filters move with the addresses, when its eswitch is in legacy mode: the primary is then the port of the
-    /// bridge that goes to the NIC, and the VF has none.
+    /// The NIC whose filters move with the addresses, if its eswitch is in legacy mode. The primary is then the bridge port
+    /// that leads to the NIC, and the VF has no port.
     public var nic: LegacyNIC? = nil
 
-    /// Makes one from its parts.
+    /// Makes a guest interface from its fields.
     package init(
         id: GuestID, bridge: PortIdentity, primary: PortIdentity, standby: PortIdentity, uplink: PortIdentity? = nil,
         addresses: [Address], side: Side, isSticky: Bool, nic: LegacyNIC? = nil
@@ -116,20 +116,20 @@ public struct GuestInterface: Hashable, Sendable {
         }
     }
 
-    /// The ports with the sides that they serve, an uplink that is also the standby once.
+    /// The ports with the sides that they serve; an uplink that is also the standby appears once.
     public var ports: [(side: Side, port: PortIdentity)] {
-        // With their labels from the start: to convert the array takes longer than to make it.
+        // The tuple labels are given here, because converting the array takes longer than making it.
         var ports = [(side: Side.primary, port: primary), (side: Side.standby, port: standby)]
         if let uplink, uplink.index != standby.index { ports.append((side: .remote, port: uplink)) }
         return ports
     }
 
-    /// A port of the guest whose entries reach hardware, the primary first.
+    /// A port of the guest whose entries are offloaded to hardware; the primary is preferred.
     package var eswitchPort: PortIdentity? { ports.map(\.port).first(where: \.isEswitchPort) }
 
-    /// Whether the port of a side learns: not where the guest is here, so that a late frame by its other port moves nothing.
-    /// While it is on another host its standby does, so that its first frame here, QEMU's announcement, brings its addresses
-    /// along.
+    /// Whether the port of a side learns. It does not while the guest is here, so a late frame from its other port moves
+    /// nothing. While the guest is on another host its standby learns, so the guest's first frame here, QEMU's
+    /// announcement, brings its addresses along.
     package func learns(_ side: Side) -> Bool { self.side == .remote && side == .standby && standby.learningToRestore }
 
     /// The side whose port has an interface index.
@@ -148,7 +148,7 @@ extension GuestInterface {
 }
 
 extension GuestInterface {
-    /// Whether these are its addresses; one without a VLAN stands for the one with that MAC.
+    /// Whether `given` are the guest's addresses; one without a VLAN stands for the address with that MAC.
     package func has(exactly given: [Address]) -> Bool {
         given.count == addresses.count
             && zip(given.sorted(), addresses).allSatisfy { $0.mac == $1.mac && ($0.vlan == nil || $0.vlan == $1.vlan) }

@@ -1,16 +1,16 @@
 public import Switchdev
 
-/// What is under way with a guest.
+/// The operation that is in progress for a guest.
 public enum GuestPhase: String, Hashable, Sendable {
-    /// Nothing: the entries are where `side` says.
+    /// No operation: the entries are where `side` says.
     case pinned
-    /// `prepare` has not ended.
+    /// `prepare` has not finished.
     case preparing
     /// A redirection waits for a signal; nothing was changed.
     case waiting
-    /// A redirection has not ended.
+    /// A redirection has not finished.
     case switching
-    /// `release` has not ended.
+    /// `release` has not finished.
     case releasing
     /// A bracket is being opened.
     case opening
@@ -20,28 +20,28 @@ public enum GuestPhase: String, Hashable, Sendable {
     case closing
 }
 
-/// A guest interface with what is under way.
+/// A guest interface and the operation in progress.
 public struct GuestRecord: Hashable, Sendable {
-    /// The row, which is also the byte of the lock file that its owner locks.
+    /// The row in the database; also the byte of the lock file that the guest's owner locks.
     public let row: Int64
-    /// The guest interface; its side is the one before what is under way.
+    /// The guest interface; its side is the one before the operation in progress.
     public var guest: GuestInterface
-    /// What is under way.
+    /// The operation in progress.
     public package(set) var phase: GuestPhase
-    /// Where it is to go, while something is under way.
+    /// The side that the guest moves to while an operation is in progress.
     public package(set) var goal: Side?
-    /// The boot that the interface indexes belong to.
+    /// The boot during which the interface indexes are valid.
     public let boot: String
-    /// The inode of the network namespace that the ports are in.
+    /// The inode of the network namespace of the ports.
     public let namespace: Int64
-    /// What was known of hardware when the guest came to its side.
+    /// What was known about the hardware when the guest moved to its side.
     public let proof: OffloadProof.Status
-    /// Counts the writes to this record.
+    /// The number of writes to this record.
     public let revision: Int64
-    /// The bracket, from before its first write until after its last.
+    /// The bracket; set from before its first write until after its last.
     public var bracket: Bracket?
 
-    /// Makes one from its parts.
+    /// Makes a record from its fields.
     package init(
         row: Int64, guest: GuestInterface, phase: GuestPhase, goal: Side? = nil, boot: String, namespace: Int64,
         proof: OffloadProof.Status, revision: Int64, bracket: Bracket? = nil
@@ -59,6 +59,11 @@ public struct GuestRecord: Hashable, Sendable {
 }
 
 extension GuestRecord {
-    /// Where the entries are pinned: on the standby while a bracket is open, whatever the side.
+    /// The side that the entries are pinned to: the standby while a bracket is open, whatever `side` is.
     public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
+}
+
+extension GuestRecord {
+    /// Where its bracket leads to; nil without one.
+    package var bracketGoal: Side? { bracket == nil ? nil : goal }
 }

@@ -1,11 +1,11 @@
-/// The kernel's refusal of a request, as it bears on what to do next: policy knows no sockets and none of their errors.
+/// A request that the kernel refused, reduced to what decides the next step: Policy does not know sockets or their errors.
 public struct KernelRefusal: Hashable, Sendable, CustomStringConvertible {
-    /// What a refusal means for the thing that was asked for.
+    /// What the refusal says about the requested object.
     public enum Meaning: Hashable, Sendable {
-        /// It is there already (EEXIST).
+        /// The object exists already (EEXIST).
         case exists
-        /// There is nothing to remove or to read: ENOENT, ENODEV, or EINVAL, with which `br_mdb_del` answers for a member that
-        /// it does not know.
+        /// There is nothing to remove or to read: ENOENT, ENODEV, or the EINVAL that `br_mdb_del` returns for an unknown
+        /// member.
         case gone
         /// The caller lacks the privilege (EPERM).
         case notPermitted
@@ -13,16 +13,16 @@ public struct KernelRefusal: Hashable, Sendable, CustomStringConvertible {
         case other
     }
 
-    /// What it means.
+    /// What the refusal means.
     public let meaning: Meaning
-    /// The symbolic error number, `ENODEV`; nil where there was none.
+    /// The symbolic error number, for example `ENODEV`; nil if there was none.
     public let errno: String?
-    /// The kernel's own text (NLMSGERR_ATTR_MSG), word for word.
+    /// The kernel's own text (NLMSGERR_ATTR_MSG), verbatim.
     public let extack: String?
-    /// What was attempted, the C library's text and the kernel's.
+    /// The attempted operation, the C library's text and the kernel's text.
     public let description: String
 
-    /// Makes a refusal from its parts.
+    /// Makes a refusal from its fields.
     public init(_ meaning: Meaning, errno: String?, extack: String? = nil, description: String) {
         self.meaning = meaning
         self.errno = errno

@@ -1,19 +1,19 @@
 public import FDB
 
-/// A NIC in legacy mode as a guest uses it: there the filters of the NIC, not a bridge, decide whether the VF gets a frame.
+/// A guest's NIC in legacy mode, where the filters of the NIC, not a bridge, decide whether the VF gets a frame.
 public struct LegacyNIC: Hashable, Sendable {
     /// The physical function.
     public let pf: PortIdentity
     /// The number of the guest's VF.
     public let vf: UInt32
-    /// The MAC was in the list of the port to the NIC before the guest was prepared: `release` leaves it there.
+    /// The MAC was in the unicast list of the port to the NIC before the guest was prepared; `release` leaves it there.
     public let hadEntry: Bool
-    /// The VF's MAC before the guest was prepared: put back when `prepare` does not come to its end.
+    /// The VF's MAC before the guest was prepared; restored if `prepare` fails.
     public let hadMAC: MACAddress
     /// The order of filter changes that is safe on this NIC.
     public let order: MACFilterVerdict.Order
 
-    /// Makes a NIC from its parts.
+    /// Makes a NIC from its fields.
     public init(pf: PortIdentity, vf: UInt32, hadEntry: Bool, hadMAC: MACAddress, order: MACFilterVerdict.Order) {
         self.pf = pf
         self.vf = vf
@@ -23,16 +23,16 @@ public struct LegacyNIC: Hashable, Sendable {
     }
 }
 
-/// The part of `prepare`'s arguments that names a NIC in legacy mode.
+/// The arguments of `prepare` that name a NIC in legacy mode.
 public struct LegacyRequest: Hashable, Sendable {
     /// The netdev of the physical function.
     public let pf: String
     /// The number of the guest's VF.
     public let vf: UInt32
-    /// A NIC whose verdict is that it cannot be used for failover is accepted.
+    /// Accept a NIC whose verdict is that it cannot be used for failover.
     public let acceptsUnusable: Bool
 
-    /// Makes a request from its parts.
+    /// Makes a request from its fields.
     public init(pf: String, vf: UInt32, acceptsUnusable: Bool = false) {
         self.pf = pf
         self.vf = vf

@@ -1,6 +1,6 @@
 public import FDB
 
-/// The arguments of `prepare`, checked for what can be checked without the kernel.
+/// The arguments of `prepare`, after the checks that do not need the kernel.
 public struct PreparationRequest: Hashable, Sendable {
     /// The guest interface's name.
     public let id: GuestID
@@ -10,17 +10,17 @@ public struct PreparationRequest: Hashable, Sendable {
     public let primary: String
     /// The port of the paravirtual NIC.
     public let standby: String
-    /// The port behind which a guest on another host is reached.
+    /// The port that leads to the guest while it is on another host.
     public let uplink: String?
-    /// Sorted.
+    /// The addresses, sorted.
     public let addresses: [Address]
-    /// Where the guest is, when the caller knows.
+    /// The side that the guest is on, if the caller knows it.
     public let side: Side?
-    /// The NIC in legacy mode whose filters move too; ``primary`` is then the port of the bridge that goes to it.
+    /// The NIC in legacy mode whose filters move too; ``primary`` is then the bridge port that leads to it.
     public let legacy: LegacyRequest?
-    /// A standby whose frames the switch floods to other ports is accepted.
+    /// Accept a standby whose frames the switch floods to other ports.
     public let allowsLeak: Bool
-    /// What the guest does with frames that reach both of its NICs, when the caller says it.
+    /// What the guest does with a frame that reaches both of its NICs, if the caller declares it.
     public let kind: GuestKind?
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
@@ -71,7 +71,7 @@ public struct PreparationRequest: Hashable, Sendable {
         self.legacy = legacy
     }
 
-    /// The same request with other names for the ports, or other addresses.
+    /// The same request with other port names, or other addresses.
     package func replacing(
         primary: String? = nil, standby: String? = nil, uplink: String? = nil, addresses: [Address]? = nil
     ) throws(ControllerError) -> PreparationRequest {

@@ -2,27 +2,27 @@ public import FDB
 public import QMP
 public import Switchdev
 
-/// Which of the MACs and VLANs that a guest wants to receive become addresses of its guest interface: decided from what it
-/// asked for (`query-rx-filter`), without I/O.
+/// Decides without I/O which of the MACs and VLANs in a guest's filter (`query-rx-filter`) become addresses of its guest
+/// interface.
 ///
-/// Declared addresses never leave. A guest may ask for anything: it gets no MAC of another guest, none of the bridge's own, and
-/// no more than the limit.
+/// Declared addresses always stay. A guest may ask for anything, but it gets no MAC of another guest, no MAC of the bridge
+/// and its ports, and no more addresses than the limit.
 public struct FilterDecision: Hashable, Sendable {
     /// Addresses to pin.
     public private(set) var joining: [Address] = []
-    /// Addresses that were pinned because the guest asked for them, which it does no more.
+    /// Addresses that were pinned because the guest asked for them, and that it no longer asks for.
     public private(set) var leaving: [Address] = []
-    /// What the guest asked for and does not get, in words.
+    /// The requests that are refused, in words.
     public private(set) var refused: [String] = []
 
     /// - Parameters:
-    ///   - filter: what the guest asked for on its standby.
-    ///   - guest: with all its addresses.
-    ///   - adopted: those of its addresses that it got by asking.
-    ///   - others: the guests beside it on the same bridge.
+    ///   - filter: the filter of the guest's standby.
+    ///   - guest: the guest interface with all its addresses.
+    ///   - adopted: those of its addresses that it got by asking for them.
+    ///   - others: the other guests on the same bridge.
     ///   - reserved: MACs of the bridge and its ports.
-    ///   - vlans: those of the standby's port; nil when the bridge does not tell VLANs apart.
-    ///   - limit: how many addresses a guest may get by asking.
+    ///   - vlans: the VLANs of the standby's port; nil if the bridge does not filter VLANs.
+    ///   - limit: the number of addresses that a guest may get by asking for them.
     public init(
         _ filter: RxFilter, guest: GuestInterface, adopted: Set<Address>, others: [GuestInterface],
         reserved: Set<MACAddress> = [], vlans: PortVLANs?, limit: Int
@@ -56,7 +56,7 @@ public struct FilterDecision: Hashable, Sendable {
             }
         }
         let asked = Set(wanted)
-        // A list that is not all of it says nothing about what is not on it.
+        // In an incomplete list a missing address means nothing.
         let isComplete = !filter.isPromiscuous && !filter.unicastOverflow
         leaving = isComplete ? adopted.subtracting(asked).sorted() : []
         var room = max(0, limit - adopted.count + leaving.count)
@@ -71,15 +71,15 @@ public struct FilterDecision: Hashable, Sendable {
         refused = Array(Set(refused)).sorted()
     }
 
-    /// The VLANs that each MAC is wanted in: those of the declared addresses, and those of the guest's own table that its
-    /// port is a member of.
+    /// The VLANs for each MAC: those of the declared addresses, and those of the guest's own VLAN table that its port is a
+    /// member of.
     private static func vlans(_ filter: RxFilter, _ declared: Set<Address>, _ port: PortVLANs?) -> [VLANID?] {
         guard let port else { return [nil] }
         var vlans = Set(declared.compactMap(\.vlan))
-        // With "all" the guest only says that it does not choose.
+        // "all" only means that the guest does not choose.
         if filter.vlanMode == "normal" {
             for id in filter.vlans {
-                // 0 is the guest's untagged traffic.
+                // VLAN id 0 is the guest's untagged traffic.
                 let vlan = id == 0 ? port.pvid : UInt16(exactly: id).flatMap(VLANID.init)
                 if let vlan, port.members.contains(vlan) { vlans.insert(vlan) }
             }
@@ -88,18 +88,18 @@ public struct FilterDecision: Hashable, Sendable {
     }
 }
 
-/// What came of a guest's own filter.
+/// The result of adopting a guest's own filter.
 public struct AdoptionReport: Hashable, Sendable, Encodable {
     /// The guest interface's name.
     public let guest: String
     /// Addresses that were pinned.
     public let joined: [String]
-    /// Addresses that were given back.
+    /// Addresses that were released.
     public let left: [String]
-    /// What the guest does not get, and why.
+    /// The requests that were refused, with the reasons.
     public let refused: [String]
 
-    /// Makes one from its parts.
+    /// Makes a report from its fields.
     package init(guest: String, joined: [String], left: [String], refused: [String]) {
         self.guest = guest
         self.joined = joined

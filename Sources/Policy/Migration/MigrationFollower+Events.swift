@@ -1,7 +1,7 @@
 import JSON
 package import QMP
 
-/// What each input changes.
+/// The change that each input causes.
 extension MigrationFollower {
     // MARK: - QEMU's events
 
@@ -26,7 +26,7 @@ extension MigrationFollower {
 
     private func matches(_ event: QMPEvent, _ device: String?) -> Bool { device == nil || event.device == device }
 
-    /// DEVICE_DELETED tells of disks too: without the primary's id it says nothing.
+    /// DEVICE_DELETED also reports disks, so it says nothing if the id of the primary is not configured.
     private func isPrimary(_ event: QMPEvent) -> Bool {
         guard let primary = configuration.primaryDevice else { return false }
         return event.device == primary || event.data["path"]?.text == "/machine/peripheral/\(primary)"
@@ -36,13 +36,13 @@ extension MigrationFollower {
         isNegotiated = true
         switch state {
         case .standby: come()
-        // The device's state is being loaded: the guest stands still on the other host, and runs here next. What is sent to
-        // it from now on waits in its standby's queue.
+        // The device's state is being loaded: the guest is stopped on the other host and will run here next. From now on its
+        // frames wait in the queue of its standby.
         case .awaited where isIncoming && side == .remote:
             settle(at: .standby)
             actions.append(.announce)
-        // The guest's driver was loaded anew: it may be without its primary for a while. Without copies nothing is
-        // gained by leaving a primary that is perhaps in use.
+        // The guest's driver was reloaded, so the guest may be without its primary for a while. Without copies it gains
+        // nothing to leave a primary that may be in use.
         case .primary where configuration.takesCopies: come()
         default: break
         }
@@ -54,7 +54,7 @@ extension MigrationFollower {
         case .waitUnplug:
             leave()
         case .completed:
-            // On the target the virtual CPUs run when a migration completes; on the source they do not.
+            // When a migration completes, the virtual CPUs run on the target and not on the source.
             if isIncoming {
                 isIncoming = false
             } else if state.isHere, !isRunning {
@@ -80,7 +80,7 @@ extension MigrationFollower {
         case .leaving:
             left(to: .migrating)
         case .standby, .coming:
-            // No primary was taken away: QEMU has plugged none.
+            // No primary was taken away because QEMU had plugged none.
             state = .migrating
             wasUnplugged = bracket != nil
             disarm(.primary)
@@ -91,15 +91,15 @@ extension MigrationFollower {
         }
     }
 
-    /// A migration to another host ended here.
+    /// A migration to another host ended, and the guest runs here.
     package mutating func cameBack() {
         switch state {
         case .leaving:
-            // The guest kept its primary, or QEMU plugs it again: only the primary itself can tell.
+            // The guest kept its primary, or QEMU plugs it again: only a frame through the primary shows which.
             come()
         case .migrating:
             if wasUnplugged { come() } else { rest() }
-            // The other host may have announced it already.
+            // The other host may already have announced the guest.
             actions.append(.announce)
         case .primary:
             calm()
@@ -108,7 +108,7 @@ extension MigrationFollower {
         wasUnplugged = false
     }
 
-    /// The guest reboots: firmware and the first part of the boot know the standby only.
+    /// The guest reboots: the firmware and the first part of the boot use only the standby.
     private mutating func reset() {
         guard state.isHere else { return }
         isNegotiated = false
@@ -121,10 +121,10 @@ extension MigrationFollower {
         left(to: .standby)
     }
 
-    // MARK: - What else happens
+    // MARK: - Other inputs
 
     package mutating func disconnected() {
-        // A QEMU that ends before its guest ran has none.
+        // A QEMU that exits before its guest ran has no guest.
         if state == .awaited { settle(at: .remote) }
         guard hasShutDown else {
             isNegotiated = nil
@@ -135,7 +135,7 @@ extension MigrationFollower {
             }
             return
         }
-        // Nobody is there to receive: the standby is where the next boot begins.
+        // No guest is there to receive, and the next boot begins on the standby.
         isNegotiated = false
         if state.isHere { rest() }
         isNegotiated = nil
@@ -147,7 +147,7 @@ extension MigrationFollower {
     package mutating func ranOut(_ timer: Timer) {
         guard armed.remove(timer) != nil else { return }
         switch timer {
-        // Cancelled before QEMU had even asked the guest: it asks all the same, and plugs again without a word. By now it has.
+        // A cancel before QEMU asked the guest: QEMU asks anyway and plugs again without an event. It has done so by now.
         case .unplug where state == .leaving && wasCalledOff: come()
         case .unplug where state == .leaving:
             raise(
@@ -178,7 +178,7 @@ extension MigrationFollower {
         if isUp {
             calm()
         } else {
-            // A guest refuses its standby while the primary is registered, carrier or not: moving would not help.
+            // A guest ignores its standby while the primary is registered, with or without carrier, so moving would not help.
             raise("the primary's port has no carrier; \(whereFramesGo)")
         }
     }
@@ -193,7 +193,7 @@ extension MigrationFollower {
         case .closeBracket, .move, .becomeRemote:
             pending = action
             raise("\(action) failed, and is tried again: \(reason)")
-            // Further shifts would overflow; the longest pause is reached before.
+            // Larger shifts would overflow, and the longest pause is reached earlier.
             arm(.retry, min(configuration.retryPause, Configuration.firstRetryPause << Int64(min(failures, 16))))
             failures += 1
         case .announce:
@@ -204,7 +204,7 @@ extension MigrationFollower {
         }
     }
 
-    /// For alarms.
+    /// The current path of the frames, for alarms.
     private var whereFramesGo: String {
         if bracket != nil { return "frames go to both ports" }
         return "frames go to the \(side.rawValue)"
@@ -212,7 +212,7 @@ extension MigrationFollower {
 }
 
 extension MigrationFollower.Action: CustomStringConvertible {
-    /// In words.
+    /// The state in words.
     public var description: String {
         switch self {
         case .openBracket(let side): "sending frames to both ports, on the way to the \(side.rawValue)"

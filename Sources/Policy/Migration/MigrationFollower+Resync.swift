@@ -1,6 +1,6 @@
 public import QMP
 
-/// What a new connection to the monitor tells: events may have been missed.
+/// The conclusions from a new connection to the monitor: events may have been missed.
 extension MigrationFollower {
     package mutating func resynchronise(_ situation: QMPSituation) {
         isRunning = situation.isRunning
@@ -11,7 +11,7 @@ extension MigrationFollower {
             return
         }
         if situation.runState == "prelaunch" {
-            // It has not run yet; whatever ran before has ended.
+            // The guest has not run yet, and any earlier guest has ended.
             isNegotiated = false
             if state.isHere { rest() }
         }
@@ -31,14 +31,14 @@ extension MigrationFollower {
             }
         case .migrating:
             if situation.migration.isUnderWay { return }
-            // The guest runs here although the migration completed: somebody let it go on here.
+            // The guest runs here although the migration completed: someone resumed it here.
             if situation.migration == .completed { rest() } else { cameBack() }
         }
     }
 
     private mutating func awaitGuest(_ situation: QMPSituation) {
         if side != .remote || bracket != nil { settle(at: .remote) }
-        // Before the guest's state is loaded nothing can have been negotiated.
+        // Nothing can have been negotiated before the guest's state is loaded.
         let isLoading = situation.migration != .none && situation.migration != .setup
         if state != .awaited || isNegotiated != true { isNegotiated = isLoading ? nil : false }
         state = .awaited
@@ -47,7 +47,7 @@ extension MigrationFollower {
         watch(false)
     }
 
-    /// The first connection: the entries tell what was known before.
+    /// The first connection: the entries show what was known before.
     private mutating func begin(_ status: MigrationStatus) {
         if side == .remote, bracket == nil {
             state = .awaited
@@ -73,19 +73,20 @@ extension MigrationFollower {
         }
     }
 
-    /// On the primary, when the request to give it up may have been missed.
+    /// The guest is on its primary, and the request to give it up may have been missed.
     private mutating func leaveIfDue(_ status: MigrationStatus) {
-        // That it was given up is likely then, but not known: frames go to both ports, until the migration ends.
+        // The guest has probably given up the primary, but that is not certain: frames go to both ports until the migration
+        // ends.
         if status == .waitUnplug || status.isPastUnplug { leave() }
         if status.isPastUnplug, !configuration.takesCopies { left(to: .migrating) }
     }
 }
 
 extension MigrationFollower {
-    /// What is taken for so where events are heard and nothing can be asked: what the entries say. What was missed shows by
-    /// the events that follow; until then frames go where they went.
+    /// The situation that is assumed from the entries if events are received but nothing can be queried. Later events show
+    /// what was missed; until then frames keep their path.
     public var presumed: QMPSituation {
-        // Whether the guest that comes has negotiated is not known.
+        // Whether the incoming guest has negotiated is unknown.
         if side == .remote, bracket == nil { return QMPSituation(runState: "inmigrate", migration: .active) }
         return QMPSituation(runState: "running", migration: bracket == .standby ? .waitUnplug : .none)
     }

@@ -1,10 +1,10 @@
 import QMP
 
-/// The steps that the transitions are made of.
+/// The steps of which the transitions consist.
 extension MigrationFollower {
     // MARK: - Entries
 
-    /// Brings the entries to a side; closes the bracket if there is one.
+    /// Moves the entries to a side, and closes the bracket if one is open.
     package mutating func settle(at target: Side) {
         pending = nil
         failures = 0
@@ -21,10 +21,10 @@ extension MigrationFollower {
         sideBefore = target
     }
 
-    /// Lets frames reach both ports, where the guest takes copies and they do not yet.
+    /// Sends frames to both ports, if the guest takes copies and no bracket is open yet.
     package mutating func open(to target: Side) {
         guard configuration.takesCopies else { return }
-        // A bracket leads away from the side that the guest is recorded on.
+        // A bracket leads away from the recorded side of the guest.
         let goal: Side = bracket == nil && side == target ? (target == .primary ? .standby : .primary) : target
         if bracket == nil {
             sideBefore = side
@@ -34,9 +34,9 @@ extension MigrationFollower {
         side = .standby
     }
 
-    // MARK: - The ways between the sides
+    // MARK: - Transitions between the sides
 
-    /// The guest was asked to give up its primary: it may do so at any moment.
+    /// The guest was asked to give up its primary, and may do so at any moment.
     package mutating func leave() {
         guard [.primary, .coming, .standby].contains(state) else { return }
         if side == .primary { open(to: .standby) } else if bracket != nil { bracket = .standby }
@@ -58,7 +58,7 @@ extension MigrationFollower {
         watch(next == .standby && isNegotiated != false)
     }
 
-    /// The guest gets its primary: it may use it at any moment.
+    /// The guest gets its primary, and may use it at any moment.
     package mutating func come() {
         open(to: .primary)
         state = .coming
@@ -76,7 +76,7 @@ extension MigrationFollower {
         calm()
     }
 
-    /// The guest is here and has no primary to use.
+    /// The guest is here and cannot use a primary.
     package mutating func rest() {
         settle(at: .standby)
         state = .standby
@@ -86,7 +86,7 @@ extension MigrationFollower {
         watch(isNegotiated != false)
     }
 
-    /// The guest runs here from now on, which it did not before.
+    /// The guest starts to run here.
     package mutating func arrive() {
         settle(at: .standby)
         actions.append(.announce)
@@ -110,10 +110,10 @@ extension MigrationFollower {
         watch(false)
     }
 
-    // MARK: - Small things
+    // MARK: - Helpers
 
     package mutating func watch(_ isOn: Bool) {
-        // Again where it is on: what is waited for is a frame from now on.
+        // Sent again even if the watch is on: it then waits for a frame from now on.
         if isOn || isWatching { actions.append(.watchPrimary(isOn)) }
         isWatching = isOn
     }

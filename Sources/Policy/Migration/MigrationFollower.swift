@@ -1,35 +1,36 @@
 public import QMP
 
-/// What to do with a guest's addresses while QEMU migrates the guest and manages its failover pair: a state machine without
-/// I/O, one for each guest interface.
+/// Decides what to do with a guest's addresses while QEMU migrates the guest and manages its failover pair. It is a state
+/// machine without I/O, one for each guest interface.
 ///
-/// It is told what QEMU's monitor says, what was seen at the ports and which timers ran out, and answers with what to do.
-/// A bracket is closed on evidence only. docs/signals.md has its table.
+/// Its inputs are QEMU monitor messages, observations at the ports and expired timers; its outputs are actions. A bracket
+/// is closed on evidence only. The state table is in docs/signals.md.
 public struct MigrationFollower: Hashable, Sendable {
-    /// What is declared of the guest.
+    /// The declared properties of the guest.
     public struct Configuration: Hashable, Sendable {
         /// The id of the virtio NIC in QEMU; nil: events of any device count.
         public var standbyDevice: String?
-        /// The id of the primary in QEMU; nil: events of any device count, but for DEVICE_DELETED.
+        /// The id of the primary in QEMU; nil: events of any device count, except DEVICE_DELETED.
         public var primaryDevice: String?
-        /// The guest takes one of two copies: frames may go to both ports (strategy `bracket`). Otherwise `cut`.
+        /// The guest takes one of two copies, so frames may go to both ports (strategy `bracket`). Otherwise `cut`.
         public var takesCopies: Bool
-        /// After so many nanoseconds a guest that does not give up its primary is an alarm.
+        /// A guest that has not given up its primary after this many nanoseconds raises an alarm.
         public var unplugLimit: Int64
-        /// After so many nanoseconds a primary that sends nothing is an alarm.
+        /// A primary that has sent nothing after this many nanoseconds raises an alarm.
         public var primaryLimit: Int64
-        /// Longest pause before an action that failed is tried again, in nanoseconds. Frames may be lost meanwhile: the first is
-        /// ``firstRetryPause``, each further one twice as long.
+        /// The longest pause before a failed action is retried, in nanoseconds. The first pause is ``firstRetryPause``, and
+        /// each
+        /// further one is twice as long. Frames may be lost during the pauses.
         public var retryPause: Int64
 
-        /// Nanoseconds.
+        /// The first pause before a retry, in nanoseconds.
         package static let firstRetryPause: Int64 = 10_000_000
 
         /// - Parameters:
         ///   - standbyDevice: the id of the virtio NIC in QEMU.
         ///   - primaryDevice: the id of the primary in QEMU.
         ///   - takesCopies: the guest takes one of two copies.
-        ///   - unplugLimit: nanoseconds; ordered removal takes a Linux guest 6 to 7 s.
+        ///   - unplugLimit: nanoseconds; an orderly removal takes a Linux guest 6 to 7 s.
         ///   - primaryLimit: nanoseconds.
         ///   - retryPause: nanoseconds.
         public init(
@@ -46,11 +47,11 @@ public struct MigrationFollower: Hashable, Sendable {
         }
     }
 
-    /// Where the guest is in its life.
+    /// The phase of the guest's life.
     public enum State: String, Hashable, Sendable, CaseIterable {
-        /// The monitor has not been heard yet, or the guest ended.
+        /// The monitor has reported nothing yet, or the guest ended.
         case unknown
-        /// QEMU waits for the guest from another host: it is remote.
+        /// QEMU waits for the guest from another host, so the guest is remote.
         case awaited
         /// The guest is here and uses its standby.
         case standby
@@ -60,7 +61,7 @@ public struct MigrationFollower: Hashable, Sendable {
         case leaving
         /// The guest has given up its primary, or had none, and is being copied to another host.
         case migrating
-        /// The guest gets its primary, or gets it again; nothing has been seen of it yet.
+        /// The guest gets its primary, or gets it back; no frame through it has been seen yet.
         case coming
         /// The guest is on another host.
         case gone
@@ -70,92 +71,92 @@ public struct MigrationFollower: Hashable, Sendable {
     public enum Timer: String, Hashable, Sendable, CaseIterable {
         /// The guest should have given up its primary.
         case unplug
-        /// The guest should have sent something by its primary.
+        /// The guest should have sent a frame through its primary.
         case primary
-        /// An action failed and is to be tried again.
+        /// A failed action is due for a retry.
         case retry
     }
 
-    /// What happened.
+    /// An event outside the state machine.
     public enum Input: Hashable, Sendable {
-        /// The monitor answers: how things stand.
+        /// The monitor answers with the current situation.
         case connected(QMPSituation)
         /// The connection to the monitor ended.
         case disconnected
-        /// The monitor told of an event.
+        /// The monitor reported an event.
         case event(QMPEvent)
-        /// A timer ran out.
+        /// A timer expired.
         case timer(Timer)
-        /// A frame from the guest came in by the primary's port: its source is one of the guest's addresses, and it is no
-        /// announcement of the hypervisor's (RARP).
+        /// A frame from the guest arrived at the primary's port. Its source is one of the guest's addresses, and it is not an
+        /// announcement of the hypervisor (RARP).
         case frameOnPrimary
         /// The carrier of the primary's port.
         case primaryCarrier(Bool)
-        /// An action failed; nothing was changed by it.
+        /// An action failed and changed nothing.
         case failed(Action, String)
     }
 
-    /// What to do.
+    /// An action for the caller.
     public enum Action: Hashable, Sendable {
-        /// From now on each frame reaches both ports: the entries on the standby, copies to the primary. The side is where the
-        /// guest is going.
+        /// From now on each frame reaches both ports: the entries are on the standby, and copies go to the primary. The
+        /// argument is the side that the guest moves to.
         case openBracket(to: Side)
-        /// The entries to a side; no copies any more.
+        /// Move the entries to a side, and stop the copies.
         case closeBracket(at: Side)
-        /// The entries to a side.
+        /// Move the entries to a side.
         case move(to: Side)
-        /// The entries to the uplink, no copies any more: an open bracket is closed at the standby first.
+        /// Move the entries to the uplink and stop the copies; an open bracket is closed at the standby first.
         case becomeRemote
-        /// Tell the physical network where the guest's addresses are.
+        /// Announce the guest's addresses to the physical network.
         case announce
-        /// Report the guest's next frame by the primary's port, or stop looking.
+        /// Report the guest's next frame through the primary's port, or stop watching for it.
         case watchPrimary(Bool)
-        /// An operator should look; replaces an earlier alarm.
+        /// An operator should look at the guest; replaces an earlier alarm.
         case alarm(String)
         /// The alarm is over.
         case calm
-        /// Report a timer after so many nanoseconds, once; replaces an earlier one of its name.
+        /// Report a timer once after this many nanoseconds; replaces an earlier timer of the same name.
         case arm(Timer, nanoseconds: Int64)
-        /// Forget a timer.
+        /// Stop a timer.
         case disarm(Timer)
     }
 
-    /// What is declared of the guest.
+    /// The declared properties of the guest.
     public let configuration: Configuration
-    /// Where the guest is in its life.
+    /// The phase of the guest's life.
     public internal(set) var state = State.unknown
-    /// Where the entries are, as far as actions succeeded.
+    /// The side of the entries, as far as actions succeeded.
     public internal(set) var side: Side
-    /// Where the guest is going while frames reach both ports; nil: they do not.
+    /// The side that the guest moves to while frames reach both ports; nil if they do not.
     public internal(set) var bracket: Side?
-    /// The alarm that stands.
+    /// The alarm that is raised.
     public internal(set) var alarm: String?
 
-    /// The guest's driver took the STANDBY feature; nil: that may have been before the monitor was heard.
+    /// The guest's driver accepted the STANDBY feature; nil: that may have happened before the monitor was connected.
     package var isNegotiated: Bool?
     /// The virtual CPUs run.
     package var isRunning = false
     /// A migration to this host has not completed.
     package var isIncoming = false
-    /// The migration under way took the primary away.
+    /// The current migration took the primary away.
     package var wasUnplugged = false
     package var hasShutDown = false
-    /// The last migration from here was called off or failed, and none was begun since.
+    /// The last migration from here was cancelled or failed, and no other has begun.
     package var wasCalledOff = false
-    /// The side before the bracket that was asked for last, should that fail.
+    /// The side before the last requested bracket, in case that fails.
     package var sideBefore: Side
-    /// An action that failed and is to be tried again.
+    /// A failed action that is to be retried.
     package var pending: Action?
-    /// How often it has failed.
+    /// How often the pending action has failed.
     package var failures = 0
     package var isWatching = false
     package var armed: Set<Timer> = []
     package var actions: [Action] = []
 
     /// - Parameters:
-    ///   - configuration: what is declared of the guest.
+    ///   - configuration: the declared properties of the guest.
     ///   - side: where the entries are.
-    ///   - bracket: where the guest was going when a bracket was opened that is still open; nil: none is.
+    ///   - bracket: the side that the guest moves to if a bracket is still open; nil if none is.
     public init(_ configuration: Configuration, side: Side, bracket: Side? = nil) {
         self.configuration = configuration
         self.side = side
@@ -163,7 +164,7 @@ public struct MigrationFollower: Hashable, Sendable {
         sideBefore = side
     }
 
-    /// Takes what happened and says what to do, in this order; nothing when it changes nothing.
+    /// Processes an input. The actions are to be done in order; there are none if the input changes nothing.
     public mutating func handle(_ input: Input) -> [Action] {
         actions = []
         switch input {

@@ -17,8 +17,9 @@ package struct Observation {
     package var filters: NICFilters?
 
     /// Makes one from its parts.
-    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet) {
+    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet, foreignPorts: [Link] = []) {
         self.bridge = bridge
+        self.foreignPorts = foreignPorts
         self.ports = ports
         self.entries = entries
     }

@@ -157,3 +157,61 @@ extension BracketView {
         return "\(isOpen ? "open" : "was open") for \(openNanoseconds / 1_000_000) ms, \(frames)\(failed)"
     }
 }
+
+extension CopyChange {
+    /// Makes or removes the copy of a guest's bracket.
+    ///
+    /// - Parameter specification: what is copied; nil for a removal, which needs no more than whose copy it is.
+    package init(
+        _ record: GuestRecord, bracket: Bracket? = nil, isOn: Bool, specification: CopySpecification? = nil
+    ) {
+        let guest = record.guest
+        self.init(
+            specification: specification
+                ?? CopySpecification(
+                    source: guest.standby.index, target: guest.primary.index,
+                    matches: guest.addresses.map { CopySpecification.Match(mac: $0.mac, tag: .any) },
+                    number: UInt32(truncatingIfNeeded: record.row), label: guest.id.text),
+            bracket: bracket ?? record.bracket ?? Bracket.none, portName: guest.standby.name,
+            targetName: guest.primary.name, isOn: isOn)
+    }
+}
+
+extension Bracket {
+    /// A bracket that is to be opened now.
+    ///
+    /// - Parameters:
+    ///   - footing: how its copy can be made.
+    ///   - now: nanoseconds since 1970 (CLOCK_REALTIME).
+    ///   - sharesClsact: another guest's bracket has made the port's clsact, which goes with the last of them.
+    package init(_ footing: Copies.Footing, now: Int64, sharesClsact: Bool) {
+        self.init(
+            openedAt: now, means: footing.means,
+            ownsClsact: footing.means == .clsact && (!footing.hasClsact || sharesClsact))
+    }
+
+    /// What the operator should know of how its copy is made.
+    package func notes(
+        _ footing: Copies.Footing, _ guest: GuestInterface, _ observation: Observation
+    ) -> [String] {
+        let port = guest.standby.name
+        var notes: [String] = []
+        if footing.foreignFilters > 0 {
+            notes.append(
+                "\(footing.foreignFilters) filters of others on \(port) come first: what they end is not copied")
+        }
+        if footing.means == .clsact, !footing.hasClsact {
+            notes.append(
+                "this kernel's nftables cannot copy at egress: a clsact is made on \(port), and each time that one is "
+                    + "made or removed frames of some milliseconds are lost there")
+        }
+        let flags = [Side.standby, .primary].map { observation.ports[$0]?.bridgePort?.flags ?? [] }
+        if observation.bridge?.bridge?.snoopsMulticast == true, flags[0].contains(.multicastFlood),
+            !flags[1].contains(.multicastFlood)
+        {
+            notes.append(
+                "\(guest.primary.name) has mcast_flood off: multicast that the bridge floods reaches the standby only")
+        }
+        return notes
+    }
+}

@@ -69,14 +69,14 @@ public struct Plan: Hashable, Sendable {
         case repair
     }
 
-    /// The parts of a bracket.
-    public enum BracketPart: Hashable, Sendable {
-        /// The copy begins, and the entries come to the standby.
-        case opening(Bracket)
-        /// An open one is brought to what it should be.
-        case repairing
-        /// The entries come to the side where the guest is, and the copy ends.
-        case closing
+    /// What must be shown before everything holds.
+    public enum Proof: Hashable, Sendable {
+        /// Nothing: only software has a part in it.
+        case none
+        /// That hardware has followed.
+        case hardware(ProofTask)
+        /// That frames follow the filters of a NIC in legacy mode: its counters show it.
+        case filters
     }
 
     /// What was asked for.
@@ -93,10 +93,14 @@ public struct Plan: Hashable, Sendable {
     public let notes: [String]
     /// What preflight found, but for notes.
     public var findings: [Finding] = []
-    /// The part of a bracket that it is; nil for a cut.
-    public var bracket: BracketPart?
-    /// What must be shown for hardware to have followed; empty where no switch has a part in it.
-    public let proof: ProofTask
+    /// How it moves the guest's frames.
+    public let strategy: Strategy
+    /// What it tells the journal.
+    public let books: Books
+    /// Both ports are to send afterwards: their counters say nothing about a move.
+    public let servesBothPorts: Bool
+    /// What must be shown before everything holds.
+    public let proof: Proof
     /// The ports, of the guest and others, whose entries reach hardware.
     public let eswitchPorts: Set<Int32>
     /// The guest's multicast groups; nil where the bridge does not snoop, or they stay where they are.
@@ -104,10 +108,13 @@ public struct Plan: Hashable, Sendable {
 
     /// Makes a plan from its parts; what has to be proven follows from the changes.
     ///
-    /// - Parameter links: the ports that the changes and the guest name.
+    /// - Parameters:
+    ///   - links: the ports that the changes and the guest name.
+    ///   - books: what it tells the journal; nil for what a plan without a bracket tells.
     package init(
         verb: Verb, guest: GuestInterface, from: Side, to: Side, steps: [Step], notes: [String],
-        links: Links = Links([]), groups: GroupPlan? = nil
+        links: Links = Links([]), groups: GroupPlan? = nil, strategy: Strategy = .cut, books: Books? = nil,
+        servesBothPorts: Bool = false
     ) {
         self.verb = verb
         self.guest = guest
@@ -116,7 +123,15 @@ public struct Plan: Hashable, Sendable {
         self.steps = steps
         self.notes = notes
         self.groups = groups
-        proof = Plan.proof(of: Plan.changes(of: steps), guest: guest, links: links)
+        self.strategy = strategy
+        self.books = books ?? .cut(verb, from: from, to: to)
+        self.servesBothPorts = servesBothPorts
+        if steps.contains(where: { $0.filter != nil }) {
+            proof = .filters
+        } else {
+            let task = Plan.proof(of: Plan.changes(of: steps), guest: guest, links: links)
+            proof = task.isEmpty ? .none : .hardware(task)
+        }
         eswitchPorts = Set(links.eswitchPorts)
     }
 
@@ -129,9 +144,6 @@ public struct Plan: Hashable, Sendable {
         for case .entries(let changes) in steps { all = all.isEmpty ? changes : all + changes }
         return all
     }
-
-    /// Filters of a NIC are changed: whether frames follow is seen by counters.
-    public var changesFilters: Bool { steps.contains { $0.filter != nil } }
 
     /// Nothing would be changed.
     public var isEmpty: Bool { steps.isEmpty }

@@ -50,10 +50,10 @@ extension Planner {
     /// - Parameters:
     ///   - copy: makes the copy; nil when it is there, and only entries and groups are looked at.
     package func openBracket(
-        _ guest: GuestInterface, to goal: Side, copy: CopyChange?, bracket: Bracket, observation: Observation,
-        isProven: Bool, notes: [String] = []
+        _ record: GuestRecord, to goal: Side, copy: CopyChange?, observation: Observation, notes: [String] = []
     ) throws(ControllerError) -> Plan {
-        let base = try move(guest, to: .standby, observation: observation, isProven: isProven)
+        let guest = record.guest
+        let base = try move(guest, to: .standby, observation: observation, isProven: record.proof == .proven)
         var joins: [Step] = []
         if goal == .primary,
             let groups = GroupPlan(of: guest, to: .primary, pins: [], table: observation.groups),
@@ -65,28 +65,29 @@ extension Planner {
         let entries =
             goal == .primary ? base.steps.filter { !$0.changes.isEmpty } : base.steps.filter { $0 != .groups([]) }
         let steps = (copy.map { [Step.copy($0)] } ?? []) + joins + entries
-        var plan = Plan(
+        let isMove = steps.contains { !$0.changes.isEmpty }
+        return Plan(
             verb: .switch, guest: guest, from: guest.side, to: goal, steps: steps, notes: notes + base.notes,
-            links: observation.links)
-        plan.bracket = copy == nil ? .repairing : .opening(bracket)
-        return plan
+            links: observation.links, strategy: .bracket,
+            books: copy.map { .opening($0.bracket, record, to: goal, isMove: isMove) } ?? .nothing,
+            servesBothPorts: copy != nil)
     }
 
     /// Plans to close a bracket on a side: the entries go there, then the copy ends.
     package func closeBracket(
-        _ guest: GuestInterface, at side: Side, copy: CopyChange, observation: Observation, isProven: Bool,
-        verb: Plan.Verb
+        _ record: GuestRecord, at side: Side, copy: CopyChange, observation: Observation, verb: Plan.Verb
     ) throws(ControllerError) -> Plan {
+        let guest = record.guest
+        let isProven = record.phase == .bracketed && record.proof == .proven
         var onStandby = guest
         onStandby.side = .standby
         let base = try move(onStandby, to: side, observation: observation, isProven: isProven, verb: verb)
         // A guest that comes from another host: its standby has learned until now.
         let settings = guest.side == .remote && side != .remote ? PortSetting.steps(base.guest, observation) : []
-        var plan = Plan(
+        return Plan(
             verb: verb, guest: base.guest, from: guest.side, to: side, steps: settings + base.steps + [.copy(copy)],
-            notes: base.notes, links: observation.links, groups: base.groups)
-        plan.bracket = .closing
-        return plan
+            notes: base.notes, links: observation.links, groups: base.groups, strategy: .bracket,
+            books: .closing(copy.bracket, record, at: side, isMove: !base.changes.isEmpty))
     }
 
     /// How frames to a guest's addresses leave its standby, and whether they would leave the primary the same way.

@@ -170,3 +170,33 @@ extension Preflight {
         }
     }
 }
+
+/// What other verbs ask.
+extension Preflight {
+    /// Findings for the report of `switch`, from the links that it has read, and nothing else: its time counts.
+    package static func findings(_ guest: GuestInterface, _ observation: Observation) -> [Finding] {
+        if observation.isPlain(for: guest) { return [] }
+        var input = PreflightInput(
+            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports.dictionary,
+            addresses: guest.addresses, links: observation.links)
+        for side in Side.allCases { input.names[side] = guest.port(of: side)?.name }
+        input.prepared = guest
+        return Preflight.findings(input).filter {
+            $0.severity != .note && (guest.nic == nil || $0.code != .legacyEswitch)
+        }
+    }
+
+    /// What `prepare` refuses unless it is waived: a standby that takes smaller frames than the primary.
+    package static func refuse(
+        _ plan: Plan, waiving waived: Set<Finding.Code>
+    ) throws(ControllerError) {
+        guard !waived.contains(.mtuSmaller),
+            let finding = plan.findings.first(where: {
+                $0.code == .mtuSmaller && $0.subject == plan.guest.standby.name
+            })
+        else { return }
+        throw ControllerError(
+            .precondition, "standby \(finding.subject): \(finding.message)",
+            remedy: "\(finding.remedy ?? ""), or accept it: --waive \(finding.code.rawValue)")
+    }
+}

@@ -1,49 +1,49 @@
-/// The course of a probe of a NIC's MAC filters, as a state machine without I/O.
+/// The procedure of a probe of a NIC's MAC filters, as a state machine without I/O.
 ///
-/// It walks a VF through the life that it has in a failover (unbound, bound, up, down, unbound, its MAC cleared), with the
-/// MAC on the VF, on the interface that the standby's frames come by, on both and on neither, and asks for a
-/// measurement in each state. Whatever happens it ends with the restoration.
+/// It takes a VF through the states of a failover (unbound, bound, up, down, unbound, MAC cleared). In each state it asks
+/// for a measurement with the MAC on the VF, on the interface that receives the standby's frames, on both, and on
+/// neither. It always ends with the restoration.
 public struct MACFilterProbe: Sendable {
-    /// Where the VF is in its life.
+    /// The state of the VF.
     public enum Phase: String, Hashable, Sendable, Codable {
-        /// No driver has it: the guest is gone, or not there yet.
+        /// No driver is bound: the guest has left, or has not arrived yet.
         case unbound
-        /// A driver has it, its interface is down.
+        /// A driver is bound, and the interface is down.
         case bound
-        /// Its interface is up: the guest receives.
+        /// The interface is up, and the guest receives.
         case up
-        /// Its interface is down again.
+        /// The interface is down again.
         case down
-        /// The driver has let go of it.
+        /// The driver is unbound again.
         case unboundAgain = "unbound_again"
-        /// And its MAC was cleared.
+        /// The driver is unbound, and the MAC is cleared.
         case cleared
     }
 
-    /// Whose filters have the MAC.
+    /// The filters that have the MAC.
     public enum Placement: String, Hashable, Sendable, Codable {
-        /// Nobody's: what the NIC does with an unknown MAC.
+        /// No filter: shows what the NIC does with an unknown MAC.
         case none
-        /// The VF's (IFLA_VF_MAC).
+        /// The VF's filter (IFLA_VF_MAC).
         case vf
         /// The PF's unicast list.
         case pf
-        /// Both.
+        /// Both filters.
         case both
     }
 
     /// One state in which frames are counted.
     public struct State: Hashable, Sendable, Codable, CustomStringConvertible {
-        /// Where the VF is in its life.
+        /// The state of the VF.
         public let phase: Phase
-        /// Whose filters have the MAC.
+        /// The filters that have the MAC.
         public let placement: Placement
-        /// The VF got its MAC when it was up already.
+        /// The VF got its MAC after it came up.
         public var isLate = false
-        /// The PF takes every frame that the NIC gives it, as a bridge's port does.
+        /// The PF accepts every frame that the NIC passes to it, as a bridge port does.
         public var isPromiscuous = false
 
-        /// Makes a state from its parts.
+        /// Makes a state from its fields.
         public init(_ phase: Phase, _ placement: Placement, isLate: Bool = false, isPromiscuous: Bool = false) {
             self.phase = phase
             self.placement = placement
@@ -51,7 +51,7 @@ public struct MACFilterProbe: Sendable {
             self.isPromiscuous = isPromiscuous
         }
 
-        /// One word: `unbound-both`, `up-vf-late`, `unbound-vf-promiscuous`.
+        /// The state as one word: `unbound-both`, `up-vf-late`, `unbound-vf-promiscuous`.
         public var description: String {
             "\(phase.rawValue)-\(placement.rawValue)" + (isLate ? "-late" : "") + (isPromiscuous ? "-promiscuous" : "")
         }
@@ -68,7 +68,7 @@ public struct MACFilterProbe: Sendable {
         /// The VF's interface comes up, or goes down.
         case up(Bool)
 
-        /// In words.
+        /// The change in words.
         public var words: String {
             switch self {
             case .vfMAC(let isOn): isOn ? "give the VF the MAC" : "clear the VF's MAC"
@@ -81,35 +81,35 @@ public struct MACFilterProbe: Sendable {
 
     /// What to do next.
     public enum Action: Hashable, Sendable {
-        /// Bring the siblings up, make VLANs known, and see that frames come through at all.
+        /// Bring the siblings up, configure the VLANs, and check that frames arrive at all.
         case setUp
         /// Make a change.
         case change(Change)
         /// Send frames and count where they arrive.
         case measure(State)
-        /// Put everything back.
+        /// Restore everything.
         case restore
-        /// The end.
+        /// The probe is over.
         case finish(Outcome)
     }
 
-    /// What happened to an action.
+    /// The result of an action.
     public enum Event: Hashable, Sendable {
         /// It succeeded.
         case done
-        /// It failed, and why.
+        /// It failed, with the reason.
         case failed(String)
-        /// A signal asks for the end.
+        /// A signal asks the probe to end.
         case interrupted
     }
 
-    /// How it ended.
+    /// The outcome of the probe.
     public enum Outcome: Hashable, Sendable {
-        /// Every state was measured, and everything is as it was.
+        /// Every state was measured, and everything was restored.
         case measured
-        /// It ended early, and everything is as it was.
+        /// The probe ended early, and everything was restored.
         case stopped(String)
-        /// Not everything could be put back.
+        /// Not everything could be restored.
         case notRestored([String])
     }
 
@@ -117,14 +117,15 @@ public struct MACFilterProbe: Sendable {
     private var position = 0
     private var current: Action?
     private var reason: String?
-    /// States that could not be made, because the NIC refused the MAC on the PF beside the VF or alone, and why.
+    /// States that could not be entered because the NIC refused the MAC on the PF, with the reason. It may refuse the MAC alone
+    /// or only beside the VF's.
     public private(set) var refused: [State: String] = [:]
     private var refusal: String?
 
-    /// The life of the VF with the MAC, then the same with the MAC on the PF alone.
+    /// One pass through the VF's states with the MAC on the VF, then another with the MAC on the PF alone.
     ///
-    /// Entries of the PF's list are added and removed around each measurement, so that "VF alone" and "both" see the same
-    /// VF. Both lives end unbound.
+    /// Entries of the PF's list are added and removed around each measurement, so "VF alone" and "both" see the same VF. Both
+    /// passes end with the VF unbound.
     public init() {
         var script: [Action] = [.setUp]
         func measure(_ state: State) { script.append(.measure(state)) }
@@ -151,7 +152,7 @@ public struct MACFilterProbe: Sendable {
         script.append(.change(.vfMAC(false)))
         measure(State(.cleared, .none))
         withEntry(State(.cleared, .pf))
-        // The second life: the VF has no MAC of ours until it is up.
+        // The second pass: the VF does not have the probed MAC until it is up.
         withEntry(State(.unbound, .pf))
         for (change, phase) in life {
             script.append(.change(change))
@@ -165,7 +166,7 @@ public struct MACFilterProbe: Sendable {
         self.script = script
     }
 
-    /// How many actions there are before the restoration.
+    /// The number of actions before the restoration.
     public var count: Int { script.count }
 
     /// The number of the current action, from 1.
@@ -177,7 +178,7 @@ public struct MACFilterProbe: Sendable {
     /// The first action.
     public mutating func start() -> Action { advance(to: 0) }
 
-    /// Takes what happened to the last action and returns the next.
+    /// Processes the result of the last action and returns the next action.
     public mutating func next(_ event: Event) -> Action {
         switch (current, event) {
         case (.restore, .done):
@@ -185,13 +186,13 @@ public struct MACFilterProbe: Sendable {
         case (.restore, .failed(let message)):
             return finish(.notRestored([reason, message].compactMap { $0 }))
         case (.restore, .interrupted):
-            // The restoration goes on whatever comes.
+            // The restoration continues whatever happens.
             return .restore
         case (_, .interrupted):
             reason = "interrupted"
             return restore()
         case (.change(.pfEntry(true)), .failed(let message)):
-            // A NIC may refuse a MAC that it has elsewhere: that is a finding, not the end.
+            // A NIC may refuse a MAC that it already has elsewhere: that is a finding and does not end the probe.
             refusal = message
             return advance(to: position + 1)
         case (.measure(let state), .failed(let message)) where state.isPromiscuous:
@@ -207,7 +208,7 @@ public struct MACFilterProbe: Sendable {
         }
     }
 
-    /// Passes over what a refused entry makes pointless.
+    /// Skips actions that a refused entry makes pointless.
     private mutating func advance(to index: Int) -> Action {
         var index = index
         while let refusal, index < script.count {

@@ -1,5 +1,5 @@
 extension MACFilterVerdict {
-    /// As the history keeps it: one letter a finding, then usability and order.
+    /// The form in the history: one letter a finding, then usability and order.
     package var record: String {
         func letter(_ flag: Bool?) -> String { flag.map { $0 ? "y" : "n" } ?? "-" }
         let flags = [
@@ -9,7 +9,7 @@ extension MACFilterVerdict {
         return flags.map(letter).joined() + " \(usableForFailover.rawValue) \(order.rawValue)"
     }
 
-    /// - Returns: nil when it is not what ``record`` makes.
+    /// - Returns: nil if the text is not in the form of ``record``.
     package init?(record: String) {
         let words = record.split(separator: " ")
         guard words.count == 3, words[0].count == 9, let usability = Usability(rawValue: String(words[1])),
@@ -31,7 +31,7 @@ extension MACFilterVerdict {
 }
 
 extension MACFilterCounts {
-    /// As the history keeps it: words and numbers.
+    /// The form in the history: words and numbers.
     package var record: String {
         let flags = (parts.isLate ? "l" : "-") + (parts.isPromiscuous ? "p" : "-") + (tagged ? "t" : "-")
         let counters = [pfCounter, vfCounter].map { $0.map(String.init) ?? "-" }.joined(separator: " ")
@@ -40,7 +40,7 @@ extension MACFilterCounts {
             + "\(both) \(nowhere) \(counters)"
     }
 
-    /// - Returns: nil when it is not what ``record`` makes.
+    /// - Returns: nil if the text is not in the form of ``record``.
     package init?(record: String) {
         let words = record.split(separator: " ").map(String.init)
         let numbers = words.dropFirst(4).prefix(6).compactMap { Int($0) }

@@ -1,61 +1,63 @@
-/// What a NIC does with the frames of a guest that leaves and enters its VF.
+/// What a NIC does with a guest's frames when the guest leaves and enters its VF.
 public struct MACFilterVerdict: Hashable, Sendable, Codable {
     /// Whether the NIC can be used for failover.
     public enum Usability: String, Hashable, Sendable, Codable {
-        /// Any order will do.
+        /// Yes, with any order of filter changes.
         case yes
-        /// In the order that the verdict says.
+        /// Yes, with the order in the verdict.
         case withCare = "with-care"
-        /// Every order loses frames for as long as the guest's driver takes.
+        /// No: every order loses frames until the guest's driver is ready.
         case no
     }
 
-    /// The order of filter changes that is safe.
+    /// The safe order of filter changes.
     public enum Order: String, Hashable, Sendable, Codable {
-        /// Add the MAC at its new place, then remove it at its old one: nothing is lost, a moment's frames come twice.
+        /// Add the MAC at its new place, then remove it at its old one. Nothing is lost, but frames arrive twice for a moment.
         case makeBeforeBreak = "make-before-break"
-        /// Remove it first: the NIC refuses a MAC in two places, or gives it to the wrong one.
+        /// Remove the MAC first: the NIC refuses a MAC in two places, or delivers its frames to the wrong one.
         case breakBeforeMake = "break-before-make"
     }
 
-    /// A VF takes its MAC's frames from when it gets the MAC, though nobody reads them yet.
+    /// A VF takes its MAC's frames as soon as it gets the MAC, even before its interface is up.
     public let earlyFilter: Bool
-    /// A VF keeps the frames of its MAC after its driver is gone, until the MAC is cleared.
+    /// A VF keeps taking the frames of its MAC after its interface goes down or its driver is unbound, until the MAC is
+    /// cleared.
     public let staleFilter: Bool
-    /// While PF and VF have the MAC, both get each frame.
+    /// While PF and VF both have the MAC, each frame goes to both.
     public let duplicates: Bool
-    /// Frames of other VFs go to a VF that nobody reads; nil without a sibling to send them.
+    /// Frames of other VFs go to a VF that is not up; nil if no sibling sent any.
     public let loopbackBlackhole: Bool?
-    /// The PF's own entry gets the frames although a VF that nobody reads has the MAC; nil where the NIC refuses both.
+    /// The PF's own entry gets the frames although a VF that is not up has the MAC; nil if the NIC refuses both.
     public let entryWinsOverUnreadVF: Bool?
-    /// Clearing the VF's MAC gives the frames back.
+    /// Clearing the VF's MAC returns the frames to the PF.
     public let clearingWorks: Bool
-    /// A VF that gets its MAC when it is up already gets frames at once.
+    /// A VF that gets its MAC after it came up receives frames at once.
     public let lateMACWorks: Bool
-    /// A PF that takes every frame, as a bridge's port does, gets those of a VF that nobody reads; nil when not seen.
+    /// A promiscuous PF, as a bridge port is, gets the frames of a VF that is not up; nil if that was not measured.
     public let promiscuityHelps: Bool?
-    /// The PF gets frames of a MAC that nobody has.
+    /// The PF gets frames for a MAC that no filter has.
     public let unknownReachesPF: Bool
     /// Whether the NIC can be used for failover.
     public let usableForFailover: Usability
-    /// The order that is safe.
+    /// The safe order.
     public let order: Order
 
-    /// Judges by the counts of a probe, the untagged and the tagged frames alike: what happens to either happens.
+    /// Derives the verdict from the counts of a probe. It covers untagged and tagged frames: a loss of either kind counts.
     ///
     /// - Parameters:
-    ///   - counts: of all states.
-    ///   - refused: states that the NIC refused.
+    ///   - counts: the counts of all states.
+    ///   - refused: the states that the NIC refused.
     public init(_ counts: [MACFilterCounts], refused: Set<MACFilterProbe.State> = []) {
         func wire(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source = .wire) -> [MACFilterCounts] {
             counts.filter { $0.parts == state && $0.source == source }
         }
-        /// All kinds of frames, where any were sent.
+        /// Whether all kinds of frames that were sent satisfy a condition.
         func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
             !counts.isEmpty && counts.allSatisfy(what)
         }
-        /// With the MAC on a VF that nobody reads, frames do not arrive that arrive without it: at the PF, which reads them
-        /// by default, by its own entry or by promiscuity, or, from a sibling, anywhere.
+        /// Whether frames stop arriving when a VF that is not up has the MAC. A frame from the wire arrives if the PF gets it:
+        /// by
+        /// default, by its own entry or by promiscuity. A frame from a sibling arrives if it gets anywhere.
         func steals(_ phase: MACFilterProbe.Phase) -> Bool {
             let pairs: [(without: MACFilterProbe.State, with: MACFilterProbe.State)] = [
                 (.init(.unbound, .none), .init(phase, .vf)), (.init(.unbound, .pf), .init(phase, .both)),
@@ -92,7 +94,7 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         clearingWorks = all(wire(.init(.cleared, .pf)), \.reachesPF)
         lateMACWorks = all(wire(.init(.up, .vf, isLate: true)), \.reachesVF)
         let promiscuous = wire(.init(.unbound, .vf, isPromiscuous: true))
-        // Where promiscuity loses even frames that nobody has filtered, it says nothing about the VF's filter.
+        // If a promiscuous PF loses even frames that no filter matches, promiscuity says nothing about the VF's filter.
         let baseline = wire(.init(.unbound, .none, isPromiscuous: true))
         promiscuityHelps = all(baseline, \.reachesPF) ? all(promiscuous, \.reachesPF) : nil
         unknownReachesPF = all(wire(.init(.unbound, .none)), \.reachesPF)
@@ -112,8 +114,8 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         }
     }
 
-    /// Frames of the MAC were lost before anything had it, and no more when nothing had it again: the NIC held a filter
-    /// that no list shows, and the counts are not worth a verdict.
+    /// Frames of the MAC were lost before any filter had it, and were not lost once no filter had it again. The NIC then held a
+    /// filter that no list shows, and the counts do not support a verdict.
     package static func beganFiltered(_ counts: [MACFilterCounts]) -> Bool {
         counts.filter { $0.parts == .init(.unbound, .none) && $0.isLost }.contains { lost in
             counts.contains {
@@ -122,7 +124,7 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
         }
     }
 
-    /// The verdict in words, the safe order last.
+    /// The verdict in words, with the safe order last.
     public var words: [String] {
         var words: [String] = []
         words.append(

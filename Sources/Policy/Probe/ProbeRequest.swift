@@ -5,27 +5,27 @@ public import Switchdev
 public struct ProbeRequest: Hashable, Sendable {
     /// The netdev of the physical function.
     public let pf: String
-    /// The number of the VF that is to be probed.
+    /// The number of the VF to probe.
     public let vf: UInt32
-    /// The MAC that is to be probed, and a VLAN for tagged frames beside untagged ones.
+    /// The MAC to probe, with a VLAN if tagged frames are sent in addition to untagged ones.
     public let address: Address
-    /// The netdev that frames are sent from: on the same network as the PF, but not of the same NIC.
+    /// The netdev that sends the frames: on the same network as the PF, but not on the same NIC.
     public let from: String
-    /// The number of another VF that frames are sent from too.
+    /// The number of another VF that sends frames too.
     public let sibling: UInt32?
-    /// The driver that the VF is bound to; nil for the one that belongs to the PF's.
+    /// The driver to bind to the VF; nil for the VF driver that matches the PF's driver.
     public let driver: String?
-    /// Frames of each kind and state.
+    /// The number of frames of each kind in each state.
     public let frames: Int
 
     /// - Parameters:
     ///   - pf: the netdev of the physical function.
     ///   - vf: the number of the VF.
     ///   - address: the MAC, and a VLAN for tagged frames.
-    ///   - from: the netdev that frames are sent from.
+    ///   - from: the netdev that sends the frames.
     ///   - sibling: the number of another VF that sends.
     ///   - driver: the VF's driver.
-    ///   - frames: of each kind and state.
+    ///   - frames: the number of frames of each kind in each state.
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         pf: String, vf: UInt32, address: Address, from: String, sibling: UInt32? = nil, driver: String? = nil,
@@ -53,21 +53,21 @@ public struct ProbeRequest: Hashable, Sendable {
     }
 }
 
-/// What a probe found.
+/// The result of a probe.
 public struct ProbeReport: Hashable, Sendable, Encodable {
-    /// How it ended.
+    /// How the probe ended.
     public enum Result: String, Hashable, Sendable, Encodable {
-        /// Measured, and everything is as it was.
+        /// Everything was measured, and everything was restored.
         case done
-        /// Ended early, and everything is as it was.
+        /// The probe ended early, and everything was restored.
         case stopped
-        /// Not everything could be put back.
+        /// Not everything could be restored.
         case notRestored = "not_restored"
-        /// Only planned (`--dry-run`).
+        /// The probe was only planned (`--dry-run`).
         case planned
     }
 
-    /// How it ended.
+    /// How the probe ended.
     public var outcome: Result
     /// The NIC.
     public let nic: NICIdentity
@@ -77,11 +77,11 @@ public struct ProbeReport: Hashable, Sendable, Encodable {
     public let vf: UInt32
     /// `MAC` or `MAC/VLAN`.
     public let address: String
-    /// Where the frames arrived.
+    /// The places at which the frames arrived.
     public var states: [MACFilterCounts] = []
-    /// States that the NIC refused, and why.
+    /// States that the NIC refused, with the reasons.
     public var refused: [String: String] = [:]
-    /// The verdict; nil when the probe did not come to its end.
+    /// The verdict; nil if the probe ended early.
     public var verdict: MACFilterVerdict?
     /// The verdict in words.
     public var words: [String] = []
@@ -89,10 +89,10 @@ public struct ProbeReport: Hashable, Sendable, Encodable {
     public var failures: [String] = []
     /// What the operator should know.
     public var notes: [String] = []
-    /// From the call to the end, in nanoseconds.
+    /// The time from the call to the end, in nanoseconds.
     public var totalNanoseconds: Int64 = 0
 
-    /// Makes one from its parts.
+    /// Makes a report from its fields.
     package init(outcome: Result, nic: NICIdentity, pf: String, vf: UInt32, address: String) {
         self.outcome = outcome
         self.nic = nic

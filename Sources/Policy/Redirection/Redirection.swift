@@ -1,72 +1,72 @@
 public import FDB
 public import Switchdev
 
-/// The course of one change of a guest interface, as a state machine without I/O.
+/// The procedure of one change of a guest interface, as a state machine without I/O.
 ///
-/// It is handed what happened and answers with what to do next; one driver executes the actions, so that every step
-/// and every failure can be tested without a kernel. The order is: journal, steps, proof where hardware has a part in it,
-/// re-read, commit; or, after a failure: re-read, undo in reverse, re-read, journal the old state.
+/// Its inputs are the results of actions, its output is the next action. One driver executes the actions, so every step
+/// and every failure can be tested without a kernel. The order is: journal, steps, proof if hardware is involved, re-read,
+/// commit; or, after a failure: re-read, undo in reverse, re-read, journal the old state.
 ///
-/// Where hardware has a part, the re-read comes after the proof, because a driver may undo a change while it processes
-/// it: mlx5 and ice delete the bridge's entry together with one that they had learned, and a refresh at the wrong moment
-/// takes an entry back. What is missing then is put in again, once the driver's queue is known to be through.
+/// If hardware is involved, the re-read comes after the proof, because a driver may undo a change while it processes it:
+/// mlx5 and ice delete the bridge's entry together with one that they had learned, and a refresh at the wrong moment
+/// takes an entry back. Missing entries are added again once the driver's queue is known to be empty.
 public struct Redirection: Sendable {
-    /// What to do next.
+    /// The next action.
     public enum Action: Hashable, Sendable {
-        /// Record the intent; nothing may be changed before it is safe.
+        /// Record the intent; nothing may be changed before it is stored.
         case recordIntent
         /// Execute a step of the plan.
         case run(Step)
-        /// Learn whether hardware has followed.
-        case prove(ProofTask)
-        /// Make entries anew that a driver took back.
+        /// Find out whether hardware has followed.
+        case prove(Plan.Proof)
+        /// Make entries again that a driver took back.
         case repair([EntryChange])
         /// Read the entries of all addresses of the plan.
         case reread
-        /// Put entries back.
+        /// Restore entries.
         case restore([EntryChange])
-        /// Take the new port out of the groups that it joined.
+        /// Remove the new port from the groups that it joined.
         case restoreGroups([GroupRequest])
-        /// The addresses have moved for good: copy groups that were joined since, and remove those on the old port.
+        /// The move is final: copy groups that were joined since, and remove those on the old port.
         case followGroups(GroupMove)
-        /// Put a filter of the NIC back.
+        /// Restore a filter of the NIC.
         case restoreFilter(FilterChange)
-        /// Put a port's setting back.
+        /// Restore a port's setting.
         case restoreSetting(PortIdentity, PortSetting)
-        /// Make or remove a bracket's copy, as it was.
+        /// Restore a bracket's copy: make it or remove it.
         case restoreCopy(CopyChange)
-        /// Record the new state, and what is known of hardware.
+        /// Record the new state and the proof from hardware.
         case recordCommit(OffloadProof)
-        /// Record that the old state holds.
+        /// Record that the old state is valid.
         case recordRollback
-        /// The end.
+        /// The redirection is over.
         case finish(Outcome)
     }
 
-    /// What happened.
+    /// The result of an action.
     public enum Event: Sendable {
         /// The action succeeded.
         case done
         /// The action failed as a whole.
         case failed(Failure)
-        /// Requests were sent: those that the kernel refused, by their numbers.
+        /// Requests were sent; the argument has the ones that the kernel refused, by request number.
         case answered([Int: KernelRefusal])
-        /// What is known of hardware.
+        /// The result of the proof.
         case proved(OffloadProof)
-        /// Entries were read, nil for none.
+        /// Entries were read; an address without an entry is missing from the set.
         case read(EntrySet)
     }
 
     /// One thing that went wrong.
     public struct Failure: Hashable, Sendable, CustomStringConvertible {
-        /// The address, where one is concerned.
+        /// The address, if the failure concerns one.
         public let address: Address?
         /// What went wrong.
         public let message: String
         /// The kernel's answer.
         public let cause: KernelRefusal?
 
-        /// Makes a failure from its parts.
+        /// Makes a failure from its fields.
         public init(address: Address? = nil, _ message: String, cause: KernelRefusal? = nil) {
             self.address = address
             self.message = message
@@ -78,15 +78,15 @@ public struct Redirection: Sendable {
         }
     }
 
-    /// How it ended.
+    /// The outcome of the redirection.
     public enum Outcome: Hashable, Sendable {
-        /// Everything is as planned, and so much is known of hardware.
+        /// Everything is as planned; the argument says what is known about the hardware.
         case committed(OffloadProof)
         /// The intent could not be recorded; nothing was changed.
         case refused([Failure])
-        /// It failed, and everything is as it was.
+        /// It failed, and everything was restored.
         case rolledBack([Failure])
-        /// It failed, and not everything could be put back.
+        /// It failed, and not everything could be restored.
         case notRolledBack([Failure])
     }
 
@@ -102,15 +102,15 @@ public struct Redirection: Sendable {
     private var failures: [Failure] = []
     private var completed = 0
     private var unrestored = false
-    /// Groups that the new port joined by this redirection, not before it or by itself.
+    /// Groups that the new port joined by this redirection, not earlier or by itself.
     private var joined: [GroupRequest] = []
     private var proof = OffloadProof.nothingToProve
-    /// How often entries were made anew that a driver took back.
+    /// How often entries were made again after a driver took them back.
     public private(set) var repairs = 0
-    /// A driver takes an entry back at most once for each change that it had queued: the first, and the first repair.
+    /// A driver takes an entry back at most once for each change in its queue: the first change and the first repair.
     private static let repairLimit = 2
 
-    /// - Parameter plan: with at least one step.
+    /// - Parameter plan: has at least one step.
     public init(_ plan: Plan) { self.plan = plan }
 
     /// The first action.
@@ -119,7 +119,7 @@ public struct Redirection: Sendable {
         return .recordIntent
     }
 
-    /// Takes what happened to the last action and returns the next.
+    /// Processes the result of the last action and returns the next action.
     public mutating func next(_ event: Event) -> Action {
         switch (phase, event) {
         case (.recordingIntent, .done):
@@ -133,7 +133,7 @@ public struct Redirection: Sendable {
             return failures.isEmpty ? runStep(index + 1) : survey(completed: index + 1)
         case (.running(let index), .failed(let failure)):
             failures.append(failure)
-            // Half a removal leaves no copy: it is made anew, where half a copy that was to be made is gone already.
+            // A failed removal may have removed the copy, so undo recreates it; a failed creation cleans up after itself.
             if case .copy(let change) = plan.steps[index], !change.isOn { return survey(completed: index + 1) }
             return survey(completed: index)
         case (.proving, .proved(let proof)):
@@ -143,7 +143,7 @@ public struct Redirection: Sendable {
         case (.checking, .read(let entries)):
             return check(entries)
         case (.repairing, .answered):
-            // A refusal shows in the next reading.
+            // The next re-read shows a refused request.
             return prove()
         case (.surveying, .read(let entries)):
             return restore(entries, completed: completed)
@@ -167,7 +167,7 @@ public struct Redirection: Sendable {
         case (.recordingCommit, .done):
             return finish(.committed(proof))
         case (.recordingCommit, .failed(let failure)):
-            // The entries are right; only the record is not. `reconcile` settles it.
+            // The entries are right and only the record is wrong. `reconcile` corrects it.
             failures.append(failure)
             return finish(.notRolledBack(failures))
         case (.recordingRollback, .failed(let failure)):
@@ -176,7 +176,7 @@ public struct Redirection: Sendable {
         case (.recordingRollback, _):
             return finish(unrestored ? .notRolledBack(failures) : .rolledBack(failures))
         case (_, .failed(let failure)):
-            // Even reading fails: nothing more can be done safely.
+            // Not even reading works: nothing more can be done safely.
             failures.append(failure)
             return finish(.notRolledBack(failures))
         default:
@@ -194,7 +194,7 @@ public struct Redirection: Sendable {
     }
 
     private mutating func prove() -> Action {
-        if plan.proof.isEmpty, !plan.changesFilters {
+        if plan.proof == .none {
             phase = .checking
             return .reread
         }
@@ -205,12 +205,12 @@ public struct Redirection: Sendable {
     private mutating func check(_ entries: EntrySet) -> Action {
         let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address]) }
         if broken.isEmpty { return follow() }
-        // Sticky and local entries are somebody's doing, not a driver's.
+        // No driver makes sticky or local entries, so someone made these on purpose.
         let taken = broken.filter { planned in
             let entry = entries[planned.change.address]
             return planned.expected?.isStatic == true && entry?.isLocal != true && entry?.isSticky != true
         }
-        if !plan.proof.isEmpty, taken.count == broken.count, repairs < Redirection.repairLimit {
+        if case .hardware = plan.proof, taken.count == broken.count, repairs < Redirection.repairLimit {
             repairs += 1
             phase = .repairing
             return .repair(taken.map { $0.repair(of: entries[$0.change.address], plan: plan) })
@@ -245,7 +245,7 @@ public struct Redirection: Sendable {
         return .recordCommit(proof)
     }
 
-    /// A group that the port has joined meanwhile by itself is as good.
+    /// A group that the port has joined by itself in the meantime counts as success.
     private mutating func collect(_ refusals: [Int: KernelRefusal], of requests: [GroupRequest]) {
         for (index, request) in requests.enumerated() {
             if let answer = refusals[index] {
@@ -258,13 +258,13 @@ public struct Redirection: Sendable {
         }
     }
 
-    /// What undoes the joins, once.
+    /// The requests that undo the joins; returned once.
     private mutating func takeLeaves() -> [GroupRequest]? {
         defer { joined = [] }
         return joined.isEmpty ? nil : joined.flatMap(\.undo)
     }
 
-    /// What is gone already, with its port or by a leave, needs no removal.
+    /// A membership that is already gone, with its port or by a leave, needs no removal.
     private mutating func checkLeaves(_ refusals: [Int: KernelRefusal]) {
         for (_, answer) in refusals.sorted(by: { $0.key < $1.key }) where answer.meaning != .gone {
             unrestored = true
@@ -272,7 +272,7 @@ public struct Redirection: Sendable {
         }
     }
 
-    // MARK: - Back
+    // MARK: - Undo
 
     private mutating func survey(completed: Int) -> Action {
         self.completed = completed
@@ -280,13 +280,13 @@ public struct Redirection: Sendable {
         return .reread
     }
 
-    /// Puts back what this redirection changed, and leaves alone what others did meanwhile.
+    /// Restores what this redirection changed, and leaves changes by others alone.
     private mutating func restore(_ entries: EntrySet, completed: Int) -> Action {
         self.completed = completed
         let changes = plan.changes.compactMap { planned -> EntryChange? in
             let entry = entries[planned.change.address]
             if PlannedChange.isRestored(entry, to: planned.before) { return nil }
-            // Between DEL and NEW of a failed pair the entry is missing: that is our doing too.
+            // A missing entry is also our change: a failed pair can stop between DEL and NEW.
             guard entry == nil || planned.holds(for: entry) else { return nil }
             if entry == nil, planned.undo.primitive == .delete { return nil }
             return entry == nil ? planned.recreation : planned.undo
@@ -300,7 +300,7 @@ public struct Redirection: Sendable {
         for planned in plan.changes {
             let entry = entries[planned.change.address]
             if PlannedChange.isRestored(entry, to: planned.before) { continue }
-            // Another owner's change is not ours to put back; ours, when it still stands, is.
+            // Another owner's change is not ours to restore. Ours, if it is still in place, was not undone.
             guard planned.holds(for: entry) || entry == nil else { continue }
             unrestored = true
             failures.append(
@@ -308,7 +308,7 @@ public struct Redirection: Sendable {
         }
     }
 
-    /// What is left when the entries are back: groups, then settings and copies in reverse.
+    /// Restores the rest after the entries: groups, then settings and copies in reverse order.
     private mutating func undoRest() -> Action {
         if let leaves = takeLeaves() {
             phase = .restoringGroups
@@ -341,20 +341,20 @@ public struct Redirection: Sendable {
 }
 
 extension PlannedChange {
-    /// Whether an entry is as it was found, but for ages and the flags that only drivers set.
+    /// Whether an entry is as it was found, except for ages and the flags that only drivers set.
     package static func isRestored(_ entry: Entry?, to before: Entry?) -> Bool {
         guard let entry, let before else { return entry == nil && before == nil }
         return entry.port == before.port && entry.isStatic == before.isStatic && entry.isLocal == before.isLocal
             && entry.isSticky == before.isSticky
     }
 
-    /// Makes the entry that was found anew, when nothing is left of it.
+    /// The change that makes the original entry again if nothing is left of it.
     package var recreation: EntryChange {
         let isDynamic = [.makeDynamic, .recreateDynamic].contains(undo.primitive)
         return EntryChange(undo.address, isDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky)
     }
 
-    /// Brings an entry that a driver took back, or moved, to where the change wanted it.
+    /// The change that returns an entry to its planned place after a driver took it back or moved it.
     package func repair(of entry: Entry?, plan: Plan) -> EntryChange {
         let fromEswitch = entry.map { plan.eswitchPorts.contains($0.port) } ?? false
         return EntryChange(

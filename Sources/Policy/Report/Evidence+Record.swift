@@ -1,8 +1,8 @@
 import Switchdev
 
 extension Evidence {
-    /// As the history keeps it, in one column: a line for the times, then a line for each port and moment. More tables would
-    /// be more pages to write in each redirection.
+    /// The form in the history, in one column: a line with the times, then a line for each port and moment. More tables would
+    /// mean more pages to write for each redirection.
     package var record: String {
         var text = "\(observedNanoseconds) \(becameQuiet ? 1 : 0) \(proofNanoseconds)"
         for port in ports {
@@ -23,13 +23,13 @@ extension Evidence {
         return text
     }
 
-    /// How long proof took, by the first line of a ``record``; nil when it is none.
+    /// The duration of the proof, from the first line of a ``record``; nil if the text is not one.
     package static func proofNanoseconds(inRecord record: String) -> Int64? {
         let words = record.prefix { $0 != "\n" }.split(separator: " ")
         return words.count == 3 ? Int64(words[2]) : nil
     }
 
-    /// - Returns: nil when it is not what ``record`` makes.
+    /// - Returns: nil if the text is not in the form of ``record``.
     package init?(record: String, from: Side, to: Side) {
         let lines = record.split(separator: "\n").map { $0.split(separator: " ") }
         guard let first = lines.first, first.count == 3, let observed = Int64(first[0]), let proof = Int64(first[2])

@@ -1,27 +1,27 @@
 public import Switchdev
 
-/// What the ports' counters say about a redirection: recorded with each one, without a bench.
+/// What the ports' counters show about a redirection. It is recorded with each one.
 public struct Evidence: Hashable, Sendable, Codable {
-    /// When counters were read.
+    /// The moment at which counters were read.
     public enum Moment: String, Hashable, Sendable, Codable, CaseIterable {
         /// Before the first write.
         case before
-        /// Right after the entries were moved.
+        /// Right after the entries moved.
         case moved
         /// At the end, or when the old port had become quiet (`--observe`).
         case after
     }
 
-    /// Counters by moment; a moment is missing when the port was.
+    /// Counters by moment; a moment at which the port did not exist is missing.
     public struct Counters: Hashable, Sendable, Codable {
         private var before: PortCounters?
         private var moved: PortCounters?
         private var after: PortCounters?
 
-        /// None yet.
+        /// Makes an empty set of counters.
         public init() {}
 
-        /// Those of a moment.
+        /// The counters of a moment.
         public subscript(moment: Moment) -> PortCounters? {
             get {
                 switch moment {
@@ -40,23 +40,23 @@ public struct Evidence: Hashable, Sendable, Codable {
         }
     }
 
-    /// One port's counters over the redirection.
+    /// One port's counters during the redirection.
     public struct Port: Hashable, Sendable, Codable {
-        /// Its name.
+        /// The port's name.
         public let name: String
-        /// The side that it serves.
+        /// The side that the port serves.
         public let side: Side
-        /// By moment.
+        /// The counters by moment.
         public var counters = Counters()
 
-        /// Makes one from its parts.
+        /// Makes a port from its fields.
         package init(name: String, side: Side, counters: Counters = Counters()) {
             self.name = name
             self.side = side
             self.counters = counters
         }
 
-        /// How a counter grew between two moments; nil when one is missing.
+        /// The increase of a counter between two moments; nil if one is missing.
         package func growth(
             _ counter: KeyPath<PortCounters, UInt64>, from first: Moment, to last: Moment
         ) -> UInt64? {
@@ -69,29 +69,29 @@ public struct Evidence: Hashable, Sendable, Codable {
     public var ports: [Port]
     /// The side that the guest left.
     public let from: Side
-    /// The side that it came to.
+    /// The side that the guest moved to.
     public let to: Side
-    /// How long the old port was watched after the move, in nanoseconds.
+    /// The time for which the old port was watched after the move, in nanoseconds.
     public var observedNanoseconds: Int64 = 0
-    /// How long proof took, in nanoseconds.
+    /// The duration of the proof, in nanoseconds.
     public var proofNanoseconds: Int64 = 0
-    /// The old port sent nothing any more at the end of that time.
+    /// The old port had stopped sending by the end of that time.
     public var becameQuiet = false
 
-    /// Makes one from its parts.
+    /// Makes evidence from its fields.
     package init(ports: [Port], from: Side, to: Side) {
         self.ports = ports
         self.from = from
         self.to = to
     }
 
-    /// Frames that still left by the old port after the entries had moved; nil when nothing moved.
+    /// Frames that still left through the old port after the entries had moved; nil if nothing moved.
     public var leftByOldPort: UInt64? {
         guard from != to, let old = ports.first(where: { $0.side == from }) else { return nil }
         return old.growth(\.txPackets, from: .moved, to: .after)
     }
 
-    /// Frames that the ports dropped from before to after.
+    /// Frames that the ports dropped between `before` and `after`.
     public var dropped: UInt64 {
         ports.reduce(0) { sum, port in
             sum + (port.growth(\.txDropped, from: .before, to: .after) ?? 0)
@@ -99,7 +99,7 @@ public struct Evidence: Hashable, Sendable, Codable {
         }
     }
 
-    /// What the counters say about loss, and how sure that is.
+    /// What the counters show about loss, and how certain that is.
     public var words: [String] {
         var words = [
             dropped == 0

@@ -5,7 +5,7 @@ extension Report {
     package init(_ plan: Plan, startedAt: Int64, options: VerbOptions) {
         self.init(
             verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
-            strategy: plan.bracket == nil ? "cut" : "bracket", outcome: .already, proof: nil, proofStatus: nil,
+            strategy: plan.strategy, outcome: .already, proof: nil, proofStatus: nil,
             proofRequired: options.requireProof,
             startedAt: startedAt, timings: Timings(),
             addresses: plan.changes.map { planned in
@@ -19,7 +19,24 @@ extension Report {
         waived = plan.findings.filter { options.waived.contains($0.code) }
     }
 
-    package mutating func state(_ proof: OffloadProof) {
+    /// What a plan would do, with its messages.
+    package init(planned plan: Plan, startedAt: Int64, _ observation: Observation, options: VerbOptions) {
+        self.init(plan, startedAt: startedAt, options: options)
+        outcome = .planned
+        let (guest, links) = (plan.guest, observation.links)
+        messages = plan.messages { links[$0]?.name ?? guest.name(ofPort: $0) }
+    }
+
+    /// Nothing had to be changed; what is known of hardware.
+    package init(
+        unchanged plan: Plan, _ proof: OffloadProof, startedAt: Int64, after nanoseconds: Int64, options: VerbOptions
+    ) {
+        self.init(plan, startedAt: startedAt, options: options)
+        timings.totalNanoseconds = nanoseconds
+        state(proof)
+    }
+
+    mutating func state(_ proof: OffloadProof) {
         self.proof = proof.text
         proofStatus = proof.status
     }
@@ -53,7 +70,7 @@ extension Report {
 }
 
 extension OffloadProof {
-    /// Hardware had followed when the guest came to a side, and the entries have not changed since.
+    /// The proof recorded when the guest moved to a side; the entries have not changed since.
     package static func remembered(_ side: Side) -> OffloadProof {
         .proven(evidence: "shown when the guest came to \(side.rawValue), and the entries are as then")
     }

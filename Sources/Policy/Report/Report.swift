@@ -1,35 +1,35 @@
 public import Switchdev
 
-/// What a verb did: for people, for JSON and for the history.
+/// The result of a verb, for people, for JSON and for the history.
 public struct Report: Hashable, Sendable, Encodable {
-    /// How it ended.
+    /// How the verb ended.
     public enum Result: String, Hashable, Sendable, Encodable, CaseIterable {
-        /// Done.
+        /// The change was made.
         case done
-        /// Everything was as asked for before.
+        /// Everything was already as requested.
         case already
         /// The intent could not be recorded; nothing was changed.
         case refused
-        /// Failed, everything put back.
+        /// The verb failed, and everything was restored.
         case rolledBack = "rolled_back"
-        /// Failed, not everything put back.
+        /// The verb failed, and not everything was restored.
         case notRolledBack = "not_rolled_back"
-        /// Only planned (`--dry-run`).
+        /// The verb was only planned (`--dry-run`).
         case planned
     }
 
-    /// One address.
+    /// The result for one address.
     public struct AddressResult: Hashable, Sendable, Encodable {
         /// `MAC` or `MAC/VLAN`.
         public let address: String
-        /// How it was changed.
+        /// The primitive that changed the entry.
         public let primitive: String
-        /// The port that has it afterwards.
+        /// The port that has the entry afterwards.
         public let port: String
         /// What failed.
         public let error: String?
 
-        /// Makes one from its parts.
+        /// Makes a result from its fields.
         package init(address: String, primitive: String, port: String, error: String?) {
             self.address = address
             self.primitive = primitive
@@ -48,9 +48,9 @@ public struct Report: Hashable, Sendable, Encodable {
         public var writesEndNanoseconds: Int64 = 0
         /// From the first netlink write of an entry to the last acknowledgement.
         public var moveNanoseconds: Int64 = 0
-        /// Re-reading the entries afterwards.
+        /// The time for re-reading the entries afterwards.
         public var verifyNanoseconds: Int64 = 0
-        /// From the last acknowledgement until hardware had followed, or until no more was to be learned.
+        /// From the last acknowledgement until hardware had followed, or until waiting longer could show no more.
         public var proofNanoseconds: Int64 = 0
         /// From the call to the commit.
         public var totalNanoseconds: Int64 = 0
@@ -62,50 +62,50 @@ public struct Report: Hashable, Sendable, Encodable {
     public let guest: String
     /// The bridge's name.
     public let bridge: String
-    /// The side before.
+    /// The requested side.
     public let from: Side
     /// The side asked for.
     public let to: Side
     /// `cut` or `bracket`.
-    public let strategy: String
-    /// The bracket, for verbs about one.
+    public let strategy: Strategy
+    /// The bracket, for verbs that concern one.
     public var bracket: BracketView?
-    /// How it ended.
+    /// How the verb ended.
     public var outcome: Result
-    /// What is known of hardware, in words.
+    /// What is known about the hardware, in words.
     public var proof: String?
-    /// What is known of hardware: `nothing_to_prove`, `proven` or `missing`.
+    /// What is known about the hardware: `nothing_to_prove`, `proven` or `missing`.
     public var proofStatus: OffloadProof.Status?
     /// A missing proof is a failure.
     public let proofRequired: Bool
-    /// Start, in nanoseconds since 1970 (CLOCK_REALTIME).
+    /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
     public let startedAt: Int64
     /// Durations.
     public var timings: Timings
     /// The addresses that were changed.
     public var addresses: [AddressResult]
-    /// How often entries were made anew that a driver had taken back while it followed.
+    /// How often entries were made again because a driver had taken them back.
     public var repairs = 0
-    /// What the ports' counters say; nil when nothing was changed.
+    /// What the ports' counters show; nil if nothing was changed.
     public var evidence: Evidence?
     /// What the operator should know.
     public var notes: [String]
     /// What failed.
     public var failures: [String]
-    /// The kernel's refusals among them, by symbolic error number (`ENODEV`).
+    /// The kernel's refusals among the failures, by symbolic error number (`ENODEV`).
     public var refusals: [String] = []
-    /// The signal that was waited for.
+    /// The signal that ended the wait.
     public var signal: SignalSighting?
-    /// How many multicast group memberships came with the guest; nil where the bridge does not snoop.
+    /// The number of multicast group memberships that moved with the guest; nil if the bridge does not snoop.
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.
     public var messages: [PlannedMessage]?
-    /// What preflight found, but for notes.
+    /// The findings of preflight, except notes.
     public var findings: [Finding] = []
     /// Findings that the caller accepts.
     public var waived: [Finding] = []
 
-    /// Something was done, or tried: it belongs in the history.
+    /// Something was done or attempted, so the report belongs in the history.
     package var isEvent: Bool { outcome != .already && outcome != .planned }
 
     /// The process's exit code.

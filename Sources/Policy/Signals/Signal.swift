@@ -1,21 +1,21 @@
 import Switchdev
 
-/// Evidence of what a guest did, or the caller's word: what a redirection can wait for.
+/// An event that a redirection can wait for: evidence of what a guest did, or a word from the caller.
 public enum Signal: Hashable, Sendable, CustomStringConvertible {
-    /// An event of QEMU's monitor, with this status, device or other text in its data.
+    /// An event of QEMU's monitor; `value` is a status, device or other text in its data.
     case qmp(socket: String, event: String, value: String?)
-    /// The carrier of a port; `primary`, `standby` and `uplink` name the guest's.
+    /// The carrier of a port; `primary`, `standby` and `uplink` name the guest's ports.
     case carrier(port: String, isUp: Bool)
-    /// PCI bus mastering of a VF: its driver has started, or has gone.
+    /// PCI bus mastering of a VF: its driver has started, or is gone.
     case busMaster(device: String, isOn: Bool)
-    /// A frame from the guest by a port; the hypervisor's announcements do not count.
+    /// A frame from the guest through a port; announcements by the hypervisor do not count.
     case frame(port: String)
-    /// A program ends with exit code 0.
+    /// A program exits with code 0.
     case command(path: String)
     /// A line on standard input, or SIGUSR1.
     case word
 
-    /// Reads a signal as the command line takes it: `qmp:SOCKET:EVENT[=VALUE]`, `carrier:PORT=up|down`,
+    /// Parses a signal as given on the command line: `qmp:SOCKET:EVENT[=VALUE]`, `carrier:PORT=up|down`,
     /// `bus-master:PCI=on|off`, `frame:PORT`, `command:PATH`, `word`.
     ///
     /// - Throws: ``ControllerError`` of code `usage`.
@@ -34,7 +34,7 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
         case (_, true):
             throw wrong("names nothing to wait for")
         case ("qmp", false):
-            // The path may hold colons, an event's name does not.
+            // The path may contain colons; an event's name does not.
             guard let colon = rest.lastIndex(of: ":"), colon > rest.startIndex else { throw wrong("names no event") }
             let event = rest[rest.index(after: colon)...].split(separator: "=", maxSplits: 1)
             guard let name = event.first, name.utf8.allSatisfy({ (0x41...0x5a).contains($0) || $0 == 0x5f }) else {
@@ -66,7 +66,7 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
         return (String(text[..<sign]), text[text.index(after: sign)...])
     }
 
-    /// As ``init(_:)`` reads it.
+    /// The form that ``init(_:)`` parses.
     public var description: String {
         switch self {
         case .qmp(let socket, let event, let value): "qmp:\(socket):\(event)\(value.map { "=\($0)" } ?? "")"
@@ -79,41 +79,41 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// What a redirection waits for, and how long.
+/// The signals that a redirection waits for, and the time limit.
 public struct SignalWait: Hashable, Sendable {
-    /// The first of these ends the wait.
+    /// The first of these signals ends the wait.
     public let signals: [Signal]
-    /// Nanoseconds.
+    /// The time limit in nanoseconds.
     public let timeout: Int64
 
     /// - Parameters:
-    ///   - signals: at least one; the first that comes ends the wait.
-    ///   - timeout: nanoseconds.
+    ///   - signals: at least one; the first to arrive ends the wait.
+    ///   - timeout: the time limit in nanoseconds.
     public init(signals: [Signal], timeout: Int64) {
         self.signals = signals
         self.timeout = timeout
     }
 
-    /// For people: `a or b`.
+    /// The signals in words: `a or b`.
     public var words: String { signals.map(\.description).joined(separator: " or ") }
 }
 
-/// A signal that came.
+/// A signal that arrived.
 public struct SignalSighting: Hashable, Sendable, Encodable {
-    /// As the caller named it.
+    /// The signal as the caller named it.
     public let signal: String
-    /// What was seen.
+    /// What was observed.
     public let seen: String
-    /// It was so when the wait began.
+    /// The condition was already true when the wait began.
     public let wasAlready: Bool
-    /// When it was seen, in nanoseconds of CLOCK_MONOTONIC.
+    /// The time of the observation, in nanoseconds of CLOCK_MONOTONIC.
     public let monotonicNanoseconds: Int64
-    /// When it was seen, in nanoseconds since 1970 (CLOCK_REALTIME).
+    /// The time of the observation, in nanoseconds since 1970 (CLOCK_REALTIME).
     public let seenAt: Int64
-    /// How long it was waited for, in nanoseconds.
+    /// The duration of the wait, in nanoseconds.
     public let waitedNanoseconds: Int64
 
-    /// Makes one from its parts.
+    /// Makes a sighting from its fields.
     package init(
         signal: String, seen: String, wasAlready: Bool, monotonicNanoseconds: Int64, seenAt: Int64,
         waitedNanoseconds: Int64

@@ -1,25 +1,25 @@
 package import FDB
 import Switchdev
 
-/// What has become of a prepared guest, and what is to be done about it: decided from what was read; no I/O.
+/// How a prepared guest differs from its record, and what to do about it; decided from observations, without I/O.
 package enum Drift: Hashable {
-    /// As intended.
+    /// Everything is as recorded.
     case none
-    /// Entries or settings differ: put them back.
+    /// Entries or settings differ: restore them.
     case entries(Watch.Cause)
-    /// Only settings of ports differ: put them back.
+    /// Only settings of ports differ: restore them.
     case settings
-    /// Static entries of an eswitch port have lost the OFFLOADED flag: make them anew.
+    /// Static entries of an eswitch port have lost the OFFLOADED flag: make them again.
     case flags([Address])
     /// Addresses are behind the uplink: the guest has left, or its own frames came back.
     case behindUplink
-    /// Addresses that were behind the uplink are on the standby: the guest has come.
+    /// Addresses that were behind the uplink are on the standby: the guest has arrived.
     case arrived
-    /// The primary is gone: the standby is the only way to the guest.
+    /// The primary is gone: only the standby leads to the guest.
     case primaryLost(String)
-    /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby before it has.
+    /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby until it has.
     case primaryMute
-    /// Nothing can be done here.
+    /// Nothing can be done on this host.
     case beyondRepair(String)
 
     package init(_ record: GuestRecord, _ observation: Observation) {
@@ -33,7 +33,7 @@ package enum Drift: Hashable {
             self = .none
             return
         }
-        // A bracket needs both.
+        // A bracket needs both ports.
         for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
             let port = observation.ports[needed]
             guard port == nil || port?.master != bridge.index else { continue }
@@ -80,9 +80,9 @@ package enum Drift: Hashable {
 }
 
 extension Planner {
-    /// Plans to put a guest's entries and its ports' settings back as recorded.
+    /// Plans the restoration of a guest's entries and its ports' settings to the record.
     ///
-    /// - Parameter flagless: entries that are made anew, so that their flag can be shown.
+    /// - Parameter flagless: entries to make again, so that the driver can set their flag.
     package func repair(
         _ record: GuestRecord, observation: Observation, flagless: [Address] = []
     ) throws(ControllerError) -> Plan {

@@ -1,22 +1,22 @@
-/// How often a guest may be repaired before something is taken to fight the repairs; no I/O.
+/// Limits how often a guest is repaired before fdbsteer assumes that something fights the repairs; without I/O.
 ///
-/// A burst is repaired at once. When it is used up, repairs wait, each time twice as long up to a limit, and it is reported
-/// that something fights them: two controllers that take an entry from each other as fast as they can serve nobody. After
-/// as long as the limit without a repair, all is forgiven.
+/// A burst of repairs is done at once. After that, repairs wait, each twice as long as the last up to a limit, and the
+/// fight is reported: two controllers that take an entry from each other as fast as they can serve nobody. The budget is
+/// full again when no repair was needed for as long as the limit.
 public struct RepairBudget: Hashable, Sendable {
     /// The limits.
     public struct Limits: Hashable, Sendable {
-        /// Repairs of one guest that are made at once.
+        /// The number of repairs of one guest that are done at once.
         public var burst: Int
-        /// The first wait after them, in nanoseconds.
+        /// The first wait after the burst, in nanoseconds.
         public var firstWait: Int64
         /// The longest wait, in nanoseconds.
         public var longestWait: Int64
 
         /// - Parameters:
-        ///   - burst: repairs of one guest that are made at once.
-        ///   - firstWait: in nanoseconds.
-        ///   - longestWait: in nanoseconds.
+        ///   - burst: the number of repairs of one guest that are done at once.
+        ///   - firstWait: the first wait after the burst, in nanoseconds.
+        ///   - longestWait: the longest wait, in nanoseconds.
         public init(burst: Int = 20, firstWait: Int64 = 100_000_000, longestWait: Int64 = 5_000_000_000) {
             self.burst = burst
             self.firstWait = firstWait
@@ -24,11 +24,11 @@ public struct RepairBudget: Hashable, Sendable {
         }
     }
 
-    /// The answer to a wish to repair.
+    /// The answer to a request to repair.
     public enum Verdict: Hashable, Sendable {
-        /// Now.
+        /// Repair now.
         case now
-        /// Not before this time (CLOCK_MONOTONIC, nanoseconds); `isNews` the first time of a fight.
+        /// Wait until this time (CLOCK_MONOTONIC, nanoseconds); `isNews` is true the first time in a fight.
         case wait(until: Int64, isNews: Bool)
     }
 
@@ -37,13 +37,13 @@ public struct RepairBudget: Hashable, Sendable {
     private var notBefore: Int64 = 0
     private var last: Int64 = 0
 
-    /// Nothing spent.
+    /// Makes a full budget.
     public init() {}
 
     /// Something fights the repairs.
     public var isFought: Bool { wait > 0 }
 
-    /// Asks for a repair; `now` is on CLOCK_MONOTONIC, in nanoseconds.
+    /// Requests a repair; `now` is on CLOCK_MONOTONIC, in nanoseconds.
     public mutating func ask(at now: Int64, _ limits: Limits) -> Verdict {
         if now - last >= max(limits.longestWait, limits.firstWait) { self = RepairBudget() }
         if spent < limits.burst {
@@ -62,7 +62,7 @@ public struct RepairBudget: Hashable, Sendable {
             wait = limits.firstWait
             notBefore = now + wait
         }
-        // Being asked is a sign of the fight too.
+        // A request is also a sign of the fight.
         last = now
         return .wait(until: notBefore, isNews: isNews)
     }

@@ -1,47 +1,47 @@
 public import FDB
 package import Switchdev
 
-/// What a guardian of prepared guests has to know to tell, from the kernel's notifications alone, whether one of them may
-/// have been changed from outside; no I/O.
+/// The state that decides, from the kernel's notifications alone, whether a prepared guest may have been changed from
+/// outside; without I/O.
 ///
-/// It only raises suspicion. Notifications lag behind the table and the journal, so whoever acts looks again under the
-/// guest's lock (``Keeper/check(_:cause:)``).
+/// It only raises suspicion. Notifications lag behind the table and the journal, so the caller checks again under the
+/// guest's lock before it acts (``Keeper/check(_:cause:)``).
 public struct Watch: Sendable {
-    /// Why a guest is to be looked at.
+    /// The reason to check a guest.
     public enum Cause: String, Hashable, Sendable, CaseIterable {
-        /// An address has its entry on another port.
+        /// The entry of an address is on another port.
         case stolen
         /// An entry was removed.
         case removed
         /// An entry may age or roam, or has become local.
         case weakened
-        /// A port was changed: gone, out of the bridge, its learning or its carrier.
+        /// A port changed: it is gone, left the bridge, or its learning or carrier changed.
         case port
-        /// A static entry of an eswitch port shows no OFFLOADED flag.
+        /// A static entry of an eswitch port has no OFFLOADED flag.
         case flagLost = "flag_lost"
-        /// The journal's record was written by another process.
+        /// Another process wrote the journal's record.
         case recorded
-        /// A port has come under the name of a primary that was lost.
+        /// A port appeared with the name of a lost primary.
         case primaryBack = "primary_back"
-        /// A process died in the middle of a verb.
+        /// A process died during a verb.
         case unfinished
-        /// Everything is looked at: at the start, after lost notifications, and from time to time.
+        /// Every guest is checked: at the start, after lost notifications, and from time to time.
         case resync
 
-        /// Nothing wrong was seen yet.
+        /// The cause does not show anything wrong by itself.
         package var isVague: Bool { [.recorded, .resync, .port, .primaryBack].contains(self) }
     }
 
-    /// A guest that is to be looked at.
+    /// A guest to check.
     public struct Suspicion: Hashable, Sendable {
         /// The guest's row in the journal.
         public let row: Int64
-        /// Why.
+        /// The reason.
         public let cause: Cause
 
         /// - Parameters:
         ///   - row: the guest's row in the journal.
-        ///   - cause: why it is to be looked at.
+        ///   - cause: the reason to check the guest.
         public init(row: Int64, cause: Cause) {
             self.row = row
             self.cause = cause
@@ -53,7 +53,7 @@ public struct Watch: Sendable {
         let address: Address
     }
 
-    /// What of a port matters here.
+    /// The properties of a port that matter here.
     package struct PortFacts: Hashable {
         package var master: Int32?
         package var isUp = true
@@ -64,29 +64,29 @@ public struct Watch: Sendable {
     package private(set) var records: [Int64: GuestRecord] = [:]
     private var rows: [GuestID: Int64] = [:]
     private var owners: [Key: Int64] = [:]
-    /// The guests by the ports that are theirs alone, and by the uplinks that many share.
+    /// The guests by the ports that belong to them alone, and by the uplinks that many share.
     private var users: [Int32: Set<Int64>] = [:]
     /// The guests by their bridges.
     private var tenants: [Int32: Set<Int64>] = [:]
     private var facts: [Int32: PortFacts] = [:]
-    /// Guests by the names of primaries that have vanished.
+    /// The guests by the names of primaries that have disappeared.
     private var lost: [String: Int64] = [:]
 
-    /// A watch over nobody.
+    /// Makes a watch without guests.
     public init() {}
 
-    /// How many guests are watched.
+    /// The number of watched guests.
     public var count: Int { records.count }
-    /// The name of a guest that is watched.
+    /// The name of a watched guest.
     public func name(_ row: Int64) -> String? { records[row]?.guest.id.text }
-    /// A guest that is watched, by its name.
+    /// A watched guest by its name.
     package func record(named id: GuestID) -> GuestRecord? { rows[id].flatMap { records[$0] } }
-    /// The bridges that guests are on.
+    /// The bridges of the watched guests.
     package var bridges: Set<Int32> { Set(tenants.keys) }
-    /// The guests that have an interface for a port or a bridge.
+    /// The guests that use an interface as a port or a bridge.
     package func rows(at index: Int32) -> Set<Int64> { users[index] ?? tenants[index] ?? [] }
 
-    /// Watches a guest, or what has become of it.
+    /// Starts to watch a guest, or replaces its record.
     package mutating func set(_ record: GuestRecord) {
         remove(record.row)
         records[record.row] = record
@@ -98,7 +98,7 @@ public struct Watch: Sendable {
         tenants[record.guest.bridge.index, default: []].insert(record.row)
     }
 
-    /// Watches a guest no longer.
+    /// Stops watching a guest.
     package mutating func remove(_ row: Int64) {
         guard let record = records.removeValue(forKey: row) else { return }
         if rows[record.guest.id] == row { rows[record.guest.id] = nil }
@@ -122,7 +122,7 @@ public struct Watch: Sendable {
         owners[Key(bridge: bridge, address: address)].flatMap { records[$0] }
     }
 
-    /// What a change of an entry says about a guest; nil when it is nobody's, or as it should be.
+    /// What a change of an entry shows about a guest; nil if it concerns no guest or matches the record.
     public func hear(_ change: FDBMonitor.Change) -> Suspicion? {
         guard let bridge = change.entry.bridge, let record = owner(of: change.entry.address, bridge: bridge) else {
             return nil
@@ -131,7 +131,7 @@ public struct Watch: Sendable {
         return suspicion(change.entry, record)
     }
 
-    /// What an entry says about its guest.
+    /// What an entry shows about its guest.
     package func suspicion(_ entry: Entry, _ record: GuestRecord) -> Suspicion? {
         let guest = record.guest
         guard let port = guest.port(of: record.entrySide) else { return nil }
@@ -145,12 +145,12 @@ public struct Watch: Sendable {
         return nil
     }
 
-    /// What a link notification says about guests: those to look at.
+    /// What a link notification shows about guests: the guests to check.
     ///
     /// - Parameters:
-    ///   - change: what every notification says.
+    ///   - change: the part that every notification has.
     ///   - link: decodes the interface, which few notifications need.
-    /// - Throws: what `link` throws.
+    /// - Throws: the errors that `link` throws.
     package mutating func hear<E: Error>(
         _ change: LinkChange, link: () throws(E) -> Link
     ) throws(E) -> [Suspicion] {
@@ -164,34 +164,34 @@ public struct Watch: Sendable {
                 if let primary = records[row]?.guest.primary, primary.index == index { lost[primary.name] = row }
             }
         } else if change.isOfPort {
-            // The port's settings are in another attribute there, and change seldom: those who have the port look.
+            // The port's settings are in another attribute there, and seldom change, so every guest with the port is checked.
             return rows.filter { records[$0]?.guest.uplink?.index != index }.map { Suspicion(row: $0, cause: .port) }
         } else if !learn(try link()) {
             return []
         }
-        // An uplink is everybody's: it concerns those who are behind it.
+        // An uplink is shared: only the guests behind it are affected.
         return rows.filter { row in
             guard let guest = records[row]?.guest else { return false }
             return guest.uplink?.index != index || guest.side == .remote
         }.sorted().map { Suspicion(row: $0, cause: .port) }
     }
 
-    /// A port that has the name of a primary which is gone.
+    /// A port that has the name of a lost primary.
     private func newcomer(_ link: Link) -> [Suspicion] {
-        // What is sent to a port that is not up yet is lost; its coming up is told too.
+        // Frames to a port that is not up are lost; a notification follows when it comes up.
         guard let row = lost[link.name], records[row]?.guest.bridge.index == link.master, link.isUp else { return [] }
         return [Suspicion(row: row, cause: .primaryBack)]
     }
 
-    /// A vanished primary has come back, or is waited for no more.
+    /// A lost primary has come back, or is no longer awaited.
     package mutating func found(_ name: String) { lost[name] = nil }
 
-    /// The carrier of a guest's primary, where it is known.
+    /// The carrier of a guest's primary, or nil if unknown.
     public func primaryCarrier(_ row: Int64) -> Bool? {
         records[row].flatMap { facts[$0.guest.primary.index] }.map { $0.hasCarrier && $0.isUp }
     }
 
-    /// Notes how a port is, and tells whether that is news.
+    /// Records the state of a port, and returns whether it changed.
     package mutating func learn(_ link: Link) -> Bool {
         guard users[link.index] != nil else { return false }
         let new = PortFacts(

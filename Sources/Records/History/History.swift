@@ -2,21 +2,21 @@ import Glibc
 package import Policy
 import Switchdev
 
-/// The append-only record of redirections, which outlives reboots.
+/// The append-only record of redirections, which survives reboots.
 ///
-/// It is written after the move, off its path: by the daemon to its database, by processes that live for one redirection to a file
-/// beside it (``HistoryBacklog``), which is taken over before the database is read. A row lost by a power failure in the last second is accepted: commits
-/// go to a write-ahead log without waiting for the disk. Each process reads that log when it opens it, and SQLite's own
-/// checkpoints never shorten it where each process writes once: a switch took 20 ms after 1,200 of them. So it is written
-/// back and emptied here, once it is long.
+/// It is written after the move, outside its critical path. The daemon writes to its database. A process that lives for
+/// one redirection writes to a file beside it (``HistoryBacklog``), which is merged before the database is read. A power
+/// failure may lose the rows of the last second, because commits go to a write-ahead log without waiting for the disk.
+/// Each process reads that log when it opens it, and SQLite's own checkpoints never shorten it if each process writes
+/// once: a switch took 20 ms after 1,200 of them. A long log is therefore written back and emptied here.
 package struct History: ~Copyable {
     package let database: Database
-    /// Bytes of the write-ahead log at which it is written back and emptied: about a dozen redirections.
+    /// The size of the write-ahead log, in bytes, at which it is written back and emptied: about a dozen redirections.
     private static let logLimit = 64 << 10
     private let logFile: String
     private let folder: StateFolder
 
-    /// Small pages: a redirection writes five, and each process reads all of the log when it opens it.
+    /// Small pages, because a redirection writes five, and each process reads the whole log when it opens it.
     private static let schema = """
         PRAGMA page_size = 1024;
         PRAGMA journal_mode = WAL;
@@ -33,7 +33,7 @@ package struct History: ~Copyable {
         CREATE INDEX IF NOT EXISTS note_of_redirection ON note(redirection);
         PRAGMA user_version = \(History.version);
         """
-    /// 1 had neither notes nor evidence; a newer file than this is still appended to, as tables are only ever added.
+    /// Version 1 had neither notes nor evidence. A file of a newer version is still appended to, because tables are only added.
     private static let version: Int64 = 2
 
     package init(folder: StateFolder, readOnly: Bool = false) throws(DatabaseError) {
@@ -50,13 +50,13 @@ package struct History: ~Copyable {
         self.folder = folder
     }
 
-    /// Appends a report with its results, after what is in the backlog.
+    /// Appends a report with its results, after the backlog.
     package func append(_ report: Report) throws(DatabaseError) {
         if let backlog = try HistoryBacklog(reading: folder) { try takeOver(backlog) }
         try database.transaction({ () throws(DatabaseError) in try insert(HistoryRecord(report)) }, mapping: { $0 })
     }
 
-    /// Makes rows of a record, within a transaction.
+    /// Inserts the rows of a record; the caller has a transaction.
     package func insert(_ record: HistoryRecord) throws(DatabaseError) {
         let places = String(repeating: ",?", count: record.redirection.count - 1)
         try database.run(
@@ -66,7 +66,7 @@ package struct History: ~Copyable {
         try database.insert(into: "note", record.notes.map { [row, .text($0)] })
     }
 
-    /// Writes the log back once it is long; it waits for the disk, and a reader that holds it up puts it off.
+    /// Writes a long log back. This waits for the disk; a reader that blocks it postpones it.
     package func shortenLog() throws(DatabaseError) {
         var information = stat()
         guard stat(logFile, &information) == 0, information.st_size > History.logLimit else { return }
@@ -82,7 +82,7 @@ package struct History: ~Copyable {
         ).map(History.entry)
     }
 
-    /// One redirection; nil when there is none of that number.
+    /// One redirection; nil if there is none with that number.
     package func entry(id: Int64) throws(DatabaseError) -> HistoryEntry? {
         try database.run("SELECT \(History.columns) FROM redirection WHERE id = ?", .integer(id)).first.map(
             History.entry)
@@ -104,9 +104,9 @@ package struct History: ~Copyable {
 
 /// One line of the history.
 public struct HistoryEntry: Hashable, Sendable, Encodable {
-    /// Counts up.
+    /// The number of the redirection; it counts up.
     public let id: Int64
-    /// Start, in nanoseconds since 1970 (CLOCK_REALTIME).
+    /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
     public let timeNanoseconds: Int64
     /// The guest interface's name.
     public let guest: String
@@ -114,13 +114,13 @@ public struct HistoryEntry: Hashable, Sendable, Encodable {
     public let verb: String
     /// The side before.
     public let from: String
-    /// The side afterwards, when it succeeded.
+    /// The side afterwards, if the redirection succeeded.
     public let to: String
     /// `cut`.
     public let strategy: String
-    /// As ``Report/Result`` spells it.
+    /// The outcome as spelled in ``Report/Result``.
     public let outcome: String
-    /// What is known of hardware.
+    /// What is known about the hardware.
     public let proof: String?
     /// From the first netlink write to the last acknowledgement, in nanoseconds.
     public let moveNanoseconds: Int64?
@@ -130,6 +130,6 @@ public struct HistoryEntry: Hashable, Sendable, Encodable {
     public let bridge: String
     /// What failed.
     public let message: String?
-    /// How many addresses were changed.
+    /// The number of addresses that were changed.
     public let addresses: Int
 }

@@ -5,31 +5,32 @@ import Netlink
 import Switchdev
 import System
 
-/// Redirections that are not in the history's database yet: a line each, appended by processes that live for one redirection.
+/// Redirections that are not in the history's database yet: one line each, appended by processes that live for one
+/// redirection.
 ///
-/// To open the database and write to it takes such a process longer than to move the entries. Who reads the history takes the lines
-/// over first (``History/takeOver(_:)``), and so does who finds many.
+/// Opening and writing the database takes these processes longer than moving the entries. A reader of the history merges
+/// the lines first (``History/takeOver(_:)``); an appender does the same when the file is long.
 ///
-/// Lines are appended, and the file is emptied, under a lock, so that none is lost between the two; reading needs none. Nothing waits
-/// for the disk, as with the database's own log.
+/// Lines are appended, and the file is emptied, under a lock, so no line is lost in between; reading needs no lock. Nothing
+/// waits for the disk, as with the database's own log.
 package struct HistoryBacklog: ~Copyable {
     private let descriptor: Int32
     private let path: String
-    /// Bytes at which an appender takes the lines over itself.
+    /// The size in bytes at which an appender merges the lines itself.
     private static let limit = 64 << 10
-    /// How long the lock is waited for, in nanoseconds: as long as SQLite's.
+    /// The time limit for the lock, in nanoseconds: the same as SQLite's.
     private static let patience: Int64 = 2_000_000_000
-    /// Between two attempts to lock, in nanoseconds.
+    /// The pause between two attempts to lock, in nanoseconds.
     private static let pause: Int64 = 500_000
 
-    /// The file of a folder, made when it is missing.
+    /// Opens the backlog of a folder, and creates it if it is missing.
     package init(appending folder: StateFolder) throws(DatabaseError) {
         path = folder.backlogFile
         descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure() }
     }
 
-    /// The file of a folder; nil when there is none, or nothing in it.
+    /// Opens the backlog of a folder for reading; nil if it does not exist or is empty.
     package init?(reading folder: StateFolder) throws(DatabaseError) {
         var information = stat()
         guard stat(folder.backlogFile, &information) == 0, information.st_size > 0 else { return nil }
@@ -40,7 +41,7 @@ package struct HistoryBacklog: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// There is enough to be taken over before more is appended.
+    /// The backlog is so long that it is merged before anything is appended.
     package var isLong: Bool { size > HistoryBacklog.limit }
 
     private var size: Int {
@@ -48,7 +49,7 @@ package struct HistoryBacklog: ~Copyable {
         return fstat(descriptor, &information) == 0 ? Int(information.st_size) : 0
     }
 
-    /// Holds others off until the end of this value's life.
+    /// Locks the file for the rest of this value's life.
     package func lock() throws(DatabaseError) {
         var left = HistoryBacklog.patience
         while cn_lock_byte(descriptor, 0, 0) != 0 {
@@ -68,7 +69,7 @@ package struct HistoryBacklog: ~Copyable {
         throw failure(reason)
     }
 
-    /// What is in it.
+    /// The content of the file.
     package func content() throws(DatabaseError) -> [UInt8] {
         lseek(descriptor, 0, SEEK_SET)
         do throws(SystemError) {
@@ -78,7 +79,7 @@ package struct HistoryBacklog: ~Copyable {
         }
     }
 
-    /// Empties it, unless somebody appended to it or emptied it since it was read; the caller holds the lock.
+    /// Empties the file, unless another process appended to it or emptied it since it was read; the caller holds the lock.
     package func clear(ifStill content: [UInt8]) throws(DatabaseError) {
         guard try self.content() == content else { return }
         guard ftruncate(descriptor, 0) == 0 else { throw failure() }
@@ -90,11 +91,11 @@ package struct HistoryBacklog: ~Copyable {
 }
 
 extension History {
-    /// How far the backlog was taken over: the id of its first record, and the bytes up to the end of the last one. Written with the
-    /// rows, so that a kill between that and emptying the file doubles none.
+    /// The progress of the merge: the id of the backlog's first record, and the bytes up to the end of the last merged one. It
+    /// is written with the rows, so a kill before the file is emptied does not duplicate any.
     private static let progressTable = "CREATE TABLE IF NOT EXISTS backlog(first TEXT NOT NULL, bytes INTEGER NOT NULL)"
 
-    /// Takes over what is in the backlog of a folder, if anything; a disk that is full puts it off.
+    /// Merges the backlog of a folder, if there is one; a full disk postpones it.
     package static func takeOverBacklog(of folder: StateFolder) throws(DatabaseError) {
         guard let backlog = try HistoryBacklog(reading: folder) else { return }
         do throws(DatabaseError) {
@@ -103,9 +104,9 @@ extension History {
         }
     }
 
-    /// Makes rows of a backlog's lines, and empties it. The rows are on the disk before the lines are gone.
+    /// Inserts the rows of a backlog's lines, and empties it. The rows are on the disk before the lines are removed.
     ///
-    /// - Parameter isLocked: the caller holds its lock.
+    /// - Parameter isLocked: the caller holds the backlog's lock.
     package func takeOver(_ backlog: borrowing HistoryBacklog, isLocked: Bool = false) throws(DatabaseError) {
         let content = try backlog.content()
         let newline = UInt8(ascii: "\n")
@@ -119,7 +120,7 @@ extension History {
             defer { try? database.execute("PRAGMA synchronous = NORMAL") }
             try database.transaction(
                 { () throws(DatabaseError) in
-                    // Another process may have been faster.
+                    // Another process may have merged it first.
                     known = try progress(in: first)
                     for (record, recordEnd) in found where recordEnd > known { try insert(record) }
                     try database.execute("\(History.progressTable); DELETE FROM backlog")
@@ -131,7 +132,7 @@ extension History {
         try backlog.clear(ifStill: content)
     }
 
-    /// How much was taken over of the backlog that begins with a record.
+    /// The number of bytes that were merged from the backlog that begins with a given record.
     private func progress(in first: String) throws(DatabaseError) -> Int {
         guard try database.hasTable("backlog") else { return 0 }
         return Int(try database.run("SELECT bytes FROM backlog WHERE first = ?", .text(first)).first?.integer(0) ?? 0)

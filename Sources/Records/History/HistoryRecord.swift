@@ -1,15 +1,16 @@
 import Glibc
 package import Policy
 
-/// One redirection as the history keeps it: its rows, and the line that stands for them until they are rows.
+/// One redirection in the history: its rows, and the line that represents them until they are inserted.
 package struct HistoryRecord: Hashable {
-    /// Of the table `redirection`, in the order of ``columns``; numbers as text, which SQLite turns into what the column is.
+    /// The row of the table `redirection`, in the order of ``columns``; numbers are text that SQLite converts to the column
+    /// type.
     package let redirection: [SQLValue]
-    /// Of the table `result`.
+    /// The rows of the table `result`.
     package let results: [Report.AddressResult]
-    /// Of the table `note`.
+    /// The rows of the table `note`.
     package let notes: [String]
-    /// Of one record only: of two at the same time one process can make but one.
+    /// Unique: a process cannot make two records in the same nanosecond.
     package let id: String
 
     package static let columns =
@@ -22,7 +23,7 @@ extension HistoryRecord {
     package init(_ report: Report) {
         redirection = [
             .text(String(report.startedAt)), .text(report.guest), .text(report.verb.rawValue),
-            .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy),
+            .text(report.from.rawValue), .text(report.to.rawValue), .text(report.strategy.rawValue),
             .text(report.outcome.rawValue), .optional(report.proof),
             .text(String(report.timings.moveNanoseconds)), .text(String(report.timings.totalNanoseconds)),
             .text(report.bridge), report.failures.isEmpty ? .null : .text(report.failures.joined(separator: "; ")),
@@ -34,20 +35,20 @@ extension HistoryRecord {
     }
 }
 
-/// A line: fields that end with a tab, with the number of results before them, and a mark that it is whole. It begins with a newline
-/// too, so that one that was cut off by a kill does not take the next one with it.
+/// A line consists of fields that end with a tab, the number of results before them, and a mark that the line is complete.
+/// It also begins with a newline, so a line that a kill cut off does not damage the next one.
 extension HistoryRecord {
     private static let tab = UInt8(ascii: "\t")
     private static let newline = UInt8(ascii: "\n")
     private static let escape = UInt8(ascii: "\\")
-    /// In the place of a field that is nil, and after the last one: no field becomes either.
+    /// Stands for a field that is nil, and follows the last field: no field has this form.
     private static let missing: [UInt8] = [escape, UInt8(ascii: "N")]
     private static let end: [UInt8] = [escape, UInt8(ascii: ".")]
     private static let escapedTab: [UInt8] = [escape, UInt8(ascii: "t")]
     private static let escapedNewline: [UInt8] = [escape, UInt8(ascii: "n")]
     private static let escapedEscape: [UInt8] = [escape, escape]
 
-    /// The line with its newlines.
+    /// The line, including its newlines.
     package var line: [UInt8] {
         var line = [HistoryRecord.newline]
         line.reserveCapacity(512 + 64 * results.count)
@@ -63,7 +64,7 @@ extension HistoryRecord {
         var last: (result: Report.AddressResult, fields: [UInt8])?
         for result in results {
             HistoryRecord.put(result.address, to: &line)
-            // Most addresses went to one port in one way.
+            // Most addresses went to one port with one primitive.
             if let last, result.isAlike(last.result) {
                 line += last.fields
                 continue
@@ -105,8 +106,8 @@ extension HistoryRecord {
         }
     }
 
-    /// - Parameter line: without its newlines.
-    /// - Returns: nil for one that was not written to its end.
+    /// - Parameter line: the line without its newlines.
+    /// - Returns: nil for a line that was not completely written.
     package init?(line: ArraySlice<UInt8>) {
         let parts = line.split(separator: HistoryRecord.tab, omittingEmptySubsequences: false)
         guard parts.last?.elementsEqual(HistoryRecord.end) == true else { return nil }
@@ -148,12 +149,12 @@ extension HistoryRecord {
 }
 
 extension Report.AddressResult {
-    /// The same but for the address.
+    /// Whether two results are equal except for the address.
     fileprivate func isAlike(_ other: Report.AddressResult) -> Bool {
         primitive == other.primitive && port == other.port && error == other.error
     }
 
-    /// Of the table `result`, after the redirection.
+    /// The values for the table `result`, after the redirection's id.
     package var values: [SQLValue] { [.text(address), .text(primitive), .text(port), .optional(error)] }
 }
 

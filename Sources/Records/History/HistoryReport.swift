@@ -1,20 +1,20 @@
 public import Policy
 import Switchdev
 
-/// Everything that the history knows of one redirection: what one would attach to a change ticket.
+/// Everything that the history has about one redirection, for example to attach to a change ticket.
 public struct HistoryReport: Hashable, Sendable, Encodable {
-    /// Its line.
+    /// The line in the history.
     public let entry: HistoryEntry
-    /// The addresses, with how each was changed.
+    /// The addresses, and how each was changed.
     public let addresses: [Report.AddressResult]
-    /// What the operator was told, findings that were waived among it.
+    /// The notes for the operator, including waived findings.
     public let notes: [String]
-    /// What the ports' counters say; nil for redirections of earlier versions.
+    /// What the ports' counters show; nil for redirections by earlier versions.
     public let evidence: Evidence?
 }
 
 extension History {
-    /// One redirection with all that is known of it; nil when there is none of that number.
+    /// One redirection with all its details; nil if there is none with that number.
     package func report(_ id: Int64) throws(DatabaseError) -> HistoryReport? {
         guard let entry = try entry(id: id) else { return nil }
         let results = try database.run(

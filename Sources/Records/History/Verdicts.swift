@@ -2,18 +2,18 @@ import Exposition
 public import Policy
 public import Switchdev
 
-/// A verdict that was stored: it holds for every NIC of the same identity.
+/// A stored verdict: it applies to every NIC with the same identity.
 public struct StoredVerdict: Hashable, Sendable, Encodable {
     /// The NIC.
     public let nic: NICIdentity
-    /// When it was found, in nanoseconds since 1970.
+    /// The time of the probe, in nanoseconds since 1970.
     public let timeNanoseconds: Int64
     /// The verdict.
     public let verdict: MACFilterVerdict
     /// The evidence.
     public let states: [MACFilterCounts]
 
-    /// Makes one from its parts.
+    /// Makes a stored verdict from its fields.
     package init(nic: NICIdentity, timeNanoseconds: Int64, verdict: MACFilterVerdict, states: [MACFilterCounts]) {
         self.nic = nic
         self.timeNanoseconds = timeNanoseconds
@@ -26,7 +26,7 @@ public struct StoredVerdict: Hashable, Sendable, Encodable {
 }
 
 extension History {
-    /// Made when the first verdict is stored; one row a NIC identity, the newest verdict.
+    /// Created when the first verdict is stored; one row for each NIC identity, with the newest verdict.
     private static let verdictTable = """
         CREATE TABLE IF NOT EXISTS verdict(
             driver TEXT NOT NULL, pci_id TEXT NOT NULL, firmware TEXT NOT NULL, eswitch_mode TEXT NOT NULL,

@@ -2,18 +2,18 @@ import Glibc
 package import Policy
 import System
 
-/// What is about to be done to guests whose rows say nothing of it.
+/// The operation that is about to begin for a guest whose row does not show it yet.
 ///
-/// An intent is written between a signal and the first netlink write, where a transaction of the database would be the longest
-/// step. It is 16 bytes of the lock file, at 16 times the guest's row, and holds for one revision of the record: whatever is
-/// written to the record ends it. Only who has the guest's lock writes it. Others may read half of a new one; its halves do not
-/// fit each other then, and it is taken for none.
+/// An intent is written between a signal and the first netlink write, where a database transaction would be the longest
+/// step. It takes 16 bytes of the lock file, at 16 times the guest's row, and is valid for one revision of the record: any
+/// write to the record ends it. Only the holder of the guest's lock writes it. Another process may read half of a new
+/// one; its halves then do not match, and it is ignored.
 extension Journal {
-    /// What is about to be done to a guest.
+    /// The operation that is about to begin for a guest.
     package struct Intent: Hashable {
         package let phase: GuestPhase
         package let goal: Side
-        /// The record's.
+        /// The revision of the record.
         package let revision: Int64
 
         package static let size = 16
@@ -24,7 +24,7 @@ extension Journal {
             self.revision = revision
         }
 
-        /// - Returns: nil for bytes that are none, such as those of a hole.
+        /// - Returns: nil for bytes that are not an intent, for example those of a hole.
         package init?(_ words: (UInt64, UInt64)) {
             guard words.1 >> 32 == words.0 & 0xffff_ffff else { return nil }
             switch words.1 & 0xff {
@@ -41,7 +41,7 @@ extension Journal {
             revision = Int64(bitPattern: words.0)
         }
 
-        /// The revision; what and where to, below the revision's lower half.
+        /// The revision; then its lower half, followed by the goal and the phase in the low bits.
         package var words: (UInt64, UInt64) {
             let revision = UInt64(bitPattern: revision)
             let side: UInt64 =
@@ -54,13 +54,13 @@ extension Journal {
         }
     }
 
-    /// The intents of all guests at one time.
+    /// The intents of all guests at one moment.
     package struct Intents: Equatable {
         private let bytes: [UInt8]
 
         package init(_ bytes: [UInt8] = []) { self.bytes = bytes }
 
-        /// The intent of the guest of a row, nil for none or one that its record has ended.
+        /// The intent of a guest by its row; nil if there is none or its record has ended it.
         package subscript(row: Int64, revision revision: Int64) -> Intent? {
             guard row >= 0, row < bytes.count / Intent.size else { return nil }
             let offset = Int(row) * Intent.size
@@ -71,7 +71,7 @@ extension Journal {
         }
     }
 
-    /// The intents as they are now.
+    /// The current intents.
     package func intents() -> Intents {
         var information = stat()
         guard fstat(locks.descriptor, &information) == 0, information.st_size > 0 else { return Intents() }
@@ -82,7 +82,7 @@ extension Journal {
             })
     }
 
-    /// SQLite gives no row of a size that does not fit.
+    /// SQLite does not assign a row number that would overflow here.
     private static func offset(row: Int64) -> off_t { off_t(row) &* off_t(Intent.size) }
 
     /// The intent of one guest.
@@ -93,7 +93,7 @@ extension Journal {
         return intent
     }
 
-    /// A record with the intent that is beside it.
+    /// A record combined with its intent.
     package func withIntent(_ record: GuestRecord) -> GuestRecord {
         guard let intent = intent(row: record.row, revision: record.revision) else { return record }
         var record = record
@@ -102,11 +102,11 @@ extension Journal {
         return record
     }
 
-    /// Records what is about to be done to a guest whose lock this process has. A wait that was recorded since changes nothing
-    /// about a plan.
+    /// Records the operation that is about to begin for a guest whose lock this process has. A wait that was recorded after the
+    /// plan was made does not invalidate the plan.
     ///
-    /// - Throws: ``ControllerError`` of code `busy` when the record is no longer the one that the plan was made for.
-    package func begin(_ phase: GuestPhase, _ record: GuestRecord, goal: Side) throws(ControllerError) {
+    /// - Throws: ``ControllerError`` of code `busy` if the plan was made for an older record.
+    func begin(_ phase: GuestPhase, _ record: GuestRecord, goal: Side) throws(ControllerError) {
         let current = withIntent(record)
         var isCurrent = current.phase == record.phase && current.goal == record.goal
         if isCurrent, !known.isCurrent(record, database.changeCounter) {
@@ -114,7 +114,7 @@ extension Journal {
                 try database.run("SELECT revision, phase FROM guest WHERE id = ?", .integer(record.row)).first
             }
             if let row, row.text(1) == GuestPhase.waiting.rawValue {
-                // An intent would be lost with whatever ends the wait.
+                // The end of the wait would write the record and so end an intent.
                 return try writing(record.row) { () throws(DatabaseError) in
                     try database.run(
                         "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
@@ -139,8 +139,8 @@ extension Journal {
         }
     }
 
-    /// What is done is to be written to the database afterwards, which needs room for its rollback journal. An intent may have
-    /// its page already, and needs none.
+    /// The result is written to the database afterwards, which needs space for its rollback journal. An intent may already
+    /// have its page, and then needs no space.
     private func requireSpace() throws(ControllerError) {
         var information = statvfs()
         guard fstatvfs(locks.descriptor, &information) == 0 else { return }
@@ -149,6 +149,6 @@ extension Journal {
         }
     }
 
-    /// Bytes: a few pages of the database, and its rollback journal.
+    /// The space in bytes for a few pages of the database and its rollback journal.
     private static let spaceForCommit: UInt64 = 64 * 1024
 }

@@ -1,52 +1,42 @@
 import CNetlink
-import Glibc
-import Netlink
 package import Policy
-import Switchdev
 import System
 
-/// Who is at a guest: a byte of the lock file for each.
+/// The guests' locks: one byte of the lock file for each guest.
 extension Journal {
-    /// Between two attempts to lock, in nanoseconds.
+    /// The pause between two attempts to lock, in nanoseconds.
     private static let lockPause: Int64 = 500_000
-    /// As long as a look or a repair of the daemon's takes at most, in nanoseconds: a redirection takes longer.
-    package static let lockPatience: Int64 = 50_000_000
 
-    /// Takes a guest's lock until the process ends or ``unlock(row:)``.
+    /// Takes the lock of the guest of a row, until ``letGo(row:)`` or the end of the process.
     ///
     /// - Parameter patience: how long to try, in nanoseconds.
-    /// - Throws: ``ControllerError`` of code `busy` when another process has it.
-    package func lock(_ record: GuestRecord, patience: Int64 = 0) throws(ControllerError) {
-        if tryLock(row: record.row, patience: patience) { return }
-        throw ControllerError(
-            .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
-            remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
-    }
-
-    /// Takes the lock of the guest of a row, as ``lock(_:patience:)`` does.
-    ///
-    /// - Returns: false when another process has it.
-    package func tryLock(row: Int64, patience: Int64) -> Bool {
+    /// - Returns: false when another process, or another claim of this one, has it.
+    func hold(row: Int64, patience: Int64) -> Bool {
+        if held.contains(row) { return false }
         var left = patience
         while cn_lock_byte(locks.descriptor, row, 0) != 0 {
             if left <= 0 { return false }
             sleepNanoseconds(Journal.lockPause)
             left -= Journal.lockPause
         }
+        held.append(row)
         return true
+    }
+
+    func letGo(row: Int64) {
+        held.removeAll { $0 == row }
+        _ = cn_lock_byte(locks.descriptor, row, 1)
     }
 
     /// Whether another process holds a guest's lock.
     package func isLocked(_ record: GuestRecord) -> Bool { isLocked(row: record.row) }
 
-    /// Whether another process holds the lock of the guest of a row.
+    /// Whether another process holds the lock of the guest with a row.
     package func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
 
     /// Whether another process holds a byte of the lock file.
     package func isByteLocked(_ offset: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, offset) != 0 }
 
-    /// Locks a byte of the lock file until the process ends; false when another process has it.
+    /// Locks a byte of the lock file until the process ends; false if another process has it.
     package func lockByte(_ offset: Int64) -> Bool { cn_lock_byte(locks.descriptor, offset, 0) == 0 }
-
-    package func unlock(row: Int64) { _ = cn_lock_byte(locks.descriptor, row, 1) }
 }

@@ -2,26 +2,27 @@ package import FDB
 package import Policy
 import Switchdev
 
-/// How a NIC was before a probe: all that the probe may change. It is written to the journal before the first change.
+/// The state of a NIC before a probe: everything that the probe may change. It is written to the journal before the first
+/// change.
 package struct NICSnapshot: Hashable {
     /// A VF.
     package struct Function: Hashable {
-        /// Its number.
+        /// The number of the VF.
         package let number: UInt32
-        /// Its PCI address.
+        /// The PCI address.
         package let device: String
-        /// The MAC that was set for it; all zero for none.
+        /// The MAC that was set for the VF; all zero for none.
         package let mac: MACAddress
-        /// The driver that had it.
+        /// The driver that was bound to the VF.
         package let driver: String?
-        /// The only driver that might have it.
+        /// The only driver that may bind to the VF (`driver_override`).
         package let override: String?
-        /// The netdev of its driver, in this namespace.
+        /// The netdev of the VF's driver, in this namespace.
         package let interface: String?
         /// That netdev was up.
         package let isUp: Bool
 
-        /// Makes one from its parts.
+        /// Makes a VF from its fields.
         package init(
             number: UInt32, device: String, mac: MACAddress, driver: String?, override: String?, interface: String?,
             isUp: Bool
@@ -39,14 +40,14 @@ package struct NICSnapshot: Hashable {
     /// The PF's netdev and its interface index.
     package let pf: String
     package let pfIndex: Int32
-    /// The address that is probed.
+    /// The address to probe.
     package let address: Address
-    /// The VF that is probed.
+    /// The VF to probe.
     package let function: Function
-    /// Another VF that sends.
+    /// Another VF, which sends frames.
     package let sibling: Function?
 
-    /// Makes one from its parts.
+    /// Makes a snapshot from its fields.
     package init(pf: String, pfIndex: Int32, address: Address, function: Function, sibling: Function?) {
         self.pf = pf
         self.pfIndex = pfIndex
@@ -55,12 +56,12 @@ package struct NICSnapshot: Hashable {
         self.sibling = sibling
     }
 
-    /// Names of the VLAN devices that a probe makes begin so.
+    /// The prefix of the names of VLAN devices that a probe creates.
     package static let vlanPrefix = "fdbsprobe"
 }
 
 extension NICSnapshot {
-    /// As the journal keeps it: a line for the NIC, then one for each VF.
+    /// The form in the journal: a line for the NIC, then one for each VF.
     package var record: String {
         let lines =
             [[pf, "\(pfIndex)", address.description]]
@@ -73,7 +74,7 @@ extension NICSnapshot {
         return lines.map { $0.joined(separator: " ") }.joined(separator: "\n")
     }
 
-    /// - Returns: nil when it is not what ``record`` makes.
+    /// - Returns: nil if the text is not in the form of ``record``.
     package init?(record: String) {
         let lines = record.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
         guard let first = lines.first, first.count == 3, let index = Int32(first[1]),
@@ -96,13 +97,13 @@ extension NICSnapshot {
 }
 
 extension Journal {
-    /// A probe that has not ended.
+    /// A probe that has not finished.
     package struct ProbeRecord: Hashable {
         package let row: Int64
         package let boot: String
         package let snapshot: NICSnapshot
 
-        /// The byte of the lock file: beyond those of guests.
+        /// The byte of the lock file, after those of the guests.
         package var lock: Int64 { 1 << 40 + row }
     }
 
@@ -111,7 +112,7 @@ extension Journal {
             id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, namespace INTEGER NOT NULL, snapshot TEXT NOT NULL)
         """
 
-    /// Probes of this network namespace that have not ended.
+    /// The probes of this network namespace that have not finished.
     package func probes() throws(ControllerError) -> [ProbeRecord] {
         try reading { () throws(DatabaseError) in
             guard try database.hasTable("probe") else { return [] }
@@ -126,7 +127,7 @@ extension Journal {
         }
     }
 
-    /// Records how a NIC is before a probe changes it, and locks the record.
+    /// Records the state of a NIC before a probe changes it, and locks the record.
     package func begin(probing snapshot: NICSnapshot) throws(ControllerError) -> ProbeRecord {
         var row: Int64 = 0
         try writing { () throws(DatabaseError) in
@@ -143,7 +144,7 @@ extension Journal {
         return record
     }
 
-    /// Forgets a probe: everything is as it was.
+    /// Deletes the record of a probe after everything was restored.
     package func end(_ record: ProbeRecord) throws(ControllerError) {
         try writing { () throws(DatabaseError) in
             try database.run("DELETE FROM probe WHERE id = ?", .integer(record.row))
@@ -153,6 +154,6 @@ extension Journal {
     /// Whether another process holds a probe's lock.
     package func isLocked(_ record: ProbeRecord) -> Bool { isByteLocked(record.lock) }
 
-    /// Locks a probe's record until the process ends; false when another process has it.
+    /// Locks a probe's record until the process ends; false if another process has it.
     package func lock(_ record: ProbeRecord) -> Bool { lockByte(record.lock) }
 }

@@ -2,23 +2,23 @@ import FDB
 package import Policy
 import Switchdev
 
-/// Rows of the journal made into records.
+/// Conversion of the journal's rows to records.
 extension Journal {
     private static let columns =
         "id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, revision"
 
-    /// Reads guests by three statements whatever their number, in one transaction: what is read belongs together, and the file
+    /// Reads guests with three statements, whatever their number, in one transaction: the results are consistent, and the file
     /// is locked once.
     package func load(_ condition: String, _ parameters: [SQLValue] = []) throws(ControllerError) -> [GuestRecord] {
         try reading { () throws(DatabaseError) in
             try database.run("BEGIN")
-            // It has only read: a failure to end it changes nothing.
+            // The transaction only reads, so a failed COMMIT changes nothing.
             defer { _ = try? database.run("COMMIT") }
             let rows = try database.run(
                 "SELECT \(Journal.columns) FROM guest LEFT JOIN bracket ON bracket.guest = guest.id \(condition)",
                 parameters)
             if rows.isEmpty { return [] }
-            // One guest, which a redirection reads, takes simpler statements.
+            // One guest, as a redirection reads it, needs only simpler statements.
             let one = rows.count == 1 ? rows[0].integer(0) : nil
             let chosen = one == nil ? "IN (SELECT id FROM guest \(condition))" : "= ?"
             let parameters = one.map { [.integer($0)] } ?? parameters
@@ -30,7 +30,7 @@ extension Journal {
                 parameters)
             var records: [GuestRecord] = []
             if rows.count == 1 {
-                // What a redirection reads: no dictionaries for it.
+                // A redirection reads one guest, and needs no dictionaries.
                 if let record = Journal.record(rows[0], ports: ports, addresses: addresses) { records = [record] }
             } else {
                 let portsOf = Dictionary(grouping: ports) { $0.integer(6) ?? 0 }
@@ -42,7 +42,7 @@ extension Journal {
             }
             for index in records.indices {
                 records[index] = withIntent(records[index])
-                // The port to a NIC in legacy mode is everybody's, so that the entries of such guests are always sticky.
+                // The port to a NIC in legacy mode is shared, so the entries of these guests are always sticky.
                 if records[index].guest.isSticky { records[index].guest.nic = try loadNIC(row: records[index].row) }
             }
             try known.read(records, from: database)
@@ -50,7 +50,7 @@ extension Journal {
         }
     }
 
-    /// Makes a record of its rows.
+    /// Makes a record from its rows.
     private static func record(_ row: [SQLValue], ports portRows: [[SQLValue]], addresses rows: [[SQLValue]])
         -> GuestRecord?
     {
@@ -89,7 +89,7 @@ extension Journal {
         return record
     }
 
-    /// Row, side, phase, proof, boot, number of addresses and revision of each guest of this network namespace.
+    /// Row, side, phase, proof, boot, number of addresses and revision of each guest in this network namespace.
     package func rowsOfTallies() throws(ControllerError) -> [[SQLValue]] {
         try reading { () throws(DatabaseError) in
             try database.run(
@@ -99,7 +99,7 @@ extension Journal {
         }
     }
 
-    /// Another number when another connection has written since.
+    /// A number that changes when another connection has written.
     package func dataVersion() throws(ControllerError) -> Int64 {
         try reading { () throws(DatabaseError) in try database.dataVersion() }
     }

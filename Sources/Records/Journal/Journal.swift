@@ -2,19 +2,21 @@ import CSQLite
 package import FDB
 import Glibc
 public import Policy
-package import Switchdev
+import Switchdev
 package import System
 
-/// The record of intent: which guest interfaces there are, where they belong, and what is under way.
+/// The record of intent: the guest interfaces, their sides, and the operations in progress.
 ///
-/// `state.db` is written before the first netlink write of a redirection and after the last, so that a killed process
-/// leaves no doubt; what a redirection is about to do stands beside it (``Intent``). It needs to outlive processes, not the
-/// kernel, whose FDB does not outlive it either: commits do not wait for a disk.
-public struct Journal: ~Copyable {
+/// `state.db` is written before the first netlink write of a redirection and after the last, so a killed process leaves no
+/// doubt about the state. The operation that is about to begin is stored beside it (``Intent``). The journal has to
+/// survive processes but not the kernel, which loses its FDB too, so commits do not wait for a disk.
+public final class Journal {
 
     package let database: Database
     package let locks: LockFile
     package let known = KnownRecords()
+    /// Rows of the guests that this process holds (``Claim``): a lock of its own would not stop it.
+    var held: [Int64] = []
     /// This boot (/proc/sys/kernel/random/boot_id).
     public let boot: String
     /// The inode of the calling thread's network namespace.
@@ -42,22 +44,22 @@ public struct Journal: ~Copyable {
             means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
         PRAGMA user_version = \(Journal.version);
         """
-    /// The schema's version. The journal does not outlive a reboot: only the version before this one is converted, for a
-    /// program that is replaced while guests are prepared.
+    /// The schema's version. The journal does not survive a reboot, so only the previous version is converted, for an upgrade
+    /// while guests are prepared.
     private static let version: Int64 = 4
-    /// The tables are as before; programs that know nothing of ``Intent`` are to stay away.
+    /// The tables are unchanged; the new version keeps away programs that do not know ``Intent``.
     private static let conversion = """
         CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
         PRAGMA user_version = \(Journal.version);
         """
 
-    /// Opens the journal for reading; nil when there is none yet.
+    /// Opens the journal for reading; nil if there is none yet.
     ///
-    /// - Throws: ``ControllerError`` of code `precondition` when it cannot be read.
+    /// - Throws: ``ControllerError`` of code `precondition` if it cannot be read.
     public init?(reading folder: StateFolder) throws(ControllerError) {
         guard folder.hasJournal else { return nil }
         let locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
-        // Without it nothing was begun, and nobody is at work.
+        // Without the lock file no operation was begun, and no process is working.
         guard locks.descriptor >= 0 || errno == ENOENT else {
             throw ControllerError(
                 .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
@@ -77,12 +79,30 @@ public struct Journal: ~Copyable {
         namespace = Journal.readNamespace()
     }
 
+    /// Opens the journal for a verb about a guest that must exist: it is not made when it is missing.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package convenience init(writing folder: StateFolder, for id: GuestID) throws(ControllerError) {
+        guard folder.hasJournal else { throw .unknown(id, noJournal: folder) }
+        try self.init(folder: folder)
+    }
+
+    /// Opens the journal to read about a guest that must exist.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package static func reading(
+        _ folder: StateFolder, for id: GuestID
+    ) throws(ControllerError) -> Journal {
+        guard let journal = try Journal(reading: folder) else { throw .unknown(id, noJournal: folder) }
+        return journal
+    }
+
     /// Opens the journal in a folder, which is made when it is missing.
     ///
-    /// - Throws: ``ControllerError`` of code `precondition` when the folder or the files cannot be written.
+    /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
     public init(folder: StateFolder) throws(ControllerError) {
         try folder.create()
-        // Before the database, so that who finds that one finds this one.
+        // Created before the database: a process that sees state.db can rely on the lock file.
         let locks = LockFile(descriptor: open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
         guard locks.descriptor >= 0 else {
             throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
@@ -99,7 +119,7 @@ public struct Journal: ~Copyable {
 
     private static func openDatabase(_ folder: StateFolder) throws(DatabaseError) -> Database {
         let database = try Database(path: folder.stateFile)
-        // The settings are per connection.
+        // These settings apply to the connection.
         try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
         let found = try version(of: database, folder.stateFile)
         if found != Journal.version { try update(database, folder) }
@@ -109,10 +129,10 @@ public struct Journal: ~Copyable {
     private static func update(_ database: borrowing Database, _ folder: StateFolder) throws(DatabaseError) {
         try database.transaction(
             { () throws(DatabaseError) in
-                // Another process may have been faster.
+                // Another process may have created the tables first.
                 switch try version(of: database, folder.stateFile) {
                 case 0:
-                    // Intents about the guests of a journal that was deleted.
+                    // Remove the intents for guests of a deleted journal.
                     _ = truncate(folder.lockFile, 0)
                     try database.execute(schema)
                 case Journal.version: break
@@ -136,7 +156,7 @@ public struct Journal: ~Copyable {
         try load("WHERE namespace = \(namespace) ORDER BY name")
     }
 
-    /// One guest, nil when it is not known in this network namespace.
+    /// One guest; nil if it is unknown in this network namespace.
     public func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? {
         guard let record = try load("WHERE name = ?", [.text(id.text)]).first else { return nil }
         guard record.namespace == namespace else {
@@ -147,12 +167,25 @@ public struct Journal: ~Copyable {
         return record
     }
 
+    /// A guest that must be known, and prepared in this boot unless `anyBoot`.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package func guest(_ id: GuestID, anyBoot: Bool = false) throws(ControllerError) -> GuestRecord {
+        guard let record = try record(id) else { throw .unknown(id) }
+        guard anyBoot || record.boot == boot else {
+            throw ControllerError(
+                .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
+                remedy: "release it and prepare it anew")
+        }
+        return record
+    }
+
     /// One guest by its row; nil when there is none in this network namespace.
     package func record(row: Int64) throws(ControllerError) -> GuestRecord? {
         try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
     }
 
-    /// How often each guest's record was written, by row: who keeps copies learns which to read anew.
+    /// The number of writes to each guest's record, by row. A reader that keeps copies learns which ones to read again.
     package func revisions() throws(ControllerError) -> [Int64: Int64] {
         try reading { () throws(DatabaseError) in
             let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
@@ -174,15 +207,15 @@ public struct Journal: ~Copyable {
 
     // MARK: - Writing
 
-    /// The row of a guest of any network namespace, nil when it is not known.
+    /// The row of a guest of any network namespace; nil if it is unknown.
     package func row(of id: GuestID) throws(ControllerError) -> Int64? {
         try reading { () throws(DatabaseError) in
             try database.run("SELECT id FROM guest WHERE name = ?", .text(id.text)).first?.integer(0)
         }
     }
 
-    /// Adds a guest whose preparation begins, and locks it.
-    package func begin(preparing guest: GuestInterface) throws(ControllerError) -> GuestRecord {
+    /// Adds a guest whose preparation begins, and claims it.
+    package func claim(preparing guest: GuestInterface) throws(ControllerError) -> Claim {
         var row: Int64 = 0
         try writing { () throws(DatabaseError) in
             try database.run(
@@ -212,14 +245,13 @@ public struct Journal: ~Copyable {
         let record = GuestRecord(
             row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
             proof: .missing, revision: 1)
-        try lock(record)
-        return record
+        return try Claim(record, in: self)
     }
 
-    /// Records that nothing is under way any more, where the guest is, and what is known of hardware.
+    /// Records that no operation is in progress, and records the guest's side and the proof from hardware.
     ///
-    /// - Parameter endsBracket: there was a bracket, and it is closed.
-    package func settle(
+    /// - Parameter endsBracket: a bracket was open, and is now closed.
+    func settle(
         row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
     ) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
@@ -230,12 +262,12 @@ public struct Journal: ~Copyable {
         }
     }
 
-    /// Records how a guest stands with a bracket: what is about to be done to it, or that it is open.
+    /// Records the state of a guest's bracket: the operation that is about to begin, or that the bracket is open.
     ///
     /// - Parameters:
-    ///   - side: where the guest was before the bracket; where it is, while the bracket is being closed.
-    ///   - proof: what is known of hardware; nil when nothing new is.
-    package func bracket(
+    ///   - side: the side before the bracket, or the guest's side while the bracket is being closed.
+    ///   - proof: what is known about the hardware; nil if nothing new is known.
+    func bracket(
         _ phase: GuestPhase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
     ) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
@@ -253,30 +285,20 @@ public struct Journal: ~Copyable {
     }
 
     /// Those who keep copies of a record are to read it anew; within a transaction.
-    package func countWrite(row: Int64) throws(DatabaseError) {
+    func countWrite(row: Int64) throws(DatabaseError) {
         try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
     }
 
-    /// The guest's primary port is another device now, under the same name.
-    package func rebind(primary port: PortIdentity, row: Int64) throws(ControllerError) {
-        try writing(row) { () throws(DatabaseError) in
-            try database.run(
-                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
-                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(row))
-            try countWrite(row: row)
-        }
-    }
-
     /// Forgets a guest.
-    package func remove(row: Int64) throws(ControllerError) {
+    func remove(row: Int64) throws(ControllerError) {
         try writing(row) { () throws(DatabaseError) in
             try database.run("DELETE FROM guest WHERE id = ?", .integer(row))
         }
     }
 
-    // MARK: - Plumbing
+    // MARK: - Helpers
 
-    /// - Parameter row: the guest whose record is written; nil when it is none that was read before.
+    /// - Parameter row: the guest whose record is written; nil for a record that was not read before.
     package func writing(_ row: Int64? = nil, _ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
         if let row { known.write(row) }
         do throws(DatabaseError) {
@@ -298,5 +320,21 @@ public struct Journal: ~Copyable {
         var information = stat()
         guard stat("/proc/thread-self/ns/net", &information) == 0 else { return 0 }
         return Int64(information.st_ino)
+    }
+}
+
+extension ControllerError {
+    /// A guest that nobody has prepared in this network namespace.
+    ///
+    /// - Parameter folder: where there is no journal at all.
+    static func unknown(_ id: GuestID, noJournal folder: StateFolder? = nil) -> ControllerError {
+        if let folder {
+            return ControllerError(
+                .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",
+                remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE")
+        }
+        return ControllerError(
+            .precondition, "guest \(id) is not known",
+            remedy: "prepare it first; \"fdbsteer status\" lists the guests")
     }
 }

@@ -32,7 +32,7 @@ struct AnnounceCommand: ParsableCommand {
             )
         }
         common.call.run { host throws(ControllerError) in
-            let report = try host.announce(id, request, dryRun: common.dryRun)
+            let report = try Announce.run(id, request, dryRun: common.dryRun, on: &host)
             if common.json {
                 Output.json(report)
             } else {

@@ -6,6 +6,7 @@ import Switchdev
 
 extension Side: ExpressibleByArgument {}
 extension GuestKind: ExpressibleByArgument {}
+extension Strategy: ExpressibleByArgument {}
 
 /// `fdbsteer prepare`.
 struct PrepareCommand: ParsableCommand {
@@ -83,7 +84,7 @@ struct PrepareCommand: ParsableCommand {
                 kind: kind, legacy: legacy)
         }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.prepare(request, options: proof.options(common, waivers)))
+            common.call.show(try Prepare(request, options: proof.options(common, waivers)).run(on: &host))
         }
     }
 }
@@ -92,11 +93,6 @@ struct PrepareCommand: ParsableCommand {
 struct SwitchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "switch", abstract: "Redirect a guest's addresses to a side.")
-
-    /// The strategies that this version has.
-    enum Strategy: String, ExpressibleByArgument, CaseIterable {
-        case cut, bracket
-    }
 
     @Argument(help: "The guest interface.")
     var guest: String
@@ -120,16 +116,17 @@ struct SwitchCommand: ParsableCommand {
             var options = proof.options(common, waivers)
             options.allowsDuplicates = bracket.allowDuplicates
             options.bracketMaxRate = bracket.bracketMaxRate
-            if close { return common.call.show(try host.closeBracket(id, at: to, options: options)) }
+            if close { return common.call.show(try CloseBracket(at: to, options: options).run(id, on: &host)) }
             switch (strategy, wait) {
-            case (.cut, nil): return common.call.show(try host.switch(id, to: to, options: options))
-            case (.bracket, nil): return common.call.show(try host.openBracket(id, to: to, options: options))
+            case (.cut, nil): return common.call.show(try Switch(to: to, options: options).run(id, on: &host))
+            case (.bracket, nil): return common.call.show(try OpenBracket(to: to, options: options).run(id, on: &host))
             case (.cut, let wait?):
-                return common.call.show(try host.switch(id, to: to, when: wait, options: options))
+                return common.call.show(try SwitchAtSignal(to: to, when: wait, options: options).run(id, on: &host))
             case (.bracket, let wait?):
                 return common.call.show(
-                    try host.bracket(
-                        id, to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options))
+                    try BracketUntilSignal(
+                        to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options
+                    ).run(id, on: &host))
             }
         }
     }
@@ -148,7 +145,7 @@ struct ReleaseCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.release(id, options: VerbOptions(dryRun: common.dryRun)))
+            common.call.show(try Release(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host))
         }
     }
 }
@@ -166,7 +163,7 @@ struct AbortCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.abort(id, options: VerbOptions(dryRun: common.dryRun)))
+            common.call.show(try Abort(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host))
         }
     }
 }
@@ -182,7 +179,7 @@ struct ReconcileCommand: ParsableCommand {
 
     func run() {
         common.call.run { host throws(ControllerError) in
-            let report = try host.reconcile(options: VerbOptions(dryRun: common.dryRun))
+            let report = try Reconcile(options: VerbOptions(dryRun: common.dryRun)).run(on: &host)
             if common.json {
                 Output.json(report)
             } else {
@@ -230,7 +227,7 @@ extension Report {
         let count = addresses.count == 1 ? "1 address" : "\(addresses.count) addresses"
         let proof = proof.map { proofStatus == .proven ? "; \($0)" : "; proof: \($0)" } ?? ""
         let total = Output.duration(timings.totalNanoseconds)
-        if strategy == "bracket", let bracket, outcome == .done || outcome == .already {
+        if strategy == .bracket, let bracket, outcome == .done || outcome == .already {
             let arrow = "\(from.rawValue) -> \(to.rawValue)"
             if bracket.isOpen {
                 return "\(guest): bracket \(arrow) \(outcome == .already ? "already " : "")open: each frame reaches "

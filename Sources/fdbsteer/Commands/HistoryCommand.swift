@@ -35,11 +35,11 @@ struct HistoryCommand: ParsableCommand {
         }
         common.call.run { host throws(ControllerError) in
             if report || number != nil {
-                let report = try host.historyReport(id, number: number)
+                let report = try HistoryReading.report(id, number: number, in: common.call.folder)
                 if common.json { Output.json(report) } else { report.lines.forEach(Output.line) }
                 return 0
             }
-            let history = try host.history(id, limit: limit)
+            let history = try HistoryReading.entries(id, limit: limit, in: common.call.folder)
             if common.json {
                 Output.json(View(history: history))
             } else if history.isEmpty {

@@ -63,7 +63,7 @@ struct PreflightCommand: ParsableCommand {
         if let guest {
             let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
             common.call.run { host throws(ControllerError) in
-                common.call.show(try host.preflight(id, waiving: waivers.codes))
+                common.call.show(try LookAhead(waiving: waivers.codes).run(id, on: &host))
             }
         }
         let request = common.call.check { () throws(ControllerError) in
@@ -80,7 +80,7 @@ struct PreflightCommand: ParsableCommand {
                 saysSide: at != nil)
         }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try host.preflight(request, waiving: waivers.codes))
+            common.call.show(try LookAhead(waiving: waivers.codes).run(request, on: &host))
         }
     }
 }

@@ -52,7 +52,7 @@ struct ProbeFilterCommand: ParsableCommand {
                 pf: pf, vf: vf, address: parsed, from: from, sibling: siblingVf, driver: driver, frames: frames)
         }
         common.call.run { host throws(ControllerError) in
-            let report = try host.probe(request, options: VerbOptions(dryRun: common.dryRun)) { number, count, words in
+            let report = try Probe(request, dryRun: common.dryRun).run(on: &host) { number, count, words in
                 Output.error("probe \(min(number, count))/\(count): \(words)")
             }
             common.call.show(report)
@@ -75,7 +75,7 @@ struct ProbeListCommand: ParsableCommand {
 
     func run() {
         common.call.run { host throws(ControllerError) in
-            let verdicts = try host.verdicts()
+            let verdicts = try StoredVerdict.all(in: common.call.folder)
             if common.json {
                 Output.json(View(verdicts: verdicts))
             } else if verdicts.isEmpty {

@@ -17,7 +17,7 @@ struct TopologyCommand: ParsableCommand {
 
     func run() {
         common.call.run { host throws(ControllerError) in
-            let topology = try host.topology(bridge: bridge)
+            let topology = try Topology.read(bridge: bridge, on: &host)
             if common.json {
                 Output.json(TopologyView(topology))
             } else if topology.bridges.isEmpty {

@@ -16,7 +16,7 @@ struct VerifyCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            let verification = try host.verify(id)
+            let verification = try Verify.run(id, on: &host)
             if common.json {
                 Output.json(verification)
             } else {
@@ -51,7 +51,7 @@ struct StatusCommand: ParsableCommand {
             if let guest { try GuestID(guest) } else { nil }
         }
         common.call.run { host throws(ControllerError) in
-            let guests = try host.status(id)
+            let guests = try Status.read(id, on: &host)
             if common.json {
                 Output.json(View(guests: guests))
             } else if guests.isEmpty {

@@ -6,7 +6,7 @@ import Policy
 import Records
 import System
 
-/// What every verb takes.
+/// The options of every verb.
 struct CommonOptions: ParsableArguments {
     @Option(
         name: .long,
@@ -19,16 +19,16 @@ struct CommonOptions: ParsableArguments {
     @Flag(name: .long, help: "Change nothing; print what would be done, each netlink message in words.")
     var dryRun = false
 
-    /// What the options say, without the parser.
+    /// The values of the options, without the parser.
     var call: Call {
         Call(folder: StateFolder(state ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
     }
 
-    /// FDBSTEER_STATE.
+    /// The value of FDBSTEER_STATE.
     static var environmentFolder: String? { getenv("FDBSTEER_STATE").map { String(cString: $0) } }
 }
 
-/// What the verbs take that redirect.
+/// The options of the verbs that redirect.
 struct ProofOptions: ParsableArguments {
     @Flag(
         name: .long, help: "Exit with 7 when nothing shows that hardware followed; what was done stays.")
@@ -44,7 +44,7 @@ struct ProofOptions: ParsableArguments {
     )
     var observe = TimeLimit(nanoseconds: 0)
 
-    /// With the other options.
+    /// These options combined with the others.
     func options(_ common: CommonOptions, _ waivers: WaiverOptions) -> VerbOptions {
         VerbOptions(
             dryRun: common.dryRun, requireProof: requireProof, proofTimeout: proofTimeout.nanoseconds,
@@ -52,7 +52,7 @@ struct ProofOptions: ParsableArguments {
     }
 }
 
-/// What `switch --strategy bracket` takes beside.
+/// The additional options of `switch --strategy bracket`.
 struct BracketOptions: ParsableArguments {
     @Flag(
         help: "Open a bracket also for a guest that takes each frame twice, or of which nobody said that it does not.")
@@ -64,7 +64,7 @@ struct BracketOptions: ParsableArguments {
     var bracketMaxRate: UInt64 = 0
 }
 
-/// A duration on the command line (``DurationText``).
+/// A duration given on the command line (``DurationText``).
 struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
     let nanoseconds: Int64
 
@@ -78,11 +78,11 @@ struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
     var description: String { DurationText.text(nanoseconds) }
 }
 
-/// What to do where the switch floods the frames of a guest on its standby to other ports.
+/// What to do if the switch floods the frames of a guest on its standby to other ports.
 enum LeakPolicy: String, ExpressibleByArgument, CaseIterable {
     case refuse, allow
 
-    /// FDBSTEER_LEAK, `refuse` when it is not set.
+    /// The value of FDBSTEER_LEAK; `refuse` if it is not set.
     static func ofEnvironment() throws(ControllerError) -> LeakPolicy {
         guard let value = getenv("FDBSTEER_LEAK").map({ String(cString: $0) }) else { return .refuse }
         guard let policy = LeakPolicy(rawValue: value) else {
@@ -93,7 +93,7 @@ enum LeakPolicy: String, ExpressibleByArgument, CaseIterable {
     }
 }
 
-/// One call of the program: where its journal is, and how it answers.
+/// One call of the program: the folder of its journal, and the form of its answer.
 struct Call {
     let folder: StateFolder
     let json: Bool
@@ -104,21 +104,21 @@ struct Call {
         do throws(ControllerError) {
             var host = try Host(folder: folder)
             let code = try body(&host)
-            // The host is left to the kernel: to close its socket and to free its buffers takes longer.
+            // The kernel cleans up after the host: closing its socket and freeing its buffers here takes longer.
             exit(code)
         } catch {
             fail(error)
         }
     }
 
-    /// Prints an error on standard error, as JSON on standard output too where that was asked for, and exits.
+    /// Prints an error on standard error, and as JSON on standard output if that was requested, and exits.
     func fail(_ error: ControllerError) -> Never {
         if json { Output.json(ErrorView(error)) }
         Output.error("fdbsteer: \(error)")
         exit(error.code.rawValue)
     }
 
-    /// Makes a value that may be a usage error.
+    /// Returns a value; exits with the error if making the value throws a usage error.
     func check<T>(_ body: () throws(ControllerError) -> T) -> T {
         do throws(ControllerError) { return try body() } catch { fail(error) }
     }

@@ -4,7 +4,7 @@ import Policy
 import Records
 import System
 
-/// What to wait for before a redirection.
+/// The signals to wait for before a redirection.
 struct WaitOptions: ParsableArguments {
     @Option(
         name: .customLong("until"), parsing: .singleValue,
@@ -21,12 +21,12 @@ struct WaitOptions: ParsableArguments {
     @Option(help: "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open).")
     var onTimeout = OnTimeout.stay
 
-    /// What becomes of an open bracket when no signal came.
+    /// What happens to an open bracket if no signal arrived.
     enum OnTimeout: String, ExpressibleByArgument, CaseIterable {
         case abort, stay
     }
 
-    /// The wait; nil when nothing is waited for.
+    /// The wait; nil if there is nothing to wait for.
     func wait() throws(ControllerError) -> SignalWait? {
         var parsed: [Signal] = []
         for text in signals { parsed.append(try Signal(text)) }
@@ -35,14 +35,14 @@ struct WaitOptions: ParsableArguments {
 }
 
 extension SignalSighting {
-    /// One line for people.
+    /// The sighting as one line for people.
     var words: String {
         wasAlready ? "signal: \(seen), already so" : "signal: \(seen), after \(Output.duration(waitedNanoseconds))"
     }
 }
 
 extension WaitView {
-    /// What is waited for, and since when.
+    /// The awaited signals, and the start of the wait.
     var words: String {
         "\(signals.joined(separator: " or ")) since \(Output.duration(max(0, Stopwatch.realTime - since)))"
     }

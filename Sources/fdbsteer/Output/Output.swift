@@ -16,7 +16,7 @@ enum Output {
         }
     }
 
-    /// Lines of cells, aligned by column, two spaces between.
+    /// Prints rows of cells, aligned by column, with two spaces between columns.
     static func table(_ rows: [[String]]) {
         var widths: [Int] = []
         for row in rows {
@@ -33,13 +33,13 @@ enum Output {
         }
     }
 
-    /// Prints a text that ends its lines itself.
+    /// Prints a text that already has its line ends.
     static func text(_ text: String) { write(text, to: STDOUT_FILENO) }
 
-    /// Writes all of a text; a reader that is gone is no error of ours.
+    /// Writes a whole text; a reader that has gone away is not an error here.
     private static func write(_ text: String, to descriptor: Int32) { _ = write(Array(text.utf8), to: descriptor) }
 
-    /// - Returns: false when not all could be written; `errno` says why.
+    /// - Returns: false if not everything could be written; `errno` has the reason.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -53,7 +53,7 @@ enum Output {
         return true
     }
 
-    /// Nanoseconds for people: `12.3 us`, `4.56 ms`.
+    /// A duration in nanoseconds, formatted for people: `12.3 us`, `4.56 ms`.
     static func duration(_ nanoseconds: Int64) -> String {
         func tenths(_ value: Int64, _ unit: Int64) -> String {
             let scaled = (value * 10 + unit / 2) / unit

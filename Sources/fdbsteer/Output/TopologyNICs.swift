@@ -21,7 +21,7 @@ extension TopologyCommand {
 }
 
 extension VirtualFunction {
-    /// One line: number, MAC, and the settings that can block.
+    /// One line with the number, the MAC, and the settings that can block frames.
     var words: String {
         var words = ["vf \(index)", mac.isZero ? "no MAC" : mac.description]
         if vlan != 0 { words.append("vlan \(vlan)") }

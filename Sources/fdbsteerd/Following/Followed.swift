@@ -19,26 +19,24 @@ final class Followed {
     /// Frames of the guest by its primary's port, while they are waited for.
     var frames: GuestFrames?
     var timers: [MigrationFollower.Timer: Int64] = [:]
-    /// The rest of the announcements.
-    var announcer: Announcer?
-    var roundsLeft = 0
-    var nextRound: Int64 = 0
+    /// The rest of its announcements.
+    var announcing: Announcing?
     /// Where the monitor's events were last seen to lead.
     var hasAlarm = false
 
     init(
-        _ settings: DaemonConfiguration.Guest, row: Int64, guest: GuestInterface, bracket: Side?,
-        configuration: DaemonConfiguration, now: Int64
+        _ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration, now: Int64
     ) {
         self.settings = settings
-        self.row = row
+        row = record.row
+        let guest = record.guest
         let kind = guest.kind == .unknown ? settings.kind : guest.kind
         follower = MigrationFollower(
             MigrationFollower.Configuration(
                 standbyDevice: settings.standbyDevice, primaryDevice: settings.primaryDevice,
                 takesCopies: kind.takesOneOfTwo, unplugLimit: configuration.bracket.timeout,
                 primaryLimit: configuration.bracket.timeout),
-            side: guest.side, bracket: bracket)
+            side: guest.side, bracket: record.bracketGoal)
         // What takes its time goes before the guest is asked to give up its primary.
         if settings.follow, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
         if settings.follow || settings.followRXFilter {
@@ -47,8 +45,9 @@ final class Followed {
     }
 
     /// Begins anew from where the entries are.
-    func begin(_ guest: GuestInterface, bracket: Side?, now: Int64) {
-        follower = MigrationFollower(follower.configuration, side: guest.side, bracket: bracket)
+    func begin(_ record: GuestRecord, now: Int64) {
+        follower = MigrationFollower(
+            follower.configuration, side: record.guest.side, bracket: record.bracketGoal)
         timers = [:]
         frames = nil
         if client != nil { client = settings.qmp.map { QMPClient(path: $0, now: now) } }
@@ -58,7 +57,7 @@ final class Followed {
     var due: Int64? {
         var least = client?.nextDeadline
         for time in timers.values { least = min(time, least ?? time) }
-        if roundsLeft > 0 { least = min(nextRound, least ?? nextRound) }
+        if let next = announcing?.nextRound { least = min(next, least ?? next) }
         return least
     }
 
@@ -87,10 +86,31 @@ final class Followed {
 
     /// Sends the announcements that are due.
     func announce(now: Int64, interval: Int64) throws(NetlinkError) {
-        guard roundsLeft > 0, now >= nextRound else { return }
-        roundsLeft -= 1
-        nextRound = now + interval
-        try announcer?.sendRound()
-        if roundsLeft == 0 { announcer = nil }
+        guard try announcing?.send(now: now, interval: interval) == false else { return }
+        announcing = nil
+    }
+
+    /// Rounds of announcements that are to be sent.
+    struct Announcing: ~Copyable {
+        private let announcer: Announcer
+        private var roundsLeft: Int
+        /// On CLOCK_MONOTONIC, in nanoseconds.
+        private(set) var nextRound: Int64 = 0
+
+        init(_ announcer: consuming Announcer, rounds: Int) {
+            self.announcer = announcer
+            roundsLeft = rounds
+        }
+
+        /// Sends a round if it is due.
+        ///
+        /// - Returns: whether more are to come.
+        mutating func send(now: Int64, interval: Int64) throws(NetlinkError) -> Bool {
+            guard now >= nextRound else { return true }
+            roundsLeft -= 1
+            nextRound = now + interval
+            try announcer.sendRound()
+            return roundsLeft > 0
+        }
     }
 }

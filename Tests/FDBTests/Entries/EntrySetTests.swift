@@ -3,7 +3,7 @@ import Testing
 
 @testable import FDB
 
-/// The messages that are laid out by hand, and the set that tables are made of.
+/// The manually laid out messages, and the set in which tables keep their entries.
 @Suite struct EntrySetTests {
     private static func address(_ number: Int, vlan: Bool = false) throws -> Address {
         try Address(
@@ -75,7 +75,7 @@ import Testing
         for address in dictionary.keys { #expect(set[address] == dictionary[address]) }
     }
 
-    /// The same answers without an index, with one, and after a change, which makes one.
+    /// The answers are the same without an index, with one, and after a change, which makes one.
     @Test(arguments: [0, 1, 16, 17, 300]) func lookupsNeedNoIndex(count: Int) throws {
         var entries: ContiguousArray<Entry> = []
         for number in 0..<count { entries.append(try EntrySetTests.entry(number, port: Int32(number))) }

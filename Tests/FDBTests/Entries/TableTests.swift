@@ -37,7 +37,7 @@ struct TableTests {
                 if !table.isExact { try table.confirm(kept, using: &socket) }
                 let missing = kept.filter { table[$0] == nil }
                 #expect(missing.isEmpty, "\(missing.count) after \(table.dumps) dumps, exact: \(table.isExact)")
-                // What is in the table and was settled must not be a ghost of a deleted entry.
+                // A settled entry in the table must not be a ghost of a deleted one.
                 #expect(table.entries.values.allSatisfy { $0.port == port || $0.isLocal })
             }
             stop.set()
@@ -65,7 +65,7 @@ struct TableTests {
             #expect(entry?.port == primary && entry?.isStatic == true && entry?.isSticky == false)
             entry = try apply(EntryChange(address, .replace, port: standby, sticky: true))
             #expect(entry?.port == standby && entry?.isSticky == true)
-            // NTF_USE leaves a sticky entry where it is, and says nothing: kernel.md, section 0, item 6.
+            // NTF_USE silently leaves a sticky entry where it is: kernel.md, section 0, item 6.
             entry = try apply(EntryChange(address, .use, port: primary))
             #expect(entry?.port == standby)
             entry = try apply(EntryChange(address, .replace, port: standby))

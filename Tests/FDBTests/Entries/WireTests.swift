@@ -2,7 +2,7 @@ import FDB
 import Netlink
 import Testing
 
-/// What goes over the wire, byte for byte.
+/// The messages on the wire, byte for byte.
 @Suite struct WireTests {
     private static func hex(_ bytes: [UInt8]) -> String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
@@ -49,7 +49,7 @@ import Testing
         #expect(fits == (true, false) && length == 40)
     }
 
-    /// An entry as the kernel of Linux 6.18 sends it, with flags, cache info and bridge.
+    /// An entry as Linux 6.18 sends it, with flags, cache info and bridge.
     private static let entry: [UInt8] =
         [7, 0, 0, 0, 5, 0, 0, 0, 0x40, 0, 0x60, 0]  // ndmsg: NUD_NOARP, OFFLOADED|STICKY
         + [10, 0, 2, 0, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 0, 0]  // NDA_LLADDR
@@ -74,7 +74,7 @@ import Testing
             let bytes = Array(WireTests.entry.prefix(length))
             bytes.withUnsafeBytes { buffer in
                 guard let entry = try? Entry(decoding: buffer) else { return }
-                // Whole attributes may be missing at the end, but the key must have been there.
+                // Whole attributes may be missing at the end, but the key must be present.
                 #expect(length >= 22 && entry.port == 5)
             }
         }

@@ -5,7 +5,7 @@ import Netlink
 import System
 import Testing
 
-/// What the running kernel does with group memberships: the ground on which ``GroupMove`` stands.
+/// The running kernel's behaviour with group memberships, on which ``GroupMove`` relies.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct GroupTableTests {
     private static let mac = "52:54:00:00:00:01"
@@ -63,9 +63,9 @@ struct GroupTableTests {
             #expect(Set(entries.map(\.key.description)) == ["239.1.1.1", "ff02::1:ff12:3456"])
             #expect(entries.allSatisfy { !$0.isPermanent && $0.protocol == .kernel && $0.timer > 25_000 })
             #expect(table.entries(on: ground.standby).isEmpty)
-            // The host's own groups are told apart.
+            // The host's own groups are marked as such.
             #expect(table.entries.contains { $0.isHost })
-            // A leave, and no answer to the query that follows it, ends it.
+            // A leave ends it if the query that follows gets no answer.
             try Command.script("ip link set br0 type bridge mcast_last_member_interval 5")
             try ground.report(GroupFrame.igmp2Leave("239.1.1.1", from: GroupTableTests.mac), behind: "vfrep0")
             #expect(try ground.lab.waitForGroups("vfrep0", ["ff02::1:ff12:3456"]) == ["ff02::1:ff12:3456"])
@@ -80,14 +80,14 @@ struct GroupTableTests {
             #expect(try ground.join("239.1.1.3", state: .permanent) == nil)
             usleep(600_000)
             try ground.report(GroupFrame.igmp2Report("239.1.1.2", from: GroupTableTests.mac), behind: "tap0")
-            // A report elsewhere does not help.
+            // A report on another port does not help.
             try ground.report(GroupFrame.igmp2Report("239.1.1.1", from: GroupTableTests.mac), behind: "vfrep0")
             usleep(600_000)
             let table = try ground.table()
             #expect(Set(table.entries(on: ground.standby).map(\.key.description)) == ["239.1.1.2", "239.1.1.3"])
             usleep(800_000)
             #expect(try ground.lab.groups("tap0") == ["239.1.1.3 permanent"])
-            // A leave does not end a permanent one.
+            // A leave does not end a permanent membership.
             try Command.script("ip link set br0 type bridge mcast_last_member_interval 5")
             try ground.report(GroupFrame.igmp2Leave("239.1.1.3", from: GroupTableTests.mac), behind: "tap0")
             usleep(200_000)
@@ -100,7 +100,7 @@ struct GroupTableTests {
             var ground = try Ground()
             #expect(try ground.join("239.1.1.1", state: .permanent) == nil)
             #expect(try ground.join("239.1.1.1") == .exists)
-            // NLM_F_REPLACE makes a temporary one of a permanent one: never send it for somebody else's.
+            // NLM_F_REPLACE makes a permanent membership temporary: never send it for one of another owner.
             #expect(try ground.join("239.1.1.1", renewing: true) == nil)
             #expect(try ground.table().entries(on: ground.standby).map(\.isPermanent) == [false])
             try Command.script("ip link set br0 type bridge mcast_membership_interval 30000")
@@ -108,7 +108,7 @@ struct GroupTableTests {
             #expect(try ground.table().entries(on: ground.standby).first.map { $0.timer > 26_000 } == true)
             #expect(try ground.leave("239.1.1.1") == nil)
             #expect(try ground.leave("239.1.1.1") == .invalid)
-            // Not to be joined.
+            // This group cannot be joined.
             #expect(try ground.join("224.0.0.5") == .invalid)
             #expect(try ground.join("ff02::1") == .invalid)
             #expect(try ground.join("01:80:c2:01:02:03") == .invalid)
@@ -141,14 +141,14 @@ struct GroupTableTests {
             }
             #expect(shape(ground.primary) == shape(ground.standby))
             #expect(shape(ground.primary).count == 5)
-            // The (S,G) of a (*,G) go with it.
+            // The (S,G) entries of a (*,G) are removed with it.
             #expect(try ground.leave("239.1.1.1") == nil)
             #expect(try ground.leave("239.1.1.2") == nil)
             #expect(try ground.lab.groups("tap0").isEmpty)
         }
     }
 
-    /// Where the frames of a group go: the answer to what is worth moving.
+    /// The ports that get the frames of a group: this decides what is worth moving.
     @Test func whoGetsTheFramesOfAGroup() throws {
         try Namespace.run {
             let lab = try BridgeLab()
@@ -164,12 +164,12 @@ struct GroupTableTests {
                 if standby.hears(frame) { ports.insert("tap0") }
                 return ports
             }
-            // Without a querier the bridge does not trust what it snooped: it floods, unless the port refuses.
+            // Without a querier the bridge does not trust its snooping: it floods, unless the port refuses.
             try Command.script("bridge mdb add dev br0 port vfrep0 grp 239.1.1.1 temp")
             #expect(try reached() == ["vfrep0", "tap0"])
             try Command.script("bridge link set dev vfrep0 mcast_flood off")
             #expect(try reached() == ["tap0"])
-            // With one, members and router ports get them; mcast_flood has no part in it.
+            // With a querier, members and router ports get the frames; mcast_flood plays no part.
             try lab.makeQuerier()
             #expect(try reached() == ["vfrep0"])
             try Command.script("bridge mdb del dev br0 port vfrep0 grp 239.1.1.1")
@@ -177,7 +177,7 @@ struct GroupTableTests {
             try Interface.transmit(
                 GroupFrame.igmp2Query(from: lab.guestMAC, tenths: 20), from: BridgeLab.far("tap0"))
             usleep(50_000)
-            // A querier that is new may know members that the bridge does not: it floods while they are asked.
+            // A new querier may know members that the bridge does not: the bridge floods while they are queried.
             try Command.script("bridge link set dev vfrep0 mcast_flood on")
             #expect(try reached() == ["vfrep0", "tap0"])
             usleep(2_200_000)
@@ -197,7 +197,7 @@ struct GroupTableTests {
             let table = try ground.table()
             let ipv4 = GroupKey(try #require(GroupAddress("239.1.1.1")))
             let ipv6 = GroupKey(try #require(GroupAddress("ff02::1:ff12:3456")))
-            // A query of IGMP says nothing about MLD.
+            // An IGMP query says nothing about MLD.
             #expect(table.isRouter(ground.standby, for: ipv4) && !table.isRouter(ground.standby, for: ipv6))
             #expect(table.isRouter(ground.primary, for: ipv4) && table.isRouter(ground.primary, for: ipv6))
         }

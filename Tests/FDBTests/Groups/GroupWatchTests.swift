@@ -4,7 +4,7 @@ import Lab
 import Netlink
 import Testing
 
-/// What is kept of a bridge's groups against what the running kernel shows.
+/// The kept groups of a bridge, compared with those that the running kernel shows.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"), .serialized)
 struct GroupWatchTests {
     private static let mac = "52:54:00:00:00:01"
@@ -36,9 +36,9 @@ struct GroupWatchTests {
 
         mutating func known() throws -> GroupTable { try watch.groups(of: bridge, on: ports, using: &socket) }
 
-        /// What is known, in words, once it is what a dump shows; nil when it never is.
+        /// The known memberships, in words, once they match a dump; nil if they never do.
         ///
-        /// Memberships go by timers between the two looks, so that one comparison says little.
+        /// Timers end memberships between the two reads, so a single comparison says little.
         mutating func agreed() throws -> [String]? {
             for _ in 0..<20 {
                 let known = GroupWatchTests.words(try self.known(), ports)
@@ -56,7 +56,7 @@ struct GroupWatchTests {
         }
     }
 
-    /// All that is said of memberships, but for their ages; and of routers.
+    /// Everything known about memberships except their ages, and about routers.
     private static func words(_ table: GroupTable, _ ports: [Int32]) -> [String] {
         let entries = table.entries.filter { ports.contains($0.port) }.map {
             "\($0) \($0.mode?.rawValue ?? 9) \($0.protocol?.rawValue ?? 0)"
@@ -77,11 +77,11 @@ struct GroupWatchTests {
             let words = try #require(try ground.agreed())
             #expect(words.count == 4, "\(words)")
             #expect(try ground.known().hasTimers == false)
-            // A leave ends one, its age another.
+            // A leave ends one membership, its age another.
             try ground.report(GroupFrame.igmp2Leave("239.1.1.1", from: GroupWatchTests.mac), behind: "vfrep0")
             usleep(1_200_000)
             #expect(try ground.agreed()?.count == 2)
-            // What was permanent goes when the port leaves the bridge, and not before.
+            // A permanent membership ends when the port leaves the bridge, and not before.
             try Command.script("ip link set tap0 down")
             #expect(try ground.agreed()?.count == 2)
             try Command.script("ip link set tap0 nomaster")
@@ -133,7 +133,7 @@ struct GroupWatchTests {
                 try ground.report(GroupFrame.igmp2Report("239.1.1.1", from: member), behind: "tap0")
                 #expect(try ground.agreed()?.count == count + 1)
             }
-            // One leaves, the other does not.
+            // One member leaves, the other does not.
             try ground.report(GroupFrame.igmp2Leave("239.1.1.1", from: members[0]), behind: "tap0")
             usleep(300_000)
             #expect(try ground.agreed()?.count == 1)
@@ -149,7 +149,7 @@ struct GroupWatchTests {
             let keys = try (0..<200).map { GroupKey(try #require(GroupAddress("239.1.1.\($0)"))) }
             let joins = keys.map { GroupRequest.join($0, port: port, bridge: bridge, state: .temporary) }
             #expect(ground.socket.perform(joins).allSatisfy { $0 == nil })
-            // What fitted is heard before what did not is told of.
+            // The notifications that fitted are received before the loss of the others is reported.
             let isComplete = try ground.watch.hear()
             let isKept = ground.watch.keeps(bridge)
             #expect(!isComplete && !isKept)
@@ -168,7 +168,7 @@ struct GroupWatchTests {
     ) throws {
         try Namespace.run {
             var random = Seeded(seed)
-            // Source lists change by themselves when they age.
+            // Source lists change by themselves as they age.
             var ground = try Ground(isModern: isModern, membershipSeconds: isModern ? 1 : 260)
             for port in ["vfrep0", "tap0"] {
                 try Command.script("ip addr add 192.0.2.\(port.count)/24 dev \(BridgeLab.far(port))")
@@ -180,7 +180,7 @@ struct GroupWatchTests {
                 }
                 #expect(try ground.agreed() != nil, "round \(round)")
             }
-            // Not by reading them again each time. With source lists that is what has to be done.
+            // Without a new dump each time. With source lists a new dump is necessary.
             if !isModern { #expect(ground.watch.dumps <= 3, "\(ground.watch.dumps) dumps") }
         }
     }
@@ -212,7 +212,7 @@ struct GroupWatchTests {
         }
     }
 
-    /// A socket that is in a group.
+    /// A socket that is a member of a group.
     private final class Member {
         private let descriptor: Int32
 

@@ -21,7 +21,7 @@ import Testing
 
     private static let ipv6Group: [UInt8] = [0xff, 2] + [UInt8](repeating: 0, count: 9) + [1, 0xff, 0x12, 0x34, 0x56]
 
-    /// What Linux 6.18 sends for one bridge with IGMPv3: three memberships, the host's and a router port.
+    /// The dump of Linux 6.18 for one bridge with IGMPv3: three memberships, one of the host and a router port.
     static let message: [UInt8] =
         [7, 0, 0, 0, 3, 0, 0, 0]  // br_port_msg
         + attribute(
@@ -89,7 +89,7 @@ import Testing
         }
     }
 
-    /// Every byte, changed to values that hurt: no trap, and nothing outside what is a group.
+    /// Changes every byte to harmful values: no trap, and nothing outside the group attributes is affected.
     @Test func hostileBytesDoNotTrap() {
         for offset in GroupWireTests.message.indices {
             for value: UInt8 in [0, 1, 3, 4, 0x7f, 0x80, 0xff] {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import FDB
 
-/// What is kept of a bridge's groups, change by change; without a kernel.
+/// The kept groups of a bridge, change by change, without a kernel.
 @Suite struct KeptGroupsTests {
     private static func entry(
         _ group: String, on port: Int32 = 5, source: String? = nil, permanent: Bool = false,
@@ -28,7 +28,7 @@ import Testing
         #expect(isApplied == isEnough)
     }
 
-    /// What is known of ports 5 and 6; nil when it must be read.
+    /// What is known about ports 5 and 6; nil if it must be read.
     private static func known(_ groups: KeptGroups) -> [String]? {
         groups.table(of: [5, 6, 5], at: 0)?.entries.map(\.description).sorted()
     }
@@ -42,7 +42,7 @@ import Testing
         #expect(KeptGroupsTests.known(groups) == words)
         #expect(groups.table(of: [5], at: 0)?.hasTimers == false)
         KeptGroupsTests.tell(&groups, KeptGroupsTests.change(other, isRemoval: true))
-        // What a dump did not show any more is told to have gone.
+        // A membership that a dump no longer showed is notified as removed.
         KeptGroupsTests.tell(&groups, KeptGroupsTests.change(other, isRemoval: true))
         #expect(KeptGroupsTests.known(groups) == [words[0]])
         #expect(groups.table(of: [9], at: 0)?.entries.isEmpty == true)
@@ -59,13 +59,13 @@ import Testing
         let renewed = try KeptGroupsTests.entry("239.1.1.1", permanent: true, by: .fdbsteer)
         KeptGroupsTests.tell(&groups, KeptGroupsTests.change(renewed))
         #expect(KeptGroupsTests.known(groups) == ["ifindex 5 grp 239.1.1.1 permanent"])
-        // A report of somebody who is in it already is told only when that is another member.
+        // A report by an existing member is notified only if it is from another member.
         for maker in [GroupProtocol.kernel, nil] {
             var shared = groups
             let again = try KeptGroupsTests.entry("239.1.1.1", by: maker)
             KeptGroupsTests.tell(&shared, KeptGroupsTests.change(again))
             #expect(KeptGroupsTests.known(shared) == nil)
-            // Whichever has left: only a dump knows.
+            // Either may have left: only a dump shows which.
             KeptGroupsTests.tell(&shared, KeptGroupsTests.change(again, isRemoval: true))
             #expect(KeptGroupsTests.known(shared) == nil)
             #expect(shared.table(of: [6], at: 0) != nil)
@@ -87,7 +87,7 @@ import Testing
             KeptGroupsTests.tell(&groups, KeptGroupsTests.change(doubtful, isRemoval: true))
             #expect(KeptGroupsTests.known(groups) == [])
         }
-        // As IGMPv3 tells of a join: without sources to begin with, then as it is.
+        // IGMPv3 notifies a join first without sources, then with its real state.
         var groups = KeptGroupsTests.groups()
         let all = try KeptGroupsTests.entry("239.1.1.1", mode: .exclude)
         for told in [fresh, all] { KeptGroupsTests.tell(&groups, KeptGroupsTests.change(told)) }
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    /// Against the plainest model, with more groups than are searched one by one.
+    /// Compared with the simplest model, with more groups than are searched one by one.
     @Test(arguments: [1, 2, 3] as [UInt64]) func anyOrderOfChanges(seed: UInt64) throws {
         var random = Seeded(seed)
         var groups = KeptGroupsTests.groups()
@@ -155,7 +155,7 @@ import Testing
     }
 }
 
-/// Always the same numbers from the same seed.
+/// The same numbers for the same seed.
 struct Seeded: RandomNumberGenerator {
     private var state: UInt64
 

@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// Brackets by the command line, under traffic.
+/// Brackets through the command line, under traffic.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct BracketCommandTests {
     @Test(arguments: [("primary", "standby"), ("standby", "primary")])
@@ -30,7 +30,7 @@ struct BracketCommandTests {
                 #expect(counts["third0"]?[number] == nil && counts["uplink0"]?[number] == nil)
                 let isOpen = number >= opened && number < closing
                 let inOld = counts[old]?[number] ?? 0, inNew = counts[new]?[number] ?? 0
-                // Frames are sent one after another, so that none is under way while a bracket opens or closes.
+                // Frames are sent one after another, so no frame is in flight while a bracket opens or closes.
                 #expect(inOld == (number < closing ? 1 : 0), "frame \(number) at \(old): \(inOld)")
                 #expect(inNew == (number >= opened ? 1 : 0), "frame \(number) at \(new): \(inNew), open \(isOpen)")
             }
@@ -60,7 +60,7 @@ struct BracketCommandTests {
                 try lab.expect("switch vm1 --to \(to) --close")
                 let sent = sender.wait()
                 #expect(sent.exitCode == 0, "\(sent.errors)")
-                // Duplicated are those that both ports got: the bracket was open.
+                // Frames that both ports got count as duplicated: the bracket was open.
                 #expect(sent.output.contains(" 0 lost, ") && !sent.output.contains(" 0 duplicated"), "\(sent.output)")
             }
         }
@@ -117,7 +117,7 @@ struct BracketCommandTests {
             #expect(json.contains("\"frames_copied\" : 30") && json.contains("\"goal\" : \"standby\""), "\(json)")
             try lab.expect("verify vm1")
             #expect(try lab.expect("topology").output.contains("frames for vm1 are copied to vfrep0"))
-            // Somebody removes it, and takes the entry away.
+            // Another program removes the copy and the entry.
             try Command.script(
                 (hasClsact ? "tc qdisc del dev tap0 clsact" : "nft delete table netdev fdbsteer-vm1")
                     + "\nbridge fdb replace \(CommandLineLab.mac) dev third0 master static")
@@ -132,7 +132,7 @@ struct BracketCommandTests {
             try lab.expectServed(["vfrep0", "tap0"])
             try lab.expect("abort vm1")
             try lab.expectServed(["vfrep0"])
-            // A clsact that others made and took away is not made anew.
+            // A clsact that others made and removed is not created again.
             #expect(try lab.leftovers() == (hasClsact ? "" : none))
         }
     }

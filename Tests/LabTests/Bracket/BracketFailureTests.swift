@@ -2,10 +2,10 @@ import Glibc
 import Lab
 import Testing
 
-/// Processes that die, and calls that fail, at each step of a bracket.
+/// Processes that are killed, and calls that fail, at each step of a bracket.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct BracketFailureTests {
-    /// A verb about a bracket: where the guest is meanwhile, and what opens it first.
+    /// A bracket verb, with the guest's place during the verb and the command that first opens the bracket.
     struct Verb: Sendable, CustomTestStringConvertible {
         let side: String
         let first: String?
@@ -24,7 +24,7 @@ struct BracketFailureTests {
         ]
     }
 
-    /// Runs a verb again and again, each time with another call of a kind that is hit, until it gets past all of them.
+    /// Runs a verb repeatedly. Each run injects into a later call of the given kind, until a run gets past all of them.
     private static func each(
         _ verb: Verb, _ calls: String, _ injection: String, qdisc: String = "",
         _ body: @escaping @Sendable (BracketLab, _ run: Command, _ number: Int) throws -> Void
@@ -43,7 +43,7 @@ struct BracketFailureTests {
                     return
                 }
                 try body(lab, run, number)
-                // As at the beginning, whatever came of it.
+                // Restore the initial state, whatever happened.
                 try lab.expect("abort vm1")
                 try lab.expect("switch vm1 --to \(verb.side)")
                 #expect(try lab.leftovers() == none)
@@ -52,7 +52,7 @@ struct BracketFailureTests {
         }
     }
 
-    /// Every send in every verb, with both ways to copy; every write of the journal in the two that differ most.
+    /// Every send in every verb, with both ways to copy; every write of the journal in the two most different verbs.
     static let places: [(verb: Verb, calls: String, qdisc: String)] =
         Verb.all.flatMap { [($0, "sendmsg", ""), ($0, "sendmsg", "clsact")] }
         + [Verb.all[0], Verb.all[2]].map { ($0, "pwrite64", "") }
@@ -64,7 +64,7 @@ struct BracketFailureTests {
         try Self.each(verb, calls, "signal=KILL", qdisc: place.qdisc) { lab, run, number in
             #expect(run.exitCode != 0)
             let words = "killed at \(calls) \(number)"
-            // Until then, and from then on, the guest gets each frame once where it is.
+            // Before and after the repair, the guest gets each frame once at its place.
             #expect(try lab.send()[verb.guestAt] == FrameTally.once(20), "\(words)")
             let reconciled = try lab.expect("reconcile")
             let isOpen = try lab.phase() == "bracketed"
@@ -82,7 +82,7 @@ struct BracketFailureTests {
             let wasOpen = try lab.phase() == "bracketed"
             try lab.expect("abort vm1")
             #expect(try lab.phase() == "pinned")
-            // An open bracket that is given up goes back to where it came from.
+            // An abandoned open bracket returns to the side that it came from.
             let port = wasOpen ? (verb.side == "primary" ? "vfrep0" : "tap0") : verb.guestAt
             try lab.expectServed([port], "killed at send \(number)")
             #expect(try !lab.hasCopy())
@@ -98,7 +98,7 @@ struct BracketFailureTests {
             #expect(try lab.send()[verb.guestAt] == FrameTally.once(20), "\(words)")
             if run.exitCode == 5 { try lab.expect("reconcile") }
             let isOpen = try lab.phase() == "bracketed"
-            // A step that failed is put back: open stays open, closed stays closed.
+            // A failed step is undone: open stays open, closed stays closed.
             if [3, 4].contains(run.exitCode) { #expect(isOpen == (verb.first != nil), "\(words)") }
             try lab.expectServed(isOpen ? ["vfrep0", "tap0"] : [verb.guestAt], words)
             #expect(try lab.hasCopy() == isOpen, "\(words)")

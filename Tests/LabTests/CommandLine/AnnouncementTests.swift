@@ -3,7 +3,7 @@ import Glibc
 import Lab
 import Testing
 
-/// `fdbsteer announce`, heard on the other end of the uplink.
+/// `fdbsteer announce`, received at the other end of the uplink.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct AnnouncementTests {
     @Test func everyAddressIsHeardAsOftenAsAsked() throws {
@@ -25,14 +25,14 @@ struct AnnouncementTests {
                     1
             }
             #expect(heard == ["52:54:00:00:00:01": 3, "52:54:00:00:00:02": 3])
-            // Past the bridge: nothing here learned from it.
+            // The frames bypass the bridge, which learned nothing from them.
             #expect(try lab.port() == "vfrep0")
             #expect(try lab.fdbsteer("announce vm1 --dry-run").output.contains("2 frames a round, 0 rounds"))
             #expect(clab_receive(listener, &frames) == 0)
         }
     }
 
-    /// The kernel's own ARP and neighbour discovery take the frames for what they are.
+    /// The kernel's own ARP and neighbour discovery accept the frames.
     @Test func hostsLearnTheGuestsMAC() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

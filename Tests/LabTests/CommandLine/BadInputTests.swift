@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// Each wrong call: its own words, its exit code, and nothing changed.
+/// Each wrong call has its own message and exit code, and changes nothing.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct BadInputTests {
     private static let good = "--bridge br0 --primary vfrep0 --standby tap0 --at primary"
@@ -84,7 +84,7 @@ struct BadInputTests {
             try lab.refused("switch vm1 --to standby", code: 3, saying: "taken out of br0", "go to vfrep0 (primary)")
             try Command.script("ip link del tap0")
             try lab.refused("switch vm1 --to standby", code: 3, saying: "no longer exists", "go to vfrep0 (primary)")
-            // A port of the same name is another port.
+            // A new port with the same name is a different port.
             try lab.lab.addPort("tap0")
             try lab.refused("switch vm1 --to standby", code: 3, saying: "no longer exists")
             try Command.script("ip link del vfrep0")
@@ -120,7 +120,7 @@ struct BadInputTests {
     @Test func aFullDiskRefusesBeforeAnythingChanges() throws {
         try CommandLineLab.run { lab in
             let before = try lab.table()
-            // A tmpfs without room, in a mount namespace of the command's own.
+            // A tmpfs without space, in the command's own mount namespace.
             let script =
                 "mount -t tmpfs -o size=4k tmpfs \(lab.state) && head -c 4096 /dev/zero >\(lab.state)/filler && "
                 + "\(CommandLineLab.binary) prepare vm1 \(BadInputTests.good) --address 52:54:00:00:00:01"

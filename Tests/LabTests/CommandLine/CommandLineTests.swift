@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// The command line against the running kernel: the whole job.
+/// The command line against the running kernel, from start to finish.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct CommandLineTests {
     @Test func thereAndBack() throws {
@@ -34,7 +34,7 @@ struct CommandLineTests {
             #expect(try lab.fdbsteer("abort vm1").exitCode == 0)
             #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"primary\""))
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
-            // Learned again where it was, learning on again: as before, but for ages.
+            // The entry is learned again at its old place, and learning is on again: as before, except for ages.
             #expect(try lab.table() == before)
             #expect(try lab.fdbsteer("status").output.contains("no guest"))
             let history = try lab.fdbsteer("history vm1").output
@@ -55,7 +55,7 @@ struct CommandLineTests {
             ] {
                 #expect(report.output.contains(words), "\(report.output)")
             }
-            // Frames that leave by the old port after the move are counted: a flood while it is watched.
+            // Frames that leave through the old port after the move are counted: a flood while it is watched.
             let sender = try RunningCommand([
                 CommandLineLab.products + "/fdbsteer-bench", "send", "--interface", BridgeLab.far("uplink0"),
                 "--destination", "ff:ff:ff:ff:ff:ff", "--rate", "1000", "--seconds", "2",
@@ -86,7 +86,7 @@ struct CommandLineTests {
             for file in ["history.backlog", "history.db-wal"] {
                 var information = stat()
                 #expect(stat(lab.state + "/" + file, &information) == 0)
-                // 200 redirections are 150 KB of lines, or megabytes of SQLite's log, when nobody empties them.
+                // 200 redirections are 150 KB of lines, or megabytes of SQLite's log, unless they are emptied.
                 #expect(information.st_size < 100_000, "\(file): \(information.st_size) bytes")
             }
             #expect(try lab.fdbsteer("history --limit 300").output.split(separator: "\n").count == 202)
@@ -144,8 +144,9 @@ struct CommandLineTests {
             _ = try lab.fdbsteer(
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary \(addresses)")
             let before = try lab.table()
-            // Between the move and the re-read somebody takes one of the entries, sticky, for a third port. The sixth send
-            // is the move: probe, ports, entries, groups, counters, move, counters; the eighth is the re-read, held back.
+            // Between the move and the re-read another program moves one of the entries to a third port, as sticky. The sixth
+            // send is
+            // the move: probe, ports, entries, groups, counters, move, counters; the eighth is the re-read, which is delayed.
             let running = try RunningCommand(
                 [
                     "strace", "-f", "-o", lab.state + "/trace", "-e", "trace=sendmsg", "-e",
@@ -163,7 +164,7 @@ struct CommandLineTests {
             let command = running.wait()
             #expect(command.exitCode == 4, "\(command.output)\(command.errors)")
             #expect(command.errors.contains("52:54:00:00:01:04: the change did not hold"))
-            // The others are as before; the taken one is its new owner's.
+            // The others are as before; the taken entry belongs to its new owner.
             try Command.script("bridge fdb replace 52:54:00:00:01:04 dev vfrep0 master static")
             #expect(try lab.table() == before)
             #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"primary\""))
@@ -195,7 +196,7 @@ struct CommandLineTests {
             let command = running.wait()
             #expect(command.exitCode == 4, "\(command.output)\(command.errors)")
             #expect(command.errors.contains("refused the change"))
-            // What the kernel forgot with the port: its learning, and that it is the primary's backup.
+            // The kernel lost these with the port: its learning setting, and its role as the primary's backup.
             try Command.script(
                 "ip link set tap0 master br0\nbridge link set dev tap0 learning off\n"
                     + "bridge link set dev vfrep0 backup_port tap0")
@@ -245,7 +246,7 @@ struct CommandLineTests {
         let temporary = try TemporaryFolder()
         defer { temporary.remove() }
         let folder = temporary.path
-        // The user may not be allowed to read where the tests are built.
+        // The user may not be allowed to read the folder of the test build.
         let binary = folder + "/fdbsteer"
         try Command.script(
             "cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)\nmkdir -m 777 \(folder)/state")
@@ -268,7 +269,7 @@ struct CommandLineTests {
         #expect(inside.exitCode == 0, "\(inside.output)\(inside.errors)")
         #expect(inside.output.contains("dev tap0 master br0 static"))
 
-        // Without privilege over the namespace it says which one is missing, and changes nothing.
+        // Without privilege over the namespace it names the missing one, and changes nothing.
         try Namespace.run {
             _ = try BridgeLab()
             let outside = try Command.run(

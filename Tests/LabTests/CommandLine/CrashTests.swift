@@ -2,17 +2,17 @@ import Glibc
 import Lab
 import Testing
 
-/// Killed at every step of every verb: what `reconcile` makes of it.
+/// A kill at every step of every verb, and the result of `reconcile`.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct CrashTests {
-    /// What a verb calls, in whose middle it is killed: messages to the kernel, and writes of journal and history.
+    /// The system calls of a verb at which it is killed: messages to the kernel, and writes of journal and history.
     static let calls = ["sendmsg", "pwrite64", "ftruncate"]
 
     struct Verb: Sendable, CustomStringConvertible {
         let name: String
         let before: String?
         let command: String
-        /// Where the guest may be afterwards; nil also for not prepared at all.
+        /// The allowed sides of the guest afterwards; nil if it may also be unprepared.
         let sides: Set<String?>
 
         var description: String { name }
@@ -33,7 +33,7 @@ struct CrashTests {
     @Test(arguments: verbs, calls)
     func killedAnywhere(_ verb: Verb, _ call: String) throws {
         try CommandLineLab.run(flooding: false) { lab in
-            // The bridge has learned the guest where it is.
+            // The bridge has learned the guest at its place.
             try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
             let unprepared = try lab.table()
             var kills = 0
@@ -51,7 +51,7 @@ struct CrashTests {
                 let isOver = command.exitCode == 0
                 if !isOver { kills += 1 }
 
-                // Before anybody repairs it: the address is on a port of the guest's that it left or was going to.
+                // Before any repair the address is on the guest's old or new port.
                 let entry = try lab.lab.entry(CommandLineLab.mac)
                 #expect(
                     verb.sides.compactMap { $0 }.contains { entry?.contains("dev \($0) ") == true },
@@ -68,7 +68,7 @@ struct CrashTests {
                     again.output.contains("as intended") || again.output.contains("no guest"),
                     "reconcile twice: \(again.output)")
 
-                // As it was before the verb, for the next step.
+                // Restore the state before the verb, for the next step.
                 if try lab.fdbsteer("status").output.contains("vm1") {
                     #expect(try lab.fdbsteer("release vm1").exitCode == 0)
                 }
@@ -100,7 +100,7 @@ struct CrashTests {
     func aStateFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsChanged(_ condition: String) throws {
         try CommandLineLab.run { lab in
             let before = try lab.table()
-            // A mount namespace of its own: the mount ends with the command.
+            // A private mount namespace: the mount ends with the command.
             let make =
                 condition == "full"
                 ? "mount -t tmpfs -o size=16k none \(lab.state) && dd if=/dev/zero of=\(lab.state)/filling bs=1k 2>/dev/null"
@@ -140,7 +140,7 @@ struct CrashTests {
                 bridge fdb show br br0 | grep \(CommandLineLab.mac)
                 """
             let command = try Command.run(["unshare", "--mount", "sh", "-c", script])
-            // Either the journal has room in its own pages, and the switch is whole, or nothing was changed.
+            // Either the journal has space in its own pages and the switch is complete, or nothing was changed.
             let isRefused =
                 command.output.contains("exit code 3") && command.output.contains("dev vfrep0")
                 && command.errors.contains("nothing was changed")

@@ -3,7 +3,7 @@ import Glibc
 import Lab
 import Testing
 
-/// The hand-over bench, as its users run it.
+/// The hand-over bench as its users run it.
 @Suite(.serialized, .enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct HandoverTests {
     private struct Report: Decodable {
@@ -36,7 +36,7 @@ struct HandoverTests {
         let steered = rows.filter { $0.method == "fdbsteer" }
         #expect(steered.count == 6)
         #expect(steered.allSatisfy { $0.handovers >= 2 && $0.sent > 0 && $0.lostUnexplained == 0 })
-        // The bench can see loss: a pin on the target before the guest is there takes its peers' frames from them.
+        // The bench detects loss: a pin on the target before the guest arrives takes away the frames of the target's peers.
         let blackholes = rows.filter { $0.method == "sticky, no remote" && $0.peer == "target host" }
         #expect(blackholes.count == 2)
         #expect(blackholes.allSatisfy { $0.lostUnexplained > 100 }, "\(command.output)")

@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// The history while the processes that write and read it are killed.
+/// The history while its writers and readers are killed.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct HistoryTests {
     /// The times of the redirections in the history, the newest first.
@@ -12,7 +12,7 @@ struct HistoryTests {
         return history.output.split(separator: "\n").filter { $0.contains("\"time_nanoseconds\"") }
     }
 
-    /// Runs `fdbsteer`, and kills it when it makes a system call for the given time.
+    /// Runs `fdbsteer`, and kills it at its n-th system call of a kind.
     private static func kill(_ lab: CommandLineLab, at call: String, _ step: Int, _ command: String) throws -> Command {
         try Command.run(
             [
@@ -51,7 +51,7 @@ struct HistoryTests {
             var count = 1
             for step in 1... {
                 let isOver = try HistoryTests.kill(lab, at: call, step, "switch vm1 --to standby").exitCode == 0
-                // What a kill before the move left under way is ended, which is a record of its own.
+                // A redirection that a kill interrupted before the move is ended, which adds its own record.
                 #expect(try lab.fdbsteer("reconcile").exitCode == 0)
                 let killed = try HistoryTests.times(lab)
                 #expect((count...count + 1).contains(killed.count), "\(call) \(step): \(killed.count) after \(count)")

@@ -5,7 +5,7 @@ import Testing
 /// `fdbsteer metrics` against the running kernel.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct MetricsCommandTests {
-    private static let hasPromtool = access("/usr/bin/promtool", X_OK) == 0
+    private static let noPromtool = Unpacked.obstacle("prometheus", programs: ["/usr/bin/promtool"])
 
     @Test func whatTheCommandLineDidIsCounted() throws {
         try CommandLineLab.run { lab in
@@ -39,7 +39,7 @@ struct MetricsCommandTests {
             let file = lab.state + "/fdbsteer.prom"
             #expect(try lab.fdbsteer("metrics --output \(file) --dry-run").output.isEmpty)
             #expect(access(file, F_OK) != 0)
-            // An old file that another user may read, and that somebody holds open.
+            // An old file that another user may read, and that another process has open.
             try Command.script("touch \(file)")
             let old = open(file, O_RDONLY | O_CLOEXEC)
             defer { close(old) }
@@ -60,27 +60,28 @@ struct MetricsCommandTests {
         }
     }
 
-    @Test(.enabled(if: hasPromtool, "Debian's package prometheus is not installed"))
+    @Test(.enabled(if: noPromtool == nil, "\(noPromtool ?? "")"))
     func promtoolFindsNothing() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
             #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
             let file = lab.state + "/page"
             #expect(try lab.fdbsteer("metrics --output \(file)").exitCode == 0)
-            let check = try Command.run(["sh", "-c", "promtool check metrics < \(file)"])
+            let check = try Command.run(
+                Unpacked.command("prometheus", ["sh", "-c", "promtool check metrics < \(file)"]))
             #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
         }
     }
 
-    /// A hook starts the program in the middle of a switchover: no HTTP, no C++ parser and no Foundation in it.
+    /// A hook starts the program in the middle of a switchover: it must not contain HTTP, the C++ parser or Foundation.
     @Test func theProgramStaysSmall() throws {
-        // The release build is linked statically, which ldd says on standard error.
+        // The release build is statically linked, which ldd reports on standard error.
         let libraries = try Command.run(["ldd", CommandLineLab.binary])
         #expect(libraries.output.contains("libc.so") || libraries.errors.contains("not a dynamic executable"))
         for word in ["libFoundation.so", "libFoundationInternationalization", "libFoundationNetworking"] {
             #expect(!libraries.output.contains(word), "\(libraries.output)")
         }
-        // What a Foundation that is linked statically leaves: a text of its run loop.
+        // A statically linked Foundation contains this text of its run loop.
         let symbols = try Command.run(
             ["grep", "-c", "-a", "-E", "NIOPosix|NIOHTTP1|toml::|<CFRunLoop", CommandLineLab.binary]
         ).output

@@ -3,7 +3,7 @@ import Lab
 import QMP
 import Testing
 
-/// Redirections that wait for a signal, by the command line.
+/// Redirections that wait for a signal, through the command line.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct SignalTests {
     @Test func waitsForTheCarrierAndSaysSo() throws {
@@ -31,7 +31,7 @@ struct SignalTests {
             #expect(command.exitCode == 0, "\(command.errors)")
             #expect(command.output.contains("\"was_already\" : true"), "\(command.output)")
             #expect(try lab.port() == "tap0")
-            // Nor is anything where the guest is already.
+            // There is also no wait if the guest is already there.
             let again = try lab.fdbsteer("switch vm1 --to standby --until word")
             #expect(again.exitCode == 0 && again.output.contains("already on standby"))
             let planned = try lab.fdbsteer("switch vm1 --to primary --until word --dry-run")
@@ -68,7 +68,7 @@ struct SignalTests {
             try lab.prepare()
             let running = try lab.startWaiting("frame:primary")
             let mac = CommandLineLab.mac
-            // A hypervisor's announcement, another's frame, and the guest's own frame that the bridge sends out there.
+            // A hypervisor's announcement, another guest's frame, and the guest's own frame that the bridge sends out there.
             let announcement = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: mac, type: 0x8035)
             #expect(try announcement.send(from: "vfrep0-far", lookingAt: "uplink0-far") == ["uplink0-far"])
             let tagged = FrameProbe(to: "ff:ff:ff:ff:ff:ff", from: mac, type: 0x8035, vlan: 7)
@@ -97,13 +97,13 @@ struct SignalTests {
             try lab.refused(
                 "switch vm1 --to primary --until command:\(bad)", code: 3, saying: "ended with 7", "nothing was changed"
             )
-            // With what it started it is killed at the end of the wait.
+            // At the end of the wait it is killed with its children.
             let endless = try lab.script("endless", "sleep 600 &\necho $! >\(lab.state)/child\nwait")
             let late = try lab.fdbsteer("switch vm1 --to primary --until command:\(endless) --timeout 2s")
             #expect(late.exitCode == 6, "\(late.errors)")
             let child = try Command.run(["cat", lab.state + "/child"]).output
             let process = try #require(pid_t(child.dropLast()))
-            // It is init's to wait for it.
+            // init has to reap it.
             try lab.waitUntil {
                 let state = try Command.run(["sh", "-c", "cut -d' ' -f3 /proc/\(process)/stat 2>/dev/null"]).output
                 return state.isEmpty || state == "Z\n"
@@ -202,7 +202,7 @@ struct SignalTests {
             let process = emulator.process
             let result = Result {
                 try lab.waitUntil { access(ours, F_OK) == 0 && access(theirs, F_OK) == 0 }
-                // It does not run yet: that is no news, and stopping it once more is none.
+                // It does not run yet: that is not an event, and stopping it again is not one either.
                 let stopped = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(ours):STOP --json")
                 #expect(stopped.exitCode == 0 && stopped.output.contains("\"was_already\" : true"), "\(stopped.errors)")
                 #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)

@@ -39,7 +39,7 @@ struct DaemonTests {
             }
             #expect(try daemon.lab.fdbsteer("release vm1").exitCode == 0)
             try daemon.lab.prepare()
-            // Something that it must see, after everything that it must not.
+            // An event that it must notice, after all those that it must ignore.
             try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
             try daemon.waitFor("repaired")
             #expect(daemon.count("repaired") == 1, "\(daemon.log)")
@@ -56,7 +56,7 @@ struct DaemonTests {
             try daemon.waitFor("redirected")
             try daemon.waitForEntry("dev uplink0 master br0 static")
             #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"remote\""))
-            // What it says by the uplink from now on is as it should be.
+            // From now on the guest's frames from the uplink are as recorded.
             try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(daemon.count("repaired") == 0, "\(daemon.log)")
@@ -66,7 +66,7 @@ struct DaemonTests {
     @Test func aSilentGuestWhoseFramesComeByTheUplinkHasLeftAndAReflectedOneHasNot() throws {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
-            // A network that returns what the guest sends.
+            // A network that returns the guest's frames.
             for reflection in 1...3 {
                 try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
                 try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
@@ -89,7 +89,7 @@ struct DaemonTests {
             try daemon.waitForEntry("dev tap0 master br0 static")
             #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"standby\""))
             #expect(try daemon.lab.fdbsteer("history vm1 --report").output.contains("by the daemon"))
-            // It does not come back by itself.
+            // The port does not come back by itself.
             if loss.contains("nomaster") {
                 try Command.script("ip link set vfrep0 master br0\nbridge fdb del 52:54:00:00:00:02 dev tap0 master")
                 try daemon.waitFor("repaired")
@@ -123,7 +123,7 @@ struct DaemonTests {
             try Command.script(steal)
             try daemon.waitFor("something fights")
             #expect(daemon.count("repaired") == 5, "\(daemon.log)")
-            // It is repaired all the same, later.
+            // It is repaired nevertheless, later.
             try daemon.waitFor("repaired", times: 6)
             try daemon.waitForEntry("dev vfrep0")
             #expect(daemon.count("something fights") == 1, "\(daemon.log)")
@@ -133,7 +133,7 @@ struct DaemonTests {
     @Test func aKilledCommandIsEndedByTheDaemon() throws {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare("--address 52:54:00:00:00:02")
-            // In the middle: the journal says switching, the entries have moved, nothing is committed.
+            // In the middle: the journal has switching, the entries have moved, nothing is committed.
             let killed = try Command.run(
                 [
                     "strace", "-f", "-o", daemon.lab.state + "/trace", "-e", "trace=sendmsg", "-e",
@@ -146,7 +146,7 @@ struct DaemonTests {
         }
     }
 
-    /// What it would write to a deleted file nobody would ever read.
+    /// No process would ever read its writes to a deleted file.
     @Test(arguments: ["rm state.db", "rm lock", "cp state.db copy && mv copy state.db"])
     func aJournalThatIsTakenAwayEndsIt(_ command: String) throws {
         try CommandLineLab.run { lab in
@@ -180,7 +180,7 @@ struct DaemonTests {
                 if number == 400 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
             }
             try TextFile.write(batch, to: daemon.lab.state + "/storm")
-            // Stopped, it cannot keep up with anything: a thousand notifications do not fit 64 KiB.
+            // A stopped daemon receives nothing, and a thousand notifications do not fit into 64 KiB.
             kill(daemon.process, SIGSTOP)
             #expect(try Command.run(["bridge", "-batch", daemon.lab.state + "/storm"]).exitCode == 0)
             kill(daemon.process, SIGCONT)
@@ -204,7 +204,7 @@ struct DaemonTests {
             try TextFile.write("[log]\nlevel = \"debug\"\n", to: file)
             kill(daemon.process, SIGHUP)
             try daemon.waitFor("configuration read again")
-            // The intent outlives it.
+            // The intent survives the process.
             try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
             try daemon.waitFor("repaired")
         }

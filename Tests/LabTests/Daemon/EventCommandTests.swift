@@ -2,10 +2,10 @@ import Glibc
 import Lab
 import Testing
 
-/// fdbsteerd and libvirt's events: a program prints what the test says, in virsh's words; `LibvirtVMTests` has the real one.
+/// fdbsteerd and libvirt's events: a program prints the test's lines in virsh's format; `LibvirtVMTests` uses the real one.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct EventCommandTests {
-    /// The program: it notes its id and prints what is written to a FIFO.
+    /// The program: it records its process id and prints the lines that are written to a FIFO.
     private struct Virsh {
         let state: String
         let fifo: Int32
@@ -13,7 +13,7 @@ struct EventCommandTests {
         init(_ lab: CommandLineLab) throws {
             state = lab.state
             guard mkfifo(state + "/events", 0o600) == 0 else { throw LabError("cannot make a FIFO") }
-            // Open at both ends, so that lines wait for whoever reads next.
+            // Open at both ends, so lines wait for the next reader.
             fifo = open(state + "/events", O_RDWR | O_CLOEXEC)
             _ = try lab.script("virsh", "echo $$ >>\(state)/pids\nexec cat \(state)/events")
         }
@@ -78,7 +78,7 @@ struct EventCommandTests {
         try EventCommandTests.run { daemon, virsh in
             try daemon.waitFor("hearing libvirt's events")
             try daemon.waitFor("to=primary")
-            // What is not about this guest, is no event, or is longer than any.
+            // Lines about another guest, lines that are not events, and lines that are too long.
             virsh.tell("UNPLUG_PRIMARY", #"{"device-id":"prim"}"#, domain: "web")
             virsh.tell("UNPLUG_PRIMARY", #"{"device-id":"other"}"#)
             virsh.say("error: nothing\nevents received: 3\nevent \u{0} for domain 'web 1': {\n\n")
@@ -111,7 +111,7 @@ struct EventCommandTests {
             try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
             try daemon.waitFor("to=primary")
             try daemon.waitForEntry("dev vfrep0 master br0 static")
-            // Nothing tells that QEMU has ended but this; the next boot begins on the standby.
+            // Only this event shows that QEMU has ended; the next boot begins on the standby.
             virsh.tell("SHUTDOWN", #"{"guest":true,"reason":"guest-shutdown"}"#)
             try daemon.waitForEntry("dev tap0 master br0 static")
             try daemon.waitFor("to=standby")
@@ -130,7 +130,7 @@ struct EventCommandTests {
             try daemon.waitFor("libvirt's events are not heard")
             try daemon.waitFor("hearing libvirt's events", times: 2)
             #expect(virsh.processes.count == 2)
-            // Frames reached both ports all the time.
+            // Frames reached both ports the whole time.
             #expect(try EventCommandTests.isBracketed(daemon), "\(daemon.log)")
             try daemon.waitFor("to=leaving", times: 2)
             virsh.tell("MIGRATION", #"{"status":"active"}"#)
@@ -154,7 +154,7 @@ struct EventCommandTests {
                 #expect(
                     daemon.count("libvirt's events are not heard") == 1 && daemon.count(words) == 1, "\(daemon.log)")
                 #expect(daemon.count("hearing") == 0, "\(daemon.log)")
-                // At 0, 0.1, 0.3, 0.7 and 1.5 s.
+                // Starts at 0, 0.1, 0.3, 0.7 and 1.5 s.
                 let starts = try Command.run(["sh", "-c", "cat \(lab.state)/starts 2>/dev/null"]).output.utf8.count / 2
                 #expect(starts <= 6, "\(starts) starts")
                 #expect(try lab.fdbsteer("verify vm1").exitCode == 0)

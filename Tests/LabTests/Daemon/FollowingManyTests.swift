@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// Many guests of one host that migrate at once, with monitors in the test's hands.
+/// Many guests of one host that migrate at the same time; the test controls their monitors.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct FollowingManyTests {
     private static let count = 10
@@ -12,7 +12,7 @@ struct FollowingManyTests {
 
     private static func ports(_ guest: Int) -> (primary: String, standby: String) { ("many\(guest)v", "many\(guest)t") }
 
-    /// Sends to each guest in turn, lets something happen meanwhile, and finds each frame on its own guest's ports only.
+    /// Sends to each guest in turn while `body` runs, and expects each frame only on its own guest's ports.
     private static func send(
         to expected: (Int) -> Set<String>, _ words: String, during: (Int) -> Void = { _ in }
     ) throws {
@@ -59,7 +59,7 @@ struct FollowingManyTests {
                 }
                 func standby(_ guest: Int) -> Set<String> { [BridgeLab.far(FollowingManyTests.ports(guest).standby)] }
 
-                // Each is asked for its primary while frames are under way to it; nobody waits for the others.
+                // Each is asked for its primary while frames to it are in flight; no guest waits for the others.
                 try FollowingManyTests.send(to: both, "leaving") { guest in
                     monitors[guest].tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
                 }

@@ -2,8 +2,8 @@ import Glibc
 import Lab
 import Testing
 
-/// fdbsteerd and a guest's monitor: QEMU's events in, entries and copies out. The monitor is the test's; the bench `migrate` has
-/// real ones.
+/// fdbsteerd and a guest's monitor, from QEMU's events to entries and copies. The test provides the monitor; the bench
+/// `migrate` has real ones.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct FollowingTests {
     private static func run(
@@ -63,7 +63,7 @@ struct FollowingTests {
             monitor.tell("MIGRATION", #"{"status": "cancelled"}"#)
             try daemon.waitFor("to=coming")
             try FollowingTests.expectBracket(daemon)
-            // The hypervisor announces the guest on each of its ports: no evidence.
+            // The hypervisor announces the guest on each of its ports: this is not evidence.
             try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
             try daemon.waitFor("to=primary", times: 2)
             try daemon.waitForEntry("dev vfrep0 master br0 static")
@@ -121,7 +121,7 @@ struct FollowingTests {
             monitor.hangUp()
             try DaemonLab.run(in: lab, configuration: configuration, log: "second") { daemon in
                 try FollowingTests.expectBracket(daemon)
-                // The guest gave its primary up meanwhile.
+                // The guest gave its primary up in the meantime.
                 try monitor.serve(migration: "active")
                 try daemon.waitFor("to=migrating")
                 try daemon.waitForEntry("dev tap0 master br0 static")
@@ -152,7 +152,7 @@ struct FollowingTests {
     @Test func whatWasReadBeforehandIsReadAgainAfterAChange() throws {
         try FollowingTests.run(kind: "netvsc") { daemon, monitor in
             try daemon.waitFor("to=primary")
-            // The daemon has time to read the ports, and hears then that one goes down.
+            // The daemon has time to read the ports, and is then notified that one goes down.
             usleep(200_000)
             try Command.script("ip link set tap0 down")
             monitor.tell("RESET", #"{"guest": true, "reason": "guest-reset"}"#)

@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// A command-line lab with a guest that brackets are allowed for, a third port, and frames that are counted.
+/// A command-line lab with a guest for which brackets are allowed, a third port, and counted frames.
 struct BracketLab: Sendable {
     let lab: CommandLineLab
     static let ports = ["vfrep0", "tap0", "third0", "uplink0"]
@@ -40,7 +40,7 @@ struct BracketLab: Sendable {
             ] + arguments.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
     }
 
-    /// Sends frames to the guest from behind a port, and counts where they come out.
+    /// Sends frames to the guest from behind a port, and counts the ports at which they come out.
     func send(
         _ count: Int = 20, to mac: String = CommandLineLab.mac, from port: String = "uplink0",
         during: (Int) throws -> Void = { _ in }
@@ -51,7 +51,7 @@ struct BracketLab: Sendable {
         return Dictionary(uniqueKeysWithValues: BracketLab.ports.map { ($0, counts[BridgeLab.far($0)] ?? [:]) })
     }
 
-    /// Expects that frames to the guest come out of these ports, of each once, and of no other.
+    /// Expects each frame to the guest once at each of these ports, and at no other port.
     func expectServed(_ ports: Set<String>, to mac: String = CommandLineLab.mac, _ words: String = "") throws {
         let counts = try send(to: mac)
         for port in BracketLab.ports where port != "uplink0" {
@@ -59,7 +59,7 @@ struct BracketLab: Sendable {
         }
     }
 
-    /// Whether anything of traffic control or nftables is on the standby.
+    /// The objects of traffic control and nftables on the standby.
     func leftovers() throws -> String {
         try Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.split(separator: "\n").filter {
             !$0.contains("noqueue")
@@ -67,7 +67,7 @@ struct BracketLab: Sendable {
             + Command.run(["tc", "filter", "show", "dev", "tap0", "egress"]).output
     }
 
-    /// Whether there is a copy of ours.
+    /// Whether fdbsteer's copy exists.
     func hasCopy() throws -> Bool {
         let all = try leftovers()
         return all.contains("fdbsteer") || all.contains("bpf")

@@ -2,13 +2,13 @@ import Glibc
 import Lab
 import Testing
 
-/// fdbsteerd running beside the command line, on the same journal.
+/// fdbsteerd running alongside the command line, on the same journal.
 struct DaemonLab: Sendable {
     let lab: CommandLineLab
     let process: pid_t
     private let logFile: String
 
-    /// Runs `body` in a fresh namespace with a bridge and a daemon that is ready; the daemon must end well afterwards.
+    /// Runs `body` in a fresh namespace with a bridge and a ready daemon; the daemon must exit cleanly afterwards.
     static func run(
         flooding: Bool = false, configuration: String = "", _ body: @escaping @Sendable (DaemonLab) throws -> Void
     ) throws {
@@ -17,7 +17,7 @@ struct DaemonLab: Sendable {
         }
     }
 
-    /// Runs a daemon in a lab that exists; unless it was killed, it must end with an exit code.
+    /// Runs a daemon in an existing lab; unless it was killed, it must end with an exit code.
     static func run(
         in lab: CommandLineLab, configuration: String = "", log name: String = "log", exitCode: Int32 = 0,
         _ body: (DaemonLab) throws -> Void
@@ -43,10 +43,12 @@ struct DaemonLab: Sendable {
         if let failure { throw failure }
     }
 
-    /// What it has logged.
+    /// The text that it has logged.
     var log: String { TextFile.read(logFile) }
 
-    /// Waits until it has logged a text so often: for the event, not for a time; half a minute is for a test that fails.
+    /// Waits until it has logged a text the given number of times. It waits for the event and not for a time; the half minute
+    /// is
+    /// for a failing test.
     func waitFor(_ text: String, times: Int = 1) throws {
         for _ in 0..<3000 {
             if count(text) >= times { return }
@@ -55,10 +57,10 @@ struct DaemonLab: Sendable {
         throw LabError("fdbsteerd did not log \"\(text)\" \(times) times, but:\n\(log)")
     }
 
-    /// How often a text was logged.
+    /// The number of times that a text was logged.
     func count(_ text: String) -> Int { log.ranges(of: text).count }
 
-    /// Waits until the bridge's entry of the guest has these words.
+    /// Waits until the bridge's entry of the guest contains these words.
     func waitForEntry(_ words: String) throws {
         for _ in 0..<3000 {
             if try lab.lab.entry(CommandLineLab.mac)?.contains(words) == true { return }

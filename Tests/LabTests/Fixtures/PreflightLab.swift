@@ -8,8 +8,8 @@ extension CommandLineLab {
     static let arguments =
         "--bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(CommandLineLab.mac) --at primary"
 
-    /// Runs preflight, of `vm1` or of the lab's ports, and expects these findings of severity blocks, loses and leaks and
-    /// no others; `CODE` or `SEVERITY CODE SUBJECT`.
+    /// Runs preflight for `vm1` or for the lab's ports, and expects exactly these findings of severity blocks, loses and leaks;
+    /// each is `CODE` or `SEVERITY CODE SUBJECT`.
     func preflight(_ arguments: String = CommandLineLab.arguments, finds expected: String..., also: String = "") throws
     {
         let before = try table()
@@ -34,13 +34,13 @@ extension CommandLineLab {
         if !words.isEmpty { #expect(command.output.contains(words), "\(command.output)") }
     }
 
-    /// Where a frame from the network to the guest comes out.
+    /// The ports at which a frame from the network to the guest comes out.
     func fromNetwork(to mac: String = CommandLineLab.mac, size: Int = 46) throws -> Set<String> {
         try FrameProbe(to: mac, from: lab.peerMAC, size: size).send(
             from: "uplink0-far", lookingAt: "vfrep0-far", "tap0-far")
     }
 
-    /// A frame that the guest sends by one of its ports reaches the network.
+    /// Whether a frame that the guest sends through one of its ports reaches the network.
     func reachesNetwork(by port: String, source: String = CommandLineLab.mac, size: Int = 46) throws -> Bool {
         try !FrameProbe(to: CommandLineLab.everybody, from: source, size: size).send(
             from: port + "-far", lookingAt: "uplink0-far"

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Counted by one thread, read by another.
+/// A counter that one thread writes and another reads.
 final class Counter: Sendable {
     private let count = Atomic<UInt32>(0)
 

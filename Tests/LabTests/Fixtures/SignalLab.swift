@@ -2,7 +2,7 @@ import Glibc
 import Lab
 
 extension CommandLineLab {
-    /// Starts `fdbsteer switch vm1 --to standby --until SIGNAL`, and returns when its journal says that it waits.
+    /// Starts `fdbsteer switch vm1 --to standby --until SIGNAL`, and returns when the journal shows that it waits.
     func startWaiting(_ signals: String..., timeout: String = "60s") throws -> RunningCommand {
         var words = ["switch", "vm1", "--to", "standby", "--timeout", timeout]
         for signal in signals { words += ["--until", signal] }
@@ -11,13 +11,13 @@ extension CommandLineLab {
         return running
     }
 
-    /// The journal says that the guest's redirection waits, and a process is at it.
+    /// Whether the journal shows that the guest's redirection waits, and its process lives.
     func isWaiting() throws -> Bool {
         let status = try fdbsteer("status vm1 --json").output
         return status.contains("\"phase\" : \"waiting\"") && status.contains("\"running\" : true")
     }
 
-    /// Looks until it is so, at most for a minute.
+    /// Polls a condition until it is true, for at most a minute.
     func waitUntil(_ isSo: () throws -> Bool) throws {
         for _ in 0..<6000 {
             if try isSo() { return }

@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// fdbsteerd and a guest of a real libvirt, whose events real virsh tells.
+/// fdbsteerd and a guest of a real libvirt, whose events real virsh prints.
 @Suite(
     .enabled(
         if: getenv("FDBSTEER_LIBVIRT_TESTS") != nil, "boots a guest: scripts/test runs it apart, not beside others"),
@@ -12,7 +12,7 @@ struct LibvirtEventsTests {
     private static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(
         separator: "/")
 
-    /// Kernel and initramfs in a folder that libvirtd sees too.
+    /// Copies kernel and initramfs to a folder that libvirtd can see.
     private static func copyImage(to folder: String) throws {
         let built = try Command.run([root + "/bench/guest/build"])
         guard built.exitCode == 0 else { throw LabError("bench/guest/build: \(built.errors)") }
@@ -52,21 +52,21 @@ struct LibvirtEventsTests {
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --kind net_failover "
                     + "--at standby --address \(CommandLineLab.mac)")
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            let words = ["virsh", "--connect", libvirt.uri, "qemu-monitor-event", "--loop"]
             let configuration =
-                "[libvirt]\nevents_command = [\"virsh\", \"--connect\", \"\(libvirt.uri)\", \"qemu-monitor-event\", "
-                + "\"--loop\"]\n[[guest]]\nid = \"vm1\"\ndomain = \"web1\"\nfollow = true\nkind = \"net_failover\"\n"
+                "[libvirt]\nevents_command = \(Unpacked.command("libvirt", words))\n[[guest]]\nid = \"vm1\"\ndomain = \"web1\"\nfollow = true\nkind = \"net_failover\"\n"
                 + "standby_device = \"ua-standby0\"\nprimary_device = \"primary0\"\n"
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try daemon.waitFor("hearing libvirt's events")
                 try daemon.waitFor("to=standby")
                 #expect(try libvirt.virsh("resume", "web1").exitCode == 0)
-                // The guest's driver is loaded, and takes the feature STANDBY.
+                // The guest's driver is loaded, and accepts the feature STANDBY.
                 try daemon.waitFor("to=coming")
                 let status = try lab.fdbsteer("status vm1 --json").output
                 #expect(status.contains("\"is_copy_right\" : true"), "\(status)\n\(daemon.log)")
                 try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
                 try daemon.waitForEntry("dev vfrep0 master br0 static")
-                // virsh ends with the libvirtd that it asks; the domain does not.
+                // virsh ends with its libvirtd; the domain does not.
                 try libvirt.restart()
                 try daemon.waitFor("libvirt's events are not heard")
                 try daemon.waitFor("hearing libvirt's events", times: 2)
@@ -75,7 +75,7 @@ struct LibvirtEventsTests {
                 try daemon.waitForEntry("dev tap0 master br0 static")
                 #expect(try lab.fdbsteer("verify vm1").exitCode == 0, "\(daemon.log)")
             }
-            // A domain without a primary is none of the hook's.
+            // The hook ignores a domain without a primary.
             #expect(!libvirt.calls.isEmpty && libvirt.calls.allSatisfy { $0.hasSuffix(": 0, 0") }, "\(libvirt.calls)")
         }
     }

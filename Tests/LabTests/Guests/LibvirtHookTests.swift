@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// The hook as libvirt calls it: a domain's XML on standard input, nothing on standard output, always 0.
+/// The hook as libvirt calls it: a domain's XML on standard input, nothing on standard output, always exit code 0.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct LibvirtHookTests {
     private static let domain = """
@@ -14,7 +14,7 @@ struct LibvirtHookTests {
         <teaming type='transient' persistent='ua-backup0'/></interface></devices></domain>
         """
 
-    /// Calls the hook; the words of a call are libvirt's.
+    /// Calls the hook with libvirt's arguments.
     private func hook(_ lab: CommandLineLab, _ words: String, xml: String = LibvirtHookTests.domain) throws -> String {
         let configuration = lab.state + "/hook.conf"
         try TextFile.write("uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n", to: configuration)
@@ -33,7 +33,7 @@ struct LibvirtHookTests {
             #expect(try lab.port() == nil)
             let said = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0", "\(said)")
-            // Again, as after a crash of libvirt between the two: nothing new.
+            // A second call, as after a crash of libvirt in between, changes nothing.
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.fdbsteer("status").output.contains("vm1:ua-backup0"))
             try Command.script("bridge fdb replace 52:54:00:00:00:01 dev vfrep0 master static")
@@ -52,11 +52,11 @@ struct LibvirtHookTests {
             let said = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "uplink0", "\(said)")
             #expect(try lab.fdbsteer("switch vm1:ua-backup0 --to standby").exitCode == 0)
-            // And away from here.
+            // The guest leaves this host.
             _ = try hook(lab, "vm1 release end migrated")
             #expect(try lab.fdbsteer("status").output.contains("no guest"))
             #expect(try lab.port() == "uplink0")
-            // The next start is one of its own.
+            // The next start is independent.
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0")
         }
@@ -65,7 +65,7 @@ struct LibvirtHookTests {
     @Test func aMarkThatAFailedMigrationLeftIsNotBelieved() throws {
         try CommandLineLab.run(flooding: false) { lab in
             _ = try hook(lab, "vm1 migrate begin -")
-            // A QEMU that was not started to receive: this process will do.
+            // A QEMU that was not started to receive: this process stands in for it.
             try TextFile.write("\(getpid())\n", to: lab.state + "/vm1.pid")
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0")

@@ -5,7 +5,7 @@ import LossMeter
 import System
 import Testing
 
-/// What `fdbsteer-bench migrate` is made of.
+/// The parts of `fdbsteer-bench migrate`.
 @Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"))
 struct MigrationLabTests {
     private static let guest = Interface.octets(MigrationGuest(0).mac)
@@ -23,7 +23,7 @@ struct MigrationLabTests {
         #expect(try other.run { try Interface.index(of: "right0") } != nil)
     }
 
-    /// A guest's end of a tap, as QEMU has it.
+    /// A guest's end of a tap, as QEMU holds it.
     private final class Tap: Sendable {
         let descriptor: Int32
 
@@ -54,7 +54,7 @@ struct MigrationLabTests {
         let (standby, watch) = try target.namespace.run {
             let standby = try Tap(MigrationGuest(0).standby)
             let primary = try Tap(MigrationGuest(0).primary)
-            // From here on the bridges know where the guest is.
+            // From here on the bridges know the guest's place.
             try standby.send(type: 0x88b7)
             let watch = try PortWatch([MigrationLabTests.watched(0)], run: 70, runs: 3, capacity: capacity)
             return (Pair(standby, primary), Boxed(watch))
@@ -73,11 +73,11 @@ struct MigrationLabTests {
                         start: start, capacity: capacity))
             }
         }
-        // Until all are well under way.
+        // Wait until all streams are running.
         usleep(300_000)
         let sent = streams.map { $0.value.stop() }
         #expect(watch.value.lastWord(guest: 0, port: 0) == 0)
-        // What QEMU says in the guest's name, then the guest.
+        // First the frame that QEMU sends for the guest, then one from the guest.
         try standby.standby.send(type: 0x8035)
         usleep(50_000)
         #expect(watch.value.lastWord(guest: 0, port: 0) == 0)
@@ -133,7 +133,7 @@ struct MigrationLabTests {
         }
     }
 
-    /// Handed from thread to thread.
+    /// Passed from one thread to another.
     private final class Boxed<T>: @unchecked Sendable {
         let value: T
         init(_ value: T) { self.value = value }
@@ -147,7 +147,7 @@ struct MigrationLabTests {
             let tap = try Tap(guest.standby)
             let before = try Interface.transmitDrops(of: guest.standby)
             try Command.script("bridge fdb add \(guest.mac) dev \(guest.standby) master static")
-            // Nobody reads; the queue has room for 1000.
+            // There is no reader; the queue has room for 1000 frames.
             _ = try PacedSender(
                 interface: MigrationHosts.far(host.peer), receivers: [], destinationMAC: MigrationLabTests.guest,
                 sourceMAC: Interface.octets(MigrationHosts.peerMACs[0]), rate: 10_000

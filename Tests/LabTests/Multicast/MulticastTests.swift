@@ -2,8 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// A guest's multicast against the running kernel: memberships that move with the guest, and what happens when they do
-/// not.
+/// A guest's multicast against the running kernel: memberships that move with the guest, and the effects if they do not.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct MulticastTests {
     private static let mac = CommandLineLab.mac
@@ -31,7 +30,7 @@ struct MulticastTests {
         isModern ? [group, "\(group) src 10.0.0.1", solicitedNode] : [group, solicitedNode]
     }
 
-    /// By which ports a frame from the uplink leaves.
+    /// The ports through which a frame from the uplink leaves.
     private static func reached(_ frame: [UInt8]) throws -> Set<String> {
         let primary = try Witness(BridgeLab.far("vfrep0"))
         let standby = try Witness(BridgeLab.far("tap0"))
@@ -56,7 +55,7 @@ struct MulticastTests {
                 #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
             }
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
-            // Entries learned again, groups on the port that they came from, learning on.
+            // Entries are learned again, groups are on their original port, and learning is on.
             #expect(try lab.table() == before.0)
             #expect(try lab.portGroups() == before.1)
         }
@@ -79,7 +78,7 @@ struct MulticastTests {
             #expect(try lab.lab.groups("tap0") == joined)
             #expect(try lab.lab.groups("vfrep0").isEmpty)
             #expect(try MulticastTests.reached(MulticastTests.datagram(2)) == ["tap0"])
-            // As it was joined, so that reports keep it alive, and their end ends it.
+            // Joined in the same way as before: reports keep it alive, and without them it ends.
             #expect(try Command.run(["bridge", "mdb", "show"]).output.contains("permanent") == false)
 
             let again = try lab.fdbsteer("switch vm1 --to standby")
@@ -100,7 +99,7 @@ struct MulticastTests {
             let sent = Counter()
             let sender = try Namespace.thread {
                 guard let transmitter = try? Transmitter(BridgeLab.far("uplink0")) else { return }
-                // One in 0.2 ms: what the witnesses' buffers hold until they are read.
+                // One frame in 0.2 ms, so the witnesses' buffers hold them until they are read.
                 while !stop.isSet, (try? transmitter.send(MulticastTests.datagram(sent.value))) != nil {
                     sent.increment()
                     usleep(200)
@@ -121,7 +120,7 @@ struct MulticastTests {
         }
     }
 
-    /// The contrast: with the unicast entry alone neighbour solicitations go where the guest no longer listens.
+    /// The contrast: if only the unicast entry moves, neighbour solicitations go where the guest no longer listens.
     @Test func solicitationsReachTheGuestOnlyIfItsGroupsMove() throws {
         try MulticastTests.run { lab in
             let solicitation = GroupFrame.neighbourSolicitation(
@@ -186,7 +185,7 @@ struct MulticastTests {
             #expect(try lab.fdbsteer("switch vm1 --to standby").output.contains("3 group memberships moved"))
             #expect(try lab.lab.groups("tap0").contains("239.1.1.7 permanent"))
             #expect(try lab.lab.groups("vfrep0") == ["239.1.1.7 permanent"])
-            // The copy, marked as fdbsteer's, goes when the guest goes.
+            // The copy, marked as fdbsteer's, is removed when the guest leaves.
             #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
             #expect(try lab.lab.groups("tap0").isEmpty)
             #expect(try lab.lab.groups("vfrep0") == ["239.1.1.1", "239.1.1.7 permanent", MulticastTests.solicitedNode])
@@ -201,17 +200,17 @@ struct MulticastTests {
             usleep(50_000)
             let moved = try lab.fdbsteer("switch vm1 --to remote")
             #expect(moved.exitCode == 0, "\(moved.errors)")
-            // The querier is one of IGMP: it gets those groups anyway, and no others.
+            // The querier is an IGMP one: it gets those groups anyway, and no others.
             #expect(try lab.lab.groups("uplink0") == [MulticastTests.solicitedNode])
             #expect(try lab.lab.groups("vfrep0").isEmpty)
         }
     }
 
-    /// Between the first look at the groups and the end another is joined on the old port.
+    /// Between the first read of the groups and the end, another group is joined on the old port.
     @Test func whatIsJoinedDuringTheMoveFollows() throws {
         try MulticastTests.run { lab in
             try lab.prepare()
-            // The sends: probe, ports, entries, groups, counters, joins, move, counters, re-read, which strace holds back.
+            // The sends: probe, ports, entries, groups, counters, joins, move, counters, re-read. strace delays the re-read.
             let running = try RunningCommand(
                 MulticastTests.strace(lab, "delay_enter=1500000:when=9"), environment: ["FDBSTEER_STATE": lab.state])
             try MulticastTests.waitForMove(lab)
@@ -229,7 +228,7 @@ struct MulticastTests {
         try MulticastTests.run { lab in
             try lab.prepare()
             let before = try lab.table()
-            // The standby joined one of them before: that stays.
+            // The standby had joined one of them before: that membership stays.
             try Command.script("bridge mdb add dev br0 port tap0 grp \(MulticastTests.group) temp")
             let running = try RunningCommand(
                 MulticastTests.strace(lab, "delay_enter=1500000:when=9"), environment: ["FDBSTEER_STATE": lab.state])
@@ -249,7 +248,7 @@ struct MulticastTests {
         try MulticastTests.run { lab in
             try lab.prepare()
             let before = try lab.table()
-            // Between the look at the groups and the joins the bridge stops snooping.
+            // Between the read of the groups and the joins the bridge stops snooping.
             let running = try RunningCommand(
                 MulticastTests.strace(lab, "delay_enter=1500000:when=6"), environment: ["FDBSTEER_STATE": lab.state])
             usleep(700_000)
@@ -265,7 +264,7 @@ struct MulticastTests {
     @Test func aKilledMoveIsClearedUpByAbort() throws {
         try MulticastTests.run { lab in
             try lab.prepare()
-            // Dead after the joins, before the move: the entries are where they were.
+            // Killed after the joins and before the move: the entries are unmoved.
             _ = try Command.run(
                 MulticastTests.strace(lab, "signal=KILL:when=7"), environment: ["FDBSTEER_STATE": lab.state])
             #expect(try lab.lab.groups("tap0") == MulticastTests.joined(false))

@@ -2,11 +2,11 @@ import Glibc
 import Lab
 import Testing
 
-/// IPv6 between two kernels in namespaces of their own: a guest with two NICs on the bridge's ports, and a peer behind the
+/// IPv6 between two kernels in separate namespaces: a guest with two NICs on the bridge's ports, and a peer behind the
 /// uplink that must find the guest's MAC by neighbour discovery.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct NeighbourDiscoveryTests {
-    /// A namespace that lives as long as a process of ours.
+    /// A namespace that lives as long as one of the test's processes.
     private struct FarEnd: ~Copyable {
         let process: pid_t
         private let holder: RunningCommand
@@ -43,8 +43,8 @@ struct NeighbourDiscoveryTests {
 
     private static let address = "2001:db8::1"
 
-    /// The guest: a bridge of its own stands for net_failover, as it too keeps its MAC, its addresses and its groups, and
-    /// reports nothing, when the NIC below changes. A spare port keeps its carrier meanwhile.
+    /// The guest: its own bridge stands for net_failover. Like net_failover it keeps its MAC, its addresses and its groups, and
+    /// reports nothing, when the NIC below it changes. A spare port keeps its carrier in the meantime.
     private static func boot(_ guest: borrowing FarEnd) throws {
         for nic in ["vfrep0-far", "tap0-far"] {
             try Command.script("ip link set \(nic) netns \(guest.process)")
@@ -60,8 +60,8 @@ struct NeighbourDiscoveryTests {
             ip link set spare master gbr up
             ip link set spare-far up
             ip link set vfrep0-far master gbr
-            sysctl -q net.ipv6.conf.gbr.mldv2_unsolicited_report_interval=10
-            sysctl -q net.ipv6.conf.gbr.accept_dad=0
+            busybox sysctl -q net.ipv6.conf.gbr.mldv2_unsolicited_report_interval=10
+            busybox sysctl -q net.ipv6.conf.gbr.accept_dad=0
             ip link set gbr up
             ip -6 addr add \(address)/64 dev gbr nodad
             """)
@@ -76,7 +76,7 @@ struct NeighbourDiscoveryTests {
         throw LabError("the guest's \(new)-far does not forward")
     }
 
-    /// Whether the peer finds the guest's MAC anew.
+    /// Whether the peer finds the guest's MAC again.
     private static func finds(_ peer: borrowing FarEnd) throws -> Bool {
         try peer.script("ip -6 neigh flush dev uplink0-far")
         _ = try Command.run(
@@ -99,7 +99,7 @@ struct NeighbourDiscoveryTests {
                 try Command.script("ip link set uplink0-far netns \(peer.process)")
                 try peer.script(
                     """
-                    sysctl -q net.ipv6.conf.uplink0-far.accept_dad=0
+                    busybox sysctl -q net.ipv6.conf.uplink0-far.accept_dad=0
                     ip link set uplink0-far up
                     ip -6 addr add 2001:db8::2/64 dev uplink0-far nodad
                     """)
@@ -123,7 +123,7 @@ struct NeighbourDiscoveryTests {
                 #expect(moved.exitCode == 0 && moved.output.contains("1 group membership moved"), "\(moved.output)")
                 try NeighbourDiscoveryTests.fail(over: guest, from: "vfrep0", to: "tap0")
                 #expect(try NeighbourDiscoveryTests.finds(peer))
-                // Not by a report that came after all.
+                // The reason is not a late report.
                 #expect(try lab.lab.groups("vfrep0").isEmpty)
             } catch {
                 Issue.record(error)

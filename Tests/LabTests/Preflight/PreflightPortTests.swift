@@ -2,12 +2,12 @@ import Glibc
 import Lab
 import Testing
 
-/// Findings about what must be there, about addresses and about costs; and what preflight itself does and does not.
+/// Findings about missing objects, addresses and costs; and what preflight itself does and does not do.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct PreflightPortTests {
     private static let mac = CommandLineLab.mac
 
-    /// Each: how the port is broken, how mended, and the finding.
+    /// Each case: how the port is broken, how it is repaired, and the finding.
     @Test(arguments: [
         ("ip link set tap0 down", "ip link set tap0 up", "blocks port-down tap0"),
         ("ip link set tap0-far down", "ip link set tap0-far up", "blocks no-carrier tap0"),
@@ -24,7 +24,7 @@ struct PreflightPortTests {
             try lab.preflight("vm1", finds: finding)
             try lab.preflight(CommandLineLab.arguments + " --waive other-guest", finds: finding)
             try lab.refused("switch vm1 --to standby", code: 3, saying: "tap0")
-            // Who waives it by hand loses everything.
+            // An operator who waives it loses all frames.
             if !broken.contains("master") {
                 try lab.script("bridge fdb replace \(PreflightPortTests.mac) dev tap0 master static")
                 #expect(try lab.fromNetwork() == [])
@@ -69,7 +69,7 @@ struct PreflightPortTests {
             let arguments = CommandLineLab.arguments.replacing("tap0", with: "mv0")
             try lab.preflight(arguments, finds: "blocks macvlan mv0")
             try lab.refused("prepare vm1 \(arguments)", code: 3, saying: "mv0")
-            // No entry can be put on it.
+            // This port accepts no entry.
             let entry = ["bridge", "fdb", "replace", PreflightPortTests.mac, "dev", "mv0", "master", "static"]
             #expect(try Command.run(entry).exitCode != 0)
         }
@@ -174,7 +174,7 @@ struct PreflightPortTests {
         }
     }
 
-    // MARK: - What it does not do
+    // MARK: - What preflight does not do
 
     @Test(arguments: [false, true]) func itOnlyReads(prepared: Bool) throws {
         try CommandLineLab.run { lab in
@@ -230,7 +230,7 @@ struct PreflightPortTests {
                 #expect(own.output.contains(words))
                 #expect(user.output.contains(words))
             }
-            // The journal is root's: what it would have told is said to be missing.
+            // The journal belongs to root: preflight reports that its information is missing.
             #expect(own.output.contains("blocks other-guest"))
             #expect(!user.output.contains("other-guest"))
             #expect(user.output.contains("not seen: which guests are prepared"), "\(user.output)")

@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import Testing
 
-/// Findings about what ports let through: found, shown to matter, and gone after the remedy that was given.
+/// Findings about what ports let through: each is found, shown to matter, and gone after the suggested remedy.
 @Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct PreflightTrafficTests {
     private static let mac = CommandLineLab.mac
@@ -34,12 +34,12 @@ struct PreflightTrafficTests {
             try lab.script("ip link set tap0 mtu 9000")
             #expect(try lab.fromNetwork(size: 3000) == ["tap0-far"])
             try lab.preflight("vm1")
-            // And the other way round.
+            // The reverse.
             try lab.script("ip link set vfrep0 mtu 1500")
             try lab.preflight("vm1", finds: "loses mtu-smaller vfrep0")
             try lab.moved(to: "primary", saying: "note: loses mtu-smaller vfrep0")
             #expect(try lab.fromNetwork(size: 3000) == [])
-            // Only the uplink's is small: what goes out is lost, and preflight notes it.
+            // Only the uplink's MTU is small: outgoing frames are lost, and preflight notes it.
             try lab.script("ip link set vfrep0 mtu 9000\nip link set uplink0 mtu 1500")
             try lab.preflight("vm1", also: "note uplink-mtu-smaller uplink0")
             #expect(try !lab.reachesNetwork(by: "vfrep0", size: 3000))
@@ -62,7 +62,7 @@ struct PreflightTrafficTests {
             try lab.script("bridge link set dev tap0 \(flag) on")
             try lab.preflight("vm1")
             #expect(try lab.fromNetwork(to: destination) == ["vfrep0-far", "tap0-far"])
-            // The standby lets through what the primary does not.
+            // The standby forwards frames that the primary does not.
             try lab.script("bridge link set dev vfrep0 \(flag) off")
             try lab.preflight("vm1", finds: "leaks \(code) tap0")
             #expect(try lab.fromNetwork(to: destination) == ["tap0-far"])
@@ -108,7 +108,7 @@ struct PreflightTrafficTests {
             try lab.script("bridge link set dev tap0 locked on")
             try lab.preflight(finds: "loses locked tap0")
             try lab.prepare()
-            // Before the entry is there, and a MAC that is not redirected.
+            // Before the entry exists, and with a MAC that is not redirected.
             #expect(try !lab.reachesNetwork(by: "tap0"))
             try lab.moved(to: "standby", saying: "note: loses locked tap0")
             #expect(try lab.reachesNetwork(by: "tap0"))
@@ -159,7 +159,7 @@ struct PreflightTrafficTests {
             try lab.script("bridge link set dev tap0 hairpin off")
             try lab.preflight("vm1")
             #expect(try !comesBack(to: CommandLineLab.everybody, by: "tap0"))
-            // A second MAC behind the same port, reached only by a hairpin.
+            // A second MAC behind the same port, which only a hairpin reaches.
             try lab.script("bridge link set dev vfrep0 hairpin on")
             try lab.preflight("vm1", finds: "loses hairpin tap0")
             let nested = "52:54:00:00:00:02"
@@ -172,7 +172,7 @@ struct PreflightTrafficTests {
         }
     }
 
-    /// The kernel's spanning tree takes 4 s to forward, the least it can.
+    /// The kernel's spanning tree takes 4 s to forward, the shortest possible time.
     @Test func bpduGuard() throws {
         try CommandLineLab.run { lab in
             try lab.script("bridge link set dev tap0 guard on")
@@ -182,7 +182,7 @@ struct PreflightTrafficTests {
             try lab.preflight(finds: "loses bpdu-guard tap0")
             try lab.prepare()
             try lab.moved(to: "standby", saying: "note: loses bpdu-guard tap0")
-            // LLC 42 42 03, a configuration BPDU, of the least priority.
+            // LLC 42 42 03, a configuration BPDU of the lowest priority.
             let bpdu = FrameProbe(
                 to: "01:80:c2:00:00:00", from: PreflightTrafficTests.mac, type: 38,
                 payload: [0x42, 0x42, 3, 0, 0, 0, 0, 0] + [UInt8](repeating: 0xff, count: 27))

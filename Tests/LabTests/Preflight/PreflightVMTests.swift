@@ -9,7 +9,7 @@ import Testing
 struct PreflightVMTests {
     private static let mac = CommandLineLab.mac
 
-    /// A bridge that filters VLANs: all ports have 1 untagged; uplink and primary have 10 and 30 tagged too.
+    /// A bridge that filters VLANs: all ports have VLAN 1 untagged; uplink and primary also have 10 and 30 tagged.
     private static func run(_ body: @escaping @Sendable (CommandLineLab) throws -> Void) throws {
         try CommandLineLab.run { lab in
             try lab.script("ip link set br0 type bridge vlan_filtering 1")
@@ -77,7 +77,7 @@ struct PreflightVMTests {
             try lab.preflight(finds: "blocks pvid-differs tap0")
             #expect(try PreflightVMTests.reachesNetwork(by: "vfrep0", vlan: nil))
             #expect(try !PreflightVMTests.reachesNetwork(by: "tap0", vlan: nil))
-            // The guest was seen in the wrong VLAN by the frame above.
+            // The frame above showed the guest in the wrong VLAN.
             let mac = PreflightVMTests.mac
             try lab.preflight(
                 PreflightVMTests.arguments(), finds: "loses pvid-differs tap0", "loses entry-on-other-vlan \(mac)/20")
@@ -92,7 +92,7 @@ struct PreflightVMTests {
         try PreflightVMTests.run { lab in
             for port in ["uplink0", "tap0"] { try lab.script("bridge vlan add dev \(port) vid 10") }
             try lab.script("bridge vlan add dev vfrep0 vid 10 untagged")
-            // What the guest sees of VLAN 10 when it comes with a tag.
+            // The guest's view of VLAN 10 if its frames are tagged.
             for port in ["vfrep0", "tap0"] {
                 try lab.script(
                     "ip link add link \(port)-far name \(port)-t10 type vlan id 10\nip link set \(port)-t10 up")
@@ -133,7 +133,7 @@ struct PreflightVMTests {
         }
     }
 
-    // MARK: - Switches: in the first namespace, as the drivers want it
+    // MARK: - Switches: in the first namespace, as the drivers require
 
     @Test func modelEswitch() throws {
         try Command.script(
@@ -174,7 +174,7 @@ struct PreflightVMTests {
             }
         }
         try finds(0, "costs slow-path mtap")
-        // Doubled for VLAN 1.
+        // Duplicated for VLAN 1.
         try finds(0, "costs default-pvid brm")
         try Command.script("bridge fdb add \(mac) dev mes_vf0 master static")
         #expect(try entries().count == 2)
@@ -184,7 +184,7 @@ struct PreflightVMTests {
         try finds(0, "costs slow-path mtap", not: "costs default-pvid")
         try Command.script("bridge fdb add \(mac) dev mes_vf0 master static")
         #expect(try entries().count == 1)
-        // The move that tells hardware is ignored.
+        // The kernel ignores the move that notifies hardware.
         try Command.script("ip link set brm type bridge ageing_time 0")
         try finds(3, "blocks ageing-zero brm")
         let use = "bridge fdb replace \(mac) dev mtap master use static"
@@ -194,7 +194,7 @@ struct PreflightVMTests {
         try finds(0, "costs slow-path mtap", not: "blocks ageing-zero")
         try Command.script(use)
         #expect(try entries().allSatisfy { $0.contains("mtap") })
-        // A flag that the driver refuses, so that the two can agree by the other port alone.
+        // A flag that the driver refuses, so the two can only be made equal on the other port.
         try Command.script("bridge fdb del \(mac) dev mtap master\nbridge link set dev mtap hairpin on")
         try finds(3, "note flags-refused mes_vf0")
         #expect(try Command.run(["bridge", "link", "set", "dev", "mes_vf0", "hairpin", "on"]).exitCode != 0)
@@ -229,7 +229,7 @@ struct PreflightVMTests {
         let leaked = try FrameProbe(to: mac, from: "52:54:00:00:00:fe").send(
             from: "wire1", lookingAt: "wire3", "rtap-far")
         #expect(leaked.contains("wire3"), "\(leaked)")
-        // On a port of the switch nobody else gets it.
+        // On a port of the switch no other port gets the frame.
         #expect(try preflight(standby: "sw1p3").output.contains("\n  leaks") == false)
         try Command.script("bridge fdb del \(mac) dev rtap master\nbridge fdb add \(mac) dev sw1p3 master static")
         sleep(1)

@@ -44,7 +44,7 @@ import Testing
         let decision = try decide(
             filter(unicast: ["52:54:00:00:00:03", "52:54:00:00:00:03"]), guest, adopted: ["52:54:00:00:00:02"])
         #expect(decision == (["52:54:00:00:00:03"], ["52:54:00:00:00:02"], []))
-        // What was declared stays, whatever the guest asks for.
+        // A declared address stays, whatever the guest asks for.
         #expect(try decide(filter(main: "52:54:00:00:00:09"), guest) == (["52:54:00:00:00:09"], [], []))
     }
 

@@ -3,7 +3,7 @@ import Policy
 import QMP
 import Testing
 
-/// A follower that is told one thing after the other.
+/// A follower that processes one input after the other.
 struct FollowerCourse {
     var follower: MigrationFollower
     static let minutes: Int64 = 60_000_000_000
@@ -19,16 +19,16 @@ struct FollowerCourse {
         begun = follower.handle(.connected(QMPSituation(runState: runState, migration: status)))
     }
 
-    /// What the first connection brought.
+    /// The actions after the first connection.
     var begun: [MigrationFollower.Action] = []
 
-    /// Tells of an event and returns what it changes for frames: entries, copies and announcements.
+    /// Sends an event and returns its effects on frames: entries, copies and announcements.
     @discardableResult
     mutating func event(_ name: QMPEvent.Name, device: String? = nil) -> [MigrationFollower.Action] {
         frames(.event(QMPEvent(name, data: device.map { .object([.init("device-id", .string($0))]) } ?? .null)))
     }
 
-    /// Tells of a migration's status.
+    /// Sends the status of a migration.
     @discardableResult
     mutating func migration(_ statuses: MigrationStatus...) -> [MigrationFollower.Action] {
         statuses.flatMap { status in
@@ -51,7 +51,7 @@ struct FollowerCourse {
         }
     }
 
-    /// Everything that an input brings.
+    /// All actions after an input.
     mutating func all(_ input: MigrationFollower.Input) -> [MigrationFollower.Action] { follower.handle(input) }
 
     var state: MigrationFollower.State { follower.state }

@@ -3,7 +3,7 @@ import Policy
 import QMP
 import Testing
 
-/// What a connection tells when events were missed, and what happens when actions fail.
+/// The conclusions from a connection after missed events, and the behaviour when actions fail.
 @Suite struct FollowerResyncTests {
     @Test func aFirstConnectionFindsEveryStage() {
         func begun(_ side: Side, _ bracket: Side?, _ status: MigrationStatus, _ runState: String = "running")
@@ -23,7 +23,7 @@ import Testing
         #expect(begun(.primary, nil, .none) == (.primary, []))
         #expect(begun(.primary, nil, .cancelled) == (.primary, []))
         #expect(begun(.primary, nil, .waitUnplug) == (.leaving, [.openBracket(to: .standby)]))
-        // The request was missed; whether the guest followed it is not known.
+        // The request was missed, and it is unknown whether the guest followed it.
         #expect(begun(.primary, nil, .active) == (.leaving, [.openBracket(to: .standby)]))
         #expect(begun(.standby, .standby, .waitUnplug) == (.leaving, []))
         #expect(begun(.standby, .standby, .active) == (.migrating, [.closeBracket(at: .standby)]))
@@ -60,11 +60,11 @@ import Testing
             let (follower, actions) = begun(side, bracket)
             #expect(follower.state == state && actions.isEmpty, "\(side) \(String(describing: bracket)): \(actions)")
         }
-        // The negotiation may have been missed: the guest that arrives is served by both ports.
+        // The negotiation may have been missed, so the arriving guest is served through both ports.
         var (arriving, _) = begun(.remote)
         let arrived = arriving.handle(.event(QMPEvent(.resume)))
         #expect(arrived.contains(.openBracket(to: .primary)) && arriving.state == .coming)
-        // And that it has left, where the rest of the migration was missed.
+        // The departure is also detected if the rest of the migration was missed.
         var (leaving, _) = begun(.standby, .standby)
         _ = leaving.handle(.event(QMPEvent(.stop)))
         let completed = QMPEvent(.migration, data: .object([.init("status", .string("completed"))]))
@@ -106,7 +106,7 @@ import Testing
         #expect(
             course.connected("running", .completed)
                 == [.move(to: .standby), .announce, .openBracket(to: .primary)])
-        // The migration that brought it is not one that takes it away.
+        // The migration that brought the guest does not take it away.
         #expect(course.migration(.completed).isEmpty)
         #expect(course.state == .coming)
     }
@@ -144,7 +144,7 @@ import Testing
         course.event(.unplugPrimary, device: "prim")
         course.migration(.active)
         let close = MigrationFollower.Action.closeBracket(at: .standby)
-        // Soon at first, for frames are lost meanwhile.
+        // The first retry is soon, because frames are lost until then.
         for pause in [10, 20, 40, 80, 160, 320, 640] + Array(repeating: 1000, count: 20) {
             #expect(
                 course.all(.failed(close, "EBUSY")).last == .arm(.retry, nanoseconds: Int64(pause) * 1_000_000))
@@ -163,8 +163,9 @@ import Testing
         #expect(course.all(.primaryCarrier(true)) == [.calm])
     }
 
-    /// Whatever comes in whatever order: a bracket is open only where it was asked for, entries are where the actions
-    /// put them, and copies are never ended on a side without being on the way.
+    /// For any inputs in any order: a bracket is opened only if none is open, entries are where the actions put them, and
+    /// copies
+    /// end only if they exist.
     @Test func everyOrderOfEventsKeepsItsBooks() {
         var random = SystemRandomNumberGenerator()
         for _ in 0..<3000 {

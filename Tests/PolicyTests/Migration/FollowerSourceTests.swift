@@ -3,9 +3,9 @@ import Policy
 import QMP
 import Testing
 
-/// The source of a migration: the order of events is the one that QEMU sends (docs/signals.md).
+/// The source of a migration, with events in the order in which QEMU sends them (docs/signals.md).
 @Suite struct FollowerSourceTests {
-    /// On the primary, and asked to give it up.
+    /// A guest on its primary that was asked to give it up.
     private func leaving(takesCopies: Bool = true) -> FollowerCourse {
         var course = FollowerCourse(.primary, takesCopies: takesCopies)
         #expect(course.state == .primary && course.begun.isEmpty)
@@ -27,7 +27,7 @@ import Testing
         #expect(course.event(.stop).isEmpty)
         #expect(course.migration(.completed) == [.becomeRemote])
         #expect(course.state == .gone && course.side == .remote && course.alarm == nil)
-        // The monitor goes, another guest's comes later.
+        // The monitor disconnects, and later another guest's connects.
         #expect(course.event(.shutdown).isEmpty && course.frames(.disconnected).isEmpty)
     }
 
@@ -42,7 +42,7 @@ import Testing
     @Test func waitUnplugAloneOpensTheBracketToo() {
         var course = FollowerCourse(.primary)
         #expect(course.migration(.setup, .waitUnplug) == [.openBracket(to: .standby)])
-        // And the event that comes late changes nothing.
+        // The late event changes nothing.
         #expect(course.event(.unplugPrimary, device: "prim").isEmpty)
     }
 
@@ -72,7 +72,7 @@ import Testing
         #expect(course.migration(end) == [.openBracket(to: .primary), .announce])
         #expect(course.state == .coming)
         #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
-        // And again.
+        // A second migration works too.
         #expect(course.event(.unplugPrimary, device: "prim") == [.openBracket(to: .standby)])
     }
 
@@ -97,9 +97,9 @@ import Testing
         let late = course.all(.timer(.unplug))
         #expect(late.count == 1 && course.alarm?.contains("both ports") == true)
         #expect(course.bracket == .standby)
-        // A timer that was not armed says nothing.
+        // A timer that was not armed has no effect.
         #expect(course.all(.timer(.unplug)).isEmpty)
-        // It gives up after all.
+        // The guest gives up the primary after all.
         let ended = course.all(
             .event(QMPEvent(.migration, data: .object([.init("status", .string("active"))]))))
         #expect(ended == [.closeBracket(at: .standby), .calm])
@@ -111,7 +111,7 @@ import Testing
         _ = course.migration(.cancelled)
         _ = course.all(.event(QMPEvent(.unplugPrimary, data: .object([.init("device-id", .string("prim"))]))))
         #expect(course.bracket == .standby)
-        // The old primary speaks on for a while: no evidence.
+        // Frames through the old primary continue for a while: they are not evidence.
         #expect(course.all(.frameOnPrimary).isEmpty)
         let late = course.all(.timer(.unplug))
         #expect(late.contains(.watchPrimary(true)) && course.bracket == .primary && course.alarm == nil)
@@ -122,7 +122,7 @@ import Testing
         var course = leaving()
         #expect(course.event(.unplugGuestError, device: "prim").isEmpty)
         #expect(course.alarm?.contains("refused") == true)
-        // QEMU gives the migration up.
+        // QEMU abandons the migration.
         #expect(course.migration(.failed).isEmpty)
         #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
         #expect(course.alarm == nil)
@@ -172,7 +172,7 @@ import Testing
         var course = FollowerCourse(.primary)
         #expect(course.event(.stop).isEmpty && course.event(.resume).isEmpty)
         #expect(course.state == .primary)
-        // Paused, it migrates too.
+        // A paused guest migrates too.
         course.event(.stop)
         course.event(.unplugPrimary, device: "prim")
         course.migration(.active)

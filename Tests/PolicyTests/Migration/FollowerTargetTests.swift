@@ -15,7 +15,7 @@ import Testing
     @Test func theWholeWay() {
         var course = awaiting()
         #expect(course.migration(.setup, .active).isEmpty)
-        // Its state is being loaded: what comes from now on waits for it.
+        // The guest's state is being loaded: frames that arrive from now on wait for it.
         #expect(course.event(.failoverNegotiated, device: "net1") == [.move(to: .standby), .announce])
         #expect(course.state == .awaited)
         #expect(course.event(.resume) == [.announce, .openBracket(to: .primary)])
@@ -48,7 +48,7 @@ import Testing
         #expect(course.frames(.timer(.primary)).isEmpty)
         #expect(course.alarm?.contains("sent nothing by its primary for 60 s") == true)
         #expect(course.side == .standby && course.bracket == .primary)
-        // It comes after all.
+        // The primary comes after all.
         let actions = course.all(.frameOnPrimary)
         #expect(actions == [.closeBracket(at: .primary), .watchPrimary(false), .calm])
     }
@@ -94,7 +94,7 @@ import Testing
         course.event(.failoverNegotiated, device: "net1")
         course.event(.resume)
         course.migration(.completed)
-        // The copies are the ones that are needed.
+        // The existing copies are the required ones.
         #expect(course.event(.unplugPrimary, device: "prim").isEmpty)
         #expect(course.state == .leaving && course.bracket == .standby)
         #expect(course.migration(.active) == [.closeBracket(at: .standby)])
@@ -104,7 +104,7 @@ import Testing
         var course = FollowerCourse(.standby, runState: "prelaunch")
         #expect(course.state == .standby)
         course.event(.resume)
-        // Firmware knows the standby only; nothing on the primary is the guest's yet.
+        // Firmware uses only the standby, so a frame through the primary is not the guest's yet.
         #expect(course.frames(.frameOnPrimary).isEmpty)
         #expect(course.event(.failoverNegotiated, device: "net2").isEmpty)
         #expect(course.event(.failoverNegotiated, device: "net1") == [.openBracket(to: .primary)])
@@ -141,7 +141,7 @@ import Testing
         #expect(course.state == .unknown)
         #expect(course.connected("prelaunch").isEmpty)
         #expect(course.state == .standby)
-        // Or the machine was only reset.
+        // The machine may only have been reset.
         var again = FollowerCourse(.primary)
         again.event(.shutdown)
         again.event(.reset)

@@ -6,12 +6,12 @@ import Testing
 
 @testable import Policy
 
-/// Brackets without a kernel: a model of what the actions do, and every failure of every action.
+/// Brackets without a kernel: a model of the actions' effects, and every failure of every action.
 @Suite struct BracketTests {
     private static let primary: Int32 = 5
     private static let standby: Int32 = 6
 
-    /// What the kernel would hold.
+    /// The state of the kernel.
     private struct World: Equatable {
         var entry: Int32
         var isCopied: Bool
@@ -22,12 +22,12 @@ import Testing
         }
     }
 
-    /// How a run ended.
+    /// The result of a run.
     private struct Run {
         var world: World
         var actions = 0
         var outcome: Redirection.Outcome?
-        /// Ports that were served all the time.
+        /// The ports that were served the whole time.
         var alwaysServed: Set<Int32> = [BracketTests.primary, BracketTests.standby]
     }
 
@@ -63,13 +63,11 @@ import Testing
         ])
     }
 
-    private func plan(_ steps: [Step], to: Side, part: Plan.BracketPart) -> Plan {
-        var plan = Plan(verb: .switch, guest: guest, from: .primary, to: to, steps: steps, notes: [])
-        plan.bracket = part
-        return plan
+    private func plan(_ steps: [Step], to: Side) -> Plan {
+        Plan(verb: .switch, guest: guest, from: .primary, to: to, steps: steps, notes: [], strategy: .bracket)
     }
 
-    /// The four ways in and out: plan, world before, world after, and the port where the guest is meanwhile.
+    /// The four ways in and out: the plan, the world before and after it, and the port of the guest in between.
     private var cases: [(name: String, plan: Plan, before: World, after: World, guestAt: Int32)] {
         let onPrimary = World(entry: Self.primary, isCopied: false)
         let onStandby = World(entry: Self.standby, isCopied: false)
@@ -78,22 +76,22 @@ import Testing
         let arrive = move(from: Self.standby, to: Self.primary)
         return [
             (
-                "open, leaving", plan([copy(true), leave], to: .standby, part: .opening(bracket)), onPrimary, open,
+                "open, leaving", plan([copy(true), leave], to: .standby), onPrimary, open,
                 Self.primary
             ),
             (
-                "open, coming", plan([copy(true)], to: .primary, part: .opening(bracket)), onStandby, open,
+                "open, coming", plan([copy(true)], to: .primary), onStandby, open,
                 Self.standby
             ),
-            ("close on standby", plan([copy(false)], to: .standby, part: .closing), open, onStandby, Self.standby),
+            ("close on standby", plan([copy(false)], to: .standby), open, onStandby, Self.standby),
             (
-                "close on primary", plan([arrive, copy(false)], to: .primary, part: .closing), open, onPrimary,
+                "close on primary", plan([arrive, copy(false)], to: .primary), open, onPrimary,
                 Self.primary
             ),
         ]
     }
 
-    /// Drives a plan in a world of its own, in which the actions with these numbers fail.
+    /// Runs a plan in its own world, in which the actions with the given numbers fail.
     private func run(_ plan: Plan, in world: World, failing: Set<Int>) -> Run {
         var run = Run(world: world)
         var redirection = Redirection(plan)
@@ -108,7 +106,7 @@ import Testing
             case .recordIntent, .recordCommit, .recordRollback:
                 event = fails ? .failed(failure) : .done
             case .run(.copy(let change)), .restoreCopy(let change):
-                // A removal that fails may have removed the copy all the same.
+                // A failed removal may have removed the copy nevertheless.
                 if !fails || !change.isOn { run.world.isCopied = change.isOn }
                 event = fails ? .failed(failure) : .done
             case .run(.entries(let changes)):
@@ -153,7 +151,7 @@ import Testing
                 case .committed: #expect(run.world == after, "\(name), action \(number)")
                 default: break
                 }
-                // The guest loses nothing, but for the instant between half a removal and what makes it good.
+                // The guest loses nothing, except between a half-done removal and its undo.
                 if name != "close on primary" || run.world != before {
                     #expect(run.alwaysServed.contains(guestAt), "\(name), action \(number)")
                 }
@@ -186,7 +184,7 @@ import Testing
         }
         let refusal = KernelRefusal(.other, "no")
         #expect(redirection.next(.answered([refusal])) == .reread)
-        // Somebody's entry is on the standby all the same: ours, so it goes back first, then the copy ends.
+        // The entry is on the standby nevertheless. It is ours, so it is restored first, and then the copy ends.
         #expect(redirection.next(.read([address: entry(on: Self.standby)])) == .restore([changes[0].undo]))
         #expect(redirection.next(.answered([nil])) == .reread)
         guard case .copy(let change) = copy(true) else { return }
@@ -237,22 +235,27 @@ import Testing
     @Test func theCopyFramesTheMove() throws {
         guard case .copy(let on) = copy(true), case .copy(let off) = copy(false) else { return }
         let situation = Situation()
+        func record(_ guest: GuestInterface, _ phase: GuestPhase = .pinned) -> GuestRecord {
+            GuestRecord(
+                row: 1, guest: guest, phase: phase, goal: nil, boot: "", namespace: 1, proof: .proven, revision: 1,
+                bracket: phase == .pinned ? nil : bracket)
+        }
         let leaving = try Planner().openBracket(
-            guest, to: .standby, copy: on, bracket: bracket,
-            observation: try observation(situation, entryOn: Self.primary), isProven: true)
+            record(guest), to: .standby, copy: on, observation: try observation(situation, entryOn: Self.primary))
+        #expect(leaving.strategy == .bracket && leaving.servesBothPorts)
         #expect(leaving.steps.count == 2 && leaving.steps[0] == copy(true))
         #expect(leaving.changes.map(\.change.port) == [Self.standby])
         #expect(leaving.guest.side == .primary, "an open bracket does not say that the guest has moved")
         var onStandby = guest
         onStandby.side = .standby
         let coming = try Planner().openBracket(
-            onStandby, to: .primary, copy: on, bracket: bracket,
-            observation: try observation(situation, entryOn: Self.standby), isProven: true)
+            record(onStandby), to: .primary, copy: on, observation: try observation(situation, entryOn: Self.standby))
         #expect(coming.steps == [copy(true)])
         for (side, port) in [(Side.primary, Self.primary), (.standby, Self.standby)] {
             let closing = try Planner().closeBracket(
-                guest, at: side, copy: off, observation: try observation(situation, entryOn: Self.standby),
-                isProven: true, verb: .switch)
+                record(guest, .bracketed), at: side, copy: off,
+                observation: try observation(situation, entryOn: Self.standby), verb: .switch)
+            #expect(closing.strategy == .bracket && !closing.servesBothPorts)
             #expect(closing.steps.last == copy(false))
             #expect(closing.changes.allSatisfy { $0.change.port == port })
             #expect(closing.changes.isEmpty == (side == .standby))

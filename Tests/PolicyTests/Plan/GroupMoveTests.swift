@@ -6,7 +6,7 @@ import Testing
 
 @testable import Policy
 
-/// What becomes of group memberships, decided without a kernel. Port 5 is the primary, 6 the standby, 7 the uplink.
+/// The moves of group memberships, without a kernel. Port 5 is the primary, 6 the standby, 7 the uplink.
 @Suite struct GroupMoveTests {
     private static func guest(
         at side: Side = .primary, isSticky: Bool = false, uplink: Int32? = 7
@@ -48,7 +48,7 @@ import Testing
             bridge: 3,
             entries: [
                 try GroupMoveTests.entry(5, "239.1.1.1"), try GroupMoveTests.entry(5, "ff02::1:ff00:1"),
-                // Not the guest's: the host's, the uplink's.
+                // Memberships of others: the host's and the uplink's.
                 try GroupMoveTests.entry(3, "ff02::6a"), try GroupMoveTests.entry(7, "239.2.2.2"),
             ])
         let move = try move(try GroupMoveTests.guest(), to: .standby)
@@ -59,7 +59,7 @@ import Testing
                 "bridge mdb add dev br port tap grp ff02::1:ff00:1 temp",
             ])
         #expect(additions.allSatisfy { $0.simplified == nil })
-        // Nothing is removed before the new port has it.
+        // Nothing is removed before the new port has the membership.
         #expect(move.removals(table).isEmpty)
         #expect(
             GroupMoveTests.words(move.removals(table, copied: Set(additions.map(\.key)))) == [
@@ -69,7 +69,7 @@ import Testing
         #expect(move.notes(table).isEmpty)
     }
 
-    /// What a guest may do must not hold up its move.
+    /// A guest can join many groups, which must not delay its move.
     @Test func thousandsOfGroupsAreNoMatter() throws {
         let entries = try (0..<2000).map { try GroupMoveTests.entry(5, "239.1.\($0 / 250).\($0 % 250)") }
         let table = GroupTable(bridge: 3, entries: entries)
@@ -91,7 +91,7 @@ import Testing
         #expect(away.additions(table).map(\.key.description) == ["239.1.1.1"])
         #expect(away.removals(table, copied: Set(table.entries.map(\.key))).isEmpty)
         #expect(away.notes(table) == ["vf serves others too: 1 group membership left there to age"])
-        // A shared port where the guest is not has nothing of it.
+        // None of the groups on a shared port belong to a guest that is elsewhere.
         #expect(GroupMove(of: try GroupMoveTests.guest(at: .remote, isSticky: true), to: .standby, from: []) == nil)
     }
 
@@ -145,7 +145,7 @@ import Testing
                 try GroupMoveTests.entry(5, "239.1.1.3", mode: .exclude),
                 // Made by an administrator for one source, without a (*,G).
                 try GroupMoveTests.entry(5, "239.1.1.4", source: "192.0.2.5", mode: .include, by: .static),
-                // Run empty.
+                // An expired membership.
                 try GroupMoveTests.entry(5, "239.1.1.5", mode: .include, timer: 0),
             ])
         let move = try move(try GroupMoveTests.guest(), to: .standby)
@@ -190,7 +190,7 @@ import Testing
         #expect(move.additions(both).isEmpty)
         #expect(move.removals(both).map(\.key.description) == ["239.1.1.1", "ff02::1:ff00:1"])
         #expect(move.notes(both) == ["1 permanent of the group memberships of vf stay there"])
-        // A querier of IGMP alone.
+        // An IGMP querier only.
         let one = GroupTable(bridge: 3, entries: entries, routers: [RouterPort(port: 7, servesIPv6: false)])
         #expect(
             GroupMoveTests.words(move.additions(one)) == ["bridge mdb add dev br port up grp ff02::1:ff00:1 temp"])
@@ -200,7 +200,7 @@ import Testing
         let table = GroupTable(
             bridge: 3, entries: [try GroupMoveTests.entry(7, "239.1.1.1"), try GroupMoveTests.entry(6, "239.1.1.2")])
         let move = try move(try GroupMoveTests.guest(at: .remote), to: .primary)
-        // What a port of its own still has is the guest's; what the uplink has is everybody's.
+        // Groups on the guest's own port belong to the guest; groups on the uplink are shared.
         #expect(move.additions(table).map(\.key.description) == ["239.1.1.2"])
     }
 
@@ -274,7 +274,7 @@ import Testing
         _ = redirection.next(.done)
         let refusal = KernelRefusal(.other, "no")
         #expect(redirection.next(.answered([nil, refusal])) == .reread)
-        // No entry was touched; the one group that was joined is left again.
+        // No entry was changed; the one joined group is left again.
         #expect(redirection.next(.read(entry(course, on: 5))) == .restoreGroups(course.requests[0].undo))
         #expect(redirection.next(.answered([nil])) == .recordRollback)
         guard case .finish(.rolledBack(let failures)) = redirection.next(.done) else {
@@ -289,12 +289,12 @@ import Testing
         var redirection = Redirection(course.plan)
         _ = redirection.start()
         _ = redirection.next(.done)
-        // The second was joined by the guest itself meanwhile: as good, but not ours to remove.
+        // The guest itself joined the second in the meantime: this counts as success, but is not ours to remove.
         let exists = KernelRefusal(.exists, "there")
         #expect(redirection.next(.answered([nil, exists])) == .run(course.plan.steps[1]))
         _ = redirection.next(.answered([KernelRefusal(.gone, "no")]))
         #expect(redirection.next(.read(entry(course, on: 5))) == .restoreGroups(course.requests[0].undo))
-        // Gone with its port: nothing to complain about. Not permitted: say so.
+        // A membership that went with its port is not reported; "not permitted" is.
         #expect(
             redirection.next(.answered([KernelRefusal(.gone, "gone")])) == .recordRollback)
         guard case .finish(.rolledBack) = redirection.next(.done) else {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Policy
 
-/// Redirections on a NIC in legacy mode, on a model of its two filters.
+/// Redirections on a NIC in legacy mode, with a model of its two filters.
 struct LegacyFilterTests {
     private let address: Address
     private let pf = PortIdentity(name: "nic0", index: 5, isEswitchPort: false)
@@ -13,7 +13,7 @@ struct LegacyFilterTests {
 
     init() throws { address = try Address("52:54:00:00:00:01") }
 
-    /// What the NIC has.
+    /// The filters of the NIC.
     private struct Filters: Hashable {
         var vf: MACAddress
         var hasEntry: Bool
@@ -41,7 +41,7 @@ struct LegacyFilterTests {
         Filters(vf: side == .primary ? address.mac : zero, hasEntry: side == .standby)
     }
 
-    /// The entry change between the filter changes of a plan.
+    /// A plan with the entry change between its filter changes.
     private func plan(from: Side, to side: Side, order: MACFilterVerdict.Order) throws -> Plan {
         let guest = try guest(on: from, order: order)
         let target = side == .standby ? tap : pf
@@ -83,7 +83,7 @@ struct LegacyFilterTests {
         #expect(plan.breaks.isEmpty)
     }
 
-    /// Fails each step in turn: the filters are as before, and at no time does nobody have the MAC.
+    /// Fails each step in turn: the filters end as before, and at every moment one of them has the MAC.
     @Test func aFailureAtEachStepPutsTheFiltersBack() throws {
         for (from, to) in [(Side.primary, Side.standby), (.standby, .primary)] {
             let plan = try plan(from: from, to: to, order: .makeBeforeBreak)
@@ -127,7 +127,7 @@ struct LegacyFilterTests {
         let standby = filters(on: .standby).read
         #expect(FilterPlan.release(try guest(on: .standby), standby, isUnfinished: false).count == 1)
         #expect(FilterPlan.release(try guest(on: .standby, hadEntry: true), standby, isUnfinished: false).isEmpty)
-        // The VF's MAC is the guest's, which is on it; but not when prepare never came to its end.
+        // The VF's MAC belongs to the guest, which is on it, unless prepare did not finish.
         let primary = filters(on: .primary).read
         #expect(FilterPlan.release(try guest(on: .primary), primary, isUnfinished: false).isEmpty)
         let undone = FilterPlan.release(try guest(on: .primary), primary, isUnfinished: true)

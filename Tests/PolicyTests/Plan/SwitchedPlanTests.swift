@@ -6,15 +6,15 @@ import Testing
 
 @testable import Policy
 
-/// Which primitive, and what to prove, for each pair of port kinds and each entry found (docs/design.md).
+/// The primitive and the proof for each pair of port kinds and each existing entry (docs/design.md).
 @Suite struct SwitchedPlanTests {
     private static let address: Address? = try? Address("52:54:00:00:00:01")
 
     struct Case: Sendable {
         var name: String
-        /// Port 5 is the primary, 6 the standby, 9 a stranger's: which are ports of a switch.
+        /// The switch ports among 5, the primary, 6, the standby, and 9, another guest's port.
         var switched: Set<Int32>
-        /// The port that has the entry, nil for none, with its state and flags.
+        /// The port of the existing entry, with its state and flags; nil for no entry.
         var before: (port: Int32, isStatic: Bool, flags: EntryFlags)?
         var target: Int32
         var primitive: EntryChange.Primitive?
@@ -149,7 +149,7 @@ import Testing
             try resolve(
                 mac, primary: vlans([1], pvid: 1), standby: vlans([1], pvid: 1), filtering: false, switched: true)
                 == mac)
-        // On software ports a second entry harms nobody.
+        // On software ports a second entry does no harm.
         #expect(
             try resolve(mac, primary: vlans([1], pvid: 1), standby: vlans([]), filtering: false, switched: false) == mac
         )

@@ -6,14 +6,14 @@ import Testing
 
 @testable import Policy
 
-/// Each finding of the pure function, by the smallest change of a guest with which nothing is wrong.
+/// Each finding of the pure function, from the smallest change of a faultless guest.
 @Suite struct PreflightTests {
     struct Case: Sendable {
         let code: Finding.Code
         let severity: Finding.Severity
         let subject: String
         let name: String
-        /// What the same change is also found to do.
+        /// The other findings of the same change.
         let besides: Set<Finding.Code>
         let change: @Sendable (inout Situation) throws -> Void
 
@@ -50,11 +50,11 @@ import Testing
         #expect(finding.severity == it.severity)
         #expect(!finding.message.isEmpty)
         #expect(finding.remedy != nil)
-        // Nothing else is found that would make preflight fail.
+        // There is no other finding that would make preflight fail.
         #expect(findings.filter { $0.severity.isFailure && $0.code != it.code && !it.besides.contains($0.code) } == [])
     }
 
-    /// What a switch passes over without running the checks has nothing that they would find.
+    /// A situation for which a switch skips the checks must have no findings.
     @Test func aPlainSituationHasNoFindings() throws {
         var plain = 0
         for it in PreflightTests.cases + [Case(.mtuSmaller, .loses, "", "nothing") { _ in }] {
@@ -115,7 +115,7 @@ import Testing
         #expect(!Preflight.findings(try situation.input()).isEmpty)
     }
 
-    // MARK: - What is read
+    // MARK: - The objects read
 
     @Test func featuresAreDecodedWithAndWithoutAMask() throws {
         for isList in [true, false] {

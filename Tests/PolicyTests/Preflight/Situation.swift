@@ -6,7 +6,7 @@ import Testing
 
 @testable import Policy
 
-/// A guest on a software bridge with which nothing is wrong: `br0` with `up0`, `vf0` and `tap0`.
+/// A faultless guest on a software bridge: `br0` with `up0`, `vf0` and `tap0`.
 struct Situation: Sendable {
     var bridge = LinkFixture(index: 3, name: "br0", kind: "bridge")
     var uplink = LinkFixture(index: 4, name: "up0", master: 3, portKind: "bridge")
@@ -50,7 +50,7 @@ struct Situation: Sendable {
         sightings.append(Situation.entry(try Address(text), port: port, bridge: bridge))
     }
 
-    /// The guest is in VLAN 10, which its ports have untagged, beside VLAN 20.
+    /// Puts the guest in VLAN 10, which its ports have untagged, next to VLAN 20.
     mutating func filterVLANs() throws {
         bridge.filtersVLANs = true
         addresses = [try Address("52:54:00:00:00:01/10")]
@@ -58,7 +58,7 @@ struct Situation: Sendable {
         for side in Side.allCases { vlans[side] = Situation.vlans([10, 20], pvid: 10) }
     }
 
-    /// The primary becomes a port of a switch.
+    /// Makes the primary a port of a switch.
     mutating func makeSwitch(driver: String) {
         primary.switchID = 7
         drivers[5] = Driver(name: driver)

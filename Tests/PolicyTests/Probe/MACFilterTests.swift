@@ -4,13 +4,13 @@ import Testing
 
 @testable import Policy
 
-/// The probe's course and its verdict, on NICs of several kinds that are only modelled.
+/// The steps of the probe and its verdict, on models of several kinds of NICs.
 struct MACFilterTests {
     /// A NIC as the probe sees it.
     struct ModelNIC: Hashable {
-        /// A VF takes its MAC's frames though nobody reads it.
+        /// A VF takes its MAC's frames although no driver reads them.
         var isEarly = true
-        /// PF and VF with the same MAC both get a frame; otherwise the VF alone does.
+        /// PF and VF with the same MAC both get a frame; otherwise only the VF does.
         var copies = true
         /// The PF refuses a MAC that a VF has.
         var refusesBoth = false
@@ -18,7 +18,7 @@ struct MACFilterTests {
         var keepsCleared = false
         /// A MAC that is set while the VF is up works.
         var takesLateMAC = true
-        /// Frames of unknown MACs come to the PF.
+        /// Frames for unknown MACs go to the PF.
         var givesUnknown = false
 
         var vfHasMAC = false
@@ -41,7 +41,7 @@ struct MACFilterTests {
             return .done
         }
 
-        /// Where 20 frames of a source arrive.
+        /// The counts for 20 frames of a source.
         func counts(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source) -> MACFilterCounts {
             let reads = isUp && vfHasMAC
             let takes = (vfHasMAC && (isEarly || isUp)) || filterStays
@@ -54,7 +54,7 @@ struct MACFilterTests {
         }
     }
 
-    /// Runs a probe to its end, with an event of one's choice at one action.
+    /// Runs a probe to its end, with a given event at one action.
     private func run(
         _ nic: ModelNIC, at interruption: Int? = nil, with event: MACFilterProbe.Event = .interrupted
     ) -> (verdict: MACFilterVerdict, outcome: MACFilterProbe.Outcome, actions: [MACFilterProbe.Action]) {
@@ -168,7 +168,7 @@ struct MACFilterTests {
             vf: 2, wire: 3, both: 4, nowhere: 5)
         counts.pfCounter = 77
         #expect(MACFilterCounts(record: counts.record) == counts)
-        for text in ["", "nic0 4", "nic0 x 02:00:00:00:00:01\n", counts.record + "\nmore", "\n\n\n"] {
+        for text in ["", "nic0 4", "nic0 x 02:00:00:00:00:01\n", counts.record + " more", "\n\n\n"] {
             #expect(MACFilterVerdict(record: text) == nil && MACFilterCounts(record: text) == nil)
         }
     }

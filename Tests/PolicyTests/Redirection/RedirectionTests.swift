@@ -8,7 +8,7 @@ import Testing
 
 @testable import Policy
 
-/// The state machine alone, without a kernel: each path that a redirection can take.
+/// The state machine without a kernel: each path of a redirection.
 @Suite struct RedirectionTests {
     private let one: Address
     private let two: Address
@@ -39,7 +39,7 @@ import Testing
         Entry(address: address, port: port, bridge: 3, state: .noARP, flags: flags)
     }
 
-    /// Brings a redirection to the moment after its entries were sent.
+    /// Advances a redirection to the point after its entries were sent.
     private func sent() -> Redirection {
         var redirection = Redirection(plan)
         #expect(redirection.start() == .recordIntent)
@@ -67,7 +67,7 @@ import Testing
         var redirection = sent()
         let refusal = KernelRefusal(.gone, "no")
         #expect(redirection.next(.answered([nil, refusal])) == .reread)
-        // One was moved, two was not: only one goes back.
+        // The first was moved, the second was not: only the first is restored.
         #expect(
             redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 5)])) == .restore([changes[0].undo]))
         #expect(redirection.next(.answered([nil])) == .reread)
@@ -86,7 +86,7 @@ import Testing
     @Test func aChangeThatDidNotHoldIsAFailure() {
         var redirection = sent()
         _ = redirection.next(.answered([nil, nil]))
-        // Two was taken by somebody else, sticky on a third port: that is not ours to put back.
+        // Another program took the second, sticky on a third port: it is not ours to restore.
         let stolen = entry(two, on: 9, flags: .sticky)
         #expect(redirection.next(.read([one: entry(one, on: 6), two: stolen])) == .restore([changes[0].undo]))
         _ = redirection.next(.answered([nil]))
@@ -114,7 +114,7 @@ import Testing
         _ = redirection.next(.answered([nil, KernelRefusal(.gone, "no")]))
         _ = redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 5)]))
         _ = redirection.next(.answered([KernelRefusal(.gone, "no")]))
-        // One is still where the failed move put it.
+        // The first is still where the failed move put it.
         _ = redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 5)]))
         _ = redirection.next(.done)
         guard case .finish(.notRolledBack) = redirection.next(.done) else {
@@ -156,7 +156,7 @@ import Testing
 
     // MARK: - With hardware
 
-    /// The guest's VF is a port of a switch: moving away from it must be proven there.
+    /// The guest's VF is a switch port, so a move away from it must be proven in hardware.
     private func switchedPlan() throws -> Plan {
         let vf = PortIdentity(name: "vf", index: 5, isEswitchPort: true)
         let guest = GuestInterface(
@@ -173,8 +173,12 @@ import Testing
     @Test func hardwareIsAskedBeforeTheTableIsTrusted() throws {
         let plan = try switchedPlan()
         #expect(plan.changes[0].change.primitive == .use)
-        #expect(plan.proof.barriers == [.init(port: 5, name: "vf", vlan: nil)])
-        #expect(plan.proof.fresh.isEmpty && plan.proof.flagged.isEmpty)
+        guard case .hardware(let task) = plan.proof else {
+            Issue.record("hardware is not asked")
+            return
+        }
+        #expect(task.barriers == [.init(port: 5, name: "vf", vlan: nil)])
+        #expect(task.fresh.isEmpty && task.flagged.isEmpty)
         var redirection = Redirection(plan)
         _ = redirection.start()
         _ = redirection.next(.done)
@@ -195,13 +199,13 @@ import Testing
         #expect(redirection.next(.read([one: nil])) == .repair([EntryChange(one, .replace, port: 6)]))
         #expect(redirection.next(.answered([nil])) == .prove(plan.proof))
         _ = redirection.next(.proved(.proven(evidence: "so")))
-        // Learned back on the VF by a refresh: the driver's own entry, to be deleted first.
+        // A refresh learned the entry on the VF again: it is the driver's own, which is deleted first.
         let learned = Entry(address: one, port: 5, bridge: 3, state: .reachable, flags: .externallyLearned)
         #expect(
             redirection.next(.read([one: learned])) == .repair([EntryChange(one, .deleteCreate, port: 6, oldPort: 5)]))
         _ = redirection.next(.answered([nil]))
         _ = redirection.next(.proved(.proven(evidence: "so")))
-        // A third time is no race any more.
+        // A third time is not a race.
         guard case .restore = redirection.next(.read([one: nil])) else {
             Issue.record("went on repairing")
             return

@@ -5,7 +5,7 @@ extension KernelRefusal {
 }
 
 extension Redirection.Event {
-    /// The answers to some requests, nil where the kernel accepted one.
+    /// The answers to some requests; nil for an accepted one.
     static func answered(_ answers: [KernelRefusal?]) -> Redirection.Event {
         var refusals: [Int: KernelRefusal] = [:]
         for (index, answer) in answers.enumerated() { refusals[index] = answer }

@@ -5,7 +5,7 @@
 #ifndef FDBSTEER_CLAB_H
 #define FDBSTEER_CLAB_H
 
-/* netinet/in.h goes first: linux/in6.h clashes with it otherwise. */
+/* netinet/in.h must come first, because linux/in6.h conflicts with it otherwise. */
 #include <netinet/in.h>
 
 #include <arpa/inet.h>
@@ -28,7 +28,7 @@
 
 enum { CLAB_BATCH = 64, CLAB_FRAME = 64 };
 
-/* Hidden without _GNU_SOURCE, which a header cannot define in time. The values are ABI. */
+/* Hidden without _GNU_SOURCE, which a header cannot define early enough. The values are ABI. */
 #define CLAB_NEWNS 0x00020000
 #define CLAB_NEWNET 0x40000000
 
@@ -38,13 +38,13 @@ static inline int clab_unshare(int flags) { return syscall(SYS_unshare, flags) <
 /** setns(2): puts the calling thread into a network namespace; 0 or -errno. */
 static inline int clab_enter(int namespace) { return syscall(SYS_setns, namespace, CLAB_NEWNET) < 0 ? -errno : 0; }
 
-/** pipe2(2) whose ends no other program inherits; 0 or -errno. */
+/** pipe2(2) with close-on-exec ends; 0 or -errno. */
 static inline int clab_pipe(int *ends) { return syscall(SYS_pipe2, ends, O_CLOEXEC) < 0 ? -errno : 0; }
 
-/** A TCP client (IPv4) that sends so many bytes a second at most, 0 for no limit; descriptor or -errno. */
+/** A TCP client (IPv4) that sends at most `rate` bytes a second, 0 for no limit; descriptor or -errno. */
 int clab_tcp_connect(const char *address, uint16_t port, uint64_t rate);
 
-/** Bytes that a TCP socket's peer has acknowledged, and segments sent again; 0 or -errno. */
+/** Bytes that a TCP socket's peer has acknowledged, and segments retransmitted; 0 or -errno. */
 int clab_tcp_progress(int descriptor, uint64_t *acknowledged, uint32_t *retransmitted);
 
 /** A client of a Unix stream socket; descriptor or -errno. */
@@ -98,7 +98,7 @@ static inline int clab_packet_socket(int interface, unsigned short type, int rec
     return fd;
 }
 
-/** Opens a tap that exists, or makes it, as a virtual machine's process does; descriptor or -errno. */
+/** Opens an existing tap or creates it, as a virtual machine's process does; descriptor or -errno. */
 static inline int clab_open_tap(const char *name) {
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return -errno;
@@ -112,7 +112,7 @@ static inline int clab_open_tap(const char *name) {
     return fd;
 }
 
-/** Frames that the kernel dropped for want of buffer since the last call. */
+/** Frames that the kernel dropped since the last call because the buffer was full. */
 static inline int64_t clab_drops(int fd) {
     struct tpacket_stats statistics = {0};
     socklen_t length = sizeof(statistics);
@@ -129,7 +129,7 @@ struct clab_frame {
     uint8_t bytes[CLAB_FRAME];
 };
 
-/** Receives up to CLAB_BATCH frames without waiting; frames sent by this host on the interface are marked length 0. */
+/** Receives up to CLAB_BATCH frames without blocking; frames that this host sent on the interface have length 0. */
 static inline int clab_receive(int fd, struct clab_frame *frames) {
     struct mmsg {
         struct msghdr header;

@@ -1,10 +1,10 @@
 import CLab
 import Glibc
 
-/// A bridge with an uplink, a port that plays the VF's representor and one that plays the standby's tap.
+/// A bridge with an uplink, a port that acts as the VF's representor and one that acts as the standby's tap.
 ///
-/// Each port is one end of a veth pair; what is sent into the other end (`uplink0-far`) enters the bridge by the port.
-/// It is made in the calling thread's network namespace.
+/// Each port is one end of a veth pair; a frame sent into the other end (`uplink0-far`) enters the bridge through the port.
+/// The bridge is made in the calling thread's network namespace.
 public struct BridgeLab: Sendable {
     /// The bridge.
     public let bridge = "br0"
@@ -16,7 +16,7 @@ public struct BridgeLab: Sendable {
     public let standby = "tap0"
     /// The guest's MAC.
     public let guestMAC = "52:54:00:fd:b5:01"
-    /// The MAC of who sends to it.
+    /// The MAC of a host that sends to the guest.
     public let peerMAC = "52:54:00:fd:b5:fe"
 
     /// The other end of a port.
@@ -31,9 +31,9 @@ public struct BridgeLab: Sendable {
         for port in [uplink, primary, standby] + extraPorts { try addPort(port) }
     }
 
-    /// Adds one veth pair, one end in the bridge.
+    /// Adds a veth pair with one end in the bridge.
     ///
-    /// IPv6 is off: its neighbour discovery would teach the bridge the far ends' MACs.
+    /// IPv6 is off, because neighbour discovery would teach the bridge the far ends' MACs.
     public func addPort(_ name: String) throws {
         let far = BridgeLab.far(name)
         try Command.script(
@@ -45,7 +45,7 @@ public struct BridgeLab: Sendable {
             ip link set \(name) up
             ip link set \(far) up
             """)
-        // The bridge hears of a carrier by a work queue: until then the port is disabled.
+        // The bridge learns of a carrier from a work queue; until then the port is disabled.
         for _ in 0..<1000 {
             if try Command.run(["bridge", "link", "show", "dev", name]).output.contains("state forwarding") { return }
             usleep(2000)
@@ -60,12 +60,12 @@ public struct BridgeLab: Sendable {
         }
     }
 
-    /// Sends one frame as a host behind a port would, and waits until the port has received it.
+    /// Sends one frame from the far end of a port, and waits until the port has received it.
     public static func sendFrame(behind port: String, source: String) throws {
         try Interface.sendFrame(from: far(port), source: source, to: port)
     }
 
-    /// The bridge's entry of a MAC as `bridge fdb show` prints it, nil when there is none.
+    /// The bridge's entry of a MAC as `bridge fdb show` prints it; nil if there is none.
     public func entry(_ mac: String) throws -> String? {
         try Command.run(["bridge", "fdb", "show", "br", bridge]).output.split(separator: "\n").first {
             $0.hasPrefix(mac)

@@ -1,9 +1,9 @@
 import CLab
 import Glibc
 
-/// Two hosts, each a bridge, and a third bridge that joins them and learns, as a switch of the physical network does.
+/// Two hosts, each a bridge, and a third bridge that joins them and learns, like a switch of the physical network.
 ///
-/// Each host has an uplink to the fabric, a port that plays the VF's representor, one that plays the standby's tap, and
+/// Each host has an uplink to the fabric, a port that acts as the VF's representor, one that acts as the standby's tap, and
 /// a port with a peer of the guest behind it; one more peer is on the fabric. It is made in the calling thread's namespace.
 public struct FabricLab: Sendable {
     /// A host: a bridge and its ports.
@@ -16,17 +16,17 @@ public struct FabricLab: Sendable {
         public var primary: String { bridge + "-vf" }
         /// The port of the paravirtual NIC.
         public var standby: String { bridge + "-tap" }
-        /// The port of another guest of this host.
+        /// The port of another guest on this host.
         public var peer: String { bridge + "-peer" }
 
         var ports: [String] { [uplink, primary, standby, peer] }
     }
 
-    /// Where the guest is at first.
+    /// The host on which the guest starts.
     public let source = Host(bridge: "srcbr")
-    /// Where it goes.
+    /// The host that the guest moves to.
     public let target = Host(bridge: "dstbr")
-    /// The bridge between them.
+    /// The bridge between the hosts.
     public let fabric = "fabric"
     /// The fabric's port with a peer behind it.
     public let fabricPeer = "fabric-peer"
@@ -38,7 +38,7 @@ public struct FabricLab: Sendable {
     /// - Throws: ``LabError``.
     public init() throws {
         for bridge in [source.bridge, target.bridge, fabric] {
-            // IPv6 is off everywhere: nothing but the bench's own frames is to teach a bridge.
+            // IPv6 is off everywhere, so the bridges learn only from the bench's own frames.
             try Command.script(
                 """
                 ip link add \(bridge) type bridge
@@ -56,7 +56,7 @@ public struct FabricLab: Sendable {
         for port in ports { try FabricLab.waitForForwarding(port) }
     }
 
-    /// The other end of a port: of an uplink, the fabric's port.
+    /// The other end of a port; for an uplink, the fabric's port.
     public static func far(_ port: String) -> String { port + "-far" }
 
     private var ports: [String] {
@@ -76,7 +76,7 @@ public struct FabricLab: Sendable {
             """)
     }
 
-    /// The bridge hears of a carrier by a work queue: until then the port is disabled.
+    /// The bridge learns of a carrier from a work queue; until then the port is disabled.
     private static func waitForForwarding(_ port: String) throws {
         for _ in 0..<1000 {
             if try Command.run(["bridge", "link", "show", "dev", port]).output.contains("state forwarding") { return }
@@ -85,15 +85,15 @@ public struct FabricLab: Sendable {
         throw LabError("\(port) did not come up as a bridge port")
     }
 
-    /// Switches flooding of unknown unicast on or off, on all ports of hosts and fabric.
+    /// Switches flooding of unknown unicast on or off, on all ports of the hosts and the fabric.
     ///
     /// - Throws: ``LabError``.
     public func setFlooding(_ isOn: Bool) throws {
         for port in ports { try Command.script("bridge link set dev \(port) flood \(isOn ? "on" : "off")") }
     }
 
-    /// What QEMU sends for a guest that runs on a new host: a reverse ARP request, broadcast, from the guest's MAC
-    /// (`announce_self_create` in net/announce.c). Bridges on its way learn where the guest is.
+    /// The frame that QEMU sends for a guest that runs on a new host: a broadcast reverse ARP request from the guest's MAC
+    /// (`announce_self_create` in net/announce.c). Bridges on its path learn where the guest is.
     public var announcement: [UInt8] {
         let mac = Interface.octets(guestMAC)
         let request: [UInt8] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]

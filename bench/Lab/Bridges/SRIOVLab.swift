@@ -1,33 +1,34 @@
 import Glibc
 import System
 
-/// The SR-IOV NIC of the lab VM (`scripts/lab-vm run --igb`): an Intel 82576 in the emulator, with the real drivers.
+/// The SR-IOV NIC of the lab VM (`scripts/lab-vm run --igb`): an emulated Intel 82576 with the real drivers.
 ///
-/// `nic0` is the physical function, `peer0` everybody else on its wire, `plain0` a NIC without SR-IOV. VFs have no driver
-/// until somebody binds one.
+/// `nic0` is the physical function, `peer0` stands for all other hosts on its wire, and `plain0` is a NIC without SR-IOV.
+/// VFs have no driver until one is bound.
 public struct SRIOVLab: Sendable {
-    /// The driver of VFs.
+    /// The driver for VFs.
     public static let driver = "igbvf"
     private static let pf = "/sys/class/net/nic0/device"
 
-    /// Why there is no such NIC here, nil when there is one.
+    /// The reason why this NIC does not exist here; nil if it does.
     public static var obstacle: String? {
         access("\(pf)/sriov_numvfs", W_OK) == 0
             ? nil : "there is no SR-IOV NIC nic0: it takes \"scripts/lab-vm run --igb\", with QEMU 8 or later"
     }
 
-    /// Makes VFs and brings PF and peer up.
+    /// Creates VFs and brings PF and peer up.
     ///
-    /// - Parameter functions: how many VFs.
+    /// - Parameter functions: the number of VFs.
     /// - Throws: ``LabError``.
     public init(functions: Int = 3) throws {
-        try Command.script("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        try Command.script("busybox sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         try TextFile.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
         if SystemFile.firstLine(of: "\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
             try TextFile.write("\(functions)", to: "\(SRIOVLab.pf)/sriov_numvfs")
             try Command.script("ip link set nic0 up")
-            // A VF that no driver has ever reset takes no untagged frames, whatever its MAC is (VMOLR.AUPE is set by
-            // `igb_vf_reset`): these are to be VFs that guests have had before.
+            // A VF that no driver has ever reset accepts no untagged frames, whatever its MAC is (`igb_vf_reset` sets
+            // VMOLR.AUPE).
+            // These VFs should behave like ones that earlier guests have used.
             for vf in 0..<functions {
                 try bind(vf)
                 try unbind(vf)
@@ -43,7 +44,7 @@ public struct SRIOVLab: Sendable {
         SystemFile.linkName("\(SRIOVLab.pf)/virtfn\(vf)") ?? ""
     }
 
-    /// Binds a VF to a driver, and returns its interface; empty for a driver that makes none.
+    /// Binds a VF to a driver, and returns its interface; empty for a driver that creates none.
     ///
     /// - Throws: ``LabError``.
     @discardableResult
@@ -56,16 +57,16 @@ public struct SRIOVLab: Sendable {
         return try Command.run(["ls", "\(device)/net"]).output.split(separator: "\n").first.map(String.init) ?? ""
     }
 
-    /// Takes a VF from its driver.
+    /// Unbinds a VF from its driver.
     ///
     /// - Throws: ``LabError``.
     public func unbind(_ vf: Int) throws {
         try TextFile.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
     }
 
-    /// Makes the PF deaf for a VF whose driver is bound and whose interface is down: it is reset behind the driver's back
-    /// (CTRL.RST, the VF's first register), as when igb takes the driver's own reset for a later one. igbvf hears of that
-    /// when the interface goes up, and resets the VF at the earliest 10 s after the reset before.
+    /// Makes the PF ignore the mailbox of a VF whose driver is bound and whose interface is down. It resets the VF behind the
+    /// driver's back (CTRL.RST, the VF's first register), as happens when igb mistakes the driver's own reset for a later one.
+    /// igbvf notices when the interface goes up, and resets the VF no earlier than 10 s after the previous reset.
     ///
     /// - Throws: ``LabError``.
     public func deafen(_ vf: Int) throws {
@@ -89,8 +90,8 @@ public struct SRIOVLab: Sendable {
         try waitForCarrier(name)
     }
 
-    /// Makes the bridge of the kernel's documentation (net_failover.rst): `br0` with the PF, and `tap0` for the guest's
-    /// standby, whose reader is `tap0-far`.
+    /// Makes the bridge from the kernel's documentation (net_failover.rst): `br0` with the PF, and `tap0` for the guest's
+    /// standby, with its reader on `tap0-far`.
     ///
     /// - Throws: ``LabError``.
     public func makeBridge() throws {
@@ -119,12 +120,12 @@ public struct SRIOVLab: Sendable {
         _ = try? Command.run(["ip", "link", "del", "tap0"])
     }
 
-    /// Everything of the NIC that a probe or a redirection may change, in the words of `ip`, `bridge` and sysfs.
+    /// The state of the NIC that a probe or a redirection may change, as `ip`, `bridge` and sysfs show it.
     ///
     /// - Throws: ``LabError``.
     public func state(functions: Int = 3) throws -> String {
         try SRIOVLab.waitForOperationalStates()
-        // The timers of a bridge run whatever anybody does.
+        // The timers of a bridge change all the time.
         let words = try Command.run(["ip", "-d", "link"]).output.split(separator: " ")
         let lasting = words.indices.filter { index in
             !words[index].hasSuffix("_timer") && !(index > 0 && words[index - 1].hasSuffix("_timer"))
@@ -142,7 +143,7 @@ public struct SRIOVLab: Sendable {
         return parts.joined(separator: "\n")
     }
 
-    /// A VF that lost its PF's ear gets it back after 10 to 12 s (igbvf resets it no earlier).
+    /// A VF that the PF ignores works again after 10 to 12 s, because igbvf does not reset it earlier.
     static func waitForCarrier(_ name: String) throws {
         for _ in 0..<1500 {
             if SystemFile.firstLine(of: "/sys/class/net/\(name)/carrier") == "1" { return }
@@ -151,8 +152,8 @@ public struct SRIOVLab: Sendable {
         throw LabError("\(name) has no carrier after 15 s")
     }
 
-    /// Waits until every interface's operational state tells what its carrier does: the kernel (net/core/link_watch.c) sets it
-    /// afterwards, up to a second when many carriers change.
+    /// Waits until the operational state of every interface matches its carrier. The kernel (net/core/link_watch.c) sets the
+    /// state afterwards, up to a second later if many carriers change.
     private static func waitForOperationalStates() throws {
         var late: [String] = []
         for _ in 0..<300 {

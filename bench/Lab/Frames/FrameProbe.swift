@@ -1,24 +1,24 @@
 import CLab
 import Glibc
 
-/// One frame, and where it comes out of a bridge: what a finding is worth is shown with it.
+/// One frame, and the ports through which it leaves a bridge: shows what a finding means in practice.
 public struct FrameProbe: Sendable {
-    /// As it is received: packet sockets see a frame without its tag.
+    /// The bytes as received: packet sockets see a frame without its tag.
     private let bytes: [UInt8]
     private let vlan: UInt16?
 
-    /// EtherType for local experiments (IEEE 802), which no protocol handler takes.
+    /// The EtherType for local experiments (IEEE 802), which no protocol handler accepts.
     public static let experimental: UInt16 = 0x88b6
 
-    /// How long to wait for a frame that does not come: the longest that one took to come is a hundredth of it.
+    /// The time to wait for a frame, in milliseconds. The slowest frame observed took a hundredth of it.
     private static let patience: Int32 = 100
 
     /// - Parameters:
-    ///   - destination: its MAC.
-    ///   - source: its MAC.
-    ///   - payload: after the EtherType; a number that tells this frame from others is put behind it.
-    ///   - size: of the payload at least.
-    ///   - vlan: the VLAN of its IEEE 802.1Q tag; nil for none.
+    ///   - destination: the destination MAC.
+    ///   - source: the source MAC.
+    ///   - payload: the bytes after the EtherType; a number that identifies this frame follows them.
+    ///   - size: the least size of the payload.
+    ///   - vlan: the VLAN of the IEEE 802.1Q tag; nil for no tag.
     public init(
         to destination: String, from source: String, type: UInt16 = FrameProbe.experimental, payload: [UInt8] = [],
         size: Int = 46, vlan: UInt16? = nil
@@ -31,7 +31,7 @@ public struct FrameProbe: Sendable {
         self.vlan = vlan
     }
 
-    /// A gratuitous ARP: a host says to everybody where its IPv4 address is.
+    /// A gratuitous ARP: a host announces its IPv4 address to everyone.
     public static func gratuitousARP(from source: String, address: [UInt8] = [192, 0, 2, 7]) -> FrameProbe {
         let mac = Interface.octets(source)
         return FrameProbe(
@@ -39,11 +39,11 @@ public struct FrameProbe: Sendable {
             payload: [0, 1, 8, 0, 6, 4, 0, 1] + mac + address + [UInt8](repeating: 0, count: 6) + address)
     }
 
-    /// Sends the frame and says at which interfaces it is received.
+    /// Sends the frame, and returns the interfaces that receive it.
     ///
     /// - Parameters:
-    ///   - interface: where a host would send it: the far end of a port.
-    ///   - places: interfaces where it may come out: far ends too.
+    ///   - interface: the far end of a port, from which a host would send.
+    ///   - places: the far ends at which the frame may arrive.
     /// - Returns: the places that received it.
     /// - Throws: ``LabError``.
     public func send(from interface: String, lookingAt places: String...) throws -> Set<String> {
@@ -70,7 +70,7 @@ public struct FrameProbe: Sendable {
                 let count = clab_receive(socket.descriptor, &frames)
                 for frame in frames.prefix(Int(max(0, count))) where isSame(frame) { found.insert(socket.place) }
             }
-            // Later copies are as good as this one: only a place that misses it is waited for.
+            // Later copies do not matter: only a place without a copy is waited for.
             if found.count == sockets.count { break }
         }
         return found
@@ -83,11 +83,11 @@ public struct FrameProbe: Sendable {
     }
 }
 
-/// A tap with a reader, as a running virtual machine is one.
+/// A tap with a reader, like that of a running virtual machine.
 public struct TapReader: ~Copyable {
     private let descriptor: Int32
 
-    /// - Throws: ``LabError`` when the tap cannot be opened.
+    /// - Throws: ``LabError`` if the tap cannot be opened.
     public init(_ name: String) throws {
         descriptor = clab_open_tap(name)
         guard descriptor >= 0 else {
@@ -97,7 +97,7 @@ public struct TapReader: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// A frame to this MAC has come, since the last call.
+    /// Whether a frame to this MAC has arrived since the last call.
     public func hasReceived(frameTo mac: String) -> Bool {
         var bytes = [UInt8](repeating: 0, count: 2048)
         var found = false

@@ -1,16 +1,16 @@
 import CLab
 import Glibc
 
-/// Numbered frames, and how often each came out of each of several interfaces: copies within one path show.
+/// Numbered frames, and how often each arrived at each of several interfaces; it also counts copies on one path.
 public final class FrameTally {
     private let places: [(name: String, descriptor: Int32)]
     private let run = (0..<4).map { _ in UInt8.random(in: 0...255) }
     private static let numberOffset = 18
 
-    /// How often each number arrived.
+    /// The number of arrivals by frame number.
     public typealias Counts = [UInt32: Int]
 
-    /// - Parameter places: interfaces to listen on, in the calling thread's network namespace.
+    /// - Parameter places: the interfaces to listen on, in the calling thread's network namespace.
     /// - Throws: ``LabError``.
     public init(_ places: [String]) throws {
         var opened: [(String, Int32)] = []
@@ -25,14 +25,14 @@ public final class FrameTally {
     /// Sends frames 0, 1, 2 ... from an interface and waits until no more arrive.
     ///
     /// - Parameters:
-    ///   - count: how many.
-    ///   - interface: where to send.
-    ///   - destination: their MAC.
-    ///   - source: the sender's MAC.
-    ///   - vlan: the VLAN of an IEEE 802.1Q tag; nil for none.
-    ///   - during: called before each frame with its number.
-    /// - Returns: for each place what arrived there.
-    /// - Throws: ``LabError``, or what `during` throws.
+    ///   - count: the number of frames.
+    ///   - interface: the interface to send from.
+    ///   - destination: the destination MAC.
+    ///   - source: the source MAC.
+    ///   - vlan: the VLAN of an IEEE 802.1Q tag; nil for no tag.
+    ///   - during: called before each frame with the frame's number.
+    /// - Returns: the counts for each place.
+    /// - Throws: ``LabError``, or an error that `during` throws.
     public func send(
         _ count: Int, from interface: String, to destination: String, source: String, vlan: UInt16? = nil,
         during: (Int) throws -> Void = { _ in }
@@ -59,7 +59,7 @@ public final class FrameTally {
         return arrived
     }
 
-    /// Each of so many frames once.
+    /// Counts in which each of the frames arrived once.
     public static func once(_ count: Int) -> Counts {
         Dictionary(uniqueKeysWithValues: (0..<UInt32(count)).map { ($0, 1) })
     }

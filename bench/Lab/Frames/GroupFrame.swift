@@ -2,9 +2,9 @@ import CLab
 import Glibc
 import System
 
-/// Frames about multicast groups, as members, routers and senders put them on the wire.
+/// Frames about multicast groups, as members, routers and senders transmit them.
 public enum GroupFrame {
-    /// What an IGMPv3 group record says (RFC 3376, 4.2.12).
+    /// The type of an IGMPv3 group record (RFC 3376, 4.2.12).
     public enum Record: UInt8, Sendable {
         case toInclude = 3
         case toExclude = 4
@@ -22,15 +22,15 @@ public enum GroupFrame {
 
     /// An IGMPv2 general query, as a querier sends it.
     ///
-    /// - Parameter tenths: seconds to answer: for that long after a new querier was heard a bridge floods, as it may not
-    ///   know every member.
+    /// - Parameter tenths: the response time in tenths of a second. For that long after it hears a new querier a bridge
+    ///   floods, because it may not know every member.
     public static func igmp2Query(from source: String, tenths: UInt8 = 1) -> [UInt8] {
         ipv4(
             to: "224.0.0.1", from: source, header: 2, options: [0x94, 4, 0, 0],
             payload: igmp(0x11, "0.0.0.0", tenths))
     }
 
-    /// An IGMPv3 report of one group record.
+    /// An IGMPv3 report with one group record.
     public static func igmp3Report(
         _ group: String, _ record: Record, sources: [String] = [], from source: String
     ) -> [UInt8] {
@@ -53,14 +53,14 @@ public enum GroupFrame {
             [135, 0, 0, 0, 0, 0, 0, 0] + address + option, to: solicitedNode(target), from: source, routerAlert: false)
     }
 
-    /// A UDP frame to an IPv4 group, long enough that there is no padding, which bridges cut off.
+    /// A UDP frame to an IPv4 group. It is long enough to need no padding, which bridges cut off.
     public static func datagram(to group: String, number: UInt32, from source: String) -> [UInt8] {
         let content = (0..<20).map { $0 < 4 ? UInt8(truncatingIfNeeded: number >> (24 - 8 * $0)) : 0 }
         let udp: [UInt8] = [0x12, 0x34, 0x12, 0x35, 0, 28, 0, 0] + content
         return ipv4(to: group, from: source, header: 17, options: [], payload: udp)
     }
 
-    /// The solicited-node group of an address: `ff02::1:ff` and its last 24 bits.
+    /// The solicited-node group of an address: `ff02::1:ff` and the address's last 24 bits.
     public static func solicitedNode(_ address: String) -> String {
         let group: [UInt8] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff] + octets(address, AF_INET6).suffix(3)
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
@@ -93,7 +93,7 @@ public enum GroupFrame {
     ) -> [UInt8] {
         let destination = octets(group, AF_INET6)
         let mac = Interface.octets(source)
-        // The link-local address that follows from the MAC (EUI-64).
+        // The link-local address that is derived from the MAC (EUI-64).
         let own: [UInt8] =
             [0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]]
         var message = message
@@ -131,11 +131,11 @@ public enum GroupFrame {
     }
 }
 
-/// Hears what arrives at an interface.
+/// Receives the frames that arrive at an interface.
 public struct Witness: ~Copyable {
     private let descriptor: Int32
 
-    /// Hears every frame that arrives from now on, in the calling thread's namespace.
+    /// Receives every frame that arrives from now on, in the calling thread's namespace.
     ///
     /// - Throws: ``LabError``.
     public init(_ interface: String) throws {
@@ -144,7 +144,7 @@ public struct Witness: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Whether a frame has arrived since the last call, or arrives within some milliseconds.
+    /// Whether a frame has arrived since the last call, or arrives within the given milliseconds.
     public func hears(_ frame: [UInt8], within milliseconds: Int32 = 150) -> Bool {
         let end = monotonicNanoseconds() + Int64(milliseconds) * 1_000_000
         var received = [UInt8](repeating: 0, count: 2048)
@@ -173,7 +173,7 @@ public struct Witness: ~Copyable {
     }
 }
 
-/// Sends frames as they are; closing its socket takes the kernel milliseconds, so keep one for many frames.
+/// Sends frames unchanged. Closing its socket takes the kernel milliseconds, so use one for many frames.
 public struct Transmitter: ~Copyable {
     private let descriptor: Int32
 
@@ -197,7 +197,7 @@ public struct Transmitter: ~Copyable {
 }
 
 extension Interface {
-    /// Sends one frame as it is.
+    /// Sends one frame unchanged.
     ///
     /// - Throws: ``LabError``.
     public static func transmit(_ frame: [UInt8], from interface: String) throws {
@@ -206,15 +206,15 @@ extension Interface {
 }
 
 extension BridgeLab {
-    /// Makes the bridge the querier of its segment, for IPv4 and IPv6: only where there is one does it snoop.
+    /// Makes the bridge the querier of its segment for IPv4 and IPv6. It snoops only if there is a querier.
     ///
     /// - Parameters:
-    ///   - isModern: speak IGMPv3 and MLDv2, the versions with source lists.
-    ///   - membershipSeconds: how long a membership lives without reports.
+    ///   - isModern: use IGMPv3 and MLDv2, the versions with source lists.
+    ///   - membershipSeconds: the lifetime of a membership without reports.
     /// - Throws: ``LabError``.
     public func makeQuerier(isModern: Bool = false, membershipSeconds: Int = 260) throws {
-        // A querier waits for the length of its response interval before it trusts what it knows, and needs an address
-        // that is not tentative for MLD.
+        // A querier waits for one response interval before it trusts its knowledge, and for MLD it needs an address that is not
+        // tentative.
         try Command.script(
             """
             ip -6 addr add fe80::b5/64 dev \(bridge) nodad
@@ -238,15 +238,15 @@ extension BridgeLab {
         }.sorted()
     }
 
-    /// Waits, up to 2 s, until a port's memberships are these.
+    /// Waits up to 2 s until a port has these memberships.
     ///
-    /// - Returns: what they are at the end.
+    /// - Returns: the final memberships.
     public func waitForGroups(_ port: String, _ expected: [String]) throws -> [String] {
         _ = try waitForGroups(port) { $0 == expected }
         return try groups(port)
     }
 
-    /// Waits, up to 2 s, until a port's memberships are right.
+    /// Waits up to 2 s until a port's memberships are right.
     ///
     /// - Returns: whether they are.
     public func waitForGroups(_ port: String, where isRight: ([String]) -> Bool) throws -> Bool {

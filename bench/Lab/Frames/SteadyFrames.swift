@@ -3,12 +3,12 @@ import Glibc
 import Synchronization
 import System
 
-/// Numbered frames to one MAC at a steady rate, as long as a test changes things, and where each arrived.
+/// Sends numbered frames to one MAC at a steady rate while a test changes things, and records where each arrived.
 ///
-/// Receivers can be added while it runs, for interfaces that only appear then. It keeps no CPU busy: it tells which frames
-/// are lost and which come twice, not how long anything takes.
+/// Receivers can be added while it runs, for interfaces that appear later. It keeps no CPU busy: it shows which frames are
+/// lost and which are duplicated, not how long anything takes.
 public final class SteadyFrames: Sendable {
-    /// What became of a range of frames.
+    /// The results for a range of frames.
     public struct Count: Hashable, Sendable {
         /// Frames that were sent.
         public let sent: Int
@@ -39,10 +39,10 @@ public final class SteadyFrames: Sendable {
     /// Opens the receivers and starts to send.
     ///
     /// - Parameters:
-    ///   - interface: where to send, in the calling thread's network namespace.
+    ///   - interface: the interface to send from, in the calling thread's network namespace.
     ///   - source: the source MAC.
     ///   - destination: the destination MAC.
-    ///   - places: interfaces to count on.
+    ///   - places: the interfaces to count on.
     ///   - rate: frames a second.
     /// - Throws: ``LabError``.
     public init(
@@ -62,7 +62,7 @@ public final class SteadyFrames: Sendable {
 
     deinit { close(output) }
 
-    /// Counts on one more interface; it need not be up yet.
+    /// Counts on one more interface, which may still be down.
     ///
     /// - Throws: ``LabError``.
     public func attach(_ place: String) throws {
@@ -73,10 +73,10 @@ public final class SteadyFrames: Sendable {
         }
     }
 
-    /// The number of the next frame: marks a moment.
+    /// The number of the next frame, which marks a moment.
     public var position: Int { state.withLock { $0.next } }
 
-    /// What became of the frames of a range; those sent last may still be under way before ``stop()``.
+    /// The results for a range of frames; before ``stop()`` the last ones sent may still be in flight.
     public func count(from begin: Int, to end: Int) -> Count {
         state.withLock { state in
             let numbers = begin..<max(begin, end)
@@ -88,12 +88,12 @@ public final class SteadyFrames: Sendable {
         }
     }
 
-    /// Whether a frame of this number or a later one has arrived at a place.
+    /// Whether this frame or a later one has arrived at a place.
     public func hasReceived(at place: String, from number: Int) -> Bool {
         state.withLock { $0.received[place]?.contains { $0 >= number } ?? false }
     }
 
-    /// Stops sending, and waits for what is under way.
+    /// Stops sending, and waits for the frames in flight.
     public func stop() {
         state.withLock { $0.isStopping = true }
         let running = thread.withLock { thread -> LabThread? in
@@ -114,7 +114,7 @@ public final class SteadyFrames: Sendable {
         defer { batch.deallocate() }
         while !state.withLock({ $0.isStopping }) {
             let due = Int(Double(monotonicNanoseconds() - start) * Double(rate) / 1e9)
-            // After a pause of the machine the rest of the backlog is not sent at once: no queue is that long.
+            // After a pause of the machine the backlog is not sent all at once, because no queue is long enough.
             for _ in 0..<min(8, max(0, due - position)) {
                 let number = position
                 bytes.withUnsafeMutableBytes {

@@ -3,7 +3,7 @@ import System
 
 /// A finished command.
 public struct Command: Sendable {
-    /// The exit code; 128 plus the number for a signal.
+    /// The exit code, or 128 plus the signal number.
     public let exitCode: Int32
     /// Standard output.
     public let output: String
@@ -13,9 +13,9 @@ public struct Command: Sendable {
     /// Runs a command in the calling thread's namespaces and waits for it.
     ///
     /// - Parameters:
-    ///   - arguments: the program, found by PATH, and its arguments.
-    ///   - environment: added to this process's own.
-    /// - Throws: ``LabError`` when it cannot be started; its exit code is for the caller to judge.
+    ///   - arguments: the program, searched in PATH, and its arguments.
+    ///   - environment: variables added to this process's environment.
+    /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
     public static func run(
         _ arguments: [String], environment: [String: String] = [:]
     ) throws -> Command {
@@ -23,9 +23,9 @@ public struct Command: Sendable {
         return running.wait()
     }
 
-    /// Runs a command whose output goes where this process's goes, and returns its exit code.
+    /// Runs a command with the standard output and standard error of this process, and returns its exit code.
     ///
-    /// - Throws: ``LabError`` when it cannot be started.
+    /// - Throws: ``LabError`` if it cannot be started.
     public static func passThrough(_ arguments: [String]) throws -> Int32 {
         ChildProcess.exitCode(of: try spawn(arguments), isWaiting: true) ?? -1
     }
@@ -76,9 +76,9 @@ public struct Command: Sendable {
         return result
     }
 
-    /// Runs commands, one a line, words split at spaces; the first that fails is an error.
+    /// Runs commands, one a line, split at spaces; the first failure is an error.
     ///
-    /// - Throws: ``LabError`` with the command's own words.
+    /// - Throws: ``LabError`` with the command's own message.
     public static func script(_ lines: String) throws {
         for line in lines.split(separator: "\n") {
             let words = line.split(separator: " ").map(String.init)
@@ -91,15 +91,15 @@ public struct Command: Sendable {
     }
 }
 
-/// A command that was started; it must be waited for.
+/// A started command; it must be waited for.
 public struct RunningCommand: ~Copyable {
     /// The process id.
     public let process: pid_t
     private let files: [String]
 
-    /// Starts a command; its output goes to temporary files, so that no pipe fills up.
+    /// Starts a command. Its output goes to temporary files, so no pipe fills up.
     ///
-    /// - Throws: ``LabError`` when it cannot be started.
+    /// - Throws: ``LabError`` if it cannot be started.
     public init(_ arguments: [String], environment: [String: String] = [:]) throws {
         let files = try (0..<2).map { _ in try RunningCommand.temporaryFile() }
         do {
@@ -115,7 +115,7 @@ public struct RunningCommand: ~Copyable {
         self.files = files
     }
 
-    /// What it has written to standard error so far.
+    /// The text that it has written to standard error so far.
     public var errorsSoFar: String { TextFile.read(files[1]) }
 
     /// Waits for the end.
@@ -137,11 +137,11 @@ public struct RunningCommand: ~Copyable {
     }
 }
 
-/// What the lab could not do.
+/// An operation of the lab that failed.
 public struct LabError: Error, CustomStringConvertible {
-    /// In words.
+    /// The failure and its reason.
     public let description: String
 
-    /// - Parameter description: what failed and why.
+    /// - Parameter description: the failure and its reason.
     public init(_ description: String) { self.description = description }
 }

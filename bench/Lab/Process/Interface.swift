@@ -3,7 +3,7 @@ import Glibc
 
 /// Interfaces of the calling thread's network namespace.
 public enum Interface {
-    /// The interface index of a name, nil when there is none.
+    /// The interface index of a name; nil if there is no such interface.
     public static func index(of name: String) throws -> Int32? {
         let index = if_nametoindex(name)
         return index == 0 ? nil : Int32(index)
@@ -14,26 +14,26 @@ public enum Interface {
         mac.split(separator: ":").compactMap { UInt8($0, radix: 16) }
     }
 
-    /// How many frames an interface had no room for on their way out, since it was made.
+    /// The number of frames that an interface dropped on transmit since it was created.
     ///
-    /// - Throws: ``LabError`` when there is none of that name.
+    /// - Throws: ``LabError`` if there is no interface of that name.
     public static func transmitDrops(of name: String) throws -> Int {
-        // Of the thread's namespace, where /sys/class/net would be that of whoever mounted it.
+        // This file shows the thread's namespace; /sys/class/net shows the namespace of the process that mounted it.
         for line in TextFile.read("/proc/thread-self/net/dev").split(separator: "\n") {
             let parts = line.split(separator: ":")
             guard parts.count == 2, parts[0].drop(while: { $0 == " " }) == name else { continue }
-            // Eight counters of what came in, then bytes, packets, errors and drops of what went out.
+            // Eight receive counters come first, then the bytes, packets, errors and drops of transmit.
             let counters = parts[1].split(separator: " ").compactMap { Int($0) }
             if counters.count > 11 { return counters[11] }
         }
         throw LabError("there is no interface \(name)")
     }
 
-    /// Sends one broadcast frame of an experimental EtherType, as a host behind a port would, and waits until the port
-    /// has received it: veth queues frames, so that a send alone says nothing about what the bridge has learned.
+    /// Sends one broadcast frame of an experimental EtherType from the far end of a port, and waits until the port has received
+    /// it. veth queues frames, so the return of send(2) does not mean that the bridge has learned anything.
     ///
     /// - Parameters:
-    ///   - interface: the name of the other end.
+    ///   - interface: the name of the far end.
     ///   - source: the source MAC.
     ///   - port: the name of the bridge's port.
     /// - Throws: ``LabError``.
@@ -52,7 +52,7 @@ public enum Interface {
         repeat {
             guard poll(&polled, 1, 2000) > 0 else { throw LabError("\(port) did not receive the frame within 2 s") }
         } while recv(input, &received, received.count, 0) < 14 || Array(received[6..<12]) != octets(source)
-        // The witness is called just before the bridge, in the same pass.
+        // The kernel calls this socket just before the bridge, in the same pass.
         usleep(2000)
     }
 

@@ -1,10 +1,10 @@
 import Glibc
 
-/// What to leave behind when the user interrupts a program, or ends it by a signal.
+/// Cleans up when the user interrupts a program or a signal ends it.
 public enum Interruption {
-    /// Runs `body` and ends the program when it is interrupted, told to terminate, or loses its terminal.
+    /// Runs `body` and ends the program when it is interrupted, asked to terminate, or loses its terminal.
     ///
-    /// The signals are blocked in the calling thread, and in those that it starts from now on; one thread waits for them.
+    /// The signals are blocked in the calling thread and in the threads that it starts later; one thread waits for them.
     /// Processes and namespaces of the lab end with the program (``SupervisedProcess``, ``NetworkNamespace``).
     ///
     /// - Throws: ``LabError``.

@@ -1,15 +1,15 @@
 import CLab
 import Glibc
 
-/// A network namespace of one's own, which ends with the work done in it.
+/// A private network namespace that ends with the work done in it.
 ///
-/// Namespaces are per thread: the work runs on a thread of its own, and threads and processes that it starts are in the
-/// namespace too. The kernel removes the namespace, and every interface in it, when the last of them ends: nothing is
-/// left behind, also when this process is killed.
+/// Namespaces are per thread: the work runs on its own thread, and threads and processes that it starts are in the
+/// namespace too. The kernel removes the namespace and every interface in it when the last of them ends, so nothing is
+/// left behind even if this process is killed.
 public enum Namespace {
     /// Runs `body` in a fresh namespace with `lo` up, and waits for it.
     ///
-    /// - Throws: ``LabError`` when the namespace cannot be made (it takes root), or what `body` throws.
+    /// - Throws: ``LabError`` if the namespace cannot be created (that needs root), or an error that `body` throws.
     public static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
         try onThread {
             let failure = clab_unshare(CLAB_NEWNET)
@@ -21,7 +21,7 @@ public enum Namespace {
         }
     }
 
-    /// Runs `body` on a thread of its own and waits for it.
+    /// Runs `body` on its own thread and waits for it.
     static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
         let result = Box<Result<T, any Error>>()
         try thread { result.value = Result { try body() } }.join()
@@ -48,7 +48,7 @@ public enum Namespace {
         return LabThread(thread: thread)
     }
 
-    /// Why namespaces cannot be made here, nil when they can.
+    /// The reason why namespaces cannot be created here; nil if they can.
     public static var obstacle: String? {
         do {
             try run {}
@@ -63,13 +63,13 @@ public enum Namespace {
         init(_ body: @escaping @Sendable () -> Void) { self.body = body }
     }
 
-    /// Written by one thread, read by another after it was joined.
+    /// Written by one thread, and read by another after a join.
     private final class Box<T>: @unchecked Sendable {
         var value: T?
     }
 }
 
-/// A thread, to be joined once.
+/// A thread that must be joined once.
 public struct LabThread: Sendable {
     let thread: pthread_t
 

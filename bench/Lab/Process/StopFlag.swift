@@ -1,15 +1,15 @@
 import Synchronization
 
-/// Set by one thread, seen by another.
+/// A flag that one thread sets and another reads.
 public final class StopFlag: Sendable {
     private let value = Atomic(false)
 
-    /// Not set.
+    /// Makes a flag that is not set.
     public init() {}
 
-    /// Sets it; there is no way back.
+    /// Sets the flag, which cannot be cleared.
     public func set() { value.store(true, ordering: .releasing) }
 
-    /// It was set.
+    /// The flag was set.
     public var isSet: Bool { value.load(ordering: .acquiring) }
 }

@@ -3,9 +3,9 @@ import Glibc
 import Synchronization
 import System
 
-/// A process that ends when this one does, however that ends.
+/// A process that ends when this process ends, for whatever reason.
 ///
-/// A shell starts it and reads from a pipe whose other end this process holds: when that closes, the shell kills it.
+/// A shell starts it and reads from a pipe whose other end this process holds; when that end closes, the shell kills it.
 public final class SupervisedProcess: Sendable {
     private let shell: pid_t
     private let pipeEnd: Mutex<Int32?>
@@ -13,11 +13,11 @@ public final class SupervisedProcess: Sendable {
     /// Starts it in the calling thread's namespaces.
     ///
     /// - Parameters:
-    ///   - arguments: the program, found by PATH, and its arguments.
-    ///   - output: a file for what it prints.
+    ///   - arguments: the program, searched in PATH, and its arguments.
+    ///   - output: a file for its output.
     /// - Throws: ``LabError``.
     public init(_ arguments: [String], output: String) throws {
-        // An interrupt from the terminal goes to the whole group: the shell has to outlive it.
+        // An interrupt from the terminal goes to the whole process group, and the shell must survive it.
         let script = #"trap '' INT TERM HUP; "$@" </dev/null & child=$!; read -r _; kill -9 $child; wait"#
         var ends: [Int32] = [0, 0]
         let made = clab_pipe(&ends)

@@ -1,19 +1,19 @@
 import CLab
 import Glibc
 
-/// A QEMU monitor without a QEMU: the other end of its socket, in the hands of a test or a bench.
+/// A QEMU monitor without QEMU: the other end of the monitor's socket, driven by a test or a bench.
 public final class FakeMonitor {
-    /// The socket.
+    /// The path of the socket.
     public let path: String
     private let folder: TemporaryFolder
     private let listener: Int32
     private var peer: Int32 = -1
-    /// What QEMU says first.
+    /// The greeting of QEMU.
     public static let greeting =
         #"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 9}, "package": ""}, "capabilities": []}}"#
         + "\n"
 
-    /// Listens in a folder of its own, which goes with it.
+    /// Listens in a private folder, which is removed with this object.
     ///
     /// - Throws: ``LabError``.
     public init() throws {
@@ -38,40 +38,40 @@ public final class FakeMonitor {
         folder.remove()
     }
 
-    /// Whether a client comes in time.
+    /// Whether a client connects in time.
     public func hasClient(within milliseconds: Int32) -> Bool {
         var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
         return poll(&polled, 1, milliseconds) > 0
     }
 
-    /// Takes the next client.
+    /// Accepts the next client.
     public func accept() { peer = Glibc.accept(listener, nil, nil) }
 
-    /// Sends as it is.
+    /// Sends a text unchanged.
     public func say(_ text: String) {
         let bytes = Array(text.utf8)
         _ = bytes.withUnsafeBytes { send(peer, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
     }
 
-    /// What the client has sent, a line each.
+    /// The lines that the client has sent.
     public func heard() -> [String] {
         var bytes = [UInt8](repeating: 0, count: 65536)
         let count = recv(peer, &bytes, bytes.count, Int32(MSG_DONTWAIT))
         return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(separator: "\n").map(String.init)
     }
 
-    /// Ends the connection; the next client may come.
+    /// Closes the connection; the next client may connect.
     public func hangUp() {
         if peer >= 0 { close(peer) }
         peer = -1
     }
 
-    /// Takes the next client, and answers what a new connection asks for.
+    /// Accepts the next client, and answers the queries of a new connection.
     ///
     /// - Parameters:
-    ///   - status: of `query-status`.
-    ///   - migration: of `query-migrate`; nil: none was ever begun.
-    /// - Throws: ``LabError`` when the client does not ask within ten seconds.
+    ///   - status: the answer to `query-status`.
+    ///   - migration: the answer to `query-migrate`; nil: no migration was ever begun.
+    /// - Throws: ``LabError`` if the client does not ask within ten seconds.
     public func serve(status: String = "running", migration: String? = nil) throws {
         accept()
         say(FakeMonitor.greeting)
@@ -93,10 +93,10 @@ public final class FakeMonitor {
         if !left.isEmpty { throw LabError("the client did not ask for \(left.sorted().joined(separator: ", "))") }
     }
 
-    /// Tells of an event.
+    /// Sends an event.
     ///
     /// - Parameters:
-    ///   - name: as QEMU spells it.
+    ///   - name: the name as QEMU spells it.
     ///   - data: a JSON object.
     public func tell(_ name: String, _ data: String = "{}") {
         say(#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(name)", "data": \#(data)}"# + "\n")

@@ -2,45 +2,45 @@ import Glibc
 
 /// One QEMU with the bench's guest (bench/guest), on one host.
 public final class GuestMachine {
-    /// What it is made of.
+    /// The configuration of the machine.
     public struct Shape: Sendable {
-        /// The folder of kernel and initramfs, as bench/guest/build prints it.
+        /// The folder with the kernel and initramfs, as bench/guest/build prints it.
         public var image: String
         /// `kvm` or `tcg`.
         public var accelerator = "tcg"
         /// QEMU's model of the primary: `e1000e`, whose link comes up half a second after its driver opens it, or
-        /// `vmxnet3`, whose link is there at once.
+        /// `vmxnet3`, whose link is up at once.
         public var primaryModel = "e1000e"
-        /// Virtual CPUs.
+        /// The number of virtual CPUs.
         public var processors = 1
-        /// The primary is there from the beginning: QEMU plugs it as soon as the guest can take it.
+        /// The primary exists from the beginning: QEMU plugs it as soon as the guest can accept it.
         public var hasPrimary = true
-        /// It waits for a guest from another host.
+        /// The machine waits for a guest from another host.
         public var isIncoming = false
         /// PCI devices are plugged and unplugged by the PCIe slot itself (attention button) instead of by ACPI.
         public var usesNativeHotplug = false
-        /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port takes what comes.
+        /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port discards what it receives.
         public var hasSink = false
 
-        /// - Parameter image: the folder of kernel and initramfs.
+        /// - Parameter image: the folder with the kernel and initramfs.
         public init(image: String) { self.image = image }
     }
 
-    /// The device of the paravirtual NIC.
+    /// The device id of the paravirtual NIC.
     public static let standbyDevice = "standby0"
-    /// The device of the VF.
+    /// The device id of the VF.
     public static let primaryDevice = "primary0"
 
     /// The port of the TCP sink.
     public static let sinkPort: UInt16 = 5001
 
-    /// Which guest it is.
+    /// The guest in the machine.
     public let guest: MigrationGuest
-    /// The host that it is on.
+    /// The host of the machine.
     public let host: MigrationHosts.Host
     /// The monitor.
     public let session: QEMUSession
-    /// Where a guest from another host arrives.
+    /// The address at which a guest from another host arrives.
     public let incoming: String
     /// A second monitor, for the controller.
     public let controllerMonitor: String
@@ -48,9 +48,9 @@ public final class GuestMachine {
     private let observerPath: String
     private let process: SupervisedProcess
 
-    /// Starts it.
+    /// Starts QEMU.
     ///
-    /// - Parameter folder: for its sockets and its console; a folder of its own.
+    /// - Parameter folder: a separate folder for its sockets and its console.
     /// - Throws: ``LabError``.
     public init(_ shape: Shape, of guest: MigrationGuest, on host: MigrationHosts.Host, folder: String) throws {
         self.guest = guest
@@ -77,12 +77,12 @@ public final class GuestMachine {
     /// Ends QEMU.
     public func end() { process.end() }
 
-    /// Asks the guest's observer; the guest has to run.
+    /// Connects to the guest's observer; the guest must be running.
     ///
     /// - Throws: ``LabError``.
     public func observer() throws -> GuestObserver { try GuestObserver(path: observerPath) }
 
-    /// Waits until the guest uses its NICs, the primary too if it is to have one: a primary is in use once it has a
+    /// Waits until the guest uses its NICs, including the primary if it should have one. A primary is in use once it has a
     /// carrier, some tenths of a second after it was registered.
     ///
     /// - Throws: ``LabError`` after three minutes: many guests that start at once share the processors.
@@ -90,7 +90,7 @@ public final class GuestMachine {
         let observer = try observer()
         var status = ""
         for _ in 0..<600 {
-            // The first answer comes once the guest has opened the port.
+            // The first answer arrives once the guest has opened the port.
             status = try observer.ask("status", timeout: 180_000)
             let lines = status.split(separator: "\n")
             let isUsed = lines.contains { $0.hasPrefix("primary") && $0.contains("flags 11043") && $0.hasSuffix("1") }
@@ -114,16 +114,16 @@ public final class GuestMachine {
             """)
     }
 
-    /// Asks the guest to let go of the primary.
+    /// Asks the guest to give up the primary.
     ///
     /// - Throws: ``LabError``.
     public func unplugPrimary() throws {
         try session.execute("device_del", "{\"id\": \"\(GuestMachine.primaryDevice)\"}")
     }
 
-    /// From now on the guest does not answer when it is asked for its primary.
+    /// Makes the guest ignore requests to give up its primary.
     ///
-    /// - Throws: ``LabError`` when it cannot.
+    /// - Throws: ``LabError`` if that fails.
     public func refuseUnplug() throws {
         let answer = try observer().ask("refuse")
         if !answer.isEmpty { throw LabError("\(guest.name) cannot refuse: \(answer)") }
@@ -151,7 +151,7 @@ public final class GuestMachine {
             "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 ipv6.disable=1"
                 + (shape.hasSink ? " fdbsteer.sink=\(MigrationHosts.guestIP):\(sinkPort)" : ""),
             "-serial", "file:\(folder)/console",
-            // The slots of standby and primary.
+            // The slots for standby and primary.
             "-device", "pcie-root-port,id=slot0,chassis=1,slot=1",
             "-device", "pcie-root-port,id=slot1,chassis=2,slot=2",
             "-device", "virtio-serial-pci", "-chardev", "socket,id=observer,path=\(observer),server=on,wait=off",

@@ -1,34 +1,34 @@
-/// What the guest noted: a NIC came, went, or changed.
+/// An event that the guest recorded: a NIC appeared, disappeared, or changed.
 public struct GuestNote: Hashable, Sendable {
-    /// Nanoseconds of the guest's clock since `begin`. It stands still while the guest does.
+    /// Nanoseconds of the guest's clock since `begin`. The clock stops while the guest is stopped.
     public let time: Int64
-    /// The newest frame of each peer that the guest had seen.
+    /// For each peer, the newest frame that the guest had seen.
     public let newest: [Int]
-    /// In the observer's words (bench/guest/observer.c).
+    /// The observer's text (bench/guest/observer.c).
     public let text: String
 }
 
-/// What the guest saw of one peer's frames.
+/// The frames of one peer as the guest saw them.
 public struct GuestCount: Sendable {
-    /// For each frame, up to the newest that was seen, where it was (bench/guest/observer.c, `enum mark`).
+    /// For each frame, up to the newest one seen, the places where it was seen (bench/guest/observer.c, `enum mark`).
     public let marks: [UInt8]
-    /// For each frame, when it was accepted, in units of 10 microseconds of the guest's clock since `begin`; 0: never.
+    /// For each frame, the time of its acceptance, in units of 10 microseconds of the guest's clock since `begin`; 0: never.
     public let times: [UInt32]
-    /// Frames that the observer's socket dropped since `begin`, of whatever peer.
+    /// Frames from any peer that the observer's socket dropped since `begin`.
     public let drops: Int
 }
 
-/// A session with the observer in the guest, by QEMU's end of a virtio-serial port; used on one thread.
+/// A session with the observer in the guest, through QEMU's end of a virtio-serial port; used on one thread.
 public final class GuestObserver {
     private let stream: DescriptorStream
 
     /// - Parameter path: the socket of the port.
     init(path: String) throws { stream = DescriptorStream(try QEMUSession.connect(path), name: "the guest's port") }
 
-    /// One request and its answer.
+    /// Sends one request and returns its answer.
     ///
     /// - Parameter timeout: in milliseconds.
-    /// - Throws: ``LabError`` when there is no answer.
+    /// - Throws: ``LabError`` if there is no answer.
     @discardableResult
     public func ask(_ request: String, timeout: Int32 = 10_000) throws -> String {
         try stream.write(line: request)
@@ -40,17 +40,17 @@ public final class GuestObserver {
         }
     }
 
-    /// Forgets everything, and counts the frames of three runs from `run` on.
+    /// Clears all records, and counts the frames of three runs from `run` on.
     ///
     /// - Parameters:
     ///   - frames: the most frames of a run.
-    ///   - replies: frames a second that the guest sends itself.
+    ///   - replies: the number of frames a second that the guest sends itself.
     /// - Throws: ``LabError``.
     public func begin(run: UInt32, frames: Int, replies: Int) throws {
         try ask("begin \(run) \(frames) \(max(1, 1000 / replies))")
     }
 
-    /// What the guest noted since `begin`.
+    /// The events that the guest recorded since `begin`.
     ///
     /// - Throws: ``LabError``.
     public func notes() throws -> [GuestNote] {
@@ -62,7 +62,7 @@ public final class GuestObserver {
         }
     }
 
-    /// What the guest saw of one peer's frames.
+    /// The frames of one peer as the guest saw them.
     ///
     /// - Throws: ``LabError``.
     public func count(stream: Int) throws -> GuestCount {

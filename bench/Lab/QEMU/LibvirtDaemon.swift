@@ -1,50 +1,48 @@
 import Glibc
 
-/// A libvirtd of one's own, with private folders in the place of libvirt's, and `fdbsteer-libvirt-hook` as its hook.
+/// A private libvirtd, with its own folders in place of libvirt's, and `fdbsteer-libvirt-hook` as its hook.
 ///
-/// It runs in the calling thread's network namespace, and in mount, host name and process namespaces of its own: with this
-/// object, or this process, it ends, and every QEMU with it.
+/// It runs in the calling thread's network namespace, and in its own mount, UTS and process namespaces. It and every QEMU
+/// of it end when this object or this process ends.
 public final class LibvirtDaemon {
-    /// Where its configuration, its socket and its hook's records are.
+    /// The folder of its configuration, its socket and its hook's records.
     public let folder: String
-    /// How virsh reaches it.
+    /// The connection URI for virsh.
     public let uri: String
     private let process: SupervisedProcess
 
-    /// Why there is no libvirt here, nil when there is.
+    /// The reason why libvirt is not available here; nil if it is.
     public static var obstacle: String? {
-        let programs = ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"]
-        let missing = programs.filter { access($0, X_OK) != 0 }
-        return missing.isEmpty
-            ? nil : "it takes libvirt, QEMU and virsh: there is no \(missing.joined(separator: ", "))"
+        Unpacked.obstacle(
+            "libvirt", programs: ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"])
     }
 
-    /// Starts it and waits until it answers.
+    /// Starts libvirtd and waits until it answers.
     ///
     /// - Parameters:
-    ///   - name: its host's name; two that a domain migrates between need two names.
-    ///   - number: makes its host's UUID, 0 to 9.
-    ///   - folder: that is there, is not below /run or /var, and is its own.
+    ///   - name: the host name; two hosts of one migration need different names.
+    ///   - number: 0 to 9, part of the host's UUID.
+    ///   - folder: an existing folder for this daemon only, not below /run or /var.
     ///   - hook: the path of `fdbsteer-libvirt-hook`.
-    ///   - configuration: of the hook.
+    ///   - configuration: the hook's configuration.
     /// - Throws: ``LabError``.
     public init(name: String, number: Int, folder: String, hook: String, configuration: String) throws {
         self.folder = folder
         uri = "qemu+unix:///system?socket=\(folder)/run/libvirt-sock"
         try LibvirtDaemon.writeFiles(number: number, folder: folder, hook: hook, configuration: configuration)
-        process = try SupervisedProcess(
-            [
-                "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
-                "private", "sh", "-c", LibvirtDaemon.script, "sh", folder, name,
-            ], output: folder + "/script")
+        let words = [
+            "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
+            "private", "sh", "-c", LibvirtDaemon.script, "sh", folder, name,
+        ]
+        process = try SupervisedProcess(Unpacked.command("libvirt", words), output: folder + "/script")
         try waitForAnswer()
     }
 
     /// Runs virsh.
     ///
-    /// - Throws: ``LabError`` when it cannot be started; its exit code is for the caller to judge.
+    /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
     public func virsh(_ arguments: String...) throws -> Command {
-        try Command.run(["virsh", "--connect", uri] + arguments)
+        try Command.run(Unpacked.command("libvirt", ["virsh", "--connect", uri] + arguments))
     }
 
     /// Ends libvirtd, but not its QEMUs, and starts it again.
@@ -55,16 +53,16 @@ public final class LibvirtDaemon {
         try waitForAnswer()
     }
 
-    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then its exit code and how many bytes it printed.
+    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then the exit code and the number of bytes printed.
     public var calls: [String] { TextFile.read(folder + "/calls").split(separator: "\n").map(String.init) }
 
-    /// What the hook has said on standard error.
+    /// The text that the hook has written to standard error.
     public var hookWords: String { TextFile.read(folder + "/said") }
 
-    /// The domain's XML as the hook got it in its last call of an operation.
+    /// The domain's XML as the hook got it in its last call with an operation.
     public func xml(of operation: String) -> String { TextFile.read("\(folder)/\(operation).xml") }
 
-    /// libvirtd's log, for tests that fail.
+    /// libvirtd's log, for failing tests.
     public var log: String {
         TextFile.read(folder + "/script") + TextFile.read(folder + "/libvirtd")
     }
@@ -80,8 +78,8 @@ public final class LibvirtDaemon {
         throw LabError("libvirtd does not answer: \(said)\(log)")
     }
 
-    /// Its own folders, then libvirtd for ever; the file `again` starts it anew. The shell is the namespace's first process,
-    /// and reaps what libvirtd leaves to it whenever a `sleep` ends.
+    /// Mounts its own folders, then runs libvirtd forever; the file `again` restarts it. The shell is the first process of the
+    /// namespace, and reaps orphans of libvirtd whenever a `sleep` ends.
     private static let script = """
         set -e
         for place in /run /var/lib /var/log /var/cache; do mount -t tmpfs tmpfs $place; done
@@ -109,7 +107,7 @@ public final class LibvirtDaemon {
 
     private static func writeFiles(number: Int, folder: String, hook: String, configuration: String) throws {
         for path in ["run", "etc", "etc/hooks", "etc/hooks/qemu.d"] { mkdir("\(folder)/\(path)", 0o755) }
-        // It has no cgroups, no virtlogd, and no user but root.
+        // It has no cgroups, no virtlogd, and no user except root.
         try TextFile.write(
             """
             user = "root"
@@ -131,7 +129,7 @@ public final class LibvirtDaemon {
 
             """, to: folder + "/etc/libvirtd.conf")
         try TextFile.write(configuration, to: folder + "/hook.conf")
-        // The hook with its records: what it got, what it printed, how it ended.
+        // Wraps the hook and records its input, its output and its exit code.
         let path = folder + "/etc/hooks/qemu.d/fdbsteer"
         try TextFile.write(
             """

@@ -1,20 +1,20 @@
 import CLab
 import Glibc
 
-/// One of the guests that go between two hosts. Its ports have the same names on both.
+/// One of the guests that migrate between two hosts. Its ports have the same names on both.
 public struct MigrationGuest: Hashable, Sendable {
-    /// From 0 on.
+    /// The number of the guest, from 0.
     public let number: Int
 
-    /// Guests have MACs of their own below those of the peers.
+    /// The most guests, because their MACs must stay below those of the peers.
     public static let most = 99
 
     /// - Parameter number: from 0 to ``most`` - 1.
     public init(_ number: Int) { self.number = number }
 
-    /// What the controller calls it.
+    /// The guest's name in the controller.
     public var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
-    /// Its MAC: the peers' but for the last octet, as its observer expects.
+    /// The guest's MAC: it differs from the peers' only in the last octet, as its observer expects.
     public var mac: String { "52:54:00:fd:b5:" + (number < 15 ? "0" : "") + String(number + 1, radix: 16) }
     /// The port of its VF.
     public var primary: String { "vfrep\(number)" }
@@ -24,20 +24,20 @@ public struct MigrationGuest: Hashable, Sendable {
 
 /// Two hosts and the fabric between them, each a network namespace.
 ///
-/// A host has a bridge with an uplink to the fabric, for each guest a tap that plays the VF's representor and a tap for the
-/// paravirtual NIC, and a port with a peer behind it. The fabric is a bridge that learns, with one more peer.
+/// A host has a bridge with an uplink to the fabric, and a port with a peer behind it. For each guest it has a tap that acts
+/// as the VF's representor and a tap for the paravirtual NIC. The fabric is a learning bridge with one more peer.
 public final class MigrationHosts: Sendable {
     /// One host. Interface names are the same in both.
     public final class Host: Sendable {
         /// `a` or `b`.
         public let name: String
-        /// Where its interfaces are.
+        /// The namespace of its interfaces.
         public let namespace: NetworkNamespace
         /// The bridge.
         public let bridge = "br0"
         /// The port towards the fabric.
         public let uplink = "uplink0"
-        /// The port of another guest of this host, and where that guest sends.
+        /// The port of another guest on this host, from which that guest sends.
         public let peer = "peer0"
 
         init(name: String) throws {
@@ -50,7 +50,7 @@ public final class MigrationHosts: Sendable {
             try namespace.run {
                 try MigrationHosts.makeBridge(bridge)
                 for tap in taps {
-                    // IPv6 is off everywhere: nothing but guest and bench is to teach a bridge.
+                    // IPv6 is off everywhere, so the bridges learn only from the guest and the bench.
                     try Command.script(
                         """
                         ip tuntap add dev \(tap) mode tap
@@ -66,20 +66,20 @@ public final class MigrationHosts: Sendable {
 
     /// The hosts.
     public let hosts: [Host]
-    /// Where the fabric is.
+    /// The namespace of the fabric.
     public let fabric: NetworkNamespace
-    /// The fabric's port with a peer.
+    /// The fabric's port with a peer behind it.
     public let fabricPeer = "peer0"
-    /// The guests that there is room for.
+    /// The guests for which there are ports.
     public let guests: [MigrationGuest]
-    /// The first guest's address, where it has one.
+    /// The first guest's IP address, if it has one.
     public static let guestIP = "10.99.0.1"
-    /// The MACs of the peers: on host a, on host b, on the fabric. The guest's observer sends to them.
+    /// The MACs of the peers on host a, on host b, and on the fabric. The guest's observer sends to them.
     public static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
 
     /// Makes the namespaces and their bridges.
     ///
-    /// - Parameter guests: how many.
+    /// - Parameter guests: the number of guests.
     /// - Throws: ``LabError``.
     public init(guests: Int = 1) throws {
         self.guests = (0..<guests).map(MigrationGuest.init)
@@ -114,7 +114,7 @@ public final class MigrationHosts: Sendable {
         }
     }
 
-    /// Gives the fabric's peer an IP address, and tells it the first guest's.
+    /// Gives the fabric's peer an IP address, and a neighbour entry for the first guest.
     ///
     /// - Throws: ``LabError``.
     public func addPeerAddress() throws {
@@ -128,7 +128,7 @@ public final class MigrationHosts: Sendable {
         }
     }
 
-    /// Where the peer behind a port sends from.
+    /// The interface from which the peer behind a port sends.
     public static func far(_ port: String) -> String { port + "-far" }
 
     private static func makeBridge(_ name: String) throws {
@@ -155,7 +155,8 @@ public final class MigrationHosts: Sendable {
         }
     }
 
-    /// The bridge hears of a carrier by a work queue: until then the port is disabled. For the calling thread's namespace.
+    /// Waits until a port of the calling thread's namespace forwards. The bridge learns of a carrier from a work queue; until
+    /// then the port is disabled.
     ///
     /// - Throws: ``LabError``.
     public static func waitForForwarding(_ port: String) throws {

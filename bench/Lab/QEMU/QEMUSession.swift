@@ -5,18 +5,18 @@ import QMP
 
 /// An event of a QEMU.
 public struct QEMUEvent: Hashable, Sendable {
-    /// The host that it is from.
+    /// The host of the QEMU.
     public let host: String
     /// Its name, as in QEMU's schema.
     public let name: String
-    /// When QEMU says that it happened, in nanoseconds of CLOCK_REALTIME.
+    /// The time of the event according to QEMU, in nanoseconds of CLOCK_REALTIME.
     public let time: Int64
-    /// The new state, in MIGRATION.
+    /// The new status, in MIGRATION.
     public let status: String?
-    /// The device that it is about.
+    /// The device that the event concerns.
     public let device: String?
 
-    /// In a few words.
+    /// The event in a few words.
     public var words: String {
         var words = name
         if let status { words += " " + status }
@@ -25,9 +25,9 @@ public struct QEMUEvent: Hashable, Sendable {
     }
 }
 
-/// A session of QEMU's machine protocol (QMP) by a Unix socket, with its events; used on one thread.
+/// A session of QEMU's machine protocol (QMP) over a Unix socket, with its events; used on one thread.
 public final class QEMUSession {
-    /// Where its events come from.
+    /// The host of its events.
     private let host: String
     private let stream: DescriptorStream
     private var waiting: [QEMUEvent] = []
@@ -35,7 +35,7 @@ public final class QEMUSession {
     /// Connects and leaves the negotiation mode.
     ///
     /// - Parameters:
-    ///   - path: the socket; it is waited for.
+    ///   - path: the socket, which may still be missing.
     ///   - host: a name for the events.
     /// - Throws: ``LabError``.
     public init(path: String, host: String) throws {
@@ -75,7 +75,7 @@ public final class QEMUSession {
     ///
     /// - Parameter arguments: a JSON object.
     /// - Returns: what the command returns.
-    /// - Throws: ``LabError`` with QEMU's own words.
+    /// - Throws: ``LabError`` with QEMU's own message.
     @discardableResult
     public func execute(_ command: String, _ arguments: String = "{}") throws(LabError) -> JSON {
         try stream.write(line: "{\"execute\": \"\(command)\", \"arguments\": \(arguments)}")
@@ -90,9 +90,9 @@ public final class QEMUSession {
         }
     }
 
-    /// The next event; nil when there is none within so many milliseconds.
+    /// The next event; nil if there is none within the given milliseconds.
     ///
-    /// - Throws: ``LabError`` when QEMU ended.
+    /// - Throws: ``LabError`` if QEMU has ended.
     public func nextEvent(timeout: Int32) throws(LabError) -> QEMUEvent? {
         if !waiting.isEmpty { return waiting.removeFirst() }
         while let message = try nextMessage(timeout: timeout) {

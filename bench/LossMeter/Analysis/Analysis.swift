@@ -1,6 +1,6 @@
-/// What one change cost, by the frames around it. Durations in nanoseconds.
+/// The cost of one change, measured by the frames around it. Durations are in nanoseconds.
 public struct MoveResult: Hashable, Sendable {
-    /// Its number in the run.
+    /// The number of the change in the run.
     public var index: Int
     /// Frames that were sent and reached no path.
     public var lost: Int
@@ -8,31 +8,31 @@ public struct MoveResult: Hashable, Sendable {
     public var duplicated: Int
     /// Frames that arrived after a later-numbered one (RFC 4689, 3.3.3).
     public var reordered: Int
-    /// From the transmission of the last frame delivered before the loss to that of the first delivered after it; 0
+    /// The time from the transmission of the last frame delivered before the loss to that of the first delivered after it; 0
     /// without loss.
     public var window: Int64
-    /// The largest transmit gap around the change: a loss shorter than it may have gone unseen.
+    /// The largest transmit gap around the change: a shorter loss may have gone unseen.
     public var resolution: Int64
-    /// The tester lost frames itself, its clock was set, or no frames were sent before and after the change: the result
-    /// says nothing.
+    /// The tester lost frames itself, its clock was set, or no frames were sent before and after the change: the result has no
+    /// meaning.
     public var isVoid: Bool
-    /// No loss was seen, but the resolution is worse than the bound: a loss may hide in the gap.
+    /// No loss was seen, but the resolution is worse than the bound: the gap may hide a loss.
     public var isInconclusive: Bool
-    /// From the command's begin to its end.
+    /// The duration of the command.
     public var command: Int64
 }
 
-/// One-way latency of delivered frames in nanoseconds, from when they were due, so that a late sender does not flatter
-/// the path (coordinated omission).
+/// The one-way latency of delivered frames in nanoseconds. It counts from when a frame was due, so a late sender does not
+/// improve the result (coordinated omission).
 public struct Latencies: Sendable {
-    /// Up to 1 ms before the command.
+    /// Frames from up to 1 ms before the command.
     public var before: [Int64] = []
-    /// While the command ran, and up to the first frame on the new path.
+    /// Frames from while the command ran, and up to the first frame on the new path.
     public var during: [Int64] = []
-    /// Up to 1 ms after it.
+    /// Frames from up to 1 ms after that.
     public var after: [Int64] = []
 
-    /// No frames.
+    /// Makes an empty set.
     public init() {}
 
     /// Adds the frames of other changes.
@@ -43,25 +43,25 @@ public struct Latencies: Sendable {
     }
 }
 
-/// Judges a recording: pure, no I/O.
+/// Analyses a recording without I/O.
 ///
-/// Every frame belongs to one change: those from half-way since the change before to half-way to the one after.
-/// A frame that was sent and received nowhere is lost; one received twice is duplicated.
+/// Every frame belongs to one change: each change has the frames from half-way since the previous change to half-way to the
+/// next. A frame that was sent and received nowhere is lost; one received twice is duplicated.
 ///
-/// Zero lost frames prove only that no loss was longer than the gap between two frames. The moment of the change lies
-/// between the last frame on the old path and the first on the new one; the largest gap there is the resolution, and a
-/// change without loss whose resolution is worse than ``bound`` is inconclusive.
+/// Zero lost frames only prove that no loss was longer than the gap between two frames. The moment of the change is between
+/// the last frame on the old path and the first on the new one. The largest gap there is the resolution, and a change
+/// without loss whose resolution is worse than ``bound`` is inconclusive.
 public struct Analysis: Sendable {
     /// The worst resolution of a conclusive change, in nanoseconds.
     public let bound: Int64
 
-    /// Fewer frames than this before or after a change, and nothing would show what it did.
+    /// With fewer frames than this before or after a change, the effect of the change does not show.
     static let leastFrames = 10
 
-    /// How far around a change latencies are taken, in nanoseconds.
+    /// The span around a change in which latencies count, in nanoseconds.
     static let latencySpan: Int64 = 1_000_000
 
-    /// - Parameter bound: nanoseconds.
+    /// - Parameter bound: the worst resolution of a conclusive change, in nanoseconds.
     public init(bound: Int64) { self.bound = bound }
 
     /// The results of a burst's changes, in order, and the latencies around them.
@@ -83,7 +83,7 @@ public struct Analysis: Sendable {
         return (results, latencies)
     }
 
-    /// The first frame that was sent at or after a moment: a sender that is late sends frames after they were due.
+    /// The first frame that was sent at or after a moment; a late sender sends frames after they were due.
     private func boundary(_ recording: Recording, from first: Int, before moment: Int64) -> Int {
         recording.transmitted[first...].firstIndex { $0 >= moment } ?? recording.transmitted.count
     }
@@ -126,7 +126,7 @@ public struct Analysis: Sendable {
             isInconclusive: !isVoid && lost == 0 && resolution > bound, command: move.end - move.begin)
     }
 
-    /// The largest transmit gap between the last frame on the old path and the first on the new; for a change that
+    /// The largest transmit gap between the last frame on the old path and the first on the new one. For a change that
     /// keeps the path, the largest gap while it wrote to the kernel.
     private func resolution(_ recording: Recording, move: Move, frames: Range<Int>) -> Int64 {
         let sent = frames.filter { recording.transmitted[$0] != 0 }

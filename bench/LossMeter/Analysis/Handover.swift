@@ -1,38 +1,38 @@
-/// What one hand-over between hosts cost one peer of the guest.
+/// The cost of one hand-over between hosts for one peer of the guest.
 public struct HandoverResult: Hashable, Sendable {
     /// Frames that the peer sent.
     public var sent = 0
-    /// Frames that reached no port where the guest listened when they arrived.
+    /// Frames that reached no port on which the guest listened when they arrived.
     public var lost = 0
     /// Copies of frames beyond the first at any of the guest's ports.
     public var duplicated = 0
     /// The longest time, in nanoseconds, between the transmissions of two delivered frames with lost ones between;
     /// 0 without loss.
     public var outage: Int64 = 0
-    /// Lost frames that were not under way while the hand-over was.
+    /// Lost frames that were not in flight during the hand-over.
     public var unexplained = 0
-    /// The tester lost frames itself, its clock was set, or the sender began too late: the result says nothing.
+    /// The tester lost frames itself, its clock was set, or the sender began too late: the result has no meaning.
     public var isVoid = false
 }
 
-/// Judges what a peer's frames met while a guest went from port to port: pure, no I/O.
+/// Analyses the frames of a peer while a guest moved from port to port, without I/O.
 public struct HandoverAnalysis: Sendable {
-    /// For each path, when the guest listened there (CLOCK_REALTIME, nanoseconds).
+    /// For each path, the time during which the guest listened there (CLOCK_REALTIME, nanoseconds).
     public let listening: [Range<Int64>]
-    /// From the moment at which the guest runs on the other host to that at which every bridge between the peer and the
-    /// guest knows it. A frame that is under way meanwhile may be lost by any controller.
+    /// The time from when the guest runs on the other host until every bridge between the peer and the guest knows it. Any
+    /// controller may lose a frame that is in flight during that time.
     public let handover: ClosedRange<Int64>
 
-    /// How long a frame may be under way on an idle machine, at least, in nanoseconds: a softirq may have to wait.
+    /// The least flight time to allow on an idle machine, in nanoseconds: a softirq may have to wait.
     static let leastFlight: Int64 = 1_000_000
 
-    /// Makes an analysis from its parts.
+    /// Makes an analysis from its fields.
     public init(listening: [Range<Int64>], handover: ClosedRange<Int64>) {
         self.listening = listening
         self.handover = handover
     }
 
-    /// Counts a recording whose paths are those of ``listening``.
+    /// Counts the frames of a recording whose paths are those of ``listening``.
     public func result(_ recording: Recording) -> HandoverResult {
         var result = HandoverResult()
         result.isVoid = recording.testerDrops != 0 || recording.clockStepped

@@ -1,15 +1,15 @@
-/// The host ports that a frame left by towards the guest.
+/// The host ports through which a frame left towards the guest.
 public struct ServedPorts: OptionSet, Hashable, Sendable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// The paravirtual NIC's port on the host where the guest was first.
+    /// The paravirtual NIC's port on the host where the guest started.
     public static let sourceStandby = ServedPorts(rawValue: 1)
-    /// The VF's port there.
+    /// The VF's port on that host.
     public static let sourcePrimary = ServedPorts(rawValue: 2)
     /// The paravirtual NIC's port on the other host.
     public static let targetStandby = ServedPorts(rawValue: 4)
-    /// The VF's port there.
+    /// The VF's port on the other host.
     public static let targetPrimary = ServedPorts(rawValue: 8)
     /// Both ports of the first host.
     public static let source: ServedPorts = [.sourceStandby, .sourcePrimary]
@@ -17,35 +17,35 @@ public struct ServedPorts: OptionSet, Hashable, Sendable {
     public static let target: ServedPorts = [.targetStandby, .targetPrimary]
 }
 
-/// Where the guest saw a frame (bench/guest/observer.c, `enum mark`).
+/// The places where the guest saw a frame (bench/guest/observer.c, `enum mark`).
 public struct GuestMarks: OptionSet, Hashable, Sendable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// On its paravirtual NIC.
     public static let standby = GuestMarks(rawValue: 1)
-    /// There again.
+    /// On its paravirtual NIC, more than once.
     public static let standbyAgain = GuestMarks(rawValue: 2)
     /// On its VF.
     public static let primary = GuestMarks(rawValue: 4)
-    /// There again.
+    /// On its VF, more than once.
     public static let primaryAgain = GuestMarks(rawValue: 8)
     /// On its failover device: delivered.
     public static let accepted = GuestMarks(rawValue: 16)
-    /// There again: delivered twice.
+    /// On its failover device, more than once: delivered twice.
     public static let acceptedAgain = GuestMarks(rawValue: 32)
 }
 
-/// What became of one peer's frames, by number.
+/// The results for one peer's frames, by number.
 public struct MigrationRecording: Sendable {
-    /// When each was handed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
+    /// The time when each frame was passed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
     public var transmitted: [Int64]
-    /// The ports that it left by.
+    /// The ports through which it left.
     public var served: [ServedPorts]
-    /// Where the guest saw it.
+    /// The places where the guest saw it.
     public var marks: [GuestMarks]
 
-    /// Makes a recording from its parts; what is shorter than the first is filled up with nothing.
+    /// Makes a recording from its fields; shorter arrays are extended with empty values to the length of the first.
     public init(transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks]) {
         self.transmitted = transmitted
         let count = transmitted.count
@@ -54,33 +54,33 @@ public struct MigrationRecording: Sendable {
     }
 }
 
-/// Why a frame was lost.
+/// The reason why a frame was lost.
 public enum LossKind: String, CaseIterable, Hashable, Sendable {
-    /// The guest ran, and the frame was not sent to the NIC that the guest took frames from: it reached no NIC of the
-    /// guest, or only one that the guest did not take frames from.
+    /// The guest ran, and the frame was not sent to the NIC that the guest accepted frames from: it reached no NIC of the
+    /// guest, or only one that the guest did not accept frames from.
     case steering
-    /// The frame was sent to both NICs, and the guest took it from neither.
+    /// The frame was sent to both NICs, and the guest accepted it from neither.
     case guestGap
-    /// The guest's processors stood still when it was sent, or before it got from the port to the guest.
+    /// The guest's processors were stopped when it was sent, or before it got from the port to the guest.
     case blackout
 }
 
-/// Frames of one peer that were lost one after the other, for one reason and in one way.
+/// Frames of one peer that were lost in a row, for the same reason and in the same way.
 public struct LossSpan: Hashable, Sendable {
-    /// Why.
+    /// The reason.
     public let kind: LossKind
-    /// When the first was sent, in nanoseconds of CLOCK_REALTIME.
+    /// The time when the first was sent, in nanoseconds of CLOCK_REALTIME.
     public let begin: Int64
-    /// When the last was sent.
+    /// The time when the last was sent.
     public var end: Int64
-    /// How many.
+    /// The number of frames.
     public var count = 1
-    /// The ports that they left by, each frame by the same.
+    /// The ports through which they left, the same for all.
     public let served: ServedPorts
-    /// Where the guest saw them, each frame in the same place.
+    /// The places where the guest saw them, the same for all.
     public let marks: GuestMarks
 
-    /// One frame.
+    /// Makes a span of one frame.
     public init(kind: LossKind, sent: Int64, served: ServedPorts, marks: GuestMarks) {
         self.kind = kind
         begin = sent
@@ -94,20 +94,20 @@ public struct LossSpan: Hashable, Sendable {
     }
 }
 
-/// What one migration cost one peer of the guest.
+/// The cost of one migration for one peer of the guest.
 public struct MigrationResult: Hashable, Sendable {
     /// Frames that the peer sent.
     public var sent = 0
-    /// Frames that the guest's failover device took.
+    /// Frames that the guest's failover device accepted.
     public var delivered = 0
-    /// The others, in the order of sending.
+    /// The lost frames, in the order of sending.
     public var spans: [LossSpan] = []
-    /// Frames of ``LossKind/steering`` that had left by the standby's port, and that no NIC of the guest saw: dropped
+    /// Frames of ``LossKind/steering`` that had left through the standby's port, and that no NIC of the guest saw: dropped
     /// between the two.
     public var unseen = 0
     /// Deliveries beyond a frame's first.
     public var duplicated = 0
-    /// Frames that reached the guest by two ports.
+    /// Frames that reached the guest through two ports.
     public var copied = 0
     /// The longest time, in nanoseconds, between the sending of two delivered frames with lost ones between; 0 without
     /// loss.
@@ -116,41 +116,41 @@ public struct MigrationResult: Hashable, Sendable {
     /// Frames that were lost.
     public var lost: Int { sent - delivered }
 
-    /// Frames that were lost for one reason.
+    /// The number of frames that were lost for one reason.
     public func lost(_ kind: LossKind) -> Int { spans.reduce(0) { $0 + ($1.kind == kind ? $1.count : 0) } }
 }
 
-/// Accounts for each frame that was sent to a guest while it migrated, or while its VF came or went: pure, no I/O.
+/// Accounts, without I/O, for each frame that was sent to a guest while it migrated, or while its VF came or went.
 public struct MigrationAnalysis: Sendable {
-    /// When the guest's processors stood still, from QEMU's STOP to RESUME, in nanoseconds of CLOCK_REALTIME.
+    /// The times when the guest's processors were stopped, from QEMU's STOP to RESUME, in nanoseconds of CLOCK_REALTIME.
     public let blackouts: [ClosedRange<Int64>]
-    /// When it ran on the other host; nil: it stayed.
+    /// The time when the guest began to run on the other host; nil: it stayed.
     public let handover: Int64?
 
-    /// A hypervisor that is about to stop its guest may leave frames in the tap for so long, in nanoseconds.
+    /// The longest time for which a hypervisor that is about to stop its guest may leave frames in the tap, in nanoseconds.
     static let longestFlight: Int64 = 250_000_000
 
-    /// Makes an analysis from its parts.
+    /// Makes an analysis from its fields.
     public init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
         self.blackouts = blackouts
         self.handover = handover
     }
 
-    /// What had left by a port when the guest took its last frame by it before it stopped.
+    /// The frames that had left through a port when the guest received its last frame from it before it stopped.
     private struct Flight {
         let span: Range<Int64>
         let ports: ServedPorts
     }
 
-    /// The results, one for each peer. The peers are judged together because all of them tell when the guest took its
-    /// last frame before it stopped.
+    /// The results, one for each peer. The peers are analysed together because each of them helps to date the last frame that
+    /// the guest received before it stopped.
     public func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
         let flights = blackouts.compactMap { flight(before: $0.lowerBound, recordings) }
         return recordings.map { result($0, flights: flights) }
     }
 
-    /// The frames that were on their way when the guest stopped: those that left by the same port as the last frame that
-    /// it saw, and after that one.
+    /// The frames that were in flight when the guest stopped: those that left through the same port as the last frame that it
+    /// saw, and after that frame.
     private func flight(before stop: Int64, _ recordings: [MigrationRecording]) -> Flight? {
         let ports = ports(at: stop - 1)
         var last: (sent: Int64, ports: ServedPorts)?

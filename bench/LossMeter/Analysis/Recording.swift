@@ -1,12 +1,12 @@
-/// What happened to the frames of one burst, by sequence number; times in nanoseconds of CLOCK_REALTIME, 0 for never.
+/// The results for the frames of one burst, by sequence number; times in nanoseconds of CLOCK_REALTIME, 0 for never.
 public struct Recording: Sendable {
-    /// When each frame was handed to the kernel; 0: it was not sent.
+    /// The time when each frame was passed to the kernel; 0: it was not sent.
     public var transmitted: [Int64]
-    /// When each frame was due.
+    /// The time when each frame was due.
     public var due: [Int64]
-    /// For each path, when the kernel received each frame there first.
+    /// For each path, the time when the kernel first received each frame there.
     public var received: [[Int64]]
-    /// For each path, how many further copies of a frame came by the same path.
+    /// For each path, the number of further copies of a frame on the same path.
     public var repeats: [Int]
     /// Frames that the receivers' sockets dropped: the tester's fault, not the path's.
     public var testerDrops: Int64
@@ -24,33 +24,33 @@ public struct Recording: Sendable {
     }
 }
 
-/// What a change did, as its maker says.
+/// The effect of a change, as its maker reports it.
 public struct Change: Hashable, Sendable {
-    /// The path that should carry the frames afterwards; nil: the same as before.
+    /// The path that should carry the frames afterwards; nil: the same path as before.
     public let destination: Int?
-    /// When its writes to the kernel began and ended (CLOCK_REALTIME, nanoseconds), where that is known more closely
-    /// than by the whole command.
+    /// The time of its writes to the kernel (CLOCK_REALTIME, nanoseconds), if that is known more precisely than the time of the
+    /// whole command.
     public let writes: ClosedRange<Int64>?
 
-    /// Makes a change from its parts.
+    /// Makes a change from its fields.
     public init(destination: Int?, writes: ClosedRange<Int64>? = nil) {
         self.destination = destination
         self.writes = writes
     }
 }
 
-/// One change under measurement: when its command began and ended (CLOCK_REALTIME, nanoseconds).
+/// One measured change, with the begin and end of its command (CLOCK_REALTIME, nanoseconds).
 public struct Move: Hashable, Sendable {
-    /// Its number in the run.
+    /// The number of the change in the run.
     public let index: Int
-    /// Before the command.
+    /// The time before the command.
     public let begin: Int64
-    /// After it.
+    /// The time after the command.
     public let end: Int64
-    /// What it did.
+    /// The effect of the change.
     public let change: Change
 
-    /// Makes a move from its parts.
+    /// Makes a move from its fields.
     public init(index: Int, begin: Int64, end: Int64, change: Change) {
         self.index = index
         self.begin = begin

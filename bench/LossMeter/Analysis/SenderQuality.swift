@@ -1,14 +1,14 @@
-/// How well the sender holds a rate.
+/// Measures how well the sender keeps a rate.
 public enum SenderQuality {
-    /// The rates to try, in frames a second; below the last, a frame is further from the next than the resolution.
+    /// The rates to try, in frames a second. At a rate below the last, two frames are further apart than the resolution.
     public static let rates = [200_000, 166_000, 142_000, 125_000]
-    /// The resolution that a rate must give, in nanoseconds.
+    /// The resolution that a rate must reach, in nanoseconds.
     public static let resolution: Int64 = 10_000
     /// The share of time that transmit gaps of at most the resolution must cover.
     private static let share = 0.9
 
-    /// The highest rate of ``rates`` that the sender holds: a moment picked at random lies, nine times in ten, between
-    /// two frames that are at most 10 microseconds apart. The last rate when it holds none.
+    /// The highest rate of ``rates`` that the sender keeps: nine times in ten, a random moment lies between two frames that are
+    /// at most 10 microseconds apart. It is the last rate if the sender keeps none.
     ///
     /// - Parameter burst: sends a burst at a rate.
     public static func highestRate(_ burst: (Int) throws -> (Recording, [Move])) rethrows -> Int {

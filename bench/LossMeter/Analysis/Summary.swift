@@ -2,16 +2,16 @@
 public struct Summary: Sendable {
     /// Minimum, median, maximum and sum.
     public struct Spread: Hashable, Sendable {
-        /// The least.
+        /// The smallest value.
         public let minimum: Int64
-        /// The middle one; the lower of two.
+        /// The middle value; the lower of two.
         public let median: Int64
-        /// The greatest.
+        /// The largest value.
         public let maximum: Int64
-        /// All together.
+        /// The sum of the values.
         public let total: Int64
 
-        /// All zero for no values.
+        /// Takes the values; all results are zero if there are none.
         public init(_ values: [Int64]) {
             let sorted = values.sorted()
             minimum = sorted.first ?? 0
@@ -27,7 +27,7 @@ public struct Summary: Sendable {
         public let p50Us: Double
         /// The 99th percentile, in microseconds.
         public let p99Us: Double
-        /// The greatest, in microseconds.
+        /// The largest value, in microseconds.
         public let maxUs: Double
 
         init(_ values: [Int64]) {
@@ -45,16 +45,16 @@ public struct Summary: Sendable {
     public let method: String
     /// Flooding of unknown unicast was on.
     public let flood: Bool
-    /// Frames a second that were asked for.
+    /// The requested rate in frames a second.
     public let offeredRate: Int
-    /// Frames a second that were sent.
+    /// The achieved rate in frames a second.
     public let achievedRate: Double
-    /// One result a change.
+    /// One result for each change.
     public let results: [MoveResult]
-    /// Around all changes.
+    /// The latencies around all changes.
     public let latencies: Latencies
 
-    /// Makes a summary from its parts.
+    /// Makes a summary from its fields.
     public init(
         method: String, flood: Bool, offeredRate: Int, achievedRate: Double, results: [MoveResult], latencies: Latencies
     ) {
@@ -66,13 +66,13 @@ public struct Summary: Sendable {
         self.latencies = latencies
     }
 
-    /// Void changes count nowhere else.
+    /// The results without the void ones, which count nowhere else.
     public var valid: [MoveResult] { results.filter { !$0.isVoid } }
-    /// Frames lost a change.
+    /// Frames lost per change.
     public var lost: Spread { Spread(valid.map { Int64($0.lost) }) }
-    /// Frames duplicated a change.
+    /// Frames duplicated per change.
     public var duplicated: Spread { Spread(valid.map { Int64($0.duplicated) }) }
-    /// Frames reordered a change.
+    /// Frames reordered per change.
     public var reordered: Spread { Spread(valid.map { Int64($0.reordered) }) }
     /// Loss windows in nanoseconds.
     public var window: Spread { Spread(valid.map(\.window)) }
@@ -80,15 +80,15 @@ public struct Summary: Sendable {
     public var resolution: Spread { Spread(valid.map(\.resolution)) }
     /// Durations of the commands in nanoseconds.
     public var command: Spread { Spread(valid.map(\.command)) }
-    /// How many changes say nothing.
+    /// The number of void changes.
     public var voids: Int { results.count { $0.isVoid } }
-    /// How many changes may hide a loss in a transmit gap.
+    /// The number of changes that may hide a loss in a transmit gap.
     public var inconclusive: Int { results.count { $0.isInconclusive } }
 }
 
-/// Summaries for a program.
+/// The summaries in machine-readable form.
 public struct LossReport: Encodable, Sendable {
-    /// One method with one flood setting. Times in microseconds.
+    /// One method with one flood setting. Times are in microseconds.
     public struct Method: Encodable, Sendable {
         let method: String
         let flood: Bool
@@ -147,6 +147,6 @@ public struct LossReport: Encodable, Sendable {
     /// The methods, in the order of the run.
     public let methods: [Method]
 
-    /// - Parameter summaries: in the order of the run.
+    /// - Parameter summaries: the summaries in the order of the run.
     public init(_ summaries: [Summary]) { methods = summaries.map(Method.init) }
 }

@@ -1,29 +1,29 @@
-/// The frames around one change, path by path: what a timeline shows.
+/// The frames around one change, path by path: the data of a timeline.
 public struct Timeline: Sendable {
     /// One frame; the time is that of its transmission in nanoseconds since the command's begin.
     public struct Point: Hashable, Sendable {
         /// Nanoseconds since the command's begin; negative before.
         public let time: Int64
-        /// The paths that it reached; none: it was lost.
+        /// The paths that it reached; none if it was lost.
         public let paths: [Int]
     }
 
-    /// What the change was made by.
+    /// The method that made the change.
     public let title: String
     /// The names of the paths.
     public let paths: [String]
-    /// In the order of transmission.
+    /// The frames in the order of transmission.
     public let points: [Point]
     /// The duration of the command.
     public let command: Int64
 
-    /// The span shown before the command and after everything has settled, at least.
+    /// The least span to show before the command and after everything has settled.
     private static let margin: Int64 = 100_000
-    /// Frames shown at most: a longer loss shows its begin only.
+    /// The most frames to show: of a longer loss only the begin is shown.
     private static let limit = 4000
 
     /// - Parameters:
-    ///   - title: what the change was made by.
+    ///   - title: the method that made the change.
     ///   - paths: the names of the paths.
     ///   - recording: the burst.
     ///   - move: the change.
@@ -43,7 +43,7 @@ public struct Timeline: Sendable {
             }.prefix(Timeline.limit))
     }
 
-    /// Draws the timeline with characters, one row a path and one for what was lost, one column a slice of time.
+    /// Draws the timeline with characters: one row for each path and one for lost frames, one column for each slice of time.
     public func drawn(columns: Int = 88) -> String {
         guard let first = points.first?.time, let last = points.last?.time, last > first else {
             return "\(title): no frames around this change"

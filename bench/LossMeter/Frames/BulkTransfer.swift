@@ -4,23 +4,23 @@ public import Lab
 import Synchronization
 import System
 
-/// Sends to a TCP port as much as it takes, or as a limit allows, and notes how far the other end has acknowledged it.
+/// Sends to a TCP port as much as it accepts, or up to a limit, and records how much the other end has acknowledged.
 public final class BulkTransfer {
-    /// How things stood at a moment.
+    /// The state of the transfer at one moment.
     public struct Sample: Sendable {
-        /// CLOCK_REALTIME, in nanoseconds.
+        /// The moment, in nanoseconds of CLOCK_REALTIME.
         public let time: Int64
         /// Bytes that the other end has acknowledged.
         public let acknowledged: UInt64
-        /// Segments that were sent again.
+        /// Segments that were retransmitted.
         public let retransmitted: UInt32
     }
 
     private let memory = Memory()
     private let thread: LabThread
-    /// Between two samples, in nanoseconds.
+    /// The time between two samples, in nanoseconds.
     private static let interval: Int64 = 2_000_000
-    /// As much as the kernel takes in one system call.
+    /// The number of bytes that the kernel accepts in one system call.
     private static let chunk = 256 << 10
 
     private final class Memory: @unchecked Sendable {
@@ -28,11 +28,11 @@ public final class BulkTransfer {
         let stop = Atomic(false)
     }
 
-    /// Connects, and starts to send, in the calling thread's network namespace.
+    /// Connects and starts to send, in the calling thread's network namespace.
     ///
     /// - Parameters:
-    ///   - address: IPv4, as text.
-    ///   - bytesPerSecond: at most; 0: no limit.
+    ///   - address: an IPv4 address as text.
+    ///   - bytesPerSecond: the most bytes a second; 0: no limit.
     /// - Throws: ``LabError``.
     public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
         let descriptor = clab_tcp_connect(address, port, bytesPerSecond)
@@ -48,7 +48,7 @@ public final class BulkTransfer {
 
     /// Ends the transfer.
     ///
-    /// - Returns: what was noted, in order.
+    /// - Returns: the samples, in order.
     public func stop() -> [Sample] {
         memory.stop.store(true, ordering: .relaxed)
         thread.join()
@@ -72,29 +72,29 @@ public final class BulkTransfer {
             }
             var polled = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
             if poll(&polled, 1, 2) > 0, polled.revents & Int16(POLLERR | POLLHUP) != 0 { return }
-            // A socket that always takes something more would keep a CPU.
+            // A socket that can always send more would occupy a CPU.
             usleep(500)
         }
     }
 }
 
-/// What a transfer was like over a period.
+/// The figures of a transfer over a period.
 public struct TransferSummary: Hashable, Sendable {
     /// Bytes acknowledged in each bin.
     public private(set) var bins: [UInt64] = []
-    /// The longest time without any progress, in nanoseconds, and when it began.
+    /// The longest time without any progress, in nanoseconds.
     public private(set) var longestStall: Int64 = 0
-    /// When the longest stall began, in nanoseconds of CLOCK_REALTIME.
+    /// The time when the longest stall began, in nanoseconds of CLOCK_REALTIME.
     public private(set) var stallBegin: Int64 = 0
-    /// Segments that were sent again.
+    /// Segments that were retransmitted.
     public private(set) var retransmitted: Int = 0
-    /// Bytes acknowledged in all.
+    /// The total of acknowledged bytes.
     public private(set) var bytes: UInt64 = 0
 
     /// - Parameters:
-    ///   - samples: in the order of time.
-    ///   - begin: earlier samples do not count, in nanoseconds of CLOCK_REALTIME.
-    ///   - bin: length of a bin, in nanoseconds.
+    ///   - samples: the samples in the order of time.
+    ///   - begin: earlier samples are ignored; in nanoseconds of CLOCK_REALTIME.
+    ///   - bin: the length of a bin, in nanoseconds.
     public init(_ samples: [BulkTransfer.Sample], from begin: Int64, bin: Int64) {
         let used = samples.drop { $0.time < begin }
         guard let first = used.first, let last = used.last else { return }

@@ -4,32 +4,32 @@ import Lab
 import Synchronization
 import System
 
-/// One burst of numbered frames from one interface to receivers on others, with changes under way meanwhile.
+/// One burst of numbered frames from one interface to receivers on others, during which changes are made.
 ///
-/// The sender busy-waits for an absolute schedule on a CPU of its own, SCHED_FIFO where that is allowed; receivers and
-/// changes are on the other CPU, and receivers poll, so that no frame wakes anybody up on the sender's. A burst stays
-/// under 0.9 s: the kernel stops real-time threads that run longer for 50 ms (sched_rt_runtime_us).
+/// The sender busy-waits for an absolute schedule on its own CPU, with SCHED_FIFO if that is allowed. Receivers and changes
+/// are on the other CPU, and receivers poll, so no frame causes a wakeup on the sender's CPU. A burst stays under 0.9 s,
+/// because the kernel stops real-time threads that run longer for 50 ms (sched_rt_runtime_us).
 public struct Burst: Sendable {
     /// The interface to send from.
     public var source: String
-    /// The interfaces to receive on, one a path.
+    /// The interfaces to receive on, one for each path.
     public var paths: [String]
-    /// Destination and source MAC, six octets each.
+    /// The destination MAC, six octets.
     public var destinationMAC: [UInt8]
-    /// The sender's MAC.
+    /// The source MAC, six octets.
     public var sourceMAC: [UInt8]
     /// Frames a second.
     public var rate: Int
-    /// Frames before the first change, after the last and between two, on average.
+    /// The average number of frames before the first change, after the last and between two.
     public var framesBetweenMoves: Int
-    /// How many changes.
+    /// The number of changes.
     public var moves: Int
-    /// The sender sleeps between frames instead of keeping a CPU busy, and may send for longer than ``longest``: for
+    /// The sender sleeps between frames instead of occupying a CPU, and may send for longer than ``longest``. This is for
     /// emulated hardware, at rates at which a gap says little.
     public var isPaced: Bool
-    /// When the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run side by side.
+    /// The time when the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run in parallel.
     public var start: Int64?
-    /// The sender goes before other threads, also when it is paced: a sender that waits for a CPU sees no loss.
+    /// The sender has priority over other threads even if it is paced: a sender that waits for a CPU sees no loss.
     public var isRealTime = false
 
     /// The longest burst in nanoseconds.
@@ -37,7 +37,7 @@ public struct Burst: Sendable {
     private static let slack: Int64 = 150_000_000
     private static let receiveBuffer: Int32 = 64 << 20
 
-    /// Makes a burst from its parts.
+    /// Makes a burst from its fields.
     public init(
         source: String, paths: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int,
         framesBetweenMoves: Int, moves: Int, isPaced: Bool = false
@@ -54,16 +54,16 @@ public struct Burst: Sendable {
 
     /// Sends the burst and makes the changes, each at a random moment of its share of the burst.
     ///
-    /// Changes that take longer than their share push the later ones back; what would not end before the last frame is
-    /// not made, because no frame would tell what it did.
+    /// A change that takes longer than its share delays the later ones. A change that would not end before the last frame is
+    /// not made, because no frame would show its effect.
     ///
     /// - Parameters:
-    ///   - perform: makes change number `index` on the calling thread and says what it did.
-    /// - Returns: what happened to the frames, and when the changes were made.
+    ///   - perform: makes change number `index` on the calling thread and returns its effect.
+    /// - Returns: the results for the frames, and the times of the changes.
     /// - Throws: ``LabError``, or what `perform` throws.
     public func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
         let gap = 1_000_000_000 / Int64(rate)
-        // Room for changes that take longer than their share.
+        // Extra frames for changes that take longer than their share.
         let wanted = framesBetweenMoves * (moves + 1) + Int(Burst.slack / gap)
         let frames = isPaced ? wanted : min(wanted, Int(Burst.longest / gap))
         let run = UInt32.random(in: .min ... .max)
@@ -81,7 +81,7 @@ public struct Burst: Sendable {
         }
         let output = SocketBox(try PacketSocket(interface: source, receiveBuffer: 0))
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
-        // CPU 0 is left to the rest; with one CPU there is no choice.
+        // CPU 0 is left to the rest; with one CPU both must share it.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         let start = self.start ?? Stopwatch.realTime + 20_000_000
         let isPaced = isPaced
@@ -98,7 +98,7 @@ public struct Burst: Sendable {
             let end = start + gap * Int64(frames)
             var longest = share / 2
             for index in 0..<moves {
-                // Frames of its own before and after each change, also when the one before was slow.
+                // Each change has its own frames before and after it, even if the previous change was slow.
                 let due = max(start + share * Int64(index) + share / 2, (made.last?.end ?? start) + share / 4)
                 let moment = due + Int64.random(in: 0..<max(1, share / 2))
                 guard moment + 2 * longest < end else { break }
@@ -111,13 +111,13 @@ public struct Burst: Sendable {
             }
         }
         sender.join()
-        // What is on its way may still arrive: a receive queue is drained within milliseconds.
+        // Frames in flight may still arrive: a receive queue is drained within milliseconds.
         Burst.sleep(until: Stopwatch.realTime + 30_000_000)
         shared.stop.store(true, ordering: .releasing)
         receivers.forEach { $0.join() }
         try result.get()
         var recording = shared.recording
-        // The sender's CPU queues frames for the bridge in a backlog of its own: what overflows there never got to it.
+        // The sender's CPU queues frames for the bridge in its own backlog: frames dropped there never reached the bridge.
         recording.testerDrops += Burst.backlogDrops() - backlogDrops
         recording.clockStepped = abs(Burst.clockOffset() - clockOffset) > 50_000
         return (recording, made)
@@ -125,7 +125,7 @@ public struct Burst: Sendable {
 
     // MARK: - Threads
 
-    /// Memory that each thread writes its own part of, and that is read after all were joined.
+    /// Memory in which each thread writes its own part, and which is read after all threads were joined.
     private final class Shared: @unchecked Sendable {
         let frames: Int
         let transmitted: UnsafeMutablePointer<Int64>

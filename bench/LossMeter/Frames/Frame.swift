@@ -5,13 +5,13 @@ import CLab
 /// The EtherType is the first of those for local experiments (IEEE 802, 0x88b5).
 enum Frame {
     static let etherType: UInt16 = 0x88b5
-    /// Of the frames that the migrating guest sends (bench/guest/observer.c).
+    /// The EtherType of the frames that the migrating guest sends (bench/guest/observer.c).
     static let guestEtherType: UInt16 = 0x88b6
     static let size = 64
     static let runOffset = 14
     static let sequenceOffset = 18
 
-    /// A frame with sequence number 0.
+    /// Makes a frame with sequence number 0.
     static func make(destination: [UInt8], source: [UInt8], run: UInt32) -> [UInt8] {
         var bytes = destination + source + [UInt8(etherType >> 8), UInt8(etherType & 0xff)]
         bytes += withUnsafeBytes(of: run.bigEndian, Array.init)
@@ -19,7 +19,7 @@ enum Frame {
         return bytes
     }
 
-    /// A frame that the migrating guest sent.
+    /// Whether the migrating guest sent a frame.
     static func isGuest(_ bytes: UnsafeRawBufferPointer, mac: [UInt8]) -> Bool {
         bytes.count >= 14 && bytes[6..<12].elementsEqual(mac)
             && bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == guestEtherType

@@ -4,22 +4,22 @@ public import Lab
 import Synchronization
 import System
 
-/// Numbered frames from one interface at a rate, until told to stop.
+/// Sends numbered frames from one interface at a rate, until it is stopped.
 ///
-/// The sender sleeps between frames and goes before other threads: one that waits for a CPU sees no loss.
+/// The sender sleeps between frames and has priority over other threads, because a sender that waits for a CPU sees no loss.
 public final class FrameStream {
-    /// Frames beyond this are not sent.
+    /// The most frames that are sent.
     public let capacity: Int
     private let memory: Memory
     private let thread: LabThread
 
-    /// Written by the sender, read after it was joined.
+    /// Written by the sender, and read after it was joined.
     private final class Memory: @unchecked Sendable {
         let transmitted: UnsafeMutablePointer<Int64>
         var count = 0
         let stop = Atomic(false)
 
-        /// Pages that are never touched cost nothing.
+        /// Pages that are never touched use no memory.
         init(_ capacity: Int) throws(LabError) {
             guard let memory = calloc(capacity, MemoryLayout<Int64>.stride) else {
                 throw LabError("no memory for \(capacity) frames")
@@ -38,12 +38,12 @@ public final class FrameStream {
     /// Starts to send.
     ///
     /// - Parameters:
-    ///   - interface: in the calling thread's network namespace.
+    ///   - interface: an interface in the calling thread's network namespace.
     ///   - destination: a MAC, six octets.
     ///   - source: a MAC, six octets.
-    ///   - run: a number that tells these frames from others'.
+    ///   - run: a number that identifies these frames.
     ///   - rate: frames a second.
-    ///   - start: when the first frame is due, in nanoseconds of CLOCK_REALTIME.
+    ///   - start: the time when the first frame is due, in nanoseconds of CLOCK_REALTIME.
     ///   - capacity: the most frames.
     /// - Throws: ``LabError``.
     public init(
@@ -60,9 +60,9 @@ public final class FrameStream {
         }
     }
 
-    /// Stops and waits for the sender.
+    /// Stops sending and waits for the sender.
     ///
-    /// - Returns: when each frame was handed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not.
+    /// - Returns: the time when each frame was passed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
     public func stop() -> [Int64] {
         memory.stop.store(true, ordering: .releasing)
         thread.join()

@@ -3,18 +3,18 @@ import Glibc
 public import Lab
 import System
 
-/// Sends numbered frames at a modest rate and counts where they arrive, without keeping a CPU busy: for demonstrations,
-/// not for measuring gaps.
+/// Sends numbered frames at a modest rate and counts where they arrive, without occupying a CPU. It is for demonstrations
+/// and does not measure gaps.
 public struct PacedSender: ~Copyable {
-    /// What became of the frames.
+    /// The results for the frames.
     public struct Count: Sendable {
-        /// Frames handed to the kernel.
+        /// Frames passed to the kernel.
         public var sent = 0
-        /// For each interface, how many different frames it got.
+        /// The number of different frames that each interface received.
         public var received: [Int]
-        /// Frames that no interface got.
+        /// Frames that no interface received.
         public var lost = 0
-        /// Frames that more than one interface got.
+        /// Frames that more than one interface received.
         public var duplicated = 0
     }
 
@@ -31,7 +31,7 @@ public struct PacedSender: ~Copyable {
     }
 
     /// - Parameters:
-    ///   - interface: where to send, in the calling thread's network namespace.
+    ///   - interface: the interface to send from, in the calling thread's network namespace.
     ///   - receivers: the interfaces to count on.
     ///   - destinationMAC: six octets.
     ///   - sourceMAC: six octets.
@@ -52,7 +52,7 @@ public struct PacedSender: ~Copyable {
         self.rate = rate
     }
 
-    /// Sends for so long, a group each millisecond, and says what became of the frames.
+    /// Sends for the given time, one group each millisecond, and returns the results.
     public consuming func send(seconds: Double) -> Count {
         var count = Count(received: [])
         var bytes = frame

@@ -3,7 +3,7 @@ import Glibc
 public import Lab
 import Synchronization
 
-/// Watches ports of a host: which numbered frames leave by them towards their guests, and when the guests speak on them.
+/// Watches ports of a host: which numbered frames leave through them towards their guests, and when the guests send.
 public final class PortWatch {
     /// A guest, and its ports in the calling thread's network namespace.
     public struct Guest: Sendable {
@@ -11,20 +11,20 @@ public final class PortWatch {
         let ports: [String]
 
         /// - Parameters:
-        ///   - mac: six octets.
-        ///   - ports: names.
+        ///   - mac: the guest's MAC, six octets.
+        ///   - ports: the names of its ports.
         public init(mac: [UInt8], ports: [String]) {
             self.mac = mac
             self.ports = ports
         }
     }
 
-    /// What left by the ports.
+    /// The frames that left through the ports.
     public struct Record: Sendable {
-        /// For each guest, each of its runs and each frame, a bit for each of the guest's ports that it left by, the first
-        /// port's the lowest.
+        /// For each guest, each of its runs and each frame, one bit for each of the guest's ports that it left through; the
+        /// first port has the lowest bit.
         public let served: [[[UInt8]]]
-        /// For each guest, how many of its frames left by a port of another guest.
+        /// For each guest, the number of its frames that left through a port of another guest.
         public let strayed: [Int]
         /// Frames that the watch missed.
         public let drops: Int64
@@ -34,12 +34,12 @@ public final class PortWatch {
     private let thread: LabThread
 
     private static let receiveBuffer: Int32 = 16 << 20
-    /// Between two looks, for each guest: many sockets are looked at less often.
+    /// The pause between two polls, for each guest: many sockets are polled less often.
     private static let idleMicroseconds: UInt32 = 500
 
-    /// Written by the watching thread, but for `stop`.
+    /// Written by the watching thread, except `stop`.
     private final class Memory: @unchecked Sendable {
-        /// For each guest, one run after the other.
+        /// For each guest, its runs one after the other.
         let served: [UnsafeMutablePointer<UInt8>]
         let runs: Int
         let capacity: Int
@@ -86,8 +86,8 @@ public final class PortWatch {
     ///
     /// - Parameters:
     ///   - guests: at least one.
-    ///   - run: the first run of the first guest; the runs of all of them follow each other.
-    ///   - runs: how many for each guest.
+    ///   - run: the first run of the first guest; the runs of all guests follow without gaps.
+    ///   - runs: the number of runs for each guest.
     ///   - capacity: the most frames of a run.
     /// - Throws: ``LabError``.
     public init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LabError) {
@@ -106,13 +106,13 @@ public final class PortWatch {
         thread = try Namespace.thread { PortWatch.watch(places, run: run, macs: macs, into: memory) }
     }
 
-    /// When a guest itself spoke last on one of its ports, in nanoseconds of CLOCK_REALTIME; 0: not yet. What its
-    /// hypervisor says in its name does not count.
+    /// The time when a guest itself last sent on one of its ports, in nanoseconds of CLOCK_REALTIME; 0: not yet. Frames that
+    /// its hypervisor sends for it do not count.
     public func lastWord(guest: Int, port: Int) -> Int64 {
         memory.spoken[guest][port].last.load(ordering: .acquiring)
     }
 
-    /// Stops.
+    /// Stops watching.
     public func stop() -> Record {
         memory.stop.store(true, ordering: .releasing)
         thread.join()

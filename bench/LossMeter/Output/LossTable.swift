@@ -2,7 +2,7 @@
 public struct LossTable: Sendable {
     private let summaries: [Summary]
 
-    /// - Parameter summaries: one row each.
+    /// - Parameter summaries: one for each row.
     public init(_ summaries: [Summary]) { self.summaries = summaries }
 
     /// The rows with a header, columns two spaces apart.

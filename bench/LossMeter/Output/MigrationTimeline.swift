@@ -1,15 +1,15 @@
-/// One migration as one peer's frames saw it: the ports that they left by, the guest, what was lost, what happened.
+/// One migration as the frames of one peer show it: their ports, the guest, the lost frames, and the events.
 public struct MigrationTimeline: Sendable {
-    /// Something that happened, or that was done.
+    /// An event or an action.
     public struct Mark: Hashable, Sendable {
-        /// Nanoseconds of CLOCK_REALTIME.
+        /// The time in nanoseconds of CLOCK_REALTIME.
         public let time: Int64
-        /// In a few words, the host among them.
+        /// The event or action in a few words, including the host.
         public let words: String
-        /// Somebody moved an entry or gave an order; else something happened by itself.
+        /// An action by a controller or operator, such as moving an entry; otherwise an event.
         public let isDeed: Bool
 
-        /// Makes a mark from its parts.
+        /// Makes a mark from its fields.
         public init(time: Int64, words: String, isDeed: Bool) {
             self.time = time
             self.words = words
@@ -27,23 +27,23 @@ public struct MigrationTimeline: Sendable {
 
     /// The method and its figures.
     public let title: String
-    /// What happened, in the order of time.
+    /// The events and actions, in the order of time.
     public let marks: [Mark]
     /// The span shown.
     public let span: ClosedRange<Int64>
-    /// Times and positions are counted from here: the first mark.
+    /// The zero of times and positions: the first mark.
     public let origin: Int64
     let recording: MigrationRecording
     private let kinds: [Int: LossKind]
 
-    /// Around what happened, in nanoseconds.
+    /// The span to show before the first and after the last mark, in nanoseconds.
     private static let margin: Int64 = 100_000_000
 
     /// - Parameters:
     ///   - title: the method and its figures.
     ///   - recording: one peer's frames.
-    ///   - result: what became of them.
-    ///   - marks: what happened.
+    ///   - result: the results for these frames.
+    ///   - marks: the events and actions.
     public init(title: String, recording: MigrationRecording, result: MigrationResult, marks: [Mark]) {
         self.title = title
         self.recording = recording
@@ -66,7 +66,7 @@ public struct MigrationTimeline: Sendable {
 
     private func left(by port: ServedPorts, _ frame: Int) -> Bool { recording.served[frame].contains(port) }
 
-    /// From top to bottom.
+    /// The rows from top to bottom.
     static let rows: [Row] = [
         Row(name: "source, primary port", symbol: "#", colour: "#1f77b4") { $0.left(by: .sourcePrimary, $1) },
         Row(name: "source, standby port", symbol: "#", colour: "#2ca02c") { $0.left(by: .sourceStandby, $1) },
@@ -78,7 +78,7 @@ public struct MigrationTimeline: Sendable {
         Row(name: "lost: blackout", symbol: "b", colour: "#8c564b") { $0.kinds[$1] == .blackout },
     ]
 
-    /// For each row, the columns with at least one frame, of so many columns.
+    /// For each row, the columns with at least one frame, out of `count` columns.
     func columns(_ count: Int) -> [[Bool]] {
         var cells = MigrationTimeline.rows.map { _ in [Bool](repeating: false, count: count) }
         for frame in recording.transmitted.indices where span.contains(recording.transmitted[frame]) {
@@ -96,7 +96,7 @@ public struct MigrationTimeline: Sendable {
         return max(0, min(count - 1, column))
     }
 
-    /// Draws it with characters: one column a slice of time, a letter for each mark, and what the letters mean.
+    /// Draws the timeline with characters: one column for each slice of time, a letter for each mark, and a legend.
     public func drawn(columns count: Int = 100) -> String {
         let width = MigrationTimeline.rows.map(\.name.count).max() ?? 0
         func line(_ name: String, _ cells: String) -> String {
@@ -110,7 +110,7 @@ public struct MigrationTimeline: Sendable {
         for (index, mark) in marks.enumerated() {
             let letter = MigrationTimeline.letter(index)
             let column = column(mark.time, of: count)
-            // Those that fall on one column share the first one's place.
+            // Marks in one column share the place of the first one.
             if letters[column] == " " { letters[column] = letter }
             legend.append("    \(letter) \(MigrationTimeline.milliseconds(mark.time - origin)) ms  \(mark.words)")
         }
@@ -124,18 +124,19 @@ public struct MigrationTimeline: Sendable {
         return letters[min(index, letters.count - 1)]
     }
 
-    /// With one decimal.
+    /// Milliseconds with one decimal.
     static func milliseconds(_ nanoseconds: Int64) -> String {
         let tenths = (abs(nanoseconds) + 50_000) / 100_000
         return "\(nanoseconds < 0 && tenths > 0 ? "-" : "")\(tenths / 10).\(tenths % 10)"
     }
 }
 
-/// Timelines of migrations as one SVG picture, one panel each: a row a port, one for the guest, one a kind of loss.
+/// Timelines of migrations as one SVG picture, one panel each: a row for each port, one for the guest, and one for each
+/// kind of loss.
 public struct MigrationChart: Sendable {
     /// The panels, from top to bottom.
     public let timelines: [MigrationTimeline]
-    /// Above all panels.
+    /// The title above all panels.
     public let title: String
 
     private static let width = 1160.0
@@ -146,7 +147,7 @@ public struct MigrationChart: Sendable {
 
     /// - Parameters:
     ///   - timelines: the panels, from top to bottom.
-    ///   - title: above all panels.
+    ///   - title: the title above all panels.
     public init(_ timelines: [MigrationTimeline], title: String) {
         self.timelines = timelines
         self.title = title
@@ -166,7 +167,7 @@ public struct MigrationChart: Sendable {
             """
     }
 
-    /// - Returns: where the panel ends.
+    /// - Returns: the position of the panel's end.
     private func panel(_ timeline: MigrationTimeline, at top: Double, into body: inout String) -> Double {
         let span = MigrationChart.width - MigrationChart.left - MigrationChart.right
         let columns = Int(span)
@@ -189,7 +190,7 @@ public struct MigrationChart: Sendable {
                 x(mark.time), top + height + 16 + (index % 2 == 0 ? 0 : 10), String(MigrationTimeline.letter(index)),
                 size: 10, anchor: "middle")
         }
-        // What the letters mean, in three columns.
+        // The legend of the letters, in three columns.
         let lines = (timeline.marks.count + 2) / 3
         for (index, mark) in timeline.marks.enumerated() {
             let words =

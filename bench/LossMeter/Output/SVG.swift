@@ -1,6 +1,6 @@
 /// Elements of an SVG picture.
 enum SVG {
-    /// Words; `anchor` is `start`, `middle` or `end`.
+    /// A text; `anchor` is `start`, `middle` or `end`.
     static func text(
         _ x: Double, _ y: Double, _ content: String, size: Int, anchor: String = "start", weight: String = "normal"
     ) -> String {
@@ -21,7 +21,7 @@ enum SVG {
             + "fill=\"\(colour)\"/>\n"
     }
 
-    /// One decimal.
+    /// The number with one decimal.
     static func number(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10).\(abs(tenths) % 10)"

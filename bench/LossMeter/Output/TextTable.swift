@@ -1,9 +1,9 @@
 /// Rows of cells as aligned text.
 public enum TextTable {
-    /// Aligns cells by column, two spaces between.
+    /// Aligns cells by column, with two spaces between columns.
     ///
     /// - Parameters:
-    ///   - rows: the header first; none is longer than the header.
+    ///   - rows: the header first; no row is longer than the header.
     ///   - first: the first column that is aligned to the right; nil for none.
     public static func aligned(_ rows: [[String]], numbersFrom first: Int? = nil) -> String {
         var widths = [Int](repeating: 0, count: rows.first?.count ?? 0)

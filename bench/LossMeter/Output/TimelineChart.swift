@@ -1,8 +1,9 @@
-/// Timelines as one SVG picture, one panel a method: a row a path, a tick a frame, the command's span shaded.
+/// Timelines as one SVG picture, one panel for each method: a row for each path, a tick for each frame, and the span of the
+/// command shaded.
 public struct TimelineChart: Sendable {
     /// The panels, from top to bottom.
     public let timelines: [Timeline]
-    /// Above all panels.
+    /// The title above all panels.
     public let title: String
 
     private static let width = 960.0
@@ -16,7 +17,7 @@ public struct TimelineChart: Sendable {
 
     /// - Parameters:
     ///   - timelines: the panels, from top to bottom.
-    ///   - title: above all panels.
+    ///   - title: the title above all panels.
     public init(_ timelines: [Timeline], title: String) {
         self.timelines = timelines
         self.title = title
@@ -85,7 +86,7 @@ public struct TimelineChart: Sendable {
         return body
     }
 
-    /// A round distance of ticks, in nanoseconds.
+    /// A round distance between ticks, in nanoseconds.
     private static func step(for span: Int64) -> Int64 {
         var step: Int64 = 1000
         while span / step > 12 {

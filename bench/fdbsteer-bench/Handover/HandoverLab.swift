@@ -7,18 +7,18 @@ import Policy
 import Records
 import System
 
-/// Two hosts with a controller each, and the guest that goes from one to the other; used on one thread.
+/// Two hosts with a controller each, and the guest that moves from one to the other; used on one thread.
 final class HandoverLab {
-    /// When things happened, in nanoseconds of CLOCK_REALTIME.
+    /// The times of the steps, in nanoseconds of CLOCK_REALTIME.
     struct Times {
-        /// From before the source's switch to its standby to after it. The guest counts as listening on both ports: how
-        /// well the switch meets the guest's own change is another matter (docs/handover.md).
+        /// From before the source's switch to its standby until after it. The guest counts as listening on both ports: how
+        /// well the switch coincides with the guest's own change is another question (docs/handover.md).
         var unplug: ClosedRange<Int64> = 0...0
-        /// The guest runs on the target, and not on the source.
+        /// The guest runs on the target instead of the source.
         var runs: Int64 = 0
-        /// When each step was done; of a switch, when its last write to the kernel was.
+        /// The time when each step was done; for a switch, the time of its last write to the kernel.
         var done: [HandoverMethod.Step: Int64] = [:]
-        /// As `unplug`, for the target's switch to its primary.
+        /// Like `unplug`, for the target's switch to its primary.
         var plug: ClosedRange<Int64> = 0...0
     }
 
@@ -28,15 +28,16 @@ final class HandoverLab {
     private var targetHost: Controller.Host
     private let guest: GuestID
     private let address: Address
-    /// Behind each port of the guest; open for the whole run, because closing a packet socket takes milliseconds.
+    /// Sockets behind each port of the guest. They stay open for the whole run, because closing a packet socket takes
+    /// milliseconds.
     private let sourcePrimary: Transmitter
     private let sourceStandby: Transmitter
     private let targetStandby: Transmitter
     private let targetPrimary: Transmitter
 
     /// - Parameters:
-    ///   - source: a folder for the source's journal.
-    ///   - target: a folder for the target's.
+    ///   - source: the folder for the source's journal.
+    ///   - target: the folder for the target's journal.
     init(source: String, target: String) throws {
         lab = try FabricLab()
         socket = try CommandSocket()
@@ -50,12 +51,12 @@ final class HandoverLab {
         targetPrimary = try Transmitter(FabricLab.far(lab.target.primary))
     }
 
-    /// The interfaces where the guest's frames arrive.
+    /// The interfaces at which the guest's frames arrive.
     var paths: [String] {
         [lab.source.primary, lab.source.standby, lab.target.standby, lab.target.primary].map(FabricLab.far)
     }
 
-    /// When the guest listens on each of ``paths``.
+    /// The time during which the guest listens on each of ``paths``.
     func listening(_ times: Times) -> [Range<Int64>] {
         [
             .min..<times.unplug.upperBound, times.unplug.lowerBound..<times.runs,
@@ -65,15 +66,15 @@ final class HandoverLab {
 
     // MARK: - One hand-over
 
-    /// Brings both hosts to the state before the migration: the guest on the source's primary, all bridges know it.
+    /// Brings both hosts to the state before the migration: the guest is on the source's primary, and all bridges know it.
     func begin(_ method: HandoverMethod) throws {
         try sourcePrimary.send(lab.announcement)
         usleep(5000)
         switch method.kind {
         case .steered, .learned, .pinned:
-            try check(sourceHost.prepare(request(lab.source, at: .primary), options: VerbOptions()))
+            try check(Prepare(request(lab.source, at: .primary)).run(on: &sourceHost))
             let side: Side = method.kind == .pinned ? .standby : .remote
-            try check(targetHost.prepare(request(lab.target, at: side), options: VerbOptions()))
+            try check(Prepare(request(lab.target, at: side)).run(on: &targetHost))
             if case .learned = method.kind { try setLearning(true) }
         case .sticky:
             try stick(lab.source.primary)
@@ -82,20 +83,20 @@ final class HandoverLab {
         }
     }
 
-    /// The guest lets go of its VF and takes up the standby, on the source.
+    /// The guest gives up its VF and uses the standby, on the source.
     func unplug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = Stopwatch.realTime
         switch method.kind {
-        case .steered, .learned, .pinned: try check(sourceHost.switch(guest, to: .standby, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(Switch(to: .standby).run(guest, on: &sourceHost))
         case .sticky: try stick(lab.source.standby)
         case .learning: break
         }
-        // Every guest says something soon on the port that it took up: learning lives on that.
+        // Every guest soon sends something on its new port: learning depends on that.
         try sourceStandby.send(lab.announcement)
         times.unplug = begin...Stopwatch.realTime
     }
 
-    /// The guest runs on the target from now on.
+    /// The guest starts to run on the target.
     func migrate(_ method: HandoverMethod, into times: inout Times) throws {
         times.runs = Stopwatch.realTime
         let order: [HandoverMethod.Step]
@@ -106,9 +107,9 @@ final class HandoverLab {
         for step in order {
             var written: Int64?
             switch step {
-            case .target: written = try check(targetHost.switch(guest, to: .standby, options: VerbOptions()))
+            case .target: written = try check(Switch(to: .standby).run(guest, on: &targetHost))
             case .announce: try targetStandby.send(lab.announcement)
-            case .source: written = try check(sourceHost.switch(guest, to: .remote, options: VerbOptions()))
+            case .source: written = try check(Switch(to: .remote).run(guest, on: &sourceHost))
             }
             times.done[step] = written ?? Stopwatch.realTime
         }
@@ -118,11 +119,11 @@ final class HandoverLab {
     /// QEMU repeats its announcement.
     func announceAgain() throws { try targetStandby.send(lab.announcement) }
 
-    /// The guest gets a VF on the target, and its standby rests.
+    /// The guest gets a VF on the target, and stops using its standby.
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
         let begin = Stopwatch.realTime
         switch method.kind {
-        case .steered, .learned, .pinned: try check(targetHost.switch(guest, to: .primary, options: VerbOptions()))
+        case .steered, .learned, .pinned: try check(Switch(to: .primary).run(guest, on: &targetHost))
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
@@ -130,12 +131,12 @@ final class HandoverLab {
         times.plug = begin...Stopwatch.realTime
     }
 
-    /// Takes the guest out of all bridges.
+    /// Removes the guest from all bridges.
     func end(_ method: HandoverMethod) throws {
         switch method.kind {
         case .steered, .learned, .pinned:
-            try check(sourceHost.release(guest, options: VerbOptions()))
-            try check(targetHost.release(guest, options: VerbOptions()))
+            try check(Release().run(guest, on: &sourceHost))
+            try check(Release().run(guest, on: &targetHost))
         case .sticky, .learning: break
         }
         for bridge in [lab.source.bridge, lab.target.bridge, lab.fabric] {
@@ -160,7 +161,7 @@ final class HandoverLab {
         try Command.script("bridge fdb replace \(lab.guestMAC) dev \(port) master static sticky")
     }
 
-    /// - Returns: when the last write to the kernel was; nil when there was none.
+    /// - Returns: the time of the last write to the kernel; nil if there was none.
     @discardableResult
     private func check(_ report: Report) throws -> Int64? {
         guard report.exitCode == 0 else {

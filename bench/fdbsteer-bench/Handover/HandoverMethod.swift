@@ -1,6 +1,6 @@
-/// A way to hand a guest's address over from host to host.
+/// A way to hand a guest's address over from one host to the other.
 struct HandoverMethod: Hashable, Sendable {
-    /// What is to be done once the guest runs on the target.
+    /// A step after the guest runs on the target.
     enum Step: String, CaseIterable, Sendable {
         /// The target's `switch --to standby`.
         case target
@@ -10,31 +10,31 @@ struct HandoverMethod: Hashable, Sendable {
         case source
     }
 
-    /// Who does what.
+    /// The division of the work.
     enum Kind: Hashable, Sendable {
         /// fdbsteer on both hosts, with the side `remote`; steps in this order.
         case steered([Step])
-        /// The same, but the target's standby goes on learning while the guest is remote, so that the guest's own first
-        /// frame moves the target's entry.
+        /// The same, but the target's standby keeps learning while the guest is remote, so the guest's own first frame moves
+        /// the target's entry.
         case learned([Step])
-        /// fdbsteer's pins, but the target pins its standby from the beginning and the source keeps its own.
+        /// fdbsteer's pins, but the target pins its standby from the beginning and the source keeps its own pin.
         case pinned
-        /// The same by `bridge fdb replace ... static sticky`: pins that no frame moves.
+        /// The same with `bridge fdb replace ... static sticky`: no frame moves these pins.
         case sticky
-        /// Nothing is pinned: the bridges learn from what the guest sends.
+        /// No pins: the bridges learn from the frames that the guest sends.
         case learning
     }
 
     let name: String
     let kind: Kind
 
-    /// The order that loses least for every peer: the announcement takes microseconds, and moves the fabric's entry and the
-    /// source's pin, which roams to the uplink that it arrives on; what remains is the target's switch.
+    /// The order that loses least for every peer. The announcement takes microseconds, and moves the fabric's entry and the
+    /// source's pin, which roams to the uplink that it arrives on. Only the target's switch then remains.
     static let right: [Step] = [.announce, .target, .source]
 
     static let fdbsteer = HandoverMethod(name: "fdbsteer", kind: .steered(right))
 
-    /// What is compared.
+    /// The compared methods.
     static let compared = [
         fdbsteer, HandoverMethod(name: "fdbsteer, tap learns", kind: .learned(right)),
         HandoverMethod(name: "pinned, no remote", kind: .pinned),

@@ -1,8 +1,8 @@
 import LossMeter
 
-/// What the hand-over bench found, as text and as JSON.
+/// The results of the hand-over bench, as text and as JSON.
 struct HandoverReport: Encodable {
-    /// One method with one flood setting, seen by one peer.
+    /// One method with one flood setting, for one peer.
     struct Row: Encodable {
         let method: String
         let flood: String
@@ -34,7 +34,7 @@ struct HandoverReport: Encodable {
         }
     }
 
-    /// What fdbsteer, in whatever order, must not do, and did.
+    /// Results that fdbsteer must not have with any order of steps.
     var complaints: [String] {
         let steered = Set(([HandoverMethod.fdbsteer] + HandoverMethod.orders).map(\.name))
         return handover.filter { steered.contains($0.method) }.compactMap { row in

@@ -4,34 +4,34 @@ import LossMeter
 import Synchronization
 import System
 
-/// One run of the hand-over bench in the calling thread's namespace: rounds in which the methods take turns.
+/// One run of the hand-over bench in the calling thread's namespace: rounds in which the methods alternate.
 final class HandoverRun {
-    /// Who sends to the guest.
+    /// The senders of frames to the guest.
     enum Peer: String, CaseIterable, Sendable {
         case source = "source host"
         case target = "target host"
         case fabric
     }
 
-    /// What is counted together.
+    /// The key by which results are counted together.
     struct Series: Hashable, Sendable {
         let method: HandoverMethod
         let flood: Bool
         let peer: Peer
     }
 
-    // Moments of a hand-over, in milliseconds after the first frame.
+    // The moments of a hand-over, in milliseconds after the first frame.
     private static let unplug: Int64 = 100
     private static let runs: Int64 = 200
     private static let again: Int64 = 250
     private static let plug: Int64 = 330
-    /// Milliseconds of frames.
+    /// The length of the traffic in milliseconds.
     private static let length = 450
-    /// Opening the sockets of three senders and twelve receivers takes the kernel so long, in nanoseconds.
+    /// The time that the kernel needs to open the sockets of three senders and twelve receivers, in nanoseconds.
     private static let lead: Int64 = 250_000_000
-    /// Frames later than this after they were due, in nanoseconds: the tester was not ready.
+    /// The tester was not ready if a frame was sent later than this after it was due, in nanoseconds.
     private static let greatestLag: Int64 = 50_000_000
-    /// A Burst adds frames for changes that take long; here they are frames like all others.
+    /// A Burst adds frames for slow changes; here they are ordinary frames.
     private static let burstSlack = 150
 
     private let bench: HandoverLab
@@ -47,7 +47,7 @@ final class HandoverRun {
         self.rate = rate
     }
 
-    /// Every method hands over as often, in turn, so that a busy spell of the machine meets all of them.
+    /// Each method does the same number of hand-overs, in turn, so a busy spell of the machine affects all of them.
     func run() throws {
         for _ in 0..<handovers {
             for flood in [false, true] {
@@ -64,7 +64,7 @@ final class HandoverRun {
             try bench.end(method)
             var made: [Peer: HandoverResult] = [:]
             for (peer, recording) in recordings { made[peer] = result(recording, peer: peer, times) }
-            // Another one is made for a void one; five in a row are filed as they are.
+            // A void hand-over is repeated, up to five in a row.
             for (peer, result) in made {
                 results[Series(method: method, flood: flood, peer: peer), default: []].append(result)
             }
@@ -73,8 +73,8 @@ final class HandoverRun {
     }
 
     private func result(_ recording: Recording, peer: Peer, _ times: HandoverLab.Times) -> HandoverResult {
-        // What each peer's frames need: the target's entry always, the fabric's unless the peer is on the target, and the
-        // source's when it is there.
+        // The steps that each peer's frames need: always the target's entry, the fabric's unless the peer is on the target, and
+        // the source's if the peer is there.
         let needed: [HandoverMethod.Step] =
             switch peer {
             case .target: [.target]
@@ -127,7 +127,7 @@ final class HandoverRun {
         return burst
     }
 
-    /// One burst on a thread of its own.
+    /// One burst on its own thread.
     private struct Sender {
         private let thread: LabThread
         private let outcome = Outcome()

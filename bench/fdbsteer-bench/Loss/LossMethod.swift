@@ -19,11 +19,11 @@ enum LossMethod: String, CaseIterable {
     /// The methods that move between the ports; the others keep the path.
     static let moving: [LossMethod] = [.fdbsteer, .replace, .deleteAddOneSend, .deleteAckAddAck, .shell]
 
-    /// Moves a second: a shell needs more time than a message.
+    /// The number of moves a second: a shell needs more time than a message.
     var movesPerSecond: Int { self == .shell ? 30 : 200 }
 }
 
-/// The lab's bridge with one guest, and each method's way to move it; used on one thread.
+/// The lab's bridge with one guest, and the ways of each method to move it; used on one thread.
 final class LossLab {
     let lab: BridgeLab
     private var socket: CommandSocket
@@ -35,7 +35,7 @@ final class LossLab {
     /// The path that carries the guest's frames: 0 the primary's, 1 the standby's.
     private var current = 0
 
-    /// - Parameter state: a folder for the journal.
+    /// - Parameter state: the folder for the journal.
     init(state: String) throws {
         lab = try BridgeLab()
         socket = try CommandSocket()
@@ -54,16 +54,16 @@ final class LossLab {
     /// The interfaces behind which the guest's frames are counted.
     var paths: [String] { [lab.primary, lab.standby].map(BridgeLab.far) }
 
-    /// Brings the bridge to the state that a method begins with.
+    /// Brings the bridge to the initial state of a method.
     func begin(_ method: LossMethod) throws {
         current = 0
         switch method {
         case .fdbsteer, .prepare:
             try learn()
-            if method == .fdbsteer { try check(host.prepare(request, options: VerbOptions())) }
+            if method == .fdbsteer { try check(Prepare(request).run(on: &host)) }
         case .release:
             try learn()
-            try check(host.prepare(request, options: VerbOptions()))
+            try check(Prepare(request).run(on: &host))
         case .replace, .deleteAddOneSend, .deleteAckAddAck, .shell:
             try Command.script(
                 """
@@ -74,9 +74,9 @@ final class LossLab {
         }
     }
 
-    /// Takes the guest out of the bridge again.
+    /// Removes the guest from the bridge again.
     func end(_ method: LossMethod) throws {
-        if try !host.status(nil).isEmpty { try check(host.release(guest, options: VerbOptions())) }
+        if try !Status.read(nil, on: &host).isEmpty { try check(Release().run(guest, on: &host)) }
         try Command.script(
             """
             bridge link set dev \(lab.primary) learning on
@@ -90,10 +90,10 @@ final class LossLab {
     func perform(_ method: LossMethod) throws -> Change {
         switch method {
         case .prepare, .release:
-            // The two take turns; only the one that is asked for is measured.
+            // prepare and release alternate, and only the requested one is measured.
             let report =
-                try host.status(nil).isEmpty
-                ? host.prepare(request, options: VerbOptions()) : host.release(guest, options: VerbOptions())
+                try Status.read(nil, on: &host).isEmpty
+                ? Prepare(request).run(on: &host) : Release().run(guest, on: &host)
             try check(report)
             return Change(destination: nil, writes: report.writes)
         default: break
@@ -102,7 +102,7 @@ final class LossLab {
         var writes: ClosedRange<Int64>?
         switch method {
         case .fdbsteer:
-            let report = try host.switch(guest, to: target == 1 ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: target == 1 ? .standby : .primary).run(guest, on: &host)
             try check(report)
             writes = report.writes
         case .replace:
@@ -127,7 +127,7 @@ final class LossLab {
         return Change(destination: target, writes: writes)
     }
 
-    /// Makes the bridge learn the guest behind the primary, by a frame of the guest's own.
+    /// Makes the bridge learn the guest behind the primary from a frame of the guest.
     private func learn() throws {
         try BridgeLab.sendFrame(behind: lab.primary, source: lab.guestMAC)
         guard let entry = try lab.entry(lab.guestMAC), entry.contains(lab.primary) else {
@@ -148,7 +148,7 @@ final class LossLab {
 }
 
 extension Report {
-    /// When the netlink writes began and ended, in nanoseconds of CLOCK_REALTIME.
+    /// The begin and end of the netlink writes, in nanoseconds of CLOCK_REALTIME.
     fileprivate var writes: ClosedRange<Int64> {
         startedAt + timings.writesBeginNanoseconds...startedAt + timings.writesEndNanoseconds
     }

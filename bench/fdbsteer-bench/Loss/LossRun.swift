@@ -2,9 +2,9 @@ import Glibc
 import Lab
 import LossMeter
 
-/// One run of the loss bench in the calling thread's namespace: rounds of bursts, the methods taking turns.
+/// One run of the loss bench in the calling thread's namespace: rounds of bursts in which the methods alternate.
 struct LossRun {
-    /// What came out.
+    /// The results of the run.
     struct Outcome: Sendable {
         let rate: Int
         let summaries: [Summary]
@@ -17,7 +17,7 @@ struct LossRun {
         let flood: Bool
     }
 
-    /// What a series has collected.
+    /// The results that a series has collected.
     private struct Collection {
         var results: [MoveResult] = []
         var latencies = Latencies()
@@ -27,10 +27,10 @@ struct LossRun {
 
     private let options: LossCommand
     private let bench: LossLab
-    /// Bursts in a row in which no change ended.
+    /// The number of consecutive bursts in which no change ended.
     private var empty = 0
     private static let emptyLimit = 5
-    /// Real-time threads may run 0.95 s of each second: the pause after each burst.
+    /// The pause after each burst: real-time threads may run 0.95 s of each second.
     private static let pauseMicroseconds: UInt32 = 200_000
 
     init(_ options: LossCommand, state: String) throws {
@@ -48,7 +48,7 @@ struct LossRun {
                 remaining[Series(method: method, flood: flood)] = wanted
             }
         }
-        // Each method's bursts are spread over the whole run, so that a busy spell of the machine meets all of them.
+        // The bursts of each method are spread over the whole run, so a busy spell of the machine affects all of them.
         let rounds = 5
         for round in 0..<rounds {
             for flood in [false, true] {
@@ -79,7 +79,7 @@ struct LossRun {
         return Outcome(rate: rate, summaries: summaries, timelines: timelines)
     }
 
-    /// Measures one burst and files its changes; returns how many changes each series got.
+    /// Measures one burst and stores its changes; returns the number of changes that each series got.
     private mutating func measure(
         _ method: LossMethod, series: [Series], rate: Int, moves: Int, into collections: inout [Series: Collection]
     ) throws -> Int {
@@ -95,7 +95,7 @@ struct LossRun {
             var collection = collections[one] ?? Collection()
             for (result, move) in zip(results, made) where move.index % series.count == offset {
                 collection.results.append(result)
-                // The worst change makes the picture.
+                // The picture shows the worst change.
                 if collection.timeline.map({ result.lost > $0.lost }) ?? true, !result.isVoid {
                     let title = "\(method.rawValue): \(result.lost) lost, \(result.duplicated) duplicated"
                     let timeline = Timeline(

@@ -52,7 +52,7 @@ struct MACFilterCommand: ParsableCommand {
         if check, let failure = report.failure { throw LabError(failure) }
     }
 
-    /// Runs the same in the lab VM.
+    /// Runs the same command in the lab VM.
     private func boot() throws {
         var arguments = ["macfilter", "--inside", "--redirections", "\(redirections)", "--rate", "\(rate)"]
         if check { arguments.append("--check") }
@@ -61,7 +61,7 @@ struct MACFilterCommand: ParsableCommand {
     }
 }
 
-/// The results of the bench of MAC filters, for people and programs.
+/// The results of the MAC filter bench, for people and programs.
 struct MACFilterReport: Encodable {
     struct Redirection: Encodable {
         let redirections: Int
@@ -100,13 +100,13 @@ struct MACFilterReport: Encodable {
         ) { $1 }
     }
 
-    /// What should not be; nil when all is well.
+    /// The first result that is not allowed; nil if there is none.
     var failure: String? {
         guard let own = redirection[MACFilterRun.Method.fdbsteer.rawValue] else { return "nothing was measured" }
         return own.lostTotal == 0 ? nil : "\(own.lostTotal) frames were lost in \(own.redirections) redirections"
     }
 
-    /// For people.
+    /// The results as text for people.
     var table: String {
         var lines = ["\(nic), probed in \(probeMilliseconds) ms"]
         for state in states where state.source == .wire && !state.tagged {

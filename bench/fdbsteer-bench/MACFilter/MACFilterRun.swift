@@ -7,20 +7,20 @@ import Records
 
 /// Redirections of a guest on the lab VM's NIC in legacy mode, under traffic from the wire.
 ///
-/// The guest is a VF whose driver is up all the time, and a standby beside it: a frame is lost when neither gets it.
+/// The guest is a VF whose driver is always up, and a standby beside it: a frame is lost if neither receives it.
 struct MACFilterRun {
-    /// How the guest is moved.
+    /// The way to move the guest.
     enum Method: String, CaseIterable {
-        /// `fdbsteer switch`, one process a redirection.
+        /// `fdbsteer switch`, one process for each redirection.
         case fdbsteer
         /// The commands of net_failover.rst, one process each.
         case kernelDocumentation = "kernel-documentation"
     }
 
-    /// What a method did.
+    /// The results of a method.
     struct Result {
         let method: Method
-        /// Lost frames of each redirection.
+        /// The lost frames of each redirection.
         var lost: [Int] = []
         var duplicated = 0
         var sent = 0
@@ -31,7 +31,7 @@ struct MACFilterRun {
     private let nic: SRIOVLab
     private let state: String
     private let rate: Int
-    /// After the commands, before the next redirection: longer than frames take.
+    /// The pause after the commands, before the next redirection: longer than any frame is in flight.
     private static let settleMicroseconds: useconds_t = 40_000
 
     init(state: String, rate: Int) throws {
@@ -43,14 +43,14 @@ struct MACFilterRun {
     /// Probes the NIC.
     func probe() throws -> ProbeReport {
         var host = try Host(folder: StateFolder(state))
-        let report = try host.probe(
-            ProbeRequest(pf: "nic0", vf: 0, address: Address("\(Self.mac)/100"), from: "peer0", sibling: 1),
-            options: VerbOptions())
+        let report = try Probe(
+            ProbeRequest(pf: "nic0", vf: 0, address: Address("\(Self.mac)/100"), from: "peer0", sibling: 1)
+        ).run(on: &host)
         guard report.exitCode == 0 else { throw LabError("the probe: \(report.failures.joined(separator: "; "))") }
         return report
     }
 
-    /// Moves the guest there and back.
+    /// Moves the guest to the standby and back.
     func redirect(_ method: Method, count: Int) throws -> Result {
         try nic.makeBridge()
         defer { nic.removeBridge() }

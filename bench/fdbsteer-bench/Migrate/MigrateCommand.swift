@@ -66,7 +66,7 @@ struct MigrateCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as it is in /run.
+        // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var shape = try MigrationRig.shape(primary: primary)
@@ -78,10 +78,10 @@ struct MigrateCommand: ParsableCommand {
         let rate = rate == 0 ? try rig.findRate() : rate
         let methods = try chosen
         var records: [MigrationMethod: [MigrationRig.Record]] = [:]
-        // The methods take turns, so that a busy spell of the machine meets all of them.
+        // The methods alternate, so a busy spell of the machine affects all of them.
         for round in 1...migrations {
             for method in methods {
-                // Another one is made for a void one; five in a row are filed as they are.
+                // A void migration is repeated, up to five in a row.
                 for _ in 0..<5 {
                     let record = try rig.run(operation, method)
                     records[method, default: []].append(record)
@@ -95,7 +95,7 @@ struct MigrateCommand: ParsableCommand {
         }
         let report = MigrationReport(self, rate: rate, methods, records)
         let timelines = methods.compactMap { method in
-            // The one in the middle of the order of loss.
+            // The median migration by loss.
             let sorted = (records[method] ?? []).filter { $0.failure == nil && !$0.isVoid }.sorted { $0.lost < $1.lost }
             return sorted.isEmpty ? nil : sorted[(sorted.count - 1) / 2].timeline(method.rawValue)
         }
@@ -118,7 +118,7 @@ struct MigrateCommand: ParsableCommand {
             + "blackout \(total(.blackout)))\(record.isVoid ? ", void" : "")"
     }
 
-    /// The guest's kernel and initramfs, made when they are not there.
+    /// The folder with the guest's kernel and initramfs, which are built if they are missing.
     static func image() throws -> String {
         let built = try Command.run(["bench/guest/build"])
         guard built.exitCode == 0, let folder = built.output.split(separator: "\n").last else {

@@ -27,7 +27,7 @@ struct MigrateEndsCommand: ParsableCommand {
     @Option(name: .long, help: "Write the results as JSON.")
     var json: String?
 
-    /// One way to end.
+    /// The results for one kind of end.
     struct Row: Encodable {
         let end: String
         let times: Int
@@ -36,14 +36,14 @@ struct MigrateEndsCommand: ParsableCommand {
         let lostMedian: Int
         let lostMax: Int
         let steeringLostTotal: Int
-        /// The longest time that the guest ran and could take frames, and none reached it.
+        /// The longest time in which the guest ran and could accept frames, and none reached it.
         let unreachedMsMax: Double
         let outageMsMax: Double
-        /// What was not as it should be on the hosts afterwards.
+        /// The faults on the hosts afterwards.
         let complaints: [String]
     }
 
-    /// A guest that can receive is reached again within so many milliseconds.
+    /// The longest time, in milliseconds, for which a guest that can receive may be unreachable.
     private static let longest = 2000.0
 
     func validate() throws {
@@ -66,7 +66,7 @@ struct MigrateEndsCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as it is in /run.
+        // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(
@@ -100,7 +100,7 @@ struct MigrateEndsCommand: ParsableCommand {
         func milliseconds(_ nanoseconds: Int64?) -> Double { Double(((nanoseconds ?? 0) + 50_000) / 100_000) / 10 }
         let results = valid.flatMap(\.results)
         let lost = Summary.Spread(valid.map { Int64($0.lost) })
-        // Frames of one outage that are lost in different ways are neighbours.
+        // Frames that one outage loses in different ways count as consecutive.
         let neighbours = 3_000_000_000 / Int64(rate)
         return Row(
             end: end.rawValue, times: valid.count, void: records.count { $0.failure == nil && $0.isVoid },
@@ -137,9 +137,9 @@ struct MigrateEndsCommand: ParsableCommand {
 }
 
 extension MigrationResult {
-    /// The longest time, in nanoseconds, in which frames were lost for one reason one after the other.
+    /// The longest time, in nanoseconds, in which consecutive frames were lost for one reason.
     ///
-    /// - Parameter neighbours: frames sent at most so many nanoseconds apart follow each other.
+    /// - Parameter neighbours: frames are consecutive if they were sent at most this many nanoseconds apart.
     func longest(_ kind: LossKind, neighbours: Int64) -> Int64 {
         var longest: Int64 = 0
         var run: ClosedRange<Int64>?

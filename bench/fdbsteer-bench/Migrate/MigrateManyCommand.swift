@@ -30,19 +30,19 @@ struct MigrateManyCommand: ParsableCommand {
     @Option(name: .long, help: "Write the results as JSON.")
     var json: String?
 
-    /// What a guest does while it is looked at.
+    /// The activity of a guest during the measurement.
     private enum Part: String, CaseIterable {
         case staying = "stays while one migrates"
         case alone = "migrates alone"
         case together = "migrates with all others"
     }
 
-    /// What `--json` writes.
+    /// The output of `--json`.
     private struct Report: Encodable {
         let guests: Int
         let rate: Int
         let guestRate: Int
-        /// One row a part, all guests together; medians and maxima are a guest's.
+        /// One row for each part, for all guests together; medians and maxima are those of single guests.
         let parts: [MigrationReport.Row]
     }
 
@@ -55,7 +55,7 @@ struct MigrateManyCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as it is in /run.
+        // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(

@@ -27,17 +27,17 @@ struct MigrateTCPCommand: ParsableCommand {
         let method: String
         let megabitsMean: Double
         let longestStallMs: Double
-        /// Since the transfer was first looked at.
+        /// The time since the first sample.
         let stallBeginMs: Double
         let retransmittedSegments: Int
         let downtimeMs: Double
-        /// Each 100 ms.
+        /// One value for each 100 ms.
         let megabits: [Double]
     }
 
-    /// Length of a bin, in nanoseconds.
+    /// The length of a bin, in nanoseconds.
     private static let bin: Int64 = 100_000_000
-    /// After the last thing that happened, in nanoseconds.
+    /// The time for which the transfer goes on after the last event, in nanoseconds.
     private static let aftermath: Int64 = 1_500_000_000
 
     func validate() throws {
@@ -110,7 +110,7 @@ struct MigrateTCPCommand: ParsableCommand {
             megabits: summary.bins.map { tenths(Double($0) * 8 / 1e6 / (Double(MigrateTCPCommand.bin) / 1e9)) })
     }
 
-    /// The sink takes one client after the other: it may not be back yet.
+    /// The sink accepts one client after the other, and may not be ready again yet.
     private func connect(_ rig: MigrationRig) throws -> BulkTransfer {
         let limit = megabits * 1_000_000 / 8
         var failure: LabError?
@@ -129,13 +129,13 @@ struct MigrateTCPCommand: ParsableCommand {
         throw LabError("the guest's sink: \(failure.map { "\($0)" } ?? "")")
     }
 
-    /// Made on one thread, used on another.
+    /// Made on one thread, and used on another.
     private struct Handed: @unchecked Sendable {
         let value: BulkTransfer
         init(_ value: BulkTransfer) { self.value = value }
     }
 
-    /// A digit each 100 ms: 9 is the most that was seen.
+    /// One digit for each 100 ms; 9 is the largest value seen.
     private static func profile(_ bins: [Double]) -> String {
         guard let most = bins.max(), most > 0 else { return "nothing was acknowledged" }
         return bins.map { $0 == 0 ? "." : "\(Int(($0 / most * 9).rounded()))" }.joined()

@@ -6,10 +6,10 @@ extension MigrationRig {
     /// The longest time that migrations may take, in seconds.
     private static let crowdLimit: Int64 = 90
 
-    /// Lets some of the guests migrate at once, under traffic to all of them; daemons follow all of them.
+    /// Migrates some of the guests at the same time, under traffic to all of them; daemons follow all of them.
     ///
-    /// - Parameter movers: the numbers of those that migrate.
-    /// - Returns: one record a guest, in their order.
+    /// - Parameter movers: the numbers of the guests that migrate.
+    /// - Returns: one record for each guest, in their order.
     func migrate(_ movers: Set<Int>) throws -> [Record] {
         let method = MigrationMethod.fdbsteerd
         let sources = try runningMachines()
@@ -37,7 +37,7 @@ extension MigrationRig {
         }
     }
 
-    /// The guest's machine is the one that it is on, or none if nobody knows.
+    /// Records the machine that the guest is on, or none if that is unknown.
     private func settle(_ guest: Int, _ target: GuestMachine?, _ record: Record) {
         if record.failure != nil {
             target?.end()
@@ -47,9 +47,9 @@ extension MigrationRig {
         }
     }
 
-    /// Waits until each guest that migrates uses its VF on the target.
+    /// Waits until each migrating guest uses its VF on the target.
     ///
-    /// - Returns: for each what went wrong.
+    /// - Returns: for each guest the error, or nil.
     private func follow(_ stages: [MigrationStage]) throws -> [String?] {
         var moments = stages.map { _ in Set<MigrationMoment>() }
         func isOver(_ guest: Int) -> Bool {

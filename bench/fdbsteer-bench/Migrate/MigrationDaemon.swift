@@ -2,25 +2,25 @@ import Glibc
 import Lab
 import System
 
-/// fdbsteerd on one host, following the QEMUs there; used on one thread.
+/// fdbsteerd on one host, which follows the QEMUs there; used on one thread.
 final class MigrationDaemon {
     let host: MigrationHosts.Host
     private let program: String
-    /// Configuration, journal and logs.
+    /// The folder with configuration, journal and logs.
     private let state: String
     private let guests: [MigrationGuest]
     private var process: SupervisedProcess?
     private var logs: [String] = []
 
-    /// Longest wait for something to be logged, in seconds: for a daemon that does not do it at all.
+    /// The time limit for a line in the log, in seconds: for a daemon that never logs it.
     private static let patience = 10.0
 
-    /// Starts it, and waits until it knows how its guests stand.
+    /// Starts the daemon, and waits until it knows the state of its guests.
     ///
     /// - Parameters:
-    ///   - program: fdbsteerd.
-    ///   - state: the folder of the journal that the guests were prepared in.
-    ///   - machines: whose second monitors it follows, all on one host; at least one.
+    ///   - program: the path of fdbsteerd.
+    ///   - state: the folder of the journal in which the guests were prepared.
+    ///   - machines: the machines whose second monitors it follows, all on one host; at least one.
     init(program: String, state: String, machines: [GuestMachine]) throws {
         host = machines[0].host
         guests = machines.map(\.guest)
@@ -51,29 +51,29 @@ final class MigrationDaemon {
         """
     }
 
-    /// Starts it, again after ``kill()``, and waits until it has heard from QEMU.
+    /// Starts the daemon, possibly again after ``kill()``, and waits until QEMU has answered it.
     func start() throws {
-        // Logs of earlier migrations are not this one's.
+        // A new file, because the log of an earlier migration must not be searched.
         let log = state + "/log-\(monotonicNanoseconds())"
         logs.append(log)
-        // As the unit does.
+        // Like the systemd unit.
         let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
         process = try host.namespace.run { try SupervisedProcess(words, output: log) }
         for guest in guests { try waitFor("from=unknown guest=\(guest.name) ") }
     }
 
-    /// Ends it with SIGKILL: it has no chance to tidy up.
+    /// Kills the daemon with SIGKILL, so it cannot clean up.
     func kill() {
         process?.end()
         process = nil
     }
 
-    /// Waits until the running one has logged a text.
+    /// Waits until the running daemon has logged a text.
     func waitFor(_ text: String) throws {
         if !hears(text) { throw LabError("fdbsteerd on host \(host.name) did not log \"\(text)\", but:\n\(log)") }
     }
 
-    /// Whether the running one logs a text within ten seconds.
+    /// Whether the running daemon logs a text within ten seconds.
     func hears(_ text: String) -> Bool {
         let end = monotonicNanoseconds() + Int64(MigrationDaemon.patience * 1e9)
         repeat {
@@ -83,8 +83,8 @@ final class MigrationDaemon {
         return false
     }
 
-    /// Whether the last state of a guest that it tells of is, or becomes within 45 s, this one: a bracket without evidence
-    /// waits 30 s.
+    /// Whether the last state that it logged for a guest is this one, or becomes this one within 45 s. A bracket without
+    /// evidence waits 30 s.
     func settles(_ guest: MigrationGuest, at state: String) -> Bool {
         let end = monotonicNanoseconds() + 45_000_000_000
         repeat {
@@ -97,10 +97,10 @@ final class MigrationDaemon {
         return false
     }
 
-    /// What all of them have logged, one after the other.
+    /// The logs of all daemons that were started, one after the other.
     var log: String { logs.map(TextFile.read).joined() }
 
-    /// When each line was logged, in nanoseconds of the day (UTC), with the line's text.
+    /// Each line of the log with its time, in nanoseconds of the day (UTC).
     var lines: [(time: Int64, text: String)] {
         log.split(separator: "\n").compactMap { line in
             // 2026-01-31T12:34:56.789Z text

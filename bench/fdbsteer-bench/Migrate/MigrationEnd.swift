@@ -3,13 +3,13 @@ import Glibc
 import Lab
 import System
 
-/// A way in which a migration does not go as it should, while daemons follow it.
+/// A way in which a migration fails or is disturbed while daemons follow it.
 enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
-    /// `migrate_cancel` right behind `migrate`.
+    /// `migrate_cancel` right after `migrate`.
     case cancelBefore = "cancel-before"
     /// `migrate_cancel` while QEMU waits for the guest to give up its VF.
     case cancelWaiting = "cancel-wait-unplug"
-    /// The same, 5 s later, with a guest that does not answer: QEMU would wait for ever.
+    /// The same, 5 s later, with a guest that does not answer: QEMU would wait forever.
     case cancelRefused = "cancel-refused"
     /// `migrate_cancel` while the guest is copied.
     case cancelActive = "cancel-active"
@@ -17,30 +17,30 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
     case targetKilled = "target-killed"
     /// The source's QEMU is killed once it is done.
     case sourceKilled = "source-killed"
-    /// The source's daemon is killed, and started again, once it knows that the guest is asked for its VF.
+    /// The source's daemon is killed and restarted once it knows that the guest was asked for its VF.
     case daemonLeaving = "daemon-leaving"
-    /// The same once it knows that the guest is copied.
+    /// The source's daemon is killed and restarted once it knows that the guest is being copied.
     case daemonMigrating = "daemon-migrating"
-    /// The target's daemon, before the guest is there.
+    /// The target's daemon is killed and restarted before the guest has arrived.
     case daemonAwaiting = "daemon-awaited"
-    /// The target's daemon once it knows that the guest is there.
+    /// The target's daemon is killed and restarted once it knows that the guest has arrived.
     case daemonComing = "daemon-coming"
 
-    /// The guest is on the source in the end.
+    /// The guest is on the source at the end.
     var guestStays: Bool {
         [.cancelBefore, .cancelWaiting, .cancelRefused, .cancelActive, .targetKilled].contains(self)
     }
 
-    /// The guest is to be copied slowly: something has to happen meanwhile.
+    /// The guest must be copied slowly, so there is time for the disturbance.
     fileprivate var isSlow: Bool { [.cancelActive, .targetKilled, .daemonMigrating, .daemonAwaiting].contains(self) }
 
-    /// How long a guest that does not answer is waited for, in microseconds.
+    /// The time to wait for a guest that does not answer, in microseconds.
     private static let patience: UInt32 = 5_000_000
 
-    /// How long a killed daemon stays away, in microseconds.
+    /// The time before a killed daemon is restarted, in microseconds.
     private static let absence: UInt32 = 100_000
 
-    /// Does what is to go wrong, when its moment has come.
+    /// Causes the disturbance when its moment has come.
     func handle(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
         guard let target = stage.target else { return }
         switch (self, moment) {
@@ -77,12 +77,13 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
 }
 
 extension MigrationRig {
-    /// After `migrate_cancel` QEMU waits up to 30 s for the guest to give up its VF, before it plugs it again.
+    /// A time limit in seconds: after `migrate_cancel` QEMU waits up to 30 s for the guest to give up its VF, and then plugs it
+    /// again.
     private static let endLimit = 50.0
     /// Bytes a second.
     private static let slow = 32 << 20
 
-    /// Lets a migration end in this way, under traffic.
+    /// Runs a migration that ends in this way, under traffic.
     func run(_ end: MigrationEnd) throws -> Record {
         let method = MigrationMethod.fdbsteerd
         let source = try runningMachine()
@@ -102,7 +103,7 @@ extension MigrationRig {
                     return moments.isSuperset(
                         of: end.guestStays ? [.failed, .primarySpoke] : [.completed, .primarySpoke])
                 } handle: { moment in
-                    // Before that the VF's frames say nothing: it is plugged again later.
+                    // Earlier frames through the VF do not count, because the VF is plugged again later.
                     if moment == .failed { stage.primaryIsNewFrom = Stopwatch.realTime }
                     try end.handle(moment, stage)
                 }
@@ -114,7 +115,7 @@ extension MigrationRig {
             } else {
                 moved(to: target)
             }
-            // A refused request is pending still.
+            // A refused request is still pending.
             if record.failure != nil || end == .cancelRefused { self.end() }
             return record
         } catch {

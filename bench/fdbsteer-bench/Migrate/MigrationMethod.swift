@@ -4,30 +4,30 @@ import Lab
 
 /// A way to keep a guest reachable while it migrates.
 enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
-    /// The script of the kernel's documentation (Documentation/networking/net_failover.rst), as it is written.
+    /// The script of the kernel's documentation (Documentation/networking/net_failover.rst), verbatim.
     case kernelDoc = "kernel-doc"
-    /// The same, with `static`, which its authors may have meant: without it `bridge` makes the host's own address of it.
+    /// The same with `static`, which its authors may have meant: without it `bridge` makes an entry for the host's own address.
     case kernelDocStatic = "kernel-doc-static"
-    /// The bridges learn, and nobody does anything.
+    /// The bridges learn, and no program acts.
     case learning
-    /// fdbsteer, one move at QEMU's UNPLUG_PRIMARY.
+    /// fdbsteer, with one move at QEMU's UNPLUG_PRIMARY.
     case cutUnplug = "cut-unplug"
-    /// fdbsteer, one move at QEMU's MIGRATION active.
+    /// fdbsteer, with one move at QEMU's MIGRATION active.
     case cutActive = "cut-active"
-    /// As `cut-active`, but the guest's processors stand still during each move.
+    /// Like `cut-active`, but the guest's processors are stopped during each move.
     case stopMove = "stop-move-cont"
 
     /// fdbsteer's brackets: each frame reaches both NICs while the guest changes from one to the other.
     case bracket
-    /// The same; the target's standby port learns until the guest is there, so that QEMU's announcement moves the entry.
+    /// The same, but the target's standby port learns until the guest is there, so QEMU's announcement moves the entry.
     case bracketLearning = "bracket-tap-learns"
-    /// A daemon on each host follows QEMU; nothing else is done.
+    /// A daemon on each host follows QEMU; no other program acts.
     case fdbsteerd
 
-    /// Those that must not lose a frame by steering.
+    /// The methods that must not lose a frame by steering.
     static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd]
 
-    /// An orchestrator runs the migration by a script, without QEMU's own handling of the pair.
+    /// An orchestrator's script runs the migration, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
 
     private var isSteered: Bool { !isScript && self != .learning }
@@ -37,10 +37,10 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// Brings both hosts to the state before the migrations; each guest uses its VF on its source.
     func prepare(_ stages: MigrationStage...) throws { try prepare(stages) }
 
-    /// The same.
+    /// Brings both hosts to the state before the migrations; each guest uses its VF on its source.
     func prepare(_ stages: [MigrationStage]) throws {
         for stage in stages {
-            // The documentation's guest has its paravirtual NIC's link down but for migrations.
+            // In the documentation the paravirtual NIC's link is down except during migrations.
             if isScript { try stage.source.setStandbyLink(false) }
             guard isSteered else { continue }
             try prepare(stage, stage.source, at: "primary")
@@ -51,7 +51,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         if self == .fdbsteerd { try MigrationStage.startDaemons(stages) }
     }
 
-    /// As `prepare`, for a guest without a VF.
+    /// Like `prepare`, for a guest without a VF.
     func prepareWithoutPrimary(_ stage: MigrationStage) throws {
         if isScript { try addEntries(stage, stage.source) }
         if isSteered { try prepare(stage, stage.source, at: "standby") }
@@ -64,12 +64,12 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guest.standby, "--uplink", host.uplink, "--address", guest.mac, "--kind", "net_failover", "--at", side)
     }
 
-    /// Takes back what it did, after the account is closed.
+    /// Undoes the preparation, after the frames were counted.
     ///
-    /// - Returns: what is not as it should be on the hosts, in words.
+    /// - Returns: the faults on the hosts, in words.
     func end(_ stage: MigrationStage) throws -> [String] { try end([stage])[0] }
 
-    /// The same for each.
+    /// Undoes the preparation of several guests; one list of faults for each.
     func end(_ stages: [MigrationStage]) throws -> [[String]] {
         let unsettled = stages.map { $0.unsettled() }
         for daemon in stages.flatMap(\.daemons.values) { daemon.kill() }
@@ -87,13 +87,13 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     // MARK: - Migration
 
-    /// Starts the migration, with what has to be done before it.
+    /// Starts the migration, after the steps that must come before it.
     func start(_ stage: MigrationStage, target: GuestMachine) throws {
         guard isScript else {
             try handle(.aboutToMigrate, stage)
             return try MigrationMethod.migrate(stage, target)
         }
-        // On the target, before: "an appropriate FDB entry is added".
+        // On the target, before the migration: "an appropriate FDB entry is added".
         try addEntries(stage, target)
         try unplugByScript(stage)
         try MigrationMethod.migrate(stage, target)
@@ -104,9 +104,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         let (source, mac) = (stage.source, stage.guest.mac)
         // `virsh domif-setlink VM TAP up`
         try stage.perform(source, "set_link up") { try $0.setStandbyLink(true) }
-        // `virsh detach-device --live`: returns when the guest has let go, or after 5 s.
+        // `virsh detach-device --live`: returns when the guest has given up the VF, or after 5 s.
         try stage.perform(source, "device_del") { _ in try self.unplug(stage) }
-        // `ip link set PF vf N mac 00:00:00:00:00:00`: the NIC's switch no longer sends the MAC to the VF. Here that
+        // `ip link set PF vf N mac 00:00:00:00:00:00`: the NIC's switch no longer sends frames for the MAC to the VF. Here that
         // switch is the bridge.
         try stage.bridge(source.host, "fdb del \(mac) dev \(source.guest.primary) master")
         try addEntries(stage, source)
@@ -127,7 +127,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         try stage.bridge(host, "fdb add \(mac) dev \(machine.guest.standby) master\(state)")
     }
 
-    /// Takes the script's entries back.
+    /// Removes the script's entries.
     func removeEntries(_ stage: MigrationStage, _ machine: GuestMachine) throws {
         let (host, mac) = (machine.host, machine.guest.mac)
         try stage.bridge(host, "fdb del \(mac) dev \(host.uplink)")
@@ -145,7 +145,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
     }
 
-    /// Does what is to be done at a moment.
+    /// Does the steps for a moment.
     func handle(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
         switch self {
         case .kernelDoc, .kernelDocStatic:
@@ -175,14 +175,14 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         switch moment {
         case .aboutToMigrate, .aboutToUnplug: try open(stage, stage.source, to: "standby")
         case .unplugged:
-            // Of a surprise nobody knew before.
+            // A surprise removal has no earlier moment at which the bracket is opened.
             if isOpen(stage, stage.source) {
                 try close(stage, stage.source, at: "standby")
             } else {
                 try leavePrimary(stage)
             }
         case .stopped:
-            // The guest comes to its standby, and a VF may follow at once. Frames wait in the tap until it runs.
+            // The guest moves to its standby, and a VF may follow at once. Frames wait in the tap until it runs.
             guard let target = stage.target else { return }
             try open(stage, target, to: "primary")
             try leaveHost(stage)
@@ -219,7 +219,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         try stage.steer(stage.source.host, "switch", stage.guest.name, "--to", "standby")
     }
 
-    /// The order of docs/handover.md; QEMU has announced the guest already.
+    /// The order of docs/handover.md; QEMU has already announced the guest.
     private func arrive(_ stage: MigrationStage) throws {
         guard let target = stage.target else { return }
         try stage.steer(target.host, "switch", stage.guest.name, "--to", "standby")

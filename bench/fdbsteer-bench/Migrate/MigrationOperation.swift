@@ -3,53 +3,53 @@ import Glibc
 import Lab
 import System
 
-/// What is done to the guest under traffic.
+/// The operation on the guest under traffic.
 enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
-    /// It goes to the other host.
+    /// The guest migrates to the other host.
     case migrate
-    /// It gets a VF.
+    /// The guest gets a VF.
     case plug
-    /// Its VF is asked for by the slot's attention button; the guest waits 5 s before it obeys.
+    /// The slot's attention button requests the guest's VF; the guest waits 5 s before it obeys.
     case unplugPCIe = "unplug-pcie"
-    /// Its VF is asked for by ACPI.
+    /// ACPI requests the guest's VF.
     case unplugACPI = "unplug-acpi"
-    /// Its VF is asked for by the slot's attention button, which the guest does not answer.
+    /// The slot's attention button requests the guest's VF, and the guest does not answer.
     case refusedPCIe = "refused-pcie"
-    /// Its VF is asked for by ACPI, which the guest does not answer.
+    /// ACPI requests the guest's VF, and the guest does not answer.
     case refusedACPI = "refused-acpi"
-    /// Its VF is taken out from under the driver: the slot's power goes off without an order to the guest's kernel.
+    /// The VF is removed under its driver: the slot's power goes off without an order to the guest's kernel.
     case surprise
-    /// It is to go to the other host, and that is called off once its VF is gone.
+    /// A migration to the other host is begun, and cancelled once the VF is gone.
     case cancel
 
     /// The PCIe slot itself plugs and unplugs.
     var usesNativeHotplug: Bool { [.unplugPCIe, .refusedPCIe, .surprise].contains(self) }
 
-    /// Nobody knows before: what is lost until somebody has heard of it is no fault.
+    /// There is no warning, so frames lost until a program has noticed are not a fault.
     var losesBySteering: Bool { self == .surprise }
 
-    /// The methods that make sense.
+    /// The methods that make sense for this operation.
     var methods: [MigrationMethod] {
-        // The script knows neither of these.
+        // The script has no steps for these operations.
         let withoutScript = MigrationMethod.allCases.filter { !$0.isScript }
         return switch self {
         case .migrate: MigrationMethod.allCases
         case .cancel, .surprise, .refusedPCIe, .refusedACPI: withoutScript
-        // Whoever plugs and unplugs by himself has to tell the controller by himself.
+        // A caller that plugs and unplugs itself also has to notify the controller itself.
         case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.allCases.filter { $0 != .fdbsteerd }
         }
     }
 }
 
 extension MigrationRig {
-    /// Longest waits, in seconds.
+    /// The time limits, in seconds.
     private static let migrationLimit = 60.0
     private static let removalLimit = 30.0
     private static let plugLimit = 30.0
-    /// So long the guest is waited for; one that answers the attention button takes 6 s.
+    /// The time to wait for the guest; one that answers the attention button takes 6 s.
     private static let patience = 8.0
 
-    /// Does it once, by a method, under traffic. When it fails, the next one starts a new guest.
+    /// Does the operation once with a method, under traffic. After a failure the next one starts a new guest.
     func run(_ operation: MigrationOperation, _ method: MigrationMethod) throws -> Record {
         do {
             let record =
@@ -141,13 +141,13 @@ extension MigrationRig {
             let isOver = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
                 try method.handle($0, stage)
             }
-            // After a surprise the guest's kernel notices later than QEMU.
+            // After a surprise removal the guest's kernel notices later than QEMU.
             if isOver { try machine.waitForGuest(withPrimary: false) }
             return isOver ? nil : "the VF was not removed"
         }
         record.complaints = try method.end(stage)
         if method.isScript { try method.removeEntries(stage, machine) }
-        // For the next one. The script waits for 5 s only, and a guest that waits as long itself is not done then.
+        // For the next operation. The script waits for only 5 s, and a guest that itself waits 5 s is not done then.
         if !stage.isUnplugged {
             try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }, handle: { _ in })
         }
@@ -167,7 +167,7 @@ extension MigrationRig {
                 try method.handle($0, stage)
             }
             if isUnplugged { return "the guest let go of its VF" }
-            // Whoever asked gives up: what the guest says by its VF from now on shows that it has it still.
+            // The request is abandoned: a later frame through the VF shows that the guest still has it.
             stage.primaryIsNewFrom = Stopwatch.realTime
             try method.handle(.refused, stage)
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
@@ -177,7 +177,7 @@ extension MigrationRig {
             return isOver ? nil : "the guest does not use its VF any more"
         }
         record.complaints = try method.end(stage)
-        // The request is pending still.
+        // The request is still pending.
         end()
         return record
     }

@@ -1,12 +1,12 @@
 import Lab
 import LossMeter
 
-/// What the migration bench found, as text and as JSON.
+/// The results of the migration bench, as text and as JSON.
 struct MigrationReport: Encodable {
-    /// One method, seen by one peer or by all of them.
+    /// The results of one method, for one peer or for all of them.
     struct Row: Encodable {
         let method: String
-        /// `all`, or where the peer is.
+        /// `all`, or the place of the peer.
         let peer: String
         let migrations: Int
         let void: Int
@@ -24,25 +24,25 @@ struct MigrationReport: Encodable {
         let blackoutLostMax: Int
         let duplicatedTotal: Int
         let copiedMedian: Int
-        /// Frames that left by other guests' ports.
+        /// Frames that left through other guests' ports.
         let strayedTotal: Int
         let outageMsMedian: Double
         let outageMsMax: Double
         let downtimeMsMedian: Double
-        /// What was not as it should be on the hosts afterwards.
+        /// The faults on the hosts afterwards.
         let complaints: [String]
     }
 
-    /// Where the peers are.
+    /// The places of the peers.
     static let peers = ["source host", "target host", "fabric"]
 
     let operation: String
     let rate: Int
     let guestRate: Int
     let primary: String
-    /// One row a method, all three peers' frames together; an outage is the worst peer's.
+    /// One row for each method, with all three peers' frames together; an outage is that of the worst peer.
     let methods: [Row]
-    /// One row a method and peer.
+    /// One row for each method and peer.
     let peers: [Row]
 
     init(
@@ -59,12 +59,12 @@ struct MigrationReport: Encodable {
         }
     }
 
-    /// What `--check` minds.
+    /// The faults that `--check` reports.
     func complaints(of names: [String]) -> [String] {
         MigrationReport.complaints(methods.filter { names.contains($0.method) }, operation: operation)
     }
 
-    /// The same of any rows.
+    /// The faults in the given rows.
     static func complaints(_ rows: [Row], operation: String) -> [String] {
         rows.compactMap { row in
             if row.migrations == 0 { return "FAILED: \(row.method): no \(operation) that says anything" }
@@ -79,7 +79,7 @@ struct MigrationReport: Encodable {
     /// The rows with a header, columns two spaces apart.
     var text: String { MigrationReport.text(methods, first: "method", second: operation) }
 
-    /// Any rows.
+    /// The given rows as text.
     static func text(_ given: [Row], first: String, second: String) -> String {
         var rows = [
             [
@@ -100,12 +100,12 @@ struct MigrationReport: Encodable {
 }
 
 extension MigrationReport.Row {
-    /// - Parameter peer: nil for all of them together.
+    /// - Parameter peer: nil for all peers together.
     init(_ name: String, peer: Int?, _ records: [MigrationRig.Record]) {
         let complete = records.filter { $0.failure == nil }
         let valid = complete.filter { !$0.isVoid }
         let results = valid.map { record in
-            // A peer on host a is on the source as often as on the target.
+            // A peer on host a is as often on the source as on the target.
             let order = record.source == "a" ? [0, 1, 2] : [1, 0, 2]
             return peer.map { [record.results[order[$0]]] } ?? record.results
         }
@@ -135,11 +135,11 @@ extension MigrationReport.Row {
 }
 
 extension MigrationRig.Record {
-    /// Later than this, in nanoseconds, and the machine was too busy for the tester.
+    /// If a sender is later than this, in nanoseconds, the machine was too busy for the tester.
     private static let greatestLag: Int64 = 50_000_000
 
-    /// The tester itself lost frames, or did not send them when they were due, or the emulator did not keep up while the
-    /// guest ran: the figures say nothing.
+    /// The tester itself lost frames, or sent them too late, or the emulator did not keep up while the guest ran: the figures
+    /// have no meaning.
     var isVoid: Bool {
         drops != 0 || lag > MigrationRig.Record.greatestLag || (overflow > 0 && results.contains { $0.unseen > 0 })
     }
@@ -147,7 +147,7 @@ extension MigrationRig.Record {
     /// Frames lost by all peers.
     var lost: Int { results.reduce(0) { $0 + $1.lost } }
 
-    /// As the peer on the fabric saw it.
+    /// The timeline of the peer on the fabric.
     func timeline(_ title: String) -> MigrationTimeline {
         func place(_ host: String) -> String { host == source ? "source" : "target" }
         let happened = events.filter { $0.name != "MIGRATION_PASS" && $0.name != "NIC_RX_FILTER_CHANGED" }.filter {
@@ -162,7 +162,7 @@ extension MigrationRig.Record {
             title: title, recording: recordings[2], result: results[2], marks: happened + done)
     }
 
-    /// Everything, for whoever looks for a cause.
+    /// All details, for finding a cause.
     var details: String {
         func after(_ time: Int64) -> String { "\((time - start) / 1000)" }
         var lines = ["  tester: \(drops) dropped, late by \(lag / 1000) us at most, taps dropped \(overflow)"]

@@ -3,42 +3,42 @@ import Lab
 import LossMeter
 import System
 
-/// The hosts and the guests that go between them; used on one thread.
+/// The hosts and the guests that migrate between them; used on one thread.
 final class MigrationRig {
-    /// What a migration, or a coming or going of the VF, left to be judged.
+    /// The recorded data of a migration, or of a VF that came or went.
     struct Record: Sendable {
         let recordings: [MigrationRecording]
         let results: [MigrationResult]
         let notes: [GuestNote]
         let events: [QEMUEvent]
         let actions: [MigrationAction]
-        /// The first frame was due then.
+        /// The time when the first frame was due.
         let start: Int64
         let source: String
         let target: String?
         /// The guest is on the target.
         let hasMoved: Bool
-        /// The processors stood still so long, in nanoseconds.
+        /// The time for which the processors were stopped, in nanoseconds.
         let downtime: Int64
-        /// A sender was late by so much, in nanoseconds.
+        /// The largest delay of a sender, in nanoseconds.
         let lag: Int64
         /// Frames that the tester lost.
         let drops: Int
-        /// Frames that the standby's taps dropped because no QEMU took them in time.
+        /// Frames that the standby's taps dropped because no QEMU read them in time.
         let overflow: Int
-        /// Frames that left by other guests' ports.
+        /// Frames that left through other guests' ports.
         let strayed: Int
-        /// It did not get to its end.
+        /// The reason why it did not complete.
         let failure: String?
-        /// What the daemons logged, by host, with the nanosecond of the day.
+        /// The lines that the daemons logged, with the host and the nanosecond of the day.
         let logs: [(host: String, time: Int64, text: String)]
-        /// What was not as it should be on the hosts afterwards.
+        /// The faults on the hosts afterwards.
         var complaints: [String] = []
     }
 
-    /// Before the first and after the last thing that happens, in seconds.
+    /// The quiet time before the first event and after the last, in seconds.
     private static let calm = 0.8
-    /// Frames a second from each peer.
+    /// The least number of frames a second from each peer.
     static let leastRate = 100
     static let greatestRate = 20_000
 
@@ -47,15 +47,15 @@ final class MigrationRig {
     private let fdbsteer: String
     private let shape: GuestMachine.Shape
     private var machines: [Int: GuestMachine] = [:]
-    /// On which host each guest is.
+    /// The host of each guest.
     private var homes: [Int]
     private var started = 0
     private var rate: Int
     private let guestRate: Int
 
-    /// Guests with a device in the role of the VF.
+    /// The configuration of guests with a device in the role of the VF.
     ///
-    /// - Throws: ``LabError`` without the guest's image.
+    /// - Throws: ``LabError`` if the guest's image is missing.
     static func shape(primary: String = "vmxnet3") throws -> GuestMachine.Shape {
         var shape = GuestMachine.Shape(image: try MigrateCommand.image())
         shape.primaryModel = primary
@@ -63,9 +63,9 @@ final class MigrationRig {
     }
 
     /// - Parameters:
-    ///   - folder: for sockets and journals.
-    ///   - shape: of the guests, as ``shape(primary:)`` makes it.
-    ///   - guests: how many.
+    ///   - folder: the folder for sockets and journals.
+    ///   - shape: the configuration of the guests, from ``shape(primary:)``.
+    ///   - guests: the number of guests.
     ///   - rate: frames a second from each of three peers to each guest.
     ///   - guestRate: frames a second from each guest.
     /// - Throws: ``LabError``.
@@ -79,24 +79,25 @@ final class MigrationRig {
         hosts = try MigrationHosts(guests: guests)
     }
 
-    /// Ends the machines.
+    /// Ends all machines.
     func end() { homes.indices.forEach(end) }
 
     /// Ends a guest's machine.
     func end(_ guest: Int) { machines.removeValue(forKey: guest)?.end() }
 
-    /// Sends `rate` frames a second from each peer to a guest that stays where it is.
+    /// Sends `rate` frames a second from each peer to a guest that does not move.
     ///
     /// - Returns: whether all of them arrived.
     func carries(_ rate: Int) throws -> Bool {
         let stage = stage(try runningMachine(), nil)
         self.rate = rate
-        // The first frames go to a guest that bridges may not know yet.
+        // The bridges may not know the guest yet when the first frames are sent.
         let record = try record(stage) { nil }
         return !record.isVoid && record.lost == 0
     }
 
-    /// Finds the highest rate that the guest carries at rest, and keeps to half of it: a bracket brings each frame twice.
+    /// Finds the highest rate that the guest can receive at rest, and uses half of it, because a bracket sends each frame
+    /// twice.
     ///
     /// - Returns: frames a second from each peer.
     func findRate() throws -> Int {
@@ -130,10 +131,10 @@ final class MigrationRig {
         return machine
     }
 
-    /// The machine that the guest is on, with its VF in use.
+    /// The guest's machine, with its VF in use.
     func runningMachine() throws -> GuestMachine { try runningMachines()[0] }
 
-    /// The machines that the guests are on, with their VFs in use.
+    /// The guests' machines, with their VFs in use.
     func runningMachines() throws -> [GuestMachine] {
         let running = try homes.indices.map { guest in
             let machine =
@@ -150,7 +151,7 @@ final class MigrationRig {
         try start(guest, on: 1 - homes[guest], isIncoming: true, hasPrimary: hasPrimary)
     }
 
-    /// The guest went to a machine on the other host.
+    /// Records that the guest moved to a machine on the other host.
     func moved(to target: GuestMachine) {
         let guest = target.guest.number
         end(guest)
@@ -164,12 +165,12 @@ final class MigrationRig {
 
     // MARK: - Traffic
 
-    /// Sends, lets `body` happen, and closes the account; `body` says what went wrong.
+    /// Sends frames while `body` runs, and evaluates the counts; `body` returns an error in words.
     func record(_ stage: MigrationStage, _ body: () throws -> String?) throws -> Record {
         try record([stage]) { [try body()] }[0]
     }
 
-    /// The same for several guests at once, each with a stage of its own.
+    /// The same for several guests at once, each with its own stage.
     func record(_ stages: [MigrationStage], _ body: () throws -> [String?]) throws -> [Record] {
         let traffic = try MigrationTraffic(hosts, to: stages.map(\.guest), rate: rate)
         for (guest, stage) in stages.enumerated() {
@@ -183,7 +184,7 @@ final class MigrationRig {
         try traffic.begin()
         var failures: [String?] = []
         let outcome = Result {
-            // The peers' own bridges have to learn the guests first: they speak all the time.
+            // The guests send all the time; the peers' own bridges have to learn them first.
             MigrationRig.wait(MigrationRig.calm)
             failures = try body()
             let calmUntil = monotonicNanoseconds() + Int64(MigrationRig.calm * 1e9)
@@ -199,7 +200,7 @@ final class MigrationRig {
         }
     }
 
-    /// Fetches what the guest has counted, and judges it.
+    /// Fetches the guest's counts, and evaluates them.
     private func account(
         _ guest: Int, _ stage: MigrationStage, _ traffic: MigrationTraffic, failure: String?, overflowBefore: Int
     ) throws -> Record {
@@ -222,7 +223,7 @@ final class MigrationRig {
             failure: failure, logs: stage.logs)
     }
 
-    /// Frames that the queues of the standby's taps had no room for, since they were made.
+    /// The frames that the standby's taps dropped because their queues were full, since they were created.
     private func overflow(_ stage: MigrationStage) throws -> Int {
         let standby = stage.guest.standby
         return try [stage.source, stage.target].compactMap(\.?.host).reduce(0) { sum, host in

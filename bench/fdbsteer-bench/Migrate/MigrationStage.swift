@@ -2,7 +2,7 @@ import Glibc
 import Lab
 import System
 
-/// What happens while a guest migrates, or while its VF comes or goes, that a method may act on.
+/// An event during a migration, or while a VF comes or goes, on which a method may act.
 enum MigrationMoment: Hashable, Sendable {
     /// The bench is about to ask QEMU for the migration.
     case aboutToMigrate
@@ -10,7 +10,7 @@ enum MigrationMoment: Hashable, Sendable {
     case aboutToUnplug
     /// QEMU asks the guest for the VF (UNPLUG_PRIMARY).
     case unplugRequested
-    /// QEMU waits for the guest to give the VF up (MIGRATION wait-unplug).
+    /// QEMU waits for the guest to give up the VF (MIGRATION wait-unplug).
     case waiting
     /// The VF is gone: QEMU's MIGRATION active, which follows wait-unplug, or DEVICE_DELETED.
     case unplugged
@@ -18,19 +18,19 @@ enum MigrationMoment: Hashable, Sendable {
     case stopped
     /// The guest runs on the target.
     case resumed
-    /// QEMU on the source is done.
+    /// QEMU on the source has finished.
     case completed
-    /// QEMU gave the migration up.
+    /// QEMU abandoned the migration.
     case failed
-    /// The guest did not obey in the time that it was given.
+    /// The guest did not obey within the time limit.
     case refused
     /// The bench is about to plug a VF.
     case aboutToPlug
-    /// The guest's first frame by its new VF.
+    /// The guest's first frame through its new VF.
     case primarySpoke
 }
 
-/// Something that the bench did, for the record.
+/// An action of the bench, for the record.
 struct MigrationAction: Sendable {
     let host: String
     let words: String
@@ -39,28 +39,28 @@ struct MigrationAction: Sendable {
     let failure: String?
 }
 
-/// One migration under way: the machines, and everything that is done and that happens; used on one thread.
+/// One migration in progress: the machines, the actions and the events; used on one thread.
 final class MigrationStage {
     let source: GuestMachine
-    /// nil when the guest stays on its host.
+    /// nil if the guest stays on its host.
     let target: GuestMachine?
     let hosts: MigrationHosts
-    /// Where the controllers keep their journals, one folder a host.
+    /// The parent of the controllers' journals, one folder for each host.
     private let folder: String
-    /// The controller's program.
+    /// The path of the controller's program.
     private let fdbsteer: String
-    /// Those that follow QEMU, by host.
+    /// The daemons that follow QEMU, by host.
     var daemons: [String: MigrationDaemon] = [:]
     private(set) var actions: [MigrationAction] = []
     private(set) var events: [QEMUEvent] = []
-    /// STOP and RESUME events that a method caused itself, by host.
+    /// The number of STOP and RESUME events that a method caused itself, by host.
     private var ownStops: [String: Int] = [:]
     private var isActive = false
     private var isResumed = false
     private var hasSpoken = false
-    /// When the guest spoke last on the port of its VF, on the host where it is to get one.
+    /// The time of the guest's last frame on the port of its VF, on the host where it gets one.
     var lastWordOnPrimary: () -> Int64 = { 0 }
-    /// Words before this do not count: they are of the VF that is about to go.
+    /// Earlier frames do not count: they are from the VF that is about to go.
     var primaryIsNewFrom: Int64 = .max
 
     init(source: GuestMachine, target: GuestMachine?, hosts: MigrationHosts, folder: String, fdbsteer: String) {
@@ -71,20 +71,20 @@ final class MigrationStage {
         self.fdbsteer = fdbsteer
     }
 
-    /// The guest stays in the end, though there is a target.
+    /// The guest stays in the end although there is a target.
     var isCancelled = false
     /// The guest has no VF in the end.
     var losesPrimary = false
-    /// The source's QEMU was killed: nothing more is to be heard of it.
+    /// The source's QEMU was killed and sends no more events.
     var isSourceGone = false
-    /// Which guest it is about.
+    /// The guest of this stage.
     var guest: MigrationGuest { source.guest }
-    /// Where the guest is at the end.
+    /// The guest's machine at the end.
     var destination: GuestMachine { isCancelled ? source : target ?? source }
 
-    // MARK: - Deeds
+    // MARK: - Actions
 
-    /// Runs a command on a host, and notes how it went.
+    /// Runs a command on a host, and records its result.
     @discardableResult
     func command(_ host: MigrationHosts.Host, _ words: [String], mayFail: Bool = false) throws -> Command {
         let begin = Stopwatch.realTime
@@ -103,7 +103,7 @@ final class MigrationStage {
 
     private func state(_ host: String) -> String { folder + "/state-\(host)" }
 
-    /// Starts one daemon on each host, which follows all the QEMUs there.
+    /// Starts one daemon on each host, which follows all QEMUs there.
     static func startDaemons(_ stages: [MigrationStage]) throws {
         let machines = stages.flatMap { [$0.source, $0.target].compactMap(\.self) }
         for (name, machines) in Dictionary(grouping: machines, by: \.host.name) {
@@ -113,7 +113,7 @@ final class MigrationStage {
         }
     }
 
-    /// What the daemons do not know of where the guest is, once they have had time to.
+    /// The hosts on which a daemon has not found the guest's final state in time, in words.
     func unsettled() -> [String] {
         daemons.compactMap { name, daemon in
             let state: String? =
@@ -124,7 +124,7 @@ final class MigrationStage {
         }
     }
 
-    /// What `verify` and the tools of the kernel find on a host that ought not to be there.
+    /// The unexpected leftovers that `verify` and the kernel's tools find on a host.
     func leftovers(_ host: MigrationHosts.Host) throws -> [String] {
         let (fdbsteer, state, guest) = (fdbsteer, state(host.name), guest.name)
         let found = try host.namespace.run {
@@ -138,12 +138,12 @@ final class MigrationStage {
         return found.map { "host \(host.name): \($0)" }
     }
 
-    /// Runs a line of `bridge` on a host; scripts do not look at what it says.
+    /// Runs a line of `bridge` on a host; scripts ignore its result.
     func bridge(_ host: MigrationHosts.Host, _ line: String) throws {
         try command(host, ["bridge"] + line.split(separator: " ").map(String.init), mayFail: true)
     }
 
-    /// Does something with a machine, and notes it.
+    /// Does something with a machine, and records it.
     func perform(_ machine: GuestMachine, _ words: String, _ body: (GuestMachine) throws -> Void) throws {
         let begin = Stopwatch.realTime
         try body(machine)
@@ -168,12 +168,12 @@ final class MigrationStage {
 
     // MARK: - Events
 
-    /// Follows what happens until `isEnough` says so of a moment.
+    /// Follows the events until `isEnough` returns true for a moment.
     ///
     /// - Parameters:
-    ///   - seconds: at most.
-    ///   - handle: is told of each moment first.
-    /// - Returns: whether it was enough.
+    ///   - seconds: the time limit.
+    ///   - handle: is called first for each moment.
+    /// - Returns: whether that happened before the time limit.
     @discardableResult
     func follow(
         seconds: Double, until isEnough: (MigrationMoment) -> Bool, handle: (MigrationMoment) throws -> Void
@@ -190,7 +190,7 @@ final class MigrationStage {
         return false
     }
 
-    /// What has happened since the last call.
+    /// The events since the last call.
     func nextMoments() throws -> [MigrationMoment] {
         var moments: [MigrationMoment] = []
         // The QEMU that waits for a guest ends when the migration is cancelled.
@@ -232,18 +232,18 @@ final class MigrationStage {
         }
     }
 
-    /// QEMU has taken the VF away for good.
+    /// QEMU has removed the VF for good.
     var isUnplugged: Bool {
         events.contains { $0.name == "DEVICE_DELETED" && $0.device == GuestMachine.primaryDevice }
     }
 
-    // MARK: - For the account
+    // MARK: - For the evaluation
 
-    /// QEMU tells of RESUME before it lets the processors go on (`vm_start`), so that they stand still for so long after it, in
+    /// QEMU sends RESUME before it starts the processors (`vm_start`), so they remain stopped for this long after it, in
     /// nanoseconds.
     private static let resumption: Int64 = 1_000_000
 
-    /// When the guest's processors stood still.
+    /// The times when the guest's processors were stopped.
     var blackouts: [ClosedRange<Int64>] {
         var blackouts: [ClosedRange<Int64>] = []
         var stop: Int64?
@@ -257,7 +257,7 @@ final class MigrationStage {
         return blackouts
     }
 
-    /// What the daemons logged of this guest, and of none.
+    /// The lines that the daemons logged about this guest, or about no guest.
     var logs: [(host: String, time: Int64, text: String)] {
         daemons.values.flatMap { daemon in
             daemon.lines.filter { !$0.text.contains("guest=") || $0.text.contains("guest=\(guest.name)") }.map {
@@ -266,7 +266,7 @@ final class MigrationStage {
         }
     }
 
-    /// When the guest ran on the target.
+    /// The time when the guest ran on the target.
     var handover: Int64? {
         guard let target, !isCancelled else { return nil }
         return events.first { $0.name == "RESUME" && $0.host == target.host.name }?.time

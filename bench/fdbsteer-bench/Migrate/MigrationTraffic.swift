@@ -6,14 +6,14 @@ import System
 final class MigrationTraffic {
     /// Peers: on host a, on host b, on the fabric.
     static let peers = 3
-    /// The longest migration with everything around it, in seconds.
+    /// The longest migration including the time around it, in seconds.
     private static let longest = 120
-    /// From `begin` to the first frame, in nanoseconds.
+    /// The time from `begin` to the first frame, in nanoseconds.
     private static let lead: Int64 = 100_000_000
 
-    /// The most frames of a peer to a guest.
+    /// The most frames from a peer to a guest.
     let capacity: Int
-    /// The first frame was due then.
+    /// The time when the first frame was due.
     private(set) var start: Int64 = 0
     private let hosts: MigrationHosts
     private let guests: [MigrationGuest]
@@ -24,7 +24,7 @@ final class MigrationTraffic {
     private var transmitted: [[[Int64]]] = []
     private var watched: [String: PortWatch.Record] = [:]
 
-    /// Not used by two threads at once.
+    /// Never used by two threads at once.
     private final class SharedBox<T>: @unchecked Sendable {
         let value: T
         init(_ value: T) { self.value = value }
@@ -56,12 +56,12 @@ final class MigrationTraffic {
     /// The first of a guest's runs.
     func run(of guest: Int) -> UInt32 { first + UInt32(guest * MigrationTraffic.peers) }
 
-    /// When a guest spoke last on the port of its VF on a host.
+    /// The time of a guest's last frame on the port of its VF on a host.
     func lastWordOnPrimary(of guest: Int, on host: String) -> Int64 {
         watches[host]?.value.lastWord(guest: guest, port: 1) ?? 0
     }
 
-    /// Begins to send.
+    /// Starts to send.
     func begin() throws {
         start = Stopwatch.realTime + MigrationTraffic.lead
         let places = hosts.hosts.map { ($0.namespace, $0.peer) } + [(hosts.fabric, hosts.fabricPeer)]
@@ -80,13 +80,13 @@ final class MigrationTraffic {
         }
     }
 
-    /// Guests get their frames one after the other, not all at the same moment.
+    /// The guests' frames are spread over time instead of sent all at the same moment.
     private func due(_ guest: Int, _ frame: Int) -> Int64 {
         let gap = 1_000_000_000 / Int64(rate)
         return start + gap * Int64(guest) / Int64(guests.count) + gap * Int64(frame)
     }
 
-    /// Ends sending and, once what waits in a queue has got to the guests, watching.
+    /// Stops sending and, once the queued frames have reached the guests, stops watching.
     func end(settling: () -> Void) {
         transmitted = senders.map { $0.map { $0.value.stop() } }
         settling()
@@ -98,19 +98,19 @@ final class MigrationTraffic {
     /// Frames that the watches missed.
     var drops: Int { watched.values.reduce(0) { $0 + Int($1.drops) } }
 
-    /// How late a guest's frames were at most, in nanoseconds.
+    /// The largest delay of a guest's frames, in nanoseconds.
     func lag(of guest: Int) -> Int64 {
         transmitted[guest].flatMap { times in
             times.enumerated().map { $0.element - due(guest, $0.offset) }
         }.max() ?? 0
     }
 
-    /// Frames of a guest that left by other guests' ports.
+    /// Frames of a guest that left through other guests' ports.
     func strayed(of guest: Int) -> Int { watched.values.reduce(0) { $0 + $1.strayed[guest] } }
 
-    /// What one peer sent to a guest, and the ports that it left by.
+    /// The frames that one peer sent to a guest, and the ports that they left through.
     ///
-    /// - Parameter places: the guest's first host, then the other, if it is to go there.
+    /// - Parameter places: the guest's first host, then the other one if the guest moves there.
     func recording(of guest: Int, peer: Int, places: [String], marks: [UInt8]) -> MigrationRecording {
         var served = [ServedPorts](repeating: [], count: transmitted[guest][peer].count)
         for (place, host) in places.enumerated() {

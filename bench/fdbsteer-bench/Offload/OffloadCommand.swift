@@ -77,7 +77,7 @@ struct OffloadCommand: ParsableCommand {
             defer { again.remove() }
             let rocker = try RockerRun(state: again.path)
             for standby in RockerRun.Standby.allCases {
-                // A check is about what fdbsteer does, not about how far the emulator can be driven.
+                // A check tests fdbsteer, not the highest rate of the emulator.
                 let rate = try rocker.highestRate(standby) / (check ? 2 : 1)
                 for method in RockerRun.Method.allCases {
                     runs.append(try rocker.run(method, standby, rate: rate, redirections: redirections))
@@ -91,7 +91,7 @@ struct OffloadCommand: ParsableCommand {
         if check, let failure = report.failure { throw LabError(failure) }
     }
 
-    /// Runs the same in the lab VM.
+    /// Runs the same command in the lab VM.
     private func boot() throws {
         var arguments = ["offload", "--inside", "--part", part.rawValue, "--redirections", "\(redirections)"]
         if check { arguments.append("--check") }

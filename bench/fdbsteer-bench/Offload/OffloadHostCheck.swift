@@ -4,8 +4,8 @@ import Lab
 import Netlink
 import Switchdev
 
-/// What a real NIC makes of the commands that move an entry: on two ports that the user names, with a MAC that is
-/// nobody's, judged by the driver's own table where it shows one.
+/// Shows how a real NIC handles the commands that move an entry. It uses two ports named by the user and an unused MAC, and
+/// judges by the driver's own table if the driver shows one.
 struct OffloadHostCheck {
     private let bridge: Link
     private let first: Link
@@ -15,10 +15,10 @@ struct OffloadHostCheck {
     private static let settleMicroseconds: UInt32 = 500_000
 
     /// - Parameters:
-    ///   - bridgeName: a bridge.
+    ///   - bridgeName: the name of a bridge.
     ///   - ports: the names of two of its ports, the first a port of a switch.
     ///   - vlan: the VLAN to use on a bridge that filters VLANs.
-    /// - Throws: ``LabError`` that names what is wrong; nothing was changed.
+    /// - Throws: ``LabError`` that says what is wrong; nothing was changed.
     init(bridgeName: String, ports: [String], vlan: UInt16?) throws {
         var socket = try CommandSocket()
         let found = try Links.read(named: [bridgeName] + ports, using: &socket)
@@ -43,7 +43,7 @@ struct OffloadHostCheck {
         handles = Array(Set([first, second].compactMap { devlink[interface: $0.index]?.handle }))
     }
 
-    /// Runs the commands, prints what the table and the hardware say after each, and removes the entry again.
+    /// Runs the commands, prints the state of the table and the hardware after each, and removes the entry again.
     func run() throws {
         var socket = try CommandSocket()
         defer { for port in [first, second] { clear(port, &socket) } }
@@ -78,7 +78,7 @@ struct OffloadHostCheck {
         return ports.isEmpty ? "no rule" : "rule to " + ports.sorted().joined(separator: ", ")
     }
 
-    /// Adding to a port and deleting there makes its driver forget the address, whatever was left.
+    /// Adding the address to a port and deleting it there makes the driver forget it, whatever was left.
     private func clear(_ port: Link, _ socket: inout CommandSocket) {
         _ = socket.perform([
             EntryRequest.set(address, port: port.index, state: .noARP, flags: [.create, .replace]),

@@ -9,8 +9,8 @@ import Switchdev
 
 /// Redirections on the model eswitch of the lab VM, judged by the driver's own table.
 ///
-/// Each case is one pair of ports, one entry found at the start and one way that the hardware behaves. It is prepared,
-/// redirected and redirected back, and after each of the three the driver's table must be what was claimed.
+/// Each case is one pair of ports, one entry found at the start and one behaviour of the hardware. It is prepared,
+/// redirected and redirected back, and after each of the three the driver's table must match the claim.
 final class OffloadMatrix {
     /// The two ports of a case.
     struct Pair: Hashable {
@@ -39,7 +39,7 @@ final class OffloadMatrix {
         case sticky
     }
 
-    /// How the hardware behaves.
+    /// The behaviour of the hardware.
     enum Hardware: String, CaseIterable {
         case normal
         case slow = "300 ms slow"
@@ -47,13 +47,13 @@ final class OffloadMatrix {
         case racing = "refresh racing"
     }
 
-    /// What came of a case.
+    /// The verdict on a case.
     enum Verdict: String {
-        /// Claimed, and so it is.
+        /// The claim was true.
         case right = "ok"
-        /// Not claimed: refused, rolled back or said to be unproven.
+        /// Nothing was claimed: the redirection was refused, rolled back or reported as unproven.
         case said
-        /// Claimed, and the driver's table is otherwise.
+        /// The claim was false: the driver's table is different.
         case wrong = "WRONG"
     }
 
@@ -64,7 +64,7 @@ final class OffloadMatrix {
         let hardware: Hardware
         let fdbsteer: Verdict
         let bridge: Verdict
-        /// The first thing that was not as claimed, or that was said.
+        /// The first difference from the claim, or the first report.
         let words: String
     }
 
@@ -84,10 +84,10 @@ final class OffloadMatrix {
     private var socket: CommandSocket
     private var host: Host
     private var refresher: Refresher?
-    /// Redirections in which a driver took entries back, and they were made anew.
+    /// Redirections in which a driver took entries back, and they were made again.
     private(set) var repaired = 0
 
-    /// Writes to the model's refresh switch every millisecond, until its end.
+    /// Writes to the model's refresh switch every millisecond until it is stopped.
     private final class Refresher {
         private let stop: StopFlag
         private let thread: LabThread
@@ -111,7 +111,7 @@ final class OffloadMatrix {
 
     /// Loads the module and makes the bridge.
     ///
-    /// - Parameter state: a folder for the journal.
+    /// - Parameter state: the folder for the journal.
     init(state: String) throws {
         try Command.script(
             """
@@ -142,7 +142,7 @@ final class OffloadMatrix {
         }
     }
 
-    /// Takes everything down again.
+    /// Removes the bridge and the module.
     func remove() throws {
         try Command.script("ip link del soft0\nip link del soft1\nip link del \(OffloadMatrix.bridgeName)")
         try Command.script("rmmod model_eswitch")
@@ -150,7 +150,7 @@ final class OffloadMatrix {
 
     /// Runs all cases.
     ///
-    /// - Parameter progress: is told of each.
+    /// - Parameter progress: is called with each result.
     func run(progress: (Result) -> Void) throws -> [Result] {
         let pairs = [
             Pair(from: eswitch.0, to: eswitch.1), Pair(from: eswitch.0, to: software.0),
@@ -179,7 +179,7 @@ final class OffloadMatrix {
         try reset()
         try arrange(found, pair)
         try behave(hardware)
-        // Long enough for slow hardware, which works off a handful of changes; failing hardware is not waited for.
+        // Long enough for slow hardware, which processes a handful of changes; failing hardware is not waited for.
         let options = VerbOptions(proofTimeout: hardware == .failing ? 300_000_000 : 5_000_000_000)
         let request = try PreparationRequest(
             id: guest, bridge: OffloadMatrix.bridgeName, primary: pair.from.name, standby: pair.to.name, uplink: nil,
@@ -190,9 +190,9 @@ final class OffloadMatrix {
             let report: Report
             do throws(ControllerError) {
                 switch step {
-                case 0: report = try host.prepare(request, options: options)
-                case 1: report = try host.switch(guest, to: .standby, options: options)
-                default: report = try host.switch(guest, to: .primary, options: options)
+                case 0: report = try Prepare(request, options: options).run(on: &host)
+                case 1: report = try Switch(to: .standby, options: options).run(guest, on: &host)
+                default: report = try Switch(to: .primary, options: options).run(guest, on: &host)
                 }
             } catch {
                 return (.said, "\(error)")
@@ -230,7 +230,7 @@ final class OffloadMatrix {
         return (.right, "")
     }
 
-    /// What is not as it should be when the address belongs to a port; nil when everything is.
+    /// The first difference from the state in which the address belongs to a port; nil if there is none.
     private func difference(from port: Port) throws -> String? {
         let entry = try Table.read([address], bridge: bridge, using: &socket)[0]
         let index = try Interface.index(of: port.name)
@@ -251,17 +251,17 @@ final class OffloadMatrix {
         return table.ports[address] ?? []
     }
 
-    // MARK: - Arranging
+    // MARK: - Preparing
 
     private func reset() throws {
         try behave(.normal)
-        _ = try? host.release(guest, options: VerbOptions())
+        _ = try? Release().run(guest, on: &host)
         for port in [eswitch.0, eswitch.1, software.0, software.1] {
             if let index = try Interface.index(of: port.name) {
                 try socket.perform(PortSettingRequest.learning(port: index, isOn: true))
             }
         }
-        // Adding and deleting on an eswitch port takes away also what hardware has without the bridge knowing.
+        // Adding and deleting on an eswitch port also removes state that hardware has without the bridge knowing.
         if let entry = try Table.read([address], bridge: bridge, using: &socket)[0] {
             try socket.perform(EntryRequest.delete(address, port: entry.port))
         }
@@ -284,7 +284,7 @@ final class OffloadMatrix {
         case .learned:
             try parameter("fail_add", "1")
             try learn(pair.from)
-            // Until the driver has failed to take it over.
+            // Wait until the driver has failed to take the entry over.
             usleep(50_000)
             try parameter("fail_add", "0")
         case .learnedOffloaded:
@@ -320,13 +320,13 @@ final class OffloadMatrix {
         try parameter("delay_ms", hardware == .slow ? "300" : "0")
         try parameter("fail_add", hardware == .failing ? "1" : "0")
         try parameter("tick_ms", "100")
-        // A queue that is behind, and refreshes without a pause: they fall between a change and the driver's work for it.
+        // A delayed queue and continuous refreshes: they fall between a change and the driver's work for it.
         try parameter("queue_delay_ms", hardware == .racing ? "20" : "0")
         try parameter("tick_always", hardware == .racing ? "1" : "0")
         if hardware == .racing { refresher = try Refresher(OffloadMatrix.parameters + "tick_now") }
     }
 
-    /// Long enough for the driver's queue to run dry and for refreshes to do what they would do later.
+    /// Long enough for the driver's queue to drain and for refreshes to have their late effects.
     private func settling(_ hardware: Hardware) -> UInt32 { hardware == .slow ? 700_000 : 250_000 }
 
     private func parameter(_ name: String, _ value: String) throws {

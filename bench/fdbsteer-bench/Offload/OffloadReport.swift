@@ -67,7 +67,7 @@ struct OffloadReport: Encodable {
         }
     }
 
-    /// What should not be; nil when all is well.
+    /// The first result that is not allowed; nil if there is none.
     var failure: String? {
         if model.fdbsteerWrong > 0 { return "fdbsteer claimed what hardware denies in \(model.fdbsteerWrong) cases" }
         for run in rocker where run.method == RockerRun.Method.fdbsteer.rawValue {
@@ -87,7 +87,7 @@ struct OffloadReport: Encodable {
 
     // MARK: - Tables
 
-    /// A row for each pair and entry, a column for each behaviour: fdbsteer / bridge.
+    /// One row for each pair and entry, one column for each behaviour: fdbsteer / bridge.
     static func table(_ cases: [OffloadMatrix.Result]) -> String {
         let columns = OffloadMatrix.Hardware.allCases
         var rows = [["ports", "entry found"] + columns.map(\.rawValue)]
@@ -112,7 +112,7 @@ struct OffloadReport: Encodable {
             """
     }
 
-    /// A row for each method and standby.
+    /// One row for each method and standby.
     static func table(_ runs: [RockerRun.Result]) -> String {
         let report = OffloadReport(cases: [], runs: runs)
         var rows = [

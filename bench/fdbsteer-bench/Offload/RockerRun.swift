@@ -17,7 +17,7 @@ final class RockerRun {
         case deleteAdd = "bridge fdb del; add"
     }
 
-    /// Where the standby is.
+    /// The place of the standby.
     enum Standby: String, CaseIterable {
         case asic = "ASIC port"
         case software = "software port"
@@ -26,7 +26,7 @@ final class RockerRun {
         var far: String { self == .asic ? "wire3" : "soft0-far" }
     }
 
-    /// What came of one method with one standby.
+    /// The results of one method with one standby.
     struct Result {
         let method: Method
         let standby: Standby
@@ -35,13 +35,13 @@ final class RockerRun {
         let voids: Int
         let lost: [Int]
         let duplicated: Int
-        /// Frames sent a while after a redirection that did not reach the port that it was to.
+        /// Frames sent some time after a redirection that did not reach the intended port.
         let misdirected: Int
         /// Frames for the guest at a port that is neither of its two.
         let thirdPort: Int
-        /// Flows of the guest in the ASIC that should not be there, on standby and back on primary.
+        /// Stale flows of the guest in the ASIC, on the standby and back on the primary.
         let staleFlows: Int
-        /// From the call to the first frame on the standby.
+        /// The time from the call to the first frame on the standby.
         let firstFrame: [Int64]
         let proof: [Int64]
         /// Frames that reached the CPU on the uplink's port while the guest was at rest on the primary.
@@ -54,7 +54,7 @@ final class RockerRun {
     private static let primary = "sw1p2"
     private static let third = "sw1p4"
     private static let bridgeName = "br1"
-    /// How far the sender may fall behind, in nanoseconds: a good deal less than there is between two redirections.
+    /// The largest delay of the sender, in nanoseconds: much less than the time between two redirections.
     private static let greatestLag: Int64 = 50_000_000
     private let qemu: QEMUSession
     private let address: Address
@@ -64,7 +64,7 @@ final class RockerRun {
 
     /// Makes the bridge on the four ports of the lab VM's switch.
     ///
-    /// - Parameter state: a folder for the journal.
+    /// - Parameter state: the folder for the journal.
     init(state: String) throws {
         qemu = try QEMUSession(device: QEMUSession.labPort)
         host = try Host(folder: StateFolder(state))
@@ -92,7 +92,7 @@ final class RockerRun {
                 try Command.run(["bridge", "link", "show", "dev", port]).output.contains("forwarding")
             }
         }
-        // The sender's place is known, so that only what is to be seen is flooded.
+        // The sender has an entry, so only the frames under test are flooded.
         try Command.script(
             "bridge fdb replace \(RockerRun.peerMAC) dev \(RockerRun.uplink) master static")
     }
@@ -101,8 +101,8 @@ final class RockerRun {
         try Command.script("ip link del soft0\nip link del \(RockerRun.bridgeName)")
     }
 
-    /// The highest rate of a few at which nothing is lost while nothing is changed, on primary and on standby, and the
-    /// sender keeps up.
+    /// The highest of a few rates at which nothing is lost while nothing is changed, on the primary and on the standby, and
+    /// at which the sender keeps up.
     func highestRate(_ standby: Standby) throws -> Int {
         try begin(.fdbsteer, standby)
         defer { try? end() }
@@ -123,7 +123,7 @@ final class RockerRun {
         throw LabError("even at 250 frames a second the emulated switch or the sender does not keep up: \(last)")
     }
 
-    /// Redirects there and back under traffic.
+    /// Redirects to the standby and back under traffic.
     func run(_ method: Method, _ standby: Standby, rate: Int, redirections: Int) throws -> Result {
         try begin(method, standby)
         defer { try? end() }
@@ -141,7 +141,7 @@ final class RockerRun {
             }
             return Change(destination: onStandby ? 1 : 0)
         }
-        // The third port is no path of the guest's: what arrives there leaked.
+        // The third port is not a path of the guest: frames that arrive there have leaked.
         var own = recording
         own.received = Array(recording.received.prefix(2))
         let (results, _) = Analysis(bound: .max).results(own, moves: moves)
@@ -153,7 +153,7 @@ final class RockerRun {
         var stale = 0
         for side in [true, false] {
             _ = try move(method, standby, toStandby: side)
-            // The driver's work queue.
+            // Wait for the driver's work queue.
             usleep(200_000)
             let expected: Set<Int> = side ? (standby == .asic ? [3] : []) : [2]
             stale += try qemu.bridgingFlows(switch: "sw1", mac: RockerRun.mac).count { !expected.contains($0.port) }
@@ -166,7 +166,7 @@ final class RockerRun {
             proof: proofs, cpuFramesAtRest: cpuFrames)
     }
 
-    /// Counts frames that did not reach the right port, from a while after each move to the next.
+    /// Counts frames that did not reach the right port, from some time after each move until the next.
     private static func misdirected(_ recording: Recording, _ moves: [Move]) -> Int {
         var count = 0
         for (index, move) in moves.enumerated() {
@@ -184,11 +184,11 @@ final class RockerRun {
 
     private func begin(_ method: Method, _ standby: Standby) throws {
         if method == .fdbsteer {
-            let report = try host.prepare(
+            let report = try Prepare(
                 PreparationRequest(
                     id: guest, bridge: RockerRun.bridgeName, primary: RockerRun.primary, standby: standby.port,
-                    uplink: RockerRun.uplink, addresses: [address], side: .primary, allowsLeak: true),
-                options: VerbOptions())
+                    uplink: RockerRun.uplink, addresses: [address], side: .primary, allowsLeak: true)
+            ).run(on: &host)
             guard report.exitCode == 0 else { throw LabError("prepare: \(report.failures)") }
         } else {
             try Command.script(
@@ -202,14 +202,14 @@ final class RockerRun {
     }
 
     private func end() throws {
-        _ = try? host.release(guest, options: VerbOptions())
+        _ = try? Release().run(guest, on: &host)
         for standby in Standby.allCases { try Command.script("bridge link set dev \(standby.port) learning on") }
         try Command.script("bridge link set dev \(RockerRun.primary) learning on")
         let index = try Interface.index(of: RockerRun.bridgeName) ?? 0
         if let entry = try Table.read([address], bridge: index, using: &socket)[0] {
             try socket.perform(EntryRequest.delete(address, port: entry.port))
         }
-        // Flows that a method left behind: rocker's key has the port, so each port is added to and deleted from.
+        // Remove flows that a method left behind. The port is part of rocker's key, so each port is added to and deleted from.
         for port in [RockerRun.primary, "sw1p3"] {
             try Command.script(
                 """
@@ -227,7 +227,7 @@ final class RockerRun {
         let command: [String]
         switch method {
         case .fdbsteer:
-            let report = try host.switch(guest, to: toStandby ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: toStandby ? .standby : .primary).run(guest, on: &host)
             guard report.exitCode == 0 else { throw LabError("switch: \(report.failures)") }
             return report
         case .replace: command = ["bridge", "fdb", "replace", RockerRun.mac, "dev", names.1, "master", "static"]
@@ -254,7 +254,7 @@ final class RockerRun {
         return try burst.run(perform: perform)
     }
 
-    /// Frames that the switch handed to the CPU on the uplink's port.
+    /// Frames that the switch passed to the CPU on the uplink's port.
     private func receivedByCPU() throws -> Int {
         let output = try Command.run(["cat", "/sys/class/net/\(RockerRun.uplink)/statistics/rx_packets"]).output
         return Int(output.prefix { $0 != "\n" }) ?? 0

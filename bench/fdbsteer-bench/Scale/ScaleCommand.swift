@@ -44,15 +44,15 @@ struct ScaleCommand: ParsableCommand {
     }
 }
 
-/// What is written as JSON.
+/// The JSON output.
 struct ScaleReport: Encodable {
     let machine: Machine
     let scale: ScaleOutcome
 }
 
-/// What the scale bench found; durations in microseconds unless they say otherwise.
+/// The results of the scale bench; durations are in microseconds unless the name says otherwise.
 struct ScaleOutcome: Encodable, Sendable {
-    /// Latencies of something that was done often.
+    /// The latencies of a repeated operation.
     struct Latency: Encodable, Sendable {
         let what: String
         let samples: Int
@@ -73,11 +73,11 @@ struct ScaleOutcome: Encodable, Sendable {
     let guests: Int
     let entries: Int
     let bridges: Int
-    /// Milliseconds of each evacuation, there and back in turn, with journal, evidence and history.
+    /// The duration of each evacuation in milliseconds, there and back in turn, with journal, evidence and history.
     let evacuationMs: [Double]
-    /// Milliseconds in which the same entries move by one transaction, without anything else (median).
+    /// The median time in milliseconds in which one transaction moves the same entries and nothing else happens.
     let entriesAloneMs: Double
-    /// Frames to the guest that is not touched.
+    /// Frames to the guest that does not move.
     let frames: Int
     let lost: Int
     let duplicated: Int

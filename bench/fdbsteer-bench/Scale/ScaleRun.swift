@@ -15,7 +15,7 @@ final class ScaleRun {
     private let lab: BridgeLab
     private let state: String
     private var host: Host
-    /// A guest's two ports are the two ends of a veth pair: nothing is sent to them, and a thousand pairs are enough.
+    /// A guest's two ports are the two ends of a veth pair: they receive no frames, and a thousand pairs are enough.
     private static let guestsOfBridge = 500
 
     init(_ options: ScaleCommand, state: String) throws {
@@ -29,7 +29,7 @@ final class ScaleRun {
         let bridges = try makeGuests()
         try prepareOthers()
         let atRest = try Latecomer(state).run(until: nil, count: 300)
-        // Entries alone, and a probe meanwhile that takes RTNL for one message.
+        // The entries alone, with a concurrent probe that takes RTNL for one message.
         let (alone, probed) = try moveEntriesAlone()
         var evacuations: [Double] = []
         var during: [Int64] = []
@@ -66,7 +66,7 @@ final class ScaleRun {
 
     // MARK: - The host
 
-    /// Makes bridges, ports and guests; returns how many bridges.
+    /// Makes bridges, ports and guests; returns the number of bridges.
     private func makeGuests() throws -> Int {
         let bridges = (options.guests + ScaleRun.guestsOfBridge - 1) / ScaleRun.guestsOfBridge
         for bridge in 0..<bridges {
@@ -81,7 +81,7 @@ final class ScaleRun {
             lines += "link add \(primary) type veth peer name \(standby)\n"
             for port in [primary, standby] {
                 lines += "link set \(port) addrgenmode none\nlink set \(port) master \(bridge)\n"
-                // Both ends are in the same bridge: nothing may be flooded from one into the other.
+                // Both ends are in the same bridge, so nothing may be flooded from one into the other.
                 lines += "link set \(port) type bridge_slave flood off mcast_flood off bcast_flood off learning off\n"
                 lines += "link set \(port) up\n"
             }
@@ -111,11 +111,11 @@ final class ScaleRun {
         let request = try PreparationRequest(
             id: GuestID(id), bridge: bridge, primary: primary, standby: standby, uplink: nil, addresses: addresses,
             side: .primary)
-        let report = try host.prepare(request, options: VerbOptions())
+        let report = try Prepare(request).run(on: &host)
         guard report.outcome == .done else { throw LabError("prepare of \(id): \(report.failures)") }
     }
 
-    /// The guest that is not touched, and the one that comes meanwhile.
+    /// The guest that does not move, and the one that is switched during the evacuation.
     private func prepareOthers() throws {
         try lab.setFlooding(false)
         try prepare("untouched", lab.bridge, lab.primary, lab.standby, [Address(lab.guestMAC)])
@@ -135,7 +135,7 @@ final class ScaleRun {
 
     // MARK: - Evacuation
 
-    /// Moves every guest, with frames to the untouched one and switches of the late one meanwhile.
+    /// Moves every guest, with frames to the unmoved guest and switches of the late one at the same time.
     private func evacuate(to side: Side, expected: Double) throws -> (Double, Recording, [Int64]) {
         let seconds = min(60, max(2, expected / 1000 * 2 + 1))
         var burst = Burst(
@@ -155,7 +155,7 @@ final class ScaleRun {
             }
             let begin = monotonicNanoseconds()
             for guest in 0..<self.options.guests {
-                let report = try self.host.switch(GuestID("g\(guest)"), to: side, options: VerbOptions())
+                let report = try Switch(to: side).run(GuestID("g\(guest)"), on: &self.host)
                 guard report.outcome == .done else { throw LabError("g\(guest): \(report.failures)") }
             }
             milliseconds = Double(monotonicNanoseconds() - begin) / 1e6
@@ -165,7 +165,7 @@ final class ScaleRun {
         return (milliseconds, recording, try latecomer.latencies.get())
     }
 
-    /// The messages alone, and what a single message of another socket waits for them.
+    /// Sends only the messages, and measures how long a single message of another socket waits for them.
     private func moveEntriesAlone() throws -> ([Double], (atRest: [Int64], during: [Int64])) {
         let all = try (0..<options.guests).map { guest -> ([Address], Int32, Int32) in
             let (primary, standby) = ScaleRun.ports(guest)
@@ -185,7 +185,7 @@ final class ScaleRun {
             var socket = try CommandSocket()
             let start = monotonicNanoseconds()
             var round = 0
-            // For long enough that the other thread has its turns.
+            // Long enough for the other thread to get its turns.
             while round < 10 || monotonicNanoseconds() - start < 300_000_000 {
                 defer { round += 1 }
                 let changes = all.flatMap { addresses, primary, standby in
@@ -204,7 +204,7 @@ final class ScaleRun {
     }
 }
 
-/// A guest that is switched while others are; on a thread of its own.
+/// A guest that is switched while others are switched; on its own thread.
 private final class Latecomer: @unchecked Sendable {
     private let state: String
     /// Read after the thread was joined.
@@ -214,14 +214,14 @@ private final class Latecomer: @unchecked Sendable {
 
     func runQuietly(until stop: StopFlag) { latencies = Result { try run(until: stop, count: .max) } }
 
-    /// Nanoseconds of whole switches, from the call to the answer.
+    /// The durations of whole switches in nanoseconds, from the call to the answer.
     func run(until stop: StopFlag?, count: Int) throws -> [Int64] {
         var host = try Host(folder: StateFolder(state))
         var result: [Int64] = []
         let id = try GuestID("late")
         while result.count < count, stop?.isSet != true {
             let begin = monotonicNanoseconds()
-            let report = try host.switch(id, to: result.count % 2 == 0 ? .standby : .primary, options: VerbOptions())
+            let report = try Switch(to: result.count % 2 == 0 ? .standby : .primary).run(id, on: &host)
             result.append(monotonicNanoseconds() - begin)
             guard report.outcome == .done || report.outcome == .already else {
                 throw LabError("late: \(report.failures)")
@@ -232,7 +232,7 @@ private final class Latecomer: @unchecked Sendable {
     }
 }
 
-/// One message again and again: what it takes is how long RTNL is held by others, and the message itself.
+/// Sends one message repeatedly: its duration is the time for which others hold RTNL, plus the message itself.
 private struct Probe: Sendable {
     private let address: Address
     private let port: Int32

@@ -1,9 +1,9 @@
 import Glibc
 import Lab
 
-/// Adds, moves, deletes, reads: every peer in turn, round by round, in the calling thread's namespace.
+/// Adds, moves, deletes, and reads: every peer in turn, round by round, in the calling thread's namespace.
 struct EntryBench {
-    /// What is compared with everything else.
+    /// The peer that all others are compared with.
     static let floor = "C on libmnl"
 
     private let setting: ThroughputSetting
@@ -34,7 +34,7 @@ struct EntryBench {
         ].compactMap { $0 }
     }
 
-    /// The most entries that a peer is given: a round of it is to take seconds, not minutes.
+    /// The most entries for a peer: one of its rounds should take seconds, not minutes.
     private static func limit(_ who: String) -> Int {
         switch who {
         case "pyroute2": 1000
@@ -46,7 +46,7 @@ struct EntryBench {
 
     // MARK: - Changes
 
-    /// One after another: add on port 0, move to port 1, move back, delete.
+    /// The steps in order: add on port 0, move to port 1, move back, delete.
     private static let steps: [(work: String, port: Int)] = [("add", 0), ("move", 1), ("move", 0), ("delete", 0)]
 
     func moves() throws -> [ThroughputReport.Row] {
@@ -58,7 +58,7 @@ struct EntryBench {
             let batches = try writeBatches(entries)
             defer { batches.values.forEach { unlink($0) } }
             for round in 0...setting.scaled(rounds) {
-                // The first is the warm-up. Slow peers have their rounds spread over the others'.
+                // The first round is the warm-up. The rounds of slow peers are spread over those of the others.
                 let every = max(1, setting.scaled(rounds) / setting.scaled(slowRounds))
                 let withSlow = round % every == 0
                 for turn in turns(round, withSlow: withSlow, entries: entries) {
@@ -70,7 +70,7 @@ struct EntryBench {
                     guard round > 0 else { continue }
                     for (work, nanoseconds) in done {
                         times[work, default: [:]][turn.name, default: []].append(nanoseconds)
-                        // Who has no time of a round has no ratio there either.
+                        // A peer that did not run in a round has no ratio for it either.
                         if turn.name == EntryBench.floor, withSlow {
                             times[work, default: [:]]["floor of slow rounds", default: []].append(nanoseconds)
                         }
@@ -86,7 +86,7 @@ struct EntryBench {
 
     private var order: [String] { (quick + slow).map(\.name) + ["bridge -batch", "bridge fdb, a process each"] }
 
-    /// Rows by peer, each with the floor of its own rounds.
+    /// The rows by peer, each with the floor of its own rounds.
     private static func rows(
         _ work: String, _ times: [String: [Double]], entries: Int, order: [String]
     ) -> [ThroughputReport.Row] {
@@ -103,7 +103,7 @@ struct EntryBench {
         let run: (String, Int, [String: String]) throws -> Double
     }
 
-    /// The peers of a round, another first each time.
+    /// The peers of a round, starting with a different one each time.
     private func turns(_ round: Int, withSlow: Bool, entries: Int) -> [Turn] {
         var turns = (withSlow ? quick + slow : quick).map { peer in
             Turn(name: peer.name) { work, port, _ in try peer.run(work, entries, port: port).nanoseconds }
@@ -129,13 +129,13 @@ struct EntryBench {
         return Array(turns[first...] + turns[..<first])
     }
 
-    /// What `bridge` is told for one entry.
+    /// The arguments of `bridge` for one entry.
     private static func words(_ work: String, _ number: Int, _ device: String) -> String {
         let verb = ["add": "add", "move": "replace", "delete": "del"][work] ?? work
         return "fdb \(verb) \(mac(number)) dev \(device) master" + (verb == "del" ? "" : " static")
     }
 
-    /// As bench/peers/peer.h numbers them.
+    /// The MAC of a number, as in bench/peers/peer.h.
     static func mac(_ number: Int) -> String {
         let digits = Array("0123456789abcdef")
         return "02:fd"
@@ -145,7 +145,7 @@ struct EntryBench {
             }.joined()
     }
 
-    /// The files of `bridge -batch`, by work and port; written before anything is timed.
+    /// The files for `bridge -batch`, by work and port; they are written before anything is timed.
     private func writeBatches(_ entries: Int) throws -> [String: String] {
         var files: [String: String] = [:]
         for step in EntryBench.steps {
@@ -195,7 +195,7 @@ struct EntryBench {
         return rows
     }
 
-    /// Has the kernel confirm 64 addresses in a large table; and finds them in one that was just read, and has them confirmed.
+    /// Reads 64 addresses of a large table from the kernel, alone and after finding them in a table that was just read.
     func finds() throws -> [ThroughputReport.Row] {
         defer { scratch.remove() }
         let size = min(100_000, setting.most)
@@ -204,7 +204,7 @@ struct EntryBench {
         return try finds(in: size, rounds: 300, isRead: false) + finds(in: size, rounds: 40, isRead: true)
     }
 
-    /// - Parameter isRead: the table is read before, which is not timed.
+    /// - Parameter isRead: the table is read first, which is not timed.
     private func finds(in size: Int, rounds: Int, isRead: Bool) throws -> [ThroughputReport.Row] {
         var times: [String: [Double]] = [:]
         for round in 0...setting.scaled(rounds) {

@@ -1,6 +1,7 @@
 import Glibc
 
-/// Costs of an entry by how many there are, a panel a work, a line a peer, both axes logarithmic, as one SVG picture.
+/// The cost per entry against the number of entries as one SVG picture: a panel for each work, a line for each peer, and
+/// both axes logarithmic.
 struct PeerChart {
     private let rows: [ThroughputReport.Row]
 
@@ -12,7 +13,7 @@ struct PeerChart {
         "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
     ]
 
-    /// - Parameter rows: works other than moves and snapshots are left out.
+    /// - Parameter rows: rows of works other than moves and snapshots are ignored.
     init(_ rows: [ThroughputReport.Row]) { self.rows = rows }
 
     var svg: String {
@@ -88,7 +89,7 @@ struct PeerChart {
         "<text x=\"\(number(x))\" y=\"\(number(y))\" font-size=\"\(size)\" text-anchor=\"\(anchor)\">\(content)</text>\n"
     }
 
-    /// One decimal.
+    /// The number with one decimal.
     private func number(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10).\(abs(tenths) % 10)"

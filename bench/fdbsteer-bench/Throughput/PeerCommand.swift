@@ -5,8 +5,8 @@ import Lab
 import Netlink
 import System
 
-/// `fdbsteer-bench peer`: fdbsteer's own modules as a peer of the others, with the same works by the same means
-/// (bench/peers/peer.h), so that a process of the same kind is timed, and valgrind can count its instructions.
+/// `fdbsteer-bench peer`: fdbsteer's own modules as a peer of the others, with the same works through the same interface
+/// (bench/peers/peer.h). A process of the same kind is thus timed, and valgrind can count its instructions.
 struct PeerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "peer", abstract: "Take works from standard input, as bench/peers/peer.h says.",
@@ -35,12 +35,12 @@ struct PeerCommand: ParsableCommand {
     }
 }
 
-/// What fdbsteer does with entries, by its modules.
+/// The operations of fdbsteer on entries, through its modules.
 struct PeerWorker: ~Copyable {
     private var socket: CommandSocket
     private let ports: [Int32]
     private let bridge: Int32
-    /// Of guests that are known, as a daemon has them.
+    /// The addresses of known guests, as a daemon has them.
     private var addresses: [Address] = []
     private var table: Table?
 
@@ -50,7 +50,7 @@ struct PeerWorker: ~Copyable {
         self.bridge = bridge
     }
 
-    /// Knows the first addresses: outside of what is timed, as is knowing which guest it is about.
+    /// Makes the first addresses. This is not timed, because a daemon already knows its guests.
     mutating func makeReady(_ count: Int) {
         while addresses.count < count {
             guard let next = try? Address(mac: MACAddress(value: 0x02fd_0000_0000 + UInt64(addresses.count))) else {
@@ -62,7 +62,7 @@ struct PeerWorker: ~Copyable {
 
     /// Does one work, from the addresses to the results.
     ///
-    /// - Returns: how many entries it was about.
+    /// - Returns: the number of entries involved.
     mutating func run(_ work: String, _ count: Int, _ port: Int) throws -> Int {
         switch work {
         case "add", "move":
@@ -80,7 +80,7 @@ struct PeerWorker: ~Copyable {
             return read.entries.count
         case "find":
             let sought = Array(addresses[..<count])
-            // In a table that was just read, if one was: the kernel's answers correct it.
+            // Uses a table that was just read, if there is one: the kernel's answers correct it.
             guard var table else {
                 return try Table.read(sought, bridge: bridge, using: &socket).count { $0 != nil }
             }

@@ -2,14 +2,14 @@ import Glibc
 import Lab
 import System
 
-/// A peer that runs during the whole bench and takes works by its standard input (bench/peers/peer.h).
+/// A peer that runs during the whole bench and accepts works on its standard input (bench/peers/peer.h).
 ///
-/// It measures its own works, so that neither its start nor a pipe is in the figures.
+/// It measures its own works, so neither its start nor a pipe affects the figures.
 final class PeerProcess {
-    /// What a turn gave.
+    /// The result of a turn.
     struct Turn {
         let nanoseconds: Double
-        /// How many entries it was about.
+        /// The number of entries involved.
         let entries: Int
     }
 
@@ -20,12 +20,12 @@ final class PeerProcess {
 
     /// Starts a peer in the calling thread's namespace.
     ///
-    /// - Throws: ``LabError`` when it cannot be started.
+    /// - Throws: ``LabError`` if it cannot be started.
     init(_ name: String, _ arguments: [String]) throws {
         var pipes: [Int32] = [-1, -1, -1, -1]
         guard pipe(&pipes[0]) == 0, pipe(&pipes[2]) == 0, let file = fdopen(pipes[2], "r")
         else { throw LabError("no pipes for \(name): \(String(cString: strerror(errno)))") }
-        // Of the other peers' pipes none inherits an end.
+        // No peer inherits an end of another peer's pipe.
         for descriptor in pipes { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         defer {
             close(pipes[0])
@@ -46,25 +46,25 @@ final class PeerProcess {
         _ = ChildProcess.exitCode(of: process, isWaiting: true)
     }
 
-    /// Has the peer do one work.
+    /// Makes the peer do one work.
     ///
-    /// - Throws: ``LabError`` when it fails; its own words are on standard error.
+    /// - Throws: ``LabError`` if it fails; its own message is on standard error.
     func run(_ work: String, _ count: Int, port: Int = 0) throws -> Turn {
         try ask(work, count, port: port)
         return try answer()
     }
 
-    /// Asks for a work without waiting for it.
+    /// Requests a work without waiting for it.
     ///
-    /// - Throws: ``LabError`` when it has ended.
+    /// - Throws: ``LabError`` if the peer has ended.
     func ask(_ work: String, _ count: Int, port: Int = 0) throws {
         let line = Array("\(work) \(count) \(port)\n".utf8)
         guard write(input, line, line.count) == line.count else { throw LabError("\(name) has ended") }
     }
 
-    /// Waits for the work that was asked for.
+    /// Waits for the requested work.
     ///
-    /// - Throws: ``LabError`` when it fails; its own words are on standard error.
+    /// - Throws: ``LabError`` if it fails; its own message is on standard error.
     func answer() throws -> Turn {
         var answer = [CChar](repeating: 0, count: 128)
         guard fgets(&answer, Int32(answer.count), output) != nil else {
@@ -77,10 +77,10 @@ final class PeerProcess {
     }
 }
 
-/// A command that is timed from its start to its end, its output thrown away.
+/// A command that is timed from its start to its end; its output is discarded.
 enum TimedCommand {
     /// - Returns: nanoseconds.
-    /// - Throws: ``LabError`` when it cannot be started or fails; its own words are on standard error.
+    /// - Throws: ``LabError`` if it cannot be started or fails; its own message is on standard error.
     static func run(_ arguments: [String], environment: [String: String] = [:]) throws -> Double {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -89,7 +89,7 @@ enum TimedCommand {
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
         var words = arguments.map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
-        // An environment of its own, so that a long one here does not count.
+        // A minimal environment, so that a long one here does not affect the time.
         let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/sbin:/usr/bin"
         let settings: [String] = ["PATH=\(path)"] + environment.map { "\($0.key)=\($0.value)" }
         var variables = settings.map { strdup($0) } + [nil]

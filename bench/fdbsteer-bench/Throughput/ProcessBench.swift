@@ -1,7 +1,7 @@
 import Glibc
 import Lab
 
-/// A redirection as a process, from start to exit: `fdbsteer switch` with journal, history and evidence, beside `bridge`.
+/// A redirection as a process, from start to exit: `fdbsteer switch` with journal, history and evidence, next to `bridge`.
 struct ProcessBench {
     private let setting: ThroughputSetting
 
@@ -76,7 +76,7 @@ struct ProcessBench {
     }
 }
 
-/// Instructions in user space, by valgrind: exact also where times are not.
+/// Counts instructions in user space with valgrind: they are exact even where times are not.
 struct InstructionBench {
     private let setting: ThroughputSetting
 
@@ -100,7 +100,7 @@ struct InstructionBench {
             let after = "delete \(entries) \(work == "dump" ? 0 : 1)"
             var floor = 0.0
             for (who, command) in peers {
-                // Two runs that differ by some works: what a start costs is in both.
+                // Two runs that differ by a few works: the cost of a start is in both.
                 let most = 5
                 let counts = try [1, most].map { times in
                     let works = [before] + Array(repeating: "\(work) \(entries) 1", count: times) + [after]
@@ -127,7 +127,7 @@ struct InstructionBench {
         try Command.script(
             "env \(environment) \(binary) prepare g --bridge \(lab.bridge) --primary \(lab.primary) --standby "
                 + "\(lab.standby) --at primary --address \(EntryBench.mac(1))")
-        // The history's file is made by the first switch.
+        // The first switch creates the history's file.
         try Command.script("env \(environment) \(binary) switch g --to standby")
         let valgrind = "valgrind --tool=callgrind --callgrind-out-file=/dev/null"
         let peer = try count("\(valgrind) bridge fdb replace \(EntryBench.mac(2)) dev \(lab.primary) master static")
@@ -141,7 +141,7 @@ struct InstructionBench {
         }
     }
 
-    /// Runs a shell line under callgrind and returns the instructions that it counted.
+    /// Runs a shell line under callgrind and returns the number of instructions.
     private func count(_ line: String) throws -> Double {
         let command = try Command.run(["sh", "-c", line])
         let words = command.errors.split { $0 == " " || $0 == "\n" }

@@ -3,12 +3,12 @@ import Glibc
 import Lab
 import System
 
-/// The daemon's latency: from the line of QEMU's monitor to the kernel's notification of the last moved entry, for a guest
-/// with eight addresses, quiet and with every processor busy.
+/// Measures the daemon's latency, from the line of QEMU's monitor to the kernel's notification of the last moved entry. The
+/// guest has eight addresses, and the machine is quiet or has every processor busy.
 ///
-/// A reset of the guest moves it from its primary to its standby; that is timed. Then the standby is negotiated anew and a
-/// frame of the guest comes by its primary, which takes it back. The floor is a process in C that does nothing but the move,
-/// when it gets a line: waking up, one send, and the notification.
+/// A reset of the guest moves it from its primary to its standby, and that is timed. Then the standby is negotiated again and
+/// a frame of the guest arrives through its primary, which moves it back. The floor is a C process that only does the move
+/// when it gets a line: wakeup, one send, and the notification.
 struct SignalBench {
     private static let addresses = 8
     private static let connectLimit: Int32 = 10_000
@@ -47,7 +47,7 @@ struct SignalBench {
             """
         try TextFile.write(configuration, to: files.path + "/fdbsteerd.toml")
         let daemon = try RunningCommand([
-            // As its systemd unit does.
+            // Like the daemon's systemd unit.
             "nice", "-n", "-20", "setpriv", "--pdeathsig", "KILL", setting.binaries + "/fdbsteerd", "--config",
             files.path + "/fdbsteerd.toml", "--state", state.path,
         ])
@@ -58,7 +58,7 @@ struct SignalBench {
                 return
             }
             try monitor.serve()
-            // The follower asks how things stand before it acts.
+            // The follower queries the situation before it acts.
             usleep(200_000)
             let heard = try Notifications(lab, count: macs.count)
             rows += try measure("fdbsteerd", floors: rows.compactMap(\.usP50)) {
@@ -66,7 +66,7 @@ struct SignalBench {
                     monitor.say(SignalBench.reset + SignalBench.stamp)
                 }
                 monitor.say(SignalBench.negotiated + SignalBench.stamp)
-                // Until the follower listens for frames: a frame before that would not count.
+                // Repeat until the follower listens for frames, because an earlier frame does not count.
                 try heard.repeatUntilMoved(to: heard.primary) {
                     try BridgeLab.sendFrame(behind: lab.primary, source: macs[0])
                 }
@@ -84,7 +84,7 @@ struct SignalBench {
         }
     }
 
-    /// What a process that has everything at hand takes.
+    /// The time for a process that has everything ready.
     private func floor(_ lab: BridgeLab) throws -> [ThroughputReport.Row] {
         let peer = try PeerProcess("C on libmnl", [setting.peers + "/fdb_floor", lab.primary, lab.standby, lab.bridge])
         let heard = try Notifications(lab, count: SignalBench.addresses)
@@ -99,18 +99,18 @@ struct SignalBench {
         return rows
     }
 
-    /// Measures moves with the machine quiet and busy, at random moments.
+    /// Measures moves on a quiet and on a busy machine, at random moments.
     ///
     /// - Parameters:
     ///   - floors: the medians of the floor, in microseconds.
-    ///   - move: makes one move, and returns how long it took, in nanoseconds.
+    ///   - move: makes one move, and returns its duration in nanoseconds.
     private func measure(
         _ who: String, floors: [Double], _ move: () throws -> Int64
     ) throws -> [ThroughputReport.Row] {
         try [("signal, quiet", false), ("signal, all processors busy", true)].enumerated().map { index, condition in
             let load = condition.1 ? try SignalBench.startLoad() : []
             defer { load.forEach { $0.end() } }
-            // The daemon goes on after its move; who hears of it is not to wait for that on the same processor.
+            // The daemon keeps working after its move; the receiver must not wait for that on the same processor.
             try SignalBench.schedule(SCHED_FIFO, priority: 1)
             defer { try? SignalBench.schedule(SCHED_OTHER, priority: 0) }
             func times(_ count: Int) throws -> [Double] {
@@ -119,7 +119,7 @@ struct SignalBench {
                     return Double(try move())
                 }
             }
-            // The first are the warm-up: code and journal are not in the caches.
+            // The first moves are the warm-up: code and journal are not in the caches.
             _ = try times(min(50, setting.signals))
             return ThroughputReport.Row(
                 work: condition.0, who: who, entries: SignalBench.addresses, events: try times(setting.signals),
@@ -127,7 +127,7 @@ struct SignalBench {
         }
     }
 
-    /// Schedules this thread; what it starts is scheduled as usual.
+    /// Schedules this thread; processes that it starts are scheduled normally.
     private static func schedule(_ policy: Int32, priority: Int32) throws {
         var parameter = sched_param()
         parameter.sched_priority = priority
@@ -146,14 +146,14 @@ struct SignalBench {
         }
     }
 
-    /// What another process hears of the entries.
+    /// The notifications about the entries that another process receives.
     private struct Notifications: ~Copyable {
         let primary: Int32
         let standby: Int32
         private let count: Int
         private let heard: FDBMonitor
 
-        /// - Parameter count: the guest's addresses.
+        /// - Parameter count: the number of the guest's addresses.
         init(_ lab: BridgeLab, count: Int) throws {
             guard let primary = try Interface.index(of: lab.primary), let standby = try Interface.index(of: lab.standby)
             else { throw LabError("the lab has no ports") }
@@ -164,9 +164,9 @@ struct SignalBench {
             self.heard = heard
         }
 
-        /// Nanoseconds from before an action until the last of the entries was told to be on a port.
+        /// The time in nanoseconds from before an action until a notification has placed the last of the entries on a port.
         ///
-        /// The waiting sleeps: on a few processors the daemon would have to wait for one that spins.
+        /// The wait sleeps, because with few processors the daemon would have to wait for a spinning one.
         func time(until port: Int32, _ action: () throws -> Void) throws -> Int64 {
             _ = try heard.drain { _ in }
             let begin = monotonicNanoseconds()
@@ -183,7 +183,7 @@ struct SignalBench {
             throw LabError("the guest's frame did not bring it back to its primary")
         }
 
-        /// When the last of the guest's entries was told to be on a port.
+        /// The time when a notification placed the last of the guest's entries on a port.
         private func wait(for port: Int32, since begin: Int64, limit: Int64) throws -> Int64 {
             var moved = 0
             while true {

@@ -4,7 +4,7 @@ import Lab
 
 /// `fdbsteer-bench throughput`.
 struct ThroughputCommand: ParsableCommand {
-    /// What is measured.
+    /// A part of the bench.
     enum Part: String, ExpressibleByArgument, CaseIterable {
         case moves, snapshot, find, process, instructions, signal
     }
@@ -79,9 +79,9 @@ struct ThroughputCommand: ParsableCommand {
     }
 }
 
-/// What all parts are told.
+/// The setting of all parts.
 struct ThroughputSetting: Sendable {
-    /// For journals and files; it goes with the program.
+    /// The folder for journals and files; it is removed at the end of the program.
     let folder: String
     /// The folder of the built peers.
     let peers: String
@@ -91,6 +91,6 @@ struct ThroughputSetting: Sendable {
     let rounds: Int
     let signals: Int
 
-    /// So many rounds, or what the command line makes of it.
+    /// The number of rounds, scaled by the percentage given on the command line.
     func scaled(_ count: Int) -> Int { max(1, count * rounds / 100) }
 }

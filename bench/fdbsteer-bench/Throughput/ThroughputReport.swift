@@ -2,9 +2,9 @@ import Glibc
 import Lab
 import LossMeter
 
-/// What the throughput bench found, as text and as JSON.
+/// The results of the throughput bench, as text and as JSON.
 struct ThroughputReport: Encodable {
-    /// One work by one peer.
+    /// The results of one peer for one work.
     struct Row: Encodable, Sendable {
         let work: String
         let who: String
@@ -15,11 +15,11 @@ struct ThroughputReport: Encodable {
         let usPerEntryP90: Double
         /// The median of the rounds' ratios to the floor of the same round; 1 for the floor itself.
         let ratioToFloor: Double
-        /// Percentiles of single events, microseconds, where there are such.
+        /// The percentiles of single events in microseconds, if there are any.
         var usP50: Double?
         var usP99: Double?
         var usP999: Double?
-        /// Instructions in user space an entry, by valgrind, where they were counted.
+        /// The instructions in user space for each entry, by valgrind, if they were counted.
         var instructionsPerEntry: Double?
     }
 
@@ -28,7 +28,7 @@ struct ThroughputReport: Encodable {
 
     init(machine: Machine) { self.machine = machine }
 
-    /// The rows with a header.
+    /// The rows with a header as text.
     func table(of rows: [Row]) -> String {
         var cells = [["work", "who", "entries", "rounds", "us/entry", "min", "p90", "x floor"]]
         let hasPercentiles = rows.contains { $0.usP50 != nil }
@@ -52,8 +52,8 @@ extension ThroughputReport.Row {
     /// A row of measured rounds.
     ///
     /// - Parameters:
-    ///   - nanoseconds: of each round, for all entries.
-    ///   - floor: the floor's of the same rounds.
+    ///   - nanoseconds: the duration of each round, for all entries.
+    ///   - floor: the durations of the floor in the same rounds.
     init(work: String, who: String, entries: Int, nanoseconds: [Double], floor: [Double]) {
         let each = nanoseconds.map { $0 / 1000 / Double(max(1, entries)) }
         self.init(
@@ -80,7 +80,7 @@ extension ThroughputReport.Row {
 
 /// Numbers for people, and order statistics.
 enum Figure {
-    /// Three digits that say something.
+    /// The value with three significant digits.
     static func text(_ value: Double) -> String {
         if value >= 100 { return "\(Int(value.rounded()))" }
         let digits = value >= 10 ? 10.0 : 100.0
@@ -101,7 +101,7 @@ enum Figure {
     }
 }
 
-/// The machine, and how busy it was.
+/// The machine, and its load.
 struct Machine: Encodable, Sendable {
     let kernel: String
     let processor: String

@@ -3,7 +3,7 @@ import Lab
 
 /// `fdbsteer-bench watch`.
 struct WatchCommand: ParsableCommand {
-    /// What can be measured.
+    /// A part of the bench.
     enum Part: String, CaseIterable, ExpressibleByArgument, Sendable {
         case drift, removal, scale, scrape
     }
@@ -110,7 +110,7 @@ struct WatchCommand: ParsableCommand {
         }
     }
 
-    /// Runs a part in a namespace and a folder of its own.
+    /// Runs a part in its own namespace and folder.
     private func apart(
         _ path: String, _ name: String, _ report: inout WatchReport,
         _ body: @escaping @Sendable (String, inout WatchReport) throws -> Void

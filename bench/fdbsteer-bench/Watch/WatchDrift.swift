@@ -4,26 +4,26 @@ import Glibc
 import Lab
 import System
 
-/// How soon a stolen entry is put back, with and without a storm of changes that are nobody's.
+/// The time until a stolen entry is restored, with and without a storm of unrelated changes.
 struct WatchDrift {
     /// One line of the result.
     struct Row: Encodable, Sendable {
         let guests: Int
-        /// Unrelated changes a second that were reached, 0 for none.
+        /// The achieved number of unrelated changes a second; 0 for none.
         let storm: Int
-        /// What the time counts from: the notification of the theft, or just before its request.
+        /// The start of the time: the notification of the theft, or just before its request.
         let from: String
         let spread: WatchSpread
     }
 
-    /// Thefts with a storm, and as many without.
+    /// The number of thefts with a storm, and without.
     let thefts: Int
     /// Unrelated changes a second.
     let rate: Int
 
-    /// Thefts wait for the repair of the one before for so long.
+    /// The time limit for the repair of a theft before the next one, in nanoseconds.
     private static let patience: Int64 = 5_000_000_000
-    /// As a configuration that thousands of thefts do not slow down.
+    /// A configuration that does not slow down after thousands of thefts.
     static let configuration = """
         [daemon]
         repair_burst = 1000
@@ -40,7 +40,7 @@ struct WatchDrift {
         var rates: [Double] = []
     }
 
-    /// Measures in a namespace of its own and adds to the report.
+    /// Measures in its own namespace and adds to the report.
     func run(guests count: Int, folder: String, into report: inout WatchReport) throws {
         let lab = try WatchLab(guests: count, addresses: 1, folder: folder)
         let daemon = try WatchedDaemon(folder: folder, configuration: Self.configuration)
@@ -66,7 +66,7 @@ struct WatchDrift {
         report.complaints += try Self.judge(lab, daemon, repairs: made - missed, what: what)
     }
 
-    /// - Returns: how many thefts were not repaired.
+    /// - Returns: the number of thefts that were not repaired.
     private func steal(_ count: Int, from lab: WatchLab, storm: Bool, into series: inout Series) throws -> Int {
         var owners: [Address: Int32] = [:]
         for guest in lab.guests { for address in guest.addresses { owners[address] = guest.primary } }
@@ -74,7 +74,7 @@ struct WatchDrift {
         let running = storm ? try WatchStorm(port: lab.stormPort, rate: rate) : nil
         var missed = 0
         for _ in 0..<count {
-            // Random moments, so that no timer of anybody's keeps time with them.
+            // Random moments, so the thefts are not in step with any timer.
             let pause = monotonicNanoseconds() + Int64.random(in: 1_000_000..<15_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let guest = lab.guests.randomElement(), let address = guest.addresses.randomElement() else { break }
@@ -98,11 +98,11 @@ struct WatchDrift {
         return missed
     }
 
-    /// Compares counters, history and table with what should be.
+    /// Compares counters, history and table with the expected values.
     static func judge(
         _ lab: WatchLab, _ daemon: WatchedDaemon, repairs: Int, what: String
     ) throws -> [String] {
-        // The last repair is written down after its entry was heard of, and somebody may have asked for the page just before.
+        // The last repair is recorded after the notification of its entry, and the page may have been cached just before.
         usleep(UInt32(MetricsPage.lifetime / 1000) + 300_000)
         let samples = try daemon.metrics()
         var complaints: [String] = []
@@ -120,35 +120,35 @@ struct WatchDrift {
     }
 }
 
-/// Notifications are lost while the daemon stands still: what it finds afterwards.
+/// Notifications are lost while the daemon is stopped: measures what it finds afterwards.
 struct WatchOverruns {
     /// The result.
     struct Row: Encodable, Sendable {
         let rounds: Int
-        /// Guests that lost or had an entry moved, over all rounds.
+        /// Guests that had an entry removed or moved, over all rounds.
         let attacks: Int
-        /// Repairs in the history.
+        /// The repairs in the history.
         let repairs: Int
-        /// Guests that were not right again in time.
+        /// Guests that were not repaired in time.
         let missed: Int
-        /// As the daemon counts them.
+        /// The overruns as the daemon counts them.
         let overruns: Int
         let resyncs: Int
-        /// From SIGCONT until every entry is right.
+        /// The time from SIGCONT until every entry is right.
         let spread: WatchSpread
     }
 
     let rounds: Int
-    /// Unrelated changes a second, before, during and after the standstill.
+    /// Unrelated changes a second, before, during and after the stop.
     let rate: Int
 
     private static let guests = 40
     private static let addresses = 4
-    /// Bytes; the kernel doubles them, and a notification takes 832.
+    /// The size in bytes; the kernel doubles it, and a notification takes 832 bytes.
     private static let buffer = 256 << 10
     private static let patience: Int64 = 10_000_000_000
 
-    /// Measures in a namespace of its own and adds to the report.
+    /// Measures in its own namespace and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
         let lab = try WatchLab(guests: Self.guests, addresses: Self.addresses, folder: folder)
         let configuration = WatchDrift.configuration.replacing(
@@ -188,16 +188,16 @@ struct WatchOverruns {
                 resyncs: resyncs, spread: WatchSpread(times)))
     }
 
-    /// Steals and deletes entries of half of the guests, spread over a storm of twice what the buffer takes.
+    /// Steals and deletes entries of half of the guests, spread over a storm of twice the size of the buffer.
     ///
-    /// - Returns: how many guests were hit.
+    /// - Returns: the number of affected guests.
     private func attack(_ lab: WatchLab, during storm: WatchStorm) throws -> Int {
         let victims = lab.guests.shuffled().prefix(lab.guests.count / 2)
         let changes = 2 * (2 * Self.buffer / 832)
         let first = storm.made
         for (number, guest) in victims.enumerated() {
             while storm.made - first < changes * number / victims.count { usleep(200) }
-            // One address or several, and some twice.
+            // One or several addresses, some of them twice.
             for address in guest.addresses.shuffled().prefix(Int.random(in: 1...guest.addresses.count)) {
                 if Bool.random() { try lab.steal(guest, address) } else { try lab.delete(guest, address) }
             }

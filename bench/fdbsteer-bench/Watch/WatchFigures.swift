@@ -11,7 +11,7 @@ struct WatchSpread: Encodable, Sendable {
     let p99Us: Double
     let maxUs: Double
 
-    /// - Parameter nanoseconds: one value a sample.
+    /// - Parameter nanoseconds: one value for each sample.
     init(_ nanoseconds: [Int64]) {
         let sorted = nanoseconds.sorted()
         func at(_ share: Double) -> Double {
@@ -29,14 +29,14 @@ struct WatchSpread: Encodable, Sendable {
     var cells: [String] { ["\(samples)"] + [p50Us, p90Us, p99Us, maxUs].map(WatchReport.tenths) }
 }
 
-/// What `fdbsteer-bench watch` found.
+/// The results of `fdbsteer-bench watch`.
 struct WatchReport: Encodable, Sendable {
     var drift: [WatchDrift.Row] = []
     var overruns: [WatchOverruns.Row] = []
     var removal: [WatchRemoval.Row] = []
     var scale: WatchScale.Row?
     var scrape: [WatchScrape.Row] = []
-    /// What must not be: repairs that nothing called for, guests that were not repaired, entries that are wrong.
+    /// Faults: repairs without a cause, guests that were not repaired, entries that are wrong.
     var complaints: [String] = []
 
     static func tenths(_ value: Double) -> String {
@@ -44,7 +44,7 @@ struct WatchReport: Encodable, Sendable {
         return "\(scaled / 10).\(abs(scaled % 10))"
     }
 
-    /// For people.
+    /// The results as text for people.
     var text: String {
         var parts: [String] = []
         if !drift.isEmpty {

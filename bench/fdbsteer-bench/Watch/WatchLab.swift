@@ -9,16 +9,16 @@ import System
 
 /// Prepared guests on bridges, in the calling thread's namespace, for `fdbsteer-bench watch`.
 ///
-/// Each veth pair gives two ports, one on the first bridge of a couple and one on the second: half the interfaces that ports
-/// with a far end of their own would take. Nobody sends, and broadcasts are not flooded, as the two bridges would send them
-/// round for ever. Unknown unicast is: the kernel copies each static entry of a bridge to the address list of each port that
-/// neither floods nor learns (`br_manage_promisc`), which is entries times ports.
+/// Each veth pair gives two ports, one on the first bridge of a couple and one on the second: half as many interfaces as
+/// ports with their own far ends would need. No frames are sent, and broadcasts are not flooded, because the two bridges
+/// would forward them forever. Unknown unicast is flooded: otherwise the kernel copies each static entry of a bridge to the
+/// address list of each port that neither floods nor learns (`br_manage_promisc`), which is entries times ports.
 final class WatchLab {
     /// One prepared guest.
     struct Guest {
         let id: GuestID
         let bridge: Int32
-        /// Interface indexes of primary and standby.
+        /// The interface indexes of primary and standby.
         let primary: Int32
         let standby: Int32
         let addresses: [Address]
@@ -28,17 +28,17 @@ final class WatchLab {
     private(set) var guests: [Guest] = []
     private(set) var host: Host
     var socket: CommandSocket
-    /// A port of the first bridge that no guest has.
+    /// A port of the first bridge that belongs to no guest.
     let stormPort: Int32
-    /// What it took to make the interfaces, and to prepare the guests, in nanoseconds.
+    /// The time for making the interfaces and for preparing the guests, in nanoseconds.
     private(set) var interfacesNanoseconds: Int64 = 0
     private(set) var prepareNanoseconds: [Int64] = []
 
     /// - Parameters:
-    ///   - guests: how many.
-    ///   - addresses: how many each.
-    ///   - folder: for the journal.
-    ///   - guestsPerBridge: at most 500: a bridge takes 1,023 ports, and the first has one for the storm.
+    ///   - guests: the number of guests.
+    ///   - addresses: the number of addresses of each guest.
+    ///   - folder: the folder for the journal.
+    ///   - guestsPerBridge: at most 500, because a bridge has up to 1,023 ports, and the first bridge has one for the storm.
     init(guests count: Int, addresses: Int, folder: String, guestsPerBridge: Int = 125) throws {
         self.folder = folder
         socket = try CommandSocket()
@@ -102,13 +102,13 @@ final class WatchLab {
             id: id, bridge: bridge, primary: primary, standby: standby, uplink: nil, addresses: addresses,
             side: .primary)
         let begin = monotonicNanoseconds()
-        let report = try host.prepare(request, options: VerbOptions())
+        let report = try Prepare(request).run(on: &host)
         prepareNanoseconds.append(monotonicNanoseconds() - begin)
         guard report.outcome == .done else { throw LabError("prepare \(id): \(report.failures) \(report.notes)") }
         guests.append(Guest(id: id, bridge: index, primary: ports[0], standby: ports[1], addresses: addresses))
     }
 
-    /// A script that keeps the namespace's interfaces from speaking by themselves.
+    /// A script that keeps the namespace's interfaces from sending by themselves.
     private static func quietNetwork(_ folder: String) throws -> String {
         let path = folder + "/quiet"
         let text =
@@ -117,7 +117,7 @@ final class WatchLab {
         return path
     }
 
-    // MARK: - What others do
+    // MARK: - Actions of others
 
     /// Moves an address of a guest to its other port, as another program would.
     func steal(_ guest: Guest, _ address: Address) throws {
@@ -130,7 +130,7 @@ final class WatchLab {
         try socket.perform(EntryRequest.delete(address, port: guest.primary))
     }
 
-    /// Entries that are not as prepared.
+    /// The entries that differ from the prepared ones.
     func wrongEntries() throws -> [Address] {
         var wrong: [Address] = []
         for guest in guests {
@@ -142,8 +142,10 @@ final class WatchLab {
         return wrong
     }
 
-    /// Repairs that the history has.
+    /// The number of repairs in the history.
     func repairs() throws -> Int {
-        try host.history(nil, limit: 1_000_000).count { $0.verb == "repair" && $0.outcome == "done" }
+        try HistoryReading.entries(nil, limit: 1_000_000, in: StateFolder(folder)).count {
+            $0.verb == "repair" && $0.outcome == "done"
+        }
     }
 }

@@ -7,13 +7,13 @@ import Netlink
 import Policy
 import Records
 
-/// The primary port is removed under traffic: how many frames are lost until the standby gets them.
+/// The primary port is removed under traffic: measures how many frames are lost until the standby gets them.
 struct WatchRemoval {
     /// One line of the result.
     struct Row: Encodable, Sendable {
-        /// Who looks after the guest.
+        /// The program that watches the guest.
         let method: String
-        /// How the port is lost.
+        /// The way in which the port is lost.
         let loss: String
         let removals: Int
         let void: Int
@@ -53,24 +53,24 @@ struct WatchRemoval {
         var unreached = 0
     }
 
-    /// Removals by `nomaster` with fdbsteerd; the others are fewer.
+    /// The number of removals by `nomaster` with fdbsteerd; the other series have fewer.
     let removals: Int
-    /// Removals in each other series.
+    /// The number of removals in each other series.
     let otherRemovals: Int
     /// Frames a second.
     let rate: Int
 
-    /// Frames before the removal and after it.
+    /// The time for frames before the removal and after it, in seconds.
     private static let share = 0.03
     private static let rounds = 4
     private static let pauseMicroseconds: UInt32 = 120_000
 
-    /// Measures in a namespace of its own and adds to the report.
+    /// Measures in its own namespace and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
         let lab = try RemovalLab(folder: folder)
         var collections: [Series: Collection] = [:]
         let rounds = min(Self.rounds, otherRemovals)
-        // In turns, so that a busy spell of the machine meets all of them.
+        // The methods alternate, so a busy spell of the machine affects all of them.
         for round in 0..<rounds {
             for keeper in Keeper.allCases {
                 let stop = try start(keeper, lab, folder)
@@ -109,7 +109,7 @@ struct WatchRemoval {
             windowUs: WatchSpread(collection.windows), neverReachedStandby: collection.unreached)
     }
 
-    /// - Returns: what ends it.
+    /// - Returns: a function that stops it.
     private func start(_ keeper: Keeper, _ lab: RemovalLab, _ folder: String) throws -> () -> Void {
         switch keeper {
         case .nobody: return {}
@@ -170,10 +170,10 @@ private final class RemovalLab {
         address = try Address(bridge.guestMAC)
     }
 
-    /// Brings the primary back, and the guest to it.
+    /// Restores the primary, and moves the guest to it.
     func reset() throws {
-        if try !host.status(nil).isEmpty {
-            try check(host.release(guest, options: VerbOptions()))
+        if try !Status.read(nil, on: &host).isEmpty {
+            try check(Release().run(guest, on: &host))
         }
         if try Interface.index(of: bridge.primary) == nil {
             try bridge.addPort(bridge.primary)
@@ -184,13 +184,15 @@ private final class RemovalLab {
         let request = try PreparationRequest(
             id: guest, bridge: bridge.bridge, primary: bridge.primary, standby: bridge.standby, uplink: bridge.uplink,
             addresses: [address], side: .primary)
-        try check(host.prepare(request, options: VerbOptions()))
+        try check(Prepare(request).run(on: &host))
     }
 
-    /// The daemon has brought the guest to its standby, and written that down.
+    /// Waits until the daemon has moved the guest to its standby, and recorded that.
     func expectStandby() throws {
         for _ in 0..<2000 {
-            if let status = try host.status(nil).first, status.side == .standby, status.phase == "pinned" { return }
+            if let status = try Status.read(nil, on: &host).first, status.side == .standby, status.phase == "pinned" {
+                return
+            }
             usleep(1000)
         }
         complaints.append("the journal does not say that the guest came to its standby")
@@ -203,7 +205,7 @@ private final class RemovalLab {
     }
 }
 
-/// What an operator would write without fdbsteerd: a shell that reads `bridge monitor` and calls `bridge fdb replace`.
+/// An operator's script in place of fdbsteerd: a shell that reads `bridge monitor` and calls `bridge fdb replace`.
 private final class ShellKeeper {
     private var running: RunningCommand?
     private let process: pid_t
@@ -217,7 +219,7 @@ private final class ShellKeeper {
                 esac
             done
             """
-        // A session of its own, so that all of it is ended together.
+        // Its own session, so that all of it is ended together.
         let running = try RunningCommand(["setsid", "setpriv", "--pdeathsig", "KILL", "sh", "-c", script])
         process = running.process
         self.running = consume running

@@ -3,21 +3,21 @@ import Lab
 import LossMeter
 import System
 
-/// Many guests: what the daemon's start, a resync, a scrape, its memory and its idleness cost.
+/// Measures with many guests the cost of the daemon's start, a resync, a scrape, its memory and its idle time.
 struct WatchScale {
     /// The result.
     struct Row: Encodable, Sendable {
         let guests: Int
         let entries: Int
         let guestsPerBridge: Int
-        /// What it took to make the interfaces, in milliseconds: the lab's cost, not fdbsteer's.
+        /// The time for making the interfaces, in milliseconds: the lab's cost, not fdbsteer's.
         let interfacesMs: Double
         let prepareUs: WatchSpread
-        /// From the daemon's start until it was ready.
+        /// The time from the daemon's start until it was ready.
         let startMs: Double
-        /// As the daemon logs it: SIGHUP.
+        /// The time that the daemon logs for SIGHUP.
         let resyncUs: WatchSpread
-        /// The first page, then pages made anew, then pages that are at hand.
+        /// The first page, then pages that are generated again, then pages that are cached.
         let firstScrapeUs: Double
         let freshScrapeUs: WatchSpread
         let scrapeUs: WatchSpread
@@ -27,9 +27,9 @@ struct WatchScale {
         let residentEndKB: Int
         let proportionalEndKB: Int
         let idleSeconds: Double
-        /// CPU time over wall-clock time, without a scrape or a change.
+        /// CPU time divided by wall-clock time, without a scrape or a change.
         let idleCPUPercent: Double
-        /// CPU time for each change of an entry that is nobody's.
+        /// The CPU time for each unrelated change of an entry.
         let stormChanges: Int
         let stormPerSecond: Int
         let cpuNsPerChange: Int
@@ -71,7 +71,7 @@ struct WatchScale {
 
     private static let stormSeconds: Double = 5
 
-    /// Measures in a namespace of its own and adds to the report.
+    /// Measures in its own namespace and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
         let lab = try WatchLab(guests: guests, addresses: addresses, folder: folder, guestsPerBridge: guestsPerBridge)
         let daemon = try WatchedDaemon(folder: folder, configuration: WatchDrift.configuration)

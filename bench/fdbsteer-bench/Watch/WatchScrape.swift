@@ -6,7 +6,7 @@ import Policy
 import Synchronization
 import System
 
-/// Scrapes by the thousand: whether they hold up a redirection, or a repair.
+/// Measures whether thousands of scrapes delay a redirection or a repair.
 struct WatchScrape {
     /// One line of the result.
     struct Row: Encodable, Sendable {
@@ -16,7 +16,7 @@ struct WatchScrape {
         /// Answers a second while the load was on.
         let servedRequests: Int
         let spread: WatchSpread
-        /// The median of the blocks' ratios to the block before it without load, and the least and greatest.
+        /// The median of the blocks' ratios to the preceding block without load, and the least and greatest ratio.
         let ratio: Double?
         let ratioMin: Double?
         let ratioMax: Double?
@@ -30,16 +30,16 @@ struct WatchScrape {
 
     /// Requests a second.
     let requests: Int
-    /// Switches with the load, and as many without.
+    /// The number of switches with the load, and without.
     let switches: Int
 
     private static let perBlock = 10
     private static let kinds = ["fdbsteer switch, process", "fdbsteer switch, move", "theft to repair"]
 
-    /// What one block measured, by kind.
+    /// The measurements of one block, by kind.
     private typealias Block = [[Int64]]
 
-    /// Measures in a namespace of its own and adds to the report.
+    /// Measures in its own namespace and adds to the report.
     func run(folder: String, into report: inout WatchReport) throws {
         let binary = try OwnProgram.sibling("fdbsteer")
         let lab = try WatchLab(guests: 2, addresses: 4, folder: folder)
@@ -75,7 +75,7 @@ struct WatchScrape {
         report.complaints += try WatchDrift.judge(lab, daemon, repairs: 2 * count * Self.perBlock, what: what)
     }
 
-    /// Ten switches there and back of one guest, and ten thefts of another.
+    /// Ten switches of one guest, alternating between its sides, and ten thefts of another guest.
     private func block(_ lab: WatchLab, binary: String) throws -> Block {
         var block: Block = [[], [], []]
         let environment = ["FDBSTEER_STATE": lab.folder]
@@ -110,14 +110,14 @@ struct WatchScrape {
         return block
     }
 
-    /// What of the command's answer matters here.
+    /// The part of the command's answer that matters here.
     private struct Answer: Decodable {
         struct Timings: Decodable { let moveNanoseconds: Int64 }
         let timings: Timings
     }
 }
 
-/// Scrapes at a steady rate on connections that stay open, while it is on; on a thread of its own.
+/// Scrapes at a steady rate on connections that stay open, while it is on; on its own thread.
 final class ScrapeLoad {
     private final class Shared: Sendable {
         let isOn = Atomic(false)
@@ -132,7 +132,7 @@ final class ScrapeLoad {
     private static let connections = 16
 
     /// - Parameters:
-    ///   - port: of a server on this namespace's loopback.
+    ///   - port: the port of a server on this namespace's loopback.
     ///   - rate: requests a second.
     init(port: Int, rate: Int) throws {
         let shared = shared
@@ -145,13 +145,13 @@ final class ScrapeLoad {
         }
     }
 
-    /// Whether it sends.
+    /// Whether it sends requests.
     var isOn: Bool {
         get { shared.isOn.load(ordering: .relaxed) }
         set { shared.isOn.store(newValue, ordering: .relaxed) }
     }
 
-    /// Answers that were no 200, and connections that ended.
+    /// Answers other than 200, and connections that ended.
     var failures: Int { shared.failures.load(ordering: .relaxed) }
 
     /// Answers a second while it was on.
@@ -160,7 +160,7 @@ final class ScrapeLoad {
         return seconds > 0 ? Int(Double(shared.answers.load(ordering: .relaxed)) / seconds) : 0
     }
 
-    /// Ends it.
+    /// Stops the load.
     func stop() {
         shared.stop.store(true, ordering: .relaxed)
         thread?.join()

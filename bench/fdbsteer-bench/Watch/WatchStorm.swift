@@ -5,7 +5,7 @@ import Netlink
 import Synchronization
 import System
 
-/// Makes and deletes entries that are nobody's, at a steady rate, on a thread of its own.
+/// Makes and deletes entries that belong to no guest, at a steady rate, on its own thread.
 final class WatchStorm {
     private final class Shared: Sendable {
         let stop = Atomic(false)
@@ -18,7 +18,7 @@ final class WatchStorm {
     private let begin = monotonicNanoseconds()
 
     /// - Parameters:
-    ///   - port: interface index of a port that serves no guest.
+    ///   - port: the interface index of a port that serves no guest.
     ///   - rate: changes a second.
     init(port: Int32, rate: Int) throws {
         let shared = shared
@@ -38,19 +38,19 @@ final class WatchStorm {
                 }
                 usleep(1000)
             }
-            // What was made and not deleted yet.
+            // Delete the entries that still exist.
             let left = (number..<((number + 63) / 64 * 64)).map { WatchStorm.change($0, port) }
             _ = socket.perform(left)
         }
     }
 
-    /// Changes so far.
+    /// The number of changes so far.
     var made: Int { shared.made.load(ordering: .relaxed) }
 
-    /// Ends it.
+    /// Stops the storm.
     ///
-    /// - Returns: the changes a second that were reached.
-    /// - Throws: `LabError` when the kernel refused some: it was another storm than intended.
+    /// - Returns: the achieved number of changes a second.
+    /// - Throws: `LabError` if the kernel refused some: the storm was not the intended one.
     @discardableResult
     func stop() throws -> Double {
         let rate = Double(made) / (Double(monotonicNanoseconds() - begin) / 1e9)
@@ -61,7 +61,7 @@ final class WatchStorm {
         return rate
     }
 
-    /// Change number so and so: 32 entries are made, the same ones deleted, then the next.
+    /// The change with a given number: 32 entries are made, the same ones are deleted, then the next.
     private static func change(_ number: Int, _ port: Int32) -> EntryRequest {
         let place = number % 64
         let mac = MACAddress(value: 0x0a00_0000_0000 + UInt64(number / 64 % 1024 * 32 + place % 32))
@@ -71,30 +71,30 @@ final class WatchStorm {
     }
 }
 
-/// Hears the kernel's notifications about guests' entries; used on the thread that made it.
+/// Receives the kernel's notifications about guests' entries; used on the thread that made it.
 final class WatchEar {
     /// One notification.
     struct Heard {
-        /// CLOCK_MONOTONIC when it was read, in nanoseconds.
+        /// The time when it was read, in nanoseconds of CLOCK_MONOTONIC.
         let time: Int64
         let address: Address
-        /// nil: the entry was removed.
+        /// nil if the entry was removed.
         let port: Int32?
     }
 
     private let monitor: MonitorSocket
     private let addresses: Set<Address>
 
-    /// - Parameter addresses: those to hear about.
+    /// - Parameter addresses: the addresses to report.
     init(_ addresses: Set<Address>) throws {
         monitor = try MonitorSocket(groups: [.neighbour], receiveBuffer: 64 << 20)
         self.addresses = addresses
     }
 
-    /// Listens until a moment (CLOCK_MONOTONIC, nanoseconds), or until `body` says that it has heard enough.
+    /// Listens until a moment (CLOCK_MONOTONIC, nanoseconds), or until `body` returns true.
     ///
     /// - Returns: whether `body` ended it.
-    /// - Throws: `NetlinkError`, of code `overrun` when it was too slow itself.
+    /// - Throws: `NetlinkError`, of code `overrun` if it was itself too slow.
     func listen(until end: Int64, _ body: (Heard) -> Bool) throws -> Bool {
         var enough = false
         while !enough {

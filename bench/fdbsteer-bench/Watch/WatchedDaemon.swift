@@ -3,23 +3,23 @@ import Lab
 import Synchronization
 import System
 
-/// The fdbsteerd beside this bench, running in the calling thread's namespaces on a state folder.
+/// The fdbsteerd next to this bench, running in the calling thread's namespaces on a state folder.
 ///
-/// It ends with the thread that started it, also when this process is killed (PR_SET_PDEATHSIG, by setpriv).
+/// It ends with the thread that started it, even if this process is killed (PR_SET_PDEATHSIG, by setpriv).
 final class WatchedDaemon {
     let process: pid_t
     let folder: String
     private let logFile: String
     private var running: RunningCommand?
-    /// From the start of the process until it was ready, in nanoseconds.
+    /// The time from the start of the process until it was ready, in nanoseconds.
     private(set) var startNanoseconds: Int64 = 0
 
     static let port = 9923
 
-    /// Starts it and waits until it is ready.
+    /// Starts the daemon and waits until it is ready.
     ///
     /// - Parameters:
-    ///   - folder: journal and history; configuration and log are written there too.
+    ///   - folder: the folder of journal and history; configuration and log are written there too.
     ///   - configuration: lines of TOML.
     init(folder: String, configuration: String = "", patience seconds: Int = 120) throws {
         let binary = try OwnProgram.sibling("fdbsteerd")
@@ -49,22 +49,22 @@ final class WatchedDaemon {
 
     deinit { stop() }
 
-    /// Ends it and waits for its end.
+    /// Ends the daemon and waits for its end.
     func stop() {
         guard let running = running.take() else { return }
         kill(process, SIGTERM)
-        // A stopped process takes no signal.
+        // A stopped process does not handle signals.
         kill(process, SIGCONT)
         _ = running.wait()
         StartedProcesses.remove(process)
     }
 
-    // MARK: - What it says
+    // MARK: - Log and metrics
 
-    /// What it has logged.
+    /// The text of its log.
     var log: String { TextFile.read(logFile) }
 
-    /// The numbers of a key in all lines of its log with a word: `us` of `resync reason=reload suspicious=0 us=1234`.
+    /// The numbers of a key in all log lines with a word: `us` of `resync reason=reload suspicious=0 us=1234`.
     func logged(_ key: String, in word: String) -> [Int64] {
         log.split(separator: "\n").filter { $0.contains(word) }.flatMap { line in
             line.split(separator: " ").filter { $0.hasPrefix(key + "=") }.compactMap {
@@ -78,7 +78,7 @@ final class WatchedDaemon {
         try HTTPConnection.get(path, port: WatchedDaemon.port)
     }
 
-    /// Samples of its page by name and labels.
+    /// The samples of its page by name and labels.
     func metrics() throws -> [String: Double] {
         let page = try get("/metrics")
         guard page.status == 200 else { throw LabError("/metrics: \(page.head)") }
@@ -90,9 +90,9 @@ final class WatchedDaemon {
         return samples
     }
 
-    // MARK: - What it costs
+    // MARK: - Cost
 
-    /// CPU time of all its threads, in nanoseconds (the first number of schedstat).
+    /// The CPU time of all its threads, in nanoseconds (the first number of schedstat).
     func cpuNanoseconds() throws -> Int64 {
         let threads = SystemFile.names(in: "/proc/\(process)/task")
         if threads.isEmpty { throw LabError("fdbsteerd has ended:\n\(log)") }
@@ -102,7 +102,7 @@ final class WatchedDaemon {
         }
     }
 
-    /// Resident and proportional set size, in kilobytes.
+    /// The resident and the proportional set size, in kilobytes.
     func memory() -> (resident: Int, proportional: Int) {
         let text = TextFile.read("/proc/\(process)/smaps_rollup")
         func value(_ key: String) -> Int {
@@ -113,16 +113,16 @@ final class WatchedDaemon {
     }
 }
 
-/// Ends what the bench started when the bench itself is interrupted.
+/// Ends the processes that the bench started when the bench itself is interrupted.
 enum StartedProcesses {
     private static let processes = Mutex<Set<pid_t>>([])
 
     static func add(_ process: pid_t) { processes.withLock { _ = $0.insert(process) } }
     static func remove(_ process: pid_t) { processes.withLock { _ = $0.remove(process) } }
 
-    /// From here on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then this process.
+    /// From now on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then end this process.
     ///
-    /// Call it before there are other threads: they inherit what is blocked.
+    /// Call it before there are other threads, because they inherit the blocked signals.
     static func watch(removing folder: TemporaryFolder) throws {
         try Interruption.onSignal {
             for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }

@@ -2,14 +2,13 @@
 /*
  * model_eswitch: a model of an SR-IOV NIC's embedded switch in switchdev mode, as the Linux bridge sees one.
  *
- * It exists because no emulator has an mlx5 or ice eswitch. What it copies from those drivers is the order of events:
- * what is done in the notifier and what in the ordered workqueue, what is looked up by which key, which notification is
- * sent to the bridge when, and what is not sent at all (mlx5 in Linux 6.12: drivers/net/ethernet/mellanox/mlx5/core,
- * files en/rep/bridge.c and esw/bridge.c). What it does not copy is time: how long real hardware takes is for real
- * hardware to show.
+ * It exists because no emulator has an mlx5 or ice eswitch. It copies the order of events from those drivers: what is done in
+ * the notifier and what in the ordered workqueue, which key is used for a lookup, which notification is sent to the bridge
+ * when, and what is not sent at all (mlx5 in Linux 6.12: drivers/net/ethernet/mellanox/mlx5/core, files en/rep/bridge.c and
+ * esw/bridge.c). It does not copy time: only real hardware shows how long real hardware takes.
  *
- * Each port has two netdevs. mes_p0, mes_vf0, ... are the representors: the bridge's ports. far_p0, far_vf0, ... are
- * what is at the other end: the wire, and the VFs as their guests see them.
+ * Each port has two netdevs. mes_p0, mes_vf0, ... are the representors: the bridge's ports. far_p0, far_vf0, ... are the
+ * other ends: the wire, and the VFs as their guests see them.
  */
 #include <linux/debugfs.h>
 #include <linux/etherdevice.h>
@@ -56,7 +55,7 @@ struct mes_port {
 	struct devlink_port devlink_port;
 	struct net_device *representor;
 	struct net_device *far;
-	/* The representor's bridge. It and the rest are written under RTNL; the data path reads them without it. */
+	/* The representor's bridge. It and the following fields are written under RTNL; the data path reads them without it. */
 	struct net_device *bridge;
 	bool vlan_filtering;
 	u16 pvid;
@@ -150,9 +149,9 @@ static void mes_remove_quietly(struct mes_entry *entry)
 	kfree_rcu(entry, rcu);
 }
 
-/* The bridge is told only of entries that it learned. It deletes its own entry for that address, whichever port that is
- * on by now, as long as it still bears the mark of an external learner: that is how a user's entry that replaced a
- * learned one in place gets lost.
+/* The bridge is notified only of entries that it learned. It deletes its own entry for that address, on whichever port that
+ * is by now, as long as it still has the mark of an external learner. A user's entry that replaced a learned one in place
+ * gets lost in this way.
  */
 static void mes_remove(struct mes_entry *entry)
 {
@@ -168,7 +167,7 @@ static void mes_add_work(struct mes_port *port, const struct mes_work *work)
 	if (port->vlan_filtering && work->vid && !test_bit(work->vid, port->vlans))
 		return;
 
-	/* The key has no port: what is found may be on any port of the bridge. The old rules go before the new come. */
+	/* The key has no port: the entry may be on any port of the bridge. Old rules are removed before new ones are added. */
 	entry = mes_find(port->bridge, work->mac, work->vid);
 	if (entry)
 		mes_remove(entry);
@@ -188,7 +187,7 @@ static void mes_add_work(struct mes_port *port, const struct mes_work *work)
 	hash_add_rcu(mes_table, &entry->by_key, mes_hash(entry->mac, entry->vid));
 	list_add_tail(&entry->list, &mes_entries);
 
-	/* Learned entries are taken over, so that the bridge does not age out what only the hardware sees in use. */
+	/* Learned entries are taken over, so the bridge does not age out an entry that only the hardware sees in use. */
 	mes_notify_bridge(port, entry->mac, entry->vid,
 			  entry->added_by_user ? SWITCHDEV_FDB_OFFLOADED : SWITCHDEV_FDB_ADD_TO_BRIDGE);
 }
@@ -210,7 +209,7 @@ static void mes_fdb_work(struct work_struct *item)
 	if (work->add) {
 		mes_add_work(port, work);
 	} else {
-		/* Whatever port the entry is on by now. */
+		/* The entry is removed from whichever port it is on by now. */
 		entry = mes_find(port->bridge, work->mac, work->vid);
 		if (entry)
 			mes_remove(entry);
@@ -233,7 +232,7 @@ static void mes_tick(void)
 			continue;
 		if (tick_always || time_after(READ_ONCE(entry->last_hit), READ_ONCE(entry->last_use))) {
 			WRITE_ONCE(entry->last_use, jiffies);
-			/* On the port that the driver knows: the bridge may have moved the entry meanwhile. */
+			/* With the port that the driver knows: the bridge may have moved the entry in the meantime. */
 			mes_notify_bridge(entry->port, entry->mac, entry->vid, SWITCHDEV_FDB_ADD_TO_BRIDGE);
 		} else if (time_is_before_jiffies(READ_ONCE(entry->last_use) + ageing_time)) {
 			mes_remove(entry);
@@ -256,8 +255,8 @@ static void mes_tick_work(struct work_struct *work)
 	queue_delayed_work(mes_queue, &mes_tick_item, msecs_to_jiffies(interval ?: 1000));
 }
 
-/* The tick runs in the writer's own context and not in the queue: with queue_delay_ms, a test can so put it between an
- * event and its work, where mlx5's tick stands when it was queued just before.
+/* The tick runs in the writer's own context and not in the queue. With queue_delay_ms, a test can put it between an event
+ * and its work, where mlx5's tick is if it was queued just before.
  */
 static int mes_tick_now_set(const char *value, const struct kernel_param *parameter)
 {
@@ -305,8 +304,8 @@ static int mes_table_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mes_table);
 
-/* The same in mlx5's place and columns (esw/bridge_debugfs.c), a file for each bridge: what reads mlx5's table reads this
- * one. RTNL would be a deadlock: the file is removed under it, and a removal waits for readers.
+/* The same path and columns as mlx5's table (esw/bridge_debugfs.c), one file for each bridge: a reader of mlx5's table can
+ * read this one. RTNL would be a deadlock: the file is removed under it, and a removal waits for readers.
  */
 static int mes_mlx5_table_show(struct seq_file *seq, void *unused)
 {
@@ -327,7 +326,7 @@ static int mes_mlx5_table_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mes_mlx5_table);
 
-/* What the bridge says */
+/* Notifications from the bridge */
 
 static unsigned int mes_ports_in(const struct net_device *bridge)
 {
@@ -354,14 +353,14 @@ static int mes_set_vlan_filtering(const struct net_device *bridge, bool vlan_fil
 
 		if (port->bridge != bridge || port->vlan_filtering == vlan_filtering)
 			continue;
-		/* The rules of the old mode go. The bridge's entries of a user keep their offload flag all the same. */
+		/* The rules of the old mode are removed. The user's entries in the bridge keep their offload flag nevertheless. */
 		mes_flush(port, true);
 		port->vlan_filtering = vlan_filtering;
 	}
 	return 0;
 }
 
-/* Attributes come for the representor or, those of the whole bridge, for the bridge itself. */
+/* Attributes are for the representor or, if they concern the whole bridge, for the bridge itself. */
 static int mes_attribute_set(struct net_device *dev, struct switchdev_notifier_port_attr_info *info)
 {
 	struct netlink_ext_ack *extack = switchdev_notifier_info_to_extack(&info->info);
@@ -436,8 +435,8 @@ static int mes_switchdev_blocking_event(struct notifier_block *block, unsigned l
 	}
 }
 
-/* Atomic: all that it can do about an FDB entry is to queue work. The bridge, and with it the user's acknowledgement,
- * does not wait for that work and never learns how it went.
+/* Atomic: it can only queue work for an FDB entry. The bridge, and with it the user's acknowledgement, does not wait for
+ * that work and never learns its result.
  */
 static int mes_switchdev_event(struct notifier_block *block, unsigned long event, void *ptr)
 {
@@ -519,10 +518,10 @@ static void mes_deliver(struct net_device *to, struct sk_buff *skb)
 		dev_sw_netstats_rx_add(to, length);
 }
 
-/* Forwards a frame that came from the far end of a port in hardware, and says whether it did. A tag is left alone on a
- * bridge that does not filter VLANs: the only entries that count are then those of VLAN 0. On one that does, a frame
- * without a tag belongs to the port's PVID, which the bridge told when it added that VLAN to the port: trying VLAN 0
- * and then some other would forward frames that software drops.
+/* Forwards in hardware a frame that came from the far end of a port, and returns whether it did. On a bridge that does not
+ * filter VLANs a tag is ignored: only the entries of VLAN 0 count. On a bridge that does, a frame without a tag belongs to
+ * the port's PVID, which the bridge sent when it added that VLAN to the port: trying VLAN 0 and then some other would
+ * forward frames that software drops.
  */
 static bool mes_forward(struct mes_port *from, struct sk_buff *skb)
 {
@@ -587,7 +586,7 @@ static netdev_tx_t mes_representor_xmit(struct sk_buff *skb, struct net_device *
 	return NETDEV_TX_OK;
 }
 
-/* A representor's state drives the carrier at the far end; what the far end does, the representor is not told. */
+/* A representor's state drives the carrier at the far end; the representor does not learn the state of the far end. */
 static int mes_representor_open(struct net_device *dev)
 {
 	netif_carrier_on(dev);
@@ -650,7 +649,7 @@ static void mes_get_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info
 
 static const struct ethtool_ops mes_ethtool_ops = { .get_drvinfo = mes_get_drvinfo, .get_link = ethtool_op_get_link };
 
-/* Setting up and tearing down */
+/* Setup and teardown */
 
 static int mes_eswitch_mode_get(struct devlink *devlink, u16 *mode)
 {
@@ -732,8 +731,8 @@ static int mes_port_create(struct mes_port *port, unsigned int index)
 	return 0;
 }
 
-/* Taking a netdev away takes it out of its bridge, hence its entries out of the table, and waits for its works, which
- * hold it. The representors go first: their data path needs the far ends.
+/* Removing a netdev takes it out of its bridge and hence its entries out of the table, and waits for its works, which hold
+ * a reference. The representors go first, because their data path needs the far ends.
  */
 static void mes_ports_destroy(void)
 {
@@ -750,7 +749,7 @@ static void mes_ports_destroy(void)
 	for (i = 0; i < mes_port_count; i++)
 		if (mes_ports[i].far)
 			unregister_netdev(mes_ports[i].far);
-	/* No far end sends any more: nothing refers to a netdev that is freed here. */
+	/* No far end sends any more, so nothing refers to a netdev that is freed here. */
 	for (i = 0; i < mes_port_count; i++) {
 		if (mes_ports[i].representor)
 			free_netdev(mes_ports[i].representor);
@@ -763,7 +762,7 @@ static void mes_ports_destroy(void)
 
 static void mes_destroy(void)
 {
-	/* Taking netdevs away waits for the works. */
+	/* Removing netdevs waits for the works. */
 	delay_ms = 0;
 	queue_delay_ms = 0;
 	debugfs_remove_recursive(mes_debugfs);

@@ -1,27 +1,26 @@
 import FDB
 import Glibc
 import Netlink
-public import Policy
+package import Policy
 import Records
 import Switchdev
 
-extension Host {
-    /// Finds what would go wrong with a prepared guest's redirections; changes nothing and needs no privilege.
+/// Finds what would go wrong with a guest's redirections; changes nothing and needs no privilege.
+package struct LookAhead {
+    /// Findings that the caller accepts.
+    let waived: Set<Finding.Code>
+
+    /// - Parameter waived: findings that the caller accepts.
+    package init(waiving waived: Set<Finding.Code> = []) { self.waived = waived }
+
+    /// Of a prepared guest.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
-    public mutating func preflight(
-        _ id: GuestID, waiving waived: Set<Finding.Code> = []
-    ) throws(ControllerError) -> PreflightReport {
-        guard let journal = try Journal(reading: folder) else {
-            throw ControllerError(
-                .precondition, "guest \(id) is not known",
-                remedy: "prepare it first, or name --bridge, --primary, --standby and --address")
-        }
-        let record = try known(id, in: journal)
+    package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> PreflightReport {
+        let journal = try Journal.reading(host.folder, for: id)
+        let record = try journal.guest(id)
         let guest = record.guest
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
+        let links = try host.kernel.links()
         // A name and an interface index that no longer agree are another interface's.
         func link(_ identity: PortIdentity) -> Link? {
             links[identity.index].flatMap { $0.name == identity.name ? $0 : nil }
@@ -37,21 +36,17 @@ extension Host {
         input.prepared = guest
         var unseen: [String] = []
         input.setGuests(try journal.records().filter { $0.row != record.row })
-        read(&input, unseen: &unseen)
+        host.kernel.read(&input, unseen: &unseen)
         return PreflightReport(
             guest: id.text, bridge: guest.bridge.name, findings: Preflight.findings(input), waiving: waived,
             unseen: unseen)
     }
 
-    /// Finds what would go wrong with the redirections of a guest that is to be prepared.
+    /// Of a guest that is to be prepared.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when not even the interfaces can be read.
-    public mutating func preflight(
-        _ request: PreflightRequest, waiving waived: Set<Finding.Code> = []
-    ) throws(ControllerError) -> PreflightReport {
-        let links = try ControllerError.reading("the interfaces") { () throws(NetlinkError) in
-            try Links.snapshot(using: &socket)
-        }
+    package func run(_ request: PreflightRequest, on host: inout Host) throws(ControllerError) -> PreflightReport {
+        let links = try host.kernel.links()
         var unseen: [String] = []
         var input = PreflightInput(
             bridgeName: request.bridge, bridge: links[request.bridge], names: [:], ports: [:],
@@ -69,17 +64,20 @@ extension Host {
             input.ports[side] = input.names[side].flatMap { links[$0] }
         }
         do throws(ControllerError) {
-            input.setGuests(try Journal(reading: folder)?.records() ?? [])
+            input.setGuests(try Journal(reading: host.folder)?.records() ?? [])
         } catch {
             unseen.append("which guests are prepared: \(error)")
         }
-        read(&input, unseen: &unseen)
+        host.kernel.read(&input, unseen: &unseen)
         return PreflightReport(
             guest: nil, bridge: request.bridge, findings: Preflight.findings(input), waiving: waived, unseen: unseen)
     }
+}
 
+/// Reading for the rules: what cannot be read is named, and nothing is found about it.
+extension Kernel {
     /// Reads the table, the VLANs and the drivers, and what ``readExtras(_:unseen:)`` reads.
-    private mutating func read(_ input: inout PreflightInput, unseen: inout [String]) {
+    fileprivate mutating func read(_ input: inout PreflightInput, unseen: inout [String]) {
         guard let bridge = input.bridge, bridge.kind == "bridge" else { return }
         let ports = input.ports.filter { $0.value.master == bridge.index }
         do throws(NetlinkError) {
@@ -132,7 +130,7 @@ extension Host {
             unseen.append("the features of the ports: \(error)")
         }
         guard pair.contains(where: \.isEswitchPort) else { return }
-        input.isInitialNamespace = Host.isInitialNamespace
+        input.isInitialNamespace = Kernel.isInitialNamespace
         if input.isInitialNamespace == nil {
             unseen.append("whether this is the initial network namespace: /proc/1/ns/net cannot be read")
         }
@@ -166,32 +164,5 @@ extension Host {
         return Preflight.findings(input).filter {
             $0.severity != .note && (request.legacy == nil || $0.code != .legacyEswitch)
         }
-    }
-
-    /// Findings for the report of `switch`, from the links that it has read, and nothing else: its time counts.
-    static func findings(_ guest: GuestInterface, _ observation: Observation) -> [Finding] {
-        if observation.isPlain(for: guest) { return [] }
-        var input = PreflightInput(
-            bridgeName: guest.bridge.name, bridge: observation.bridge, names: [:], ports: observation.ports.dictionary,
-            addresses: guest.addresses, links: observation.links)
-        for side in Side.allCases { input.names[side] = guest.port(of: side)?.name }
-        input.prepared = guest
-        return Preflight.findings(input).filter {
-            $0.severity != .note && (guest.nic == nil || $0.code != .legacyEswitch)
-        }
-    }
-
-    /// What `prepare` refuses unless it is waived: a standby that takes smaller frames than the primary.
-    static func refuse(
-        _ plan: Plan, waiving waived: Set<Finding.Code>
-    ) throws(ControllerError) {
-        guard !waived.contains(.mtuSmaller),
-            let finding = plan.findings.first(where: {
-                $0.code == .mtuSmaller && $0.subject == plan.guest.standby.name
-            })
-        else { return }
-        throw ControllerError(
-            .precondition, "standby \(finding.subject): \(finding.message)",
-            remedy: "\(finding.remedy ?? ""), or accept it: --waive \(finding.code.rawValue)")
     }
 }

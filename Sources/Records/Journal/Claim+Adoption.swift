@@ -1,9 +1,9 @@
 package import FDB
 package import Policy
 
-/// Addresses that a guest got by asking: they are addresses like others, and remembered as such beside them.
-extension Journal {
-    /// Made by the first adoption.
+/// Addresses that a guest got by asking for them. They are stored like other addresses, and also listed as adopted.
+extension Claim {
+    /// Created by the first adoption.
     private static let adoptionSchema = """
         CREATE TABLE IF NOT EXISTS adopted(
             guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
@@ -11,8 +11,9 @@ extension Journal {
         """
 
     /// The addresses that a guest got by asking.
-    package func adopted(row: Int64) -> Set<Address> {
-        let rows = (try? database.run("SELECT mac, vlan FROM adopted WHERE guest = ?", .integer(row))) ?? []
+    package var adopted: Set<Address> {
+        let rows =
+            (try? journal.database.run("SELECT mac, vlan FROM adopted WHERE guest = ?", .integer(record.row))) ?? []
         return Set(
             rows.compactMap { address in
                 guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
@@ -23,37 +24,39 @@ extension Journal {
     }
 
     /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
-    package func adopt(_ addresses: [Address], into record: GuestRecord) throws(ControllerError) {
+    package func adopt(_ addresses: [Address]) throws(ControllerError) {
+        let (journal, record) = (journal, record)
         for address in addresses {
-            guard let owner = try owner(of: address, bridge: record.guest.bridge.name) else { continue }
+            guard let owner = try journal.owner(of: address, bridge: record.guest.bridge.name) else { continue }
             throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
         }
-        try writing(record.row) { () throws(DatabaseError) in
-            try database.execute(Journal.adoptionSchema)
+        try journal.writing(record.row) { () throws(DatabaseError) in
+            try journal.database.execute(Claim.adoptionSchema)
             for address in addresses {
                 let mac = SQLValue.integer(Int64(address.mac.value))
                 let vlan = SQLValue.integer(Int64(address.vlan?.rawValue ?? 0))
-                try database.run(
+                try journal.database.run(
                     "INSERT INTO address(guest, namespace, bridge, mac, vlan) VALUES(?,?,?,?,?)", .integer(record.row),
                     .integer(record.namespace), .text(record.guest.bridge.name), mac, vlan)
-                try database.run("INSERT INTO adopted VALUES(?,?,?)", .integer(record.row), mac, vlan)
+                try journal.database.run("INSERT INTO adopted VALUES(?,?,?)", .integer(record.row), mac, vlan)
             }
-            try countWrite(row: record.row)
+            try journal.countWrite(row: record.row)
         }
     }
 
     /// Takes adopted addresses away from a guest.
-    package func drop(_ addresses: [Address], from record: GuestRecord) throws(ControllerError) {
-        try writing(record.row) { () throws(DatabaseError) in
+    package func drop(_ addresses: [Address]) throws(ControllerError) {
+        let (journal, record) = (journal, record)
+        try journal.writing(record.row) { () throws(DatabaseError) in
             for address in addresses {
                 let parameters: [SQLValue] = [
                     .integer(record.row), .integer(Int64(address.mac.value)),
                     .integer(Int64(address.vlan?.rawValue ?? 0)),
                 ]
-                try database.run("DELETE FROM address WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
-                try database.run("DELETE FROM adopted WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
+                try journal.database.run("DELETE FROM address WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
+                try journal.database.run("DELETE FROM adopted WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
             }
-            try countWrite(row: record.row)
+            try journal.countWrite(row: record.row)
         }
     }
 }

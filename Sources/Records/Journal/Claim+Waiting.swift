@@ -1,17 +1,17 @@
 package import Policy
 
-/// What a guest's redirection waits for.
+/// The signals that a guest's redirection waits for.
 public struct WaitView: Hashable, Sendable, Encodable {
-    /// As the caller named them; the first that comes ends the wait.
+    /// The signals as the caller named them; the first to arrive ends the wait.
     public let signals: [String]
-    /// Since when, in nanoseconds since 1970.
+    /// The start of the wait, in nanoseconds since 1970.
     public let since: Int64
-    /// When the wait ends without a signal, in nanoseconds since 1970.
+    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
     public let until: Int64
 }
 
-extension Journal {
-    /// Made by the first wait: its rows mean something only in phase `waiting`.
+extension Claim {
+    /// Created by the first wait; its rows are valid only in phase `waiting`.
     private static let waitSchema = """
         CREATE TABLE IF NOT EXISTS wait(
             guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, signals TEXT NOT NULL,
@@ -19,33 +19,38 @@ extension Journal {
         """
 
     /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
-    package func beginWait(_ wait: SignalWait, _ record: GuestRecord, goal: Side, now: Int64) throws(ControllerError) {
-        try writing(record.row) { () throws(DatabaseError) in
-            try database.execute(Journal.waitSchema)
-            try database.run(
+    package func beginWait(_ wait: SignalWait, goal: Side, now: Int64) throws(ControllerError) {
+        let (journal, record) = (journal, record)
+        try journal.writing(record.row) { () throws(DatabaseError) in
+            try journal.database.execute(Claim.waitSchema)
+            try journal.database.run(
                 "INSERT OR REPLACE INTO wait VALUES(?,?,?,?)", .integer(record.row),
                 .text(wait.signals.map(\.description).joined(separator: "\n")), .integer(now),
                 .integer(now + wait.timeout))
             guard record.phase == .pinned else { return }
-            try database.run(
+            try journal.database.run(
                 "UPDATE guest SET phase = ?, goal = ?, revision = revision + 1 WHERE id = ?",
                 .text(GuestPhase.waiting.rawValue), .text(goal.rawValue), .integer(record.row))
         }
     }
 
     /// Records that nothing is waited for any more; nothing in another phase.
-    package func endWait(row: Int64) throws(ControllerError) {
-        let isWaiting = try reading { () throws(DatabaseError) in
-            try database.run("SELECT 1 FROM guest WHERE id = ? AND phase = 'waiting'", .integer(row)).first != nil
+    package func endWait() throws(ControllerError) {
+        let (journal, record) = (journal, record)
+        let isWaiting = try journal.reading { () throws(DatabaseError) in
+            try journal.database.run("SELECT 1 FROM guest WHERE id = ? AND phase = 'waiting'", .integer(record.row))
+                .first != nil
         }
         guard isWaiting else { return }
-        try writing(row) { () throws(DatabaseError) in
-            try database.run(
+        try journal.writing(record.row) { () throws(DatabaseError) in
+            try journal.database.run(
                 "UPDATE guest SET phase = 'pinned', goal = NULL, revision = revision + 1 WHERE id = ? AND phase = 'waiting'",
-                .integer(row))
+                .integer(record.row))
         }
     }
+}
 
+extension Journal {
     /// What a guest waits for.
     package func wait(of guest: String) -> WaitView? {
         guard

@@ -1,0 +1,176 @@
+import FDB
+import Netlink
+import Policy
+import Records
+import Switchdev
+import System
+
+/// Carries out one plan under a claim: asks ``Redirection`` what comes next, does it, and keeps the times and counters for the
+/// report.
+struct Execution {
+    let plan: Plan
+    let options: VerbOptions
+    /// Since the call.
+    let clock: Stopwatch
+    var report: Report
+    private var evidence: Evidence
+    /// When the entries, filters or copies were last changed, in nanoseconds since the call.
+    private var movedAt: Int64
+
+    /// Between two looks at a port that is to become quiet, in nanoseconds.
+    private static let observationPause: Int64 = 20_000_000
+
+    init(_ plan: Plan, options: VerbOptions, clock: Stopwatch) {
+        self.plan = plan
+        self.options = options
+        self.clock = clock
+        report = Report(plan, startedAt: clock.startedAt, options: options)
+        evidence = Evidence(
+            ports: plan.guest.ports.map { Evidence.Port(name: $0.port.name, side: $0.side) }, from: plan.from,
+            to: plan.to)
+        movedAt = clock.elapsed
+    }
+
+    /// Carries the plan out to its end.
+    mutating func run(under claim: borrowing Claim, on kernel: inout Kernel) -> Report {
+        kernel.count(.before, of: plan.guest, into: &evidence)
+        var redirection = Redirection(plan)
+        var action = redirection.start()
+        while true {
+            let event: Redirection.Event
+            switch action {
+            case .run(let step):
+                if report.timings.writesBeginNanoseconds == 0 {
+                    report.timings.writesBeginNanoseconds = clock.elapsed
+                }
+                event = take(step, on: &kernel)
+                report.timings.writesEndNanoseconds = clock.elapsed
+            case .recordIntent, .recordCommit, .recordRollback:
+                event = book(action, in: claim)
+            case .prove, .reread:
+                event = look(action, on: &kernel)
+            case .followGroups(let move):
+                followGroups(move, under: claim, on: &kernel)
+                event = .done
+            case .finish(let outcome):
+                finish(outcome, repairs: redirection.repairs, on: &kernel)
+                return report
+            default:
+                event = putRight(action, on: &kernel)
+            }
+            action = redirection.next(event)
+        }
+    }
+
+    // MARK: - Actions
+
+    /// Takes a step forward.
+    private mutating func take(_ step: Step, on kernel: inout Kernel) -> Redirection.Event {
+        let begin = clock.elapsed
+        let event: Redirection.Event
+        switch step {
+        case .setting(let port, let setting):
+            return kernel.set(setting, of: port)
+        case .groups(let requests):
+            return .answered(KernelRefusal.all(kernel.join(requests)))
+        case .copy(let change):
+            event = copy(change, on: &kernel)
+            // A copy moves frames where no entry does.
+            if plan.changes.isEmpty { noteMove(on: &kernel) }
+            return event
+        case .entries(let changes):
+            event = kernel.change(changes.map(\.change))
+        case .filter(let planned):
+            event = planned.change.apply(using: &kernel.socket)
+        }
+        report.timings.moveNanoseconds += clock.elapsed - begin
+        noteMove(on: &kernel)
+        return event
+    }
+
+    private mutating func noteMove(on kernel: inout Kernel) {
+        movedAt = clock.elapsed
+        kernel.count(.moved, of: plan.guest, into: &evidence)
+    }
+
+    /// Puts back what was changed, or makes anew what a driver took back.
+    private mutating func putRight(_ action: Redirection.Action, on kernel: inout Kernel) -> Redirection.Event {
+        switch action {
+        case .restore(let changes), .repair(let changes): kernel.change(changes)
+        case .restoreGroups(let requests): .answered(KernelRefusal.all(kernel.socket.perform(requests)))
+        case .restoreFilter(let change): change.apply(using: &kernel.socket)
+        case .restoreSetting(let port, let setting): kernel.set(setting, of: port)
+        case .restoreCopy(let change): copy(change, on: &kernel)
+        default: .failed(Redirection.Failure("internal error: \(action) puts nothing right"))
+        }
+    }
+
+    private mutating func copy(_ change: CopyChange, on kernel: inout Kernel) -> Redirection.Event {
+        let (event, ended) = kernel.copy(change, goal: report.to)
+        if let ended {
+            report.bracket = ended
+            report.notes.append("the bracket \(ended.words)")
+        }
+        return event
+    }
+
+    /// Tells the journal what the plan tells it now.
+    private mutating func book(_ action: Redirection.Action, in claim: borrowing Claim) -> Redirection.Event {
+        do throws(ControllerError) {
+            switch action {
+            case .recordIntent:
+                defer { report.timings.journalNanoseconds = clock.elapsed }
+                try claim.write(plan.books.begin)
+            case .recordCommit(let proof): try claim.write(plan.books.commit, shown: proof.status)
+            default: try claim.write(plan.books.rollBack)
+            }
+            return .done
+        } catch {
+            return .failed(Redirection.Failure(error.description))
+        }
+    }
+
+    /// Looks at what has become of the changes.
+    private mutating func look(_ action: Redirection.Action, on kernel: inout Kernel) -> Redirection.Event {
+        let begin = clock.elapsed
+        if case .prove(let proof) = action {
+            let shown = kernel.prove(proof, of: plan.guest, timeout: options.proofTimeout)
+            report.timings.proofNanoseconds += clock.elapsed - begin
+            return .proved(shown)
+        }
+        let event = kernel.reread(plan)
+        report.timings.verifyNanoseconds += clock.elapsed - begin
+        return event
+    }
+
+    // MARK: - The end
+
+    private mutating func finish(_ outcome: Redirection.Outcome, repairs: Int, on kernel: inout Kernel) {
+        report.timings.totalNanoseconds = clock.elapsed
+        report.finish(outcome)
+        watchOldPort(on: &kernel)
+        evidence.proofNanoseconds = report.timings.proofNanoseconds
+        if !plan.servesBothPorts { report.evidence = evidence }
+        report.repairs = repairs
+        if repairs > 0 {
+            report.notes.append("a driver took entries back while it followed; they were made anew")
+        }
+    }
+
+    /// Watches the old port until it has sent nothing for two looks, or for as long as the options say.
+    private mutating func watchOldPort(on kernel: inout Kernel) {
+        let end = clock.elapsed + options.observation
+        var last: UInt64?
+        var same = 0
+        while true {
+            kernel.count(.after, of: plan.guest, into: &evidence)
+            evidence.observedNanoseconds = clock.elapsed - movedAt
+            let sent = evidence.ports.first { $0.side == evidence.from }?.counters[.after]?.txPackets
+            same = sent == last ? same + 1 : 0
+            evidence.becameQuiet = same >= 2
+            guard clock.elapsed < end, !evidence.becameQuiet else { return }
+            last = sent
+            sleepNanoseconds(Execution.observationPause)
+        }
+    }
+}

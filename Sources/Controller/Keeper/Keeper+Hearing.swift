@@ -1,0 +1,97 @@
+package import FDB
+package import Netlink
+package import Policy
+import Switchdev
+
+/// What is heard of the kernel, and what is read beforehand for as long as nothing is heard of it.
+extension Keeper {
+    /// What a notification of a changed entry says about a guest.
+    package func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? { watch.hear(change) }
+
+    /// What a notification of a link says about guests.
+    package mutating func hear(
+        _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
+    ) throws(NetlinkError) -> [Watch.Suspicion] {
+        guard let change = try LinkChange(header, payload) else { return [] }
+        for row in watch.rows(at: change.index) where wards[row]?.ready != nil { spoilReady(row) }
+        return try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }
+    }
+
+    /// Hears of multicast groups from now on.
+    ///
+    /// - Parameter receiveBuffer: bytes to ask for.
+    /// - Returns: a descriptor for poll(2).
+    package mutating func watchGroups(receiveBuffer: Int32) throws(ControllerError) -> Int32 {
+        try Keeper.hearing { () throws(NetlinkError) in
+            let watch = try GroupWatch(receiveBuffer: receiveBuffer)
+            let descriptor = watch.descriptor
+            host.kernel.groupWatch = consume watch
+            return descriptor
+        }
+    }
+
+    /// Takes over what was announced of multicast groups. Those of a bridge that are no longer known are read again when a guest
+    /// is made ready.
+    package mutating func hearGroups() throws(ControllerError) {
+        let isComplete = try Keeper.hearing { () throws(NetlinkError) in try host.kernel.groupWatch?.hear() ?? true }
+        if !isComplete { spoilReady() }
+    }
+
+    private static func hearing<T>(_ body: () throws(NetlinkError) -> T) throws(ControllerError) -> T {
+        do throws(NetlinkError) {
+            return try body()
+        } catch {
+            throw ControllerError(.precondition, "cannot hear of multicast groups", cause: error)
+        }
+    }
+
+    // MARK: - Ready
+
+    /// Names the guests whose redirections follow QEMU's events: what they do by themselves is not drift, and what their next
+    /// redirection has to know is read beforehand.
+    package mutating func follow(_ rows: Set<Int64>) {
+        for (row, ward) in wards where ward.isFollowed != rows.contains(row) {
+            wards[row]?.isFollowed = !ward.isFollowed
+            if ward.isFollowed { wards[row]?.isLeaving = false }
+            spoilReady(row)
+        }
+    }
+
+    /// Guests are followed whose ports were not read yet (``makeOneReady()``).
+    package var isUnready: Bool { !unready.isEmpty }
+
+    /// Reads what the next redirection of one followed guest has to know, so that it has only the entries to read.
+    package mutating func makeOneReady() {
+        guard let row = unready.popFirst(), let record = watch.records[row] else { return }
+        // The filters of a NIC are read when they are needed: the kernel does not announce their changes.
+        guard record.guest.nic == nil, let ports = try? host.kernel.observePorts(of: record.guest) else {
+            wards[row]?.keepReady(nil, for: record)
+            return
+        }
+        wards[row]?.keepReady(ports, for: record)
+        guard let bridge = ports.bridge, bridge.hasGroups, host.kernel.groupWatch?.keeps(bridge.index) != true else {
+            return
+        }
+        // What fails here is found again, and reported, by the redirection.
+        _ = try? host.kernel.groups(of: bridge.index, on: [])
+    }
+
+    /// Not every notification was heard: what was read before may be wrong.
+    package mutating func spoilReady() {
+        for (row, ward) in wards where ward.isFollowed { spoilReady(row) }
+    }
+
+    /// What was read for a guest may be wrong now.
+    mutating func spoilReady(_ row: Int64) {
+        wards[row]?.ready = nil
+        if wards[row]?.isFollowed == true { unready.insert(row) } else { unready.remove(row) }
+    }
+
+    /// Takes what was read for a guest's record; it is to be read again then.
+    mutating func takeReady(_ record: GuestRecord) -> Observation? {
+        guard let found = wards[record.row]?.ready else { return nil }
+        let isCurrent = wards[record.row]?.readyRevision == record.revision
+        spoilReady(record.row)
+        return isCurrent ? found : nil
+    }
+}

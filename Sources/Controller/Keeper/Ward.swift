@@ -1,0 +1,43 @@
+import Policy
+
+/// What the keeper has to remember of one guest beside its record.
+package struct Ward {
+    /// How often it may be repaired.
+    var budget = RepairBudget()
+    /// Frames that its port had received when its addresses were first seen behind the uplink.
+    var stray: UInt64?
+    /// Since when an OFFLOADED flag was missing (CLOCK_MONOTONIC, nanoseconds).
+    var flaglessSince: Int64?
+    /// What was done about a primary without carrier.
+    var mute: MuteState?
+    /// Its next repair waits because something fights it.
+    var isFought = false
+    /// Its redirections follow QEMU's events: what the guest does by itself is not drift.
+    package var isFollowed = false
+    /// Its migration to another host is under way.
+    package var isLeaving = false
+    /// Bridge and ports as they were read beforehand for its next redirection, and still are.
+    ///
+    /// Entries are never kept: they are what is changed, and the kernel does not announce the flag that drivers set on them.
+    /// Groups are the ``GroupWatch``'s.
+    var ready: Observation?
+    /// The revision of the record that they were read for.
+    var readyRevision: Int64 = 0
+    /// What was last reported of it while it was not as intended.
+    package var condition: String?
+
+    /// What was done about a primary without carrier.
+    enum MuteState: Hashable {
+        /// A bracket was opened for it.
+        case bracketed
+        /// Nothing, for this reason.
+        case told(String)
+    }
+
+    /// Keeps what was read for a record; nil when it could not be read, and is not worth another attempt before something
+    /// changes.
+    mutating func keepReady(_ observation: Observation?, for record: GuestRecord) {
+        ready = observation
+        readyRevision = record.revision
+    }
+}

@@ -1,0 +1,44 @@
+package import Policy
+package import Records
+import Switchdev
+package import System
+
+/// What can be done to one guest. The command line and the hook name the guest; the daemon and other verbs hold it already.
+package protocol GuestVerb {
+    /// How it is done.
+    var options: VerbOptions { get }
+    /// A guest that was prepared before the last reboot is one too.
+    var takesAnyBoot: Bool { get }
+
+    /// Does it to a guest that is held; the caller writes the history.
+    ///
+    /// - Parameter clock: since the call.
+    /// - Throws: ``ControllerError``; nothing was changed.
+    func run(
+        under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
+    ) throws(ControllerError) -> Report
+}
+
+extension GuestVerb {
+    package var takesAnyBoot: Bool { false }
+
+    /// Claims a guest, does it, and writes the history.
+    ///
+    /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
+    package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
+        let clock = Stopwatch()
+        let journal = try Journal(writing: host.folder, for: id)
+        let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
+        return host.book(try run(under: claim, on: &host.kernel, since: clock))
+    }
+
+    /// Carries a plan out, or only shows it.
+    func carryOut(
+        _ plan: Plan, _ observation: Observation, under claim: borrowing Claim, on kernel: inout Kernel,
+        since clock: Stopwatch
+    ) -> Report {
+        if options.dryRun { return Report(planned: plan, startedAt: clock.startedAt, observation, options: options) }
+        var execution = Execution(plan, options: options, clock: clock)
+        return execution.run(under: claim, on: &kernel)
+    }
+}

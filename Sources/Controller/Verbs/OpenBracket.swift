@@ -1,0 +1,82 @@
+package import Policy
+package import Records
+import Switchdev
+package import System
+
+/// Opens a bracket: from now on each frame for the guest reaches both of its ports, until the bracket is closed.
+///
+/// The copy from the standby to the primary is made first, then the entries move to the standby, where they are not
+/// there yet. The same call again says "already". A bracket closes by ``CloseBracket`` and by ``Abort`` only.
+package struct OpenBracket: GuestVerb {
+    /// Where the guest is to be, `primary` or `standby`.
+    let goal: Side
+    package let options: VerbOptions
+    /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
+    let ready: Observation?
+
+    /// - Parameters:
+    ///   - goal: where the guest is to be, `primary` or `standby`.
+    ///   - options: how.
+    package init(to goal: Side, options: VerbOptions = VerbOptions()) {
+        self.init(to: goal, options: options, ready: nil)
+    }
+
+    init(to goal: Side, options: VerbOptions, ready: Observation?) {
+        self.goal = goal
+        self.options = options
+        self.ready = ready
+    }
+
+    package func run(
+        under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        let record = claim.record
+        if record.phase == .bracketed, record.goal == goal { return already(record, on: &kernel, since: clock) }
+        guard record.phase == .pinned else { throw record.unfinished }
+        if record.guest.side == goal {
+            let plan = Plan(verb: .switch, guest: record.guest, from: goal, to: goal, steps: [], notes: [])
+            return Report(plan, startedAt: clock.startedAt, options: options)
+        }
+        let observation = try kernel.observe(record, to: goal, ready: ready)
+        try Planner.requireBracket(record, to: goal, observation: observation, options: options)
+        try requireRate(record.guest, on: &kernel)
+        if !options.dryRun { try kernel.requirePrivilege() }
+        let footing = try kernel.footing(record.guest, isTrying: !options.dryRun)
+        let bracket = Bracket(footing, now: Stopwatch.realTime, sharesClsact: try claim.sharesClsact())
+        let copy = CopyChange(
+            record, bracket: bracket, isOn: true, specification: try kernel.specification(record, observation))
+        var plan = try Planner().openBracket(
+            record, to: goal, copy: copy, observation: observation,
+            notes: bracket.notes(footing, record.guest, observation))
+        plan.findings = Preflight.findings(record.guest, observation)
+        var report = carryOut(plan, observation, under: claim, on: &kernel, since: clock)
+        if report.outcome == .done {
+            var opened = record
+            opened.bracket = bracket
+            report.bracket = kernel.view(opened, goal: goal)
+            report.notes.append("the bracket is open, by \(bracket.means.rawValue)")
+        }
+        return report
+    }
+
+    private func already(_ record: GuestRecord, on kernel: inout Kernel, since clock: Stopwatch) -> Report {
+        let plan = Plan(
+            verb: .switch, guest: record.guest, from: record.guest.side, to: goal, steps: [],
+            notes: ["a bracket is open already; it closes by \(record.closing)"], strategy: .bracket, books: .nothing)
+        var report = Report(plan, startedAt: clock.startedAt, options: options)
+        report.bracket = kernel.view(record)
+        return report
+    }
+
+    /// Refuses while the guest's port sends too many frames: all of them would take the slow path.
+    private func requireRate(_ guest: GuestInterface, on kernel: inout Kernel) throws(ControllerError) {
+        guard options.bracketMaxRate > 0, guest.side != .remote, let port = guest.port(of: guest.side) else { return }
+        let rate = try kernel.rate(of: port)
+        guard rate > options.bracketMaxRate else { return }
+        throw ControllerError(
+            .precondition,
+            "\(port.name) sends \(rate) frames a second to guest \(guest.id), and a bracket is allowed up to "
+                + "\(options.bracketMaxRate)",
+            remedy: "wait until it is less, raise the limit, or use --strategy cut")
+    }
+}

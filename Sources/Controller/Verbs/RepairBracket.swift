@@ -1,0 +1,61 @@
+import Policy
+import Records
+import Switchdev
+import System
+
+/// Brings an open bracket that its opener left to what it should be, and leaves it open.
+struct RepairBracket {
+    let options: VerbOptions
+
+    /// - Returns: what was done, and the report of entries that were moved, for the history.
+    func run(
+        under claim: borrowing Claim, on kernel: inout Kernel
+    ) throws(ControllerError) -> (result: Reconciliation, report: Report?) {
+        let record = claim.record
+        let goal = record.goal ?? record.guest.side
+        let observation = try kernel.observe(record, to: goal)
+        let plan = try Planner().openBracket(record, to: goal, copy: nil, observation: observation)
+        var done: [String] = []
+        var report: Report?
+        if kernel.view(record)?.isCopyRight != true {
+            done.append(options.dryRun ? "its copy would be made anew" : "its copy was made anew")
+            if !options.dryRun { try remakeCopy(claim, goal: goal, observation, on: &kernel) }
+        }
+        if !plan.isEmpty {
+            let entries = "\(plan.changes.count) entries"
+            if options.dryRun {
+                done.append("\(entries) would be brought to standby")
+            } else {
+                var execution = Execution(plan, options: options, clock: Stopwatch())
+                let moved = execution.run(under: claim, on: &kernel)
+                report = moved
+                done.append(
+                    moved.exitCode == 0
+                        ? "\(entries) brought back to standby"
+                        : "entries are wrong still: \(moved.failures.joined(separator: "; "))")
+            }
+        }
+        let words = kernel.view(record).map { "bracket to \(goal.rawValue) \($0.words); stays open: \(record.closing)" }
+        let result = Reconciliation(
+            guest: record.guest.id.text, words: ([words ?? "bracket"] + done).joined(separator: "; "),
+            ok: (report?.exitCode ?? 0) == 0)
+        return (result, report)
+    }
+
+    /// Makes the copy of an open bracket anew, by what can make it now.
+    private func remakeCopy(
+        _ claim: borrowing Claim, goal: Side, _ observation: Observation, on kernel: inout Kernel
+    ) throws(ControllerError) {
+        let record = claim.record
+        guard let old = record.bracket else { return }
+        let footing = try kernel.footing(record.guest, isTrying: true)
+        let now = Bracket(footing, now: old.openedAt, sharesClsact: try claim.sharesClsact())
+        let bracket = Bracket(
+            openedAt: old.openedAt, means: now.means,
+            ownsClsact: now.ownsClsact || (old.ownsClsact && now.means == .clsact))
+        try claim.write(.bracket(.bracketed, bracket, side: record.guest.side, goal: goal, proof: nil))
+        let specification = try kernel.specification(record, observation)
+        try kernel.remake(
+            CopyChange(record, bracket: bracket, isOn: true, specification: specification), insteadOf: old)
+    }
+}

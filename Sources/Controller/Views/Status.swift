@@ -1,0 +1,94 @@
+import FDB
+import Netlink
+package import Policy
+package import Records
+package import Switchdev
+
+/// How a guest interface stands: what the journal says of it.
+package struct GuestStatus: Hashable, Sendable, Encodable {
+    /// One port.
+    package struct Port: Hashable, Sendable, Encodable {
+        /// Interface name when prepared.
+        package let name: String
+        /// Interface index when prepared.
+        package let ifindex: Int32
+    }
+
+    /// Its name.
+    package let guest: String
+    /// The bridge's name.
+    package let bridge: String
+    /// Where it is pinned.
+    package let side: Side
+    /// `pinned`, or what is under way.
+    package let phase: String
+    /// Where it is to go, while something is under way.
+    package let goal: Side?
+    /// A live process is at it; false while something is under way: the process died, run abort.
+    package let running: Bool
+    /// Prepared before the last reboot: void.
+    package let stale: Bool
+    /// The port of the VF.
+    package let primary: Port
+    /// The port of the paravirtual NIC.
+    package let standby: Port
+    /// The port towards other hosts.
+    package let uplink: Port?
+    /// `MAC` or `MAC/VLAN`.
+    package let addresses: [String]
+    /// Entries are sticky because a port serves others too.
+    package let sticky: Bool
+    /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
+    package let proofStatus: OffloadProof.Status
+    /// What is waited for, in phase `waiting`.
+    package var wait: WaitView?
+    /// What the guest does with frames that reach both of its NICs.
+    package let kind: GuestKind
+    /// The bracket, while there is one.
+    package var bracket: BracketView?
+
+    init(_ record: GuestRecord, running: Bool, stale: Bool) {
+        func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
+        let guest = record.guest
+        self.guest = guest.id.text
+        bridge = guest.bridge.name
+        side = guest.side
+        phase = record.phase.rawValue
+        goal = record.phase == .pinned ? nil : record.goal
+        self.running = running
+        self.stale = stale
+        primary = port(guest.primary)
+        standby = port(guest.standby)
+        uplink = guest.uplink.map(port)
+        addresses = guest.addresses.map(\.description)
+        sticky = guest.isSticky
+        proofStatus = record.proof
+        kind = guest.kind
+    }
+}
+
+/// How guests stand, by what the journal says of them.
+package struct Status {
+    /// Reads the guests of this network namespace, or one of them.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
+    package static func read(_ id: GuestID?, on host: inout Host) throws(ControllerError) -> [GuestStatus] {
+        guard let journal = try Journal(reading: host.folder) else {
+            if let id { _ = try Journal.reading(host.folder, for: id) }
+            return []
+        }
+        let records: [GuestRecord]
+        if let id { records = [try journal.guest(id, anyBoot: true)] } else { records = try journal.records() }
+        var statuses: [GuestStatus] = []
+        for record in records {
+            let isRunning = journal.isLocked(record)
+            var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
+            if record.boot == journal.boot { status.bracket = host.kernel.view(record) }
+            if record.phase == .waiting || (record.phase == .bracketed && isRunning) {
+                status.wait = journal.wait(of: status.guest)
+            }
+            statuses.append(status)
+        }
+        return statuses
+    }
+}

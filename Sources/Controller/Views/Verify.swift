@@ -1,0 +1,115 @@
+import FDB
+import Netlink
+package import Policy
+import Records
+package import Switchdev
+
+/// Intent compared with the table.
+package struct Verification: Hashable, Sendable, Encodable {
+    /// One address.
+    package struct AddressState: Hashable, Sendable, Encodable {
+        /// `MAC` or `MAC/VLAN`.
+        package let address: String
+        /// As intended.
+        package let ok: Bool
+        /// What the table shows, in the words of `bridge fdb show`.
+        package let found: String
+    }
+
+    /// The guest interface's name.
+    package let guest: String
+    /// Where it should be.
+    package let side: Side
+    /// Everything is as intended.
+    package var ok: Bool
+    /// The addresses.
+    package let addresses: [AddressState]
+    /// What is known of hardware, in words.
+    package let proof: String
+    /// What is known of hardware: `nothing_to_prove`, `proven` or `missing`.
+    package let proofStatus: OffloadProof.Status
+    /// What differs.
+    package var problems: [String]
+}
+
+/// Compares what is intended for a guest with the bridge's table and, where there is any, with hardware.
+package struct Verify {
+    private var record: GuestRecord
+    private let observation: Observation
+    private var problems: [String] = []
+
+    /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
+    package static func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Verification {
+        let journal = try Journal.reading(host.folder, for: id)
+        let record = try journal.guest(id)
+        let bracket = record.phase == .bracketed ? host.kernel.view(record) : nil
+        var observation = try host.kernel.observe(record.guest)
+        try host.kernel.readFilters(of: record.guest, into: &observation)
+        var verify = Verify(record, observation)
+        verify.checkPhase(isLocked: journal.isLocked(record), bracket)
+        verify.checkPorts()
+        return try verify.verification()
+    }
+
+    private init(_ record: GuestRecord, _ observation: Observation) {
+        self.record = record
+        self.observation = observation
+        // The entries of an open bracket are on the standby, wherever the guest is.
+        self.record.guest.side = record.entrySide
+    }
+
+    private mutating func checkPhase(isLocked: Bool, _ bracket: BracketView?) {
+        let guest = record.guest
+        if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
+        if let bracket, !bracket.isCopyRight {
+            problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
+        }
+        if record.phase == .pinned || record.phase == .bracketed || (record.phase == .waiting && isLocked) { return }
+        problems.append(
+            "\(record.phase.rawValue) is under way"
+                + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""))
+    }
+
+    private mutating func checkPorts() {
+        let guest = record.guest
+        for (side, port) in guest.ports {
+            guard let link = observation.ports[side] else {
+                problems.append("\(side.rawValue) port \(port.name) (ifindex \(port.index)) no longer exists")
+                continue
+            }
+            if link.master != guest.bridge.index {
+                problems.append("\(side.rawValue) port \(port.name) is no port of \(guest.bridge.name) any more")
+            } else if port.learningToRestore, !guest.learns(side), link.bridgePort?.flags.contains(.learning) == true {
+                problems.append("learning is on again on \(port.name): a late frame can move the entries")
+            }
+            if side == guest.side, let obstacle = link.obstacle {
+                problems.append("\(side.rawValue) port \(port.name) \(obstacle): frames sent there are lost")
+            }
+        }
+        problems += FilterPlan.problems(guest, observation.filters)
+    }
+
+    /// Compares the entries, and asks hardware.
+    private func verification() throws(ControllerError) -> Verification {
+        let guest = record.guest
+        var problems = problems
+        let target = guest.port(of: guest.side)?.index ?? 0
+        let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
+        let addresses = guest.addresses.map { address -> Verification.AddressState in
+            let entry = observation.entry(address)
+            let found = entry.map { "\(guest.name(ofPort: $0.port)) \($0.words.joined(separator: " "))" } ?? "no entry"
+            return .init(address: address.description, ok: expected.holds(for: entry), found: found)
+        }
+        for state in addresses where !state.ok {
+            problems.append(
+                "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
+                    + "the table shows: \(state.found)")
+        }
+        let hardware = try HardwareView(record, observation)
+        problems += hardware.problems
+        let proof = hardware.proof(tableIsRight: problems.isEmpty)
+        return Verification(
+            guest: guest.id.text, side: guest.side, ok: problems.isEmpty, addresses: addresses, proof: proof.text,
+            proofStatus: proof.status, problems: problems)
+    }
+}

@@ -1,0 +1,61 @@
+import Configuration
+import Controller
+import FDB
+import Logging
+import Netlink
+import Policy
+import System
+
+/// What the policy answers, carried out.
+extension Following {
+    mutating func carryOut(
+        _ action: MigrationFollower.Action, for guest: Followed, _ context: inout DaemonContext
+    ) throws(ControllerError) {
+        let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
+        let (row, reason) = (guest.row, "\(action)")
+        switch action {
+        case .openBracket(let goal):
+            let report = try context.keeper.openBracket(
+                row, to: goal, isDeclared: guest.settings.kind.takesOneOfTwo, reason: reason)
+            context.log.report(report, as: "bracket opened", about)
+        case .closeBracket(let side), .move(let side):
+            context.log.report(try context.keeper.move(row, to: side, reason: reason), as: "redirected", about)
+        case .becomeRemote:
+            guard hasUplink(row, context) else {
+                context.log.notice("gone, and there is no uplink to be reached by", metadata: about)
+                return
+            }
+            context.log.report(try context.keeper.move(row, to: .remote, reason: reason), as: "redirected", about)
+        case .announce:
+            let rounds = context.configuration.announce.count
+            guard rounds > 0, hasUplink(row, context) else { return }
+            let announcer = try context.keeper.announcer(row, ips: guest.settings.addressesIP)
+            guest.announcing = Followed.Announcing(announcer, rounds: rounds)
+        case .watchPrimary(true): try watchPrimary(of: guest, context)
+        case .watchPrimary(false): guest.frames = nil
+        case .alarm(let text):
+            guest.hasAlarm = true
+            context.log.error("needs attention", metadata: about.merging(["reason": "\(text)"]) { $1 })
+        case .calm:
+            if guest.hasAlarm { context.log.notice("needs no attention any more", metadata: about) }
+            guest.hasAlarm = false
+        case .arm(let timer, let nanoseconds): guest.timers[timer] = monotonicNanoseconds() + nanoseconds
+        case .disarm(let timer): guest.timers[timer] = nil
+        }
+    }
+
+    private func hasUplink(_ row: Int64, _ context: borrowing DaemonContext) -> Bool {
+        context.keeper.record(row)?.guest.uplink != nil
+    }
+
+    private func watchPrimary(of guest: Followed, _ context: borrowing DaemonContext) throws(ControllerError) {
+        guard let known = context.keeper.record(guest.row)?.guest else { return }
+        do throws(NetlinkError) {
+            let frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.primary.index)
+            context.descriptors.watch(frames.descriptor, token: guest.row)
+            guest.frames = consume frames
+        } catch {
+            throw ControllerError(.precondition, "cannot watch the frames of \(known.primary.name)", cause: error)
+        }
+    }
+}

@@ -1,0 +1,214 @@
+import Configuration
+import Controller
+import FDB
+import Logging
+import Netlink
+import Policy
+import QMP
+import Switchdev
+import System
+
+/// The guests whose redirections follow what QEMU tells: inputs to the policy, and its actions carried out.
+struct Following {
+    /// By their rows in the journal.
+    var guests: [Int64: Followed] = [:]
+    /// What tells the events of libvirt's domains, where a followed guest names one.
+    var events: EventCommand?
+
+    // MARK: - Who is followed
+
+    /// Makes the list of followed guests what configuration and journal say: those that are configured, and prepared.
+    mutating func choose(_ context: inout DaemonContext) {
+        let now = monotonicNanoseconds()
+        var wanted: Set<Int64> = []
+        for settings in context.configuration.guests where settings.follow || settings.followRXFilter {
+            guard let record = context.keeper.watch.record(named: settings.id) else { continue }
+            wanted.insert(record.row)
+            if let known = guests[record.row], known.settings == settings {
+                if settings.follow { see(known, record, &context) }
+                continue
+            }
+            let new = Followed(settings, record, configuration: context.configuration, now: now)
+            guests[record.row] = new
+            let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
+            context.log.notice("following", metadata: ["guest": "\(settings.id)", source.0: "\(source.1)"])
+            presume(new, &context)
+        }
+        for (row, known) in guests where !wanted.contains(row) && !known.isReturning { guests[row] = nil }
+        chooseEvents(now: now, &context)
+        note(&context)
+    }
+
+    /// Another process has redirected a followed guest: the policy begins anew from there.
+    private mutating func see(_ known: Followed, _ record: GuestRecord, _ context: inout DaemonContext) {
+        let follower = known.follower
+        let isAsKnown =
+            record.bracket == nil
+            ? follower.bracket == nil && follower.side == record.guest.side : follower.bracket != nil
+        if isAsKnown { return }
+        context.log.notice(
+            "redirected by others",
+            metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
+        known.begin(record, now: monotonicNanoseconds())
+        presume(known, &context)
+    }
+
+    /// Takes the port that has come for the lost primary of a guest that is to go back to its primary.
+    ///
+    /// - Returns: whether the guest goes back (``comeBack(_:_:)``).
+    func rebindPrimary(_ row: Int64, _ context: inout DaemonContext) throws(ControllerError) -> Bool {
+        guard guests[row] == nil, let id = context.keeper.record(row)?.guest.id,
+            context.configuration.guest(id)?.returnToPrimary == .whenBack
+        else { return false }
+        return try context.keeper.rebindPrimary(row) && context.keeper.record(row)?.guest.side == .standby
+    }
+
+    /// A guest whose primary was lost, and has come back, goes back to it once it uses it.
+    mutating func comeBack(_ row: Int64, _ context: inout DaemonContext) {
+        guard let record = context.keeper.record(row), let settings = context.configuration.guest(record.guest.id)
+        else { return }
+        context.log.notice(
+            "the primary is back",
+            metadata: ["guest": "\(record.guest.id)", "port": "\(record.guest.primary.name)"])
+        let returning = Followed(
+            settings, record, configuration: context.configuration, now: monotonicNanoseconds())
+        returning.isReturning = true
+        guests[row] = returning
+        // As if QEMU had told: the guest runs, and gets its primary.
+        handle(.connected(QMPSituation(runState: "running")), of: returning, &context)
+        handle(.event(QMPEvent(.failoverNegotiated)), of: returning, &context)
+        note(&context)
+    }
+
+    /// The list of followed guests has changed.
+    mutating func note(_ context: inout DaemonContext) {
+        context.keeper.follow(Set(guests.values.filter { $0.settings.follow || $0.isReturning }.map(\.row)))
+        for guest in guests.values { note(guest, &context) }
+        let known = Set(guests.values.map(\.settings.id))
+        for id in context.keeper.counters.qmpConnected.keys where !known.contains(id) {
+            context.keeper.counters.qmpConnected[id] = nil
+        }
+    }
+
+    /// What the keeper has to know of a followed guest may have changed.
+    private func note(_ guest: Followed, _ context: inout DaemonContext) {
+        if guest.isReturning { return }
+        let isLeaving = guest.follower.state == .migrating && (guest.settings.follow || guest.isReturning)
+        if context.keeper.wards[guest.row]?.isLeaving != isLeaving {
+            context.keeper.wards[guest.row]?.isLeaving = isLeaving
+        }
+        let (id, isConnected) = (guest.settings.id, guest.client?.isConnected ?? isListening)
+        if context.keeper.counters.qmpConnected[id] != isConnected {
+            context.keeper.counters.qmpConnected[id] = isConnected
+        }
+    }
+
+    // MARK: - Inputs
+
+    /// Takes what has come from monitors, packet sockets and timers.
+    ///
+    /// - Parameter happened: tokens of descriptors, the rows of guests among them.
+    mutating func turn(_ happened: [Int64], _ context: inout DaemonContext) {
+        hearEvents(&context)
+        for row in happened {
+            if let guest = guests[row] { follow(guest, now: monotonicNanoseconds(), &context) }
+        }
+        let now = monotonicNanoseconds()
+        for guest in guests.values {
+            if let due = guest.due, due <= now { follow(guest, now: now, &context) }
+        }
+    }
+
+    private mutating func follow(_ guest: Followed, now: Int64, _ context: inout DaemonContext) {
+        let (inputs, filters) = guest.inputs(now: now)
+        for input in inputs { handle(input, of: guest, &context) }
+        if let filters, guest.settings.followRXFilter { follow(filters, of: guest, &context) }
+        do throws(NetlinkError) {
+            try guest.announce(now: now, interval: context.configuration.announce.interval)
+        } catch {
+            guest.announcing = nil
+            context.log.error(
+                "announcement failed", metadata: ["guest": "\(guest.settings.id)", "error": "\(error)"])
+        }
+        // Its connection may be a new one.
+        if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
+            context.descriptors.watch(client, events: events, token: guest.row)
+        }
+        if !inputs.isEmpty { note(guest, &context) }
+    }
+
+    /// When something of the followed guests is due.
+    var due: Int64? {
+        var least: Int64?
+        for guest in guests.values {
+            if let due = guest.due { least = min(due, least ?? due) }
+        }
+        if let due = events?.nextDeadline { least = min(due, least ?? due) }
+        return least
+    }
+
+    /// The carrier of a guest's primary may have changed.
+    mutating func handleCarrier(of row: Int64, isUp: Bool, _ context: inout DaemonContext) {
+        guard let guest = guests[row], guest.settings.follow else { return }
+        handle(.primaryCarrier(isUp), of: guest, &context)
+    }
+
+    /// Tells the policy, and carries out what it answers.
+    mutating func handle(_ input: MigrationFollower.Input, of guest: Followed, _ context: inout DaemonContext) {
+        if case .event(let event) = input { count(event, of: guest, &context) }
+        guard guest.settings.follow || guest.isReturning else { return }
+        let id = guest.settings.id
+        context.log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
+        let before = guest.follower.state
+        var actions = guest.follower.handle(input)[...]
+        while let action = actions.popFirst() {
+            do throws(ControllerError) {
+                try carryOut(action, for: guest, &context)
+            } catch {
+                // The policy knows what to do about it; what it had asked for beside comes first.
+                actions += guest.follower.handle(.failed(action, "\(error)"))
+            }
+        }
+        if guest.follower.state != before {
+            context.log.info(
+                "state",
+                metadata: ["guest": "\(id)", "from": "\(before.rawValue)", "to": "\(guest.follower.state.rawValue)"])
+        }
+        // It is on its primary: what brought it back has done its work.
+        if guest.isReturning, guest.follower.state == .primary {
+            guests[guest.row] = nil
+            note(&context)
+        }
+    }
+
+    /// How long the policy had waited for what a guest does.
+    private func count(_ event: QMPEvent, of guest: Followed, _ context: inout DaemonContext) {
+        guard guest.follower.state == .leaving, event.migrationStatus?.isPastUnplug == true,
+            let armed = guest.timers[.unplug]
+        else { return }
+        let waited = guest.follower.configuration.unplugLimit - (armed - monotonicNanoseconds())
+        context.keeper.counters.countWait(for: "qmp", nanoseconds: max(0, waited))
+    }
+
+    private func follow(_ filters: [RxFilter], of guest: Followed, _ context: inout DaemonContext) {
+        let (settings, id) = (guest.settings, guest.settings.id)
+        guard
+            let filter = filters.first(where: {
+                settings.standbyDevice == nil ? filters.count == 1 : $0.name == settings.standbyDevice
+            })
+        else { return }
+        do throws(ControllerError) {
+            let report = try context.keeper.followFilter(guest.row, filter, limit: settings.rxFilterLimit)
+            if report.joined.isEmpty, report.left.isEmpty, report.refused.isEmpty { return }
+            context.log.notice(
+                "receive filter",
+                metadata: [
+                    "guest": "\(id)", "joined": "\(report.joined.joined(separator: ","))",
+                    "left": "\(report.left.joined(separator: ","))",
+                    "refused": "\(report.refused.joined(separator: "; "))",
+                ])
+        } catch {
+            context.log.error("receive filter not followed", metadata: ["guest": "\(id)", "error": "\(error)"])
+        }
+    }
+}
