@@ -1,3 +1,4 @@
+import CNetlink
 import FDB
 import Glibc
 import Netlink
