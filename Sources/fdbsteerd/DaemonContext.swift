@@ -2,8 +2,8 @@ import Configuration
 import Controller
 import Logging
 import Policy
-import Switchdev
 import System
+import Switchdev
 
 /// What the parts of the daemon share; all of them run on the loop's thread.
 struct DaemonContext: ~Copyable {

@@ -41,6 +41,6 @@ package func link(_ index: Int32, _ name: String, switched: Bool, portName: Stri
     var writer = MessageWriter(capacity: 1024)
     let fits = writer.append(
         Described(index: index, name: name, switched: switched, portName: portName, master: master), sequence: 1)
-    precondition(fits)
+    precondition(fits, "the description of a link fits 2048 bytes")
     return try Link(decoding: UnsafeRawBufferPointer(rebasing: writer.bytes.dropFirst(MessageHeader.size)))
 }

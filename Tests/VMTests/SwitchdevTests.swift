@@ -142,12 +142,12 @@ extension LabVMTests {
                 try lab.expect(
                     3,
                     "prepare vm2 --bridge br0 --primary mes_vf1 --standby tap0 --at primary --address 52:54:00:00:00:03/20",
-                    saying: "VLAN 20", "is not on primary port mes_vf1")
+                    saying: "mes_vf1: VLAN 20 of the guest's addresses is not on the port")
                 try Command.script("bridge vlan add dev mes_vf1 vid 10 pvid")
                 try lab.expect(
                     3,
                     "prepare vm2 --bridge br0 --primary mes_vf1 --standby tap0 --at primary --address 52:54:00:00:00:03",
-                    saying: "do not agree")
+                    saying: "names no VLAN, so that prepare cannot choose one")
             }
         }
 

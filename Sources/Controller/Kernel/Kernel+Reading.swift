@@ -80,16 +80,17 @@ extension Kernel {
         }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
         if guest.nic != nil { ports[.remote] = ports[.primary] }
-        return Observation(bridge: bridge, ports: ports, entries: [:])
+        return Observation(bridge: bridge, ports: ports)
     }
 
     private mutating func readEntries(
         of guest: GuestInterface, into observation: inout Observation
     ) throws(ControllerError) {
-        observation.entries = EntrySet(try entries(guest.addresses, of: guest))
+        let found = EntrySet(try entries(guest.addresses, of: guest))
+        observation.entries = found
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []
-        for entry in observation.entries.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
+        for entry in found.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
             foreign.append(entry.port)
         }
         guard !foreign.isEmpty else { return }

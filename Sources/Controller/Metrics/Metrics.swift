@@ -89,7 +89,7 @@ public struct MetricsReader: ~Copyable {
         guard let held = journal.take() else { return JournalTotals([]) { _ in false } }
         // Before the guests, so that a commit in between is seen the next time.
         let version = try held.file.dataVersion()
-        if isNew || version != dataVersion { tallies = try held.file.tallies() }
+        if isNew || version != dataVersion { tallies = try GuestTally.all(in: held.file) }
         dataVersion = version
         // A process that dies leaves no word in the file, but its lock is gone.
         let totals = JournalTotals(tallies, intents: held.file.intents()) { held.file.isLocked(row: $0) }

@@ -73,9 +73,27 @@ struct HistoryTotals: Hashable, Sendable {
     /// Adds the rows that were appended since the last call.
     mutating func fold(_ history: borrowing History) throws(DatabaseError) {
         while true {
-            let rows = try history.totalsRows(after: lastID)
+            let rows = try HistoryTotals.rows(of: history, after: lastID)
             for row in rows { fold(row) }
             if rows.isEmpty { return }
+        }
+    }
+
+    /// The columns that count, of at most 1,000 rows, in the order of their numbers.
+    private static func rows(
+        of history: borrowing History, after id: Int64
+    ) throws(DatabaseError) -> [Row] {
+        let version = try history.database.run("PRAGMA user_version").first?.integer(0) ?? 0
+        // The first line of the evidence has the duration of the proof; version 1 had no evidence.
+        let evidence = version >= 2 ? "substr(evidence, 1, 64)" : "NULL"
+        return try history.database.run(
+            "SELECT id, verb, side_after, strategy, outcome, move_ns, \(evidence) FROM redirection WHERE id > ? "
+                + "ORDER BY id LIMIT 1000", .integer(id)
+        ).map { row in
+            Row(
+                id: row.integer(0) ?? id, verb: row.text(1) ?? "", direction: row.text(2) ?? "",
+                strategy: row.text(3) ?? "", outcome: row.text(4) ?? "", move: row.integer(5) ?? 0,
+                proof: row.text(6).flatMap(Evidence.proofNanoseconds(inRecord:)) ?? 0)
         }
     }
 
@@ -112,22 +130,4 @@ struct HistoryTotals: Hashable, Sendable {
 extension Report.Result {
     /// Rows of the history can have it.
     var isRecorded: Bool { self != .planned && self != .already }
-}
-
-extension History {
-    /// The columns that ``HistoryTotals`` counts, of at most 1,000 rows, in the order of their numbers.
-    func totalsRows(after id: Int64) throws(DatabaseError) -> [HistoryTotals.Row] {
-        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-        // The first line of the evidence has the duration of the proof; version 1 had no evidence.
-        let evidence = version >= 2 ? "substr(evidence, 1, 64)" : "NULL"
-        return try database.run(
-            "SELECT id, verb, side_after, strategy, outcome, move_ns, \(evidence) FROM redirection WHERE id > ? "
-                + "ORDER BY id LIMIT 1000", .integer(id)
-        ).map { row in
-            HistoryTotals.Row(
-                id: row.integer(0) ?? id, verb: row.text(1) ?? "", direction: row.text(2) ?? "",
-                strategy: row.text(3) ?? "", outcome: row.text(4) ?? "", move: row.integer(5) ?? 0,
-                proof: row.text(6).flatMap(Evidence.proofNanoseconds(inRecord:)) ?? 0)
-        }
-    }
 }

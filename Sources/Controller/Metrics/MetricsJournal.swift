@@ -15,6 +15,19 @@ struct GuestTally: Hashable, Sendable {
     let addresses: Int64
     /// The record's.
     let revision: Int64
+
+    /// The guests of a journal's network namespace, counted by one statement: a scrape must not keep a writer waiting.
+    static func all(in journal: Journal) throws(ControllerError) -> [GuestTally] {
+        try journal.rowsOfTallies().compactMap { row in
+            guard let number = row.integer(0), let side = row.text(1).flatMap(Side.init),
+                let phase = row.text(2).flatMap(GuestPhase.init)
+            else { return nil }
+            return GuestTally(
+                row: number, side: side, phase: phase,
+                proof: row.text(3).flatMap(OffloadProof.Status.init) ?? .missing, isStale: row.text(4) != journal.boot,
+                addresses: row.integer(5) ?? 0, revision: row.integer(6) ?? 0)
+        }
+    }
 }
 
 /// What the journal amounts to.
@@ -95,20 +108,5 @@ struct JournalTotals: Hashable, Sendable {
             help: "Pinned entries of guests with a port on a switch where nothing showed that hardware followed.")
         doubtful.set(unproven)
         return [sides, phases, table, doubtful]
-    }
-}
-
-extension Journal {
-    /// The guests of this network namespace, counted by one statement: a scrape must not keep a writer waiting.
-    func tallies() throws(ControllerError) -> [GuestTally] {
-        try rowsOfTallies().compactMap { row in
-            guard let number = row.integer(0), let side = row.text(1).flatMap(Side.init),
-                let phase = row.text(2).flatMap(GuestPhase.init)
-            else { return nil }
-            return GuestTally(
-                row: number, side: side, phase: phase,
-                proof: row.text(3).flatMap(OffloadProof.Status.init) ?? .missing, isStale: row.text(4) != boot,
-                addresses: row.integer(5) ?? 0, revision: row.integer(6) ?? 0)
-        }
     }
 }

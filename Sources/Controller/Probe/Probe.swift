@@ -15,9 +15,6 @@ package struct Probe {
     /// Only plans.
     let dryRun: Bool
 
-    /// - Parameters:
-    ///   - request: what to probe.
-    ///   - dryRun: only plan.
     package init(_ request: ProbeRequest, dryRun: Bool = false) {
         self.request = request
         self.dryRun = dryRun
@@ -41,12 +38,12 @@ package struct Probe {
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
         let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM, SIGHUP]) }
-        let record = try journal.begin(probing: subject.snapshot)
+        let record = try ProbeRecord.begin(subject.snapshot, in: journal)
         var run = ProbeRun(subject, request, signals)
         var action = probe.start()
         while true {
             if case .finish(let outcome) = action {
-                return finish(outcome, report, probe, record, journal, clock, host.folder)
+                return finish(outcome, report, probe, record, clock, host.folder)
             }
             var event = MACFilterProbe.Event.done
             do throws(ProbeFailure) {
@@ -77,7 +74,7 @@ package struct Probe {
 
     private func finish(
         _ outcome: MACFilterProbe.Outcome, _ measured: ProbeReport, _ probe: MACFilterProbe,
-        _ record: Journal.ProbeRecord, _ journal: Journal, _ clock: Stopwatch, _ folder: StateFolder
+        _ record: ProbeRecord, _ clock: Stopwatch, _ folder: StateFolder
     ) -> ProbeReport {
         var report = measured
         report.totalNanoseconds = clock.elapsed
@@ -103,7 +100,7 @@ package struct Probe {
             return report
         }
         do throws(ControllerError) {
-            try journal.end(record)
+            try record.end()
         } catch {
             report.notes.append("\(error); \"fdbsteer reconcile\" will look at the NIC once more")
         }
@@ -116,9 +113,9 @@ package struct Probe {
     /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
     private func requireNoProbe(_ folder: StateFolder) throws(ControllerError) {
         guard let journal = try Journal(reading: folder),
-            let other = try journal.probes().first(where: { $0.boot == journal.boot })
+            let other = try ProbeRecord.all(in: journal).first(where: { $0.boot == journal.boot })
         else { return }
-        if journal.isLocked(other) {
+        if other.isLocked {
             throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
         }
         throw ControllerError(

@@ -111,10 +111,10 @@ struct ProbeRestore {
     /// Ends the probes that dead processes left.
     func run(_ journal: Journal, on kernel: inout Kernel) throws(ControllerError) -> [Reconciliation] {
         var results: [Reconciliation] = []
-        for record in try journal.probes() {
+        for record in try ProbeRecord.all(in: journal) {
             let name = record.snapshot.pf
             if record.boot != journal.boot {
-                if !options.dryRun { try journal.end(record) }
+                if !options.dryRun { try record.end() }
                 results.append(.init(guest: name, words: "a probe before the last reboot: forgotten", ok: true))
                 continue
             }
@@ -122,12 +122,12 @@ struct ProbeRestore {
                 results.append(.init(guest: name, words: "a probe did not end: the NIC would be restored", ok: true))
                 continue
             }
-            guard journal.lock(record) else {
+            guard record.lock() else {
                 results.append(.init(guest: name, words: "a probe is running", ok: true))
                 continue
             }
             let failures = ProbeRestore.restore(record.snapshot, on: &kernel)
-            if failures.isEmpty { try journal.end(record) }
+            if failures.isEmpty { try record.end() }
             results.append(
                 .init(
                     guest: name,

@@ -8,7 +8,6 @@ package import System
 package struct Abort: GuestVerb {
     package let options: VerbOptions
 
-    /// - Parameter options: how.
     package init(options: VerbOptions = VerbOptions()) { self.options = options }
 
     package func run(

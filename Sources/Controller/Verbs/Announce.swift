@@ -11,7 +11,6 @@ package struct Announce {
     /// The IP addresses to announce beside the MACs.
     let ips: [AnnouncementRequest.Owned]
 
-    /// - Parameter ips: the IP addresses to announce beside the MACs.
     package init(ips: [AnnouncementRequest.Owned] = []) { self.ips = ips }
 
     /// Announces a guest as often as asked.

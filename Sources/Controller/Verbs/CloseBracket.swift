@@ -5,7 +5,8 @@ package import System
 
 /// Closes a bracket on the side where the guest is: the entries go there, and the copy ends.
 package struct CloseBracket: GuestVerb {
-    /// Where the guest is.
+    /// Where the guest is by the caller's word: the bracket's goal when there is evidence that it has come there, the side where it
+    /// was when it has not.
     let side: Side
     package let options: VerbOptions
     /// On whose behalf.
@@ -13,19 +14,13 @@ package struct CloseBracket: GuestVerb {
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
 
-    /// - Parameters:
-    ///   - side: where the guest is by the caller's word: the bracket's goal when there is evidence that it has come there, the
-    ///     side where it was when it has not.
-    ///   - options: how.
-    package init(at side: Side, options: VerbOptions = VerbOptions()) {
-        self.init(at: side, verb: .switch, options: options)
-    }
-
-    init(at side: Side, verb: Plan.Verb = .switch, options: VerbOptions, ready: Observation? = nil) {
-        self.ready = ready
+    package init(
+        at side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil
+    ) {
         self.side = side
         self.verb = verb
         self.options = options
+        self.ready = ready
     }
 
     package func run(

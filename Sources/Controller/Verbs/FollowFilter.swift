@@ -18,11 +18,6 @@ package struct FollowFilter {
     let takesLearned: Bool
     let options: VerbOptions
 
-    /// - Parameters:
-    ///   - filter: what the guest asked for on its standby.
-    ///   - limit: how many addresses it may get by asking.
-    ///   - takesLearned: a MAC that the bridge has learned behind the uplink is not refused.
-    ///   - options: how.
     package init(
         _ filter: RxFilter, limit: Int, takesLearned: Bool = false, options: VerbOptions = VerbOptions()
     ) {

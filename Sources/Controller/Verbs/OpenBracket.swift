@@ -14,14 +14,7 @@ package struct OpenBracket: GuestVerb {
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
 
-    /// - Parameters:
-    ///   - goal: where the guest is to be, `primary` or `standby`.
-    ///   - options: how.
-    package init(to goal: Side, options: VerbOptions = VerbOptions()) {
-        self.init(to: goal, options: options, ready: nil)
-    }
-
-    init(to goal: Side, options: VerbOptions, ready: Observation?) {
+    package init(to goal: Side, options: VerbOptions = VerbOptions(), ready: Observation? = nil) {
         self.goal = goal
         self.options = options
         self.ready = ready
@@ -45,10 +38,9 @@ package struct OpenBracket: GuestVerb {
         let bracket = Bracket(footing, now: Stopwatch.realTime, sharesClsact: try claim.sharesClsact())
         let copy = CopyChange(
             record, bracket: bracket, isOn: true, specification: try kernel.specification(record, observation))
-        var plan = try Planner().openBracket(
+        let plan = try Planner().openBracket(
             record, to: goal, copy: copy, observation: observation,
             notes: bracket.notes(footing, record.guest, observation))
-        plan.findings = Preflight.findings(record.guest, observation)
         var report = carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         if report.outcome == .done {
             var opened = record

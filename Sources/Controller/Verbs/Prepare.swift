@@ -12,9 +12,6 @@ package struct Prepare {
     let request: PreparationRequest
     let options: VerbOptions
 
-    /// - Parameters:
-    ///   - request: what to pin.
-    ///   - options: how.
     package init(_ request: PreparationRequest, options: VerbOptions = VerbOptions()) {
         self.request = request
         self.options = options
@@ -31,7 +28,6 @@ package struct Prepare {
         }
         let records = try reading?.records() ?? []
         var plan = try self.plan(request, links: links, records: records, on: &host)
-        try Preflight.refuse(plan, waiving: options.waived)
         if options.dryRun {
             let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
             return Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
@@ -57,30 +53,11 @@ package struct Prepare {
     private func plan(
         _ request: PreparationRequest, links: Links, records: [GuestRecord], on host: inout Host
     ) throws(ControllerError) -> Plan {
-        var planner = Planner(beside: records, on: request.bridge)
-        let bridge = try planner.bridge(request.bridge, links: links)
-        let ports = try planner.ports(of: request, bridge: bridge, links: links)
-        var vlans: [Side: PortVLANs] = [:]
-        let hasSwitch = ports.values.contains(where: \.isEswitchPort)
-        for (side, port) in ports where bridge.bridge?.filtersVLANs == true || hasSwitch {
-            vlans[side] = try host.kernel.vlans(of: port.index, named: port.name)
-        }
-        for port in ports.values where port.isEswitchPort { planner.drivers[port.index] = Driver(interface: port.name) }
-        let request = try request.replacing(
-            addresses: planner.resolve(request.addresses, bridge: bridge, ports: ports, vlans: vlans))
-        let table = try ControllerError.reading("the table of \(bridge.name)") { () throws(NetlinkError) in
-            // Who else lives behind the guest's own ports; what lives elsewhere does not matter.
-            let own = Set([ports[.primary], ports[.standby]].compactMap { $0?.index }).sorted()
-            var table = try Table.snapshot(bridge: bridge.index, ports: own, using: &host.kernel.socket)
-            try table.confirm(request.addresses, using: &host.kernel.socket)
-            return table
-        }
-        let legacy = try legacy(request, ports: ports, links: links, records: records, on: &host)
-        var plan = try planner.prepare(
-            request, bridge: bridge, ports: ports, links: links, table: table, legacy: legacy)
-        plan.findings = host.kernel.findings(
-            request, bridge: bridge, ports: ports, links: links, table: table, vlans: vlans, planner: planner)
-        return plan
+        var subject = Subject(request)
+        let observation = Survey.read(&subject, links: links, beside: records, on: &host.kernel)
+        let request = try request.replacing(resolved: subject.addresses)
+        let legacy = try legacy(request, observation.ports[.primary], links: links, records: records, on: &host)
+        return try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
     }
 
     /// The request with the names of netdevs.
@@ -127,16 +104,17 @@ package struct Prepare {
     }
 
     /// Reads what `prepare` needs of a NIC in legacy mode; nil for a guest without one.
+    ///
+    /// - Parameter uplink: the port of the bridge that goes to the NIC.
     private func legacy(
-        _ request: PreparationRequest, ports: [Side: Link], links: Links, records: [GuestRecord], on host: inout Host
+        _ request: PreparationRequest, _ uplink: Link?, links: Links, records: [GuestRecord], on host: inout Host
     ) throws(ControllerError) -> LegacyPreparation? {
         guard let legacy = request.legacy, let address = request.addresses.first else { return nil }
         let (pf, device) = try NICLookup.physicalFunction(legacy.pf, links: links)
         let devlink = try host.kernel.devlink()
         let filters = try ControllerError.reading("the filters of \(pf.name)") { () throws(NetlinkError) in
             try NICFilters.read(
-                address.mac, vf: legacy.vf, of: pf.index, uplink: ports[.primary]?.index ?? pf.index,
-                using: &host.kernel.socket)
+                address.mac, vf: legacy.vf, of: pf.index, uplink: uplink?.index ?? pf.index, using: &host.kernel.socket)
         }
         let nic = NICIdentity(interface: pf.name, device: device, devlink: devlink)
         return try LegacyCheck(

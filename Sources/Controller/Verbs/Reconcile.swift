@@ -35,7 +35,6 @@ package struct ReconciliationReport: Hashable, Sendable, Encodable {
 package struct Reconcile {
     let options: VerbOptions
 
-    /// - Parameter options: how.
     package init(options: VerbOptions = VerbOptions()) { self.options = options }
 
     /// - Throws: ``ControllerError`` of code `precondition` when the journal cannot be read.

@@ -9,7 +9,6 @@ package struct Release: GuestVerb {
     package let options: VerbOptions
     package var takesAnyBoot: Bool { true }
 
-    /// - Parameter options: how.
     package init(options: VerbOptions = VerbOptions()) { self.options = options }
 
     package func run(

@@ -14,14 +14,9 @@ package struct Switch: GuestVerb {
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
 
-    /// - Parameters:
-    ///   - side: where to.
-    ///   - options: how.
-    package init(to side: Side, options: VerbOptions = VerbOptions()) {
-        self.init(to: side, verb: .switch, options: options)
-    }
-
-    init(to side: Side, verb: Plan.Verb = .switch, options: VerbOptions, ready: Observation? = nil) {
+    package init(
+        to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil
+    ) {
         self.side = side
         self.verb = verb
         self.options = options
@@ -37,9 +32,8 @@ package struct Switch: GuestVerb {
         var observation = try kernel.observe(record, to: side, ready: ready)
         try kernel.readFilters(of: record.guest, into: &observation)
         let isProven = record.phase == .pinned && record.proof == .proven
-        var plan = try Planner().move(
+        let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
-        if verb == .switch { plan.findings = Preflight.findings(record.guest, observation) }
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }

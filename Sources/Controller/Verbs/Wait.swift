@@ -13,10 +13,6 @@ package struct SwitchAtSignal {
     let wait: SignalWait
     let options: VerbOptions
 
-    /// - Parameters:
-    ///   - side: where to.
-    ///   - wait: what for, and how long.
-    ///   - options: how.
     package init(to side: Side, when wait: SignalWait, options: VerbOptions = VerbOptions()) {
         self.side = side
         self.wait = wait
@@ -63,11 +59,6 @@ package struct BracketUntilSignal {
     let closesWithoutSignal: Bool
     let options: VerbOptions
 
-    /// - Parameters:
-    ///   - goal: where to.
-    ///   - wait: what for, and how long.
-    ///   - closesWithoutSignal: closes the bracket where the guest was when no signal came; otherwise it stays open.
-    ///   - options: how.
     package init(
         to goal: Side, until wait: SignalWait, closesWithoutSignal: Bool = false, options: VerbOptions = VerbOptions()
     ) {

@@ -95,15 +95,16 @@ extension Topology {
                 return guest
             }.filter { $0.bridge.index == bridge.index }
             let byPort = Dictionary(grouping: table.entries.values.filter { !$0.isLocal }, by: \.port)
+            let remarks = Topology.remarks(bridge, links: links, table: table, guests: guests, open: open)
             let ports = links.ports(of: bridge.index).map { port in
                 Topology.PortView(
                     port, devlink: devlink[interface: port.index],
-                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests, open: open)
+                    entries: (byPort[port.index] ?? []).sorted { $0.address < $1.address }, guests: guests,
+                    remarks: remarks)
             }
             views.append(
                 Topology.BridgeView(
-                    link: bridge, settings: settings, ports: ports,
-                    findings: Topology.findings(bridge, settings, ports: ports)))
+                    link: bridge, settings: settings, ports: ports, findings: remarks.words[bridge.name] ?? []))
         }
         return Topology(
             bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [],
@@ -136,31 +137,57 @@ extension Topology {
         }.sorted { $0.handle.description < $1.handle.description }
     }
 
-    fileprivate static func findings(_ link: Link, _ settings: Bridge, ports: [PortView]) -> [String] {
-        var findings: [String] = []
-        let software = ports.first { !$0.link.isEswitchPort }
-        for port in ports where port.driver?.miss == .floods {
-            guard let software, let driver = port.driver else { continue }
-            findings.append(driver.standbyCost(port: port.link.name, standby: software.link.name))
-            break
+    /// What is to be said of a bridge and its ports, by their names, and the drivers of those that are a switch's.
+    fileprivate struct Remarks {
+        var words: [String: [String]] = [:]
+        var drivers: [Int32: Driver] = [:]
+    }
+
+    /// What the rules find on a bridge whoever its guests are, and what its guests have to do with each port.
+    fileprivate static func remarks(
+        _ bridge: Link, links: Links, table: Table, guests: [GuestInterface], open: [GuestInterface]
+    ) -> Remarks {
+        var remarks = Remarks()
+        var observation = Observation(bridge: bridge, ports: BySide(), entries: table.entries)
+        observation.interfaces = links
+        observation.table = table
+        let ports = links.ports(of: bridge.index)
+        for port in ports where port.isEswitchPort { remarks.drivers[port.index] = Driver(interface: port.name) }
+        observation.drivers = remarks.drivers
+        func add(_ words: String, to name: String) {
+            if remarks.words[name]?.contains(words) != true { remarks.words[name, default: []].append(words) }
         }
-        if !link.isUp { findings.append("the bridge is down: nothing is forwarded") }
-        if settings.ageingTime == 0, ports.contains(where: \.link.isEswitchPort) {
-            findings.append("ageing_time 0: the kernel ignores the move that tells hardware (NTF_USE)")
+        var subject = Subject(bridge: bridge.name)
+        let pinned = Set(guests.flatMap(\.addresses))
+        subject.addresses = table.entries.values.filter { $0.isSticky && !pinned.contains($0.address) }.map(\.address)
+        for finding in Preflight(subject, observation).judge().findings {
+            let port = subject.addresses.first { $0.description == finding.subject }.flatMap { table[$0]?.port }
+            if let name = port.flatMap({ links[$0]?.name }) {
+                add("\(finding.subject): \(finding.message)", to: name)
+            } else {
+                add(finding.message, to: finding.subject)
+            }
         }
-        if !settings.filtersVLANs, settings.defaultPVID != 0, ports.contains(where: \.link.isEswitchPort) {
-            findings.append(
-                "VLANs are not filtered but default_pvid is \(settings.defaultPVID): the kernel doubles each entry "
-                    + "for that VLAN, in hardware too; set vlan_default_pvid 0")
+        for guest in guests {
+            for side in Side.allCases { observation.ports[side] = guest.port(of: side).flatMap { links[$0.index] } }
+            let rule = guest.isSticky ? CostRules.sharedPort : PortRules.learningOn
+            for finding in Preflight(Subject(guest), observation).judge(by: [rule]).findings {
+                add(finding.message, to: finding.subject)
+            }
         }
-        return findings
+        for port in ports where port.bridgePort?.flags.contains(.isolated) == true {
+            add("isolated: cannot reach other isolated ports", to: port.name)
+        }
+        for guest in open {
+            add("a bracket is open: frames for \(guest.id) are copied to \(guest.primary.name)", to: guest.standby.name)
+        }
+        return remarks
     }
 }
 
 extension Topology.PortView {
     fileprivate init(
-        _ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface],
-        open: [GuestInterface]
+        _ link: Link, devlink: DevlinkPort?, entries: [Entry], guests: [GuestInterface], remarks: Topology.Remarks
     ) {
         var roles: [(guest: String, side: Side)] = []
         var pinned: [Address: String] = [:]
@@ -170,30 +197,11 @@ extension Topology.PortView {
                 pinned[address] = guest.id.text
             }
         }
-        var findings: [String] = []
-        if let obstacle = link.obstacle {
-            findings.append("\(obstacle): a redirection to this port is refused")
-        }
-        let flags = link.bridgePort?.flags ?? []
-        if flags.contains(.locked) {
-            findings.append("locked: frames from addresses without an entry here are dropped")
-        }
-        if flags.contains(.isolated) { findings.append("isolated: cannot reach other isolated ports") }
-        let foreign = Set(entries.map(\.address.mac)).subtracting(pinned.keys.map(\.mac))
-        if !foreign.isEmpty, flags.contains(.learning), roles.contains(where: { $0.side != .remote }) {
-            findings.append("\(foreign.count) other MACs live behind it: it serves others than its guest")
-        }
-        for entry in entries where entry.isSticky && pinned[entry.address] == nil {
-            findings.append("\(entry.address) is sticky and not fdbsteer's: it cannot be moved")
-        }
-        for guest in open where guest.standby.index == link.index {
-            findings.append("a bracket is open: frames for \(guest.id) are copied to \(guest.primary.name)")
-        }
         let vf = devlink.flatMap { $0.isExternal ? nil : $0.vf }
         self.init(
             link: link, devlink: devlink,
             functionAddress: vf.flatMap { PCIFunctions().address(ofVF: $0, of: devlink?.handle.device ?? "") },
-            driver: link.isEswitchPort ? Driver(interface: link.name) : nil, roles: roles, entries: entries,
-            pinned: pinned, findings: findings)
+            driver: remarks.drivers[link.index], roles: roles, entries: entries, pinned: pinned,
+            findings: remarks.words[link.name] ?? [])
     }
 }

@@ -47,7 +47,8 @@ package struct Verify {
         try host.kernel.readFilters(of: record.guest, into: &observation)
         var verify = Verify(record, observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
-        verify.checkPorts()
+        verify.problems += Preflight(Subject(verify.record.guest), observation).judge(by: Rule.ofIntent).problems
+        verify.problems += FilterPlan.problems(verify.record.guest, observation.filters)
         return try verify.verification()
     }
 
@@ -60,7 +61,6 @@ package struct Verify {
 
     private mutating func checkPhase(isLocked: Bool, _ bracket: BracketView?) {
         let guest = record.guest
-        if observation.bridge == nil { problems.append("bridge \(guest.bridge.name) no longer exists") }
         if let bracket, !bracket.isCopyRight {
             problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
         }
@@ -68,25 +68,6 @@ package struct Verify {
         problems.append(
             "\(record.phase.rawValue) is under way"
                 + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""))
-    }
-
-    private mutating func checkPorts() {
-        let guest = record.guest
-        for (side, port) in guest.ports {
-            guard let link = observation.ports[side] else {
-                problems.append("\(side.rawValue) port \(port.name) (ifindex \(port.index)) no longer exists")
-                continue
-            }
-            if link.master != guest.bridge.index {
-                problems.append("\(side.rawValue) port \(port.name) is no port of \(guest.bridge.name) any more")
-            } else if port.learningToRestore, !guest.learns(side), link.bridgePort?.flags.contains(.learning) == true {
-                problems.append("learning is on again on \(port.name): a late frame can move the entries")
-            }
-            if side == guest.side, let obstacle = link.obstacle {
-                problems.append("\(side.rawValue) port \(port.name) \(obstacle): frames sent there are lost")
-            }
-        }
-        problems += FilterPlan.problems(guest, observation.filters)
     }
 
     /// Compares the entries, and asks hardware.

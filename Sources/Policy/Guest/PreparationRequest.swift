@@ -80,4 +80,16 @@ public struct PreparationRequest: Hashable, Sendable {
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
             kind: kind, legacy: legacy)
     }
+
+    /// The same request with the VLANs of its addresses (``Subject/resolveAddresses(_:)``).
+    ///
+    /// - Throws: ``ControllerError`` of code `usage` when two of its addresses turn out to be one.
+    package func replacing(resolved addresses: [Address]) throws(ControllerError) -> PreparationRequest {
+        guard addresses.count == self.addresses.count else {
+            throw ControllerError(
+                .usage, "an address is given twice: its MAC alone means the ports' PVID",
+                remedy: "name each address once")
+        }
+        return try replacing(addresses: addresses)
+    }
 }

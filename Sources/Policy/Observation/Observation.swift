@@ -1,14 +1,14 @@
 package import FDB
 package import Switchdev
 
-/// What was read of the kernel before a plan is made.
+/// What was read before something is decided: of the kernel, and of the records. What was not read is nil.
 package struct Observation {
-    /// The guest's bridge, nil when it is gone.
+    /// The guest's bridge, nil when there is none.
     package var bridge: Link?
-    /// The ports that the guest names, by side; nil when one is gone.
+    /// The interfaces that the guest names, by side, ports of the bridge or not; nil when there is none.
     package var ports: BySide<Link>
     /// The entries of the guest's addresses.
-    package var entries: EntrySet
+    package var entries: EntrySet?
     /// Ports that are not the guest's, but have an entry of its addresses.
     package var foreignPorts: [Link] = []
     /// The bridge's multicast groups, where they were read (``Host/readGroups(into:of:to:phase:)``).
@@ -16,8 +16,30 @@ package struct Observation {
     /// What the filters of a NIC in legacy mode say, where the guest has one (``readFilters(of:using:)``).
     package var filters: NICFilters?
 
+    // What only `preflight`, `prepare` and `topology` read.
+    /// All interfaces of the network namespace.
+    package var interfaces: Links?
+    /// The bridge's entries, at least those on the guest's primary and standby.
+    package var table: Table?
+    /// Entries of the guest's MACs on all bridges and VLANs.
+    package var sightings: [Entry]?
+    /// The ports' VLANs; none on a bridge for which they mean nothing.
+    package var vlans: BySide<PortVLANs>?
+    /// Drivers of ports of a switch by interface index, where they report one.
+    package var drivers: [Int32: Driver]?
+    /// What the ports take off the CPU, by interface index.
+    package var features: [Int32: OffloadFeatures]?
+    /// Queueing disciplines of the ports.
+    package var disciplines: [QueueingDiscipline]?
+    /// The guests beside this one.
+    package var neighbours: Neighbours?
+    /// The namespace is the initial one.
+    package var isInitialNamespace: Bool?
+    /// What could not be read, and why.
+    package var unseen: [Unseen] = []
+
     /// Makes one from its parts.
-    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet, foreignPorts: [Link] = []) {
+    package init(bridge: Link?, ports: BySide<Link>, entries: EntrySet? = nil, foreignPorts: [Link] = []) {
         self.bridge = bridge
         self.foreignPorts = foreignPorts
         self.ports = ports
@@ -26,18 +48,89 @@ package struct Observation {
 
     /// Every link that was read.
     package var links: Links {
+        if let interfaces { return interfaces }
         // A port may serve two sides.
         var all: [Link] = []
         for link in ports.values where !all.contains(where: { $0.index == link.index }) { all.append(link) }
         return Links(all + foreignPorts + (bridge.map { [$0] } ?? []))
     }
 
-    package func entry(_ address: Address) -> Entry? { entries[address] }
+    package func entry(_ address: Address) -> Entry? { entries?[address] }
 }
 
 extension Observation {
     /// Makes an observation of what is known already.
-    package init(bridge: Link?, ports: [Side: Link], entries: EntrySet) {
+    package init(bridge: Link?, ports: [Side: Link], entries: EntrySet? = nil) {
         self.init(bridge: bridge, ports: BySide(ports), entries: entries)
+    }
+}
+
+extension Observation {
+    /// What may have been read, or not, beside the bridge and the guest's ports.
+    package struct Parts: OptionSet, Hashable, Sendable {
+        package let rawValue: UInt16
+        package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+        package static let entries = Parts(rawValue: 1)
+        package static let interfaces = Parts(rawValue: 2)
+        package static let table = Parts(rawValue: 4)
+        package static let sightings = Parts(rawValue: 8)
+        package static let vlans = Parts(rawValue: 16)
+        package static let drivers = Parts(rawValue: 32)
+        package static let features = Parts(rawValue: 64)
+        package static let disciplines = Parts(rawValue: 128)
+        package static let neighbours = Parts(rawValue: 256)
+        package static let namespace = Parts(rawValue: 512)
+    }
+
+    /// What was read.
+    package var parts: Parts {
+        var parts: Parts = []
+        if entries != nil { parts.insert(.entries) }
+        if interfaces != nil { parts.insert(.interfaces) }
+        if table != nil { parts.insert(.table) }
+        if sightings != nil { parts.insert(.sightings) }
+        if vlans != nil { parts.insert(.vlans) }
+        if drivers != nil { parts.insert(.drivers) }
+        if features != nil { parts.insert(.features) }
+        if disciplines != nil { parts.insert(.disciplines) }
+        if neighbours != nil { parts.insert(.neighbours) }
+        if isInitialNamespace != nil { parts.insert(.namespace) }
+        return parts
+    }
+
+    /// Something that could not be read, wholly or in part.
+    package struct Unseen: Hashable, Sendable {
+        package let parts: Parts
+        /// What, and why.
+        package let words: String
+
+        package init(_ parts: Parts, _ words: String) {
+            self.parts = parts
+            self.words = words
+        }
+    }
+}
+
+/// Whom a guest must share with: the ports and addresses of the guests beside it.
+package struct Neighbours {
+    /// Names of guests by the interface indexes of their ports. Uplinks are everybody's.
+    package var ports: [Int32: String] = [:]
+    /// Names of guests by their addresses on the bridge.
+    package var owners: [Address: String] = [:]
+
+    package init() {}
+
+    /// - Parameters:
+    ///   - records: the other guests.
+    ///   - bridge: the bridge's name.
+    package init(_ records: [GuestRecord], on bridge: String) {
+        for record in records {
+            for (_, port) in record.guest.ports where port.index != record.guest.uplink?.index {
+                ports[port.index] = record.guest.id.text
+            }
+            guard record.guest.bridge.name == bridge else { continue }
+            for address in record.guest.addresses { owners[address] = record.guest.id.text }
+        }
     }
 }

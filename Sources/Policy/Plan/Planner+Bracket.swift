@@ -32,17 +32,8 @@ extension Planner {
                 "standby \(guest.standby.name) of guest \(guest.id) is its uplink too: what comes from there is not sent "
                     + "back there, so that nothing could be copied", remedy: "use --strategy cut")
         }
-        guard let primary = observation.ports[.primary] else {
-            throw ControllerError(
-                .precondition, "primary port \(guest.primary.name) of guest \(guest.id) no longer exists",
-                remedy: "release the guest and prepare it anew with the port that replaced it")
-        }
-        guard primary.isUp else {
-            throw ControllerError(
-                .precondition,
-                "primary port \(primary.name) of guest \(guest.id) is down: copies to it would be dropped",
-                remedy: "ip link set \(primary.name) up")
-        }
+        try Preflight(Subject(guest), observation).judge(by: [PresenceRules.noInterface, PresenceRules.portDown])
+            .refuse(.bracket)
     }
 
     /// Plans to open a bracket: the copy first, then what is not on the standby yet moves there.
@@ -66,11 +57,13 @@ extension Planner {
             goal == .primary ? base.steps.filter { !$0.changes.isEmpty } : base.steps.filter { $0 != .groups([]) }
         let steps = (copy.map { [Step.copy($0)] } ?? []) + joins + entries
         let isMove = steps.contains { !$0.changes.isEmpty }
-        return Plan(
+        var plan = Plan(
             verb: .switch, guest: guest, from: guest.side, to: goal, steps: steps, notes: notes + base.notes,
             links: observation.links, strategy: .bracket,
             books: copy.map { .opening($0.bracket, record, to: goal, isMove: isMove) } ?? .nothing,
             servesBothPorts: copy != nil)
+        if copy != nil { plan.findings = base.findings }
+        return plan
     }
 
     /// Plans to close a bracket on a side: the entries go there, then the copy ends.

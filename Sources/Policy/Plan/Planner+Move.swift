@@ -1,5 +1,5 @@
 import FDB
-package import Switchdev
+import Switchdev
 
 extension Planner {
     /// Plans the move of a guest's addresses to a side.
@@ -9,55 +9,12 @@ extension Planner {
     package func move(
         _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch
     ) throws(ControllerError) -> Plan {
-        let whereabouts = Whereabouts(guest: guest, observation: observation)
-        guard let bridge = observation.bridge else {
-            throw ControllerError(
-                .precondition, "bridge \(guest.bridge.name) of guest \(guest.id) no longer exists; \(whereabouts.text)",
-                remedy: "release the guest and prepare it anew on the bridge that replaced it")
-        }
         guard let target = guest.port(of: side) else {
             throw ControllerError(
                 .precondition, "guest \(guest.id) has no uplink, so it has no side remote",
                 remedy: "release it and prepare it with --uplink")
         }
-        guard let port = observation.ports[side] else {
-            throw ControllerError(
-                .precondition,
-                "\(side.rawValue) port \(target.name) (ifindex \(target.index)) of guest \(guest.id) no longer exists; "
-                    + whereabouts.text,
-                remedy: "release the guest and prepare it anew with the port that replaced it")
-        }
-        guard port.master == bridge.index else {
-            throw ControllerError(
-                .precondition,
-                "\(side.rawValue) port \(target.name) of guest \(guest.id) was taken out of \(bridge.name); \(whereabouts.text)",
-                remedy: "put it back: ip link set \(target.name) master \(bridge.name)")
-        }
-        if let obstacle = port.obstacle {
-            throw ControllerError(
-                .precondition,
-                "\(side.rawValue) port \(target.name) of guest \(guest.id) \(obstacle): frames sent there are lost; "
-                    + whereabouts.text,
-                remedy: "bring it up before the switch")
-        }
-        try Planner.requireAgeing(bridge, hasSwitch: guest.eswitchPort != nil)
-        for address in guest.addresses {
-            guard let entry = observation.entry(address) else { continue }
-            if entry.isLocal {
-                throw ControllerError(
-                    .precondition, "address \(address) of guest \(guest.id) has become a local entry: \(entry)",
-                    remedy: "a port of \(bridge.name) has taken this MAC; give it another one")
-            }
-            // A repair puts back what others do; who redirects has to know of them.
-            if entry.isSticky, !guest.isSticky, verb != .repair {
-                throw ControllerError(
-                    .precondition,
-                    "address \(address) of guest \(guest.id) has become sticky, which fdbsteer did not do: \(entry)",
-                    remedy:
-                        "find who made it sticky; bridge fdb replace \(address.mac) dev \(target.name) master static "
-                        + "clears it")
-            }
-        }
+        let findings = try judge(guest, to: side, observation, verb)
         let links = observation.links
         let pins = guest.addresses.compactMap { address -> PlannedChange? in
             let before = observation.entry(address)
@@ -74,20 +31,28 @@ extension Planner {
             verb == .abort || verb == .repair || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
         let unpinned = pins.count { $0.before == nil }
-        return Plan(
+        var plan = Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
             steps: filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)])) + settings,
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)
+        plan.findings = findings
+        return plan
     }
 
-    /// NTF_USE, the move that drivers hear of, is silently ignored while nothing ages (`br_fdb_update`).
-    package static func requireAgeing(_ bridge: Link, hasSwitch: Bool) throws(ControllerError) {
-        guard hasSwitch, bridge.bridge?.ageingTime == 0 else { return }
-        throw ControllerError(
-            .precondition, "\(bridge.name) has ageing_time 0: the kernel then ignores the move that tells hardware",
-            remedy: "ip link set \(bridge.name) type bridge ageing_time 30000")
+    /// Refuses a move that would not do what it is for.
+    ///
+    /// - Returns: what else who redirects should know.
+    private func judge(
+        _ guest: GuestInterface, to side: Side, _ observation: Observation, _ verb: Plan.Verb
+    ) throws(ControllerError) -> [Finding] {
+        if observation.isPlain(for: guest) { return [] }
+        let verdict = Preflight(Subject(guest), observation).judge(by: verb == .switch ? Rule.all : Rule.ofRedirections)
+        try verdict.refuse(
+            verb == .repair ? .to(side) : [.to(side), .byCommand],
+            whereabouts: Whereabouts(guest: guest, observation: observation))
+        return verb == .switch ? verdict.findings.filter { $0.severity != .note } : []
     }
 
     /// Plans to give a guest's entries back to learning and ageing, and its ports their settings.

@@ -17,66 +17,18 @@ public struct Finding: Hashable, Sendable, Encodable {
         public var isFailure: Bool { self == .blocks || self == .loses || self == .leaks }
     }
 
-    /// The stable word for the reason; docs/preflight.md says of each how it was shown to matter.
-    public enum Code: String, Hashable, Sendable, Encodable, CaseIterable {
-        // What must be there.
-        case noBridge = "no-bridge"
-        case bridgeDown = "bridge-down"
-        case noInterface = "no-interface"
-        case macvlan
-        case otherMaster = "other-master"
-        case notAPort = "not-a-port"
-        case samePort = "same-port"
-        case portDown = "port-down"
-        case tapWithoutReader = "tap-without-reader"
-        case noCarrier = "no-carrier"
-        case notForwarding = "not-forwarding"
-        // What the ports of a guest let through.
-        case mtuSmaller = "mtu-smaller"
-        case uplinkMTUSmaller = "uplink-mtu-smaller"
-        case unicastFlood = "unicast-flood"
-        case multicastFlood = "multicast-flood"
-        case broadcastFlood = "broadcast-flood"
-        case isolated
-        case locked
-        case sourceCheckMissing = "source-check-missing"
-        case neighbourSuppression = "neigh-suppress"
-        case hairpin
-        case bpduGuard = "bpdu-guard"
-        case learningOn = "learning-on"
-        case sharedPort = "shared-port"
-        case offloadFeatures = "offload-features"
-        case ingressQdisc = "ingress-qdisc"
-        case clsactQdisc = "clsact-qdisc"
-        // Addresses.
-        case ownMAC = "own-mac"
-        case localEntry = "local-entry"
-        case stickyEntry = "sticky-entry"
-        case otherGuest = "other-guest"
-        case sentinelMAC = "sentinel-mac"
-        case otherVLAN = "entry-on-other-vlan"
-        case otherBridge = "entry-on-other-bridge"
-        case unknownSide = "unknown-side"
-        // VLANs.
-        case vlanNotFiltered = "vlan-not-filtered"
-        case vlanMissing = "vlan-missing"
-        case vlanMembership = "vlan-membership"
-        case vlanTagging = "vlan-tagging"
-        case pvidDiffers = "pvid-differs"
-        case vlanTwins = "vlan-twins"
-        case defaultPVID = "default-pvid"
-        // Switches.
-        case ageingZero = "ageing-zero"
-        case floodOnMiss = "flood-on-miss"
-        case slowPath = "slow-path"
-        case unknownMiss = "unknown-miss"
-        case namespaceNotInitial = "namespace-not-initial"
-        case flagsRefused = "flags-refused"
-        case flagsWithoutEffect = "flags-without-effect"
-        case severalBridges = "several-bridges"
-        case noOffloadReport = "no-offload-report"
-        case floodRuleShared = "flood-rule-shared"
-        case legacyEswitch = "legacy-eswitch"
+    /// The stable word for the reason: that of a ``Rule``.
+    public struct Code: RawRepresentable, Hashable, Sendable, Encodable {
+        /// The word.
+        public let rawValue: String
+
+        /// - Parameter rawValue: the word; nil if no rule has it.
+        public init?(rawValue: String) {
+            guard Rule.all.contains(where: { $0.code.rawValue == rawValue }) else { return nil }
+            self.rawValue = rawValue
+        }
+
+        init(of rule: String) { rawValue = rule }
     }
 
     /// A value that was read.
@@ -98,11 +50,16 @@ public struct Finding: Hashable, Sendable, Encodable {
     /// The values that say so.
     public let evidence: [Evidence]
     /// A command, or what else to do.
-    public let remedy: String?
+    public let remedy: String
+
+    /// What it stands in the way of.
+    package let refuses: Refusal
+
+    private enum CodingKeys: CodingKey { case code, severity, subject, message, evidence, remedy }
 
     package init(
         _ code: Code, _ severity: Severity, _ subject: String, _ message: String,
-        evidence: KeyValuePairs<String, String> = [:], remedy: String? = nil
+        evidence: KeyValuePairs<String, String> = [:], remedy: String, refuses: Refusal = []
     ) {
         self.code = code
         self.severity = severity
@@ -110,13 +67,11 @@ public struct Finding: Hashable, Sendable, Encodable {
         self.message = message
         self.evidence = evidence.map { Evidence(what: $0.key, value: $0.value) }
         self.remedy = remedy
+        self.refuses = refuses
     }
 
     /// One line: `loses mtu-smaller tap0: ...`.
     public var headline: String { "\(severity.rawValue) \(code.rawValue) \(subject): \(message)" }
-
-    /// For drivers whose hardware is not here.
-    package static let fromSource = "from the driver's source, not reproduced here"
 }
 
 /// What `preflight` found.

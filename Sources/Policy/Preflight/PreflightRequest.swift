@@ -12,18 +12,18 @@ public struct PreflightRequest: Hashable, Sendable {
     public let uplink: String?
     /// Sorted, each once.
     public let addresses: [Address]
-    /// The caller knows where the guest is.
-    public let saysSide: Bool
+    /// Where the guest is, when the caller knows.
+    public let side: Side?
 
     /// Makes a request from its parts.
     public init(
-        bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address], saysSide: Bool = false
+        bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address], side: Side? = nil
     ) {
         self.bridge = bridge
         self.primary = primary
         self.standby = standby
         self.uplink = uplink
         self.addresses = Set(addresses).sorted()
-        self.saysSide = saysSide
+        self.side = side
     }
 }

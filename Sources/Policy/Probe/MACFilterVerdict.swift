@@ -48,34 +48,15 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
     ///   - counts: the counts of all states.
     ///   - refused: the states that the NIC refused.
     public init(_ counts: [MACFilterCounts], refused: Set<MACFilterProbe.State> = []) {
+        let measured = Measured(counts: counts)
         func wire(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source = .wire) -> [MACFilterCounts] {
-            counts.filter { $0.parts == state && $0.source == source }
+            measured.wire(state, source)
         }
-        /// Whether all kinds of frames that were sent satisfy a condition.
         func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
-            !counts.isEmpty && counts.allSatisfy(what)
+            Measured.all(counts, what)
         }
-        /// Whether frames stop arriving when a VF that is not up has the MAC. A frame from the wire arrives if the PF gets it:
-        /// by
-        /// default, by its own entry or by promiscuity. A frame from a sibling arrives if it gets anywhere.
-        func steals(_ phase: MACFilterProbe.Phase) -> Bool {
-            let pairs: [(without: MACFilterProbe.State, with: MACFilterProbe.State)] = [
-                (.init(.unbound, .none), .init(phase, .vf)), (.init(.unbound, .pf), .init(phase, .both)),
-                (.init(.unbound, .none, isPromiscuous: true), .init(phase, .vf, isPromiscuous: true)),
-            ]
-            return counts.contains { before in
-                guard let pair = pairs.first(where: { $0.without == before.parts }) else { return false }
-                return counts.contains { after in
-                    guard after.parts == pair.with, after.source == before.source, after.tagged == before.tagged else {
-                        return false
-                    }
-                    return before.source == .wire
-                        ? before.reachesPF && !after.reachesPF : !before.isLost && after.isLost
-                }
-            }
-        }
-        earlyFilter = steals(.unbound) || steals(.bound)
-        staleFilter = steals(.down) || steals(.unboundAgain)
+        earlyFilter = measured.steals(.unbound) || measured.steals(.bound)
+        staleFilter = measured.steals(.down) || measured.steals(.unboundAgain)
         duplicates = wire(.init(.up, .both)).contains { $0.reachesPF && $0.reachesVF }
         let siblings = wire(.init(.unbound, .none), .sibling)
         loopbackBlackhole =
@@ -171,5 +152,36 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
                         : "the frames do not come back to the PF when the VF's MAC is cleared"))
         }
         return words
+    }
+}
+
+/// The counts of all states, as the verdict asks for them.
+private struct Measured {
+    let counts: [MACFilterCounts]
+
+    func wire(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source = .wire) -> [MACFilterCounts] {
+        counts.filter { $0.parts == state && $0.source == source }
+    }
+    /// Whether all kinds of frames that were sent satisfy a condition.
+    static func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
+        !counts.isEmpty && counts.allSatisfy(what)
+    }
+    /// Whether frames stop arriving when a VF that is not up has the MAC. A frame from the wire arrives if the PF gets it:
+    /// by default, by its own entry or by promiscuity. A frame from a sibling arrives if it gets anywhere.
+    func steals(_ phase: MACFilterProbe.Phase) -> Bool {
+        let pairs: [(without: MACFilterProbe.State, with: MACFilterProbe.State)] = [
+            (.init(.unbound, .none), .init(phase, .vf)), (.init(.unbound, .pf), .init(phase, .both)),
+            (.init(.unbound, .none, isPromiscuous: true), .init(phase, .vf, isPromiscuous: true)),
+        ]
+        return counts.contains { before in
+            guard let pair = pairs.first(where: { $0.without == before.parts }) else { return false }
+            return counts.contains { after in
+                guard after.parts == pair.with, after.source == before.source, after.tagged == before.tagged else {
+                    return false
+                }
+                return before.source == .wire
+                    ? before.reachesPF && !after.reachesPF : !before.isLost && after.isLost
+            }
+        }
     }
 }

@@ -145,6 +145,22 @@ public struct Redirection: Sendable {
         case (.repairing, .answered):
             // The next re-read shows a refused request.
             return prove()
+        case (.following, .done):
+            return commit()
+        case (.recordingCommit, .done):
+            return finish(.committed(proof))
+        case (.recordingCommit, .failed(let failure)):
+            // The entries are right and only the record is wrong. `reconcile` corrects it.
+            failures.append(failure)
+            return finish(.notRolledBack(failures))
+        default:
+            return nextBack(event)
+        }
+    }
+
+    /// The same after a failure.
+    private mutating func nextBack(_ event: Event) -> Action {
+        switch (phase, event) {
         case (.surveying, .read(let entries)):
             return restore(entries, completed: completed)
         case (.restoring, .answered), (.restoring, .done), (.restoring, .failed):
@@ -159,17 +175,9 @@ public struct Redirection: Sendable {
             failures.append(failure)
             unrestored = true
             return undoRest(left)
-        case (.following, .done):
-            return commit()
         case (.restoringGroups, .answered(let answers)):
             checkLeaves(answers)
             return undoRest()
-        case (.recordingCommit, .done):
-            return finish(.committed(proof))
-        case (.recordingCommit, .failed(let failure)):
-            // The entries are right and only the record is wrong. `reconcile` corrects it.
-            failures.append(failure)
-            return finish(.notRolledBack(failures))
         case (.recordingRollback, .failed(let failure)):
             failures.append(failure)
             return finish(.notRolledBack(failures))

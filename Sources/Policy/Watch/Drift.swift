@@ -22,6 +22,21 @@ package enum Drift: Hashable {
     /// Nothing can be done on this host.
     case beyondRepair(String)
 
+    /// A port that the guest needs is gone, or no port of its bridge any more; nil if none is.
+    private static func lostPort(_ record: GuestRecord, _ bridge: Link, _ observation: Observation) -> Drift? {
+        let side = record.entrySide
+        // A bracket needs both ports.
+        for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
+            let port = observation.ports[needed]
+            guard port == nil || port?.master != bridge.index else { continue }
+            let what =
+                "\(needed.rawValue) port \(record.guest.port(of: needed)?.name ?? "") "
+                + (port == nil ? "no longer exists" : "was taken out of \(bridge.name)")
+            return needed == .primary ? .primaryLost(what) : .beyondRepair(what)
+        }
+        return nil
+    }
+
     package init(_ record: GuestRecord, _ observation: Observation) {
         let guest = record.guest
         guard let bridge = observation.bridge else {
@@ -33,14 +48,8 @@ package enum Drift: Hashable {
             self = .none
             return
         }
-        // A bracket needs both ports.
-        for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
-            let port = observation.ports[needed]
-            guard port == nil || port?.master != bridge.index else { continue }
-            let what =
-                "\(needed.rawValue) port \(guest.port(of: needed)?.name ?? "") "
-                + (port == nil ? "no longer exists" : "was taken out of \(bridge.name)")
-            self = needed == .primary ? .primaryLost(what) : .beyondRepair(what)
+        if let lost = Drift.lostPort(record, bridge, observation) {
+            self = lost
             return
         }
         var cause: Watch.Cause?

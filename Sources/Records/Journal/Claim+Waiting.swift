@@ -49,16 +49,3 @@ extension Claim {
         }
     }
 }
-
-extension Journal {
-    /// What a guest waits for.
-    package func wait(of guest: String) -> WaitView? {
-        guard
-            let row = try? database.run(
-                "SELECT signals, since, until FROM wait JOIN guest ON guest.id = wait.guest WHERE name = ?",
-                .text(guest)
-            ).first, let signals = row.text(0), let since = row.integer(1), let until = row.integer(2)
-        else { return nil }
-        return WaitView(signals: signals.split(separator: "\n").map(String.init), since: since, until: until)
-    }
-}

@@ -103,4 +103,47 @@ extension Journal {
     package func dataVersion() throws(ControllerError) -> Int64 {
         try reading { () throws(DatabaseError) in try database.dataVersion() }
     }
+
+    /// What a guest waits for.
+    package func wait(of guest: String) -> WaitView? {
+        guard
+            let row = try? database.run(
+                "SELECT signals, since, until FROM wait JOIN guest ON guest.id = wait.guest WHERE name = ?",
+                .text(guest)
+            ).first, let signals = row.text(0), let since = row.integer(1), let until = row.integer(2)
+        else { return nil }
+        return WaitView(signals: signals.split(separator: "\n").map(String.init), since: since, until: until)
+    }
+
+    // MARK: - NICs in legacy mode
+
+    private static let legacyTable = """
+        CREATE TABLE IF NOT EXISTS legacy(
+            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, pf TEXT NOT NULL, ifindex INTEGER NOT NULL,
+            vf INTEGER NOT NULL, had_entry INTEGER NOT NULL,
+            had_mac INTEGER NOT NULL, filter_order TEXT NOT NULL)
+        """
+
+    package func insert(_ nic: LegacyNIC, row: Int64) throws(DatabaseError) {
+        try database.execute(Journal.legacyTable)
+        try database.run(
+            "INSERT INTO legacy VALUES(?,?,?,?,?,?,?)", .integer(row), .text(nic.pf.name),
+            .integer(Int64(nic.pf.index)),
+            .integer(Int64(nic.vf)), .integer(nic.hadEntry ? 1 : 0),
+            .integer(Int64(nic.hadMAC.value)), .text(nic.order.rawValue))
+    }
+
+    package func loadNIC(row: Int64) throws(DatabaseError) -> LegacyNIC? {
+        guard try database.hasTable("legacy") else { return nil }
+        guard
+            let columns = try database.run(
+                "SELECT pf, ifindex, vf, had_entry, had_mac, filter_order FROM legacy WHERE guest = ?", .integer(row)
+            ).first, let name = columns.text(0), let index = columns.integer(1), let vf = columns.integer(2)
+        else { return nil }
+        return LegacyNIC(
+            pf: PortIdentity(name: name, index: Int32(truncatingIfNeeded: index), isEswitchPort: false),
+            vf: UInt32(truncatingIfNeeded: vf), hadEntry: columns.integer(3) == 1,
+            hadMAC: MACAddress(value: UInt64(bitPattern: columns.integer(4) ?? 0)),
+            order: columns.text(5).flatMap(MACFilterVerdict.Order.init) ?? .makeBeforeBreak)
+    }
 }

@@ -3,10 +3,8 @@ import Controller
 import FDB
 public import Policy
 
-extension Finding.Code: ExpressibleByArgument {
-    /// There are too many for the help text: docs/preflight.md lists them.
-    public static var allValueStrings: [String] { [] }
-}
+// There are too many for the help text: docs/preflight.md lists them.
+extension Finding.Code: ExpressibleByArgument {}
 
 /// Findings that the caller accepts.
 struct WaiverOptions: ParsableArguments {
@@ -77,7 +75,7 @@ struct PreflightCommand: ParsableCommand {
             }
             return PreflightRequest(
                 bridge: bridge ?? "", primary: primary ?? "", standby: standby ?? "", uplink: uplink, addresses: parsed,
-                saysSide: at != nil)
+                side: at)
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try LookAhead(waiving: waivers.codes).run(request, on: &host))
@@ -110,17 +108,14 @@ extension Call {
         if !finding.evidence.isEmpty {
             Output.line("    seen: " + finding.evidence.map { "\($0.what) = \($0.value)" }.joined(separator: "; "))
         }
-        if let remedy = finding.remedy { Output.line("    remedy: \(remedy)") }
+        Output.line("    remedy: \(finding.remedy)")
     }
 }
 
 extension Report {
-    /// Findings that the planner's own notes do not say, and what was waived.
+    /// What was found, and what was waived.
     var findingLines: [String] {
         if findings.isEmpty, waived.isEmpty { return [] }
-        let said: Set<Finding.Code> = [
-            .portDown, .tapWithoutReader, .noCarrier, .notForwarding, .sharedPort, .floodOnMiss, .slowPath,
-        ]
-        return findings.filter { !said.contains($0.code) }.map(\.headline) + waived.map { "waived: \($0.headline)" }
+        return findings.map(\.headline) + waived.map { "waived: \($0.headline)" }
     }
 }

@@ -9,11 +9,11 @@ struct BadInputTests {
 
     @Test(
         arguments: [
-            ("--bridge nobr --primary vfrep0 --standby tap0 --address 52:54:00:00:00:01", 3, "no interface nobr"),
-            ("--bridge tap0 --primary vfrep0 --standby uplink0 --address 52:54:00:00:00:01", 3, "no Linux bridge"),
-            ("--bridge br0 --primary novf --standby tap0 --address 52:54:00:00:00:01", 3, "no interface novf"),
-            ("--bridge br0 --primary vfrep0 --standby notap --address 52:54:00:00:00:01", 3, "no interface notap"),
-            ("--bridge br0 --primary vfrep0 --standby tap0-far --address 52:54:00:00:00:01", 3, "is no port of br0"),
+            ("--bridge nobr --primary vfrep0 --standby tap0 --address 52:54:00:00:00:01", 3, "nobr: it is no Linux"),
+            ("--bridge tap0 --primary vfrep0 --standby uplink0 --address 52:54:00:00:00:01", 3, "Linux bridge: it is"),
+            ("--bridge br0 --primary novf --standby tap0 --address 52:54:00:00:00:01", 3, "novf: primary: there is no"),
+            ("--bridge br0 --primary vfrep0 --standby notap --address 52:54:00:00:00:01", 3, "standby: there is no"),
+            ("--bridge br0 --primary vfrep0 --standby tap0-far --address 52:54:00:00:00:01", 3, "it is no port of br0"),
             ("--bridge br0 --primary vfrep0 --standby other0 --address 52:54:00:00:00:01", 3, "it belongs to br1"),
             ("--bridge br0 --primary vfrep0 --standby vfrep0 --address 52:54:00:00:00:01", 64, "the same port"),
             ("--bridge br0 --primary vfrep0 --standby br0 --address 52:54:00:00:00:01", 64, "the bridge br0 itself"),
@@ -23,7 +23,7 @@ struct BadInputTests {
             ("\(good) --address 00:00:00:00:00:00", 64, "all-zero"),
             ("\(good) --address 52:54:00:00:00:01/0", 64, "VLAN"),
             ("\(good) --address 52:54:00:00:00:01 --address 52:54:00:00:00:01", 64, "given twice"),
-            ("\(good) --address 52:54:00:00:00:01/5", 3, "does not filter VLANs"),
+            ("\(good) --address 52:54:00:00:00:01/5", 3, "br0 filters none"),
             ("\(good) --address 52:54:00:00:00:aa", 3, "belongs to guest vm9"),
             ("\(good) --address 52:54:00:00:00:bb", 3, "sticky entry on uplink0"),
             ("\(good) --address 52:54:00:00:00:cc", 3, "local (permanent) entry"),
@@ -79,7 +79,7 @@ struct BadInputTests {
         try CommandLineLab.run { lab in
             try lab.prepare()
             try Command.script("ip link set tap0 down")
-            try lab.refused("switch vm1 --to standby", code: 3, saying: "tap0", "is down", "go to vfrep0 (primary)")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "tap0: it is down", "go to vfrep0 (primary)")
             try Command.script("ip link set tap0 up\nip link set tap0 nomaster")
             try lab.refused("switch vm1 --to standby", code: 3, saying: "taken out of br0", "go to vfrep0 (primary)")
             try Command.script("ip link del tap0")
@@ -92,7 +92,7 @@ struct BadInputTests {
             try Command.script("ip link del br0")
             let gone = try lab.fdbsteer("switch vm1 --to standby")
             #expect(gone.exitCode == 3)
-            #expect(gone.errors.contains("bridge br0 of guest vm1 no longer exists"))
+            #expect(gone.errors.contains("br0: the bridge of guest vm1 no longer exists"))
             #expect(try lab.fdbsteer("verify vm1").exitCode == 3)
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
         }

@@ -156,7 +156,7 @@ struct FollowingTests {
             usleep(200_000)
             try Command.script("ip link set tap0 down")
             monitor.tell("RESET", #"{"guest": true, "reason": "guest-reset"}"#)
-            try daemon.waitFor("tap0 of guest vm1 is down")
+            try daemon.waitFor("tap0: it is down")
             try daemon.waitForEntry("dev vfrep0 master br0 static")
             #expect(daemon.count("redirected") == 0, "\(daemon.log)")
         }

@@ -105,13 +105,20 @@ import Testing
     private func resolve(
         _ texts: [String], primary: PortVLANs, standby: PortVLANs, filtering: Bool = true, switched: Bool = false
     ) throws -> [String] {
-        let bridge = try link(3, filtering ? "brv" : "br", switched: false)
-        let ports: [Side: Link] = [
-            .primary: try link(5, "vf", switched: switched), .standby: try link(6, "tap", switched: false),
-        ]
-        return try Planner().resolve(
-            texts.map { try Address($0) }, bridge: bridge, ports: ports, vlans: [.primary: primary, .standby: standby]
-        ).map(\.description)
+        var observation = Observation(
+            bridge: try link(3, filtering ? "brv" : "br", switched: false),
+            ports: [
+                .primary: try link(5, "vf", switched: switched), .standby: try link(6, "tap", switched: false),
+            ])
+        observation.vlans = BySide([.primary: primary, .standby: standby])
+        let request = try PreparationRequest(
+            id: GuestID("vm"), bridge: "br", primary: "vf", standby: "tap", uplink: nil,
+            addresses: texts.map { try Address($0) }, side: .primary)
+        var subject = Subject(request)
+        subject.resolveAddresses(observation)
+        let resolved = try request.replacing(resolved: subject.addresses)
+        try Preflight(subject, observation).judge(by: VLANRules.all).refuse(.prepare)
+        return resolved.addresses.map(\.description)
     }
 
     private func vlans(_ members: [UInt16], pvid: UInt16? = nil) -> PortVLANs {
@@ -127,9 +134,9 @@ import Testing
 
     @Test func whatIsAmbiguousIsRefused() throws {
         let wrong: [(PortVLANs, PortVLANs, [String], String)] = [
-            (vlans([10], pvid: 10), vlans([20], pvid: 20), ["52:54:00:00:00:01"], "do not agree"),
-            (vlans([10]), vlans([10]), ["52:54:00:00:00:01"], "no PVID"),
-            (vlans([10, 20]), vlans([10]), ["52:54:00:00:00:01/20"], "is not on standby port tap"),
+            (vlans([10], pvid: 10), vlans([20], pvid: 20), ["52:54:00:00:00:01"], "cannot choose one"),
+            (vlans([10]), vlans([10]), ["52:54:00:00:00:01"], "in none on tap"),
+            (vlans([10, 20]), vlans([10]), ["52:54:00:00:00:01/20"], "tap: VLAN 20 of the guest"),
             (
                 vlans([10], pvid: 10), vlans([10], pvid: 10), ["52:54:00:00:00:01", "52:54:00:00:00:01/10"],
                 "given twice"

@@ -9,7 +9,7 @@ import Testing
 /// Each finding of the pure function, from the smallest change of a faultless guest.
 @Suite struct PreflightTests {
     struct Case: Sendable {
-        let code: Finding.Code
+        let rule: Rule
         let severity: Finding.Severity
         let subject: String
         let name: String
@@ -18,67 +18,51 @@ import Testing
         let change: @Sendable (inout Situation) throws -> Void
 
         init(
-            _ code: Finding.Code, _ severity: Finding.Severity, _ subject: String, _ name: String,
-            besides: Set<Finding.Code> = [], _ change: @escaping @Sendable (inout Situation) throws -> Void
+            _ rule: Rule, _ severity: Finding.Severity, _ subject: String, _ name: String,
+            besides: [Rule] = [], _ change: @escaping @Sendable (inout Situation) throws -> Void
         ) {
-            self.code = code
+            self.rule = rule
             self.severity = severity
             self.subject = subject
             self.name = name
-            self.besides = besides
+            self.besides = Set(besides.map(\.code))
             self.change = change
         }
     }
 
     @Test func nothingIsWrong() throws {
-        #expect(Preflight.findings(try Situation().input()) == [])
+        #expect(try Situation().findings() == [])
         var filtering = Situation()
         try filtering.filterVLANs()
-        #expect(Preflight.findings(try filtering.input()) == [])
+        #expect(try filtering.findings() == [])
         var switched = Situation()
         switched.makeSwitch(driver: "ice")
         switched.standby.switchID = 7
-        #expect(Preflight.findings(try switched.input()) == [])
+        #expect(try switched.findings() == [])
     }
 
     @Test(arguments: cases.map(\.name)) func finding(name: String) throws {
         let it = try #require(PreflightTests.cases.first { $0.name == name })
         var situation = Situation()
         try it.change(&situation)
-        let findings = Preflight.findings(try situation.input())
-        let finding = try #require(findings.first { $0.code == it.code && $0.subject == it.subject }, "\(findings)")
+        let findings = try situation.findings()
+        let code = it.rule.code
+        let finding = try #require(findings.first { $0.code == code && $0.subject == it.subject }, "\(findings)")
         #expect(finding.severity == it.severity)
         #expect(!finding.message.isEmpty)
-        #expect(finding.remedy != nil)
-        // There is no other finding that would make preflight fail.
-        #expect(findings.filter { $0.severity.isFailure && $0.code != it.code && !it.besides.contains($0.code) } == [])
+        #expect(!finding.remedy.isEmpty)
+        #expect(it.rule.severities.contains(finding.severity))
+        #expect(finding.refuses.isSubset(of: it.rule.refuses))
+        // Nothing else is found that would make preflight fail.
+        #expect(findings.filter { $0.severity.isFailure && $0.code != code && !it.besides.contains($0.code) } == [])
     }
 
-    /// A situation for which a switch skips the checks must have no findings.
-    @Test func aPlainSituationHasNoFindings() throws {
-        var plain = 0
-        for it in PreflightTests.cases + [Case(.mtuSmaller, .loses, "", "nothing") { _ in }] {
-            var situation = Situation()
-            situation.primary.portFlags.remove(.learning)
-            situation.standby.portFlags.remove(.learning)
-            try it.change(&situation)
-            situation.isPrepared = true
-            let all = try situation.input()
-            guard let guest = all.prepared else { continue }
-            let observation = Observation(bridge: all.bridge, ports: all.ports, entries: [:])
-            guard observation.isPlain(for: guest) else { continue }
-            plain += 1
-            var input = PreflightInput(
-                bridgeName: all.bridgeName, bridge: all.bridge, names: all.names, ports: all.ports,
-                addresses: all.addresses, links: observation.links)
-            input.prepared = guest
-            #expect(Preflight.findings(input).filter { $0.severity != .note } == [], "\(it.name)")
+    @Test func everyRuleHasACaseOfEachSeverity() {
+        for rule in Rule.all {
+            let shown = PreflightTests.cases.filter { $0.rule.code == rule.code }.map(\.severity)
+            #expect(Set(shown) == Set(rule.severities), "\(rule.code.rawValue)")
         }
-        #expect(plain > 5)
-    }
-
-    @Test func everyCodeHasACase() {
-        #expect(Set(PreflightTests.cases.map(\.code)) == Set(Finding.Code.allCases))
+        #expect(Set(Rule.all.map(\.code)).count == Rule.all.count)
         #expect(Set(PreflightTests.cases.map(\.name)).count == PreflightTests.cases.count)
     }
 
@@ -87,17 +71,18 @@ import Testing
         situation.standby.mtu = 1400
         situation.standby.isUp = false
         situation.features[6] = []
-        let severities = Preflight.findings(try situation.input()).map(\.severity)
+        let severities = try situation.findings().map(\.severity)
         #expect(severities == [.blocks, .loses, .costs])
     }
 
     @Test func whatIsWaivedNoLongerFails() throws {
         var situation = Situation()
         situation.standby.mtu = 1400
-        let findings = Preflight.findings(try situation.input())
+        let findings = try situation.findings()
         let report = PreflightReport(guest: nil, bridge: "br0", findings: findings, waiving: [], unseen: [])
         #expect(!report.ok && report.exitCode == 3 && report.findings.count == 1)
-        let waived = PreflightReport(guest: nil, bridge: "br0", findings: findings, waiving: [.mtuSmaller], unseen: [])
+        let waived = PreflightReport(
+            guest: nil, bridge: "br0", findings: findings, waiving: [PortRules.mtuSmaller.code], unseen: [])
         #expect(waived.ok && waived.exitCode == 0 && waived.findings.isEmpty && waived.waived == findings)
     }
 
@@ -105,14 +90,14 @@ import Testing
         var situation = Situation()
         situation.primary.portFlags = [.learning]
         situation.uplinkIsStandby = true
-        let codes = Preflight.findings(try situation.input()).map(\.code)
-        #expect(codes == [.sharedPort])
+        let codes = try situation.findings().map(\.code)
+        #expect(codes == [CostRules.sharedPort.code])
     }
 
     @Test func everythingCanBeWrongAtOnce() throws {
         var situation = Situation()
         for it in PreflightTests.cases { try it.change(&situation) }
-        #expect(!Preflight.findings(try situation.input()).isEmpty)
+        #expect(try !situation.findings().isEmpty)
     }
 
     // MARK: - The objects read

@@ -17,6 +17,10 @@ struct Situation: Sendable {
     var standbyIsPrimary = false
     var uplinkIsStandby = false
     var isPrepared = false
+    var isSticky = false
+    var movesFilters = false
+    var side = Side.primary
+    var saidSide: Side?
     var addresses: [Address] = (try? [Address("52:54:00:00:00:01")]) ?? []
     var entries: [Entry] = (try? [Address("52:54:00:00:00:01")].map { Situation.entry($0, port: 5) }) ?? []
     var sightings: [Entry] = []
@@ -64,33 +68,80 @@ struct Situation: Sendable {
         drivers[5] = Driver(name: driver)
     }
 
-    func input() throws -> PreflightInput {
-        let links = Links(try ([bridge, uplink, primary, standby] + others).map { try $0.link() })
-        var names: [Side: String] = [.primary: "vf0", .standby: "tap0", .remote: uplinkIsStandby ? "tap0" : "up0"]
+    private func names() -> BySide<String> {
+        var names = BySide<String>([.primary: "vf0", .standby: "tap0", .remote: uplinkIsStandby ? "tap0" : "up0"])
         if standbyIsPrimary { names[.standby] = "vf0" }
-        names.merge(missing) { $1 }
-        var input = PreflightInput(
-            bridgeName: "br0", bridge: links["br0"], names: names, ports: names.compactMapValues { links[$0] },
-            addresses: addresses, links: links)
-        input.table = Table(bridge: 3, entries: entries)
-        input.sightings = sightings
-        input.vlans = vlans
-        input.drivers = drivers
-        input.features = features
-        input.disciplines = disciplines
-        input.otherGuests = otherGuests
-        input.owners = owners
-        input.isInitialNamespace = isInitialNamespace
-        if isPrepared {
-            input.prepared = GuestInterface(
-                id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
-                primary: PortIdentity(name: "vf0", index: 5, isEswitchPort: false, learningToRestore: true),
-                standby: PortIdentity(name: "tap0", index: 6, isEswitchPort: false, learningToRestore: true),
-                uplink: PortIdentity(name: "up0", index: 4, isEswitchPort: false), addresses: addresses, side: .primary,
-                isSticky: false)
-        }
-        return input
+        for (side, name) in missing { names[side] = name }
+        return names
     }
+
+    /// The guest as it would have been prepared.
+    func guest() throws -> GuestInterface {
+        let indexes: [String: Int32] = ["up0": 4, "vf0": 5, "tap0": 6]
+        let names = names()
+        func identity(_ side: Side, learns: Bool) -> PortIdentity {
+            let name = names[side] ?? ""
+            return PortIdentity(name: name, index: indexes[name] ?? 99, isEswitchPort: false, learningToRestore: learns)
+        }
+        let pf = PortIdentity(name: "vf0", index: 5, isEswitchPort: false)
+        return GuestInterface(
+            id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+            primary: identity(.primary, learns: true), standby: identity(.standby, learns: true),
+            uplink: movesFilters ? nil : identity(.remote, learns: false), addresses: addresses, side: side,
+            isSticky: isSticky,
+            nic: movesFilters
+                ? LegacyNIC(
+                    pf: pf, vf: 0, hadEntry: false, hadMAC: MACAddress(value: 0x0200_0000_0001),
+                    order: .makeBeforeBreak) : nil)
+    }
+
+    /// Whom the rules are asked about: the prepared guest, or the arguments of `preflight`.
+    func subject() throws -> Subject {
+        if isPrepared { return Subject(try guest()) }
+        let names = names()
+        var subject = Subject(
+            PreflightRequest(
+                bridge: "br0", primary: names[.primary] ?? "", standby: names[.standby] ?? "", uplink: names[.remote],
+                addresses: addresses, side: saidSide))
+        subject.movesFilters = movesFilters
+        return subject
+    }
+
+    /// What a switch reads: the bridge, the ports and the entries.
+    func seenByASwitch() throws -> Observation {
+        let links = Links(try ([bridge, uplink, primary, standby] + others).map { try $0.link() })
+        let names = names()
+        var observation = Observation(
+            bridge: links["br0"], ports: [:],
+            entries: EntrySet(
+                addresses.map { address in
+                    entries.last { $0.address == address }
+                }))
+        for side in Side.allCases { observation.ports[side] = names[side].flatMap { links[$0] } }
+        return observation
+    }
+
+    /// Everything.
+    func observation() throws -> Observation {
+        var observation = try seenByASwitch()
+        observation.interfaces = Links(try ([bridge, uplink, primary, standby] + others).map { try $0.link() })
+        observation.table = Table(bridge: 3, entries: entries)
+        observation.sightings = sightings
+        observation.vlans = BySide(vlans)
+        observation.drivers = drivers
+        observation.features = features
+        observation.disciplines = disciplines
+        observation.neighbours = Neighbours()
+        observation.neighbours?.ports = otherGuests
+        observation.neighbours?.owners = owners
+        observation.isInitialNamespace = isInitialNamespace
+        return observation
+    }
+
+    /// What the rules say of all of it.
+    func verdict() throws -> Verdict { Preflight(try subject(), try observation()).judge() }
+    /// What the rules find in all of it.
+    func findings() throws -> [Finding] { try verdict().findings }
 }
 
 /// A link as the kernel would describe it.

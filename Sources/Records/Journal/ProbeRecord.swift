@@ -1,6 +1,8 @@
+import CNetlink
 package import FDB
 package import Policy
 import Switchdev
+import System
 
 /// The state of a NIC before a probe: everything that the probe may change. It is written to the journal before the first
 /// change.
@@ -96,64 +98,63 @@ extension NICSnapshot {
     }
 }
 
-extension Journal {
-    /// A probe that has not finished.
-    package struct ProbeRecord: Hashable {
-        package let row: Int64
-        package let boot: String
-        package let snapshot: NICSnapshot
+/// A probe that has not finished, as the journal keeps it.
+package struct ProbeRecord {
+    private let journal: Journal
+    private let row: Int64
+    package let boot: String
+    package let snapshot: NICSnapshot
 
-        /// The byte of the lock file, after those of the guests.
-        package var lock: Int64 { 1 << 40 + row }
-    }
+    /// The byte of the lock file, after those of the guests.
+    private var byte: Int64 { 1 << 40 + row }
 
-    private static let probeTable = """
+    private static let table = """
         CREATE TABLE IF NOT EXISTS probe(
             id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, namespace INTEGER NOT NULL, snapshot TEXT NOT NULL)
         """
 
-    /// The probes of this network namespace that have not finished.
-    package func probes() throws(ControllerError) -> [ProbeRecord] {
-        try reading { () throws(DatabaseError) in
-            guard try database.hasTable("probe") else { return [] }
-            return try database.run(
-                "SELECT id, boot, snapshot FROM probe WHERE namespace = ? ORDER BY id", .integer(namespace)
+    /// The probes of a journal's network namespace that have not finished.
+    package static func all(in journal: Journal) throws(ControllerError) -> [ProbeRecord] {
+        try journal.reading { () throws(DatabaseError) in
+            guard try journal.database.hasTable("probe") else { return [] }
+            return try journal.database.run(
+                "SELECT id, boot, snapshot FROM probe WHERE namespace = ? ORDER BY id", .integer(journal.namespace)
             ).compactMap { row in
                 guard let number = row.integer(0), let boot = row.text(1),
                     let snapshot = row.text(2).flatMap(NICSnapshot.init(record:))
                 else { return nil }
-                return ProbeRecord(row: number, boot: boot, snapshot: snapshot)
+                return ProbeRecord(journal: journal, row: number, boot: boot, snapshot: snapshot)
             }
         }
     }
 
     /// Records the state of a NIC before a probe changes it, and locks the record.
-    package func begin(probing snapshot: NICSnapshot) throws(ControllerError) -> ProbeRecord {
+    package static func begin(_ snapshot: NICSnapshot, in journal: Journal) throws(ControllerError) -> ProbeRecord {
         var row: Int64 = 0
-        try writing { () throws(DatabaseError) in
-            try database.execute(Journal.probeTable)
-            try database.run(
-                "INSERT INTO probe(boot, namespace, snapshot) VALUES(?,?,?)", .text(boot), .integer(namespace),
-                .text(snapshot.record))
-            row = database.lastRow
+        try journal.writing { () throws(DatabaseError) in
+            try journal.database.execute(ProbeRecord.table)
+            try journal.database.run(
+                "INSERT INTO probe(boot, namespace, snapshot) VALUES(?,?,?)", .text(journal.boot),
+                .integer(journal.namespace), .text(snapshot.record))
+            row = journal.database.lastRow
         }
-        let record = ProbeRecord(row: row, boot: boot, snapshot: snapshot)
-        guard lock(record) else {
+        let record = ProbeRecord(journal: journal, row: row, boot: journal.boot, snapshot: snapshot)
+        guard record.lock() else {
             throw ControllerError(.busy, "another process ends this probe already", remedy: "try again")
         }
         return record
     }
 
-    /// Deletes the record of a probe after everything was restored.
-    package func end(_ record: ProbeRecord) throws(ControllerError) {
-        try writing { () throws(DatabaseError) in
-            try database.run("DELETE FROM probe WHERE id = ?", .integer(record.row))
+    /// Deletes the record after everything was restored.
+    package func end() throws(ControllerError) {
+        try journal.writing { () throws(DatabaseError) in
+            try journal.database.run("DELETE FROM probe WHERE id = ?", .integer(row))
         }
     }
 
-    /// Whether another process holds a probe's lock.
-    package func isLocked(_ record: ProbeRecord) -> Bool { isByteLocked(record.lock) }
+    /// Whether another process holds the record's lock.
+    package var isLocked: Bool { cn_is_byte_locked(journal.locks.descriptor, byte) != 0 }
 
-    /// Locks a probe's record until the process ends; false if another process has it.
-    package func lock(_ record: ProbeRecord) -> Bool { lockByte(record.lock) }
+    /// Locks the record until the process ends; false if another process has it.
+    package func lock() -> Bool { cn_lock_byte(journal.locks.descriptor, byte, 0) == 0 }
 }

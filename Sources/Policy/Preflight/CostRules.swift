@@ -1,0 +1,84 @@
+import Switchdev
+
+/// What is shared, costs CPU, or stands in the way of a copy.
+package enum CostRules {
+    static let all = [sharedPort, offloadFeatures, ingressQdisc, clsactQdisc]
+
+    package static let sharedPort = Rule(
+        "shared-port", .costs, .blocks, refuses: .prepare,
+        shown: "here: another MAC behind the port; VM: beside a switch, where it blocks",
+        harm: "nothing: entries become sticky"
+    ) { it, answer in
+        for (side, link) in it.ports where side != .remote {
+            let sharing = it.sharing(side)
+            if sharing == .unknown { answer.cannotTell() }
+            guard case .shared(let reason) = sharing else { continue }
+            let switched = it.pair.map { [$0.primary, $0.standby] }?.first(where: \.isEswitchPort)
+            if let switched {
+                answer(
+                    link.name,
+                    "\(reason), so that its learning must stay on and the entries be sticky, but sticky entries of "
+                        + "\(switched.name) cannot be moved so that hardware follows", .blocks,
+                    evidence: ["\(link.name) serves": reason],
+                    remedy: "give this guest a primary and a standby port of its own")
+            } else {
+                let flags = link.bridgePort?.flags ?? []
+                answer(
+                    link.name, "\(reason), so that its learning stays on and the guest's entries are sticky",
+                    evidence: ["\(link.name) serves": reason, "\(link.name) learning": flags.word(.learning)],
+                    remedy: "bridge fdb show br \(it.subject.bridge) brport \(link.name)", refuses: [])
+            }
+        }
+    }
+
+    static let offloadFeatures = Rule(
+        "offload-features", .costs, needs: .features, shown: "here: a tap beside a veth", harm: "nothing"
+    ) { it, answer in
+        guard let (primary, standby) = it.pair, let first = it.observation.features?[primary.index],
+            let second = it.observation.features?[standby.index], first != second
+        else { return }
+        let lost = first.subtracting(second).words
+        let gained = second.subtracting(first).words
+        var parts: [String] = []
+        if !lost.isEmpty { parts.append("\(standby.name) has not \(lost.joined(separator: ", "))") }
+        if !gained.isEmpty { parts.append("\(primary.name) has not \(gained.joined(separator: ", "))") }
+        let (poor, missing) = lost.isEmpty ? (primary, gained) : (standby, lost)
+        answer(
+            standby.name, "the ports do not take the same work off the CPU: \(parts.joined(separator: "; "))",
+            evidence: [
+                "\(primary.name) features": first.words.joined(separator: " "),
+                "\(standby.name) features": second.words.joined(separator: " "),
+            ],
+            remedy: "ethtool -K \(poor.name) \(missing.map { "\($0) on" }.joined(separator: " ")) (a tap's are the "
+                + "guest's choice: host_tso4, csum of its virtio NIC)")
+    }
+
+    static let ingressQdisc = Rule(
+        "ingress-qdisc", .costs, needs: .disciplines, shown: "here: an ingress qdisc",
+        harm: "`tc qdisc add ... clsact` fails"
+    ) { it, answer in
+        for (port, kind) in disciplines(it) where kind != "clsact" {
+            answer(
+                port, "an \(kind) qdisc stands where a clsact would go: no copy of frames can be made there",
+                evidence: ["\(port) qdisc": "\(kind) parent ffff:fff1"],
+                remedy: "find its owner, then: tc qdisc del dev \(port) ingress")
+        }
+    }
+
+    static let clsactQdisc = Rule(
+        "clsact-qdisc", .note, needs: .disciplines, shown: "here: a clsact", harm: "nothing"
+    ) { it, answer in
+        for (port, kind) in disciplines(it) where kind == "clsact" {
+            answer(
+                port, "somebody has a clsact there: a copy of frames by tc would stand beside their filters",
+                evidence: ["\(port) qdisc": "\(kind) parent ffff:fff1"], remedy: "tc filter show dev \(port) egress")
+        }
+    }
+
+    private static func disciplines(_ it: Preflight) -> [(port: String, kind: String)] {
+        it.ports.flatMap { _, port in
+            (it.observation.disciplines ?? []).filter { $0.interface == port.index && $0.isAtIngress }
+                .map { (port.name, $0.kind) }
+        }
+    }
+}

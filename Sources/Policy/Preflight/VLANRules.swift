@@ -1,0 +1,159 @@
+import FDB
+import Switchdev
+
+/// VLANs of the guest's ports.
+package enum VLANRules {
+    static let all = [vlanNotFiltered, vlanMissing, vlanMembership, vlanTagging, pvidDiffers, vlanTwins, defaultPVID]
+
+    static let vlanNotFiltered = Rule(
+        "vlan-not-filtered", .blocks, refuses: .prepare, shown: "here: a VLAN on a bridge that filters none",
+        harm: "prepare is refused"
+    ) { it, answer in
+        guard let bridge = it.bridge, bridge.bridge?.filtersVLANs == false else { return }
+        for address in it.subject.addresses where address.vlan != nil {
+            answer(
+                address.description, "it names a VLAN, but \(bridge.name) filters none",
+                evidence: ["\(bridge.name) vlan_filtering": "0"],
+                remedy: "give the MAC alone, or: ip link set \(bridge.name) type bridge vlan_filtering 1")
+        }
+    }
+
+    static let vlanMissing = Rule(
+        "vlan-missing", .blocks, refuses: .prepare, needs: .vlans, shown: "VM: VLAN of the address not on the standby",
+        harm: "tagged frames that the guest sends"
+    ) { it, answer in
+        guard it.bridge?.bridge?.filtersVLANs == true else { return }
+        for (side, port) in it.ports {
+            let members = it.observation.vlans?[side]?.members ?? []
+            for vlan in Set(it.subject.addresses.compactMap(\.vlan)).subtracting(members).sorted() {
+                answer(
+                    port.name,
+                    "VLAN \(vlan) of the guest's addresses is not on the port: its frames are dropped there",
+                    evidence: ["\(port.name) VLANs": words(members)],
+                    remedy: "bridge vlan add dev \(port.name) vid \(vlan)")
+            }
+        }
+    }
+
+    /// Primary and standby with their VLANs, on a bridge that filters VLANs.
+    private static func filtered(
+        _ it: Preflight
+    ) -> (primary: Link, first: PortVLANs, standby: Link, second: PortVLANs)? {
+        guard it.bridge?.bridge?.filtersVLANs == true, let (primary, standby) = it.pair,
+            let first = it.observation.vlans?[.primary], let second = it.observation.vlans?[.standby]
+        else { return nil }
+        return (primary, first, standby, second)
+    }
+
+    static let vlanMembership = Rule(
+        "vlan-membership", .loses, .leaks, needs: .vlans, shown: "VM: a VLAN on primary / standby alone",
+        harm: "tagged frames / a VLAN that the guest had not"
+    ) { it, answer in
+        guard !it.standbyIsUplink, let (primary, first, standby, second) = filtered(it) else { return }
+        let evidence: KeyValuePairs = [
+            "\(primary.name) VLANs": words(first.members), "\(standby.name) VLANs": words(second.members),
+        ]
+        // What the addresses need is said port by port (``vlanMissing``).
+        let needed = it.subject.addresses.compactMap(\.vlan)
+        let lost = first.members.subtracting(second.members).subtracting(needed)
+        if let vlan = lost.min() {
+            answer(
+                standby.name,
+                "it lacks VLANs of \(primary.name), \(words(lost)): the guest's frames in them are dropped there",
+                .loses,
+                evidence: evidence, remedy: "bridge vlan add dev \(standby.name) vid \(vlan)")
+        }
+        let leaked = second.members.subtracting(first.members).subtracting(needed)
+        if let vlan = leaked.min() {
+            answer(
+                standby.name,
+                "it has VLANs that \(primary.name) has not, \(words(leaked)): the guest gets at them by its standby",
+                .leaks, evidence: evidence, remedy: "bridge vlan del dev \(standby.name) vid \(vlan)")
+        }
+    }
+
+    static let vlanTagging = Rule(
+        "vlan-tagging", .loses, needs: .vlans, shown: "VM: a VLAN untagged on the primary alone",
+        harm: "frames come with a tag that the guest does not expect"
+    ) { it, answer in
+        guard !it.standbyIsUplink, let (primary, first, standby, second) = filtered(it) else { return }
+        let common = first.members.intersection(second.members)
+        let tagging = common.filter { first.untagged.contains($0) != second.untagged.contains($0) }
+        guard let vlan = tagging.min() else { return }
+        let (plain, tagged) = first.untagged.contains(vlan) ? (primary, standby) : (standby, primary)
+        let untag = plain.index == primary.index ? " untagged" : ""
+        answer(
+            standby.name,
+            "frames of VLAN \(words(Set(tagging))) leave \(plain.name) without a tag and \(tagged.name) with one: the "
+                + "guest takes only one of the two",
+            evidence: ["\(plain.name) VLAN \(vlan)": "untagged", "\(tagged.name) VLAN \(vlan)": "tagged"],
+            remedy: "bridge vlan add dev \(standby.name) vid \(vlan)\(untag)" + (first.pvid == vlan ? " pvid" : ""))
+    }
+
+    static let pvidDiffers = Rule(
+        "pvid-differs", .loses, .blocks, refuses: .prepare, needs: .vlans,
+        shown: "VM: PVID 20 on the standby; it blocks when the address names no VLAN",
+        harm: "untagged frames that the guest sends"
+    ) { it, answer in
+        guard let (primary, first, standby, second) = filtered(it) else { return }
+        let bare = it.subject.addresses.first { $0.vlan == nil }
+        guard first.pvid != second.pvid || (bare != nil && first.pvid == nil) else { return }
+        func word(_ pvid: VLANID?) -> String { pvid?.description ?? "none" }
+        let consequence = bare.map { " and address \($0) names no VLAN, so that prepare cannot choose one" } ?? ""
+        let command = (first.pvid ?? second.pvid).map {
+            "bridge vlan add dev \(first.pvid == nil ? primary.name : standby.name) vid \($0) pvid untagged"
+        }
+        answer(
+            standby.name,
+            "untagged frames of the guest are in VLAN \(word(first.pvid)) on \(primary.name) and in \(word(second.pvid)) on "
+                + "\(standby.name)\(consequence)", bare == nil ? .loses : .blocks,
+            evidence: ["\(primary.name) PVID": word(first.pvid), "\(standby.name) PVID": word(second.pvid)],
+            remedy: [bare == nil ? nil : "give MAC/VLAN", command].compactMap { $0 }.joined(separator: ", or: "),
+            refuses: bare == nil ? [] : nil)
+    }
+
+    /// A bridge that does not filter VLANs makes an entry more for each VLAN of a port, in hardware too (`br_fdb_add`). Such
+    /// entries move with the first one only where the ports have the same VLANs.
+    private static func twins(_ it: Preflight) -> (Link, PortVLANs, Link, PortVLANs)? {
+        let sets = it.ports.compactMap { side, link in it.observation.vlans?[side].map { (link, $0) } }
+        guard let first = sets.first, let other = sets.first(where: { $0.1.members != first.1.members }) else {
+            return nil
+        }
+        return (first.0, first.1, other.0, other.1)
+    }
+
+    static let vlanTwins = Rule(
+        "vlan-twins", .blocks, refuses: .prepare, needs: .vlans, shown: "VM, model_eswitch: VLAN 1 not on the standby",
+        harm: "prepare is refused"
+    ) { it, answer in
+        guard let bridge = it.bridge, bridge.bridge?.filtersVLANs == false, let switched = it.switchPort,
+            let (first, members, other, others) = twins(it)
+        else { return }
+        answer(
+            bridge.name,
+            "VLANs are not filtered, but each entry is doubled for each VLAN of its port, and the ports differ: a move "
+                + "leaves the second entry, and its rule in \(switched.name)'s hardware, behind",
+            evidence: [
+                "\(first.name) VLANs": words(members.members), "\(other.name) VLANs": words(others.members),
+            ],
+            remedy: "ip link set \(bridge.name) type bridge vlan_default_pvid 0, or give the ports the same VLANs")
+    }
+
+    static let defaultPVID = Rule(
+        "default-pvid", .costs, shown: "VM, model_eswitch: vlan_default_pvid 1", harm: "one entry more for each address"
+    ) { it, answer in
+        guard let bridge = it.bridge, let settings = bridge.bridge, !settings.filtersVLANs, settings.defaultPVID != 0,
+            let switched = it.switchPort, twins(it) == nil
+        else { return }
+        answer(
+            bridge.name,
+            "VLANs are not filtered but default_pvid is \(settings.defaultPVID): each entry is doubled for that VLAN, "
+                + "in \(switched.name)'s hardware too",
+            evidence: ["\(bridge.name) vlan_default_pvid": "\(settings.defaultPVID)"],
+            remedy: "ip link set \(bridge.name) type bridge vlan_default_pvid 0")
+    }
+
+    private static func words(_ vlans: Set<VLANID>) -> String {
+        vlans.isEmpty ? "none" : vlans.sorted().map(\.description).joined(separator: " ")
+    }
+}

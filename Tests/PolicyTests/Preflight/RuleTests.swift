@@ -1,0 +1,121 @@
+import FDB
+import Foundation
+import Switchdev
+import Testing
+
+@testable import Policy
+
+/// What holds for all rules.
+@Suite struct RuleTests {
+    /// A switch passes over the rules where none could say anything, or refuse anything.
+    @Test func whereASwitchSkipsTheRulesNoneAppliesTo() throws {
+        var dice = Dice(1)
+        var skipped = 0
+        var judged = 0
+        for _ in 0..<4_000 {
+            let situation = try Situation.random(&dice)
+            let guest = try situation.guest()
+            let observation = try situation.seenByASwitch()
+            let verdict = Preflight(Subject(guest), observation).judge()
+            let hasFindings = verdict.findings.contains { $0.severity != .note }
+            let refusing = Side.allCases.filter { side in
+                (try? verdict.refuse([.to(side), .byCommand, .bracket])) == nil
+            }
+            if hasFindings || !refusing.isEmpty { judged += 1 }
+            guard observation.isPlain(for: guest) else { continue }
+            skipped += 1
+            #expect(!hasFindings && refusing.isEmpty, "\(verdict.findings.map(\.headline)) \(situation)")
+        }
+        #expect(skipped > 400 && judged > 400, "\(skipped) \(judged)")
+    }
+
+    /// What was not read is unknown: it is no finding, but `prepare` is refused all the same.
+    @Test func whatWasNotReadIsUnknown() throws {
+        for it in PreflightTests.cases where !it.rule.needs.isEmpty {
+            var situation = Situation()
+            try it.change(&situation)
+            let subject = try situation.subject()
+            let observation = Observation(bridge: try situation.seenByASwitch().bridge, ports: BySide())
+            let verdict = Preflight(subject, observation).judge(by: [it.rule])
+            #expect(verdict.findings.isEmpty && verdict.unknown.map(\.code) == [it.rule.code], "\(it.name)")
+            #expect(
+                ((try? verdict.refuse(.prepare)) == nil) == it.rule.refuses.contains(.prepare), "\(it.name)")
+        }
+    }
+
+    /// `prepare` and `switch` refuse in the words of the finding.
+    @Test func refusalsHaveTheWordsOfTheFinding() throws {
+        for it in PreflightTests.cases where !it.rule.refuses.isDisjoint(with: [.prepare, .anySide, .byCommand]) {
+            var situation = Situation()
+            try it.change(&situation)
+            let verdict = try situation.verdict()
+            guard let finding = verdict.findings.first(where: { $0.code == it.rule.code }), !finding.refuses.isEmpty
+            else { continue }
+            let all = verdict.findings.filter { !$0.refuses.isDisjoint(with: finding.refuses) }
+            let error = #expect(throws: ControllerError.self, "\(it.name)") { try verdict.refuse(finding.refuses) }
+            #expect(error?.message == all.map { "\($0.subject): \($0.message)" }.joined(separator: "; "))
+            #expect(error?.code == .precondition)
+        }
+    }
+
+    @Test func onlyWhatMayBeWaivedIs() throws {
+        var situation = Situation()
+        situation.standby.mtu = 1400
+        #expect(throws: ControllerError.self) { try situation.verdict().refuse(.prepare) }
+        try situation.verdict().refuse(.prepare, waiving: [PortRules.mtuSmaller.code])
+        situation.owners = [try Address("52:54:00:00:00:01"): "vm9"]
+        #expect(throws: ControllerError.self) {
+            try situation.verdict().refuse(.prepare, waiving: Set(Rule.all.map(\.code)))
+        }
+    }
+
+    /// A port refuses the redirections that go to it, and those only.
+    @Test(arguments: Side.allCases) func aPortRefusesRedirectionsToIt(side: Side) throws {
+        var situation = Situation()
+        situation.isPrepared = true
+        switch side {
+        case .primary: situation.primary.isUp = false
+        case .standby: situation.standby.isUp = false
+        case .remote: situation.uplink.isUp = false
+        }
+        let verdict = try situation.verdict()
+        try verdict.refuse(.prepare)
+        for other in Side.allCases {
+            #expect(((try? verdict.refuse(.to(other))) == nil) == (other == side))
+        }
+        #expect(((try? verdict.refuse(.bracket)) == nil) == (side == .primary))
+        // A guest whose NIC filters for it reaches other hosts by its primary.
+        situation.movesFilters = true
+        if side == .primary { #expect(throws: ControllerError.self) { try situation.verdict().refuse(.toRemote) } }
+    }
+
+    /// A repair puts back what others made sticky; a redirection is refused.
+    @Test func stickyEntriesRefuseAllButRepairs() throws {
+        var situation = Situation()
+        situation.isPrepared = true
+        try situation.add("52:54:00:00:00:01", port: 5, state: .noARP, flags: .sticky)
+        try situation.verdict().refuse(.toStandby)
+        #expect(throws: ControllerError.self) { try situation.verdict().refuse([.toStandby, .byCommand]) }
+        situation.isSticky = true
+        try situation.verdict().refuse([.toStandby, .byCommand])
+    }
+
+    /// The table in docs/preflight.md. With FDBSTEER_WRITE_DOCS in the environment it is written.
+    @Test func theTableInTheDocumentIsMadeOfTheRules() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../..")
+        let document = root.appendingPathComponent("docs/preflight.md").standardizedFileURL
+        let text = try String(contentsOf: document, encoding: .utf8)
+        let head =
+            "| finding | severity | refuses | how it was provoked | what was lost or leaked when waived |\n"
+            + "|---|---|---|---|---|\n"
+        let begin = try #require(text.range(of: head))
+        let end = try #require(text.range(of: "\n\n", range: begin.upperBound..<text.endIndex))
+        let rows = Rule.all.map(\.row).joined(separator: "\n")
+        if ProcessInfo.processInfo.environment["FDBSTEER_WRITE_DOCS"] != nil {
+            try text.replacingCharacters(in: begin.upperBound..<end.lowerBound, with: rows)
+                .write(to: document, atomically: true, encoding: .utf8)
+        } else {
+            #expect(text[begin.upperBound..<end.lowerBound] == rows)
+        }
+    }
+}
