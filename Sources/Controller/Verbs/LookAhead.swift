@@ -1,4 +1,3 @@
-import CNetlink
 import FDB
 import Glibc
 import Netlink
