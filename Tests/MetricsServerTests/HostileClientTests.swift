@@ -50,7 +50,7 @@ struct HostileClientTests {
         }
     }
 
-    /// - Returns: whether the server ended it, before a minute was over.
+    /// - Returns: whether the server closed the connection within a minute.
     private func dripsUntilClosed(_ client: HTTPConnection) -> Bool {
         for _ in 0..<3000 {
             if !client.send("X: a\r\n") { return true }
@@ -102,7 +102,7 @@ struct HostileClientTests {
             limits.answerTime = 2_000_000_000
             let page = [UInt8](repeating: 0x61, count: 1 << 20)
             try withServer(limits: limits, answer: { _ in Response(contentType: "text/plain", body: page) }) { server in
-                // As after a while of ordinary use.
+                // As after some time of ordinary use.
                 for _ in 0..<50 { _ = try HTTPConnection.get("/metrics", port: server.port) }
                 let before = residentKilobytes()
                 let storms = try (0..<4).map { _ in try storm(server) }

@@ -40,7 +40,7 @@ struct MetricsServerTests {
             }
             client.send("HEAD /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
             #expect(try client.answer(bodyFollows: false)?.status == 200)
-            // Several at once are answered one after the other.
+            // Several requests at once are answered one after the other.
             client.send(
                 "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /no HTTP/1.1\r\nHost: a\r\n\r\n"
                     + "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -39,7 +39,7 @@ struct PrometheusTests {
                 try TextFile.write(scraped.body, to: file)
                 let check = try promtool("check metrics < \(file)")
                 #expect(check.exitCode == 0 && check.errors.isEmpty, "\(check.output)\(check.errors)")
-                // It does find what is wrong.
+                // The linter does detect faults.
                 try TextFile.write(String(scraped.body.dropLast()), to: file)
                 #expect(try promtool("check metrics < \(file)").exitCode != 0)
             }

@@ -1,6 +1,6 @@
 import MetricsServer
 
-/// Runs `body` with a server on a port of the kernel's choice, and stops it.
+/// Runs `body` with a server on a port that the kernel chose, and stops the server.
 func withServer(
     limits: Limits = Limits(), answer: @escaping @Sendable (Route) -> Response = { Response(text: "\($0.rawValue)\n") },
     _ body: (MetricsServer) throws -> Void

@@ -82,7 +82,7 @@ struct HistoryBacklogTests {
         let old = try content(folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)
-        // Killed between the rows and the emptying: the lines are there still.
+        // Killed between the insertion of the rows and the emptying: the lines still exist.
         try write(old, folder)
         #expect(try times(folder) == [1, 2])
         #expect(try content(folder).isEmpty)

@@ -4,7 +4,7 @@ import System
 
 /// The location of this program, and of the programs built with it.
 enum OwnProgram {
-    /// Its path.
+    /// The path of this program.
     static var path: String { SystemFile.target(of: "/proc/self/exe") ?? "" }
 
     /// The folder of this program.

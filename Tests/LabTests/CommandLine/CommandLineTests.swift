@@ -246,7 +246,7 @@ struct CommandLineTests {
         let temporary = try TemporaryFolder()
         defer { temporary.remove() }
         let folder = temporary.path
-        // The user may not be allowed to read where the tests are built.
+        // The user may not be allowed to read the folder of the test build.
         let binary = folder + "/fdbsteer"
         try Command.script(
             "cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)\nmkdir -m 777 \(folder)/state")

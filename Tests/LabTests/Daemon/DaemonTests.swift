@@ -180,7 +180,7 @@ struct DaemonTests {
                 if number == 400 { batch += "fdb replace \(CommandLineLab.mac) dev tap0 master static\n" }
             }
             try TextFile.write(batch, to: daemon.lab.state + "/storm")
-            // Stopped, it cannot keep up with anything: a thousand notifications do not fit 64 KiB.
+            // A stopped daemon receives nothing, and a thousand notifications do not fit into 64 KiB.
             kill(daemon.process, SIGSTOP)
             #expect(try Command.run(["bridge", "-batch", daemon.lab.state + "/storm"]).exitCode == 0)
             kill(daemon.process, SIGCONT)

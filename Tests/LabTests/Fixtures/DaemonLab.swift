@@ -43,7 +43,7 @@ struct DaemonLab: Sendable {
         if let failure { throw failure }
     }
 
-    /// What it has logged.
+    /// The text that it has logged.
     var log: String { TextFile.read(logFile) }
 
     /// Waits until it has logged a text the given number of times. It waits for the event and not for a time; the half minute
@@ -57,7 +57,7 @@ struct DaemonLab: Sendable {
         throw LabError("fdbsteerd did not log \"\(text)\" \(times) times, but:\n\(log)")
     }
 
-    /// How often a text was logged.
+    /// The number of times that a text was logged.
     func count(_ text: String) -> Int { log.ranges(of: text).count }
 
     /// Waits until the bridge's entry of the guest contains these words.

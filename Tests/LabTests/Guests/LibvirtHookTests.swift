@@ -65,7 +65,7 @@ struct LibvirtHookTests {
     @Test func aMarkThatAFailedMigrationLeftIsNotBelieved() throws {
         try CommandLineLab.run(flooding: false) { lab in
             _ = try hook(lab, "vm1 migrate begin -")
-            // A QEMU that was not started to receive: this process will do.
+            // A QEMU that was not started to receive: this process stands in for it.
             try TextFile.write("\(getpid())\n", to: lab.state + "/vm1.pid")
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0")

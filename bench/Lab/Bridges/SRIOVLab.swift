@@ -143,7 +143,7 @@ public struct SRIOVLab: Sendable {
         return parts.joined(separator: "\n")
     }
 
-    /// A VF that lost its PF's ear gets it back after 10 to 12 s (igbvf resets it no earlier).
+    /// A VF that the PF ignores works again after 10 to 12 s, because igbvf does not reset it earlier.
     static func waitForCarrier(_ name: String) throws {
         for _ in 0..<1500 {
             if SystemFile.firstLine(of: "/sys/class/net/\(name)/carrier") == "1" { return }

@@ -114,7 +114,7 @@ public final class SteadyFrames: Sendable {
         defer { batch.deallocate() }
         while !state.withLock({ $0.isStopping }) {
             let due = Int(Double(monotonicNanoseconds() - start) * Double(rate) / 1e9)
-            // After a pause of the machine the rest of the backlog is not sent at once: no queue is that long.
+            // After a pause of the machine the backlog is not sent all at once, because no queue is long enough.
             for _ in 0..<min(8, max(0, due - position)) {
                 let number = position
                 bytes.withUnsafeMutableBytes {

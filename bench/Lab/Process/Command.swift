@@ -115,7 +115,7 @@ public struct RunningCommand: ~Copyable {
         self.files = files
     }
 
-    /// What it has written to standard error so far.
+    /// The text that it has written to standard error so far.
     public var errorsSoFar: String { TextFile.read(files[1]) }
 
     /// Waits for the end.

@@ -18,7 +18,7 @@ public enum Interface {
     ///
     /// - Throws: ``LabError`` if there is no interface of that name.
     public static func transmitDrops(of name: String) throws -> Int {
-        // Of the thread's namespace, where /sys/class/net would be that of whoever mounted it.
+        // This file shows the thread's namespace; /sys/class/net shows the namespace of the process that mounted it.
         for line in TextFile.read("/proc/thread-self/net/dev").split(separator: "\n") {
             let parts = line.split(separator: ":")
             guard parts.count == 2, parts[0].drop(while: { $0 == " " }) == name else { continue }

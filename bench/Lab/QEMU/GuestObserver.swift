@@ -1,4 +1,4 @@
-/// What the guest noted: a NIC came, went, or changed.
+/// An event that the guest recorded: a NIC appeared, disappeared, or changed.
 public struct GuestNote: Hashable, Sendable {
     /// Nanoseconds of the guest's clock since `begin`. The clock stops while the guest is stopped.
     public let time: Int64

@@ -53,13 +53,13 @@ public final class LibvirtDaemon {
         try waitForAnswer()
     }
 
-    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then its exit code and how many bytes it printed.
+    /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then the exit code and the number of bytes printed.
     public var calls: [String] { TextFile.read(folder + "/calls").split(separator: "\n").map(String.init) }
 
-    /// What the hook has said on standard error.
+    /// The text that the hook has written to standard error.
     public var hookWords: String { TextFile.read(folder + "/said") }
 
-    /// The domain's XML as the hook got it in its last call of an operation.
+    /// The domain's XML as the hook got it in its last call with an operation.
     public func xml(of operation: String) -> String { TextFile.read("\(folder)/\(operation).xml") }
 
     /// libvirtd's log, for failing tests.
@@ -107,7 +107,7 @@ public final class LibvirtDaemon {
 
     private static func writeFiles(number: Int, folder: String, hook: String, configuration: String) throws {
         for path in ["run", "etc", "etc/hooks", "etc/hooks/qemu.d"] { mkdir("\(folder)/\(path)", 0o755) }
-        // It has no cgroups, no virtlogd, and no user but root.
+        // It has no cgroups, no virtlogd, and no user except root.
         try TextFile.write(
             """
             user = "root"
@@ -129,7 +129,7 @@ public final class LibvirtDaemon {
 
             """, to: folder + "/etc/libvirtd.conf")
         try TextFile.write(configuration, to: folder + "/hook.conf")
-        // The hook with its records: what it got, what it printed, how it ended.
+        // Wraps the hook and records its input, its output and its exit code.
         let path = folder + "/etc/hooks/qemu.d/fdbsteer"
         try TextFile.write(
             """

@@ -75,7 +75,7 @@ public final class QEMUSession {
     ///
     /// - Parameter arguments: a JSON object.
     /// - Returns: what the command returns.
-    /// - Throws: ``LabError`` with QEMU's own words.
+    /// - Throws: ``LabError`` with QEMU's own message.
     @discardableResult
     public func execute(_ command: String, _ arguments: String = "{}") throws(LabError) -> JSON {
         try stream.write(line: "{\"execute\": \"\(command)\", \"arguments\": \(arguments)}")
@@ -92,7 +92,7 @@ public final class QEMUSession {
 
     /// The next event; nil if there is none within the given milliseconds.
     ///
-    /// - Throws: ``LabError`` when QEMU ended.
+    /// - Throws: ``LabError`` if QEMU has ended.
     public func nextEvent(timeout: Int32) throws(LabError) -> QEMUEvent? {
         if !waiting.isEmpty { return waiting.removeFirst() }
         while let message = try nextMessage(timeout: timeout) {

@@ -18,7 +18,7 @@ public final class BulkTransfer {
 
     private let memory = Memory()
     private let thread: LabThread
-    /// Between two samples, in nanoseconds.
+    /// The time between two samples, in nanoseconds.
     private static let interval: Int64 = 2_000_000
     /// The number of bytes that the kernel accepts in one system call.
     private static let chunk = 256 << 10
@@ -31,8 +31,8 @@ public final class BulkTransfer {
     /// Connects and starts to send, in the calling thread's network namespace.
     ///
     /// - Parameters:
-    ///   - address: IPv4, as text.
-    ///   - bytesPerSecond: at most; 0: no limit.
+    ///   - address: an IPv4 address as text.
+    ///   - bytesPerSecond: the most bytes a second; 0: no limit.
     /// - Throws: ``LabError``.
     public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
         let descriptor = clab_tcp_connect(address, port, bytesPerSecond)

@@ -58,8 +58,8 @@ public struct Burst: Sendable {
     /// not made, because no frame would show its effect.
     ///
     /// - Parameters:
-    ///   - perform: makes change number `index` on the calling thread and says what it did.
-    /// - Returns: what happened to the frames, and when the changes were made.
+    ///   - perform: makes change number `index` on the calling thread and returns its effect.
+    /// - Returns: the results for the frames, and the times of the changes.
     /// - Throws: ``LabError``, or what `perform` throws.
     public func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
         let gap = 1_000_000_000 / Int64(rate)
@@ -111,7 +111,7 @@ public struct Burst: Sendable {
             }
         }
         sender.join()
-        // What is on its way may still arrive: a receive queue is drained within milliseconds.
+        // Frames in flight may still arrive: a receive queue is drained within milliseconds.
         Burst.sleep(until: Stopwatch.realTime + 30_000_000)
         shared.stop.store(true, ordering: .releasing)
         receivers.forEach { $0.join() }

@@ -19,7 +19,7 @@ public final class FrameStream {
         var count = 0
         let stop = Atomic(false)
 
-        /// Pages that are never touched cost nothing.
+        /// Pages that are never touched use no memory.
         init(_ capacity: Int) throws(LabError) {
             guard let memory = calloc(capacity, MemoryLayout<Int64>.stride) else {
                 throw LabError("no memory for \(capacity) frames")

@@ -8,7 +8,7 @@ struct PacketSocket: ~Copyable {
     /// - Parameters:
     ///   - interface: the name of the interface, in the calling thread's network namespace.
     ///   - receiveBuffer: bytes; 0 for a socket that only sends.
-    ///   - etherType: of the frames to receive; ETH_P_ALL for all, those too that leave by the interface.
+    ///   - etherType: the type of the frames to receive; ETH_P_ALL for all, including those that leave through the interface.
     /// - Throws: ``LabError`` that names the interface and what is missing.
     init(interface: String, receiveBuffer: Int32, etherType: UInt16 = Frame.etherType) throws(LabError) {
         descriptor = try Interface.open(interface, type: etherType, receiveBuffer: receiveBuffer)

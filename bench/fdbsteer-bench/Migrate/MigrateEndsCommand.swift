@@ -66,7 +66,7 @@ struct MigrateEndsCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as it is in /run.
+        // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(

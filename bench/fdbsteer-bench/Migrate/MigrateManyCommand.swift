@@ -55,7 +55,7 @@ struct MigrateManyCommand: ParsableCommand {
     }
 
     func run() throws {
-        // The journal is in memory, as it is in /run.
+        // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(

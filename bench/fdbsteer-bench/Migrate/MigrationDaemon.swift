@@ -53,7 +53,7 @@ final class MigrationDaemon {
 
     /// Starts the daemon, possibly again after ``kill()``, and waits until QEMU has answered it.
     func start() throws {
-        // Logs of earlier migrations are not this one's.
+        // A new file, because the log of an earlier migration must not be searched.
         let log = state + "/log-\(monotonicNanoseconds())"
         logs.append(log)
         // Like the systemd unit.
@@ -97,7 +97,7 @@ final class MigrationDaemon {
         return false
     }
 
-    /// What all of them have logged, one after the other.
+    /// The logs of all daemons that were started, one after the other.
     var log: String { logs.map(TextFile.read).joined() }
 
     /// Each line of the log with its time, in nanoseconds of the day (UTC).

@@ -103,7 +103,7 @@ extension MigrationRig {
                     return moments.isSuperset(
                         of: end.guestStays ? [.failed, .primarySpoke] : [.completed, .primarySpoke])
                 } handle: { moment in
-                    // Before that the VF's frames say nothing: it is plugged again later.
+                    // Earlier frames through the VF do not count, because the VF is plugged again later.
                     if moment == .failed { stage.primaryIsNewFrom = Stopwatch.realTime }
                     try end.handle(moment, stage)
                 }

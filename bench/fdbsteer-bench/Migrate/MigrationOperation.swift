@@ -167,7 +167,7 @@ extension MigrationRig {
                 try method.handle($0, stage)
             }
             if isUnplugged { return "the guest let go of its VF" }
-            // Whoever asked gives up: what the guest says by its VF from now on shows that it has it still.
+            // The request is abandoned: a later frame through the VF shows that the guest still has it.
             stage.primaryIsNewFrom = Stopwatch.realTime
             try method.handle(.refused, stage)
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {

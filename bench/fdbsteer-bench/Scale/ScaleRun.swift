@@ -185,7 +185,7 @@ final class ScaleRun {
             var socket = try CommandSocket()
             let start = monotonicNanoseconds()
             var round = 0
-            // For long enough that the other thread has its turns.
+            // Long enough for the other thread to get its turns.
             while round < 10 || monotonicNanoseconds() - start < 300_000_000 {
                 defer { round += 1 }
                 let changes = all.flatMap { addresses, primary, standby in

@@ -74,7 +74,7 @@ struct WatchDrift {
         let running = storm ? try WatchStorm(port: lab.stormPort, rate: rate) : nil
         var missed = 0
         for _ in 0..<count {
-            // Random moments, so that no timer of anybody's keeps time with them.
+            // Random moments, so the thefts are not in step with any timer.
             let pause = monotonicNanoseconds() + Int64.random(in: 1_000_000..<15_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let guest = lab.guests.randomElement(), let address = guest.addresses.randomElement() else { break }

@@ -61,7 +61,7 @@ final class WatchedDaemon {
 
     // MARK: - Log and metrics
 
-    /// What it has logged.
+    /// The text of its log.
     var log: String { TextFile.read(logFile) }
 
     /// The numbers of a key in all log lines with a word: `us` of `resync reason=reload suspicious=0 us=1234`.
@@ -122,7 +122,7 @@ enum StartedProcesses {
 
     /// From now on SIGINT, SIGTERM and SIGHUP end the processes that were added, remove a folder, and then end this process.
     ///
-    /// Call it before there are other threads: they inherit what is blocked.
+    /// Call it before there are other threads, because they inherit the blocked signals.
     static func watch(removing folder: TemporaryFolder) throws {
         try Interruption.onSignal {
             for process in processes.withLock({ $0 }) { kill(process, SIGKILL) }
