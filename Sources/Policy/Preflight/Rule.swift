@@ -151,7 +151,8 @@ package struct Verdict {
                 }.joined(separator: "; "))
         }
         guard let rule = unknown.first(where: { !$0.refuses.isDisjoint(with: verb) }) else { return }
-        let reasons = unseen.filter { !$0.parts.isDisjoint(with: rule.needs) }.map(\.words)
+        // A rule that finds out only on the way what it lacks has declared no need.
+        let reasons = unseen.filter { rule.needs.isEmpty || !$0.parts.isDisjoint(with: rule.needs) }.map(\.words)
         throw ControllerError(
             .precondition,
             "whether there is a finding \(rule.code.rawValue) cannot be told: "
