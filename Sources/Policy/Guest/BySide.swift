@@ -2,19 +2,23 @@
 ///
 /// The first dictionary of a type costs a process 0.3 million instructions, because the Swift runtime searches for the
 /// conformances of its key. That is as much as a whole `bridge fdb replace` (docs/performance.md).
-package struct BySide<Value> {
-    private var primary: Value?
-    private var standby: Value?
-    private var remote: Value?
+///
+/// It is inlinable for the same reason: unspecialized code of another module would have the runtime look for its types by name.
+public struct BySide<Value> {
+    @usableFromInline var primary: Value?
+    @usableFromInline var standby: Value?
+    @usableFromInline var remote: Value?
 
     /// Makes an empty container.
-    package init() {}
+    @inlinable public init() {}
 
-    package init(_ values: [Side: Value]) {
+    /// Makes one of the values of a dictionary.
+    @inlinable public init(_ values: [Side: Value]) {
         for side in Side.allCases { self[side] = values[side] }
     }
 
-    package subscript(side: Side) -> Value? {
+    /// The value for a side.
+    @inlinable public subscript(side: Side) -> Value? {
         get {
             switch side {
             case .primary: primary
@@ -32,10 +36,10 @@ package struct BySide<Value> {
     }
 
     /// The values in the order of the sides.
-    package var values: [Value] { [primary, standby, remote].compactMap { $0 } }
+    @inlinable public var values: [Value] { [primary, standby, remote].compactMap { $0 } }
 
     /// The same values keyed by side.
-    package var dictionary: [Side: Value] {
+    @inlinable public var dictionary: [Side: Value] {
         var result: [Side: Value] = [:]
         for side in Side.allCases { result[side] = self[side] }
         return result
