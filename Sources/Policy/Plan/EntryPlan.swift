@@ -81,13 +81,16 @@ extension Plan {
 
     private static func isEswitch(_ port: Int32, _ links: Links) -> Bool { links.eswitchPorts.contains(port) }
 
+    /// Whether hardware has a part in some changes. A switch without hardware has no time to look at each one, or to make a
+    /// ``ProofTask``: its sets cost a process 0.3 million instructions, in which the Swift runtime looks for conformances.
+    static func concernHardware(_ changes: [PlannedChange], _ links: Links) -> Bool {
+        !links.eswitchPorts.isEmpty || changes.contains { $0.change.primitive == .reseat }
+    }
+
     /// What must be shown for hardware to have followed the changes.
     package static func proof(of changes: [PlannedChange], guest: GuestInterface, links: Links) -> ProofTask {
         var task = ProofTask(bridge: guest.bridge.index)
-        // A switch without hardware has no time to look at each change.
-        guard !links.eswitchPorts.isEmpty || changes.contains(where: { $0.change.primitive == .reseat }) else {
-            return task
-        }
+        guard concernHardware(changes, links) else { return task }
         for planned in changes {
             let change = planned.change
             let target = isEswitch(change.port, links) && planned.expected?.isStatic == true

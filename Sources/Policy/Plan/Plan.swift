@@ -128,9 +128,11 @@ public struct Plan: Hashable, Sendable {
         self.servesBothPorts = servesBothPorts
         if steps.contains(where: { $0.filter != nil }) {
             proof = .filters
-        } else {
-            let task = Plan.proof(of: Plan.changes(of: steps), guest: guest, links: links)
+        } else if case let changes = Plan.changes(of: steps), Plan.concernHardware(changes, links) {
+            let task = Plan.proof(of: changes, guest: guest, links: links)
             proof = task.isEmpty ? .none : .hardware(task)
+        } else {
+            proof = .none
         }
         eswitchPorts = Set(links.eswitchPorts)
     }
