@@ -165,7 +165,7 @@ extension LabVMTests {
                 try lab.expect(
                     3,
                     "prepare vm1 --bridge br0 --primary mes_vf0 --standby tap0 --at primary --address \(ModelLab.mac)",
-                    saying: "would leave the second entry", "vlan_default_pvid 0")
+                    saying: "leaves the second entry", "vlan_default_pvid 0")
             }
         }
 
