@@ -5,7 +5,7 @@ import Records
 import Switchdev
 import System
 
-/// Looking at a guest, and doing what is to be done.
+/// Checks of single guests, and the repairs and redirections that follow from them.
 extension Keeper {
     /// How soon to look again at a guest whose lock another process still holds at the end of its verb, in nanoseconds.
     private static let busyPause: Int64 = 10_000_000
@@ -16,11 +16,11 @@ extension Keeper {
     /// How long a driver may take to report an entry before its flag counts as lost: the kernel announces no flag.
     private static let flagPatience: Int64 = 1_000_000_000
 
-    /// Looks at a guest under its lock, and does what is to be done.
+    /// Compares a guest with its record under its lock, and repairs or redirects it if they differ.
     ///
     /// - Parameters:
     ///   - row: the guest.
-    ///   - cause: why it is suspicious; what is done follows from what is found.
+    ///   - cause: the reason for the check. It does not decide the repair: what the check finds does.
     /// - Throws: ``ControllerError`` when the journal or the kernel cannot be read, or the redirection has no way.
     package mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
@@ -42,7 +42,7 @@ extension Keeper {
         return try act(on: drift, &claim, observation)
     }
 
-    /// Does what is to be done about a guest without a bracket.
+    /// Repairs or redirects a guest without a bracket, as its drift requires.
     private mutating func act(
         on drift: Drift, _ claim: inout Claim, _ observation: Observation
     ) throws(ControllerError) -> Outcome {
@@ -68,7 +68,7 @@ extension Keeper {
         }
     }
 
-    /// A look at a guest that another process holds, or that is not known any more.
+    /// The outcome for a guest that another process holds, or that was released.
     private mutating func later(_ row: Int64, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let record = try journal.record(row: row) else {
             forget(row)
@@ -79,7 +79,7 @@ extension Keeper {
             : .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, .unfinished)
     }
 
-    /// Looks without the lock: what is as intended while another process may be at it is so at that moment.
+    /// Checks without the lock: a guest that is as recorded now needs nothing, even if another process works on it.
     private mutating func isAsIntended(_ known: GuestRecord) throws(ControllerError) -> Bool {
         guard let record = try journal.record(row: known.row), record.boot == journal.boot, record.phase == .pinned
         else {
@@ -93,7 +93,7 @@ extension Keeper {
         return true
     }
 
-    /// Redirects a guest that is held, and watches what has become of it.
+    /// Redirects a guest that is held, and reads its record again.
     mutating func redirect(
         _ claim: inout Claim, to side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
@@ -141,22 +141,25 @@ extension Keeper {
         return try repair(&claim, observation, cause: .flagLost, flagless: addresses)
     }
 
-    /// Addresses are behind the uplink: the guest has left, or its own frames came back.
+    /// Addresses are behind the uplink: the guest has left, or its own frames came back. An open bracket is closed first.
     private mutating func judgeDeparture(
         _ claim: inout Claim, _ observation: Observation
     ) throws(ControllerError) -> Outcome {
-        if let outcome = awaitDeparture(claim.record.row) { return outcome }
-        guard hasLeft(claim.record, observation) else { return try repair(&claim, observation, cause: .stolen) }
+        // Where a guest that is leaving went is right; the end of its migration says that it has gone.
+        if wards[claim.record.row]?.isLeaving == true {
+            return .later(at: monotonicNanoseconds() + Keeper.departurePause, .stolen)
+        }
+        let isBracketed = claim.record.phase == .bracketed
+        guard hasLeft(claim.record, observation) else {
+            return isBracketed ? try repairBracket(&claim) : try repair(&claim, observation, cause: .stolen)
+        }
         counters.departures += 1
-        return try redirect(&claim, to: .remote, reason: Keeper.behindUplink)
-    }
-
-    /// Why a guest is taken for gone.
-    static let behindUplink = "the guest's frames come in by the uplink now"
-
-    /// Where a guest that is leaving went is right; the end of its migration says that it has gone. Nil for others.
-    func awaitDeparture(_ row: Int64) -> Outcome? {
-        wards[row]?.isLeaving == true ? .later(at: monotonicNanoseconds() + Keeper.departurePause, .stolen) : nil
+        let reason = "the guest's frames come in by the uplink now"
+        if isBracketed {
+            let closed = try close(&claim, at: .standby, reason: reason)
+            guard claim.record.phase == .pinned else { return closed }
+        }
+        return try redirect(&claim, to: .remote, reason: reason)
     }
 
     /// Ends what a dead process left.
@@ -220,7 +223,7 @@ extension Keeper {
         return .beyondRepair(text)
     }
 
-    /// Does what is to be done about a guest with an open bracket.
+    /// Repairs, closes or leaves an open bracket, as the guest's drift requires.
     mutating func checkBracket(
         _ drift: Drift, _ claim: inout Claim, _ observation: Observation
     ) throws(ControllerError) -> Outcome {
@@ -238,11 +241,7 @@ extension Keeper {
             counters.primaryLosses += 1
             return try close(&claim, at: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
-        case .behindUplink:
-            if let outcome = awaitDeparture(row) { return outcome }
-            guard hasLeft(claim.record, observation) else { return try repairBracket(&claim) }
-            counters.departures += 1
-            return try move(&claim, to: .remote, reason: Keeper.behindUplink)
+        case .behindUplink: return try judgeDeparture(&claim, observation)
         // Nothing comes to or goes from where the entries of a bracket are, the standby.
         case .arrived, .primaryMute: return .fine
         }
@@ -252,15 +251,6 @@ extension Keeper {
         let (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
         if let report { _ = book(report) }
         return .recovered(result)
-    }
-
-    /// Closes the bracket, and moves the guest on.
-    private mutating func move(
-        _ claim: inout Claim, to side: Side, reason: String
-    ) throws(ControllerError) -> Outcome {
-        let closed = try close(&claim, at: .standby, reason: reason)
-        guard claim.record.phase == .pinned else { return closed }
-        return try redirect(&claim, to: side, reason: reason)
     }
 
     private mutating func close(

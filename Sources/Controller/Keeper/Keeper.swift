@@ -129,7 +129,7 @@ package struct Keeper: ~Copyable {
             }
             // A bridge that is gone has no guest that is as intended.
             let entries = try? host.kernel.entries(record.guest.addresses, of: record.guest)
-            let isRight = entries?.allSatisfy { $0.map { watch.suspicion($0, record) == nil } ?? false } ?? false
+            let isRight = entries?.allSatisfy { $0.map { record.fault(of: $0) == nil } ?? false } ?? false
             if !isRight { suspects.insert(row) }
         }
         return suspects.sorted().map { Watch.Suspicion(row: $0, cause: .resync) }

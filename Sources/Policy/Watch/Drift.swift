@@ -44,7 +44,7 @@ package enum Drift: Hashable {
             return
         }
         let side = record.entrySide
-        guard let identity = guest.port(of: side) else {
+        guard guest.port(of: side) != nil else {
             self = .none
             return
         }
@@ -59,7 +59,10 @@ package enum Drift: Hashable {
                 cause = cause ?? .removed
                 continue
             }
-            if entry.port != identity.index {
+            switch record.fault(of: entry) {
+            case nil: break
+            case .flagLost: flagless.append(address)
+            case .stolen:
                 if entry.port == guest.uplink?.index, side != .remote, !entry.isLocal {
                     self = .behindUplink
                     return
@@ -69,10 +72,7 @@ package enum Drift: Hashable {
                     return
                 }
                 cause = .stolen
-            } else if !entry.isStatic || entry.isSticky != guest.isSticky {
-                cause = cause ?? .weakened
-            } else if identity.isEswitchPort, record.proof == .proven, !entry.flags.contains(.offloaded) {
-                flagless.append(address)
+            case let fault?: cause = cause ?? fault
             }
         }
         if let cause {
@@ -85,7 +85,18 @@ package enum Drift: Hashable {
             self = flagless.isEmpty ? .none : .flags(flagless)
         }
     }
+}
 
+extension GuestRecord {
+    /// What is wrong with an entry of one of the guest's addresses: ``Watch/Cause/stolen``, ``Watch/Cause/weakened`` or
+    /// ``Watch/Cause/flagLost``; nil if the entry is as recorded.
+    package func fault(of entry: Entry) -> Watch.Cause? {
+        guard let port = guest.port(of: entrySide) else { return nil }
+        if entry.port != port.index { return .stolen }
+        if !entry.isStatic || entry.isSticky != guest.isSticky { return .weakened }
+        if port.isEswitchPort, proof == .proven, !entry.flags.contains(.offloaded) { return .flagLost }
+        return nil
+    }
 }
 
 extension Planner {

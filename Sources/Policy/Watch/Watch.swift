@@ -128,21 +128,7 @@ public struct Watch: Sendable {
             return nil
         }
         if change.isRemoval { return Suspicion(row: record.row, cause: .removed) }
-        return suspicion(change.entry, record)
-    }
-
-    /// What an entry shows about its guest.
-    package func suspicion(_ entry: Entry, _ record: GuestRecord) -> Suspicion? {
-        let guest = record.guest
-        guard let port = guest.port(of: record.entrySide) else { return nil }
-        if entry.port != port.index { return Suspicion(row: record.row, cause: .stolen) }
-        if !entry.isStatic || entry.isSticky != guest.isSticky {
-            return Suspicion(row: record.row, cause: .weakened)
-        }
-        if port.isEswitchPort, record.proof == .proven, !entry.flags.contains(.offloaded) {
-            return Suspicion(row: record.row, cause: .flagLost)
-        }
-        return nil
+        return record.fault(of: change.entry).map { Suspicion(row: record.row, cause: $0) }
     }
 
     /// What a link notification shows about guests: the guests to check.
