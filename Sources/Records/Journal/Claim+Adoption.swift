@@ -14,13 +14,7 @@ extension Claim {
     package var adopted: Set<Address> {
         let rows =
             (try? journal.database.run("SELECT mac, vlan FROM adopted WHERE guest = ?", .integer(record.row))) ?? []
-        return Set(
-            rows.compactMap { address in
-                guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
-                return try? Address(
-                    mac: MACAddress(value: UInt64(bitPattern: mac)),
-                    vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
-            })
+        return Set(rows.compactMap { Address(columns: $0) })
     }
 
     /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
@@ -33,12 +27,12 @@ extension Claim {
         try journal.writing(record.row) { () throws(DatabaseError) in
             try journal.database.execute(Claim.adoptionSchema)
             for address in addresses {
-                let mac = SQLValue.integer(Int64(address.mac.value))
-                let vlan = SQLValue.integer(Int64(address.vlan?.rawValue ?? 0))
                 try journal.database.run(
-                    "INSERT INTO address(guest, namespace, bridge, mac, vlan) VALUES(?,?,?,?,?)", .integer(record.row),
-                    .integer(record.namespace), .text(record.guest.bridge.name), mac, vlan)
-                try journal.database.run("INSERT INTO adopted VALUES(?,?,?)", .integer(record.row), mac, vlan)
+                    "INSERT INTO address(guest, namespace, bridge, mac, vlan) VALUES(?,?,?,?,?)",
+                    [.integer(record.row), .integer(record.namespace), .text(record.guest.bridge.name)]
+                        + address.columns)
+                try journal.database.run(
+                    "INSERT INTO adopted VALUES(?,?,?)", [.integer(record.row)] + address.columns)
             }
             try journal.countWrite(row: record.row)
         }
@@ -49,10 +43,7 @@ extension Claim {
         let (journal, record) = (journal, record)
         try journal.writing(record.row) { () throws(DatabaseError) in
             for address in addresses {
-                let parameters: [SQLValue] = [
-                    .integer(record.row), .integer(Int64(address.mac.value)),
-                    .integer(Int64(address.vlan?.rawValue ?? 0)),
-                ]
+                let parameters: [SQLValue] = [.integer(record.row)] + address.columns
                 try journal.database.run("DELETE FROM address WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
                 try journal.database.run("DELETE FROM adopted WHERE guest = ? AND mac = ? AND vlan = ?", parameters)
             }

@@ -66,12 +66,7 @@ extension Journal {
             return (role, identity)
         }
         func port(_ role: String) -> PortIdentity? { ports.first { $0.role == role }?.port }
-        let addresses = rows.compactMap { address -> Address? in
-            guard let mac = address.integer(0), let vlan = address.integer(1) else { return nil }
-            return try? Address(
-                mac: MACAddress(value: UInt64(bitPattern: mac)),
-                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
-        }
+        let addresses = rows.compactMap { Address(columns: $0) }
         guard let bridge = port("bridge"), let primary = port("primary"), let standby = port("standby") else {
             return nil
         }
@@ -145,5 +140,20 @@ extension Journal {
             vf: UInt32(truncatingIfNeeded: vf), hadEntry: columns.integer(3) == 1,
             hadMAC: MACAddress(value: UInt64(bitPattern: columns.integer(4) ?? 0)),
             order: columns.text(5).flatMap(FilterOrder.init) ?? .makeBeforeBreak)
+    }
+}
+
+extension Address {
+    /// The columns `mac` and `vlan` of the journal; VLAN 0 stands for none.
+    var columns: [SQLValue] { [.integer(Int64(mac.value)), .integer(Int64(vlan?.rawValue ?? 0))] }
+
+    /// - Parameter columns: begin with ``columns``.
+    init?(columns: [SQLValue]) {
+        guard let mac = columns.integer(0), let vlan = columns.integer(1),
+            let address = try? Address(
+                mac: MACAddress(value: UInt64(bitPattern: mac)),
+                vlan: VLANID(rawValue: UInt16(truncatingIfNeeded: vlan)))
+        else { return nil }
+        self = address
     }
 }

@@ -199,8 +199,7 @@ public final class Journal {
             try database.run(
                 "SELECT guest.name FROM address JOIN guest ON guest.id = address.guest "
                     + "WHERE address.namespace = ? AND address.bridge = ? AND mac = ? AND vlan = ?",
-                .integer(namespace), .text(bridge), .integer(Int64(address.mac.value)),
-                .integer(Int64(address.vlan?.rawValue ?? 0))
+                [.integer(namespace), .text(bridge)] + address.columns
             ).first?.text(0)
         }
     }
@@ -235,11 +234,8 @@ public final class Journal {
             if let nic = guest.nic { try insert(nic, row: row) }
             try database.insert(
                 into: "address",
-                guest.addresses.map { address in
-                    [
-                        .integer(row), .integer(namespace), .text(guest.bridge.name),
-                        .integer(Int64(address.mac.value)), .integer(Int64(address.vlan?.rawValue ?? 0)),
-                    ]
+                guest.addresses.map {
+                    [.integer(row), .integer(namespace), .text(guest.bridge.name)] + $0.columns
                 })
         }
         let record = GuestRecord(
