@@ -14,8 +14,6 @@ package struct DatabaseError: Error, CustomStringConvertible {
     package let code: Int32
     package let message: String
 
-    package var isBusy: Bool { code & 0xff == SQLITE_BUSY }
-    package var isConstraint: Bool { code & 0xff == SQLITE_CONSTRAINT }
     package var description: String { "\(path): \(message)" }
 }
 

@@ -2,8 +2,8 @@ import Configuration
 import Controller
 import Logging
 import Policy
-import System
 import Switchdev
+import System
 
 /// What the parts of the daemon share; all of them run on the loop's thread.
 struct DaemonContext: ~Copyable {

@@ -128,7 +128,7 @@ struct Loop: ~Copyable {
             following.turn(happened, &context)
             happened.removeAll(keepingCapacity: true)
             doWhatIsDue()
-            if try !takeSignals() { return }
+            if !takeSignals() { return }
             publish()
             showLife()
             health.rest(isReady: !overran)
@@ -153,7 +153,7 @@ struct Loop: ~Copyable {
     }
 
     /// - Returns: false when the daemon is to end.
-    private mutating func takeSignals() throws(ControllerError) -> Bool {
+    private mutating func takeSignals() -> Bool {
         while let signal = signals.next() {
             guard signal == SIGHUP else {
                 context.log.notice("stopping", metadata: ["signal": "\(String(cString: strsignal(signal)))"])

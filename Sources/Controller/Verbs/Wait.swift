@@ -83,12 +83,12 @@ package struct BracketUntilSignal {
         guard claim.record.phase == .bracketed else { return opened }
         switch try waiter.run(for: claim, goal: goal) {
         case .came(let seen):
-            var report = try close(at: goal, claim, on: &host, since: Stopwatch())
+            var report = try close(at: goal, claim, on: &host)
             report.signal = seen
             return report
         case let outcome:
             let side = claim.record.guest.side
-            if closesWithoutSignal { _ = try close(at: side, claim, on: &host, since: Stopwatch()) }
+            if closesWithoutSignal { _ = try close(at: side, claim, on: &host) }
             throw wait.missed(
                 outcome,
                 closesWithoutSignal
@@ -98,10 +98,10 @@ package struct BracketUntilSignal {
     }
 
     private func close(
-        at side: Side, _ claim: borrowing Claim, on host: inout Host, since clock: Stopwatch
+        at side: Side, _ claim: borrowing Claim, on host: inout Host
     ) throws(ControllerError) -> Report {
         host.book(
-            try CloseBracket(at: side, options: options).run(under: claim, on: &host.kernel, since: clock))
+            try CloseBracket(at: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
     }
 }
 

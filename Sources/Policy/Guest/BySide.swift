@@ -37,13 +37,6 @@ public struct BySide<Value> {
 
     /// The values in the order of the sides.
     @inlinable public var values: [Value] { [primary, standby, remote].compactMap { $0 } }
-
-    /// The same values keyed by side.
-    @inlinable public var dictionary: [Side: Value] {
-        var result: [Side: Value] = [:]
-        for side in Side.allCases { result[side] = self[side] }
-        return result
-    }
 }
 
 extension BySide: Sendable where Value: Sendable {}

@@ -1,7 +1,7 @@
 /// What every verb that changes something may be told.
 public struct VerbOptions: Hashable, Sendable {
     /// Only plan.
-    public let dryRun: Bool
+    public private(set) var dryRun: Bool
     /// A missing proof is a failure (exit code 7); what was done stays.
     public let requireProof: Bool
     /// How long to wait for hardware, in nanoseconds.
@@ -36,11 +36,8 @@ public struct VerbOptions: Hashable, Sendable {
 extension VerbOptions {
     /// The same, but only to plan.
     package var onlyPlanning: VerbOptions {
-        var options = VerbOptions(
-            dryRun: true, requireProof: requireProof, proofTimeout: proofTimeout, waived: waived,
-            observation: observation)
-        options.allowsDuplicates = allowsDuplicates
-        options.bracketMaxRate = bracketMaxRate
+        var options = self
+        options.dryRun = true
         return options
     }
 }

@@ -41,39 +41,34 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
     ///   - refused: the states that the NIC refused.
     public init(_ counts: [MACFilterCounts], refused: Set<MACFilterProbe.State> = []) {
         let measured = Measured(counts: counts)
-        func wire(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source = .wire) -> [MACFilterCounts] {
-            measured.wire(state, source)
-        }
-        func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
-            Measured.all(counts, what)
-        }
         earlyFilter = measured.steals(.unbound) || measured.steals(.bound)
         staleFilter = measured.steals(.down) || measured.steals(.unboundAgain)
-        duplicates = wire(.init(.up, .both)).contains { $0.reachesPF && $0.reachesVF }
-        let siblings = wire(.init(.unbound, .none), .sibling)
+        duplicates = measured.counts(in: .init(.up, .both)).contains { $0.reachesPF && $0.reachesVF }
+        let siblings = measured.counts(in: .init(.unbound, .none), from: .sibling)
         loopbackBlackhole =
             siblings.isEmpty
             ? nil
             : [MACFilterProbe.Phase.unbound, .unboundAgain].contains { phase in
-                let unread = wire(.init(phase, .vf), .sibling)
+                let unread = measured.counts(in: .init(phase, .vf), from: .sibling)
                 return zip(siblings, unread).contains { !$0.isLost && $1.isLost }
             }
         let unread: [MACFilterProbe.State] = [
             .init(.unbound, .both), .init(.bound, .both), .init(.down, .both), .init(.unboundAgain, .both),
         ]
         let isRefused = unread.contains { refused.contains($0) }
-        let wins = unread.allSatisfy { all(wire($0), \.reachesPF) }
+        let wins = unread.allSatisfy { measured.all(in: $0, \.reachesPF) }
         entryWinsOverUnreadVF = isRefused ? nil : wins
-        clearingWorks = all(wire(.init(.cleared, .pf)), \.reachesPF)
-        lateMACWorks = all(wire(.init(.up, .vf, isLate: true)), \.reachesVF)
-        let promiscuous = wire(.init(.unbound, .vf, isPromiscuous: true))
+        clearingWorks = measured.all(in: .init(.cleared, .pf), \.reachesPF)
+        lateMACWorks = measured.all(in: .init(.up, .vf, isLate: true), \.reachesVF)
         // If a promiscuous PF loses even frames that no filter matches, promiscuity says nothing about the VF's filter.
-        let baseline = wire(.init(.unbound, .none, isPromiscuous: true))
-        promiscuityHelps = all(baseline, \.reachesPF) ? all(promiscuous, \.reachesPF) : nil
-        unknownReachesPF = all(wire(.init(.unbound, .none)), \.reachesPF)
+        promiscuityHelps =
+            measured.all(in: .init(.unbound, .none, isPromiscuous: true), \.reachesPF)
+            ? measured.all(in: .init(.unbound, .vf, isPromiscuous: true), \.reachesPF) : nil
+        unknownReachesPF = measured.all(in: .init(.unbound, .none), \.reachesPF)
 
         let vfReceives =
-            all(wire(.init(.up, .vf)), \.reachesVF) && (isRefused || all(wire(.init(.up, .both)), \.reachesVF))
+            measured.all(in: .init(.up, .vf), \.reachesVF)
+            && (isRefused || measured.all(in: .init(.up, .both), \.reachesVF))
         let canBoth = entryWinsOverUnreadVF == true && vfReceives
         order = canBoth ? .makeBeforeBreak : .breakBeforeMake
         if !vfReceives || !clearingWorks {
@@ -151,13 +146,18 @@ public struct MACFilterVerdict: Hashable, Sendable, Codable {
 private struct Measured {
     let counts: [MACFilterCounts]
 
-    func wire(_ state: MACFilterProbe.State, _ source: MACFilterCounts.Source = .wire) -> [MACFilterCounts] {
+    func counts(
+        in state: MACFilterProbe.State, from source: MACFilterCounts.Source = .wire
+    ) -> [MACFilterCounts] {
         counts.filter { $0.parts == state && $0.source == source }
     }
-    /// Whether all kinds of frames that were sent satisfy a condition.
-    static func all(_ counts: [MACFilterCounts], _ what: (MACFilterCounts) -> Bool) -> Bool {
-        !counts.isEmpty && counts.allSatisfy(what)
+
+    /// Whether all kinds of frames that were sent from the wire in a state satisfy a condition.
+    func all(in state: MACFilterProbe.State, _ what: (MACFilterCounts) -> Bool) -> Bool {
+        let counts = counts(in: state)
+        return !counts.isEmpty && counts.allSatisfy(what)
     }
+
     /// Whether frames stop arriving when a VF that is not up has the MAC. A frame from the wire arrives if the PF gets it:
     /// by default, by its own entry or by promiscuity. A frame from a sibling arrives if it gets anywhere.
     func steals(_ phase: MACFilterProbe.Phase) -> Bool {

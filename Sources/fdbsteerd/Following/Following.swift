@@ -93,7 +93,7 @@ struct Following {
     /// What the keeper has to know of a followed guest may have changed.
     private func note(_ guest: Followed, _ context: inout DaemonContext) {
         if guest.isReturning { return }
-        let isLeaving = guest.follower.state == .migrating && (guest.settings.follow || guest.isReturning)
+        let isLeaving = guest.follower.state == .migrating && guest.settings.follow
         if context.keeper.wards[guest.row]?.isLeaving != isLeaving {
             context.keeper.wards[guest.row]?.isLeaving = isLeaving
         }
