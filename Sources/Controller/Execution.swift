@@ -5,8 +5,8 @@ import Records
 import Switchdev
 import System
 
-/// Carries out one plan under a claim: asks ``Redirection`` what comes next, does it, and keeps the times and counters for the
-/// report.
+/// The execution of one plan under a claim. It performs the actions that ``Redirection`` returns, and collects times and
+/// counters for the report.
 struct Execution {
     let plan: Plan
     let options: VerbOptions
@@ -31,7 +31,7 @@ struct Execution {
         movedAt = clock.elapsed
     }
 
-    /// Carries the plan out to its end.
+    /// Executes the plan to its end.
     mutating func run(under claim: borrowing Claim, on kernel: inout Kernel) -> Report {
         kernel.count(.before, of: plan.guest, into: &evidence)
         var redirection = Redirection(plan)
@@ -64,7 +64,7 @@ struct Execution {
 
     // MARK: - Actions
 
-    /// Takes a step forward.
+    /// Executes a step of the plan.
     private mutating func take(_ step: Step, on kernel: inout Kernel) -> Redirection.Event {
         let begin = clock.elapsed
         let event: Redirection.Event
@@ -93,7 +93,7 @@ struct Execution {
         kernel.count(.moved, of: plan.guest, into: &evidence)
     }
 
-    /// Puts back what was changed, or makes anew what a driver took back.
+    /// Restores state that the plan changed, or entries that a driver took back.
     private mutating func putRight(_ action: Redirection.Action, on kernel: inout Kernel) -> Redirection.Event {
         switch action {
         case .restore(let changes), .repair(let changes): kernel.change(changes)
@@ -114,7 +114,7 @@ struct Execution {
         return event
     }
 
-    /// Tells the journal what the plan tells it now.
+    /// Writes the plan's entry for this action to the journal.
     private mutating func book(_ action: Redirection.Action, in claim: borrowing Claim) -> Redirection.Event {
         do throws(ControllerError) {
             switch action {
@@ -130,7 +130,7 @@ struct Execution {
         }
     }
 
-    /// Looks at what has become of the changes.
+    /// Checks the result of the changes: proves that hardware followed, or reads the entries again.
     private mutating func look(_ action: Redirection.Action, on kernel: inout Kernel) -> Redirection.Event {
         let begin = clock.elapsed
         if case .prove(let proof) = action {
@@ -176,7 +176,7 @@ struct Execution {
 }
 
 extension GuestVerb {
-    /// Carries a plan out, or only shows it.
+    /// Executes a plan, or only reports it in a dry run.
     func carryOut(
         _ plan: Plan, _ observation: Observation, under claim: borrowing Claim, on kernel: inout Kernel,
         since clock: Stopwatch

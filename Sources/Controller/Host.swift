@@ -21,7 +21,7 @@ package struct Host: ~Copyable {
         history = stays ? .database(HistoryDatabase(folder)) : .backlog(folder)
     }
 
-    /// Writes what was done, or tried, to the history.
+    /// Appends the report of a verb that changed something, or tried to, to the history.
     func book(_ report: Report) -> Report {
         guard report.isEvent else { return report }
         var report = report

@@ -11,9 +11,9 @@ package struct Observation {
     package var entries: EntrySet?
     /// Ports that are not the guest's, but have an entry of its addresses.
     package var foreignPorts: [Link] = []
-    /// The bridge's multicast groups, where they were read (``Host/readGroups(into:of:to:phase:)``).
+    /// The bridge's multicast groups, where they were read.
     package var groups: GroupTable?
-    /// What the filters of a NIC in legacy mode say, where the guest has one (``readFilters(of:using:)``).
+    /// What the filters of a NIC in legacy mode say, where the guest has one.
     package var filters: NICFilters?
 
     // What only `preflight`, `prepare` and `topology` read.

@@ -59,7 +59,7 @@ package struct Subject {
     ///
     /// Without NDA_VLAN the kernel makes an entry for VLAN id 0 and one for each VLAN of the port (`br_fdb_add`), so on a
     /// bridge that filters VLANs every address has one: an untagged guest's is the PVID on which its ports agree. An address
-    /// for which they do not agree stays without (``Rule/pvidDiffers``).
+    /// for which they do not agree stays without (``VLANRules/pvidDiffers``).
     package mutating func resolveAddresses(_ observation: Observation) {
         guard observation.bridge?.bridge?.filtersVLANs == true, let pvid = observation.vlans?[.primary]?.pvid,
             observation.vlans?[.standby]?.pvid == pvid

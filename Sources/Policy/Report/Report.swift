@@ -62,9 +62,9 @@ public struct Report: Hashable, Sendable, Encodable {
     public let guest: String
     /// The bridge's name.
     public let bridge: String
-    /// The requested side.
+    /// The side before.
     public let from: Side
-    /// The side asked for.
+    /// The requested side.
     public let to: Side
     /// `cut` or `bracket`.
     public let strategy: Strategy
