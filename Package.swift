@@ -99,9 +99,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "CLab", "Controller", "Policy", "Records", "FDB", "JSON", "Netlink", "QMP",
-                "Switchdev",
-                "System",
+                "LossMeter", "Lab", "Controller", "Policy", "Records", "FDB", "JSON", "Netlink", "Switchdev", "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/fdbsteer-bench",
@@ -111,10 +109,9 @@ let package = Package(
         .systemLibrary(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
-        .testTarget(name: "SystemTests", dependencies: ["System", "Lab"], swiftSettings: swift),
+        .testTarget(name: "SystemTests", dependencies: ["System"], swiftSettings: swift),
         .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: swift),
-        .testTarget(
-            name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "CNetlink", "System"], swiftSettings: swift),
+        .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "System"], swiftSettings: swift),
         .testTarget(name: "QMPTests", dependencies: ["QMP", "JSON", "Lab", "System"], swiftSettings: swift),
         .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab", "System"], swiftSettings: swift),
         .testTarget(
@@ -133,28 +130,29 @@ let package = Package(
             path: "Tests/Support", swiftSettings: swift),
         .testTarget(
             name: "RecordsTests",
-            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "Lab", "System"],
+            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "Lab"],
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",
             dependencies: [
-                "TestSupport", "Controller", "Policy", "Records", "FDB", "Netlink", "Switchdev", "CNetlink", "Lab",
-                "Exposition", "JSON", "QMP", "System",
+                "TestSupport", "Controller", "Policy", "Records", "FDB", "Netlink", "Switchdev", "Lab", "Exposition",
+                "JSON", "QMP",
             ],
             swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Policy", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            dependencies: ["Configuration", "Policy", "FDB", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
             swiftSettings: swift),
         .testTarget(
-            name: "MetricsServerTests", dependencies: ["MetricsServer", "Exposition", "Controller", "Records", "Lab"],
+            name: "MetricsServerTests",
+            dependencies: ["MetricsServer", "Exposition", "Controller", "Policy", "Records", "Lab"],
             swiftSettings: swift),
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Policy", "FDB"], swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // These tests run in the lab VM that scripts/test boots.
-        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink", "System"], swiftSettings: swift),
+        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",
             dependencies: [

@@ -127,4 +127,14 @@ import Testing
         reconnection.failed(at: 100)
         #expect(reconnection.nextAttempt == 110)
     }
+
+    @Test func everyPrefixOfAMessageIsHarmless() {
+        let line = Array(
+            #"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "MIGRATION", "data": {"status": "\u0061ctive"}}"#
+                .utf8)
+        for count in 0..<line.count {
+            #expect(line[..<count].withUnsafeBytes { QMPMessage($0) } == nil)
+        }
+        #expect(line.withUnsafeBytes { QMPMessage($0) } != nil)
+    }
 }

@@ -1,6 +1,4 @@
-import Glibc
 import LossMeter
-import System
 
 /// Percentiles of durations, in microseconds.
 struct WatchSpread: Encodable, Sendable {
