@@ -113,7 +113,8 @@ let package = Package(
         .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: swift),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "System"], swiftSettings: swift),
         .testTarget(name: "QMPTests", dependencies: ["QMP", "JSON", "Lab", "System"], swiftSettings: swift),
-        .testTarget(name: "FDBTests", dependencies: ["FDB", "Netlink", "Lab", "System"], swiftSettings: swift),
+        .testTarget(
+            name: "FDBTests", dependencies: ["TestSupport", "FDB", "Netlink", "Lab", "System"], swiftSettings: swift),
         .testTarget(
             name: "SwitchdevTests",
             dependencies: ["Switchdev", "FDB", "Netlink", "Lab", "CNetlink", "CNetlinkRoute", "System"],
@@ -121,7 +122,7 @@ let package = Package(
         .testTarget(
             name: "PolicyTests",
             dependencies: [
-                "TestSupport", "Policy", "FDB", "Switchdev", "QMP", "JSON", "Netlink", "CNetlink", "System",
+                "TestSupport", "Policy", "FDB", "Switchdev", "QMP", "JSON", "Netlink", "CNetlink", "Lab", "System",
             ],
             swiftSettings: swift),
         .target(
@@ -142,11 +143,13 @@ let package = Package(
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Policy", "FDB", "Lab", .product(name: "TOMLKit", package: "TOMLKit")],
+            dependencies: [
+                "TestSupport", "Configuration", "Policy", "FDB", "Lab", .product(name: "TOMLKit", package: "TOMLKit"),
+            ],
             swiftSettings: swift),
         .testTarget(
             name: "MetricsServerTests",
-            dependencies: ["MetricsServer", "Exposition", "Controller", "Policy", "Records", "Lab"],
+            dependencies: ["TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "Lab"],
             swiftSettings: swift),
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Policy", "FDB"], swiftSettings: swift),

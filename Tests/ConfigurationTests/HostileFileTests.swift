@@ -1,5 +1,6 @@
 import Glibc
 import TOMLKit
+import TestSupport
 import Testing
 
 @testable import Configuration
@@ -60,7 +61,7 @@ struct HostileFileTests {
 
     /// Mutations of a file with every key: bytes changed, inserted and removed, parts copied, and the file truncated.
     @Test func mutations() {
-        var random = SplitMix(state: 20)
+        var random = Dice(20)
         let pieces = [
             "[", "]", "{", "}", "\"", "'", ".", "=", "#", "\n", "\\u0000", "\\", "[[guest]]\n", "0x", "e9", "\u{fe0f}",
         ]
@@ -145,18 +146,5 @@ struct HostileFileTests {
             #expect(!error.problems.isEmpty && error.description.hasPrefix("fuzz.toml"))
             return false
         }
-    }
-}
-
-/// Numbers that are the same in every run (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -6,10 +6,7 @@ import Testing
 
 /// The files in the folder `packaging`.
 enum Shipped {
-    static func path(of name: String) -> String {
-        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-            + "/packaging/" + name
-    }
+    static func path(of name: String) -> String { "\(Checkout.path)/packaging/\(name)" }
 
     static func text(of name: String) -> String { TextFile.read(path(of: name)) }
 

@@ -5,6 +5,7 @@ import Lab
 import MetricsServer
 import Policy
 import Records
+import TestSupport
 import Testing
 
 private let obstacle = Namespace.obstacle
@@ -48,10 +49,7 @@ struct PrometheusTests {
 
     /// docs/metrics.md: Prometheus accepts its examples, and it describes each metric.
     @Test func theDocumentationHolds() throws {
-        let path =
-            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-            + "/docs/metrics.md"
-        let text = try Command.run(["cat", path]).output
+        let text = TextFile.read(Checkout.path + "/docs/metrics.md")
         let blocks = text.components(between: "```yaml\n", and: "```")
         try #require(blocks.count == 2)
         try withFolder { folder in
@@ -118,21 +116,6 @@ struct PrometheusTests {
             usleep(100_000)
         }
         return ""
-    }
-}
-
-extension String {
-    /// The parts between two marks.
-    fileprivate func components(between start: String, and end: String) -> [String] {
-        var parts: [String] = []
-        var rest = self[...]
-        while let first = rest.firstRange(of: start) {
-            rest = rest[first.upperBound...]
-            guard let last = rest.firstRange(of: end) else { break }
-            parts.append(String(rest[..<last.lowerBound]))
-            rest = rest[last.upperBound...]
-        }
-        return parts
     }
 }
 

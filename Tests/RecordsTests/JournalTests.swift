@@ -78,7 +78,10 @@ import Testing
             let first = try journal.claim(preparing: try guest(1, primary: 10)).record.row
             let second = try journal.claim(preparing: try guest(2, primary: 11)).record.row
             func used(_ ports: [Int32], byOthersThan row: Int64) throws -> [Int32] {
-                guard let claim = try journal.claim(row: row) else { return [] }
+                guard let claim = try journal.claim(row: row) else {
+                    Issue.record("row \(row) has no guest, or somebody else works with it")
+                    return []
+                }
                 var used: [Int32] = []
                 for port in ports where try claim.isUsedByOthers(port) { used.append(port) }
                 return used

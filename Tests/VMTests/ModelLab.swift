@@ -81,7 +81,7 @@ struct ModelLab {
 
     /// The model's own table: one text `MAC/VLAN@PORT` for each entry of a MAC.
     func hardware(_ mac: String = ModelLab.mac) throws -> [String] {
-        try Command.run(["cat", ModelLab.debugTable]).output.split(separator: "\n").compactMap { line in
+        TextFile.read(ModelLab.debugTable).split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
             return words.count > 2 && words[1] == mac ? "\(words[1])/\(words[2])@\(words[0])" : nil
         }.sorted()

@@ -3,9 +3,7 @@ import Glibc
 /// Programs of Debian packages that `scripts/unpack` put into the lab's cache, because installing them would bring services.
 public enum Unpacked {
     private static let cache = getenv("FDBSTEER_LAB_CACHE").map { String(cString: $0) } ?? "/var/cache/fdbsteer-lab"
-    private static let script =
-        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-        + "/scripts/with-unpacked"
+    private static let script = Checkout.path + "/scripts/with-unpacked"
 
     /// Why programs cannot be run, nil when they can.
     ///

@@ -2,6 +2,7 @@ import FDB
 import Glibc
 import Lab
 import Netlink
+import TestSupport
 import Testing
 
 /// The kept groups of a bridge, compared with those that the running kernel shows.
@@ -167,7 +168,7 @@ struct GroupWatchTests {
         isModern: Bool, seed: UInt64
     ) throws {
         try Namespace.run {
-            var random = Seeded(seed)
+            var random = Dice(seed)
             // Source lists change by themselves as they age.
             var ground = try Ground(isModern: isModern, membershipSeconds: isModern ? 1 : 260)
             for port in ["vfrep0", "tap0"] {
@@ -186,7 +187,7 @@ struct GroupWatchTests {
     }
 
     private static func change(
-        _ ground: inout Ground, _ members: inout [Member], _ random: inout Seeded
+        _ ground: inout Ground, _ members: inout [Member], _ random: inout Dice
     ) throws {
         let port = Int.random(in: 0...1, using: &random)
         let name = port == 0 ? "vfrep0" : "tap0"

@@ -1,4 +1,5 @@
 import Netlink
+import TestSupport
 import Testing
 
 @testable import FDB
@@ -118,7 +119,7 @@ import Testing
 
     /// Compared with the simplest model, with more groups than are searched one by one.
     @Test(arguments: [1, 2, 3] as [UInt64]) func anyOrderOfChanges(seed: UInt64) throws {
-        var random = Seeded(seed)
+        var random = Dice(seed)
         var groups = KeptGroupsTests.groups()
         var model: Set<String> = []
         for _ in 0..<5000 {
@@ -134,7 +135,7 @@ import Testing
 
     /// Bytes that no kernel sends, as far as they can be decoded: no trap, whatever is kept.
     @Test func hostileBytesDoNotTrap() throws {
-        var random = Seeded(7)
+        var random = Dice(7)
         var groups = KeptGroupsTests.groups()
         var applied = 0
         for _ in 0..<20_000 {
@@ -152,20 +153,5 @@ import Testing
             _ = groups.table(of: [5, 6, -1, .max], at: .max)
         }
         #expect(applied > 10_000)
-    }
-}
-
-/// The same numbers for the same seed.
-struct Seeded: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

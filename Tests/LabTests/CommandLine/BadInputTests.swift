@@ -12,7 +12,10 @@ struct BadInputTests {
             ("--bridge nobr --primary vfrep0 --standby tap0 --address 52:54:00:00:00:01", 3, "nobr: it is no Linux"),
             ("--bridge tap0 --primary vfrep0 --standby uplink0 --address 52:54:00:00:00:01", 3, "Linux bridge: it is"),
             ("--bridge br0 --primary novf --standby tap0 --address 52:54:00:00:00:01", 3, "novf: primary: there is no"),
-            ("--bridge br0 --primary vfrep0 --standby notap --address 52:54:00:00:00:01", 3, "standby: there is no"),
+            (
+                "--bridge br0 --primary vfrep0 --standby notap --address 52:54:00:00:00:01", 3,
+                "notap: standby: there is no"
+            ),
             ("--bridge br0 --primary vfrep0 --standby tap0-far --address 52:54:00:00:00:01", 3, "it is no port of br0"),
             ("--bridge br0 --primary vfrep0 --standby other0 --address 52:54:00:00:00:01", 3, "it belongs to br1"),
             ("--bridge br0 --primary vfrep0 --standby vfrep0 --address 52:54:00:00:00:01", 64, "the same port"),

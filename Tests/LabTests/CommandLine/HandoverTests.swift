@@ -19,11 +19,9 @@ struct HandoverTests {
     }
 
     @Test func nothingIsLostButWhatIsUnderWayDuringTheHandover() throws {
-        var template = Array("/tmp/fdbsteer-test-XXXXXX".utf8CString)
-        let descriptor = mkstemp(&template)
-        close(descriptor)
-        let file = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { unlink(file) }
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let file = folder.path + "/report.json"
         let command = try Command.run([
             CommandLineLab.products + "/fdbsteer-bench", "handover", "--handovers", "2", "--rate", "1000", "--check",
             "--json", file,
@@ -31,8 +29,7 @@ struct HandoverTests {
         #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let bytes = try Command.run(["cat", file]).output
-        let rows = try decoder.decode(Report.self, from: Data(bytes.utf8)).handover
+        let rows = try decoder.decode(Report.self, from: Data(TextFile.read(file).utf8)).handover
         let steered = rows.filter { $0.method == "fdbsteer" }
         #expect(steered.count == 6)
         #expect(steered.allSatisfy { $0.handovers >= 2 && $0.sent > 0 && $0.lostUnexplained == 0 })

@@ -45,7 +45,7 @@ struct MetricsCommandTests {
             defer { close(old) }
             let command = try lab.fdbsteer("metrics --output \(file)")
             #expect(command.exitCode == 0 && command.output.isEmpty, "\(command.errors)")
-            let page = try Command.run(["cat", file]).output
+            let page = TextFile.read(file)
             #expect(page == (try lab.fdbsteer("metrics").output) && !page.isEmpty)
             #expect(lseek(old, 0, SEEK_END) == 0, "the old file was written into")
             #expect(try Command.run(["stat", "-c", "%a", file]).output == "644\n")

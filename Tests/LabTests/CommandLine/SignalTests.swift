@@ -101,7 +101,7 @@ struct SignalTests {
             let endless = try lab.script("endless", "sleep 600 &\necho $! >\(lab.state)/child\nwait")
             let late = try lab.fdbsteer("switch vm1 --to primary --until command:\(endless) --timeout 2s")
             #expect(late.exitCode == 6, "\(late.errors)")
-            let child = try Command.run(["cat", lab.state + "/child"]).output
+            let child = TextFile.read(lab.state + "/child")
             let process = try #require(pid_t(child.dropLast()))
             // init has to reap it.
             try lab.waitUntil {

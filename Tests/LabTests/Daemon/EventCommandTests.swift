@@ -19,7 +19,7 @@ struct EventCommandTests {
         }
 
         var processes: [pid_t] {
-            (try? Command.run(["cat", state + "/pids"]).output)?.split(separator: "\n").compactMap { pid_t($0) } ?? []
+            TextFile.read(state + "/pids").split(separator: "\n").compactMap { pid_t($0) }
         }
 
         func say(_ text: String) {

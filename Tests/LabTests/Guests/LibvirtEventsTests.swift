@@ -9,12 +9,9 @@ import Testing
     .enabled(if: LibvirtDaemon.obstacle == nil, "\(LibvirtDaemon.obstacle ?? "")"),
     .enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
 struct LibvirtEventsTests {
-    private static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(
-        separator: "/")
-
     /// Copies kernel and initramfs to a folder that libvirtd can see.
     private static func copyImage(to folder: String) throws {
-        let built = try Command.run([root + "/bench/guest/build"])
+        let built = try Command.run([Checkout.path + "/bench/guest/build"])
         guard built.exitCode == 0 else { throw LabError("bench/guest/build: \(built.errors)") }
         let image = built.output.dropLast()
         try Command.script("cp -L \(image)/vmlinuz \(image)/initramfs.gz \(folder)")

@@ -20,7 +20,7 @@ struct NeighbourDiscoveryTests {
         /// The process is in its namespace once it has become sleep.
         func waitUntilReady() throws {
             for _ in 0..<500 {
-                if try Command.run(["cat", "/proc/\(process)/comm"]).output == "sleep\n" { return }
+                if TextFile.read("/proc/\(process)/comm") == "sleep\n" { return }
                 usleep(2000)
             }
             throw LabError("no namespace was made")

@@ -189,7 +189,7 @@ struct PreflightPortTests {
                     + arguments.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": state])
             #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
             #expect(try Command.run(["ls", "-lRn", "--time-style=full-iso", lab.state]).output == before)
-            let lines = try Command.run(["cat", trace]).output.split(separator: "\n")
+            let lines = TextFile.read(trace).split(separator: "\n")
             let sends = lines.filter { $0.contains(" sendmsg(") || $0.contains(" sendto(") }
             #expect(sends.count >= 4)
             for line in sends {

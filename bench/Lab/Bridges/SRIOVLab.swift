@@ -54,7 +54,7 @@ public struct SRIOVLab: Sendable {
         try TextFile.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
         try TextFile.write("\n", to: "\(device)/driver_override")
         guard driver == SRIOVLab.driver else { return "" }
-        return try Command.run(["ls", "\(device)/net"]).output.split(separator: "\n").first.map(String.init) ?? ""
+        return SystemFile.names(in: "\(device)/net").first ?? ""
     }
 
     /// Unbinds a VF from its driver.
@@ -157,7 +157,7 @@ public struct SRIOVLab: Sendable {
     private static func waitForOperationalStates() throws {
         var late: [String] = []
         for _ in 0..<300 {
-            late = try Command.run(["ls", "/sys/class/net"]).output.split(separator: "\n").map(String.init).filter {
+            late = SystemFile.names(in: "/sys/class/net").filter {
                 let isUp = ["up", "unknown"].contains(SystemFile.firstLine(of: "/sys/class/net/\($0)/operstate"))
                 return isUp != (SystemFile.firstLine(of: "/sys/class/net/\($0)/carrier") == "1")
             }

@@ -72,14 +72,14 @@ public struct Burst: Sendable {
         let backlogDrops = Burst.backlogDrops()
         var receivers: [LabThread] = []
         for (path, interface) in paths.enumerated() {
-            let socket = SocketBox(try PacketSocket(interface: interface, receiveBuffer: Burst.receiveBuffer))
+            let socket = try PacketSocket(interface: interface, receiveBuffer: Burst.receiveBuffer)
             receivers.append(
                 try Namespace.thread { [isPaced] in
                     if !isPaced { _ = clab_pin(0) }
                     Burst.receive(socket, path: path, run: run, into: shared)
                 })
         }
-        let output = SocketBox(try PacketSocket(interface: source, receiveBuffer: 0))
+        let output = try PacketSocket(interface: source, receiveBuffer: 0)
         let frame = Frame.make(destination: destinationMAC, source: sourceMAC, run: run)
         // CPU 0 is left to the rest; with one CPU both must share it.
         let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
@@ -168,16 +168,11 @@ public struct Burst: Sendable {
         }
     }
 
-    private final class SocketBox: Sendable {
-        let socket: PacketSocket
-        init(_ socket: consuming PacketSocket) { self.socket = socket }
-    }
-
     private static func send(
-        _ frame: [UInt8], on box: SocketBox, start: Int64, gap: Int64, isPaced: Bool, into shared: Shared
+        _ frame: [UInt8], on socket: PacketSocket, start: Int64, gap: Int64, isPaced: Bool, into shared: Shared
     ) {
         var frame = frame
-        let descriptor = box.socket.descriptor
+        let descriptor = socket.descriptor
         sleep(until: start - 1_000_000)
         frame.withUnsafeMutableBytes { bytes in
             for sequence in 0..<shared.frames {
@@ -194,8 +189,8 @@ public struct Burst: Sendable {
         }
     }
 
-    private static func receive(_ box: SocketBox, path: Int, run: UInt32, into shared: Shared) {
-        let descriptor = box.socket.descriptor
+    private static func receive(_ socket: PacketSocket, path: Int, run: UInt32, into shared: Shared) {
+        let descriptor = socket.descriptor
         let batch = UnsafeMutablePointer<clab_frame>.allocate(capacity: Int(CLAB_BATCH))
         defer { batch.deallocate() }
         let times = shared.received[path]

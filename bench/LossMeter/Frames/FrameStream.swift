@@ -30,11 +30,6 @@ public final class FrameStream {
         deinit { free(transmitted) }
     }
 
-    private final class SocketBox: Sendable {
-        let socket: PacketSocket
-        init(_ socket: consuming PacketSocket) { self.socket = socket }
-    }
-
     /// Starts to send.
     ///
     /// - Parameters:
@@ -50,13 +45,13 @@ public final class FrameStream {
         interface: String, destination: [UInt8], source: [UInt8], run: UInt32, rate: Int, start: Int64, capacity: Int
     ) throws(LabError) {
         let memory = try Memory(capacity)
-        let box = SocketBox(try PacketSocket(interface: interface, receiveBuffer: 0))
+        let socket = try PacketSocket(interface: interface, receiveBuffer: 0)
         let frame = Frame.make(destination: destination, source: source, run: run)
         self.memory = memory
         self.capacity = capacity
         thread = try Namespace.thread {
             _ = clab_fifo()
-            FrameStream.send(frame, on: box.socket.descriptor, rate: rate, start: start, capacity: capacity, to: memory)
+            FrameStream.send(frame, on: socket.descriptor, rate: rate, start: start, capacity: capacity, to: memory)
         }
     }
 

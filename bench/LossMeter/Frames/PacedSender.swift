@@ -27,7 +27,7 @@ public struct PacedSender: ~Copyable {
     private final class Receiver {
         let socket: PacketSocket
         var sequences = Set<UInt32>()
-        init(_ socket: consuming PacketSocket) { self.socket = socket }
+        init(_ socket: PacketSocket) { self.socket = socket }
     }
 
     /// - Parameters:

@@ -1,8 +1,8 @@
 import Glibc
 import Lab
 
-/// An AF_PACKET socket on one interface (packet(7)), which is closed when this value is destroyed.
-struct PacketSocket: ~Copyable {
+/// An AF_PACKET socket on one interface (packet(7)), which is closed when nobody refers to it.
+final class PacketSocket: Sendable {
     let descriptor: Int32
 
     /// - Parameters:

@@ -71,15 +71,10 @@ public final class PortWatch {
     }
 
     /// A port of a guest.
-    private final class Place: Sendable {
+    private struct Place {
         let socket: PacketSocket
         let guest: Int
         let port: Int
-        init(_ socket: consuming PacketSocket, guest: Int, port: Int) {
-            self.socket = socket
-            self.guest = guest
-            self.port = port
-        }
     }
 
     /// Starts to watch.
@@ -98,7 +93,7 @@ public final class PortWatch {
             for (port, name) in guest.ports.enumerated() {
                 let socket = try PacketSocket(
                     interface: name, receiveBuffer: PortWatch.receiveBuffer, etherType: UInt16(ETH_P_ALL))
-                opened.append(Place(socket, guest: number, port: port))
+                opened.append(Place(socket: socket, guest: number, port: port))
             }
         }
         let places = opened

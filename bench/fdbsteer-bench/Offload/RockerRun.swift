@@ -127,9 +127,9 @@ final class RockerRun {
     func run(_ method: Method, _ standby: Standby, rate: Int, redirections: Int) throws -> Result {
         try begin(method, standby)
         defer { try? end() }
-        let before = try receivedByCPU()
+        let before = receivedByCPU()
         _ = try burst(standby, rate: rate, moves: 0, framesBetween: rate)
-        let cpuFrames = try receivedByCPU() - before
+        let cpuFrames = receivedByCPU() - before
         var onStandby = false
         var proofs: [Int64] = []
         let (recording, moves) = try burst(
@@ -255,8 +255,8 @@ final class RockerRun {
     }
 
     /// Frames that the switch passed to the CPU on the uplink's port.
-    private func receivedByCPU() throws -> Int {
-        let output = try Command.run(["cat", "/sys/class/net/\(RockerRun.uplink)/statistics/rx_packets"]).output
+    private func receivedByCPU() -> Int {
+        let output = TextFile.read("/sys/class/net/\(RockerRun.uplink)/statistics/rx_packets")
         return Int(output.prefix { $0 != "\n" }) ?? 0
     }
 }
