@@ -13,6 +13,8 @@ package struct Reconciliation: Hashable, Sendable, Encodable {
     package var words: String
     /// The guest's entries are on the side that the journal says.
     package var ok: Bool
+    /// What is wrong with its bridge, ports and filters afterwards, as `verify` says it.
+    package var problems: [String] = []
 }
 
 /// What `reconcile` did.
@@ -90,13 +92,16 @@ package struct Reconcile {
             return Reconciliation(
                 guest: name, words: "its prepare did not end: released, as before it", ok: released.exitCode == 0)
         case .bracketed:
-            let (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
+            var (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
             if let report { _ = host.book(report) }
+            result.problems = Verify.problems(of: record, on: &host.kernel)
             return result
         default:
             let report = host.book(
                 try Abort(options: options).putBack(claim, on: &host.kernel, since: Stopwatch()))
-            return Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
+            var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
+            result.problems = Verify.problems(of: record, on: &host.kernel)
+            return result
         }
     }
 

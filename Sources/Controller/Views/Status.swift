@@ -4,7 +4,7 @@ package import Policy
 package import Records
 package import Switchdev
 
-/// How a guest interface stands: what the journal says of it.
+/// How a guest interface stands: what the journal says of it, and what is wrong with its ports.
 package struct GuestStatus: Hashable, Sendable, Encodable {
     /// One port.
     package struct Port: Hashable, Sendable, Encodable {
@@ -46,6 +46,9 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let kind: GuestKind
     /// The bracket, while there is one.
     package var bracket: BracketView?
+    /// What is wrong with its bridge, ports and filters, as `verify` says it; nil for a guest that is void. The entries are not
+    /// compared.
+    package var problems: [String]?
 
     init(_ record: GuestRecord, running: Bool, stale: Bool) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -67,7 +70,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     }
 }
 
-/// How guests stand, by what the journal says of them.
+/// How guests stand.
 package struct Status {
     /// Reads the guests of this network namespace, or one of them.
     ///
@@ -83,7 +86,10 @@ package struct Status {
         for record in records {
             let isRunning = journal.isLocked(record)
             var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
-            if record.boot == journal.boot { status.bracket = host.kernel.view(record) }
+            if record.boot == journal.boot {
+                status.bracket = host.kernel.view(record)
+                status.problems = Verify.problems(of: record, on: &host.kernel)
+            }
             if record.phase == .waiting || (record.phase == .bracketed && isRunning) {
                 status.wait = journal.wait(of: status.guest)
             }

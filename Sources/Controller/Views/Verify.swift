@@ -43,13 +43,32 @@ package struct Verify {
         let journal = try Journal.reading(host.folder, for: id)
         let record = try journal.guest(id)
         let bracket = record.phase == .bracketed ? host.kernel.view(record) : nil
-        var observation = try host.kernel.observe(record.guest)
-        try host.kernel.readFilters(of: record.guest, into: &observation)
+        let (observation, problems) = try Verify.look(at: record, on: &host.kernel)
         var verify = Verify(record, observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
-        verify.problems += Preflight(Subject(verify.record.guest), observation).judge(by: Rule.ofIntent).problems
-        verify.problems += FilterPlan.problems(verify.record.guest, observation.filters)
+        verify.problems += problems
         return try verify.verification()
+    }
+
+    /// What is wrong with a guest's bridge, ports and filters, by the rules of `preflight`, or why it cannot be told. The entries
+    /// are not compared.
+    static func problems(of record: GuestRecord, on kernel: inout Kernel) -> [String] {
+        do throws(ControllerError) {
+            return try look(at: record, on: &kernel).problems
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
+    private static func look(
+        at record: GuestRecord, on kernel: inout Kernel
+    ) throws(ControllerError) -> (Observation, problems: [String]) {
+        var guest = record.guest
+        guest.side = record.entrySide
+        var observation = try kernel.observe(guest)
+        try kernel.readFilters(of: guest, into: &observation)
+        let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
+        return (observation, problems + FilterPlan.problems(guest, observation.filters))
     }
 
     private init(_ record: GuestRecord, _ observation: Observation) {

@@ -184,7 +184,10 @@ struct ReconcileCommand: ParsableCommand {
                 Output.json(report)
             } else {
                 if report.guests.isEmpty { Output.line("no guest is prepared") }
-                for guest in report.probes + report.guests { Output.line("\(guest.guest): \(guest.words)") }
+                for guest in report.probes + report.guests {
+                    Output.line("\(guest.guest): \(guest.words)")
+                    for problem in guest.problems { Output.line("\(guest.guest): problem: \(problem)") }
+                }
                 for address in report.sentinelsRemoved { Output.line("sentinel \(address) removed") }
             }
             return report.exitCode

@@ -35,7 +35,8 @@ struct VerifyCommand: ParsableCommand {
 /// `fdbsteer status`.
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show the prepared guests, and what is under way.")
+        commandName: "status",
+        abstract: "Show the prepared guests, what is under way, and what is wrong with their ports.")
 
     /// The JSON object.
     private struct View: Encodable {
@@ -68,6 +69,7 @@ struct StatusCommand: ParsableCommand {
                             ]
                         })
                 for guest in guests {
+                    for problem in guest.problems ?? [] { Output.line("\(guest.guest): problem: \(problem)") }
                     guard let bracket = guest.bracket, guest.phase == "bracketed" else { continue }
                     Output.line("\(guest.guest): bracket to \(bracket.goal.rawValue) \(bracket.words)")
                     Output.line(

@@ -206,11 +206,22 @@ struct PreflightTrafficTests {
             try lab.preflight("vm1", finds: "loses learning-on vfrep0")
             try BridgeLab.sendFrame(behind: "vfrep0", source: PreflightTrafficTests.mac)
             #expect(try lab.fromNetwork() == ["vfrep0-far"])
-            try lab.script("bridge link set dev vfrep0 learning off")
+            // Whoever looks at the guest says the same of the port, and reconcile mends it.
+            for verb in ["verify vm1", "status", "status vm1"] {
+                let output = try lab.fdbsteer(verb).output
+                #expect(output.contains("problem: vfrep0: learning is on"), "\(verb): \(output)")
+            }
+            let reconciled = try lab.fdbsteer("reconcile")
+            #expect(reconciled.exitCode == 0 && !reconciled.output.contains("problem"), "\(reconciled.output)")
+            #expect(try !lab.fdbsteer("status").output.contains("problem"))
             try lab.moved(to: "standby")
             try BridgeLab.sendFrame(behind: "vfrep0", source: PreflightTrafficTests.mac)
             #expect(try lab.fromNetwork() == ["tap0-far"])
             try lab.preflight("vm1")
+            // What reconcile cannot mend it tells.
+            try lab.script("ip link set vfrep0 nomaster")
+            let without = try lab.fdbsteer("reconcile")
+            #expect(without.exitCode == 0 && without.output.contains("vm1: problem: vfrep0: "), "\(without.output)")
         }
     }
 }
