@@ -1,23 +1,23 @@
-public import FDB
+package import FDB
 
 /// The address at which the metrics are served.
-public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
+package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     /// The IP address.
-    public let host: IPAddress
+    package let host: IPAddress
     /// The port, 1 to 65535.
-    public let port: Int
+    package let port: Int
 
     /// - Parameters:
     ///   - host: the IP address.
     ///   - port: the port, 1 to 65535.
-    public init(host: IPAddress, port: Int) {
+    package init(host: IPAddress, port: Int) {
         self.host = host
         self.port = port
     }
 
     /// - Parameter text: an address and port, `127.0.0.1:9923` or `[::1]:9923`.
     /// - Returns: nil for anything else.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         guard !text.utf8.contains(0), let colon = text.lastIndex(of: ":") else { return nil }
         var host = text[..<colon]
         let digits = text[text.index(after: colon)...]
@@ -29,5 +29,5 @@ public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(host: address, port: Int(port))
     }
 
-    public var description: String { host.isIPv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    package var description: String { host.isIPv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }

@@ -1,24 +1,24 @@
 /// Everything that is wrong with a configuration that is not used, in the order of the file.
-public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
     /// One problem.
-    public struct Problem: Hashable, Sendable, CustomStringConvertible {
+    package struct Problem: Hashable, Sendable, CustomStringConvertible {
         /// The line, from 1; nil if the problem concerns the whole file, or the line is not known.
-        public let line: Int?
+        package let line: Int?
         /// What is wrong, and what would be right.
-        public let message: String
+        package let message: String
 
-        public var description: String { line.map { "line \($0): \(message)" } ?? message }
+        package var description: String { line.map { "line \($0): \(message)" } ?? message }
     }
 
     /// The file.
-    public let path: String
+    package let path: String
     /// The problems; at least one.
-    public let problems: [Problem]
+    package let problems: [Problem]
     /// True if there is no such file.
-    public var isMissing = false
+    package var isMissing = false
 
     /// One line for each problem, with the file's name: `/etc/fdbsteer/fdbsteerd.toml:3: ...`.
-    public var description: String {
+    package var description: String {
         problems.map { problem in
             path + (problem.line.map { ":\($0)" } ?? "") + ": " + problem.message
         }.joined(separator: "\n")

@@ -4,14 +4,14 @@ import System
 
 extension DaemonConfiguration {
     /// The path of the daemon's configuration.
-    public static let defaultPath = "/etc/fdbsteer/fdbsteerd.toml"
+    package static let defaultPath = "/etc/fdbsteer/fdbsteerd.toml"
     /// The largest file that is read: 1 MiB has room for thousands of guests.
     static let mostBytes = 1 << 20
 
     /// Reads a file.
     ///
     /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` if there is no file.
-    public static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
+    package static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
         var information = stat()
         if stat(path, &information) == 0, information.st_mode & S_IFMT != S_IFREG {
             throw failure(path, "is no regular file")
@@ -33,7 +33,7 @@ extension DaemonConfiguration {
     ///   - bytes: the bytes of the file.
     ///   - path: the name of the file, for errors.
     /// - Throws: ``ConfigurationError`` with everything that is wrong.
-    public static func parse(_ bytes: [UInt8], path: String) throws(ConfigurationError) -> DaemonConfiguration {
+    package static func parse(_ bytes: [UInt8], path: String) throws(ConfigurationError) -> DaemonConfiguration {
         guard bytes.count <= mostBytes else { throw failure(path, "is longer than \(mostBytes) bytes") }
         let root: Table
         do throws(SyntaxError) {

@@ -1,8 +1,8 @@
 /// Prometheus's text format, version 0.0.4
 /// (https://github.com/prometheus/docs/blob/main/docs/instrumenting/exposition_formats.md).
-public enum Exposition {
+package enum Exposition {
     /// The value of the HTTP header `Content-Type`.
-    public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
+    package static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
     /// Makes the page that a scraper reads.
     ///
@@ -10,7 +10,7 @@ public enum Exposition {
     /// have the same name, only the first is written: a scraper would refuse a page with both.
     ///
     /// - Complexity: O(n log n) in the number of samples.
-    public static func render(_ families: [MetricFamily]) -> [UInt8] {
+    package static func render(_ families: [MetricFamily]) -> [UInt8] {
         var page = Page()
         var written: Set<MetricName> = []
         // The sort is stable, so the first family of a name stays the first.

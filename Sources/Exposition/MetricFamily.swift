@@ -1,7 +1,7 @@
 /// One metric with all its samples.
-public struct MetricFamily: Hashable, Sendable {
+package struct MetricFamily: Hashable, Sendable {
     /// The meaning of a value.
-    public enum Kind: String, Hashable, Sendable {
+    package enum Kind: String, Hashable, Sendable {
         /// Only rises, except at a restart; its name ends in `_total`.
         case counter
         /// Rises and falls.
@@ -11,7 +11,7 @@ public struct MetricFamily: Hashable, Sendable {
     }
 
     /// A sample's value.
-    public enum Value: Hashable, Sendable {
+    package enum Value: Hashable, Sendable {
         /// An integer, written with all its digits.
         case integer(Int64)
         /// Any other number, including NaN and the infinities.
@@ -21,22 +21,22 @@ public struct MetricFamily: Hashable, Sendable {
     }
 
     /// The metric's name.
-    public let name: MetricName
+    package let name: MetricName
     /// The meaning of its values.
-    public let kind: Kind
+    package let kind: Kind
     /// Its description for people, in one or two sentences.
-    public let help: String
+    package let help: String
     /// The names of its labels.
-    public let labels: [LabelName]
+    package let labels: [LabelName]
     /// The samples by their labels' values, which are in the order of ``labels``.
-    public private(set) var samples: [[String]: Value] = [:]
+    package private(set) var samples: [[String]: Value] = [:]
 
     /// - Parameters:
     ///   - name: the metric's name.
     ///   - kind: the meaning of its values.
     ///   - help: its description for people.
     ///   - labels: the names of its labels; none for a metric with one sample.
-    public init(_ name: MetricName, _ kind: Kind, help: String, labels: [LabelName] = []) {
+    package init(_ name: MetricName, _ kind: Kind, help: String, labels: [LabelName] = []) {
         self.name = name
         self.kind = kind
         self.help = help
@@ -47,12 +47,12 @@ public struct MetricFamily: Hashable, Sendable {
     ///
     /// Too few or too many values for ``labels``, or a value that is not of the family's kind, are a programming error and stop
     /// the program.
-    public mutating func set(_ value: Value, _ labelValues: String...) {
+    package mutating func set(_ value: Value, _ labelValues: String...) {
         set(value, labels: labelValues)
     }
 
     /// Sets the sample of these label values, like ``set(_:_:)``.
-    public mutating func set(_ value: Value, labels labelValues: [String]) {
+    package mutating func set(_ value: Value, labels labelValues: [String]) {
         precondition(labelValues.count == labels.count, "\(name) has \(labels.count) labels")
         if case .durations = value {
             precondition(kind == .histogram, "\(name) is no histogram")
@@ -63,7 +63,7 @@ public struct MetricFamily: Hashable, Sendable {
     }
 
     /// Sets the sample of these label values to a count, which saturates.
-    public mutating func set(_ count: some BinaryInteger, _ labelValues: String...) {
+    package mutating func set(_ count: some BinaryInteger, _ labelValues: String...) {
         set(.integer(Int64(clamping: count)), labels: labelValues)
     }
 }

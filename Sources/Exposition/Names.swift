@@ -1,45 +1,45 @@
 /// A metric's name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-public struct MetricName: Hashable, Sendable, Comparable, ExpressibleByStringLiteral, CustomStringConvertible {
+package struct MetricName: Hashable, Sendable, Comparable, ExpressibleByStringLiteral, CustomStringConvertible {
     /// The text.
-    public let text: String
+    package let text: String
 
     /// - Returns: nil if the format does not allow the name.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         guard isName(text, allowingColon: true) else { return nil }
         self.text = text
     }
 
     /// A name in the program's source. A name that the format does not allow is a programming error and stops the program.
-    public init(stringLiteral text: StaticString) {
+    package init(stringLiteral text: StaticString) {
         let text = text.description
         precondition(isName(text, allowingColon: true), "\(text) is no name of a metric")
         self.text = text
     }
 
-    public var description: String { text }
+    package var description: String { text }
 
-    public static func < (left: MetricName, right: MetricName) -> Bool { precedes(left.text, right.text) }
+    package static func < (left: MetricName, right: MetricName) -> Bool { precedes(left.text, right.text) }
 }
 
 /// A label's name: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that begin with `__`, and `le`, are reserved for Prometheus.
-public struct LabelName: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+package struct LabelName: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     /// The text.
-    public let text: String
+    package let text: String
 
     /// - Returns: nil if the format does not allow the name, or it is reserved.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         guard LabelName.isUsable(text) else { return nil }
         self.text = text
     }
 
     /// A name in the program's source. A name that is not usable is a programming error and stops the program.
-    public init(stringLiteral text: StaticString) {
+    package init(stringLiteral text: StaticString) {
         let text = text.description
         precondition(LabelName.isUsable(text), "\(text) is no name of a label")
         self.text = text
     }
 
-    public var description: String { text }
+    package var description: String { text }
 
     private static func isUsable(_ text: String) -> Bool {
         isName(text, allowingColon: false) && !text.hasPrefix("__") && text != "le"

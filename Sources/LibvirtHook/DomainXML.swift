@@ -1,47 +1,47 @@
 /// The network interfaces in a libvirt domain's XML (formatdomain.html), which hooks get on standard input.
-public struct DomainXML: Hashable, Sendable {
+package struct DomainXML: Hashable, Sendable {
     /// A network interface, or a PCI device that is one half of a failover pair.
-    public struct Device: Hashable, Sendable {
+    package struct Device: Hashable, Sendable {
         /// `bridge`, `network`, `hostdev`, ...; `pci` for a plain `<hostdev>`.
-        public var type: String
+        package var type: String
         /// The MAC as written.
-        public var mac: String?
+        package var mac: String?
         /// The bridge of which the tap is a port.
-        public var bridge: String?
+        package var bridge: String?
         /// The name of the tap.
-        public var tap: String?
+        package var tap: String?
         /// The host's PCI address, `0000:03:00.2`.
-        public var pci: String?
+        package var pci: String?
         /// The device's name in the domain.
-        public var alias: String?
+        package var alias: String?
         /// `persistent` (the standby) or `transient` (the primary).
-        public var teaming: String?
+        package var teaming: String?
         /// For a transient device, the alias of its standby.
-        public var persistent: String?
+        package var persistent: String?
         /// VLAN ids.
-        public var vlans: [String] = []
+        package var vlans: [String] = []
     }
 
     /// The domain's name.
-    public private(set) var name = ""
+    package private(set) var name = ""
     /// The domain's UUID.
-    public private(set) var uuid = ""
+    package private(set) var uuid = ""
     /// The devices in the order of the text.
-    public private(set) var devices: [Device] = []
+    package private(set) var devices: [Device] = []
 
     /// The size limit of the text in bytes; the XML of domains with hundreds of devices has some 100 KB.
-    public static let limit = 4 << 20
+    package static let limit = 4 << 20
 
     /// The reason why a text is not a domain.
-    public struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
+    package struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
         /// The reason in words.
-        public let description: String
+        package let description: String
     }
 
     /// Reads a domain's XML.
     ///
     /// - Throws: ``Failure``.
-    public init(_ bytes: [UInt8]) throws(Failure) {
+    package init(_ bytes: [UInt8]) throws(Failure) {
         guard bytes.count <= DomainXML.limit else {
             throw Failure(description: "the domain's XML is longer than \(DomainXML.limit) bytes")
         }
@@ -58,7 +58,7 @@ public struct DomainXML: Hashable, Sendable {
     }
 
     /// The failover pairs: each standby with the primary that names it.
-    public var pairs: [(standby: Device, primary: Device)] {
+    package var pairs: [(standby: Device, primary: Device)] {
         devices.filter { $0.teaming == "transient" }.compactMap { primary in
             guard let persistent = primary.persistent,
                 let standby = devices.first(where: { $0.teaming == "persistent" && $0.alias == persistent })

@@ -1,22 +1,22 @@
 /// What a domain's XML does not tell the hook, from a file of lines `uplink BRIDGE PORT`, `port PCI PORT`, `state FOLDER`,
 /// `ignore DOMAIN`.
-public struct HookConfiguration: Hashable, Sendable {
+package struct HookConfiguration: Hashable, Sendable {
     /// For each bridge the port towards other hosts.
-    public var uplinks: [String: String] = [:]
+    package var uplinks: [String: String] = [:]
     /// For each VF's PCI address its port in the bridge, where devlink does not report it.
-    public var ports: [String: String] = [:]
+    package var ports: [String: String] = [:]
     /// The folder for journal and history; nil for the defaults of `fdbsteer`.
-    public var state: String?
+    package var state: String?
     /// Domains that the hook ignores.
-    public var ignored: Set<String> = []
+    package var ignored: Set<String> = []
     /// Lines that could not be understood.
-    public var complaints: [String] = []
+    package var complaints: [String] = []
 
     /// An empty configuration.
-    public init() {}
+    package init() {}
 
     /// Parses the text of the file; `#` begins a comment.
-    public init(_ text: String) {
+    package init(_ text: String) {
         for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let words = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" || $0 == "\r" }.map(String.init)
             switch (words.first, words.count) {

@@ -1,18 +1,18 @@
-public import Policy
+package import Policy
 import FDB
 
 /// A call of `/etc/libvirt/hooks/qemu` (hooks.html of libvirt).
-public struct HookCall: Hashable, Sendable {
+package struct HookCall: Hashable, Sendable {
     /// The domain's name.
-    public let domain: String
+    package let domain: String
     /// `prepare`, `start`, `started`, `stopped`, `release`, `migrate`, `restore`, `reconnect`, `attach`.
-    public let operation: String
+    package let operation: String
     /// The reason why a domain was stopped or released (libvirt 10.5 and later), or `-`.
-    public let extra: String
+    package let extra: String
 
     /// - Parameter arguments: NAME OPERATION SUBOPERATION EXTRA, without the program's name.
     /// - Returns: nil if there are fewer than two.
-    public init?(_ arguments: [String]) {
+    package init?(_ arguments: [String]) {
         guard arguments.count >= 2 else { return nil }
         domain = arguments[0]
         operation = arguments[1]
@@ -21,9 +21,9 @@ public struct HookCall: Hashable, Sendable {
 }
 
 /// What to do about a host's guest interfaces after a call of the hook. It depends on the call and the domain's XML only.
-public struct HookPlan: Sendable {
+package struct HookPlan: Sendable {
     /// One verb.
-    public enum Step: Hashable, Sendable {
+    package enum Step: Hashable, Sendable {
         /// Pin the guest.
         case prepare(PreparationRequest)
         /// The guest has gone to another host.
@@ -39,15 +39,15 @@ public struct HookPlan: Sendable {
     }
 
     /// The verbs, in order.
-    public private(set) var steps: [Step] = []
+    package private(set) var steps: [Step] = []
     /// What is skipped, and why.
-    public private(set) var notes: [String] = []
+    package private(set) var notes: [String] = []
 
     /// - Parameters:
     ///   - call: the hook's arguments.
     ///   - domain: the domain's XML; nil if it cannot be read.
     ///   - isArriving: the domain that starts waits for its guest from another host.
-    public init(_ call: HookCall, domain: DomainXML?, configuration: HookConfiguration, isArriving: Bool) {
+    package init(_ call: HookCall, domain: DomainXML?, configuration: HookConfiguration, isArriving: Bool) {
         if configuration.ignored.contains(call.domain) { return }
         switch call.operation {
         case "reconnect":

@@ -12,9 +12,9 @@ import NIOPosix
 ///
 /// Start and stop are plain calls. The process has one service, and its own loop handles signals, so a lifecycle framework
 /// would have nothing to order.
-public struct MetricsServer: Sendable {
+package struct MetricsServer: Sendable {
     /// The port that it listens on: the requested one, or the kernel's choice for 0.
-    public let port: Int
+    package let port: Int
     private let channel: any Channel
     private let group: MultiThreadedEventLoopGroup
     private let connections: Connections
@@ -30,7 +30,7 @@ public struct MetricsServer: Sendable {
     ///   - limits: limits for clients.
     ///   - answer: makes an answer. It is called on the server's thread for each request and must be quick.
     /// - Throws: ``MetricsServerError`` if the address is invalid, is not this host's, or is taken.
-    public static func start(
+    package static func start(
         host: String = "127.0.0.1", port: Int = 9923, limits: Limits = Limits(),
         answer: @escaping @Sendable (Route) -> Response
     ) throws(MetricsServerError) -> MetricsServer {
@@ -66,7 +66,7 @@ public struct MetricsServer: Sendable {
     /// Stops listening, waits for answers under way, closes all connections and waits for the thread's end.
     ///
     /// Call it once, from a thread other than the server's.
-    public func stop() {
+    package func stop() {
         try? channel.close().wait()
         for connection in connections.all() {
             connection.pipeline.fireUserInboundEventTriggered(Draining())

@@ -1,5 +1,5 @@
 /// The pages that a client can request.
-public enum Route: String, Hashable, Sendable, CaseIterable {
+package enum Route: String, Hashable, Sendable, CaseIterable {
     /// The page that Prometheus scrapes.
     case metrics = "/metrics"
     /// Whether the program is alive.
@@ -9,56 +9,56 @@ public enum Route: String, Hashable, Sendable, CaseIterable {
 }
 
 /// An answer.
-public struct Response: Hashable, Sendable {
+package struct Response: Hashable, Sendable {
     /// The status code, 200 to 599.
-    public var status: Int
+    package var status: Int
     /// The value of the header `Content-Type`.
-    public var contentType: String
+    package var contentType: String
     /// The body; it is not sent in answers to HEAD.
-    public var body: [UInt8]
+    package var body: [UInt8]
 
     /// - Parameters:
     ///   - status: the status code, 200 to 599.
     ///   - contentType: the value of the header `Content-Type`, without line breaks.
     ///   - body: the body.
-    public init(status: Int = 200, contentType: String, body: [UInt8]) {
+    package init(status: Int = 200, contentType: String, body: [UInt8]) {
         self.status = status
         self.contentType = contentType
         self.body = body
     }
 
     /// An answer of plain text.
-    public init(status: Int = 200, text: String) {
+    package init(status: Int = 200, text: String) {
         self.init(status: status, contentType: "text/plain; charset=utf-8", body: Array(text.utf8))
     }
 }
 
 /// Limits for one client, and for all of them together.
-public struct Limits: Hashable, Sendable {
+package struct Limits: Hashable, Sendable {
     /// The most simultaneous connections; any further one is answered with 503 and closed.
-    public var connections = 64
+    package var connections = 64
     /// The most bytes of a request's target, header names and values together; more are refused with 431.
-    public var headBytes = 8 << 10
+    package var headBytes = 8 << 10
     /// The most headers of a request; more are refused with 431.
-    public var headers = 64
+    package var headers = 64
     /// The most time from the first byte of a request, or from the connection itself, to the end of its headers, in
     /// nanoseconds. It stops clients that send headers one by one forever.
-    public var headTime: Int64 = 5_000_000_000
+    package var headTime: Int64 = 5_000_000_000
     /// How long a client may take to read an answer, in nanoseconds.
-    public var answerTime: Int64 = 10_000_000_000
+    package var answerTime: Int64 = 10_000_000_000
     /// How long a connection may be idle between two requests, in nanoseconds: more than a usual scrape interval.
-    public var idleTime: Int64 = 75_000_000_000
+    package var idleTime: Int64 = 75_000_000_000
 
     /// The defaults.
-    public init() {}
+    package init() {}
 }
 
 /// The reason why the server does not run.
-public struct MetricsServerError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct MetricsServerError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What failed, with the kernel's text.
-    public let message: String
+    package let message: String
     /// What to do about it.
-    public let remedy: String
+    package let remedy: String
 
-    public var description: String { "\(message) (\(remedy))" }
+    package var description: String { "\(message) (\(remedy))" }
 }

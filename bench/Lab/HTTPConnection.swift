@@ -1,19 +1,19 @@
 import Glibc
 
 /// A TCP connection to a server on this namespace's loopback. The client sends whatever it is told to, and reads answers of HTTP.
-public final class HTTPConnection {
+package final class HTTPConnection {
     /// One answer.
-    public struct Answer: Sendable {
+    package struct Answer: Sendable {
         /// The status code; 0 if there is none.
-        public let status: Int
+        package let status: Int
         /// Status line and header lines.
-        public let head: String
+        package let head: String
         /// As long as Content-Length says.
-        public let body: String
+        package let body: String
     }
 
     /// For poll(2).
-    public let descriptor: Int32
+    package let descriptor: Int32
     private var buffer = [UInt8](repeating: 0, count: 1 << 16)
     /// What was received and not taken yet.
     private var received: [UInt8] = []
@@ -21,7 +21,7 @@ public final class HTTPConnection {
     private static let patience = 30
 
     /// - Throws: ``LabError`` when nobody listens.
-    public init(port: Int) throws(LabError) {
+    package init(port: Int) throws(LabError) {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
@@ -48,7 +48,7 @@ public final class HTTPConnection {
     /// One request on a connection of its own.
     ///
     /// - Throws: ``LabError`` when there is no answer.
-    public static func get(_ target: String, port: Int, method: String = "GET") throws(LabError) -> Answer {
+    package static func get(_ target: String, port: Int, method: String = "GET") throws(LabError) -> Answer {
         let connection = try HTTPConnection(port: port)
         connection.send("\(method) \(target) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         guard let answer = try connection.answer(bodyFollows: method != "HEAD") else {
@@ -61,15 +61,15 @@ public final class HTTPConnection {
     ///
     /// - Returns: false when the server has closed the connection.
     @discardableResult
-    public func request(_ target: String) -> Bool { send("GET \(target) HTTP/1.1\r\nHost: localhost\r\n\r\n") }
+    package func request(_ target: String) -> Bool { send("GET \(target) HTTP/1.1\r\nHost: localhost\r\n\r\n") }
 
     /// - Returns: false when the server has closed the connection.
     @discardableResult
-    public func send(_ text: String) -> Bool { send(Array(text.utf8)) }
+    package func send(_ text: String) -> Bool { send(Array(text.utf8)) }
 
     /// - Returns: false when the server has closed the connection.
     @discardableResult
-    public func send(_ bytes: [UInt8]) -> Bool {
+    package func send(_ bytes: [UInt8]) -> Bool {
         var sent = 0
         while sent < bytes.count {
             let count = bytes.withUnsafeBytes {
@@ -85,7 +85,7 @@ public final class HTTPConnection {
     ///
     /// - Returns: false at the end of the connection, however it ended.
     /// - Throws: ``LabError`` when nothing comes.
-    public func receive() throws(LabError) -> Bool {
+    package func receive() throws(LabError) -> Bool {
         let count = recv(descriptor, &buffer, buffer.count, 0)
         if count < 0, errno == EAGAIN { throw LabError("nothing came for \(HTTPConnection.patience) s") }
         if count > 0 { received += buffer.prefix(count) }
@@ -93,7 +93,7 @@ public final class HTTPConnection {
     }
 
     /// Takes an answer from what was received; nil when it is not whole.
-    public func takeAnswer(bodyFollows: Bool = true) -> Answer? {
+    package func takeAnswer(bodyFollows: Bool = true) -> Answer? {
         let separator = Array("\r\n\r\n".utf8)
         guard let end = received.indices.first(where: { received[$0...].starts(with: separator) }) else { return nil }
         let head = String(decoding: received[..<end], as: UTF8.self)
@@ -110,7 +110,7 @@ public final class HTTPConnection {
     /// Waits for an answer; nil when the connection ends before.
     ///
     /// - Throws: ``LabError`` when nothing comes.
-    public func answer(bodyFollows: Bool = true) throws(LabError) -> Answer? {
+    package func answer(bodyFollows: Bool = true) throws(LabError) -> Answer? {
         while true {
             if let answer = takeAnswer(bodyFollows: bodyFollows) { return answer }
             if try !receive() { return nil }
@@ -120,7 +120,7 @@ public final class HTTPConnection {
     /// Everything until the server closes the connection.
     ///
     /// - Throws: ``LabError`` when nothing comes.
-    public func rest() throws(LabError) -> String {
+    package func rest() throws(LabError) -> String {
         while try receive() {}
         defer { received = [] }
         return String(decoding: received, as: UTF8.self)

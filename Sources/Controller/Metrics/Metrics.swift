@@ -1,8 +1,8 @@
 import CNetlink
-public import Exposition
+package import Exposition
 import Glibc
-public import Policy
-public import Records
+package import Policy
+package import Records
 
 /// Reads the metrics that need no daemon: what the history and the journal of a state folder amount to.
 ///
@@ -11,7 +11,7 @@ public import Records
 /// scrapes calls this at a bounded rate, not once a scrape.
 ///
 /// It belongs to the network namespace of the thread that calls it, as the journal's guests do.
-public struct MetricsReader: ~Copyable {
+package struct MetricsReader: ~Copyable {
     private let folder: StateFolder
     private var history: Held<History>?
     private var totals = HistoryTotals()
@@ -22,12 +22,12 @@ public struct MetricsReader: ~Copyable {
     private var dataVersion: Int64 = 0
 
     /// - Parameter folder: where the journal and the history are; neither needs to exist.
-    public init(folder: StateFolder) { self.folder = folder }
+    package init(folder: StateFolder) { self.folder = folder }
 
     /// The families of now; a journal or history that does not exist counts as empty.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when one of them exists and cannot be read.
-    public mutating func read() throws(ControllerError) -> [MetricFamily] {
+    package mutating func read() throws(ControllerError) -> [MetricFamily] {
         try readHistory()
         let journal = try readJournal()
         return totals.families + journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]

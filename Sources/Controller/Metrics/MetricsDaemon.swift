@@ -1,12 +1,12 @@
-public import Exposition
-public import Policy
+package import Exposition
+package import Policy
 
 /// What the daemon alone can count, filled by its loop and handed to whoever writes the page.
 ///
 /// Counters begin at 0 with each start of the daemon; the values that are known beforehand are on the page from the start.
-public struct DaemonCounters: Hashable, Sendable {
+package struct DaemonCounters: Hashable, Sendable {
     /// Why the whole table was read.
-    public enum ResyncReason: String, Hashable, Sendable, CaseIterable {
+    package enum ResyncReason: String, Hashable, Sendable, CaseIterable {
         /// The daemon started.
         case start
         /// The kernel dropped notifications (ENOBUFS).
@@ -18,32 +18,32 @@ public struct DaemonCounters: Hashable, Sendable {
     }
 
     /// Signals on the page from the start; a wait for another one adds it.
-    public static let knownSignals = ["qmp", "carrier", "bus_master", "first_frame", "caller"]
+    package static let knownSignals = ["qmp", "carrier", "bus_master", "first_frame", "caller"]
 
     /// When the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public var startedAt: Int64
+    package var startedAt: Int64
     /// Repairs that held, by what had changed.
-    public var driftRepairs: [Watch.Cause: UInt64] = [:]
+    package var driftRepairs: [Watch.Cause: UInt64] = [:]
     /// Repairs that failed.
-    public var driftFailures: UInt64 = 0
+    package var driftFailures: UInt64 = 0
     /// Guests that lost entries again and again, so that repairs were held back: how often that began.
-    public var driftBackoffs: UInt64 = 0
+    package var driftBackoffs: UInt64 = 0
     /// Guests whose repairs are held back now.
-    public var driftFights: Int = 0
+    package var driftFights: Int = 0
     /// Primary ports that vanished or left their bridge, so that the guest was moved at once.
-    public var primaryLosses: UInt64 = 0
+    package var primaryLosses: UInt64 = 0
     /// Guests that were found to have left, because their frames came in by the uplink.
-    public var departures: UInt64 = 0
+    package var departures: UInt64 = 0
     /// What the kernel refused, by symbolic error number (`ENODEV`).
-    public var netlinkErrors: [String: UInt64] = [:]
+    package var netlinkErrors: [String: UInt64] = [:]
     /// How often the kernel dropped notifications because the daemon read too slowly.
-    public var netlinkOverruns: UInt64 = 0
+    package var netlinkOverruns: UInt64 = 0
     /// Readings of the whole table by reason.
-    public var resyncs: [ResyncReason: UInt64] = [:]
+    package var resyncs: [ResyncReason: UInt64] = [:]
     /// How long redirections waited for a signal, by signal.
-    public private(set) var signalWaits: [String: DurationHistogram] = [:]
+    package private(set) var signalWaits: [String: DurationHistogram] = [:]
     /// Whether QEMU's monitor answers, for each guest whose configuration names one.
-    public var qmpConnected: [GuestID: Bool] = [:]
+    package var qmpConnected: [GuestID: Bool] = [:]
 
     /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
     private static let bounds: [Int64] = [
@@ -53,7 +53,7 @@ public struct DaemonCounters: Hashable, Sendable {
     private static let knownErrors = ["EBUSY", "EEXIST", "EINVAL", "ENODEV", "ENOENT", "EPERM"]
 
     /// - Parameter startedAt: when the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public init(startedAt: Int64) {
+    package init(startedAt: Int64) {
         self.startedAt = startedAt
         for signal in DaemonCounters.knownSignals {
             signalWaits[signal] = DurationHistogram(bounds: DaemonCounters.bounds)
@@ -63,21 +63,21 @@ public struct DaemonCounters: Hashable, Sendable {
     /// Causes on the page from the start: what ``Drift`` finds.
     private static let knownCauses: [Watch.Cause] = [.stolen, .removed, .weakened, .port, .flagLost]
     /// Counts a repair.
-    public mutating func countRepair(_ cause: Watch.Cause) { driftRepairs[cause, default: 0] += 1 }
+    package mutating func countRepair(_ cause: Watch.Cause) { driftRepairs[cause, default: 0] += 1 }
 
     /// Counts a refusal of the kernel.
-    public mutating func countError(_ errno: String) { netlinkErrors[errno, default: 0] += 1 }
+    package mutating func countError(_ errno: String) { netlinkErrors[errno, default: 0] += 1 }
 
     /// Counts a reading of the whole table.
-    public mutating func countResync(_ reason: ResyncReason) { resyncs[reason, default: 0] += 1 }
+    package mutating func countResync(_ reason: ResyncReason) { resyncs[reason, default: 0] += 1 }
 
     /// Counts a wait for a signal; the name is the program's, not a guest's.
-    public mutating func countWait(for signal: String, nanoseconds: Int64) {
+    package mutating func countWait(for signal: String, nanoseconds: Int64) {
         signalWaits[signal, default: DurationHistogram(bounds: DaemonCounters.bounds)].observe(nanoseconds)
     }
 
     /// The families made of them.
-    public var families: [MetricFamily] {
+    package var families: [MetricFamily] {
         var repairs = MetricFamily(
             "fdbsteer_drift_repairs_total", .counter,
             help: "Entries and port settings that were put right, by what had changed.",

@@ -1,6 +1,6 @@
 import Exposition
-public import Policy
-public import Records
+package import Policy
+package import Records
 import Synchronization
 import System
 
@@ -8,7 +8,7 @@ import System
 ///
 /// However many scrapes there are, the files are read once a second at most, on the thread that answers; with none, nothing is
 /// done. The daemon's loop only leaves its counters here.
-public final class MetricsPage: Sendable {
+package final class MetricsPage: Sendable {
     private struct State: ~Copyable {
         var reader: MetricsReader
         var bytes: [UInt8] = []
@@ -20,7 +20,7 @@ public final class MetricsPage: Sendable {
     private let counters: Mutex<DaemonCounters>
     private let clock = Stopwatch()
     /// How long a page is good for, in nanoseconds, where nothing else is said.
-    public static let lifetime: Int64 = 1_000_000_000
+    package static let lifetime: Int64 = 1_000_000_000
 
     /// How long a page is good for, in nanoseconds.
     private let lifetime: Int64
@@ -29,21 +29,21 @@ public final class MetricsPage: Sendable {
     ///   - folder: where the journal and the history are.
     ///   - counters: the daemon's counters at its start.
     ///   - lifetime: how long a page is good for, in nanoseconds.
-    public init(folder: StateFolder, counters: DaemonCounters, lifetime: Int64 = MetricsPage.lifetime) {
+    package init(folder: StateFolder, counters: DaemonCounters, lifetime: Int64 = MetricsPage.lifetime) {
         state = Mutex(State(reader: MetricsReader(folder: folder)))
         self.counters = Mutex(counters)
         self.lifetime = lifetime
     }
 
     /// Changes the daemon's counters; quick, and never held up by a scrape.
-    public func count(_ change: (inout DaemonCounters) -> Void) {
+    package func count(_ change: (inout DaemonCounters) -> Void) {
         counters.withLock { change(&$0) }
     }
 
     /// The page of this second, to be sent as ``Exposition/Exposition/contentType``.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when the journal or the history cannot be read.
-    public func bytes() throws(ControllerError) -> [UInt8] {
+    package func bytes() throws(ControllerError) -> [UInt8] {
         try state.withLock { state throws(ControllerError) in
             let now = clock.elapsed
             if let madeAt = state.madeAt, now - madeAt < lifetime { return state.bytes }

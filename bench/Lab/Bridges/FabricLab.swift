@@ -5,38 +5,38 @@ import Glibc
 ///
 /// Each host has an uplink to the fabric, a port that acts as the VF's representor, one that acts as the standby's tap, and
 /// a port with a peer of the guest behind it; one more peer is on the fabric. It is made in the calling thread's namespace.
-public struct FabricLab: Sendable {
+package struct FabricLab: Sendable {
     /// A host: a bridge and its ports.
-    public struct Host: Sendable {
+    package struct Host: Sendable {
         /// The bridge.
-        public let bridge: String
+        package let bridge: String
         /// The port towards the fabric.
-        public var uplink: String { bridge + "-up" }
+        package var uplink: String { bridge + "-up" }
         /// The port of the VF.
-        public var primary: String { bridge + "-vf" }
+        package var primary: String { bridge + "-vf" }
         /// The port of the paravirtual NIC.
-        public var standby: String { bridge + "-tap" }
+        package var standby: String { bridge + "-tap" }
         /// The port of another guest on this host.
-        public var peer: String { bridge + "-peer" }
+        package var peer: String { bridge + "-peer" }
 
         var ports: [String] { [uplink, primary, standby, peer] }
     }
 
     /// The host on which the guest starts.
-    public let source = Host(bridge: "srcbr")
+    package let source = Host(bridge: "srcbr")
     /// The host that the guest moves to.
-    public let target = Host(bridge: "dstbr")
+    package let target = Host(bridge: "dstbr")
     /// The bridge between the hosts.
-    public let fabric = "fabric"
+    package let fabric = "fabric"
     /// The fabric's port with a peer behind it.
-    public let fabricPeer = "fabric-peer"
+    package let fabricPeer = "fabric-peer"
     /// The guest's MAC.
-    public let guestMAC = "52:54:00:fd:b5:01"
+    package let guestMAC = "52:54:00:fd:b5:01"
 
     /// Makes the bridges and their ports, all up and forwarding.
     ///
     /// - Throws: ``LabError``.
-    public init() throws {
+    package init() throws {
         for bridge in [source.bridge, target.bridge, fabric] {
             // IPv6 is off everywhere, so the bridges learn only from the bench's own frames.
             try Command.script(
@@ -57,7 +57,7 @@ public struct FabricLab: Sendable {
     }
 
     /// The other end of a port; for an uplink, the fabric's port.
-    public static func far(_ port: String) -> String { port + "-far" }
+    package static func far(_ port: String) -> String { port + "-far" }
 
     private var ports: [String] {
         source.ports + target.ports + [source, target].map { FabricLab.far($0.uplink) } + [fabricPeer]
@@ -88,13 +88,13 @@ public struct FabricLab: Sendable {
     /// Switches flooding of unknown unicast on or off, on all ports of the hosts and the fabric.
     ///
     /// - Throws: ``LabError``.
-    public func setFlooding(_ isOn: Bool) throws {
+    package func setFlooding(_ isOn: Bool) throws {
         for port in ports { try Command.script("bridge link set dev \(port) flood \(isOn ? "on" : "off")") }
     }
 
     /// The frame that QEMU sends for a guest that runs on a new host: a broadcast reverse ARP request from the guest's MAC
     /// (`announce_self_create` in net/announce.c). Bridges on its path learn where the guest is.
-    public var announcement: [UInt8] {
+    package var announcement: [UInt8] {
         let mac = Interface.octets(guestMAC)
         let request: [UInt8] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]
         let frame = [UInt8](repeating: 0xff, count: 6) + mac + request + mac + [0, 0, 0, 0] + mac + [0, 0, 0, 0]

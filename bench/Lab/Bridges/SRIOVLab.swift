@@ -5,13 +5,13 @@ import System
 ///
 /// `nic0` is the physical function, `peer0` stands for all other hosts on its wire, and `plain0` is a NIC without SR-IOV.
 /// VFs have no driver until one is bound.
-public struct SRIOVLab: Sendable {
+package struct SRIOVLab: Sendable {
     /// The driver for VFs.
-    public static let driver = "igbvf"
+    package static let driver = "igbvf"
     private static let pf = "/sys/class/net/nic0/device"
 
     /// The reason why this NIC does not exist here; nil if it does.
-    public static var obstacle: String? {
+    package static var obstacle: String? {
         access("\(pf)/sriov_numvfs", W_OK) == 0
             ? nil : "there is no SR-IOV NIC nic0: it takes \"scripts/lab-vm run --igb\", with QEMU 8 or later"
     }
@@ -20,7 +20,7 @@ public struct SRIOVLab: Sendable {
     ///
     /// - Parameter functions: the number of VFs.
     /// - Throws: ``LabError``.
-    public init(functions: Int = 3) throws {
+    package init(functions: Int = 3) throws {
         try Command.script("busybox sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         try TextFile.write("0", to: "\(SRIOVLab.pf)/sriov_drivers_autoprobe")
         if SystemFile.firstLine(of: "\(SRIOVLab.pf)/sriov_numvfs") != "\(functions)" {
@@ -40,7 +40,7 @@ public struct SRIOVLab: Sendable {
     }
 
     /// The PCI address of a VF.
-    public func address(_ vf: Int) -> String {
+    package func address(_ vf: Int) -> String {
         SystemFile.linkName("\(SRIOVLab.pf)/virtfn\(vf)") ?? ""
     }
 
@@ -48,7 +48,7 @@ public struct SRIOVLab: Sendable {
     ///
     /// - Throws: ``LabError``.
     @discardableResult
-    public func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
+    package func bind(_ vf: Int, to driver: String = SRIOVLab.driver) throws -> String {
         let device = "/sys/bus/pci/devices/\(address(vf))"
         try TextFile.write(driver, to: "\(device)/driver_override")
         try TextFile.write(address(vf), to: "/sys/bus/pci/drivers/\(driver)/bind")
@@ -60,7 +60,7 @@ public struct SRIOVLab: Sendable {
     /// Unbinds a VF from its driver.
     ///
     /// - Throws: ``LabError``.
-    public func unbind(_ vf: Int) throws {
+    package func unbind(_ vf: Int) throws {
         try TextFile.write(address(vf), to: "/sys/bus/pci/devices/\(address(vf))/driver/unbind")
     }
 
@@ -69,7 +69,7 @@ public struct SRIOVLab: Sendable {
     /// igbvf notices when the interface goes up, and resets the VF no earlier than 10 s after the previous reset.
     ///
     /// - Throws: ``LabError``.
-    public func deafen(_ vf: Int) throws {
+    package func deafen(_ vf: Int) throws {
         let path = "/sys/bus/pci/devices/\(address(vf))/resource0"
         let file = open(path, O_RDWR | O_CLOEXEC)
         guard file >= 0 else { throw LabError("\(path): \(String(cString: strerror(errno)))") }
@@ -85,7 +85,7 @@ public struct SRIOVLab: Sendable {
     /// Brings an interface up and waits for its carrier.
     ///
     /// - Throws: ``LabError``.
-    public static func bringUp(_ name: String) throws {
+    package static func bringUp(_ name: String) throws {
         try Command.script("ip link set \(name) up")
         try waitForCarrier(name)
     }
@@ -94,7 +94,7 @@ public struct SRIOVLab: Sendable {
     /// standby, with its reader on `tap0-far`.
     ///
     /// - Throws: ``LabError``.
-    public func makeBridge() throws {
+    package func makeBridge() throws {
         try Command.script(
             """
             ip link add br0 type bridge vlan_default_pvid 0 mcast_snooping 0
@@ -115,7 +115,7 @@ public struct SRIOVLab: Sendable {
     }
 
     /// Removes the bridge and the standby.
-    public func removeBridge() {
+    package func removeBridge() {
         _ = try? Command.run(["ip", "link", "del", "br0"])
         _ = try? Command.run(["ip", "link", "del", "tap0"])
     }
@@ -123,7 +123,7 @@ public struct SRIOVLab: Sendable {
     /// The state of the NIC that a probe or a redirection may change, as `ip`, `bridge` and sysfs show it.
     ///
     /// - Throws: ``LabError``.
-    public func state(functions: Int = 3) throws -> String {
+    package func state(functions: Int = 3) throws -> String {
         try SRIOVLab.waitForOperationalStates()
         // The timers of a bridge change all the time.
         let words = try Command.run(["ip", "-d", "link"]).output.split(separator: " ")

@@ -2,13 +2,13 @@ import CLab
 import Glibc
 
 /// One frame, and the ports through which it leaves a bridge: shows what a finding means in practice.
-public struct FrameProbe: Sendable {
+package struct FrameProbe: Sendable {
     /// The bytes as received: packet sockets see a frame without its tag.
     private let bytes: [UInt8]
     private let vlan: UInt16?
 
     /// The EtherType for local experiments (IEEE 802), which no protocol handler accepts.
-    public static let experimental: UInt16 = 0x88b6
+    package static let experimental: UInt16 = 0x88b6
 
     /// The time to wait for a frame, in milliseconds. The slowest frame observed took a hundredth of it.
     private static let patience: Int32 = 100
@@ -19,7 +19,7 @@ public struct FrameProbe: Sendable {
     ///   - payload: the bytes after the EtherType; a number that identifies this frame follows them.
     ///   - size: the least size of the payload.
     ///   - vlan: the VLAN of the IEEE 802.1Q tag; nil for no tag.
-    public init(
+    package init(
         to destination: String, from source: String, type: UInt16 = FrameProbe.experimental, payload: [UInt8] = [],
         size: Int = 46, vlan: UInt16? = nil
     ) {
@@ -32,7 +32,7 @@ public struct FrameProbe: Sendable {
     }
 
     /// A gratuitous ARP: a host announces its IPv4 address to everyone.
-    public static func gratuitousARP(from source: String, address: [UInt8] = [192, 0, 2, 7]) -> FrameProbe {
+    package static func gratuitousARP(from source: String, address: [UInt8] = [192, 0, 2, 7]) -> FrameProbe {
         let mac = Interface.octets(source)
         return FrameProbe(
             to: "ff:ff:ff:ff:ff:ff", from: source, type: UInt16(ETH_P_ARP),
@@ -46,7 +46,7 @@ public struct FrameProbe: Sendable {
     ///   - places: the far ends at which the frame may arrive.
     /// - Returns: the places that received it.
     /// - Throws: ``LabError``.
-    public func send(from interface: String, lookingAt places: String...) throws -> Set<String> {
+    package func send(from interface: String, lookingAt places: String...) throws -> Set<String> {
         var sockets: [(place: String, descriptor: Int32)] = []
         defer { for socket in sockets { close(socket.descriptor) } }
         for place in places {
@@ -84,11 +84,11 @@ public struct FrameProbe: Sendable {
 }
 
 /// A tap with a reader, like that of a running virtual machine.
-public struct TapReader: ~Copyable {
+package struct TapReader: ~Copyable {
     private let descriptor: Int32
 
     /// - Throws: ``LabError`` if the tap cannot be opened.
-    public init(_ name: String) throws {
+    package init(_ name: String) throws {
         descriptor = clab_open_tap(name)
         guard descriptor >= 0 else {
             throw LabError("cannot open tap \(name): \(String(cString: strerror(-descriptor)))")
@@ -98,7 +98,7 @@ public struct TapReader: ~Copyable {
     deinit { close(descriptor) }
 
     /// Whether a frame to this MAC has arrived since the last call.
-    public func hasReceived(frameTo mac: String) -> Bool {
+    package func hasReceived(frameTo mac: String) -> Bool {
         var bytes = [UInt8](repeating: 0, count: 2048)
         var found = false
         while read(descriptor, &bytes, bytes.count) >= 14 {

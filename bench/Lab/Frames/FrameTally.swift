@@ -2,17 +2,17 @@ import CLab
 import Glibc
 
 /// Numbered frames, and how often each arrived at each of several interfaces; it also counts copies on one path.
-public final class FrameTally {
+package final class FrameTally {
     private let places: [(name: String, descriptor: Int32)]
     private let run = (0..<4).map { _ in UInt8.random(in: 0...255) }
     private static let numberOffset = 18
 
     /// The number of arrivals by frame number.
-    public typealias Counts = [UInt32: Int]
+    package typealias Counts = [UInt32: Int]
 
     /// - Parameter places: the interfaces to listen on, in the calling thread's network namespace.
     /// - Throws: ``LabError``.
-    public init(_ places: [String]) throws {
+    package init(_ places: [String]) throws {
         var opened: [(String, Int32)] = []
         for place in places {
             opened.append((place, try Interface.open(place, type: UInt16(ETH_P_ALL), receiveBuffer: 8 << 20)))
@@ -33,7 +33,7 @@ public final class FrameTally {
     ///   - during: called before each frame with the frame's number.
     /// - Returns: the counts for each place.
     /// - Throws: ``LabError``, or an error that `during` throws.
-    public func send(
+    package func send(
         _ count: Int, from interface: String, to destination: String, source: String, vlan: UInt16? = nil,
         during: (Int) throws -> Void = { _ in }
     ) throws -> [String: Counts] {
@@ -60,7 +60,7 @@ public final class FrameTally {
     }
 
     /// Counts in which each of the frames arrived once.
-    public static func once(_ count: Int) -> Counts {
+    package static func once(_ count: Int) -> Counts {
         Dictionary(uniqueKeysWithValues: (0..<UInt32(count)).map { ($0, 1) })
     }
 

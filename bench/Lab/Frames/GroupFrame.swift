@@ -3,20 +3,20 @@ import Glibc
 import System
 
 /// Frames about multicast groups, as members, routers and senders transmit them.
-public enum GroupFrame {
+package enum GroupFrame {
     /// The type of an IGMPv3 group record (RFC 3376, 4.2.12).
-    public enum Record: UInt8, Sendable {
+    package enum Record: UInt8, Sendable {
         case toInclude = 3
         case toExclude = 4
     }
 
     /// An IGMPv2 membership report (RFC 2236).
-    public static func igmp2Report(_ group: String, from source: String) -> [UInt8] {
+    package static func igmp2Report(_ group: String, from source: String) -> [UInt8] {
         ipv4(to: group, from: source, header: 2, options: [0x94, 4, 0, 0], payload: igmp(0x16, group))
     }
 
     /// An IGMPv2 leave.
-    public static func igmp2Leave(_ group: String, from source: String) -> [UInt8] {
+    package static func igmp2Leave(_ group: String, from source: String) -> [UInt8] {
         ipv4(to: "224.0.0.2", from: source, header: 2, options: [0x94, 4, 0, 0], payload: igmp(0x17, group))
     }
 
@@ -24,14 +24,14 @@ public enum GroupFrame {
     ///
     /// - Parameter tenths: the response time in tenths of a second. For that long after it hears a new querier a bridge
     ///   floods, because it may not know every member.
-    public static func igmp2Query(from source: String, tenths: UInt8 = 1) -> [UInt8] {
+    package static func igmp2Query(from source: String, tenths: UInt8 = 1) -> [UInt8] {
         ipv4(
             to: "224.0.0.1", from: source, header: 2, options: [0x94, 4, 0, 0],
             payload: igmp(0x11, "0.0.0.0", tenths))
     }
 
     /// An IGMPv3 report with one group record.
-    public static func igmp3Report(
+    package static func igmp3Report(
         _ group: String, _ record: Record, sources: [String] = [], from source: String
     ) -> [UInt8] {
         var payload: [UInt8] = [0x22, 0, 0, 0, 0, 0, 0, 1, record.rawValue, 0, 0, UInt8(sources.count)]
@@ -41,12 +41,12 @@ public enum GroupFrame {
     }
 
     /// An MLDv1 report (RFC 2710).
-    public static func mld1Report(_ group: String, from source: String) -> [UInt8] {
+    package static func mld1Report(_ group: String, from source: String) -> [UInt8] {
         icmp6([131, 0, 0, 0, 0, 0, 0, 0] + octets(group, AF_INET6), to: group, from: source, routerAlert: true)
     }
 
     /// A neighbour solicitation (RFC 4861) to the solicited-node group of an address.
-    public static func neighbourSolicitation(for target: String, from source: String) -> [UInt8] {
+    package static func neighbourSolicitation(for target: String, from source: String) -> [UInt8] {
         let address = octets(target, AF_INET6)
         let option: [UInt8] = [1, 1] + Interface.octets(source)
         return icmp6(
@@ -54,14 +54,14 @@ public enum GroupFrame {
     }
 
     /// A UDP frame to an IPv4 group. It is long enough to need no padding, which bridges cut off.
-    public static func datagram(to group: String, number: UInt32, from source: String) -> [UInt8] {
+    package static func datagram(to group: String, number: UInt32, from source: String) -> [UInt8] {
         let content = (0..<20).map { $0 < 4 ? UInt8(truncatingIfNeeded: number >> (24 - 8 * $0)) : 0 }
         let udp: [UInt8] = [0x12, 0x34, 0x12, 0x35, 0, 28, 0, 0] + content
         return ipv4(to: group, from: source, header: 17, options: [], payload: udp)
     }
 
     /// The solicited-node group of an address: `ff02::1:ff` and the address's last 24 bits.
-    public static func solicitedNode(_ address: String) -> String {
+    package static func solicitedNode(_ address: String) -> String {
         let group: [UInt8] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff] + octets(address, AF_INET6).suffix(3)
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         inet_ntop(AF_INET6, group, &text, socklen_t(text.count))
@@ -132,20 +132,20 @@ public enum GroupFrame {
 }
 
 /// Receives the frames that arrive at an interface.
-public struct Witness: ~Copyable {
+package struct Witness: ~Copyable {
     private let descriptor: Int32
 
     /// Receives every frame that arrives from now on, in the calling thread's namespace.
     ///
     /// - Throws: ``LabError``.
-    public init(_ interface: String) throws {
+    package init(_ interface: String) throws {
         descriptor = try Interface.open(interface, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 20)
     }
 
     deinit { close(descriptor) }
 
     /// Whether a frame has arrived since the last call, or arrives within the given milliseconds.
-    public func hears(_ frame: [UInt8], within milliseconds: Int32 = 150) -> Bool {
+    package func hears(_ frame: [UInt8], within milliseconds: Int32 = 150) -> Bool {
         let end = monotonicNanoseconds() + Int64(milliseconds) * 1_000_000
         var received = [UInt8](repeating: 0, count: 2048)
         while true {
@@ -158,7 +158,7 @@ public struct Witness: ~Copyable {
     }
 
     /// The numbers of the datagrams to a group (``GroupFrame/datagram(to:number:from:)``) that have arrived.
-    public func numbers(of group: String) -> [UInt32] {
+    package func numbers(of group: String) -> [UInt32] {
         let model = GroupFrame.datagram(to: group, number: 0, from: "00:00:00:00:00:00")
         var received = [UInt8](repeating: 0, count: 2048)
         var numbers: [UInt32] = []
@@ -174,13 +174,13 @@ public struct Witness: ~Copyable {
 }
 
 /// Sends frames unchanged. Closing its socket takes the kernel milliseconds, so use one for many frames.
-public struct Transmitter: ~Copyable {
+package struct Transmitter: ~Copyable {
     private let descriptor: Int32
 
     /// Sends from an interface of the calling thread's namespace.
     ///
     /// - Throws: ``LabError``.
-    public init(_ interface: String) throws {
+    package init(_ interface: String) throws {
         descriptor = try Interface.open(interface, type: 0x88b5, receiveBuffer: 0)
     }
 
@@ -189,7 +189,7 @@ public struct Transmitter: ~Copyable {
     /// Sends one frame.
     ///
     /// - Throws: ``LabError``.
-    public func send(_ frame: [UInt8]) throws {
+    package func send(_ frame: [UInt8]) throws {
         guard Glibc.send(descriptor, frame, frame.count, 0) == frame.count else {
             throw LabError("cannot send: \(String(cString: strerror(errno)))")
         }
@@ -200,7 +200,7 @@ extension Interface {
     /// Sends one frame unchanged.
     ///
     /// - Throws: ``LabError``.
-    public static func transmit(_ frame: [UInt8], from interface: String) throws {
+    package static func transmit(_ frame: [UInt8], from interface: String) throws {
         try Transmitter(interface).send(frame)
     }
 }
@@ -212,7 +212,7 @@ extension BridgeLab {
     ///   - isModern: use IGMPv3 and MLDv2, the versions with source lists.
     ///   - membershipSeconds: the lifetime of a membership without reports.
     /// - Throws: ``LabError``.
-    public func makeQuerier(isModern: Bool = false, membershipSeconds: Int = 260) throws {
+    package func makeQuerier(isModern: Bool = false, membershipSeconds: Int = 260) throws {
         // A querier waits for one response interval before it trusts its knowledge, and for MLD it needs an address that is not
         // tentative.
         try Command.script(
@@ -227,7 +227,7 @@ extension BridgeLab {
     }
 
     /// The memberships of a port, `group` or `group src source`, as `bridge mdb show` prints them, sorted.
-    public func groups(_ port: String) throws -> [String] {
+    package func groups(_ port: String) throws -> [String] {
         try Command.run(["bridge", "mdb", "show", "dev", bridge]).output.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ").map(String.init)
             guard let place = words.firstIndex(of: "port"), words.count > place + 3, words[place + 1] == port,
@@ -241,7 +241,7 @@ extension BridgeLab {
     /// Waits up to 2 s until a port has these memberships.
     ///
     /// - Returns: the final memberships.
-    public func waitForGroups(_ port: String, _ expected: [String]) throws -> [String] {
+    package func waitForGroups(_ port: String, _ expected: [String]) throws -> [String] {
         _ = try waitForGroups(port) { $0 == expected }
         return try groups(port)
     }
@@ -249,7 +249,7 @@ extension BridgeLab {
     /// Waits up to 2 s until a port's memberships are right.
     ///
     /// - Returns: whether they are.
-    public func waitForGroups(_ port: String, where isRight: ([String]) -> Bool) throws -> Bool {
+    package func waitForGroups(_ port: String, where isRight: ([String]) -> Bool) throws -> Bool {
         for _ in 0..<200 {
             if isRight(try groups(port)) { return true }
             usleep(10_000)

@@ -7,17 +7,17 @@ import System
 ///
 /// Receivers can be added while it runs, for interfaces that appear later. It keeps no CPU busy: it shows which frames are
 /// lost and which are duplicated, not how long anything takes.
-public final class SteadyFrames: Sendable {
+package final class SteadyFrames: Sendable {
     /// The results for a range of frames.
-    public struct Count: Hashable, Sendable {
+    package struct Count: Hashable, Sendable {
         /// Frames that were sent.
-        public let sent: Int
+        package let sent: Int
         /// Numbers of frames that arrived nowhere.
-        public let lost: [Int]
+        package let lost: [Int]
         /// Frames that arrived at more than one place.
-        public let duplicated: Int
+        package let duplicated: Int
         /// Frames that arrived, by place.
-        public let received: [String: Int]
+        package let received: [String: Int]
     }
 
     private struct State {
@@ -45,7 +45,7 @@ public final class SteadyFrames: Sendable {
     ///   - places: the interfaces to count on.
     ///   - rate: frames a second.
     /// - Throws: ``LabError``.
-    public init(
+    package init(
         from interface: String, source: String, to destination: String, places: [String], rate: Int = 500
     ) throws {
         output = try Interface.open(interface, type: FrameProbe.experimental, receiveBuffer: 0)
@@ -65,7 +65,7 @@ public final class SteadyFrames: Sendable {
     /// Counts on one more interface, which may still be down.
     ///
     /// - Throws: ``LabError``.
-    public func attach(_ place: String) throws {
+    package func attach(_ place: String) throws {
         let descriptor = try Interface.open(place, type: UInt16(ETH_P_ALL), receiveBuffer: 16 << 20)
         state.withLock {
             $0.receivers.append((place, descriptor))
@@ -74,10 +74,10 @@ public final class SteadyFrames: Sendable {
     }
 
     /// The number of the next frame, which marks a moment.
-    public var position: Int { state.withLock { $0.next } }
+    package var position: Int { state.withLock { $0.next } }
 
     /// The results for a range of frames; before ``stop()`` the last ones sent may still be in flight.
-    public func count(from begin: Int, to end: Int) -> Count {
+    package func count(from begin: Int, to end: Int) -> Count {
         state.withLock { state in
             let numbers = begin..<max(begin, end)
             let places = state.received.mapValues { $0.filter(numbers.contains) }
@@ -89,12 +89,12 @@ public final class SteadyFrames: Sendable {
     }
 
     /// Whether this frame or a later one has arrived at a place.
-    public func hasReceived(at place: String, from number: Int) -> Bool {
+    package func hasReceived(at place: String, from number: Int) -> Bool {
         state.withLock { $0.received[place]?.contains { $0 >= number } ?? false }
     }
 
     /// Stops sending, and waits for the frames in flight.
-    public func stop() {
+    package func stop() {
         state.withLock { $0.isStopping = true }
         let running = thread.withLock { thread -> LabThread? in
             defer { thread = nil }

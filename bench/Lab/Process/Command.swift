@@ -1,14 +1,14 @@
-public import Glibc
+package import Glibc
 import System
 
 /// A finished command.
-public struct Command: Sendable {
+package struct Command: Sendable {
     /// The exit code, or 128 plus the signal number.
-    public let exitCode: Int32
+    package let exitCode: Int32
     /// Standard output.
-    public let output: String
+    package let output: String
     /// Standard error.
-    public let errors: String
+    package let errors: String
 
     /// Runs a command in the calling thread's namespaces and waits for it.
     ///
@@ -16,7 +16,7 @@ public struct Command: Sendable {
     ///   - arguments: the program, searched in PATH, and its arguments.
     ///   - environment: variables added to this process's environment.
     /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
-    public static func run(
+    package static func run(
         _ arguments: [String], environment: [String: String] = [:]
     ) throws -> Command {
         let running = try RunningCommand(arguments, environment: environment)
@@ -26,7 +26,7 @@ public struct Command: Sendable {
     /// Runs a command with the standard output and standard error of this process, and returns its exit code.
     ///
     /// - Throws: ``LabError`` if it cannot be started.
-    public static func passThrough(_ arguments: [String]) throws -> Int32 {
+    package static func passThrough(_ arguments: [String]) throws -> Int32 {
         ChildProcess.exitCode(of: try spawn(arguments), isWaiting: true) ?? -1
     }
 
@@ -38,7 +38,7 @@ public struct Command: Sendable {
     ///   - files: says what its descriptors are.
     /// - Returns: its id; it must be waited for.
     /// - Throws: ``LabError`` when it cannot be started.
-    public static func spawn(
+    package static func spawn(
         _ arguments: [String], environment: [String: String] = [:], unblocksSignals: Bool = false,
         files: (inout posix_spawn_file_actions_t) -> Void = { _ in }
     ) throws(LabError) -> pid_t {
@@ -79,7 +79,7 @@ public struct Command: Sendable {
     /// Runs commands, one a line, split at spaces; the first failure is an error.
     ///
     /// - Throws: ``LabError`` with the command's own message.
-    public static func script(_ lines: String) throws {
+    package static func script(_ lines: String) throws {
         for line in lines.split(separator: "\n") {
             let words = line.split(separator: " ").map(String.init)
             if words.isEmpty { continue }
@@ -92,15 +92,15 @@ public struct Command: Sendable {
 }
 
 /// A started command; it must be waited for.
-public struct RunningCommand: ~Copyable {
+package struct RunningCommand: ~Copyable {
     /// The process id.
-    public let process: pid_t
+    package let process: pid_t
     private let files: [String]
 
     /// Starts a command. Its output goes to temporary files, so no pipe fills up.
     ///
     /// - Throws: ``LabError`` if it cannot be started.
-    public init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    package init(_ arguments: [String], environment: [String: String] = [:]) throws {
         let files = try (0..<2).map { _ in try RunningCommand.temporaryFile() }
         do {
             process = try Command.spawn(arguments, environment: environment) { actions in
@@ -116,10 +116,10 @@ public struct RunningCommand: ~Copyable {
     }
 
     /// The text that it has written to standard error so far.
-    public var errorsSoFar: String { TextFile.read(files[1]) }
+    package var errorsSoFar: String { TextFile.read(files[1]) }
 
     /// Waits for the end.
-    public consuming func wait() -> Command {
+    package consuming func wait() -> Command {
         let code = ChildProcess.exitCode(of: process, isWaiting: true) ?? -1
         let texts = files.map(TextFile.read)
         files.forEach { unlink($0) }
@@ -138,10 +138,10 @@ public struct RunningCommand: ~Copyable {
 }
 
 /// An operation of the lab that failed.
-public struct LabError: Error, CustomStringConvertible {
+package struct LabError: Error, CustomStringConvertible {
     /// The failure and its reason.
-    public let description: String
+    package let description: String
 
     /// - Parameter description: the failure and its reason.
-    public init(_ description: String) { self.description = description }
+    package init(_ description: String) { self.description = description }
 }

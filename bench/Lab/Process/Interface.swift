@@ -2,22 +2,22 @@ import CLab
 import Glibc
 
 /// Interfaces of the calling thread's network namespace.
-public enum Interface {
+package enum Interface {
     /// The interface index of a name; nil if there is no such interface.
-    public static func index(of name: String) throws -> Int32? {
+    package static func index(of name: String) throws -> Int32? {
         let index = if_nametoindex(name)
         return index == 0 ? nil : Int32(index)
     }
 
     /// The six octets of `52:54:00:...`.
-    public static func octets(_ mac: String) -> [UInt8] {
+    package static func octets(_ mac: String) -> [UInt8] {
         mac.split(separator: ":").compactMap { UInt8($0, radix: 16) }
     }
 
     /// The number of frames that an interface dropped on transmit since it was created.
     ///
     /// - Throws: ``LabError`` if there is no interface of that name.
-    public static func transmitDrops(of name: String) throws -> Int {
+    package static func transmitDrops(of name: String) throws -> Int {
         // This file shows the thread's namespace; /sys/class/net shows the namespace of the process that mounted it.
         for line in TextFile.read("/proc/thread-self/net/dev").split(separator: "\n") {
             let parts = line.split(separator: ":")
@@ -37,7 +37,7 @@ public enum Interface {
     ///   - source: the source MAC.
     ///   - port: the name of the bridge's port.
     /// - Throws: ``LabError``.
-    public static func sendFrame(from interface: String, source: String, to port: String) throws {
+    package static func sendFrame(from interface: String, source: String, to port: String) throws {
         let input = try open(port, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 16)
         defer { close(input) }
         let output = try open(interface, type: 0x88b5, receiveBuffer: 0)
@@ -62,7 +62,7 @@ public enum Interface {
     ///   - type: the EtherType of the frames to receive; ETH_P_ALL for all, those too that leave by the interface.
     ///   - receiveBuffer: bytes; 0 for a socket that only sends.
     /// - Throws: ``LabError``.
-    public static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws(LabError) -> Int32 {
+    package static func open(_ interface: String, type: UInt16, receiveBuffer: Int32) throws(LabError) -> Int32 {
         let index = if_nametoindex(interface)
         guard index != 0 else { throw LabError("there is no interface \(interface)") }
         let descriptor = clab_packet_socket(Int32(index), type, receiveBuffer)

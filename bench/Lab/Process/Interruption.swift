@@ -1,14 +1,14 @@
 import Glibc
 
 /// Cleans up when the user interrupts a program or a signal ends it.
-public enum Interruption {
+package enum Interruption {
     /// Runs `body` and ends the program when it is interrupted, asked to terminate, or loses its terminal.
     ///
     /// The signals are blocked in the calling thread and in the threads that it starts later; one thread waits for them.
     /// Processes and namespaces of the lab end with the program (``SupervisedProcess``, ``NetworkNamespace``).
     ///
     /// - Throws: ``LabError``.
-    public static func onSignal(_ body: @escaping @Sendable () -> Void) throws {
+    package static func onSignal(_ body: @escaping @Sendable () -> Void) throws {
         var signals = sigset_t()
         sigemptyset(&signals)
         for signal in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }

@@ -6,11 +6,11 @@ import Glibc
 /// Namespaces are per thread: the work runs on its own thread, and threads and processes that it starts are in the
 /// namespace too. The kernel removes the namespace and every interface in it when the last of them ends, so nothing is
 /// left behind even if this process is killed.
-public enum Namespace {
+package enum Namespace {
     /// Runs `body` in a fresh namespace with `lo` up, and waits for it.
     ///
     /// - Throws: ``LabError`` if the namespace cannot be created (that needs root), or an error that `body` throws.
-    public static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+    package static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
         try onThread {
             let failure = clab_unshare(CLAB_NEWNET)
             guard failure == 0 else {
@@ -32,7 +32,7 @@ public enum Namespace {
     /// Starts a thread in the calling thread's namespaces.
     ///
     /// - Throws: ``LabError``.
-    public static func thread(_ body: @escaping @Sendable () -> Void) throws(LabError) -> LabThread {
+    package static func thread(_ body: @escaping @Sendable () -> Void) throws(LabError) -> LabThread {
         let context = Unmanaged.passRetained(Work(body))
         var thread = pthread_t()
         let failure = pthread_create(
@@ -49,7 +49,7 @@ public enum Namespace {
     }
 
     /// The reason why namespaces cannot be created here; nil if they can.
-    public static var obstacle: String? {
+    package static var obstacle: String? {
         do {
             try run {}
             return nil
@@ -70,9 +70,9 @@ public enum Namespace {
 }
 
 /// A thread that must be joined once.
-public struct LabThread: Sendable {
+package struct LabThread: Sendable {
     let thread: pthread_t
 
     /// Waits for its end.
-    public func join() { pthread_join(thread, nil) }
+    package func join() { pthread_join(thread, nil) }
 }

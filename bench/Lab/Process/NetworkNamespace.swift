@@ -4,13 +4,13 @@ import Glibc
 /// A network namespace that exists as long as this object, or the last process or thread in it.
 ///
 /// It has no name in the file system: if this process is killed, the namespace ends as soon as nothing runs in it.
-public final class NetworkNamespace: Sendable {
+package final class NetworkNamespace: Sendable {
     private let descriptor: Int32
 
     /// Creates a namespace with `lo` up.
     ///
     /// - Throws: ``LabError``. It needs root.
-    public init() throws {
+    package init() throws {
         // The namespace that a thread unshares is reached through the thread's own entry in /proc.
         descriptor = try Namespace.run {
             let opened = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
@@ -24,12 +24,12 @@ public final class NetworkNamespace: Sendable {
     deinit { close(descriptor) }
 
     /// The path of the namespace for other processes (`ip link set DEV netns PATH`), valid as long as this object exists.
-    public var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
+    package var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
 
     /// Runs `body` on a thread in the namespace, and waits for it. Threads and processes that it starts are in it too.
     ///
     /// - Throws: ``LabError``, or an error that `body` throws.
-    public func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+    package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
         try withExtendedLifetime(self) {
             let descriptor = descriptor
             return try Namespace.onThread {

@@ -6,7 +6,7 @@ import System
 /// A process that ends when this process ends, for whatever reason.
 ///
 /// A shell starts it and reads from a pipe whose other end this process holds; when that end closes, the shell kills it.
-public final class SupervisedProcess: Sendable {
+package final class SupervisedProcess: Sendable {
     private let shell: pid_t
     private let pipeEnd: Mutex<Int32?>
 
@@ -16,7 +16,7 @@ public final class SupervisedProcess: Sendable {
     ///   - arguments: the program, searched in PATH, and its arguments.
     ///   - output: a file for its output.
     /// - Throws: ``LabError``.
-    public init(_ arguments: [String], output: String) throws {
+    package init(_ arguments: [String], output: String) throws {
         // An interrupt from the terminal goes to the whole process group, and the shell must survive it.
         let script = #"trap '' INT TERM HUP; "$@" </dev/null & child=$!; read -r _; kill -9 $child; wait"#
         var ends: [Int32] = [0, 0]
@@ -41,7 +41,7 @@ public final class SupervisedProcess: Sendable {
     deinit { end() }
 
     /// Kills it and waits for its end.
-    public func end() {
+    package func end() {
         let open = pipeEnd.withLock { end -> Int32? in
             defer { end = nil }
             return end

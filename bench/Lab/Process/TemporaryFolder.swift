@@ -1,13 +1,13 @@
 import Glibc
 
 /// A folder of one's own, to be removed by ``remove()``.
-public struct TemporaryFolder: Sendable {
+package struct TemporaryFolder: Sendable {
     /// Its path.
-    public let path: String
+    package let path: String
 
     /// - Parameter parent: where to make it; nil for a tmpfs, where there is one, as `/run` is in production.
     /// - Throws: ``LabError``.
-    public init(parent: String? = "/tmp") throws(LabError) {
+    package init(parent: String? = "/tmp") throws(LabError) {
         let parent = parent ?? (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
         var template = Array("\(parent)/fdbsteer-lab-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -19,12 +19,12 @@ public struct TemporaryFolder: Sendable {
     /// A folder on a tmpfs that is also removed when the program is interrupted. Call it before there are other threads.
     ///
     /// - Throws: ``LabError``.
-    public static func goneWhenInterrupted() throws -> TemporaryFolder {
+    package static func goneWhenInterrupted() throws -> TemporaryFolder {
         let folder = try TemporaryFolder(parent: nil)
         try Interruption.onSignal { folder.remove() }
         return folder
     }
 
     /// Removes it with all that is in it.
-    public func remove() { _ = try? Command.run(["rm", "-rf", path]) }
+    package func remove() { _ = try? Command.run(["rm", "-rf", path]) }
 }

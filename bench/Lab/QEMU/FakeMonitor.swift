@@ -2,21 +2,21 @@ import CLab
 import Glibc
 
 /// A QEMU monitor without QEMU: the other end of the monitor's socket, driven by a test or a bench.
-public final class FakeMonitor {
+package final class FakeMonitor {
     /// The path of the socket.
-    public let path: String
+    package let path: String
     private let folder: TemporaryFolder
     private let listener: Int32
     private var peer: Int32 = -1
     /// The greeting of QEMU.
-    public static let greeting =
+    package static let greeting =
         #"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 9}, "package": ""}, "capabilities": []}}"#
         + "\n"
 
     /// Listens in a private folder, which is removed with this object.
     ///
     /// - Throws: ``LabError``.
-    public init() throws {
+    package init() throws {
         folder = try TemporaryFolder()
         path = folder.path + "/qmp"
         listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -39,29 +39,29 @@ public final class FakeMonitor {
     }
 
     /// Whether a client connects in time.
-    public func hasClient(within milliseconds: Int32) -> Bool {
+    package func hasClient(within milliseconds: Int32) -> Bool {
         var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
         return poll(&polled, 1, milliseconds) > 0
     }
 
     /// Accepts the next client.
-    public func accept() { peer = Glibc.accept(listener, nil, nil) }
+    package func accept() { peer = Glibc.accept(listener, nil, nil) }
 
     /// Sends a text unchanged.
-    public func say(_ text: String) {
+    package func say(_ text: String) {
         let bytes = Array(text.utf8)
         _ = bytes.withUnsafeBytes { send(peer, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
     }
 
     /// The lines that the client has sent.
-    public func heard() -> [String] {
+    package func heard() -> [String] {
         var bytes = [UInt8](repeating: 0, count: 65536)
         let count = recv(peer, &bytes, bytes.count, Int32(MSG_DONTWAIT))
         return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(separator: "\n").map(String.init)
     }
 
     /// Closes the connection; the next client may connect.
-    public func hangUp() {
+    package func hangUp() {
         if peer >= 0 { close(peer) }
         peer = -1
     }
@@ -72,7 +72,7 @@ public final class FakeMonitor {
     ///   - status: the answer to `query-status`.
     ///   - migration: the answer to `query-migrate`; nil: no migration was ever begun.
     /// - Throws: ``LabError`` if the client does not ask within ten seconds.
-    public func serve(status: String = "running", migration: String? = nil) throws {
+    package func serve(status: String = "running", migration: String? = nil) throws {
         accept()
         say(FakeMonitor.greeting)
         let answers = [
@@ -98,7 +98,7 @@ public final class FakeMonitor {
     /// - Parameters:
     ///   - name: the name as QEMU spells it.
     ///   - data: a JSON object.
-    public func tell(_ name: String, _ data: String = "{}") {
+    package func tell(_ name: String, _ data: String = "{}") {
         say(#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(name)", "data": \#(data)}"# + "\n")
     }
 }

@@ -1,49 +1,49 @@
 import Glibc
 
 /// One QEMU with the bench's guest (bench/guest), on one host.
-public final class GuestMachine {
+package final class GuestMachine {
     /// The configuration of the machine.
-    public struct Shape: Sendable {
+    package struct Shape: Sendable {
         /// The folder with the kernel and initramfs, as bench/guest/build prints it.
-        public var image: String
+        package var image: String
         /// `kvm` or `tcg`.
-        public var accelerator = "tcg"
+        package var accelerator = "tcg"
         /// QEMU's model of the primary: `e1000e`, whose link comes up half a second after its driver opens it, or
         /// `vmxnet3`, whose link is up at once.
-        public var primaryModel = "e1000e"
+        package var primaryModel = "e1000e"
         /// The number of virtual CPUs.
-        public var processors = 1
+        package var processors = 1
         /// The primary exists from the beginning: QEMU plugs it as soon as the guest can accept it.
-        public var hasPrimary = true
+        package var hasPrimary = true
         /// The machine waits for a guest from another host.
-        public var isIncoming = false
+        package var isIncoming = false
         /// PCI devices are plugged and unplugged by the PCIe slot itself (attention button) instead of by ACPI.
-        public var usesNativeHotplug = false
+        package var usesNativeHotplug = false
         /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port discards what it receives.
-        public var hasSink = false
+        package var hasSink = false
 
         /// - Parameter image: the folder with the kernel and initramfs.
-        public init(image: String) { self.image = image }
+        package init(image: String) { self.image = image }
     }
 
     /// The device id of the paravirtual NIC.
-    public static let standbyDevice = "standby0"
+    package static let standbyDevice = "standby0"
     /// The device id of the VF.
-    public static let primaryDevice = "primary0"
+    package static let primaryDevice = "primary0"
 
     /// The port of the TCP sink.
-    public static let sinkPort: UInt16 = 5001
+    package static let sinkPort: UInt16 = 5001
 
     /// The guest in the machine.
-    public let guest: MigrationGuest
+    package let guest: MigrationGuest
     /// The host of the machine.
-    public let host: MigrationHosts.Host
+    package let host: MigrationHosts.Host
     /// The monitor.
-    public let session: QEMUSession
+    package let session: QEMUSession
     /// The address at which a guest from another host arrives.
-    public let incoming: String
+    package let incoming: String
     /// A second monitor, for the controller.
-    public let controllerMonitor: String
+    package let controllerMonitor: String
     private let primaryModel: String
     private let observerPath: String
     private let process: SupervisedProcess
@@ -52,7 +52,7 @@ public final class GuestMachine {
     ///
     /// - Parameter folder: a separate folder for its sockets and its console.
     /// - Throws: ``LabError``.
-    public init(_ shape: Shape, of guest: MigrationGuest, on host: MigrationHosts.Host, folder: String) throws {
+    package init(_ shape: Shape, of guest: MigrationGuest, on host: MigrationHosts.Host, folder: String) throws {
         self.guest = guest
         self.host = host
         primaryModel = shape.primaryModel
@@ -75,18 +75,18 @@ public final class GuestMachine {
     }
 
     /// Ends QEMU.
-    public func end() { process.end() }
+    package func end() { process.end() }
 
     /// Connects to the guest's observer; the guest must be running.
     ///
     /// - Throws: ``LabError``.
-    public func observer() throws -> GuestObserver { try GuestObserver(path: observerPath) }
+    package func observer() throws -> GuestObserver { try GuestObserver(path: observerPath) }
 
     /// Waits until the guest uses its NICs, including the primary if it should have one. A primary is in use once it has a
     /// carrier, some tenths of a second after it was registered.
     ///
     /// - Throws: ``LabError`` after three minutes: many guests that start at once share the processors.
-    public func waitForGuest(withPrimary: Bool) throws {
+    package func waitForGuest(withPrimary: Bool) throws {
         let observer = try observer()
         var status = ""
         for _ in 0..<600 {
@@ -104,7 +104,7 @@ public final class GuestMachine {
     /// Plugs the primary.
     ///
     /// - Throws: ``LabError``.
-    public func plugPrimary() throws {
+    package func plugPrimary() throws {
         try session.execute(
             "device_add",
             """
@@ -117,14 +117,14 @@ public final class GuestMachine {
     /// Asks the guest to give up the primary.
     ///
     /// - Throws: ``LabError``.
-    public func unplugPrimary() throws {
+    package func unplugPrimary() throws {
         try session.execute("device_del", "{\"id\": \"\(GuestMachine.primaryDevice)\"}")
     }
 
     /// Makes the guest ignore requests to give up its primary.
     ///
     /// - Throws: ``LabError`` if that fails.
-    public func refuseUnplug() throws {
+    package func refuseUnplug() throws {
         let answer = try observer().ask("refuse")
         if !answer.isEmpty { throw LabError("\(guest.name) cannot refuse: \(answer)") }
     }
@@ -132,7 +132,7 @@ public final class GuestMachine {
     /// Sets the carrier of the paravirtual NIC.
     ///
     /// - Throws: ``LabError``.
-    public func setStandbyLink(_ isUp: Bool) throws {
+    package func setStandbyLink(_ isUp: Bool) throws {
         try session.execute("set_link", "{\"name\": \"\(GuestMachine.standbyDevice)\", \"up\": \(isUp)}")
     }
 

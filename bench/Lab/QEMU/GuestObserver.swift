@@ -1,25 +1,25 @@
 /// An event that the guest recorded: a NIC appeared, disappeared, or changed.
-public struct GuestNote: Hashable, Sendable {
+package struct GuestNote: Hashable, Sendable {
     /// Nanoseconds of the guest's clock since `begin`. The clock stops while the guest is stopped.
-    public let time: Int64
+    package let time: Int64
     /// For each peer, the newest frame that the guest had seen.
-    public let newest: [Int]
+    package let newest: [Int]
     /// The observer's text (bench/guest/observer.c).
-    public let text: String
+    package let text: String
 }
 
 /// The frames of one peer as the guest saw them.
-public struct GuestCount: Sendable {
+package struct GuestCount: Sendable {
     /// For each frame, up to the newest one seen, the places where it was seen (bench/guest/observer.c, `enum mark`).
-    public let marks: [UInt8]
+    package let marks: [UInt8]
     /// For each frame, the time of its acceptance, in units of 10 microseconds of the guest's clock since `begin`; 0: never.
-    public let times: [UInt32]
+    package let times: [UInt32]
     /// Frames from any peer that the observer's socket dropped since `begin`.
-    public let drops: Int
+    package let drops: Int
 }
 
 /// A session with the observer in the guest, through QEMU's end of a virtio-serial port; used on one thread.
-public final class GuestObserver {
+package final class GuestObserver {
     private let stream: DescriptorStream
 
     /// - Parameter path: the socket of the port.
@@ -30,7 +30,7 @@ public final class GuestObserver {
     /// - Parameter timeout: in milliseconds.
     /// - Throws: ``LabError`` if there is no answer.
     @discardableResult
-    public func ask(_ request: String, timeout: Int32 = 10_000) throws -> String {
+    package func ask(_ request: String, timeout: Int32 = 10_000) throws -> String {
         try stream.write(line: request)
         var answer = ""
         while true {
@@ -46,14 +46,14 @@ public final class GuestObserver {
     ///   - frames: the most frames of a run.
     ///   - replies: the number of frames a second that the guest sends itself.
     /// - Throws: ``LabError``.
-    public func begin(run: UInt32, frames: Int, replies: Int) throws {
+    package func begin(run: UInt32, frames: Int, replies: Int) throws {
         try ask("begin \(run) \(frames) \(max(1, 1000 / replies))")
     }
 
     /// The events that the guest recorded since `begin`.
     ///
     /// - Throws: ``LabError``.
-    public func notes() throws -> [GuestNote] {
+    package func notes() throws -> [GuestNote] {
         try ask("events").split(separator: "\n").map { line in
             let words = line.split(separator: " ", maxSplits: 4)
             let numbers = words.prefix(4).compactMap { Int64($0) }
@@ -65,7 +65,7 @@ public final class GuestObserver {
     /// The frames of one peer as the guest saw them.
     ///
     /// - Throws: ``LabError``.
-    public func count(stream: Int) throws -> GuestCount {
+    package func count(stream: Int) throws -> GuestCount {
         try self.stream.write(line: "dump \(stream)")
         let header = try line(timeout: 10_000).split(separator: " ")
         guard header.count == 3, header[0] == "frames", let frames = Int(header[1]), let drops = Int(header[2]) else {

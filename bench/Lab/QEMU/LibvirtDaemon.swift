@@ -4,15 +4,15 @@ import Glibc
 ///
 /// It runs in the calling thread's network namespace, and in its own mount, UTS and process namespaces. It and every QEMU
 /// of it end when this object or this process ends.
-public final class LibvirtDaemon {
+package final class LibvirtDaemon {
     /// The folder of its configuration, its socket and its hook's records.
-    public let folder: String
+    package let folder: String
     /// The connection URI for virsh.
-    public let uri: String
+    package let uri: String
     private let process: SupervisedProcess
 
     /// The reason why libvirt is not available here; nil if it is.
-    public static var obstacle: String? {
+    package static var obstacle: String? {
         Unpacked.obstacle(
             "libvirt", programs: ["/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64"])
     }
@@ -26,7 +26,7 @@ public final class LibvirtDaemon {
     ///   - hook: the path of `fdbsteer-libvirt-hook`.
     ///   - configuration: the hook's configuration.
     /// - Throws: ``LabError``.
-    public init(name: String, number: Int, folder: String, hook: String, configuration: String) throws {
+    package init(name: String, number: Int, folder: String, hook: String, configuration: String) throws {
         self.folder = folder
         uri = "qemu+unix:///system?socket=\(folder)/run/libvirt-sock"
         try LibvirtDaemon.writeFiles(number: number, folder: folder, hook: hook, configuration: configuration)
@@ -41,29 +41,29 @@ public final class LibvirtDaemon {
     /// Runs virsh.
     ///
     /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
-    public func virsh(_ arguments: String...) throws -> Command {
+    package func virsh(_ arguments: String...) throws -> Command {
         try Command.run(Unpacked.command("libvirt", ["virsh", "--connect", uri] + arguments))
     }
 
     /// Ends libvirtd, but not its QEMUs, and starts it again.
     ///
     /// - Throws: ``LabError``.
-    public func restart() throws {
+    package func restart() throws {
         try TextFile.write("\n", to: folder + "/again")
         try waitForAnswer()
     }
 
     /// The calls of the hook: `DOMAIN OPERATION SUBOPERATION EXTRA`, then the exit code and the number of bytes printed.
-    public var calls: [String] { TextFile.read(folder + "/calls").split(separator: "\n").map(String.init) }
+    package var calls: [String] { TextFile.read(folder + "/calls").split(separator: "\n").map(String.init) }
 
     /// The text that the hook has written to standard error.
-    public var hookWords: String { TextFile.read(folder + "/said") }
+    package var hookWords: String { TextFile.read(folder + "/said") }
 
     /// The domain's XML as the hook got it in its last call with an operation.
-    public func xml(of operation: String) -> String { TextFile.read("\(folder)/\(operation).xml") }
+    package func xml(of operation: String) -> String { TextFile.read("\(folder)/\(operation).xml") }
 
     /// libvirtd's log, for failing tests.
-    public var log: String {
+    package var log: String {
         TextFile.read(folder + "/script") + TextFile.read(folder + "/libvirtd")
     }
 

@@ -2,43 +2,43 @@ import CLab
 import Glibc
 
 /// One of the guests that migrate between two hosts. Its ports have the same names on both.
-public struct MigrationGuest: Hashable, Sendable {
+package struct MigrationGuest: Hashable, Sendable {
     /// The number of the guest, from 0.
-    public let number: Int
+    package let number: Int
 
     /// The most guests, because their MACs must stay below those of the peers.
-    public static let most = 99
+    package static let most = 99
 
     /// - Parameter number: from 0 to ``most`` - 1.
-    public init(_ number: Int) { self.number = number }
+    package init(_ number: Int) { self.number = number }
 
     /// The guest's name in the controller.
-    public var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
+    package var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
     /// The guest's MAC: it differs from the peers' only in the last octet, as its observer expects.
-    public var mac: String { "52:54:00:fd:b5:" + (number < 15 ? "0" : "") + String(number + 1, radix: 16) }
+    package var mac: String { "52:54:00:fd:b5:" + (number < 15 ? "0" : "") + String(number + 1, radix: 16) }
     /// The port of its VF.
-    public var primary: String { "vfrep\(number)" }
+    package var primary: String { "vfrep\(number)" }
     /// The port of its paravirtual NIC.
-    public var standby: String { "tap\(number)" }
+    package var standby: String { "tap\(number)" }
 }
 
 /// Two hosts and the fabric between them, each a network namespace.
 ///
 /// A host has a bridge with an uplink to the fabric, and a port with a peer behind it. For each guest it has a tap that acts
 /// as the VF's representor and a tap for the paravirtual NIC. The fabric is a learning bridge with one more peer.
-public final class MigrationHosts: Sendable {
+package final class MigrationHosts: Sendable {
     /// One host. Interface names are the same in both.
-    public final class Host: Sendable {
+    package final class Host: Sendable {
         /// `a` or `b`.
-        public let name: String
+        package let name: String
         /// The namespace of its interfaces.
-        public let namespace: NetworkNamespace
+        package let namespace: NetworkNamespace
         /// The bridge.
-        public let bridge = "br0"
+        package let bridge = "br0"
         /// The port towards the fabric.
-        public let uplink = "uplink0"
+        package let uplink = "uplink0"
         /// The port of another guest on this host, from which that guest sends.
-        public let peer = "peer0"
+        package let peer = "peer0"
 
         init(name: String) throws {
             self.name = name
@@ -65,23 +65,23 @@ public final class MigrationHosts: Sendable {
     }
 
     /// The hosts.
-    public let hosts: [Host]
+    package let hosts: [Host]
     /// The namespace of the fabric.
-    public let fabric: NetworkNamespace
+    package let fabric: NetworkNamespace
     /// The fabric's port with a peer behind it.
-    public let fabricPeer = "peer0"
+    package let fabricPeer = "peer0"
     /// The guests for which there are ports.
-    public let guests: [MigrationGuest]
+    package let guests: [MigrationGuest]
     /// The first guest's IP address, if it has one.
-    public static let guestIP = "10.99.0.1"
+    package static let guestIP = "10.99.0.1"
     /// The MACs of the peers on host a, on host b, and on the fabric. The guest's observer sends to them.
-    public static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
+    package static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
 
     /// Makes the namespaces and their bridges.
     ///
     /// - Parameter guests: the number of guests.
     /// - Throws: ``LabError``.
-    public init(guests: Int = 1) throws {
+    package init(guests: Int = 1) throws {
         self.guests = (0..<guests).map(MigrationGuest.init)
         fabric = try NetworkNamespace()
         hosts = [try Host(name: "a"), try Host(name: "b")]
@@ -117,7 +117,7 @@ public final class MigrationHosts: Sendable {
     /// Gives the fabric's peer an IP address, and a neighbour entry for the first guest.
     ///
     /// - Throws: ``LabError``.
-    public func addPeerAddress() throws {
+    package func addPeerAddress() throws {
         let far = MigrationHosts.far(fabricPeer)
         try fabric.run {
             try Command.script(
@@ -129,7 +129,7 @@ public final class MigrationHosts: Sendable {
     }
 
     /// The interface from which the peer behind a port sends.
-    public static func far(_ port: String) -> String { port + "-far" }
+    package static func far(_ port: String) -> String { port + "-far" }
 
     private static func makeBridge(_ name: String) throws {
         try Command.script(
@@ -159,7 +159,7 @@ public final class MigrationHosts: Sendable {
     /// then the port is disabled.
     ///
     /// - Throws: ``LabError``.
-    public static func waitForForwarding(_ port: String) throws {
+    package static func waitForForwarding(_ port: String) throws {
         for _ in 0..<1000 {
             if try Command.run(["bridge", "link", "show", "dev", port]).output.contains("state forwarding") { return }
             usleep(2000)

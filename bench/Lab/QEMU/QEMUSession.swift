@@ -1,23 +1,23 @@
 import CLab
 import Glibc
-public import JSON
+package import JSON
 import QMP
 
 /// An event of a QEMU.
-public struct QEMUEvent: Hashable, Sendable {
+package struct QEMUEvent: Hashable, Sendable {
     /// The host of the QEMU.
-    public let host: String
+    package let host: String
     /// Its name, as in QEMU's schema.
-    public let name: String
+    package let name: String
     /// The time of the event according to QEMU, in nanoseconds of CLOCK_REALTIME.
-    public let time: Int64
+    package let time: Int64
     /// The new status, in MIGRATION.
-    public let status: String?
+    package let status: String?
     /// The device that the event concerns.
-    public let device: String?
+    package let device: String?
 
     /// The event in a few words.
-    public var words: String {
+    package var words: String {
         var words = name
         if let status { words += " " + status }
         if let device { words += " " + device }
@@ -26,7 +26,7 @@ public struct QEMUEvent: Hashable, Sendable {
 }
 
 /// A session of QEMU's machine protocol (QMP) over a Unix socket, with its events; used on one thread.
-public final class QEMUSession {
+package final class QEMUSession {
     /// The host of its events.
     private let host: String
     private let stream: DescriptorStream
@@ -38,19 +38,19 @@ public final class QEMUSession {
     ///   - path: the socket, which may still be missing.
     ///   - host: a name for the events.
     /// - Throws: ``LabError``.
-    public init(path: String, host: String) throws {
+    package init(path: String, host: String) throws {
         self.host = host
         stream = DescriptorStream(try QEMUSession.connect(path), name: "the QEMU on host \(host)")
         try execute("qmp_capabilities")
     }
 
     /// The port by which a program in the lab VM (bench/lab-vm) reaches its own QEMU.
-    public static let labPort = "/dev/virtio-ports/qmp"
+    package static let labPort = "/dev/virtio-ports/qmp"
 
     /// Opens a character device.
     ///
     /// - Throws: ``LabError``.
-    public init(device path: String) throws {
+    package init(device path: String) throws {
         host = ""
         let descriptor = open(path, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { throw LabError("cannot open \(path): \(String(cString: strerror(errno)))") }
@@ -77,7 +77,7 @@ public final class QEMUSession {
     /// - Returns: what the command returns.
     /// - Throws: ``LabError`` with QEMU's own message.
     @discardableResult
-    public func execute(_ command: String, _ arguments: String = "{}") throws(LabError) -> JSON {
+    package func execute(_ command: String, _ arguments: String = "{}") throws(LabError) -> JSON {
         try stream.write(line: "{\"execute\": \"\(command)\", \"arguments\": \(arguments)}")
         while true {
             switch try nextMessage(timeout: 20_000) {
@@ -93,7 +93,7 @@ public final class QEMUSession {
     /// The next event; nil if there is none within the given milliseconds.
     ///
     /// - Throws: ``LabError`` if QEMU has ended.
-    public func nextEvent(timeout: Int32) throws(LabError) -> QEMUEvent? {
+    package func nextEvent(timeout: Int32) throws(LabError) -> QEMUEvent? {
         if !waiting.isEmpty { return waiting.removeFirst() }
         while let message = try nextMessage(timeout: timeout) {
             if case .event(let event) = message { return QEMUEvent(event, host: host) }
@@ -120,19 +120,19 @@ extension QEMUEvent {
 
 extension QEMUSession {
     /// A flow of the bridging table of a rocker switch (`query-rocker-of-dpa-flows`, table 50).
-    public struct BridgingFlow: Hashable, Sendable {
+    package struct BridgingFlow: Hashable, Sendable {
         /// The destination MAC.
-        public let mac: String
+        package let mac: String
         /// The VLAN in the switch.
-        public let vlan: Int
+        package let vlan: Int
         /// The port's number in the switch, from 1.
-        public let port: Int
+        package let port: Int
     }
 
     /// The flows of a rocker switch for a MAC.
     ///
     /// - Throws: ``LabError``.
-    public func bridgingFlows(switch name: String, mac: String) throws(LabError) -> [BridgingFlow] {
+    package func bridgingFlows(switch name: String, mac: String) throws(LabError) -> [BridgingFlow] {
         let flows = try execute("query-rocker-of-dpa-flows", "{\"name\": \"\(name)\", \"tbl-id\": 50}").elements ?? []
         return flows.filter { $0["key"]?["eth-dst"]?.text == mac }.map { flow in
             // A group of type "L2 interface" is the VLAN and the port.

@@ -1,42 +1,42 @@
 /// The cost of one change, measured by the frames around it. Durations are in nanoseconds.
-public struct MoveResult: Hashable, Sendable {
+package struct MoveResult: Hashable, Sendable {
     /// The number of the change in the run.
-    public var index: Int
+    package var index: Int
     /// Frames that were sent and reached no path.
-    public var lost: Int
+    package var lost: Int
     /// Frames that reached more than one path, or one path more than once.
-    public var duplicated: Int
+    package var duplicated: Int
     /// Frames that arrived after a later-numbered one (RFC 4689, 3.3.3).
-    public var reordered: Int
+    package var reordered: Int
     /// The time from the transmission of the last frame delivered before the loss to that of the first delivered after it; 0
     /// without loss.
-    public var window: Int64
+    package var window: Int64
     /// The largest transmit gap around the change: a shorter loss may have gone unseen.
-    public var resolution: Int64
+    package var resolution: Int64
     /// The tester lost frames itself, its clock was set, or no frames were sent before and after the change: the result has no
     /// meaning.
-    public var isVoid: Bool
+    package var isVoid: Bool
     /// No loss was seen, but the resolution is worse than the bound: the gap may hide a loss.
-    public var isInconclusive: Bool
+    package var isInconclusive: Bool
     /// The duration of the command.
-    public var command: Int64
+    package var command: Int64
 }
 
 /// The one-way latency of delivered frames in nanoseconds. It counts from when a frame was due, so a late sender does not
 /// improve the result (coordinated omission).
-public struct Latencies: Sendable {
+package struct Latencies: Sendable {
     /// Frames from up to 1 ms before the command.
-    public var before: [Int64] = []
+    package var before: [Int64] = []
     /// Frames from while the command ran, and up to the first frame on the new path.
-    public var during: [Int64] = []
+    package var during: [Int64] = []
     /// Frames from up to 1 ms after that.
-    public var after: [Int64] = []
+    package var after: [Int64] = []
 
     /// Makes an empty set.
-    public init() {}
+    package init() {}
 
     /// Adds the frames of other changes.
-    public mutating func append(_ other: Latencies) {
+    package mutating func append(_ other: Latencies) {
         before += other.before
         during += other.during
         after += other.after
@@ -51,9 +51,9 @@ public struct Latencies: Sendable {
 /// Zero lost frames only prove that no loss was longer than the gap between two frames. The moment of the change is between
 /// the last frame on the old path and the first on the new one. The largest gap there is the resolution, and a change
 /// without loss whose resolution is worse than ``bound`` is inconclusive.
-public struct Analysis: Sendable {
+package struct Analysis: Sendable {
     /// The worst resolution of a conclusive change, in nanoseconds.
-    public let bound: Int64
+    package let bound: Int64
 
     /// With fewer frames than this before or after a change, the effect of the change does not show.
     static let leastFrames = 10
@@ -62,10 +62,10 @@ public struct Analysis: Sendable {
     static let latencySpan: Int64 = 1_000_000
 
     /// - Parameter bound: the worst resolution of a conclusive change, in nanoseconds.
-    public init(bound: Int64) { self.bound = bound }
+    package init(bound: Int64) { self.bound = bound }
 
     /// The results of a burst's changes, in order, and the latencies around them.
-    public func results(_ recording: Recording, moves: [Move]) -> ([MoveResult], Latencies) {
+    package func results(_ recording: Recording, moves: [Move]) -> ([MoveResult], Latencies) {
         var results: [MoveResult] = []
         var latencies = Latencies()
         var first = 0

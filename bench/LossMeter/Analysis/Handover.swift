@@ -1,39 +1,39 @@
 /// The cost of one hand-over between hosts for one peer of the guest.
-public struct HandoverResult: Hashable, Sendable {
+package struct HandoverResult: Hashable, Sendable {
     /// Frames that the peer sent.
-    public var sent = 0
+    package var sent = 0
     /// Frames that reached no port on which the guest listened when they arrived.
-    public var lost = 0
+    package var lost = 0
     /// Copies of frames beyond the first at any of the guest's ports.
-    public var duplicated = 0
+    package var duplicated = 0
     /// The longest time, in nanoseconds, between the transmissions of two delivered frames with lost ones between;
     /// 0 without loss.
-    public var outage: Int64 = 0
+    package var outage: Int64 = 0
     /// Lost frames that were not in flight during the hand-over.
-    public var unexplained = 0
+    package var unexplained = 0
     /// The tester lost frames itself, its clock was set, or the sender began too late: the result has no meaning.
-    public var isVoid = false
+    package var isVoid = false
 }
 
 /// Analyses the frames of a peer while a guest moved from port to port, without I/O.
-public struct HandoverAnalysis: Sendable {
+package struct HandoverAnalysis: Sendable {
     /// For each path, the time during which the guest listened there (CLOCK_REALTIME, nanoseconds).
-    public let listening: [Range<Int64>]
+    package let listening: [Range<Int64>]
     /// The time from when the guest runs on the other host until every bridge between the peer and the guest knows it. Any
     /// controller may lose a frame that is in flight during that time.
-    public let handover: ClosedRange<Int64>
+    package let handover: ClosedRange<Int64>
 
     /// The least flight time to allow on an idle machine, in nanoseconds: a softirq may have to wait.
     static let leastFlight: Int64 = 1_000_000
 
     /// Makes an analysis from its fields.
-    public init(listening: [Range<Int64>], handover: ClosedRange<Int64>) {
+    package init(listening: [Range<Int64>], handover: ClosedRange<Int64>) {
         self.listening = listening
         self.handover = handover
     }
 
     /// Counts the frames of a recording whose paths are those of ``listening``.
-    public func result(_ recording: Recording) -> HandoverResult {
+    package func result(_ recording: Recording) -> HandoverResult {
         var result = HandoverResult()
         result.isVoid = recording.testerDrops != 0 || recording.clockStepped
         result.duplicated = recording.repeats.reduce(0, +)

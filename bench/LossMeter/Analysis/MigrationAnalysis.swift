@@ -1,52 +1,52 @@
 /// The host ports through which a frame left towards the guest.
-public struct ServedPorts: OptionSet, Hashable, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+package struct ServedPorts: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// The paravirtual NIC's port on the host where the guest started.
-    public static let sourceStandby = ServedPorts(rawValue: 1)
+    package static let sourceStandby = ServedPorts(rawValue: 1)
     /// The VF's port on that host.
-    public static let sourcePrimary = ServedPorts(rawValue: 2)
+    package static let sourcePrimary = ServedPorts(rawValue: 2)
     /// The paravirtual NIC's port on the other host.
-    public static let targetStandby = ServedPorts(rawValue: 4)
+    package static let targetStandby = ServedPorts(rawValue: 4)
     /// The VF's port on the other host.
-    public static let targetPrimary = ServedPorts(rawValue: 8)
+    package static let targetPrimary = ServedPorts(rawValue: 8)
     /// Both ports of the first host.
-    public static let source: ServedPorts = [.sourceStandby, .sourcePrimary]
+    package static let source: ServedPorts = [.sourceStandby, .sourcePrimary]
     /// Both ports of the other host.
-    public static let target: ServedPorts = [.targetStandby, .targetPrimary]
+    package static let target: ServedPorts = [.targetStandby, .targetPrimary]
 }
 
 /// The places where the guest saw a frame (bench/guest/observer.c, `enum mark`).
-public struct GuestMarks: OptionSet, Hashable, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+package struct GuestMarks: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// On its paravirtual NIC.
-    public static let standby = GuestMarks(rawValue: 1)
+    package static let standby = GuestMarks(rawValue: 1)
     /// On its paravirtual NIC, more than once.
-    public static let standbyAgain = GuestMarks(rawValue: 2)
+    package static let standbyAgain = GuestMarks(rawValue: 2)
     /// On its VF.
-    public static let primary = GuestMarks(rawValue: 4)
+    package static let primary = GuestMarks(rawValue: 4)
     /// On its VF, more than once.
-    public static let primaryAgain = GuestMarks(rawValue: 8)
+    package static let primaryAgain = GuestMarks(rawValue: 8)
     /// On its failover device: delivered.
-    public static let accepted = GuestMarks(rawValue: 16)
+    package static let accepted = GuestMarks(rawValue: 16)
     /// On its failover device, more than once: delivered twice.
-    public static let acceptedAgain = GuestMarks(rawValue: 32)
+    package static let acceptedAgain = GuestMarks(rawValue: 32)
 }
 
 /// The results for one peer's frames, by number.
-public struct MigrationRecording: Sendable {
+package struct MigrationRecording: Sendable {
     /// The time when each frame was passed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
-    public var transmitted: [Int64]
+    package var transmitted: [Int64]
     /// The ports through which it left.
-    public var served: [ServedPorts]
+    package var served: [ServedPorts]
     /// The places where the guest saw it.
-    public var marks: [GuestMarks]
+    package var marks: [GuestMarks]
 
     /// Makes a recording from its fields; shorter arrays are extended with empty values to the length of the first.
-    public init(transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks]) {
+    package init(transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks]) {
         self.transmitted = transmitted
         let count = transmitted.count
         self.served = Array(served.prefix(count)) + Array(repeating: [], count: max(0, count - served.count))
@@ -55,7 +55,7 @@ public struct MigrationRecording: Sendable {
 }
 
 /// The reason why a frame was lost.
-public enum LossKind: String, CaseIterable, Hashable, Sendable {
+package enum LossKind: String, CaseIterable, Hashable, Sendable {
     /// The guest ran, and the frame was not sent to the NIC that the guest accepted frames from: it reached no NIC of the
     /// guest, or only one that the guest did not accept frames from.
     case steering
@@ -66,22 +66,22 @@ public enum LossKind: String, CaseIterable, Hashable, Sendable {
 }
 
 /// Frames of one peer that were lost in a row, for the same reason and in the same way.
-public struct LossSpan: Hashable, Sendable {
+package struct LossSpan: Hashable, Sendable {
     /// The reason.
-    public let kind: LossKind
+    package let kind: LossKind
     /// The time when the first was sent, in nanoseconds of CLOCK_REALTIME.
-    public let begin: Int64
+    package let begin: Int64
     /// The time when the last was sent.
-    public var end: Int64
+    package var end: Int64
     /// The number of frames.
-    public var count = 1
+    package var count = 1
     /// The ports through which they left, the same for all.
-    public let served: ServedPorts
+    package let served: ServedPorts
     /// The places where the guest saw them, the same for all.
-    public let marks: GuestMarks
+    package let marks: GuestMarks
 
     /// Makes a span of one frame.
-    public init(kind: LossKind, sent: Int64, served: ServedPorts, marks: GuestMarks) {
+    package init(kind: LossKind, sent: Int64, served: ServedPorts, marks: GuestMarks) {
         self.kind = kind
         begin = sent
         end = sent
@@ -95,43 +95,43 @@ public struct LossSpan: Hashable, Sendable {
 }
 
 /// The cost of one migration for one peer of the guest.
-public struct MigrationResult: Hashable, Sendable {
+package struct MigrationResult: Hashable, Sendable {
     /// Frames that the peer sent.
-    public var sent = 0
+    package var sent = 0
     /// Frames that the guest's failover device accepted.
-    public var delivered = 0
+    package var delivered = 0
     /// The lost frames, in the order of sending.
-    public var spans: [LossSpan] = []
+    package var spans: [LossSpan] = []
     /// Frames of ``LossKind/steering`` that had left through the standby's port, and that no NIC of the guest saw: dropped
     /// between the two.
-    public var unseen = 0
+    package var unseen = 0
     /// Deliveries beyond a frame's first.
-    public var duplicated = 0
+    package var duplicated = 0
     /// Frames that reached the guest through two ports.
-    public var copied = 0
+    package var copied = 0
     /// The longest time, in nanoseconds, between the sending of two delivered frames with lost ones between; 0 without
     /// loss.
-    public var outage: Int64 = 0
+    package var outage: Int64 = 0
 
     /// Frames that were lost.
-    public var lost: Int { sent - delivered }
+    package var lost: Int { sent - delivered }
 
     /// The number of frames that were lost for one reason.
-    public func lost(_ kind: LossKind) -> Int { spans.reduce(0) { $0 + ($1.kind == kind ? $1.count : 0) } }
+    package func lost(_ kind: LossKind) -> Int { spans.reduce(0) { $0 + ($1.kind == kind ? $1.count : 0) } }
 }
 
 /// Accounts, without I/O, for each frame that was sent to a guest while it migrated, or while its VF came or went.
-public struct MigrationAnalysis: Sendable {
+package struct MigrationAnalysis: Sendable {
     /// The times when the guest's processors were stopped, from QEMU's STOP to RESUME, in nanoseconds of CLOCK_REALTIME.
-    public let blackouts: [ClosedRange<Int64>]
+    package let blackouts: [ClosedRange<Int64>]
     /// The time when the guest began to run on the other host; nil: it stayed.
-    public let handover: Int64?
+    package let handover: Int64?
 
     /// The longest time for which a hypervisor that is about to stop its guest may leave frames in the tap, in nanoseconds.
     static let longestFlight: Int64 = 250_000_000
 
     /// Makes an analysis from its fields.
-    public init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
+    package init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
         self.blackouts = blackouts
         self.handover = handover
     }
@@ -144,7 +144,7 @@ public struct MigrationAnalysis: Sendable {
 
     /// The results, one for each peer. The peers are analysed together because each of them helps to date the last frame that
     /// the guest received before it stopped.
-    public func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
+    package func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
         let flights = blackouts.compactMap { flight(before: $0.lowerBound, recordings) }
         return recordings.map { result($0, flights: flights) }
     }

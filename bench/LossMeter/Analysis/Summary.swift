@@ -1,18 +1,18 @@
 /// The results of one method with one flood setting.
-public struct Summary: Sendable {
+package struct Summary: Sendable {
     /// Minimum, median, maximum and sum.
-    public struct Spread: Hashable, Sendable {
+    package struct Spread: Hashable, Sendable {
         /// The smallest value.
-        public let minimum: Int64
+        package let minimum: Int64
         /// The middle value; the lower of two.
-        public let median: Int64
+        package let median: Int64
         /// The largest value.
-        public let maximum: Int64
+        package let maximum: Int64
         /// The sum of the values.
-        public let total: Int64
+        package let total: Int64
 
         /// Takes the values; all results are zero if there are none.
-        public init(_ values: [Int64]) {
+        package init(_ values: [Int64]) {
             let sorted = values.sorted()
             minimum = sorted.first ?? 0
             median = sorted.isEmpty ? 0 : sorted[(sorted.count - 1) / 2]
@@ -22,13 +22,13 @@ public struct Summary: Sendable {
     }
 
     /// 50th, 99th and 100th percentile of exact values, in nanoseconds.
-    public struct Percentiles: Hashable, Sendable, Encodable {
+    package struct Percentiles: Hashable, Sendable, Encodable {
         /// The median, in microseconds.
-        public let p50Us: Double
+        package let p50Us: Double
         /// The 99th percentile, in microseconds.
-        public let p99Us: Double
+        package let p99Us: Double
         /// The largest value, in microseconds.
-        public let maxUs: Double
+        package let maxUs: Double
 
         init(_ values: [Int64]) {
             let sorted = values.sorted()
@@ -42,20 +42,20 @@ public struct Summary: Sendable {
     }
 
     /// The method's name.
-    public let method: String
+    package let method: String
     /// Flooding of unknown unicast was on.
-    public let flood: Bool
+    package let flood: Bool
     /// The requested rate in frames a second.
-    public let offeredRate: Int
+    package let offeredRate: Int
     /// The achieved rate in frames a second.
-    public let achievedRate: Double
+    package let achievedRate: Double
     /// One result for each change.
-    public let results: [MoveResult]
+    package let results: [MoveResult]
     /// The latencies around all changes.
-    public let latencies: Latencies
+    package let latencies: Latencies
 
     /// Makes a summary from its fields.
-    public init(
+    package init(
         method: String, flood: Bool, offeredRate: Int, achievedRate: Double, results: [MoveResult], latencies: Latencies
     ) {
         self.method = method
@@ -67,29 +67,29 @@ public struct Summary: Sendable {
     }
 
     /// The results without the void ones, which count nowhere else.
-    public var valid: [MoveResult] { results.filter { !$0.isVoid } }
+    package var valid: [MoveResult] { results.filter { !$0.isVoid } }
     /// Frames lost per change.
-    public var lost: Spread { Spread(valid.map { Int64($0.lost) }) }
+    package var lost: Spread { Spread(valid.map { Int64($0.lost) }) }
     /// Frames duplicated per change.
-    public var duplicated: Spread { Spread(valid.map { Int64($0.duplicated) }) }
+    package var duplicated: Spread { Spread(valid.map { Int64($0.duplicated) }) }
     /// Frames reordered per change.
-    public var reordered: Spread { Spread(valid.map { Int64($0.reordered) }) }
+    package var reordered: Spread { Spread(valid.map { Int64($0.reordered) }) }
     /// Loss windows in nanoseconds.
-    public var window: Spread { Spread(valid.map(\.window)) }
+    package var window: Spread { Spread(valid.map(\.window)) }
     /// Resolutions in nanoseconds.
-    public var resolution: Spread { Spread(valid.map(\.resolution)) }
+    package var resolution: Spread { Spread(valid.map(\.resolution)) }
     /// Durations of the commands in nanoseconds.
-    public var command: Spread { Spread(valid.map(\.command)) }
+    package var command: Spread { Spread(valid.map(\.command)) }
     /// The number of void changes.
-    public var voids: Int { results.count { $0.isVoid } }
+    package var voids: Int { results.count { $0.isVoid } }
     /// The number of changes that may hide a loss in a transmit gap.
-    public var inconclusive: Int { results.count { $0.isInconclusive } }
+    package var inconclusive: Int { results.count { $0.isInconclusive } }
 }
 
 /// The summaries in machine-readable form.
-public struct LossReport: Encodable, Sendable {
+package struct LossReport: Encodable, Sendable {
     /// One method with one flood setting. Times are in microseconds.
-    public struct Method: Encodable, Sendable {
+    package struct Method: Encodable, Sendable {
         let method: String
         let flood: Bool
         let moves: Int
@@ -145,8 +145,8 @@ public struct LossReport: Encodable, Sendable {
     }
 
     /// The methods, in the order of the run.
-    public let methods: [Method]
+    package let methods: [Method]
 
     /// - Parameter summaries: the summaries in the order of the run.
-    public init(_ summaries: [Summary]) { methods = summaries.map(Method.init) }
+    package init(_ summaries: [Summary]) { methods = summaries.map(Method.init) }
 }

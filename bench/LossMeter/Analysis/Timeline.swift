@@ -1,21 +1,21 @@
 /// The frames around one change, path by path: the data of a timeline.
-public struct Timeline: Sendable {
+package struct Timeline: Sendable {
     /// One frame; the time is that of its transmission in nanoseconds since the command's begin.
-    public struct Point: Hashable, Sendable {
+    package struct Point: Hashable, Sendable {
         /// Nanoseconds since the command's begin; negative before.
-        public let time: Int64
+        package let time: Int64
         /// The paths that it reached; none if it was lost.
-        public let paths: [Int]
+        package let paths: [Int]
     }
 
     /// The method that made the change.
-    public let title: String
+    package let title: String
     /// The names of the paths.
-    public let paths: [String]
+    package let paths: [String]
     /// The frames in the order of transmission.
-    public let points: [Point]
+    package let points: [Point]
     /// The duration of the command.
-    public let command: Int64
+    package let command: Int64
 
     /// The least span to show before the command and after everything has settled.
     private static let margin: Int64 = 100_000
@@ -28,7 +28,7 @@ public struct Timeline: Sendable {
     ///   - recording: the burst.
     ///   - move: the change.
     ///   - window: its loss window in nanoseconds.
-    public init(title: String, paths: [String], recording: Recording, move: Move, window: Int64) {
+    package init(title: String, paths: [String], recording: Recording, move: Move, window: Int64) {
         self.title = title
         self.paths = paths
         command = move.end - move.begin
@@ -44,7 +44,7 @@ public struct Timeline: Sendable {
     }
 
     /// Draws the timeline with characters: one row for each path and one for lost frames, one column for each slice of time.
-    public func drawn(columns: Int = 88) -> String {
+    package func drawn(columns: Int = 88) -> String {
         guard let first = points.first?.time, let last = points.last?.time, last > first else {
             return "\(title): no frames around this change"
         }

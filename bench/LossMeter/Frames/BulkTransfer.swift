@@ -1,19 +1,19 @@
 import CLab
 import Glibc
-public import Lab
+package import Lab
 import Synchronization
 import System
 
 /// Sends to a TCP port as much as it accepts, or up to a limit, and records how much the other end has acknowledged.
-public final class BulkTransfer {
+package final class BulkTransfer {
     /// The state of the transfer at one moment.
-    public struct Sample: Sendable {
+    package struct Sample: Sendable {
         /// The moment, in nanoseconds of CLOCK_REALTIME.
-        public let time: Int64
+        package let time: Int64
         /// Bytes that the other end has acknowledged.
-        public let acknowledged: UInt64
+        package let acknowledged: UInt64
         /// Segments that were retransmitted.
-        public let retransmitted: UInt32
+        package let retransmitted: UInt32
     }
 
     private let memory = Memory()
@@ -34,7 +34,7 @@ public final class BulkTransfer {
     ///   - address: an IPv4 address as text.
     ///   - bytesPerSecond: the most bytes a second; 0: no limit.
     /// - Throws: ``LabError``.
-    public init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
+    package init(to address: String, port: UInt16, bytesPerSecond: UInt64) throws(LabError) {
         let descriptor = clab_tcp_connect(address, port, bytesPerSecond)
         guard descriptor >= 0 else {
             throw LabError("cannot connect to \(address): \(String(cString: strerror(-descriptor)))")
@@ -49,7 +49,7 @@ public final class BulkTransfer {
     /// Ends the transfer.
     ///
     /// - Returns: the samples, in order.
-    public func stop() -> [Sample] {
+    package func stop() -> [Sample] {
         memory.stop.store(true, ordering: .relaxed)
         thread.join()
         return memory.samples
@@ -79,23 +79,23 @@ public final class BulkTransfer {
 }
 
 /// The figures of a transfer over a period.
-public struct TransferSummary: Hashable, Sendable {
+package struct TransferSummary: Hashable, Sendable {
     /// Bytes acknowledged in each bin.
-    public private(set) var bins: [UInt64] = []
+    package private(set) var bins: [UInt64] = []
     /// The longest time without any progress, in nanoseconds.
-    public private(set) var longestStall: Int64 = 0
+    package private(set) var longestStall: Int64 = 0
     /// The time when the longest stall began, in nanoseconds of CLOCK_REALTIME.
-    public private(set) var stallBegin: Int64 = 0
+    package private(set) var stallBegin: Int64 = 0
     /// Segments that were retransmitted.
-    public private(set) var retransmitted: Int = 0
+    package private(set) var retransmitted: Int = 0
     /// The total of acknowledged bytes.
-    public private(set) var bytes: UInt64 = 0
+    package private(set) var bytes: UInt64 = 0
 
     /// - Parameters:
     ///   - samples: the samples in the order of time.
     ///   - begin: earlier samples are ignored; in nanoseconds of CLOCK_REALTIME.
     ///   - bin: the length of a bin, in nanoseconds.
-    public init(_ samples: [BulkTransfer.Sample], from begin: Int64, bin: Int64) {
+    package init(_ samples: [BulkTransfer.Sample], from begin: Int64, bin: Int64) {
         let used = samples.drop { $0.time < begin }
         guard let first = used.first, let last = used.last else { return }
         bytes = last.acknowledged - first.acknowledged

@@ -9,36 +9,36 @@ import System
 /// The sender busy-waits for an absolute schedule on its own CPU, with SCHED_FIFO if that is allowed. Receivers and changes
 /// are on the other CPU, and receivers poll, so no frame causes a wakeup on the sender's CPU. A burst stays under 0.9 s,
 /// because the kernel stops real-time threads that run longer for 50 ms (sched_rt_runtime_us).
-public struct Burst: Sendable {
+package struct Burst: Sendable {
     /// The interface to send from.
-    public var source: String
+    package var source: String
     /// The interfaces to receive on, one for each path.
-    public var paths: [String]
+    package var paths: [String]
     /// The destination MAC, six octets.
-    public var destinationMAC: [UInt8]
+    package var destinationMAC: [UInt8]
     /// The source MAC, six octets.
-    public var sourceMAC: [UInt8]
+    package var sourceMAC: [UInt8]
     /// Frames a second.
-    public var rate: Int
+    package var rate: Int
     /// The average number of frames before the first change, after the last and between two.
-    public var framesBetweenMoves: Int
+    package var framesBetweenMoves: Int
     /// The number of changes.
-    public var moves: Int
+    package var moves: Int
     /// The sender sleeps between frames instead of occupying a CPU, and may send for longer than ``longest``. This is for
     /// emulated hardware, at rates at which a gap says little.
-    public var isPaced: Bool
+    package var isPaced: Bool
     /// The time when the first frame is due (CLOCK_REALTIME, nanoseconds); nil: soon. For bursts that run in parallel.
-    public var start: Int64?
+    package var start: Int64?
     /// The sender has priority over other threads even if it is paced: a sender that waits for a CPU sees no loss.
-    public var isRealTime = false
+    package var isRealTime = false
 
     /// The longest burst in nanoseconds.
-    public static let longest: Int64 = 850_000_000
+    package static let longest: Int64 = 850_000_000
     private static let slack: Int64 = 150_000_000
     private static let receiveBuffer: Int32 = 64 << 20
 
     /// Makes a burst from its fields.
-    public init(
+    package init(
         source: String, paths: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int,
         framesBetweenMoves: Int, moves: Int, isPaced: Bool = false
     ) {
@@ -61,7 +61,7 @@ public struct Burst: Sendable {
     ///   - perform: makes change number `index` on the calling thread and returns its effect.
     /// - Returns: the results for the frames, and the times of the changes.
     /// - Throws: ``LabError``, or what `perform` throws.
-    public func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
+    package func run(perform: (Int) throws -> Change) throws -> (Recording, [Move]) {
         let gap = 1_000_000_000 / Int64(rate)
         // Extra frames for changes that take longer than their share.
         let wanted = framesBetweenMoves * (moves + 1) + Int(Burst.slack / gap)

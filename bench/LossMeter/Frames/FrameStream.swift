@@ -1,15 +1,15 @@
 import CLab
 import Glibc
-public import Lab
+package import Lab
 import Synchronization
 import System
 
 /// Sends numbered frames from one interface at a rate, until it is stopped.
 ///
 /// The sender sleeps between frames and has priority over other threads, because a sender that waits for a CPU sees no loss.
-public final class FrameStream {
+package final class FrameStream {
     /// The most frames that are sent.
-    public let capacity: Int
+    package let capacity: Int
     private let memory: Memory
     private let thread: LabThread
 
@@ -41,7 +41,7 @@ public final class FrameStream {
     ///   - start: the time when the first frame is due, in nanoseconds of CLOCK_REALTIME.
     ///   - capacity: the most frames.
     /// - Throws: ``LabError``.
-    public init(
+    package init(
         interface: String, destination: [UInt8], source: [UInt8], run: UInt32, rate: Int, start: Int64, capacity: Int
     ) throws(LabError) {
         let memory = try Memory(capacity)
@@ -58,7 +58,7 @@ public final class FrameStream {
     /// Stops sending and waits for the sender.
     ///
     /// - Returns: the time when each frame was passed to the kernel, in nanoseconds of CLOCK_REALTIME; 0: it was not sent.
-    public func stop() -> [Int64] {
+    package func stop() -> [Int64] {
         memory.stop.store(true, ordering: .releasing)
         thread.join()
         return Array(UnsafeBufferPointer(start: memory.transmitted, count: memory.count))

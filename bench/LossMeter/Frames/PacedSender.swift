@@ -1,21 +1,21 @@
 import CLab
 import Glibc
-public import Lab
+package import Lab
 import System
 
 /// Sends numbered frames at a modest rate and counts where they arrive, without occupying a CPU. It is for demonstrations
 /// and does not measure gaps.
-public struct PacedSender: ~Copyable {
+package struct PacedSender: ~Copyable {
     /// The results for the frames.
-    public struct Count: Sendable {
+    package struct Count: Sendable {
         /// Frames passed to the kernel.
-        public var sent = 0
+        package var sent = 0
         /// The number of different frames that each interface received.
-        public var received: [Int]
+        package var received: [Int]
         /// Frames that no interface received.
-        public var lost = 0
+        package var lost = 0
         /// Frames that more than one interface received.
-        public var duplicated = 0
+        package var duplicated = 0
     }
 
     private let socket: PacketSocket
@@ -37,7 +37,7 @@ public struct PacedSender: ~Copyable {
     ///   - sourceMAC: six octets.
     ///   - rate: frames a second.
     /// - Throws: ``LabError``.
-    public init(
+    package init(
         interface: String, receivers: [String], destinationMAC: [UInt8], sourceMAC: [UInt8], rate: Int
     ) throws(LabError) {
         var opened: [Receiver] = []
@@ -53,7 +53,7 @@ public struct PacedSender: ~Copyable {
     }
 
     /// Sends for the given time, one group each millisecond, and returns the results.
-    public consuming func send(seconds: Double) -> Count {
+    package consuming func send(seconds: Double) -> Count {
         var count = Count(received: [])
         var bytes = frame
         let start = monotonicNanoseconds()

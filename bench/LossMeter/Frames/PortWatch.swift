@@ -1,33 +1,33 @@
 import CLab
 import Glibc
-public import Lab
+package import Lab
 import Synchronization
 
 /// Watches ports of a host: which numbered frames leave through them towards their guests, and when the guests send.
-public final class PortWatch {
+package final class PortWatch {
     /// A guest, and its ports in the calling thread's network namespace.
-    public struct Guest: Sendable {
+    package struct Guest: Sendable {
         let mac: [UInt8]
         let ports: [String]
 
         /// - Parameters:
         ///   - mac: the guest's MAC, six octets.
         ///   - ports: the names of its ports.
-        public init(mac: [UInt8], ports: [String]) {
+        package init(mac: [UInt8], ports: [String]) {
             self.mac = mac
             self.ports = ports
         }
     }
 
     /// The frames that left through the ports.
-    public struct Record: Sendable {
+    package struct Record: Sendable {
         /// For each guest, each of its runs and each frame, one bit for each of the guest's ports that it left through; the
         /// first port has the lowest bit.
-        public let served: [[[UInt8]]]
+        package let served: [[[UInt8]]]
         /// For each guest, the number of its frames that left through a port of another guest.
-        public let strayed: [Int]
+        package let strayed: [Int]
         /// Frames that the watch missed.
-        public let drops: Int64
+        package let drops: Int64
     }
 
     private let memory: Memory
@@ -85,7 +85,7 @@ public final class PortWatch {
     ///   - runs: the number of runs for each guest.
     ///   - capacity: the most frames of a run.
     /// - Throws: ``LabError``.
-    public init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LabError) {
+    package init(_ guests: [Guest], run: UInt32, runs: Int, capacity: Int) throws(LabError) {
         let memory = try Memory(guests, runs: runs, capacity: capacity)
         self.memory = memory
         var opened: [Place] = []
@@ -103,12 +103,12 @@ public final class PortWatch {
 
     /// The time when a guest itself last sent on one of its ports, in nanoseconds of CLOCK_REALTIME; 0: not yet. Frames that
     /// its hypervisor sends for it do not count.
-    public func lastWord(guest: Int, port: Int) -> Int64 {
+    package func lastWord(guest: Int, port: Int) -> Int64 {
         memory.spoken[guest][port].last.load(ordering: .acquiring)
     }
 
     /// Stops watching.
-    public func stop() -> Record {
+    package func stop() -> Record {
         memory.stop.store(true, ordering: .releasing)
         thread.join()
         let served = memory.served.indices.map {

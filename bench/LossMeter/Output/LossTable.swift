@@ -1,12 +1,12 @@
 /// Summaries as aligned text.
-public struct LossTable: Sendable {
+package struct LossTable: Sendable {
     private let summaries: [Summary]
 
     /// - Parameter summaries: one for each row.
-    public init(_ summaries: [Summary]) { self.summaries = summaries }
+    package init(_ summaries: [Summary]) { self.summaries = summaries }
 
     /// The rows with a header, columns two spaces apart.
-    public var text: String {
+    package var text: String {
         var rows = [
             [
                 "method", "flood", "moves", "kpps", "lost min/med/max", "lost total", "dup total", "reord",

@@ -1,16 +1,16 @@
 /// One migration as the frames of one peer show it: their ports, the guest, the lost frames, and the events.
-public struct MigrationTimeline: Sendable {
+package struct MigrationTimeline: Sendable {
     /// An event or an action.
-    public struct Mark: Hashable, Sendable {
+    package struct Mark: Hashable, Sendable {
         /// The time in nanoseconds of CLOCK_REALTIME.
-        public let time: Int64
+        package let time: Int64
         /// The event or action in a few words, including the host.
-        public let words: String
+        package let words: String
         /// An action by a controller or operator, such as moving an entry; otherwise an event.
-        public let isDeed: Bool
+        package let isDeed: Bool
 
         /// Makes a mark from its fields.
-        public init(time: Int64, words: String, isDeed: Bool) {
+        package init(time: Int64, words: String, isDeed: Bool) {
             self.time = time
             self.words = words
             self.isDeed = isDeed
@@ -26,13 +26,13 @@ public struct MigrationTimeline: Sendable {
     }
 
     /// The method and its figures.
-    public let title: String
+    package let title: String
     /// The events and actions, in the order of time.
-    public let marks: [Mark]
+    package let marks: [Mark]
     /// The span shown.
-    public let span: ClosedRange<Int64>
+    package let span: ClosedRange<Int64>
     /// The zero of times and positions: the first mark.
-    public let origin: Int64
+    package let origin: Int64
     let recording: MigrationRecording
     private let kinds: [Int: LossKind]
 
@@ -44,7 +44,7 @@ public struct MigrationTimeline: Sendable {
     ///   - recording: one peer's frames.
     ///   - result: the results for these frames.
     ///   - marks: the events and actions.
-    public init(title: String, recording: MigrationRecording, result: MigrationResult, marks: [Mark]) {
+    package init(title: String, recording: MigrationRecording, result: MigrationResult, marks: [Mark]) {
         self.title = title
         self.recording = recording
         self.marks = marks.sorted { $0.time < $1.time }
@@ -97,7 +97,7 @@ public struct MigrationTimeline: Sendable {
     }
 
     /// Draws the timeline with characters: one column for each slice of time, a letter for each mark, and a legend.
-    public func drawn(columns count: Int = 100) -> String {
+    package func drawn(columns count: Int = 100) -> String {
         let width = MigrationTimeline.rows.map(\.name.count).max() ?? 0
         func line(_ name: String, _ cells: String) -> String {
             "  " + name + String(repeating: " ", count: width - name.count) + " |" + cells + "|"
@@ -133,11 +133,11 @@ public struct MigrationTimeline: Sendable {
 
 /// Timelines of migrations as one SVG picture, one panel each: a row for each port, one for the guest, and one for each
 /// kind of loss.
-public struct MigrationChart: Sendable {
+package struct MigrationChart: Sendable {
     /// The panels, from top to bottom.
-    public let timelines: [MigrationTimeline]
+    package let timelines: [MigrationTimeline]
     /// The title above all panels.
-    public let title: String
+    package let title: String
 
     private static let width = 1160.0
     private static let left = 150.0
@@ -148,13 +148,13 @@ public struct MigrationChart: Sendable {
     /// - Parameters:
     ///   - timelines: the panels, from top to bottom.
     ///   - title: the title above all panels.
-    public init(_ timelines: [MigrationTimeline], title: String) {
+    package init(_ timelines: [MigrationTimeline], title: String) {
         self.timelines = timelines
         self.title = title
     }
 
     /// The picture.
-    public var svg: String {
+    package var svg: String {
         var body = SVG.text(MigrationChart.left, 28, title, size: 16, weight: "bold")
         var y = 62.0
         for timeline in timelines { y = panel(timeline, at: y, into: &body) + 40 }

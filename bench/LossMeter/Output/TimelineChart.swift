@@ -1,10 +1,10 @@
 /// Timelines as one SVG picture, one panel for each method: a row for each path, a tick for each frame, and the span of the
 /// command shaded.
-public struct TimelineChart: Sendable {
+package struct TimelineChart: Sendable {
     /// The panels, from top to bottom.
-    public let timelines: [Timeline]
+    package let timelines: [Timeline]
     /// The title above all panels.
-    public let title: String
+    package let title: String
 
     private static let width = 960.0
     private static let left = 110.0
@@ -18,13 +18,13 @@ public struct TimelineChart: Sendable {
     /// - Parameters:
     ///   - timelines: the panels, from top to bottom.
     ///   - title: the title above all panels.
-    public init(_ timelines: [Timeline], title: String) {
+    package init(_ timelines: [Timeline], title: String) {
         self.timelines = timelines
         self.title = title
     }
 
     /// The picture.
-    public var svg: String {
+    package var svg: String {
         var body = ""
         var y = TimelineChart.top
         for timeline in timelines {
