@@ -1,5 +1,5 @@
 /// What this build is.
-public enum Build {
+package enum Build {
     /// The version, as `--version` and the metric `fdbsteer_build_info` tell it.
-    public static let version = "0.1.0"
+    package static let version = "0.1.0"
 }

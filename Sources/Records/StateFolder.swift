@@ -2,13 +2,13 @@ import Glibc
 package import Policy
 
 /// The folders of the journal and the history.
-public struct StateFolder: Hashable, Sendable {
+package struct StateFolder: Hashable, Sendable {
     /// The journal's folder.
-    public let path: String
+    package let path: String
     /// The journal; it is lost at a reboot, as the FDB is.
-    public let stateFile: String
+    package let stateFile: String
     /// The history; it survives reboots.
-    public let historyFile: String
+    package let historyFile: String
     /// Records to be merged into the history.
     package let backlogFile: String
     /// Byte-range locks, one byte for each guest, and the operations that are about to begin (``Journal/Intent``).
@@ -17,7 +17,7 @@ public struct StateFolder: Hashable, Sendable {
     private let folders: [String]
 
     /// - Parameter path: one folder for everything; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
-    public init(_ path: String? = nil) {
+    package init(_ path: String? = nil) {
         let state = path ?? "/run/fdbsteer"
         let history = path ?? "/var/lib/fdbsteer"
         self.path = state
@@ -36,7 +36,7 @@ public struct StateFolder: Hashable, Sendable {
     }
 
     /// The files that are written when a guest's record changes.
-    public var journalFiles: [String] { [stateFile, lockFile] }
+    package var journalFiles: [String] { [stateFile, lockFile] }
 
     /// A journal file exists, although it may not be readable.
     package var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }

@@ -1,16 +1,16 @@
 import CNetlink
-public import FDB
+package import FDB
 import Glibc
-public import Netlink
+package import Netlink
 import System
 
 /// Frames that a guest sends by one port, as the host's CPU sees them: their source is one of the guest's MACs.
 ///
 /// Neither RARP counts, by which hypervisors announce a guest on each of its ports, nor what the bridge itself sends out by
 /// the port. For a loop around poll(2); the kernel filters, so that nobody wakes for other frames.
-public struct GuestFrames: ~Copyable {
+package struct GuestFrames: ~Copyable {
     /// For poll(2).
-    public let descriptor: Int32
+    package let descriptor: Int32
 
     /// A program of the classic packet filter has 4,096 instructions at most; each MAC takes five.
     private static let macLimit = 800
@@ -19,7 +19,7 @@ public struct GuestFrames: ~Copyable {
     ///   - macs: the guest's; all frames count when there are more than 800.
     ///   - port: interface index.
     /// - Throws: ``NetlinkError`` of code `system`.
-    public init(from macs: some Sequence<MACAddress>, port: Int32) throws(NetlinkError) {
+    package init(from macs: some Sequence<MACAddress>, port: Int32) throws(NetlinkError) {
         let program = GuestFrames.filter(Set(macs).sorted())
         descriptor = try systemCall("opening a packet socket") {
             let result = cn_packet_socket(port, program, UInt16(program.count))
@@ -33,7 +33,7 @@ public struct GuestFrames: ~Copyable {
     /// Takes what has come.
     ///
     /// - Returns: whether a frame of the guest has come since the last call.
-    public func take() -> Bool {
+    package func take() -> Bool {
         var found = false
         var byte: UInt8 = 0
         while true {

@@ -1,15 +1,15 @@
 import Glibc
 import Netlink
-public import QMP
+package import QMP
 import System
 
 /// A program that prints the monitor events of libvirt's domains as `virsh qemu-monitor-event --loop` does: for a loop around
 /// poll(2). It is started again when it ends, and killed with this object.
 ///
 /// Unlike a monitor it cannot be asked how things stand (``MigrationFollower/presumed``).
-public final class EventCommand {
+package final class EventCommand {
     /// What the loop is told.
-    public enum Happening: Hashable, Sendable {
+    package enum Happening: Hashable, Sendable {
         /// The program runs; what happened before it did was missed.
         case listening
         /// Something happened in a domain.
@@ -19,9 +19,9 @@ public final class EventCommand {
     }
 
     /// The program, found by PATH, and its arguments.
-    public let arguments: [String]
+    package let arguments: [String]
     /// The program runs, and has not ended at once.
-    public private(set) var isListening = false
+    package private(set) var isListening = false
 
     private var process: pid_t = 0
     private var input: Int32 = -1
@@ -33,16 +33,16 @@ public final class EventCommand {
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
 
     /// A program that runs so long, in nanoseconds, has found who it asks.
-    public static let patience: Int64 = 1_000_000_000
+    package static let patience: Int64 = 1_000_000_000
     /// In bytes; events have some hundred, longer lines are passed over.
-    public static let longestLine = 65536
+    package static let longestLine = 65536
     /// Reads in one turn: whatever a program prints, others have their turn too.
     private static let chunksPerTurn = 16
 
     /// - Parameters:
     ///   - arguments: the program, found by PATH, and its arguments.
     ///   - now: CLOCK_MONOTONIC in nanoseconds.
-    public init(_ arguments: [String], now: Int64) {
+    package init(_ arguments: [String], now: Int64) {
         self.arguments = arguments
         reconnection = Reconnection(now: now)
     }
@@ -54,10 +54,10 @@ public final class EventCommand {
     }
 
     /// For poll(2), nil while the program does not run.
-    public var descriptor: Int32? { input >= 0 ? input : nil }
+    package var descriptor: Int32? { input >= 0 ? input : nil }
 
     /// When ``advance(now:_:)`` wants to be called at the latest; nil: when there is input.
-    public var nextDeadline: Int64? {
+    package var nextDeadline: Int64? {
         if process == 0 { return reconnection.nextAttempt }
         return isListening ? nil : settled
     }
@@ -67,7 +67,7 @@ public final class EventCommand {
     /// - Parameters:
     ///   - now: CLOCK_MONOTONIC in nanoseconds.
     ///   - handler: takes what happened, in order.
-    public func advance(now: Int64, _ handler: (Happening) -> Void) {
+    package func advance(now: Int64, _ handler: (Happening) -> Void) {
         if process == 0 {
             guard now >= reconnection.nextAttempt else { return }
             do throws(SystemError) {

@@ -103,33 +103,33 @@ package struct History: ~Copyable {
 }
 
 /// One line of the history.
-public struct HistoryEntry: Hashable, Sendable, Encodable {
+package struct HistoryEntry: Hashable, Sendable, Encodable {
     /// The number of the redirection; it counts up.
-    public let id: Int64
+    package let id: Int64
     /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public let timeNanoseconds: Int64
+    package let timeNanoseconds: Int64
     /// The guest interface's name.
-    public let guest: String
+    package let guest: String
     /// The verb.
-    public let verb: String
+    package let verb: String
     /// The side before.
-    public let from: String
+    package let from: String
     /// The side afterwards, if the redirection succeeded.
-    public let to: String
+    package let to: String
     /// `cut`.
-    public let strategy: String
+    package let strategy: String
     /// The outcome as spelled in ``Report/Result``.
-    public let outcome: String
+    package let outcome: String
     /// What is known about the hardware.
-    public let proof: String?
+    package let proof: String?
     /// From the first netlink write to the last acknowledgement, in nanoseconds.
-    public let moveNanoseconds: Int64?
+    package let moveNanoseconds: Int64?
     /// From the call to the commit, in nanoseconds.
-    public let totalNanoseconds: Int64?
+    package let totalNanoseconds: Int64?
     /// The bridge's name.
-    public let bridge: String
+    package let bridge: String
     /// What failed.
-    public let message: String?
+    package let message: String?
     /// The number of addresses that were changed.
-    public let addresses: Int
+    package let addresses: Int
 }

@@ -1,16 +1,16 @@
-public import Policy
+package import Policy
 import Switchdev
 
 /// Everything that the history has about one redirection, for example to attach to a change ticket.
-public struct HistoryReport: Hashable, Sendable, Encodable {
+package struct HistoryReport: Hashable, Sendable, Encodable {
     /// The line in the history.
-    public let entry: HistoryEntry
+    package let entry: HistoryEntry
     /// The addresses, and how each was changed.
-    public let addresses: [Report.AddressResult]
+    package let addresses: [Report.AddressResult]
     /// The notes for the operator, including waived findings.
-    public let notes: [String]
+    package let notes: [String]
     /// What the ports' counters show; nil for redirections by earlier versions.
-    public let evidence: Evidence?
+    package let evidence: Evidence?
 }
 
 extension History {

@@ -1,16 +1,16 @@
-public import Policy
-public import Switchdev
+package import Policy
+package import Switchdev
 
 /// A stored verdict: it applies to every NIC with the same identity.
-public struct StoredVerdict: Hashable, Sendable, Encodable {
+package struct StoredVerdict: Hashable, Sendable, Encodable {
     /// The NIC.
-    public let nic: NICIdentity
+    package let nic: NICIdentity
     /// The time of the probe, in nanoseconds since 1970.
-    public let timeNanoseconds: Int64
+    package let timeNanoseconds: Int64
     /// The verdict.
-    public let verdict: MACFilterVerdict
+    package let verdict: MACFilterVerdict
     /// The evidence.
-    public let states: [MACFilterCounts]
+    package let states: [MACFilterCounts]
 
     /// Makes a stored verdict from its fields.
     package init(nic: NICIdentity, timeNanoseconds: Int64, verdict: MACFilterVerdict, states: [MACFilterCounts]) {
@@ -21,7 +21,7 @@ public struct StoredVerdict: Hashable, Sendable, Encodable {
     }
 
     /// The verdict in words.
-    public var words: [String] { verdict.words }
+    package var words: [String] { verdict.words }
 }
 
 extension History {

@@ -1,13 +1,13 @@
 package import Policy
 
 /// The signals that a guest's redirection waits for.
-public struct WaitView: Hashable, Sendable, Encodable {
+package struct WaitView: Hashable, Sendable, Encodable {
     /// The signals as the caller named them; the first to arrive ends the wait.
-    public let signals: [String]
+    package let signals: [String]
     /// The start of the wait, in nanoseconds since 1970.
-    public let since: Int64
+    package let since: Int64
     /// The time at which the wait ends without a signal, in nanoseconds since 1970.
-    public let until: Int64
+    package let until: Int64
 }
 
 extension Claim {

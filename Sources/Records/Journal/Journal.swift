@@ -1,7 +1,7 @@
 import CSQLite
 package import FDB
 import Glibc
-public import Policy
+package import Policy
 import Switchdev
 package import System
 
@@ -10,7 +10,7 @@ package import System
 /// `state.db` is written before the first netlink write of a redirection and after the last, so a killed process leaves no
 /// doubt about the state. The operation that is about to begin is stored beside it (``Intent``). The journal has to
 /// survive processes but not the kernel, which loses its FDB too, so commits do not wait for a disk.
-public final class Journal {
+package final class Journal {
 
     package let database: Database
     package let locks: LockFile
@@ -18,9 +18,9 @@ public final class Journal {
     /// Rows of the guests that this process holds (``Claim``): a lock of its own would not stop it.
     var held: [Int64] = []
     /// This boot (/proc/sys/kernel/random/boot_id).
-    public let boot: String
+    package let boot: String
     /// The inode of the calling thread's network namespace.
-    public let namespace: Int64
+    package let namespace: Int64
 
     private static let schema = """
         CREATE TABLE IF NOT EXISTS guest(
@@ -56,7 +56,7 @@ public final class Journal {
     /// Opens the journal for reading; nil if there is none yet.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` if it cannot be read.
-    public init?(reading folder: StateFolder) throws(ControllerError) {
+    package init?(reading folder: StateFolder) throws(ControllerError) {
         guard folder.hasJournal else { return nil }
         let locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
         // Without the lock file no operation was begun, and no process is working.
@@ -100,7 +100,7 @@ public final class Journal {
     /// Opens the journal in a folder, which is made when it is missing.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
-    public init(folder: StateFolder) throws(ControllerError) {
+    package init(folder: StateFolder) throws(ControllerError) {
         try folder.create()
         // Created before the database: a process that sees state.db can rely on the lock file.
         let locks = LockFile(descriptor: open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
@@ -152,12 +152,12 @@ public final class Journal {
     // MARK: - Reading
 
     /// All guests of this network namespace, by name.
-    public func records() throws(ControllerError) -> [GuestRecord] {
+    package func records() throws(ControllerError) -> [GuestRecord] {
         try load("WHERE namespace = \(namespace) ORDER BY name")
     }
 
     /// One guest; nil if it is unknown in this network namespace.
-    public func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? {
+    package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? {
         guard let record = try load("WHERE name = ?", [.text(id.text)]).first else { return nil }
         guard record.namespace == namespace else {
             throw ControllerError(
