@@ -53,70 +53,71 @@ public enum JSON: Hashable, Sendable {
 
 extension JSON: CustomStringConvertible {
     /// Compact JSON, on one line.
-    public var description: String {
-        var text = ""
-        write(to: &text, level: nil)
-        return text
-    }
+    public var description: String { text(level: nil) }
 
     /// JSON for people: a line for each member and element, two spaces a level.
-    package var pretty: String {
-        var text = ""
-        write(to: &text, level: 0)
-        return text
+    package var pretty: String { text(level: 0) }
+
+    private func text(level: Int?) -> String {
+        var text: [UInt8] = []
+        write(to: &text, level: level)
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// - Parameter level: how deep the value stands; nil for the compact style.
-    private func write(to text: inout String, level: Int?) {
-        let inner = level.map { $0 + 1 }
-        func startLine(_ level: Int?) {
-            if let level { text += "\n" + String(repeating: "  ", count: level) }
-        }
-        func list<Part>(_ open: String, _ parts: [Part], _ close: String, write: (Part) -> Void) {
-            text += open
-            for (index, part) in parts.enumerated() {
-                if index > 0 { text += "," }
-                startLine(inner)
-                write(part)
-            }
-            if !parts.isEmpty { startLine(level) }
-            text += close
-        }
+    private func write(to text: inout [UInt8], level: Int?) {
         switch self {
-        case .null: text += "null"
-        case .bool(let value): text += value ? "true" : "false"
-        case .integer(let value): text += String(value)
+        case .null: text += "null".utf8
+        case .bool(let value): text += (value ? "true" : "false").utf8
+        case .integer(let value): text += String(value).utf8
         case .number(let value):
-            let digits = String(value)
-            text += !value.isFinite ? "null" : digits.hasSuffix(".0") ? String(digits.dropLast(2)) : digits
+            let digits = value.isFinite ? String(value) : "null"
+            text += digits.hasSuffix(".0") ? digits.utf8.dropLast(2) : digits.utf8[...]
         case .string(let value): JSON.quote(value, to: &text)
-        case .array(let elements): list("[", elements, "]") { $0.write(to: &text, level: inner) }
+        case .array(let elements):
+            JSON.list("[", elements, "]", to: &text, level) { $0.write(to: &$1, level: $2) }
         case .object(let members):
-            list("{", members, "}") { member in
+            JSON.list("{", members, "}", to: &text, level) { member, text, inner in
                 JSON.quote(member.name, to: &text)
-                text += level == nil ? ":" : " : "
+                text += (inner == nil ? ":" : " : ").utf8
                 member.value.write(to: &text, level: inner)
             }
         }
     }
 
-    private static func quote(_ value: String, to text: inout String) {
-        let digits = Array("0123456789abcdef".unicodeScalars)
-        text += "\""
-        for scalar in value.unicodeScalars {
-            switch scalar {
-            case "\"": text += "\\\""
-            case "\\": text += "\\\\"
-            case "\n": text += "\\n"
-            case "\r": text += "\\r"
-            case "\t": text += "\\t"
-            case let control where control.value < 0x20:
-                text += "\\u00"
-                text.unicodeScalars.append(digits[Int(control.value >> 4)])
-                text.unicodeScalars.append(digits[Int(control.value & 15)])
-            default: text.unicodeScalars.append(scalar)
+    private static func list<Part>(
+        _ open: String, _ parts: [Part], _ close: String, to text: inout [UInt8], _ level: Int?,
+        write: (Part, inout [UInt8], _ inner: Int?) -> Void
+    ) {
+        func startLine(_ level: Int?, _ text: inout [UInt8]) {
+            guard let level else { return }
+            text += "\n".utf8
+            for _ in 0..<level { text += "  ".utf8 }
+        }
+        let inner = level.map { $0 + 1 }
+        text += open.utf8
+        for (index, part) in parts.enumerated() {
+            if index > 0 { text += ",".utf8 }
+            startLine(inner, &text)
+            write(part, &text, inner)
+        }
+        if !parts.isEmpty { startLine(level, &text) }
+        text += close.utf8
+    }
+
+    private static func quote(_ value: String, to text: inout [UInt8]) {
+        func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
+        text.append(UInt8(ascii: "\""))
+        for byte in value.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
+            case UInt8(ascii: "\n"): text += "\\n".utf8
+            case UInt8(ascii: "\r"): text += "\\r".utf8
+            case UInt8(ascii: "\t"): text += "\\t".utf8
+            case 0..<0x20: text += "\\u00".utf8 + [digit(byte >> 4), digit(byte & 15)]
+            default: text.append(byte)
             }
         }
-        text += "\""
+        text.append(UInt8(ascii: "\""))
     }
 }

@@ -14,16 +14,22 @@ extension JSON {
 
     /// `someKeyOfMine` becomes `some_key_of_mine`, and `someURLKey` `some_url_key`.
     static func snakeCase(_ key: String) -> String {
-        let characters = Array(key)
-        var result = ""
-        for (index, character) in characters.enumerated() {
-            if character.isUppercase, index > 0 {
-                let startsWord = index + 1 < characters.count && characters[index + 1].isLowercase
-                if !characters[index - 1].isUppercase || startsWord, characters[index - 1] != "_" { result += "_" }
+        let letters = Array(key.utf8)
+        func isUpper(_ index: Int) -> Bool { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(letters[index]) }
+        func isLower(_ index: Int) -> Bool { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(letters[index]) }
+        var result: [UInt8] = []
+        for (index, letter) in letters.enumerated() {
+            guard isUpper(index) else {
+                result.append(letter)
+                continue
             }
-            result += character.lowercased()
+            let startsWord = index + 1 < letters.count && isLower(index + 1)
+            if index > 0, !isUpper(index - 1) || startsWord, letters[index - 1] != UInt8(ascii: "_") {
+                result.append(UInt8(ascii: "_"))
+            }
+            result.append(letter + 32)
         }
-        return result
+        return String(decoding: result, as: UTF8.self)
     }
 }
 
@@ -33,7 +39,9 @@ extension Dictionary: StringKeyed where Key == String {}
 
 /// A value under construction: its encoder, and the container of a single value and of a list.
 private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodingContainer {
-    let codingPath: [any CodingKey]
+    private let parent: Place?
+    private let key: (any CodingKey)?
+    var codingPath: [any CodingKey] { (parent?.codingPath ?? []) + (key.map { [$0] } ?? []) }
     var userInfo: [CodingUserInfoKey: Any] { [:] }
     var count: Int { elements?.count ?? 0 }
     private var plain = JSON.null
@@ -41,7 +49,10 @@ private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodin
     private var members: [(name: String, place: Place)]?
     private var keepsKeys = false
 
-    init(_ codingPath: [any CodingKey] = []) { self.codingPath = codingPath }
+    init(in parent: Place? = nil, _ key: (any CodingKey)? = nil) {
+        self.parent = parent
+        self.key = key
+    }
 
     var value: JSON {
         if let members {
@@ -51,7 +62,7 @@ private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodin
     }
 
     func member(_ key: some CodingKey) -> Place {
-        let place = Place(codingPath + [key])
+        let place = Place(in: self, key)
         members?.append((keepsKeys ? key.stringValue : JSON.snakeCase(key.stringValue), place))
         return place
     }
@@ -59,7 +70,7 @@ private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodin
     /// Where the next encoded value goes: into a new element of a list, otherwise here.
     private var next: Place {
         if elements == nil { return self }
-        let place = Place(codingPath)
+        let place = Place(in: self)
         elements?.append(place)
         return place
     }
