@@ -5,14 +5,12 @@ package import Policy
 package struct StateFolder: Hashable, Sendable {
     /// The journal's folder.
     package let path: String
-    /// The journal; it is lost at a reboot, as the FDB is.
+    /// The database in which earlier versions kept the journal.
     package let stateFile: String
     /// The history; it survives reboots.
     package let historyFile: String
     /// Records to be merged into the history.
     package let backlogFile: String
-    /// Byte-range locks, one byte for each guest, and the operations that are about to begin (``Journal/Intent``).
-    package let lockFile: String
 
     private let folders: [String]
 
@@ -22,7 +20,6 @@ package struct StateFolder: Hashable, Sendable {
         let history = path ?? "/var/lib/fdbsteer"
         self.path = state
         stateFile = state + "/state.db"
-        lockFile = state + "/lock"
         historyFile = history + "/history.db"
         backlogFile = history + "/history.backlog"
         folders = [state, history]
@@ -35,11 +32,8 @@ package struct StateFolder: Hashable, Sendable {
         }
     }
 
-    /// The files that are written when a guest's record changes.
-    package var journalFiles: [String] { [stateFile, lockFile] }
-
-    /// A journal file exists, although it may not be readable.
-    package var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }
+    /// An earlier version's journal exists that is not converted yet.
+    package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 
     /// A history file exists.
     package var hasHistory: Bool { access(historyFile, F_OK) == 0 }

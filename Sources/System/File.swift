@@ -90,6 +90,11 @@ package enum SystemFile {
     package static func names(in path: String) -> [String] {
         guard let folder = opendir(path) else { return [] }
         defer { closedir(folder) }
+        return SystemFile.names(in: folder)
+    }
+
+    /// The names in an open folder except those with a leading dot, sorted.
+    package static func names(in folder: OpaquePointer) -> [String] {
         var names: [String] = []
         while let entry = readdir(folder) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {

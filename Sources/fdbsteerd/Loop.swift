@@ -22,8 +22,8 @@ struct Loop: ~Copyable {
     private let hearing: Hearing
     private let signals: SignalSet
     private var overran = false
-    /// The journal was written, and could not be read since.
-    private var isUnread = false
+    /// Guests whose records were written and not read since; nil for all.
+    private var unread: Set<String>? = []
     private var lastResync: Int64 = 0
     /// When the next guest is made ready (``Keeper/makeOneReady()``).
     private var readyAt: Int64 = 0
@@ -53,7 +53,7 @@ struct Loop: ~Copyable {
         let monitor: MonitorSocket
         /// The descriptor of ``Keeper/watchGroups(receiveBuffer:)``.
         let groups: Int32
-        let journal: FolderWatch
+        let journal: JournalWatch
 
         /// Subscribes before anything is read, so that nothing is missed in between.
         init(_ keeper: inout Keeper, folder: StateFolder, receiveBuffer: Int32) throws(ControllerError) {
@@ -64,10 +64,7 @@ struct Loop: ~Copyable {
                 throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
             }
             let groups = try keeper.watchGroups(receiveBuffer: receiveBuffer)
-            let journal = try ControllerError.system(
-                remedy: "name a folder that exists by --state or in the configuration; inotify watches may be used up "
-                    + "(sysctl fs.inotify.max_user_watches)"
-            ) { () throws(SystemError) in try FolderWatch(folder.journalFiles) }
+            let journal = try JournalWatch(folder)
             self.monitor = monitor
             self.groups = groups
             self.journal = journal
@@ -124,7 +121,7 @@ struct Loop: ~Copyable {
             if happened.contains(Loop.monitorToken) { try hear() }
             if happened.contains(Loop.groupsToken) { try context.keeper.hearGroups() }
             if happened.contains(Loop.journalToken) { try hearOfJournal() }
-            if isUnread { readJournal() }
+            if unread?.isEmpty != true { readJournal() }
             following.turn(happened, &context)
             happened.removeAll(keepingCapacity: true)
             doWhatIsDue()
@@ -173,7 +170,6 @@ struct Loop: ~Copyable {
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         let now = monotonicNanoseconds()
-        if isUnread { due = min(due, now + Loop.resyncPause) }
         if context.keeper.isUnready {
             readyAt = now + Loop.readyPause
             due = min(due, readyAt)
@@ -226,7 +222,7 @@ struct Loop: ~Copyable {
 
     private mutating func hearOfJournal() throws(ControllerError) {
         let changes = hearing.journal.changes()
-        if changes.areReplaced {
+        if changes.isReplaced {
             throw ControllerError(
                 .precondition,
                 "the journal in \(context.keeper.folder.path) was deleted or replaced while it was in use",
@@ -234,21 +230,19 @@ struct Loop: ~Copyable {
                     "start fdbsteerd anew, as its systemd unit does; guests that the journal has lost are to be prepared again"
             )
         }
-        if changes.areWritten { isUnread = true }
+        unread = changes.areLost ? nil : unread?.union(changes.guests)
+        look(at: context.keeper.abandoned(changes.locks))
     }
 
-    /// Reads what other processes have written to the journal; what cannot be read now is read again soon.
+    /// Reads what other processes have written to the journal. A record that is broken is read again when it is written.
     private mutating func readJournal() {
-        do throws(ControllerError) {
-            let changed = try context.keeper.reload()
-            isUnread = false
-            troubles.remove("journal")
-            guard let changed else { return }
-            look(at: changed)
-            following.choose(&context)
-        } catch {
-            report("journal", error)
-        }
+        let news = context.keeper.reload(unread)
+        unread = []
+        if news.faults.isEmpty { troubles.remove("journal") }
+        for fault in news.faults { report("journal", fault) }
+        guard let changed = news.changed else { return }
+        look(at: changed)
+        following.choose(&context)
     }
 
     /// Logs a trouble of the daemon's own, once until it is over.

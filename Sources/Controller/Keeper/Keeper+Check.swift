@@ -26,7 +26,7 @@ extension Keeper {
         guard let known = watch.records[row] else { return .fine }
         // Most looks find nothing, and must not keep a command from the lock.
         if cause.isVague, try isAsIntended(known) { return .fine }
-        guard var claim = try journal.claim(row: row) else { return try later(row, cause) }
+        guard var claim = try journal.claim(known.guest.id, row: row) else { return try later(known, cause) }
         let record = claim.record
         guard record.boot == journal.boot else {
             forget(row)
@@ -69,9 +69,9 @@ extension Keeper {
     }
 
     /// The outcome for a guest that another process holds, or that was released.
-    private mutating func later(_ row: Int64, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
-        guard let record = try journal.record(row: row) else {
-            forget(row)
+    private mutating func later(_ known: GuestRecord, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
+        guard let record = try journal.record(known) else {
+            forget(known.row)
             return .fine
         }
         return record.phase == .pinned
@@ -81,7 +81,7 @@ extension Keeper {
 
     /// Checks without the lock: a guest that is as recorded now needs nothing, even if another process works on it.
     private mutating func isAsIntended(_ known: GuestRecord) throws(ControllerError) -> Bool {
-        guard let record = try journal.record(row: known.row), record.boot == journal.boot, record.phase == .pinned
+        guard let record = try journal.record(known), record.boot == journal.boot, record.phase == .pinned
         else {
             return false
         }

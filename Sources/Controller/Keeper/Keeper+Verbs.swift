@@ -37,23 +37,14 @@ extension Keeper {
         return try written(report, row, reason)
     }
 
-    /// Redirects a guest by the record that is watched, which mostly is the one in the journal.
+    /// Redirects a guest by the record that is watched and by what was read of its ports before.
     ///
-    /// - Returns: nil when it is not, or has to be read for another reason; nothing was changed then.
+    /// - Returns: nil when the record is no longer that one; nothing was changed then.
     private mutating func quickly(
         _ known: GuestRecord, to side: Side, _ ready: Observation?, _ clock: Stopwatch
     ) throws(ControllerError) -> Report? {
-        guard known.phase == .pinned, known.boot == journal.boot, let claim = journal.claim(known) else { return nil }
-        do throws(ControllerError) {
-            let report = try Switch(to: side, options: options, ready: ready).run(
-                under: claim, on: &host.kernel, since: clock)
-            // The journal refuses an intent that is about an older record; without one, it was not asked.
-            if report.outcome != .refused, report.outcome != .already { return report }
-            return try journal.record(row: known.row) == known ? report : nil
-        } catch {
-            if try journal.record(row: known.row) == known { throw error }
-            return nil
-        }
+        guard known.phase == .pinned, known.boot == journal.boot, let claim = try journal.claim(known) else { return nil }
+        return try Switch(to: side, options: options, ready: ready).run(under: claim, on: &host.kernel, since: clock)
     }
 
     /// Opens a bracket for a guest, or notes where an open one leads to.
@@ -102,8 +93,9 @@ extension Keeper {
     /// - Returns: false when there is no such port of the guest's bridge.
     /// - Throws: ``ControllerError``.
     package mutating func rebindPrimary(_ row: Int64) throws(ControllerError) -> Bool {
-        guard var claim = try journal.claim(row: row, patience: Journal.lockPatience) else {
-            guard let record = try journal.record(row: row) else { return false }
+        guard let known = watch.records[row] else { throw Keeper.unwatched }
+        guard var claim = try journal.claim(known.guest.id, row: row, patience: Journal.lockPatience) else {
+            guard let record = try journal.record(known) else { return false }
             throw Claim.busy(record)
         }
         let guest = claim.record.guest
@@ -131,7 +123,7 @@ extension Keeper {
 
     /// Watches a guest as its record is now.
     private mutating func relearn(_ row: Int64) throws(ControllerError) {
-        if let record = try journal.record(row: row) { learn(record) } else { forget(row) }
+        if let known = watch.records[row], let record = try journal.record(known) { learn(record) } else { forget(row) }
     }
 
     /// The guest was released while something was asked for it.

@@ -47,10 +47,6 @@ package struct Keeper: ~Copyable {
     /// How redirections are made.
     package var options: VerbOptions
 
-    /// Of the journal when it was last read as a whole.
-    private var journalVersion: Int64?
-    private var intents = Journal.Intents()
-
     /// - Parameters:
     ///   - folder: journal and history; made when they are missing.
     ///   - limits: how often a guest may be repaired.
@@ -75,43 +71,59 @@ package struct Keeper: ~Copyable {
     package mutating func begin() throws(ControllerError) -> ReconciliationReport {
         counters.countResync(.start)
         let report = try Reconcile(options: options).run(on: &host)
-        _ = try reload()
+        _ = reload()
         try learnPorts()
         return report
     }
 
-    /// Reads the journal again: the guests whose record others have written since.
+    /// What a reading of records has told.
+    package struct News {
+        /// Guests to look at; nil when there is nothing new but what was written here.
+        package var changed: [Watch.Suspicion]?
+        /// Records that are broken: their guests are kept as they were known.
+        package var faults: [ControllerError] = []
+    }
+
+    /// Reads records again that others have written.
     ///
-    /// - Returns: nil when there is nothing new but what was written here.
-    package mutating func reload() throws(ControllerError) -> [Watch.Suspicion]? {
-        var rows: [Int64] = []
-        let intents = journal.intents()
-        if intents != self.intents {
-            for (row, record) in watch.records {
-                guard let intent = intents[row, revision: record.revision] else { continue }
-                if intent.phase != record.phase || intent.goal != record.goal { rows.append(row) }
+    /// - Parameter names: the guests; nil for all.
+    package mutating func reload(_ names: Set<String>? = nil) -> News {
+        let all = names ?? Set(journal.names)
+        var news = News()
+        func forget(_ row: Int64, _ keeper: inout Keeper) {
+            keeper.forget(row)
+            news.changed = news.changed ?? []
+        }
+        if names == nil {
+            for record in watch.records.values where !all.contains(record.guest.id.text) { forget(record.row, &self) }
+        }
+        for name in all {
+            guard let id = try? GuestID(name) else { continue }
+            let old = watch.record(named: id)
+            do throws(ControllerError) {
+                let record = try journal.record(named: name)
+                if record == old { continue }
+                if let old, old.row != record?.row { forget(old.row, &self) }
+                guard let record else { continue }
+                if record.guest.side != old?.guest.side { wards[record.row]?.stray = nil }
+                learn(record)
+                spoilReady(record.row)
+                news.changed = (news.changed ?? []) + [Watch.Suspicion(row: record.row, cause: .recorded)]
+            } catch {
+                news.faults.append(error)
             }
         }
-        let counter = journal.database.changeCounter
-        let version = try journal.dataVersion()
-        let isWritten = version != journalVersion
-        if isWritten {
-            let revisions = try journal.revisions()
-            for row in watch.records.keys where revisions[row] == nil { forget(row) }
-            for (row, revision) in revisions where watch.records[row]?.revision != revision { rows.append(row) }
+        return news
+    }
+
+    /// What another process let go of and did not end is to be looked at.
+    package func abandoned(_ names: Set<String>) -> [Watch.Suspicion] {
+        names.compactMap { name in
+            guard let record = (try? GuestID(name)).flatMap({ watch.record(named: $0) }),
+                record.phase != .pinned, record.phase != .bracketed
+            else { return nil }
+            return Watch.Suspicion(row: record.row, cause: .recorded)
         }
-        var changed: [Watch.Suspicion] = []
-        for row in rows {
-            guard let record = try journal.record(row: row), record.boot == journal.boot else { continue }
-            if record.guest.side != watch.records[row]?.guest.side { wards[row]?.stray = nil }
-            learn(record)
-            spoilReady(row)
-            changed.append(Watch.Suspicion(row: row, cause: .recorded))
-        }
-        self.intents = intents
-        journalVersion = version
-        journal.known.readAll(counter, version: version)
-        return isWritten || !changed.isEmpty ? changed : nil
     }
 
     /// Looks at every guest, by single gets of its addresses: a dump may skip live entries and hand others over twice, and the
@@ -120,7 +132,7 @@ package struct Keeper: ~Copyable {
     /// - Returns: the guests to ``check(_:cause:)``.
     package mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) -> [Watch.Suspicion] {
         counters.countResync(reason)
-        _ = try reload()
+        _ = reload()
         var suspects = Set(try learnPorts())
         for (row, record) in watch.records {
             guard record.phase == .pinned, !suspects.contains(row) else {

@@ -11,9 +11,10 @@ struct Survey {
     ///
     /// - Parameters:
     ///   - subject: its addresses get their VLANs.
-    ///   - records: the other guests; nil when they could not be read.
+    ///   - journal: has the other guests.
     static func read(
-        _ subject: inout Subject, links: Links, beside records: [GuestRecord]?, on kernel: inout Kernel
+        _ subject: inout Subject, links: Links, beside journal: Result<Journal?, ControllerError>,
+        on kernel: inout Kernel
     ) -> Observation {
         // A name and an interface index that no longer agree are another interface's.
         func link(_ name: String?, _ identity: PortIdentity?) -> Link? {
@@ -26,13 +27,21 @@ struct Survey {
             observation.ports[side] = link(subject.names[side], subject.guest?.port(of: side))
         }
         observation.interfaces = links
-        observation.neighbours = records.map { Neighbours($0, on: subject.bridge) }
         guard let bridge = observation.bridge else { return observation }
         let ports = Side.allCases.compactMap { side in
             observation.ports[side].flatMap { $0.master == bridge.index ? (side, $0) : nil }
         }
         readVLANs(of: ports, bridge, into: &observation, on: &kernel)
         subject.resolveAddresses(observation)
+        do throws(ControllerError) {
+            observation.neighbours = try journal.get().map { journal throws(ControllerError) in
+                try journal.neighbours(
+                    of: subject.guest?.id, ports: Side.allCases.compactMap { observation.ports[$0]?.index },
+                    addresses: subject.addresses, bridge: bridge.index)
+            } ?? Neighbours()
+        } catch {
+            observation.unseen.append(.init(.neighbours, "which guests are prepared: \(error)"))
+        }
         readTable(bridge, subject, into: &observation, on: &kernel)
         observation.drivers = [:]
         for (_, port) in ports where port.isEswitchPort {

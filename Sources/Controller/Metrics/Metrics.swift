@@ -3,6 +3,7 @@ package import Exposition
 import Glibc
 package import Policy
 package import Records
+import System
 
 /// Reads the metrics that need no daemon: what the history and the journal of a state folder amount to.
 ///
@@ -16,10 +17,10 @@ package struct MetricsReader: ~Copyable {
     private var history: Held<History>?
     private var totals = HistoryTotals()
     private var verdicts: [StoredVerdict] = []
-    private var journal: Held<Journal>?
-    private var tallies: [GuestTally] = []
-    /// Of the journal when ``tallies`` were read.
-    private var dataVersion: Int64 = 0
+    private var records: [GuestRecord] = []
+    /// When the journal was read, and when it had last changed then, in nanoseconds since 1970.
+    private var recordsReadAt: Int64 = 0
+    private var recordsChange: Int64 = 0
 
     /// - Parameter folder: where the journal and the history are; neither needs to exist.
     package init(folder: StateFolder) { self.folder = folder }
@@ -75,27 +76,23 @@ package struct MetricsReader: ~Copyable {
     }
 
     private mutating func readJournal() throws(ControllerError) -> JournalTotals {
-        let identity = FileIdentity(path: folder.stateFile)
-        if identity == nil || journal?.identity != identity {
-            journal = nil
-            tallies = []
+        guard let journal = try Journal(reading: folder) else {
+            records = []
+            return JournalTotals([], boot: "") { _ in false }
         }
-        guard let identity else { return JournalTotals([]) { _ in false } }
-        var isNew = false
-        if journal == nil, let opened = try Journal(reading: folder) {
-            journal = Held(file: opened, identity: identity)
-            isNew = true
+        // Two changes within a tick of the kernel's clock have one time: one that was young when it was read may hide another.
+        let change = journal.changeTime
+        if change != recordsChange || recordsReadAt - change < MetricsReader.clockTick {
+            recordsReadAt = Stopwatch.realTime
+            records = try journal.records()
+            recordsChange = change
         }
-        guard let held = journal.take() else { return JournalTotals([]) { _ in false } }
-        // Before the guests, so that a commit in between is seen the next time.
-        let version = try held.file.dataVersion()
-        if isNew || version != dataVersion { tallies = try GuestTally.all(in: held.file) }
-        dataVersion = version
-        // A process that dies leaves no word in the file, but its lock is gone.
-        let totals = JournalTotals(tallies, intents: held.file.intents()) { held.file.isLocked(row: $0) }
-        journal = consume held
-        return totals
+        // A process that dies writes nothing, but its lock is gone.
+        return JournalTotals(records, boot: journal.boot) { journal.isLocked($0) }
     }
+
+    /// More than a tick of the clock of file times, at 100 Hz, in nanoseconds.
+    private static let clockTick: Int64 = 20_000_000
 
     private static func unreadable(_ error: DatabaseError) -> ControllerError {
         ControllerError(

@@ -3,33 +3,6 @@ import Policy
 import Records
 import Switchdev
 
-/// What the journal says of one guest, as far as it is counted.
-struct GuestTally: Hashable, Sendable {
-    let row: Int64
-    let side: Side
-    var phase: GuestPhase
-    let proof: OffloadProof.Status
-    /// Prepared before the last reboot.
-    let isStale: Bool
-    /// How many addresses it has.
-    let addresses: Int64
-    /// The record's.
-    let revision: Int64
-
-    /// The guests of a journal's network namespace, counted by one statement: a scrape must not keep a writer waiting.
-    static func all(in journal: Journal) throws(ControllerError) -> [GuestTally] {
-        try journal.rowsOfTallies().compactMap { row in
-            guard let number = row.integer(0), let side = row.text(1).flatMap(Side.init),
-                let phase = row.text(2).flatMap(GuestPhase.init)
-            else { return nil }
-            return GuestTally(
-                row: number, side: side, phase: phase,
-                proof: row.text(3).flatMap(OffloadProof.Status.init) ?? .missing, isStale: row.text(4) != journal.boot,
-                addresses: row.integer(5) ?? 0, revision: row.integer(6) ?? 0)
-        }
-    }
-}
-
 /// What the journal amounts to.
 struct JournalTotals: Hashable, Sendable {
     /// How a guest stands.
@@ -52,20 +25,20 @@ struct JournalTotals: Hashable, Sendable {
     }
 
     /// - Parameters:
-    ///   - intents: what is about to be done and not in the tallies.
-    ///   - isLocked: whether a live process is at the guest of this row.
-    init(_ tallies: [GuestTally], intents: Journal.Intents = .init(), isLocked: (Int64) -> Bool) {
-        for var tally in tallies {
-            if let intent = intents[tally.row, revision: tally.revision] { tally.phase = intent.phase }
+    ///   - boot: this one.
+    ///   - isLocked: whether a live process is at the guest.
+    init(_ records: [GuestRecord], boot: String, isLocked: (GuestRecord) -> Bool) {
+        for record in records {
+            let addresses = Int64(record.guest.addresses.count)
             let state: State
-            if tally.isStale {
+            if record.boot != boot {
                 state = .stale
-            } else if tally.phase == .pinned {
+            } else if record.phase == .pinned {
                 state = .pinned
-            } else if !isLocked(tally.row) {
+            } else if !isLocked(record) {
                 state = .interrupted
             } else {
-                state = State(rawValue: tally.phase.rawValue) ?? .interrupted
+                state = State(rawValue: record.phase.rawValue) ?? .interrupted
             }
             states[state, default: 0] += 1
             let entry: EntryState
@@ -74,10 +47,10 @@ struct JournalTotals: Hashable, Sendable {
             case .pinned: entry = .pinned
             default: entry = .changing
             }
-            entries[entry, default: 0] += tally.addresses
+            entries[entry, default: 0] += addresses
             guard state != .stale else { continue }
-            guests[tally.side, default: 0] += 1
-            if state == .pinned, tally.proof == .missing { unproven += tally.addresses }
+            guests[record.guest.side, default: 0] += 1
+            if state == .pinned, record.proof == .missing { unproven += addresses }
         }
     }
 

@@ -74,7 +74,7 @@ package struct Probe {
 
     private func finish(
         _ outcome: MACFilterProbe.Outcome, _ measured: ProbeReport, _ probe: MACFilterProbe,
-        _ record: ProbeRecord, _ clock: Stopwatch, _ folder: StateFolder
+        _ record: borrowing ProbeRecord, _ clock: Stopwatch, _ folder: StateFolder
     ) -> ProbeReport {
         var report = measured
         report.totalNanoseconds = clock.elapsed
@@ -112,14 +112,15 @@ package struct Probe {
 
     /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
     private func requireNoProbe(_ folder: StateFolder) throws(ControllerError) {
-        guard let journal = try Journal(reading: folder),
-            let other = try ProbeRecord.all(in: journal).first(where: { $0.boot == journal.boot })
-        else { return }
-        if other.isLocked {
-            throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
+        guard let journal = try Journal(reading: folder) else { return }
+        for name in ProbeRecord.names(in: journal) {
+            guard let other = try ProbeRecord(name, in: journal), other.boot == journal.boot else { continue }
+            if other.isLocked {
+                throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
+            }
+            throw ControllerError(
+                .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first")
         }
-        throw ControllerError(
-            .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first")
     }
 
     /// Reads what speaks for and against a probe.

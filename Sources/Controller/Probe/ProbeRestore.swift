@@ -111,31 +111,30 @@ struct ProbeRestore {
     /// Ends the probes that dead processes left.
     func run(_ journal: Journal, on kernel: inout Kernel) throws(ControllerError) -> [Reconciliation] {
         var results: [Reconciliation] = []
-        for record in try ProbeRecord.all(in: journal) {
-            let name = record.snapshot.pf
-            if record.boot != journal.boot {
-                if !options.dryRun { try record.end() }
-                results.append(.init(guest: name, words: "a probe before the last reboot: forgotten", ok: true))
-                continue
-            }
-            if options.dryRun {
-                results.append(.init(guest: name, words: "a probe did not end: the NIC would be restored", ok: true))
-                continue
-            }
-            guard record.lock() else {
-                results.append(.init(guest: name, words: "a probe is running", ok: true))
-                continue
-            }
-            let failures = ProbeRestore.restore(record.snapshot, on: &kernel)
-            if failures.isEmpty { try record.end() }
-            results.append(
-                .init(
-                    guest: name,
-                    words: failures.isEmpty
-                        ? "a probe did not end: the NIC is as it was before it"
-                        : "a probe did not end, and not everything could be put back: "
-                            + failures.joined(separator: "; "), ok: failures.isEmpty))
+        for name in ProbeRecord.names(in: journal) {
+            guard var record = try ProbeRecord(name, in: journal) else { continue }
+            let (words, ok) = try end(&record, in: journal, on: &kernel)
+            results.append(.init(guest: record.snapshot.pf, words: words, ok: ok))
         }
         return results
+    }
+
+    private func end(
+        _ record: inout ProbeRecord, in journal: Journal, on kernel: inout Kernel
+    ) throws(ControllerError) -> (words: String, ok: Bool) {
+        if record.boot != journal.boot {
+            if !options.dryRun { try record.end() }
+            return ("a probe before the last reboot: forgotten", true)
+        }
+        if options.dryRun { return ("a probe did not end: the NIC would be restored", true) }
+        guard try record.take() else { return ("a probe is running", true) }
+        let failures = ProbeRestore.restore(record.snapshot, on: &kernel)
+        guard failures.isEmpty else {
+            return (
+                "a probe did not end, and not everything could be put back: " + failures.joined(separator: "; "), false
+            )
+        }
+        try record.end()
+        return ("a probe did not end: the NIC is as it was before it", true)
     }
 }

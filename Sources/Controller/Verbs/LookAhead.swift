@@ -22,7 +22,7 @@ package struct LookAhead {
         let links = try host.kernel.links()
         var subject = Subject(record.guest)
         let observation = Survey.read(
-            &subject, links: links, beside: try journal.records().filter { $0.row != record.row }, on: &host.kernel)
+            &subject, links: links, beside: .success(journal), on: &host.kernel)
         return PreflightReport(
             guest: id.text, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: observation.unseen.map(\.words))
@@ -44,13 +44,8 @@ package struct LookAhead {
                 unseen.append("which port \(name) is: \(error)")
             }
         }
-        var records: [GuestRecord]?
-        do throws(ControllerError) {
-            records = try Journal(reading: host.folder)?.records() ?? []
-        } catch {
-            unseen.append("which guests are prepared: \(error)")
-        }
-        let observation = Survey.read(&subject, links: links, beside: records, on: &host.kernel)
+        let journal = Result { () throws(ControllerError) in try Journal(reading: host.folder) }
+        let observation = Survey.read(&subject, links: links, beside: journal, on: &host.kernel)
         return PreflightReport(
             guest: nil, bridge: request.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: unseen + observation.unseen.map(\.words))

@@ -26,38 +26,45 @@ package struct Prepare {
         if let record = try reading?.record(request.id), let reading {
             return try again(request, record, reading, since: clock)
         }
-        let records = try reading?.records() ?? []
-        var plan = try self.plan(request, links: links, records: records, on: &host)
+        var (plan, neighbours) = try self.plan(request, links: links, beside: reading, on: &host)
         if options.dryRun {
             let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
             return Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
         }
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
-        // Others may have prepared a guest since.
-        let now = try journal.records()
-        if now != records { plan = try self.plan(request, links: links, records: now, on: &host) }
-        let claim = try journal.claim(preparing: plan.guest)
+        let prepared = try journal.claim(preparing: request.id) { () throws(ControllerError) in
+            // Others may have prepared a guest since.
+            let guest = plan.guest
+            let now = try journal.neighbours(
+                of: nil, ports: guest.ports.map(\.port.index), addresses: guest.addresses, bridge: guest.bridge.index)
+            if now != neighbours || request.legacy != nil {
+                (plan, neighbours) = try self.plan(request, links: links, beside: journal, on: &host)
+            }
+            return plan.guest
+        }
         guard plan.isEmpty else {
             var execution = Execution(plan, options: options, clock: clock)
-            return host.book(execution.run(under: claim, on: &host.kernel))
+            return host.book(execution.run(under: prepared, on: &host.kernel))
         }
         // Static already, and only on software ports: an eswitch port's entry would have been renewed.
         let proof = OffloadProof.nothingToProve
-        try claim.write(plan.books.commit, shown: proof.status)
+        try prepared.write(plan.books.commit, shown: proof.status)
         return host.book(
             Report(unchanged: plan, proof, startedAt: clock.startedAt, after: clock.elapsed, options: options))
     }
 
     /// Reads what the decision needs, and decides.
     private func plan(
-        _ request: PreparationRequest, links: Links, records: [GuestRecord], on host: inout Host
-    ) throws(ControllerError) -> Plan {
+        _ request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
+    ) throws(ControllerError) -> (Plan, Neighbours?) {
         var subject = Subject(request)
-        let observation = Survey.read(&subject, links: links, beside: records, on: &host.kernel)
+        let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
         let request = try request.replacing(resolved: subject.addresses)
+        let records = request.legacy == nil ? [] : try journal?.records() ?? []
         let legacy = try legacy(request, observation.ports[.primary], links: links, records: records, on: &host)
-        return try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
+        let plan = try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
+        return (plan, observation.neighbours)
     }
 
     /// The request with the names of netdevs.

@@ -42,13 +42,14 @@ package struct Reconcile {
     /// - Throws: ``ControllerError`` of code `precondition` when the journal cannot be read.
     package func run(on host: inout Host) throws(ControllerError) -> ReconciliationReport {
         var report = ReconciliationReport()
-        guard host.folder.hasJournal else { return report }
+        guard let reading = try Journal(reading: host.folder) else { return report }
         if !options.dryRun { try host.kernel.requirePrivilege() }
-        let journal = try Journal(folder: host.folder)
+        let journal = options.dryRun ? reading : try Journal(folder: host.folder)
         report.probes = try ProbeRestore(options: options).run(journal, on: &host.kernel)
-        for record in try journal.records() {
-            report.guests.append(run(record, in: journal, on: &host))
-        }
+        let (records, faults) = try journal.recordsAndFaults()
+        for record in records { report.guests.append(run(record, in: journal, on: &host)) }
+        report.guests += faults.map { Reconciliation(guest: "?", words: "\($0)", ok: false) }
+        if !options.dryRun { try journal.sweepMarks() }
         report.sentinelsRemoved = try sweepSentinels(journal, on: &host.kernel)
         return report
     }
@@ -62,8 +63,8 @@ package struct Reconcile {
                 var claim = try journal.claim(record.guest.id, onlyReads: true, anyBoot: true)
                 return try run(&claim, on: &host)
             }
-            if var claim = try journal.claim(row: record.row) { return try run(&claim, on: &host) }
-            guard try journal.record(row: record.row) != nil else {
+            if var claim = try journal.claim(record.guest.id, row: record.row) { return try run(&claim, on: &host) }
+            guard try journal.record(record) != nil else {
                 return Reconciliation(guest: name, words: "released meanwhile", ok: true)
             }
             return Reconciliation(guest: name, words: "\(Claim.busy(record))", ok: true)

@@ -26,6 +26,12 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let goal: Side?
     /// A live process is at it; false while something is under way: the process died, run abort.
     package let running: Bool
+    /// The process that is at it.
+    package var holder: Holder?
+    /// When its side or phase last changed, in nanoseconds since 1970.
+    package let sinceNanoseconds: Int64
+    /// The program, and its verb, that wrote the record.
+    package let writtenBy: String
     /// Prepared before the last reboot: void.
     package let stale: Bool
     /// The port of the VF.
@@ -59,6 +65,8 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         phase = record.phase.rawValue
         goal = record.phase == .pinned ? nil : record.goal
         self.running = running
+        sinceNanoseconds = record.since
+        writtenBy = record.by
         self.stale = stale
         primary = port(guest.primary)
         standby = port(guest.standby)
@@ -76,16 +84,30 @@ package struct Status {
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func read(_ id: GuestID?, on host: inout Host) throws(ControllerError) -> [GuestStatus] {
+        try readAll(id, on: &host).guests
+    }
+
+    /// Reads the guests of this network namespace, or one of them, and what is wrong with records that are broken.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
+    package static func readAll(
+        _ id: GuestID?, on host: inout Host
+    ) throws(ControllerError) -> (guests: [GuestStatus], faults: [ControllerError]) {
         guard let journal = try Journal(reading: host.folder) else {
             if let id { _ = try Journal.reading(host.folder, for: id) }
-            return []
+            return ([], [])
         }
-        let records: [GuestRecord]
-        if let id { records = [try journal.guest(id, anyBoot: true)] } else { records = try journal.records() }
+        let (records, faults): ([GuestRecord], [ControllerError])
+        if let id {
+            (records, faults) = ([try journal.guest(id, anyBoot: true)], [])
+        } else {
+            (records, faults) = try journal.recordsAndFaults()
+        }
         var statuses: [GuestStatus] = []
         for record in records {
             let isRunning = journal.isLocked(record)
             var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
+            if isRunning { status.holder = journal.holder(of: record.guest.id.text) }
             if record.boot == journal.boot {
                 status.bracket = host.kernel.view(record)
                 status.problems = Verify.problems(of: record, on: &host.kernel)
@@ -95,6 +117,6 @@ package struct Status {
             }
             statuses.append(status)
         }
-        return statuses
+        return (statuses, faults)
     }
 }

@@ -22,14 +22,14 @@ public enum GuestPhase: String, Hashable, Sendable {
 
 /// A guest interface and the operation in progress.
 public struct GuestRecord: Hashable, Sendable {
-    /// The row in the database; also the byte of the lock file that the guest's owner locks.
+    /// Tells this guest from an earlier one of the same name: when it was prepared, in nanoseconds since 1970.
     public let row: Int64
     /// The guest interface; its side is the one before the operation in progress.
     public var guest: GuestInterface
     /// The operation in progress.
-    public package(set) var phase: GuestPhase
+    public let phase: GuestPhase
     /// The side that the guest moves to while an operation is in progress.
-    public package(set) var goal: Side?
+    public let goal: Side?
     /// The boot during which the interface indexes are valid.
     public let boot: String
     /// The inode of the network namespace of the ports.
@@ -40,11 +40,16 @@ public struct GuestRecord: Hashable, Sendable {
     public let revision: Int64
     /// The bracket; set from before its first write until after its last.
     public var bracket: Bracket?
+    /// When its side or phase last changed, in nanoseconds since 1970.
+    public let since: Int64
+    /// The program, and its verb, that wrote the record.
+    public let by: String
 
     /// Makes a record from its fields.
     package init(
         row: Int64, guest: GuestInterface, phase: GuestPhase, goal: Side? = nil, boot: String, namespace: Int64,
-        proof: OffloadProof.Status, revision: Int64, bracket: Bracket? = nil
+        proof: OffloadProof.Status, revision: Int64, bracket: Bracket? = nil, since: Int64 = 0,
+        by: String = ""
     ) {
         self.row = row
         self.guest = guest
@@ -55,6 +60,8 @@ public struct GuestRecord: Hashable, Sendable {
         self.proof = proof
         self.revision = revision
         self.bracket = bracket
+        self.since = since
+        self.by = by
     }
 }
 

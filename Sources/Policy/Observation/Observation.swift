@@ -113,24 +113,11 @@ extension Observation {
 }
 
 /// Whom a guest must share with: the ports and addresses of the guests beside it.
-package struct Neighbours {
-    /// Names of guests by the interface indexes of their ports. Uplinks are everybody's.
+package struct Neighbours: Equatable {
+    /// Names of other guests by the interface indexes of the guest's ports. Uplinks are everybody's.
     package var ports: [Int32: String] = [:]
-    /// Names of guests by their addresses on the bridge.
+    /// Names of other guests by the guest's addresses on its bridge.
     package var owners: [Address: String] = [:]
 
     package init() {}
-
-    /// - Parameters:
-    ///   - records: the other guests.
-    ///   - bridge: the bridge's name.
-    package init(_ records: [GuestRecord], on bridge: String) {
-        for record in records {
-            for (_, port) in record.guest.ports where port.index != record.guest.uplink?.index {
-                ports[port.index] = record.guest.id.text
-            }
-            guard record.guest.bridge.name == bridge else { continue }
-            for address in record.guest.addresses { owners[address] = record.guest.id.text }
-        }
-    }
 }

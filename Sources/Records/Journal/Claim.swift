@@ -1,63 +1,64 @@
-import CNetlink
+package import FDB
+import Glibc
+import JSON
 package import Policy
 package import Switchdev
 import System
 
 /// A guest that this process has locked, with its record as it was read under the lock. Nobody else writes the record meanwhile,
 /// and this process writes it by this value alone. The lock ends with the value.
-///
-/// Methods copy `journal` and `record` before a closure uses them: a closure that captures a noncopyable `self` crashes Swift 6.3.
 package struct Claim: ~Copyable {
     /// As it was read; what is written since is not in it (``reread()``).
     package private(set) var record: GuestRecord
     /// The journal that the record is in.
     package let journal: Journal
-    /// A dry run only reads.
-    private let isLocked: Bool
+    private let file: File
 
-    /// Locks the guest of a record that cannot have changed since it was read.
-    ///
-    /// - Throws: ``ControllerError`` of code `busy`.
-    init(_ record: GuestRecord, in journal: Journal) throws(ControllerError) {
-        guard journal.hold(row: record.row, patience: 0) else { throw Claim.busy(record) }
-        self.init(record, in: journal, isLocked: true)
-    }
-
-    fileprivate init(_ record: GuestRecord, in journal: Journal, isLocked: Bool) {
+    /// - Parameter lock: nil for a dry run, which only reads.
+    fileprivate init(
+        _ record: GuestRecord, _ document: RecordDocument, in journal: Journal, _ lock: consuming GuestLock?
+    ) {
         self.record = record
         self.journal = journal
-        self.isLocked = isLocked
+        file = File(document, record.guest.id.text, journal.folder, lock)
     }
 
-    deinit { if isLocked { journal.letGo(row: record.row) } }
-
     /// Writes what a plan tells the journal.
+    ///
+    /// What begins something reserves the space for what ends it, so that a full file system refuses before anything is moved.
     ///
     /// - Parameters:
     ///   - change: what it tells.
     ///   - shown: what the plan's execution showed of hardware.
-    /// - Throws: ``ControllerError`` of code `precondition` when the journal cannot be written, of code `busy` for an intent when
-    ///   the record is no longer the one that the plan was made for.
+    /// - Throws: ``ControllerError`` of code `precondition` when the record cannot be written.
     package func write(
         _ change: JournalChange, shown: OffloadProof.Status = .missing
     ) throws(ControllerError) {
         func status(_ proof: JournalChange.KnownProof) -> OffloadProof.Status {
             if case .earlier(let status) = proof { status } else { shown }
         }
-        let row = record.row
+        var document = file.document
         switch change {
-        case .none: break
+        case .none: return
         case .intent(let phase, let goal):
-            try journal.begin(phase, record, goal: goal)
+            document.begin(phase, goal: goal)
+            document["wait"] = nil
         case .bracket(let phase, let bracket, let side, let goal, let proof):
-            try journal.bracket(phase, bracket, row: row, side: side, goal: goal, proof: proof.map(status))
+            document.begin(phase, goal: goal)
+            document["wait"] = nil
+            document["side"] = .string(side.rawValue)
+            document["bracket"] = RecordDocument.bracket(bracket)
+            if let proof { document["proof"] = .string(status(proof).rawValue) }
         case .settled(let side, let proof, let endsBracket):
-            try journal.settle(row: row, side: side, proof: status(proof), endsBracket: endsBracket)
+            document.settle(side, proof: status(proof))
+            if endsBracket { document["bracket"] = nil }
         case .confirmed(let side):
-            if shown != record.proof { try journal.settle(row: row, side: side, proof: shown) }
+            if shown == record.proof { return }
+            document.settle(side, proof: shown)
         case .removed:
-            try journal.remove(row: row)
+            return try remove()
         }
+        try file.write(document, reserves: change.isBeginning)
     }
 
     /// Reads the record again, after it was written.
@@ -65,27 +66,238 @@ package struct Claim: ~Copyable {
     /// - Returns: false when there is none any more.
     @discardableResult
     package mutating func reread() throws(ControllerError) -> Bool {
-        guard let record = try journal.record(row: record.row) else { return false }
+        guard let (document, record) = try journal.document(record.guest.id.text) else { return false }
+        file.document = document
         self.record = record
         return true
     }
 
+    /// Forgets the guest: its record, then the marks of its addresses and ports.
+    private func remove() throws(ControllerError) {
+        let lock = try journal.lockAll()
+        defer { withExtendedLifetime(lock) {} }
+        let guest = record.guest
+        try journal.folder.remove(Journal.file(guest.id.text))
+        try journal.unmark(guest.addresses, of: guest)
+        for port in Set(guest.ports.map(\.port.index)) { try journal.unmark(port: port, of: guest) }
+        // Who waits for this lock takes one of a new file.
+        try journal.folder.remove("locks/\(guest.id)")
+    }
+
+    // MARK: - Ports and addresses
+
     /// The guest's primary port is another device now, under the same name.
     package func rebind(primary port: PortIdentity) throws(ControllerError) {
-        let (journal, record) = (journal, record)
-        try journal.writing(record.row) { () throws(DatabaseError) in
-            try journal.database.run(
-                "UPDATE port SET ifindex = ?, eswitch = ? WHERE guest = ? AND role = 'primary'",
-                .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0), .integer(record.row))
-            try journal.countWrite(row: record.row)
+        let lock = try journal.lockAll()
+        defer { withExtendedLifetime(lock) {} }
+        let old = record.guest.primary.index
+        try journal.mark(port: port.index, of: record.guest)
+        var document = file.document
+        document.update("ports") { element in
+            guard element["role"]?.text == "primary" else { return element }
+            return element.with([
+                .init("ifindex", .integer(Int64(port.index))), .init("eswitch", .bool(port.isEswitchPort)),
+            ])
+        }
+        try file.write(document)
+        if !record.guest.ports.contains(where: { $0.side != .primary && $0.port.index == old }) {
+            try journal.unmark(port: old, of: record.guest)
         }
     }
 
+    /// The addresses that a guest got by asking.
+    package var adopted: Set<Address> { file.document.adopted }
+
+    /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
+    package func adopt(_ addresses: [Address]) throws(ControllerError) {
+        let lock = try journal.lockAll()
+        defer { withExtendedLifetime(lock) {} }
+        try journal.mark(addresses, of: record.guest)
+        var document = file.document
+        let known = document["addresses"]?.elements ?? []
+        let new = addresses.map { RecordDocument.address($0, isDeclared: false) }
+        document["addresses"] = .array(
+            (known + new).sorted {
+                guard let first = $0.address, let second = $1.address else { return false }
+                return first < second
+            })
+        try file.write(document)
+    }
+
+    /// Takes adopted addresses away from a guest.
+    package func drop(_ addresses: [Address]) throws(ControllerError) {
+        let lock = try journal.lockAll()
+        defer { withExtendedLifetime(lock) {} }
+        var document = file.document
+        document["addresses"] = .array(
+            (document["addresses"]?.elements ?? []).filter { $0.address.map { !addresses.contains($0) } ?? true })
+        try file.write(document)
+        try journal.unmark(addresses, of: record.guest)
+    }
+
+    /// Whether a port is one that another guest of this boot and network namespace was prepared for.
+    ///
+    /// - Parameter port: its interface index.
+    package func isUsedByOthers(_ port: Int32) throws(ControllerError) -> Bool {
+        try !journal.guests(at: port, but: record.guest.id.text, most: 1).isEmpty
+    }
+
+    /// Whether another guest's open bracket on the same standby has made that port's clsact.
+    package func sharesClsact() throws(ControllerError) -> Bool {
+        let standby = record.guest.standby.index
+        return try journal.guests(at: standby, but: record.guest.id.text).contains {
+            $0.guest.standby.index == standby && $0.bracket?.ownsClsact == true
+        }
+    }
+
+    // MARK: - Waiting
+
+    /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
+    package func beginWait(_ wait: SignalWait, goal: Side, now: Int64) throws(ControllerError) {
+        var document = file.document
+        document["wait"] = .object([
+            .init("signals", .array(wait.signals.map { .string($0.description) })), .init("since_ns", .integer(now)),
+            .init("until_ns", .integer(now + wait.timeout)),
+        ])
+        if record.phase == .pinned { document.begin(.waiting, goal: goal) }
+        try file.write(document)
+    }
+
+    /// Records that nothing is waited for any more.
+    package func endWait() throws(ControllerError) {
+        var document = file.document
+        guard document["wait"] != nil else { return }
+        document["wait"] = nil
+        if document["phase"]?.text == GuestPhase.waiting.rawValue { document.begin(.pinned, goal: nil) }
+        try file.write(document)
+    }
+
     /// Another process holds the guest.
-    package static func busy(_ record: GuestRecord) -> ControllerError {
-        ControllerError(
-            .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
+    package static func busy(_ record: GuestRecord, _ holder: Holder? = nil) -> ControllerError {
+        let who = holder.map { ", by process \($0.pid), \($0.program)" } ?? ""
+        return ControllerError(
+            .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue)\(who))",
             remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")
+    }
+}
+
+extension Claim {
+    /// The file of a record whose guest is held.
+    fileprivate final class File {
+        var document: RecordDocument
+        private let name: String
+        private let folder: RecordFolder
+        private let lock: GuestLock?
+        /// An open file that has the space for the next write.
+        private var reserve: Int32?
+
+        init(_ document: RecordDocument, _ name: String, _ folder: RecordFolder, _ lock: consuming GuestLock?) {
+            self.document = document
+            self.name = name
+            self.folder = folder
+            self.lock = lock
+        }
+
+        deinit {
+            guard let reserve else { return }
+            close(reserve)
+            try? folder.remove(reserveName)
+        }
+
+        private var newName: String { "guests/.\(name).new" }
+        private var reserveName: String { "guests/.\(name).reserve" }
+
+        /// Puts a document in the place of the record.
+        ///
+        /// - Parameter reserves: keeps space for another write.
+        func write(_ document: RecordDocument, reserves: Bool = false) throws(ControllerError) {
+            var document = document
+            document.countWrite()
+            let bytes = document.bytes
+            let temporary: String
+            if let file = reserve {
+                temporary = reserveName
+                reserve = nil
+                defer { close(file) }
+                try folder.write(bytes, to: file, temporary)
+                _ = ftruncate(file, off_t(bytes.count))
+            } else {
+                temporary = newName
+                let file = try folder.make(temporary)
+                defer { close(file) }
+                do throws(ControllerError) {
+                    try folder.write(bytes, to: file, temporary)
+                    if reserves { try makeReserve(bytes.count + RecordDocument.room) }
+                } catch {
+                    try? folder.remove(temporary)
+                    throw error
+                }
+            }
+            try folder.rename(temporary, Journal.file(name))
+            self.document = document
+        }
+
+        private func makeReserve(_ size: Int) throws(ControllerError) {
+            let file = try folder.make(reserveName)
+            let code = posix_fallocate(file, 0, off_t(size))
+            guard code == 0 else {
+                close(file)
+                try? folder.remove(reserveName)
+                throw StateFolder.unwritable("\(folder.path)/\(reserveName)", String(cString: strerror(code)))
+            }
+            reserve = file
+        }
+    }
+}
+
+extension JournalChange {
+    /// It says what is about to be done.
+    fileprivate var isBeginning: Bool {
+        switch self {
+        case .intent: true
+        case .bracket(let phase, _, _, _, _): phase != .bracketed
+        default: false
+        }
+    }
+}
+
+extension RecordDocument {
+    /// What a commit may have more than the intent before it, in bytes.
+    fileprivate static let room = 1024
+
+    fileprivate mutating func begin(_ phase: GuestPhase, goal: Side?) {
+        self["phase"] = .string(phase.rawValue)
+        self["goal"] = goal.map { .string($0.rawValue) }
+        stamp()
+    }
+
+    fileprivate mutating func settle(_ side: Side, proof: OffloadProof.Status) {
+        begin(.pinned, goal: nil)
+        self["side"] = .string(side.rawValue)
+        self["proof"] = .string(proof.rawValue)
+        self["wait"] = nil
+    }
+
+    private mutating func stamp() {
+        self["since_ns"] = .integer(Stopwatch.realTime)
+        self["by"] = .string(Journal.label)
+    }
+
+    fileprivate mutating func countWrite() { self["revision"] = .integer((self["revision"]?.integer ?? 0) &+ 1) }
+
+    /// Replaces each element of a list.
+    fileprivate mutating func update(_ name: String, _ change: (JSON) -> JSON) {
+        self[name] = .array((self[name]?.elements ?? []).map(change))
+    }
+}
+
+extension JSON {
+    /// The address of an element of `addresses`.
+    fileprivate var address: Address? { self["address"]?.text.flatMap { try? Address($0) } }
+
+    /// An object with other values of some members.
+    fileprivate func with(_ new: [Member]) -> JSON {
+        .object((members ?? []).filter { old in !new.contains { $0.name == old.name } } + new)
     }
 }
 
@@ -105,25 +317,17 @@ extension Journal {
     package func claim(
         _ id: GuestID, onlyReads: Bool = false, anyBoot: Bool = false
     ) throws(ControllerError) -> Claim {
-        if onlyReads { return Claim(try guest(id, anyBoot: anyBoot), in: self, isLocked: false) }
-        // Only the row first: the record is read once, when it can no longer change.
-        var row = try row(of: id)
-        if let found = row, !hold(row: found, patience: Journal.lockPatience) { row = nil }
-        // Unknown, or busy.
-        guard let locked = row else { throw Claim.busy(try guest(id, anyBoot: anyBoot)) }
-        let record: GuestRecord
-        do throws(ControllerError) {
-            record = try guest(id, anyBoot: anyBoot)
-        } catch {
-            letGo(row: locked)
-            throw error
+        if onlyReads {
+            let (document, record) = try known(id, anyBoot: anyBoot)
+            return Claim(record, document, in: self, nil)
         }
-        guard record.row == locked else {
-            // Released and prepared anew meanwhile: the lock is that of a guest that is no more.
-            letGo(row: locked)
-            return try claim(id, anyBoot: anyBoot)
+        // A lock makes a file: not for a guest that nobody has prepared.
+        guard folder.exists(Journal.file(id.text)) else { throw .unknown(id) }
+        guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
+            throw Claim.busy(try guest(id, anyBoot: anyBoot), holder(of: id.text))
         }
-        var claim = Claim(record, in: self, isLocked: true)
+        let (document, record) = try known(id, anyBoot: anyBoot)
+        var claim = Claim(record, document, in: self, lock)
         if record.phase == .waiting {
             try claim.endWait()
             try claim.reread()
@@ -131,57 +335,70 @@ extension Journal {
         return claim
     }
 
-    /// Claims a guest by its row, without a wait.
+    /// Claims a guest, also one of the phase `waiting`, unless another process holds it or it is no longer known.
     ///
-    /// - Returns: nil when another process holds it, or it is not known any more.
-    package func claim(row: Int64, patience: Int64 = 0) throws(ControllerError) -> Claim? {
-        guard hold(row: row, patience: patience) else { return nil }
+    /// - Parameter row: the guest is this one and not a later one of the same name.
+    package func claim(
+        _ id: GuestID, row: Int64, patience: Int64 = 0
+    ) throws(ControllerError) -> Claim? {
+        guard folder.exists(Journal.file(id.text)), let lock = try GuestLock(id.text, in: folder, patience: patience),
+            let (document, record) = try document(id.text), record.row == row, record.namespace == namespace
+        else { return nil }
+        return Claim(record, document, in: self, lock)
+    }
+
+    /// Claims a guest whose record is still as it was read before.
+    package func claim(_ known: GuestRecord) throws(ControllerError) -> Claim? {
+        guard let claim = try claim(known.guest.id, row: known.row), claim.record == known else { return nil }
+        return claim
+    }
+
+    /// Makes the record of a guest whose preparation begins, and claims it. Others are kept from preparing and releasing guests
+    /// while `plan` decides by what the journal has.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
+    ///   code `busy` when another process prepares it.
+    package func claim(
+        preparing id: GuestID, _ plan: () throws(ControllerError) -> GuestInterface
+    ) throws(ControllerError) -> Claim {
+        guard let lock = try GuestLock(id.text, in: self.folder, patience: Journal.lockPatience) else {
+            throw ControllerError(
+                .busy, "another process prepares guest \(id)", remedy: "wait for it; \"fdbsteer status \(id)\" shows it")
+        }
         do throws(ControllerError) {
-            if let record = try record(row: row) { return Claim(record, in: self, isLocked: true) }
+            return try prepare(id, lock, plan)
         } catch {
-            letGo(row: row)
+            // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.
+            if !folder.exists(Journal.file(id.text)) { try? folder.remove("locks/\(id)") }
             throw error
         }
-        letGo(row: row)
-        return nil
     }
 
-    /// Claims a guest by a record that was read before, unless another process holds it. Its intent is refused when the record has
-    /// changed since.
-    package func claim(_ known: GuestRecord) -> Claim? {
-        hold(row: known.row, patience: 0) ? Claim(known, in: self, isLocked: true) : nil
-    }
-
-    // MARK: - Locks, a byte of the lock file for each guest
-
-    /// The pause between two attempts to lock, in nanoseconds.
-    private static let lockPause: Int64 = 500_000
-
-    /// Takes the lock of the guest of a row, until ``letGo(row:)`` or the end of the process.
-    ///
-    /// - Parameter patience: how long to try, in nanoseconds.
-    /// - Returns: false when another process, or another claim of this one, has it.
-    func hold(row: Int64, patience: Int64) -> Bool {
-        if held.contains(row) { return false }
-        var left = patience
-        while cn_lock_byte(locks.descriptor, row, 0) != 0 {
-            if left <= 0 { return false }
-            sleepNanoseconds(Journal.lockPause)
-            left -= Journal.lockPause
+    private func prepare(
+        _ id: GuestID, _ lock: consuming GuestLock, _ plan: () throws(ControllerError) -> GuestInterface
+    ) throws(ControllerError) -> Claim {
+        let all = try lockAll()
+        defer { withExtendedLifetime(all) {} }
+        let guest = try plan()
+        guard try document(id.text) == nil else {
+            throw ControllerError(.busy, "another process has prepared guest \(id) meanwhile", remedy: "try again")
         }
-        held.append(row)
-        return true
+        let now = Stopwatch.realTime
+        let record = GuestRecord(
+            row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
+            proof: .missing, revision: 0, since: now, by: Journal.label)
+        try mark(guest.addresses, of: guest)
+        for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest) }
+        var claim = Claim(record, RecordDocument(record), in: self, lock)
+        try claim.create()
+        return claim
     }
+}
 
-    func letGo(row: Int64) {
-        held.removeAll { $0 == row }
-        _ = cn_lock_byte(locks.descriptor, row, 1)
+extension Claim {
+    /// Writes the first record.
+    fileprivate mutating func create() throws(ControllerError) {
+        try file.write(file.document, reserves: true)
+        try reread()
     }
-
-    /// Whether another process holds a guest's lock.
-    package func isLocked(_ record: GuestRecord) -> Bool { isLocked(row: record.row) }
-
-    /// Whether another process holds the lock of the guest with a row.
-    package func isLocked(row: Int64) -> Bool { cn_is_byte_locked(locks.descriptor, row) != 0 }
-
 }

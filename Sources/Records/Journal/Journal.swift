@@ -1,98 +1,55 @@
-import CSQLite
-package import FDB
+import CNetlink
 import Glibc
 package import Policy
-import Switchdev
-package import System
+import System
 
-/// The record of intent: the guest interfaces, their sides, and the operations in progress.
+/// What is intended on this host: a file for each guest interface, with its side and the operation in progress (docs/records.md).
 ///
-/// `state.db` is written before the first netlink write of a redirection and after the last, so a killed process leaves no
-/// doubt about the state. The operation that is about to begin is stored beside it (``Intent``). The journal has to
-/// survive processes but not the kernel, which loses its FDB too, so commits do not wait for a disk.
+/// A record is written before the first netlink write of a redirection and after the last, so a killed process leaves no doubt
+/// about the state. It has to survive processes but not the kernel, which loses its FDB too: nothing waits for a disk, and the
+/// boot id makes void what a disk has kept.
+///
+/// Readers take no lock and write nothing: a record is replaced as a whole (rename(2)), so they see it as it was or as it is.
 package final class Journal {
-
-    package let database: Database
-    package let locks: LockFile
-    package let known = KnownRecords()
-    /// Rows of the guests that this process holds (``Claim``): a lock of its own would not stop it.
-    var held: [Int64] = []
+    let folder: RecordFolder
     /// This boot (/proc/sys/kernel/random/boot_id).
     package let boot: String
     /// The inode of the calling thread's network namespace.
     package let namespace: Int64
 
-    private static let schema = """
-        CREATE TABLE IF NOT EXISTS guest(
-            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
-            phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
-            revision INTEGER NOT NULL DEFAULT 1);
-        CREATE TABLE IF NOT EXISTS port(
-            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
-            ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
-            backup INTEGER NOT NULL,
-            PRIMARY KEY (guest, role)) WITHOUT ROWID;
-        CREATE TABLE IF NOT EXISTS address(
-            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
-            PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
-        CREATE INDEX IF NOT EXISTS address_of_guest ON address(guest);
-        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
-        CREATE TABLE IF NOT EXISTS bracket(
-            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
-            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
-        PRAGMA user_version = \(Journal.version);
-        """
-    /// The schema's version. The journal does not survive a reboot, so only the previous version is converted, for an upgrade
-    /// while guests are prepared.
-    private static let version: Int64 = 4
-    /// The tables are unchanged; the new version keeps away programs that do not know ``Intent``.
-    private static let conversion = """
-        CREATE INDEX IF NOT EXISTS port_by_interface ON port(ifindex);
-        PRAGMA user_version = \(Journal.version);
-        """
+    /// Subfolders of the records' folder.
+    enum Subfolder: String, CaseIterable {
+        case guests, locks, ports, addresses, probes
+    }
+
+    private init(_ folder: RecordFolder) {
+        self.folder = folder
+        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
+        var information = stat()
+        namespace = stat("/proc/thread-self/ns/net", &information) == 0 ? Int64(information.st_ino) : 0
+    }
 
     /// Opens the journal for reading; nil if there is none yet.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` if it cannot be read.
-    package init?(reading folder: StateFolder) throws(ControllerError) {
-        guard folder.hasJournal else { return nil }
-        let locks = LockFile(descriptor: open(folder.lockFile, O_RDONLY | O_CLOEXEC))
-        // Without the lock file no operation was begun, and no process is working.
-        guard locks.descriptor >= 0 || errno == ENOENT else {
-            throw ControllerError(
-                .precondition, "cannot read \(folder.lockFile): \(String(cString: strerror(errno)))",
-                remedy: "run as root")
-        }
-        do throws(DatabaseError) {
-            let database = try Database(path: folder.stateFile, readOnly: true)
-            if try database.run("PRAGMA user_version").first?.integer(0) == Journal.version - 1 {
-                _ = try Journal.openDatabase(folder)
-            }
-            self.database = database
-        } catch {
-            throw ControllerError(.precondition, "cannot read the journal \(error)", remedy: "run as root")
-        }
-        self.locks = locks
-        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
-        namespace = Journal.readNamespace()
+    package convenience init?(reading folder: StateFolder) throws(ControllerError) {
+        guard let opened = try RecordFolder(folder.path) else { return nil }
+        if folder.hasDatabase { try self.init(folder: folder) } else { self.init(opened) }
+        guard self.folder.changeTime(of: Subfolder.guests.rawValue) != nil else { return nil }
     }
 
     /// Opens the journal for a verb about a guest that must exist: it is not made when it is missing.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
     package convenience init(writing folder: StateFolder, for id: GuestID) throws(ControllerError) {
-        guard folder.hasJournal else { throw .unknown(id, noJournal: folder) }
+        if try RecordFolder(folder.path) == nil { throw .unknown(id, noJournal: folder) }
         try self.init(folder: folder)
     }
 
     /// Opens the journal to read about a guest that must exist.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
-    package static func reading(
-        _ folder: StateFolder, for id: GuestID
-    ) throws(ControllerError) -> Journal {
+    package static func reading(_ folder: StateFolder, for id: GuestID) throws(ControllerError) -> Journal {
         guard let journal = try Journal(reading: folder) else { throw .unknown(id, noJournal: folder) }
         return journal
     }
@@ -100,223 +57,128 @@ package final class Journal {
     /// Opens the journal in a folder, which is made when it is missing.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
-    package init(folder: StateFolder) throws(ControllerError) {
-        try folder.create()
-        // Created before the database: a process that sees state.db can rely on the lock file.
-        let locks = LockFile(descriptor: open(folder.lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
-        guard locks.descriptor >= 0 else {
-            throw StateFolder.unwritable(folder.lockFile, String(cString: strerror(errno)))
+    package convenience init(folder: StateFolder) throws(ControllerError) {
+        if try RecordFolder(folder.path) == nil { try folder.create() }
+        guard let opened = try RecordFolder(folder.path) else {
+            throw StateFolder.unwritable(folder.path, "somebody removes it")
         }
-        do throws(DatabaseError) {
-            database = try Journal.openDatabase(folder)
-        } catch {
-            throw StateFolder.unwritable(error.path, error.message)
+        self.init(opened)
+        if opened.changeTime(of: Subfolder.guests.rawValue) == nil {
+            // The folder of the guests is the last: who sees it can rely on the others.
+            for name in Subfolder.allCases.reversed() { try opened.makeFolder(name.rawValue) }
         }
-        self.locks = locks
-        boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
-        namespace = Journal.readNamespace()
-    }
-
-    private static func openDatabase(_ folder: StateFolder) throws(DatabaseError) -> Database {
-        let database = try Database(path: folder.stateFile)
-        // These settings apply to the connection.
-        try database.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA journal_mode = TRUNCATE")
-        let found = try version(of: database, folder.stateFile)
-        if found != Journal.version { try update(database, folder) }
-        return database
-    }
-
-    private static func update(_ database: borrowing Database, _ folder: StateFolder) throws(DatabaseError) {
-        try database.transaction(
-            { () throws(DatabaseError) in
-                // Another process may have created the tables first.
-                switch try version(of: database, folder.stateFile) {
-                case 0:
-                    // Remove the intents for guests of a deleted journal.
-                    _ = truncate(folder.lockFile, 0)
-                    try database.execute(schema)
-                case Journal.version: break
-                default: try database.execute(conversion)
-                }
-            }, mapping: { $0 })
-    }
-
-    private static func version(of database: borrowing Database, _ path: String) throws(DatabaseError) -> Int64 {
-        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-        guard [0, Journal.version - 1, Journal.version].contains(version) else {
-            throw DatabaseError(path: path, code: SQLITE_MISMATCH, message: "written by another version of fdbsteer")
-        }
-        return version
+        if folder.hasDatabase { try convertDatabase(folder) }
     }
 
     // MARK: - Reading
 
-    /// All guests of this network namespace, by name.
-    package func records() throws(ControllerError) -> [GuestRecord] {
-        try load("WHERE namespace = \(namespace) ORDER BY name")
+    /// The file of a guest's record.
+    static func file(_ name: String) -> String { "guests/\(name).json" }
+
+    /// The document of a guest's record; nil when there is none.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` that names a file that is no record.
+    func document(_ name: String) throws(ControllerError) -> (RecordDocument, GuestRecord)? {
+        let file = Journal.file(name)
+        guard let bytes = try folder.read(file) else { return nil }
+        do throws(RecordDocument.Fault) {
+            guard let document = RecordDocument(bytes) else { throw RecordDocument.Fault("it is no JSON object") }
+            let record = try document.record()
+            guard record.guest.id.text == name else {
+                throw RecordDocument.Fault("it is about guest \(record.guest.id)")
+            }
+            return (document, record)
+        } catch {
+            throw ControllerError(
+                .precondition, "the record \(folder.path)/\(file) is broken: \(error.words)",
+                remedy: "remove the file and prepare guest \(name) anew; its entries stay as they are")
+        }
+    }
+
+    /// All guests of this network namespace, by name; a record that is broken concerns its guest alone, and is left out.
+    package func records() throws(ControllerError) -> [GuestRecord] { try recordsAndFaults().records }
+
+    /// All guests of this network namespace, by name, and what is wrong with records that are broken.
+    package func recordsAndFaults() throws(ControllerError) -> (records: [GuestRecord], faults: [ControllerError]) {
+        var records: [GuestRecord] = []
+        var faults: [ControllerError] = []
+        for name in names {
+            do throws(ControllerError) {
+                if let record = try document(name)?.1, record.namespace == namespace { records.append(record) }
+            } catch {
+                faults.append(error)
+            }
+        }
+        return (records, faults)
+    }
+
+    /// The names of all guests that have a record, of any network namespace.
+    package var names: [String] {
+        folder.names(in: Subfolder.guests.rawValue).compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
     }
 
     /// One guest; nil if it is unknown in this network namespace.
-    package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? {
-        guard let record = try load("WHERE name = ?", [.text(id.text)]).first else { return nil }
-        guard record.namespace == namespace else {
+    package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? { try found(id)?.1 }
+
+    /// The record of a guest now; nil when it was released since, also if it was prepared anew.
+    package func record(_ known: GuestRecord) throws(ControllerError) -> GuestRecord? {
+        try document(known.guest.id.text).flatMap { $1.row == known.row ? $1 : nil }
+    }
+
+    /// The record of a guest by its name, if it is of this boot and network namespace.
+    package func record(named name: String) throws(ControllerError) -> GuestRecord? {
+        try document(name).flatMap { $1.namespace == namespace && $1.boot == boot ? $1 : nil }
+    }
+
+    private func found(_ id: GuestID) throws(ControllerError) -> (RecordDocument, GuestRecord)? {
+        guard let found = try document(id.text) else { return nil }
+        guard found.1.namespace == namespace else {
             throw ControllerError(
                 .precondition, "guest \(id) was prepared in another network namespace",
                 remedy: "run fdbsteer there (nsenter --net), or use another --state folder for this one")
         }
-        return record
+        return found
     }
 
     /// A guest that must be known, and prepared in this boot unless `anyBoot`.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
     package func guest(_ id: GuestID, anyBoot: Bool = false) throws(ControllerError) -> GuestRecord {
-        guard let record = try record(id) else { throw .unknown(id) }
-        guard anyBoot || record.boot == boot else {
+        try known(id, anyBoot: anyBoot).1
+    }
+
+    func known(_ id: GuestID, anyBoot: Bool) throws(ControllerError) -> (RecordDocument, GuestRecord) {
+        guard let found = try found(id) else { throw .unknown(id) }
+        guard anyBoot || found.1.boot == boot else {
             throw ControllerError(
                 .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
                 remedy: "release it and prepare it anew")
         }
-        return record
+        return found
     }
 
-    /// One guest by its row; nil when there is none in this network namespace.
-    package func record(row: Int64) throws(ControllerError) -> GuestRecord? {
-        try load("WHERE id = ? AND namespace = \(namespace)", [.integer(row)]).first
-    }
+    /// What a guest waits for.
+    package func wait(of name: String) -> WaitView? { (try? document(name))??.0.wait }
 
-    /// The number of writes to each guest's record, by row. A reader that keeps copies learns which ones to read again.
-    package func revisions() throws(ControllerError) -> [Int64: Int64] {
-        try reading { () throws(DatabaseError) in
-            let rows = try database.run("SELECT id, revision FROM guest WHERE namespace = ?", .integer(namespace))
-            return Dictionary(rows.map { ($0.integer(0) ?? 0, $0.integer(1) ?? 0) }) { $1 }
-        }
-    }
+    /// When a record was last written, in nanoseconds since 1970.
+    package var changeTime: Int64 { folder.changeTime(of: Subfolder.guests.rawValue) ?? 0 }
 
-    /// The guest that owns an address on a bridge of this network namespace.
-    package func owner(of address: Address, bridge: String) throws(ControllerError) -> String? {
-        try reading { () throws(DatabaseError) in
-            try database.run(
-                "SELECT guest.name FROM address JOIN guest ON guest.id = address.guest "
-                    + "WHERE address.namespace = ? AND address.bridge = ? AND mac = ? AND vlan = ?",
-                [.integer(namespace), .text(bridge)] + address.columns
-            ).first?.text(0)
-        }
-    }
+    /// The program that runs, and its verb: who writes records and holds locks.
+    static let label: String = {
+        let words = CommandLine.arguments
+        let program = words.first?.split(separator: "/").last.map(String.init) ?? "?"
+        return words.count > 1 && !words[1].hasPrefix("-") ? "\(program) \(words[1])" : program
+    }()
+}
 
-    // MARK: - Writing
-
-    /// The row of a guest of any network namespace; nil if it is unknown.
-    package func row(of id: GuestID) throws(ControllerError) -> Int64? {
-        try reading { () throws(DatabaseError) in
-            try database.run("SELECT id FROM guest WHERE name = ?", .text(id.text)).first?.integer(0)
-        }
-    }
-
-    /// Adds a guest whose preparation begins, and claims it.
-    package func claim(preparing guest: GuestInterface) throws(ControllerError) -> Claim {
-        var row: Int64 = 0
-        try writing { () throws(DatabaseError) in
-            try database.run(
-                "INSERT INTO guest(name, side, phase, goal, sticky, boot, namespace, bridge, kind) "
-                    + "VALUES(?,?,?,?,?,?,?,?,?)",
-                .text(guest.id.text), .text(guest.side.rawValue), .text(GuestPhase.preparing.rawValue),
-                .text(guest.side.rawValue), .integer(guest.isSticky ? 1 : 0), .text(boot), .integer(namespace),
-                .text(guest.bridge.name), .text(guest.kind.rawValue))
-            row = database.lastRow
-            let roles = [("bridge", guest.bridge), ("primary", guest.primary), ("standby", guest.standby)]
-            for (role, port) in roles + (guest.uplink.map { [("uplink", $0)] } ?? []) {
-                try database.run(
-                    "INSERT INTO port VALUES(?,?,?,?,?,?,?)", .integer(row), .text(role), .text(port.name),
-                    .integer(Int64(port.index)), .integer(port.isEswitchPort ? 1 : 0),
-                    .integer(port.learningToRestore ? 1 : 0), .integer(port.backupToClear ? 1 : 0))
-            }
-            if let nic = guest.nic { try insert(nic, row: row) }
-            try database.insert(
-                into: "address",
-                guest.addresses.map {
-                    [.integer(row), .integer(namespace), .text(guest.bridge.name)] + $0.columns
-                })
-        }
-        let record = GuestRecord(
-            row: row, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-            proof: .missing, revision: 1)
-        return try Claim(record, in: self)
-    }
-
-    /// Records that no operation is in progress, and records the guest's side and the proof from hardware.
-    ///
-    /// - Parameter endsBracket: a bracket was open, and is now closed.
-    func settle(
-        row: Int64, side: Side, proof: OffloadProof.Status, endsBracket: Bool = false
-    ) throws(ControllerError) {
-        try writing(row) { () throws(DatabaseError) in
-            if endsBracket { try database.run("DELETE FROM bracket WHERE guest = ?", .integer(row)) }
-            try database.run(
-                "UPDATE guest SET phase = 'pinned', goal = NULL, side = ?, proof = ?, revision = revision + 1 "
-                    + "WHERE id = ?", .text(side.rawValue), .text(proof.rawValue), .integer(row))
-        }
-    }
-
-    /// Records the state of a guest's bracket: the operation that is about to begin, or that the bracket is open.
-    ///
-    /// - Parameters:
-    ///   - side: the side before the bracket, or the guest's side while the bracket is being closed.
-    ///   - proof: what is known about the hardware; nil if nothing new is known.
-    func bracket(
-        _ phase: GuestPhase, _ bracket: Bracket, row: Int64, side: Side, goal: Side, proof: OffloadProof.Status? = nil
-    ) throws(ControllerError) {
-        try writing(row) { () throws(DatabaseError) in
-            try database.run(
-                "INSERT INTO bracket VALUES(?,?,?,?) ON CONFLICT(guest) DO UPDATE SET opened_ns = excluded.opened_ns, "
-                    + "means = excluded.means, owns_clsact = excluded.owns_clsact",
-                .integer(row), .integer(bracket.openedAt), .text(bracket.means.rawValue),
-                .integer(bracket.ownsClsact ? 1 : 0))
-            try database.run(
-                "UPDATE guest SET phase = ?, side = ?, goal = ?, proof = coalesce(?, proof), revision = revision + 1 "
-                    + "WHERE id = ?",
-                .text(phase.rawValue), .text(side.rawValue), .text(goal.rawValue),
-                proof.map { .text($0.rawValue) } ?? .null, .integer(row))
-        }
-    }
-
-    /// Those who keep copies of a record are to read it anew; within a transaction.
-    func countWrite(row: Int64) throws(DatabaseError) {
-        try database.run("UPDATE guest SET revision = revision + 1 WHERE id = ?", .integer(row))
-    }
-
-    /// Forgets a guest.
-    func remove(row: Int64) throws(ControllerError) {
-        try writing(row) { () throws(DatabaseError) in
-            try database.run("DELETE FROM guest WHERE id = ?", .integer(row))
-        }
-    }
-
-    // MARK: - Helpers
-
-    /// - Parameter row: the guest whose record is written; nil for a record that was not read before.
-    package func writing(_ row: Int64? = nil, _ body: () throws(DatabaseError) -> Void) throws(ControllerError) {
-        if let row { known.write(row) }
-        do throws(DatabaseError) {
-            try database.transaction(body) { $0 }
-        } catch {
-            throw StateFolder.unwritable(error.path, error.message)
-        }
-    }
-
-    package func reading<T>(_ body: () throws(DatabaseError) -> T) throws(ControllerError) -> T {
-        do throws(DatabaseError) {
-            return try body()
-        } catch {
-            throw ControllerError(.precondition, "cannot read the journal \(error)")
-        }
-    }
-
-    private static func readNamespace() -> Int64 {
-        var information = stat()
-        guard stat("/proc/thread-self/ns/net", &information) == 0 else { return 0 }
-        return Int64(information.st_ino)
-    }
+/// The signals that a guest's redirection waits for.
+package struct WaitView: Hashable, Sendable, Encodable {
+    /// The signals as the caller named them; the first to arrive ends the wait.
+    package let signals: [String]
+    /// The start of the wait, in nanoseconds since 1970.
+    package let since: Int64
+    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
+    package let until: Int64
 }
 
 extension ControllerError {
@@ -326,7 +188,7 @@ extension ControllerError {
     static func unknown(_ id: GuestID, noJournal folder: StateFolder? = nil) -> ControllerError {
         if let folder {
             return ControllerError(
-                .precondition, "guest \(id) is not known: there is no journal \(folder.stateFile)",
+                .precondition, "guest \(id) is not known: there is no folder \(folder.path)",
                 remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE")
         }
         return ControllerError(

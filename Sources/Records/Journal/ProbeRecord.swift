@@ -1,5 +1,5 @@
-import CNetlink
 package import FDB
+import JSON
 package import Policy
 import Switchdev
 import System
@@ -99,62 +99,72 @@ extension NICSnapshot {
 }
 
 /// A probe that has not finished, as the journal keeps it.
-package struct ProbeRecord {
+package struct ProbeRecord: ~Copyable {
     private let journal: Journal
-    private let row: Int64
+    private let name: String
     package let boot: String
     package let snapshot: NICSnapshot
+    private var lock: GuestLock?
 
-    /// The byte of the lock file, after those of the guests.
-    private var byte: Int64 { 1 << 40 + row }
+    private init(_ journal: Journal, _ name: String, boot: String, _ snapshot: NICSnapshot, _ lock: consuming GuestLock?)
+    {
+        self.journal = journal
+        self.name = name
+        self.boot = boot
+        self.snapshot = snapshot
+        self.lock = lock
+    }
 
-    private static let table = """
-        CREATE TABLE IF NOT EXISTS probe(
-            id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, namespace INTEGER NOT NULL, snapshot TEXT NOT NULL)
-        """
+    private var file: String { "probes/\(name).json" }
+    private var lockName: String { ".probe-\(name)" }
 
-    /// The probes of a journal's network namespace that have not finished.
-    package static func all(in journal: Journal) throws(ControllerError) -> [ProbeRecord] {
-        try journal.reading { () throws(DatabaseError) in
-            guard try journal.database.hasTable("probe") else { return [] }
-            return try journal.database.run(
-                "SELECT id, boot, snapshot FROM probe WHERE namespace = ? ORDER BY id", .integer(journal.namespace)
-            ).compactMap { row in
-                guard let number = row.integer(0), let boot = row.text(1),
-                    let snapshot = row.text(2).flatMap(NICSnapshot.init(record:))
-                else { return nil }
-                return ProbeRecord(journal: journal, row: number, boot: boot, snapshot: snapshot)
-            }
-        }
+    /// The names of the probes of a journal that have not finished.
+    package static func names(in journal: Journal) -> [String] {
+        journal.folder.names(in: "probes").compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
+    }
+
+    /// Reads the record of a probe; nil when there is none, or it is another network namespace's.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a file that is no such record.
+    package init?(_ name: String, in journal: Journal) throws(ControllerError) {
+        let file = "probes/\(name).json"
+        guard let bytes = try journal.folder.read(file) else { return nil }
+        guard let document = bytes.withUnsafeBytes({ JSON($0) }), let boot = document["boot"]?.text,
+            let namespace = document["namespace"]?.integer,
+            let snapshot = document["snapshot"]?.text.flatMap(NICSnapshot.init(record:))
+        else { throw journal.folder.unreadable(file, "it is no record of a probe") }
+        guard namespace == journal.namespace else { return nil }
+        self.init(journal, name, boot: boot, snapshot, nil)
     }
 
     /// Records the state of a NIC before a probe changes it, and locks the record.
     package static func begin(_ snapshot: NICSnapshot, in journal: Journal) throws(ControllerError) -> ProbeRecord {
-        var row: Int64 = 0
-        try journal.writing { () throws(DatabaseError) in
-            try journal.database.execute(ProbeRecord.table)
-            try journal.database.run(
-                "INSERT INTO probe(boot, namespace, snapshot) VALUES(?,?,?)", .text(journal.boot),
-                .integer(journal.namespace), .text(snapshot.record))
-            row = journal.database.lastRow
-        }
-        let record = ProbeRecord(journal: journal, row: row, boot: journal.boot, snapshot: snapshot)
-        guard record.lock() else {
+        let name = "\(Stopwatch.realTime)"
+        var record = ProbeRecord(journal, name, boot: journal.boot, snapshot, nil)
+        guard try record.take() else {
             throw ControllerError(.busy, "another process ends this probe already", remedy: "try again")
         }
+        let document = JSON.object([
+            .init("version", .integer(RecordDocument.version)), .init("boot", .string(journal.boot)),
+            .init("namespace", .integer(journal.namespace)), .init("snapshot", .string(snapshot.record)),
+        ])
+        try journal.folder.replace(record.file, by: Array((document.pretty + "\n").utf8), through: "probes/.\(name).new")
         return record
     }
 
     /// Deletes the record after everything was restored.
     package func end() throws(ControllerError) {
-        try journal.writing { () throws(DatabaseError) in
-            try journal.database.run("DELETE FROM probe WHERE id = ?", .integer(row))
-        }
+        try journal.folder.remove(file)
+        try journal.folder.remove("locks/\(lockName)")
     }
 
     /// Whether another process holds the record's lock.
-    package var isLocked: Bool { cn_is_byte_locked(journal.locks.descriptor, byte) != 0 }
+    package var isLocked: Bool { journal.isHeld(lock: lockName) }
 
-    /// Locks the record until the process ends; false if another process has it.
-    package func lock() -> Bool { cn_lock_byte(journal.locks.descriptor, byte, 0) == 0 }
+    /// Locks the record until this value ends; false if another process has it.
+    package mutating func take() throws(ControllerError) -> Bool {
+        guard let taken = try GuestLock(lockName, in: journal.folder, patience: 0) else { return false }
+        lock = consume taken
+        return true
+    }
 }

@@ -41,6 +41,8 @@ struct StatusCommand: ParsableCommand {
     /// The JSON object.
     private struct View: Encodable {
         let guests: [GuestStatus]
+        /// What is wrong with records that are broken.
+        let broken: [String]
     }
 
     @Argument(help: "One guest interface.")
@@ -52,9 +54,9 @@ struct StatusCommand: ParsableCommand {
             if let guest { try GuestID(guest) } else { nil }
         }
         common.call.run { host throws(ControllerError) in
-            let guests = try Status.read(id, on: &host)
+            let (guests, faults) = try Status.readAll(id, on: &host)
             if common.json {
-                Output.json(View(guests: guests))
+                Output.json(View(guests: guests, broken: faults.map(\.description)))
             } else if guests.isEmpty {
                 Output.line("no guest is prepared")
             } else {
@@ -77,7 +79,8 @@ struct StatusCommand: ParsableCommand {
                             + "guest is there; fdbsteer abort \(guest.guest) gives it up")
                 }
             }
-            return 0
+            for fault in faults { Output.error("fdbsteer: \(fault)") }
+            return faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue
         }
     }
 }

@@ -1,0 +1,123 @@
+package import FDB
+package import Policy
+
+/// Whose an address or a port is, found by one look instead of a reading of all guests.
+///
+/// Before a guest's record is made, a symbolic link `addresses/NAMESPACE-BRIDGE-ADDRESS` to its name is made for each of its
+/// addresses, and a file `ports/NAMESPACE-IFINDEX/NAME` for each of its ports. They are removed after its record. A killed process
+/// may leave some without a record: who looks compares with the record, and `reconcile` removes them.
+extension Journal {
+    private func addressMark(_ address: Address, bridge: Int32) -> String {
+        let text = address.description.replacing("/", with: "-")
+        return "addresses/\(namespace)-\(bridge)-\(text)"
+    }
+
+    private func portFolder(_ port: Int32) -> String { "ports/\(namespace)-\(port)" }
+
+    // MARK: - Looking
+
+    /// The guest that owns an address on a bridge of this network namespace.
+    ///
+    /// - Parameter bridge: its interface index.
+    package func owner(of address: Address, bridge: Int32) throws(ControllerError) -> String? {
+        guard let name = folder.target(of: addressMark(address, bridge: bridge)) else { return nil }
+        guard let record = try document(name)?.1, record.namespace == namespace, record.guest.bridge.index == bridge,
+            record.guest.addresses.contains(address)
+        else { return nil }
+        return name
+    }
+
+    /// The records of the guests that have a port, of this boot and network namespace.
+    ///
+    /// - Parameters:
+    ///   - port: its interface index.
+    ///   - own: a guest that is left out.
+    ///   - most: looks no further after so many.
+    func guests(at port: Int32, but own: String, most: Int = .max) throws(ControllerError) -> [GuestRecord] {
+        var found: [GuestRecord] = []
+        for name in folder.names(in: portFolder(port)) where name != own {
+            guard let record = try document(name)?.1, record.namespace == namespace, record.boot == boot,
+                record.guest.ports.contains(where: { $0.port.index == port })
+            else { continue }
+            found.append(record)
+            if found.count == most { break }
+        }
+        return found
+    }
+
+    /// Whom a guest must share with.
+    ///
+    /// - Parameters:
+    ///   - id: the guest; nil for one that is not known.
+    ///   - ports: the interface indexes of its ports.
+    ///   - bridge: the interface index of its bridge.
+    package func neighbours(
+        of id: GuestID?, ports: [Int32], addresses: [Address], bridge: Int32
+    ) throws(ControllerError) -> Neighbours {
+        let own = id?.text ?? ""
+        var neighbours = Neighbours()
+        for port in ports {
+            // Uplinks are everybody's.
+            let other = try guests(at: port, but: own).first { $0.guest.uplink?.index != port }
+            neighbours.ports[port] = other?.guest.id.text
+        }
+        for address in addresses {
+            if let owner = try owner(of: address, bridge: bridge), owner != own { neighbours.owners[address] = owner }
+        }
+        return neighbours
+    }
+
+    // MARK: - Marking; the caller holds ``lockAll()``
+
+    /// Makes the marks of addresses. One that a process left that died is replaced.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for an address of another guest.
+    func mark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
+        for address in addresses {
+            let mark = addressMark(address, bridge: guest.bridge.index)
+            while try !folder.link(mark, to: guest.id.text) {
+                let owner = try owner(of: address, bridge: guest.bridge.index)
+                if owner == guest.id.text { break }
+                if let owner {
+                    throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
+                }
+                try folder.remove(mark)
+            }
+        }
+    }
+
+    /// Makes the mark of a port.
+    func mark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
+        try folder.makeFolder(portFolder(port))
+        try folder.touch("\(portFolder(port))/\(guest.id)")
+    }
+
+    func unmark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
+        for address in addresses {
+            let mark = addressMark(address, bridge: guest.bridge.index)
+            if folder.target(of: mark) == guest.id.text { try folder.remove(mark) }
+        }
+    }
+
+    func unmark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
+        try folder.remove("\(portFolder(port))/\(guest.id)")
+        folder.removeFolder(portFolder(port))
+    }
+
+    /// Removes marks that no record bears out, which processes have left that died.
+    package func sweepMarks() throws(ControllerError) {
+        let lock = try lockAll()
+        defer { withExtendedLifetime(lock) {} }
+        let known = Set(names)
+        for name in folder.names(in: "addresses") {
+            guard let owner = folder.target(of: "addresses/\(name)"), !known.contains(owner) else { continue }
+            try folder.remove("addresses/\(name)")
+        }
+        for port in folder.names(in: "ports") {
+            for name in folder.names(in: "ports/\(port)") where !known.contains(name) {
+                try folder.remove("ports/\(port)/\(name)")
+            }
+            folder.removeFolder("ports/\(port)")
+        }
+    }
+}

@@ -1,0 +1,214 @@
+import FDB
+import JSON
+import Policy
+import Switchdev
+
+/// The content of a record's file: JSON whose members keep their order, those that this version does not know included
+/// (docs/records.md).
+struct RecordDocument {
+    /// Raised only when the meaning of a member changes. Members are added without it.
+    static let version: Int64 = 1
+
+    private(set) var members: [JSON.Member]
+
+    /// - Returns: nil for bytes that are not a JSON object.
+    init?(_ bytes: [UInt8]) {
+        guard case .object(let members) = bytes.withUnsafeBytes({ JSON($0) }) else { return nil }
+        self.members = members
+    }
+
+    /// The bytes of the file.
+    var bytes: [UInt8] { Array((JSON.object(members).pretty + "\n").utf8) }
+
+    subscript(name: String) -> JSON? {
+        get { members.last { $0.name == name }?.value }
+        set {
+            let index = members.firstIndex { $0.name == name }
+            switch (index, newValue) {
+            case (let index?, let value?): members[index] = JSON.Member(name, value)
+            case (let index?, nil): members.remove(at: index)
+            case (nil, let value?): members.append(JSON.Member(name, value))
+            case (nil, nil): break
+            }
+        }
+    }
+}
+
+// MARK: - A new record
+
+extension RecordDocument {
+    /// The document of a guest's first record.
+    init(_ record: GuestRecord) {
+        let guest = record.guest
+        members = [
+            .init("version", .integer(RecordDocument.version)), .init("id", .integer(record.row)),
+            .init("revision", .integer(record.revision)), .init("guest", .string(guest.id.text)),
+            .init("boot", .string(record.boot)), .init("namespace", .integer(record.namespace)),
+            .init("side", .string(guest.side.rawValue)), .init("phase", .string(record.phase.rawValue)),
+            .init("since_ns", .integer(record.since)), .init("by", .string(record.by)),
+            .init("proof", .string(record.proof.rawValue)), .init("kind", .string(guest.kind.rawValue)),
+            .init("sticky", .bool(guest.isSticky)), .init("bridge", RecordDocument.port(guest.bridge)),
+        ]
+        self["goal"] = record.goal.map { .string($0.rawValue) }
+        var ports = [RecordDocument.port(guest.primary, "primary"), RecordDocument.port(guest.standby, "standby")]
+        if let uplink = guest.uplink { ports.append(RecordDocument.port(uplink, "uplink")) }
+        self["ports"] = .array(ports)
+        self["nic"] = guest.nic.map(RecordDocument.nic)
+        self["bracket"] = record.bracket.map(RecordDocument.bracket)
+        self["addresses"] = .array(guest.addresses.map { RecordDocument.address($0, isDeclared: true) })
+    }
+
+    /// A port, or the bridge.
+    static func port(_ port: PortIdentity, _ role: String? = nil) -> JSON {
+        var members = [JSON.Member("name", .string(port.name)), .init("ifindex", .integer(Int64(port.index)))]
+        guard let role else { return .object(members) }
+        members.insert(.init("role", .string(role)), at: 0)
+        members += [
+            .init("eswitch", .bool(port.isEswitchPort)), .init("restore_learning", .bool(port.learningToRestore)),
+            .init("clear_backup", .bool(port.backupToClear)),
+        ]
+        return .object(members)
+    }
+
+    /// An address.
+    ///
+    /// - Parameter isDeclared: the operator named it; otherwise the guest's filter asked for it.
+    static func address(_ address: Address, isDeclared: Bool) -> JSON {
+        .object([
+            .init("address", .string(address.description)),
+            .init("declared_by", .string(isDeclared ? "operator" : "filter")),
+        ])
+    }
+
+    static func bracket(_ bracket: Bracket) -> JSON {
+        .object([
+            .init("opened_ns", .integer(bracket.openedAt)), .init("means", .string(bracket.means.rawValue)),
+            .init("owns_clsact", .bool(bracket.ownsClsact)),
+        ])
+    }
+
+    private static func nic(_ nic: LegacyNIC) -> JSON {
+        .object([
+            .init("pf", port(nic.pf)), .init("vf", .integer(Int64(nic.vf))), .init("had_entry", .bool(nic.hadEntry)),
+            .init("had_mac", .string(nic.hadMAC.description)), .init("filter_order", .string(nic.order.rawValue)),
+        ])
+    }
+}
+
+// MARK: - Reading
+
+extension RecordDocument {
+    /// What is wrong with a record's file.
+    struct Fault: Error {
+        let words: String
+        init(_ words: String) { self.words = words }
+    }
+
+    /// The record.
+    ///
+    /// - Throws: ``Fault`` that names the member.
+    func record() throws(Fault) -> GuestRecord {
+        let version = try integer("version")
+        guard version <= RecordDocument.version else {
+            throw Fault("it was written by a newer fdbsteer (record version \(version), this one reads "
+                + "\(RecordDocument.version))")
+        }
+        let guest = try guestInterface()
+        var record = GuestRecord(
+            row: try integer("id"), guest: guest, phase: try word("phase"), goal: try optionalWord("goal"),
+            boot: try text("boot"), namespace: try integer("namespace"), proof: try word("proof"),
+            revision: try integer("revision"), since: self["since_ns"]?.integer ?? 0, by: self["by"]?.text ?? "")
+        if let bracket = self["bracket"] {
+            guard let opened = bracket["opened_ns"]?.integer, let means = bracket["means"]?.text,
+                let means = CopyMeans(rawValue: means)
+            else { throw Fault("\"bracket\" lacks \"opened_ns\" or \"means\"") }
+            record.bracket = Bracket(
+                openedAt: opened, means: means, ownsClsact: bracket["owns_clsact"]?.bool == true)
+        }
+        return record
+    }
+
+    /// The addresses that a guest got by asking.
+    var adopted: Set<Address> {
+        Set(
+            (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap {
+                $0["address"]?.text.flatMap { try? Address($0) }
+            })
+    }
+
+    /// What the guest waits for; nil in other phases.
+    var wait: WaitView? {
+        guard let wait = self["wait"], let signals = wait["signals"]?.elements, let since = wait["since_ns"]?.integer,
+            let until = wait["until_ns"]?.integer
+        else { return nil }
+        return WaitView(signals: signals.compactMap(\.text), since: since, until: until)
+    }
+
+    private func guestInterface() throws(Fault) -> GuestInterface {
+        let name = try text("guest")
+        guard let id = try? GuestID(name) else { throw Fault("\"guest\" is \"\(name)\"") }
+        var ports: [(role: String, port: PortIdentity)] = []
+        for port in self["ports"]?.elements ?? [] {
+            guard let role = port["role"]?.text else { throw Fault("a port has no \"role\"") }
+            ports.append((role, try RecordDocument.identity(port, role)))
+        }
+        guard let bridge = self["bridge"], let primary = ports.first(where: { $0.role == "primary" })?.port,
+            let standby = ports.first(where: { $0.role == "standby" })?.port
+        else { throw Fault("\"bridge\", or the port \"primary\" or \"standby\", is missing") }
+        var addresses: [Address] = []
+        for element in self["addresses"]?.elements ?? [] {
+            let text = element["address"]?.text ?? ""
+            do throws(AddressError) { addresses.append(try Address(text)) } catch {
+                throw Fault("\"addresses\": \(error)")
+            }
+        }
+        var guest = GuestInterface(
+            id: id, bridge: try RecordDocument.identity(bridge, "bridge"), primary: primary, standby: standby,
+            uplink: ports.first { $0.role == "uplink" }?.port, addresses: addresses, side: try word("side"),
+            isSticky: self["sticky"]?.bool == true, nic: try legacyNIC())
+        guest.kind = try word("kind")
+        return guest
+    }
+
+    private static func identity(_ port: JSON, _ role: String) throws(Fault) -> PortIdentity {
+        guard let name = port["name"]?.text, let index = port["ifindex"]?.integer.flatMap({ Int32(exactly: $0) }) else {
+            throw Fault("the port \"\(role)\" lacks \"name\" or \"ifindex\"")
+        }
+        return PortIdentity(
+            name: name, index: index, isEswitchPort: port["eswitch"]?.bool == true,
+            learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true)
+    }
+
+    private func legacyNIC() throws(Fault) -> LegacyNIC? {
+        guard let nic = self["nic"] else { return nil }
+        guard let pf = nic["pf"], let vf = nic["vf"]?.integer.flatMap({ UInt32(exactly: $0) }),
+            let mac = nic["had_mac"]?.text.flatMap({ MACAddress($0) }),
+            let order = nic["filter_order"]?.text.flatMap({ FilterOrder(rawValue: $0) })
+        else { throw Fault("\"nic\" lacks \"pf\", \"vf\", \"had_mac\" or \"filter_order\"") }
+        return LegacyNIC(
+            pf: try RecordDocument.identity(pf, "pf"), vf: vf, hadEntry: nic["had_entry"]?.bool == true, hadMAC: mac,
+            order: order)
+    }
+
+    private func integer(_ name: String) throws(Fault) -> Int64 {
+        guard let value = self[name]?.integer else { throw Fault("\"\(name)\" is no integer") }
+        return value
+    }
+
+    private func text(_ name: String) throws(Fault) -> String {
+        guard let value = self[name]?.text else { throw Fault("\"\(name)\" is no text") }
+        return value
+    }
+
+    private func word<Word: RawRepresentable>(_ name: String) throws(Fault) -> Word where Word.RawValue == String {
+        let text = try text(name)
+        guard let word = Word(rawValue: text) else { throw Fault("\"\(name)\" is \"\(text)\"") }
+        return word
+    }
+
+    private func optionalWord<Word: RawRepresentable>(
+        _ name: String
+    ) throws(Fault) -> Word? where Word.RawValue == String {
+        if let value = self[name], value != .null { try word(name) } else { nil }
+    }
+}
