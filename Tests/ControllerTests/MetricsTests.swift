@@ -116,12 +116,14 @@ struct MetricsTests {
         }
         do {
             let journal = try Journal(folder: folder.state)
-            var first = try journal.claim(preparing: guest("vm1", 0..<3, .primary))
+            let one = try guest("vm1", 0..<3, .primary)
+            let two = try guest("vm2", 3..<5, .standby)
+            var first = try journal.claim(preparing: one.id) { () throws(ControllerError) in one }
             var families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"preparing\"} 1"))
             #expect(families.has("fdbsteer_entries{state=\"changing\"} 3"))
             try first.write(.settled(.primary, proof: .earlier(.missing), endsBracket: false))
-            let second = try journal.claim(preparing: guest("vm2", 3..<5, .standby))
+            let second = try journal.claim(preparing: two.id) { () throws(ControllerError) in two }
             try second.write(.settled(.standby, proof: .shown, endsBracket: false), shown: .proven)
             families = try reader.read()
             #expect(families.has("fdbsteer_guest_states{state=\"pinned\"} 2"))
@@ -135,9 +137,14 @@ struct MetricsTests {
             #expect(families.has("fdbsteer_guest_states{state=\"switching\"} 1"))
             #expect(families.has("fdbsteer_entries_unproven 0"))
         }
-        // The locks went with the journal: without an entry in the file, the process counts as gone.
+        // The locks went with the claims: a process that has written nothing since counts as gone.
         #expect(try reader.read().has("fdbsteer_guest_states{state=\"interrupted\"} 1"))
-        try Database(path: folder.state.stateFile).execute("UPDATE guest SET boot = 'earlier'")
+        for name in ["vm1", "vm2"] {
+            let path = "\(folder.path)/guests/\(name).json"
+            let boot = TextFile.read("/proc/sys/kernel/random/boot_id").dropLast()
+            try TextFile.write(TextFile.read(path).replacing(boot, with: "earlier"), to: path + ".new")
+            rename(path + ".new", path)
+        }
         let families = try reader.read()
         #expect(families.has("fdbsteer_guest_states{state=\"stale\"} 2"))
         #expect(families.has("fdbsteer_entries{state=\"stale\"} 5"))

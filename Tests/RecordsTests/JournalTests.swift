@@ -1,87 +1,243 @@
+import CNetlink
 import FDB
 import Glibc
+import JSON
 import Lab
 import Policy
 import Switchdev
+import System
 import TestSupport
 import Testing
 
 @testable import Records
 
-/// The journal's file.
+/// The journal's files.
 @Suite struct JournalTests {
-    /// The schema of version 3 as it was.
-    private static let version3 = """
-        CREATE TABLE guest(
-            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, side TEXT NOT NULL,
-            phase TEXT NOT NULL, goal TEXT, sticky INTEGER NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, proof TEXT NOT NULL DEFAULT 'missing', kind TEXT NOT NULL DEFAULT 'unknown',
-            revision INTEGER NOT NULL DEFAULT 1);
-        CREATE TABLE port(
-            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, role TEXT NOT NULL, name TEXT NOT NULL,
-            ifindex INTEGER NOT NULL, eswitch INTEGER NOT NULL, learning INTEGER NOT NULL,
-            backup INTEGER NOT NULL,
-            PRIMARY KEY (guest, role)) WITHOUT ROWID;
-        CREATE TABLE address(
-            guest INTEGER NOT NULL REFERENCES guest(id) ON DELETE CASCADE, namespace INTEGER NOT NULL,
-            bridge TEXT NOT NULL, mac INTEGER NOT NULL, vlan INTEGER NOT NULL,
-            PRIMARY KEY (namespace, bridge, mac, vlan)) WITHOUT ROWID;
-        CREATE TABLE bracket(
-            guest INTEGER PRIMARY KEY REFERENCES guest(id) ON DELETE CASCADE, opened_ns INTEGER NOT NULL,
-            means TEXT NOT NULL, owns_clsact INTEGER NOT NULL);
-        """
-
     private static func inFolder(_ body: (StateFolder) throws -> Void) throws {
         let folder = try TemporaryFolder()
         defer { folder.remove() }
         try body(StateFolder(folder.path))
     }
 
-    @Test(arguments: [false, true])
-    func theVersionBeforeIsConverted(byReader: Bool) throws {
+    private static func shell(_ text: String) throws {
+        let command = try Command.run(["sh", "-c", text])
+        #expect(command.exitCode == 0, "\(text): \(command.errors)")
+    }
+
+    private static func guest(
+        _ name: String = "vm1", _ addresses: [String] = ["52:54:00:00:00:01"], primary: Int32 = 4, standby: Int32 = 5,
+        uplink: Int32? = nil
+    ) throws -> GuestInterface {
+        func port(_ name: String, _ index: Int32) -> PortIdentity {
+            PortIdentity(name: name, index: index, isEswitchPort: false, learningToRestore: true)
+        }
+        var guest = GuestInterface(
+            id: try GuestID(name), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
+            primary: port("p\(primary)", primary), standby: port("s\(standby)", standby),
+            uplink: uplink.map { port("u\($0)", $0) }, addresses: try addresses.map { try Address($0) }, side: .primary,
+            isSticky: false)
+        guest.kind = .netFailover
+        return guest
+    }
+
+    private static func prepared(_ journal: Journal, _ guest: GuestInterface) throws -> GuestRecord {
+        do {
+            let claim = try journal.claim(preparing: guest.id) { () throws(ControllerError) in guest }
+            try claim.write(.settled(.primary, proof: .earlier(.proven), endsBracket: false))
+        }
+        return try #require(try journal.record(guest.id))
+    }
+
+    private static func prepared(_ journal: Journal, _ name: String = "vm1") throws -> GuestRecord {
+        try prepared(journal, guest(name))
+    }
+
+    private static func isHeld(_ record: GuestRecord, in journal: Journal) throws -> Bool {
+        let claim = try journal.claim(record.guest.id, row: record.row)
+        return claim == nil
+    }
+
+    /// Whether a plan by a record can still be carried out.
+    private static func isCurrent(_ record: GuestRecord, in journal: Journal) throws -> Bool {
+        let claim = try journal.claim(record)
+        return claim != nil
+    }
+
+    // MARK: - Records
+
+    @Test func aRecordIsReadAsItWasWritten() throws {
         try JournalTests.inFolder { folder in
-            var information = stat()
-            #expect(stat("/proc/thread-self/ns/net", &information) == 0)
-            let old = try Database(path: folder.stateFile)
-            try old.execute("BEGIN")
-            let namespace = "\(information.st_ino)"
-            try old.execute(JournalTests.version3)
-            try old.execute(
-                """
-                INSERT INTO guest VALUES(1,'vm1','standby','pinned',NULL,0,'b',\(namespace),'br0','proven','unknown',5);
-                INSERT INTO port VALUES(1,'bridge','br0',3,0,0,0),(1,'primary','vf0',4,0,1,0),
-                    (1,'standby','tap0',5,0,1,0);
-                INSERT INTO address VALUES(1,\(namespace),'br0',90520730730497,0);
-                PRAGMA user_version = 3;
-                """)
-            try old.execute("COMMIT")
-            if byReader { _ = try Journal(reading: folder) }
             let journal = try Journal(folder: folder)
-            let record = try #require(try journal.records().first)
-            #expect(record.guest.kind == .unknown && record.guest.side == .standby && record.bracket == nil)
-            #expect(record.guest.addresses.map(\.description) == ["52:54:00:00:00:01"])
-            #expect(record.proof == .proven)
+            var guest = try JournalTests.guest("vm1", ["52:54:00:00:00:01/10", "52:54:00:00:00:02/4094"], uplink: 6)
+            guest.nic = LegacyNIC(
+                pf: PortIdentity(name: "pf0", index: 4, isEswitchPort: false), vf: 7, hadEntry: true,
+                hadMAC: MACAddress(value: 0x0200_0000_0001), order: .breakBeforeMake)
+            let record = try JournalTests.prepared(journal, guest)
+            #expect(record.guest == guest && record.phase == .pinned && record.proof == .proven && record.goal == nil)
+            #expect(record.boot == journal.boot && record.namespace == journal.namespace && record.revision == 2)
+            #expect(record.since > record.row && !record.by.isEmpty)
+            #expect(journal.names == ["vm1"])
         }
     }
+
+    @Test func aBracketIsRememberedUntilItIsSettled() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let id = try JournalTests.prepared(journal).guest.id
+            let bracket = Bracket(openedAt: 17, means: .nftables, ownsClsact: true)
+            let claim = try journal.claim(id)
+            try claim.write(.bracket(.opening, bracket, side: .primary, goal: .standby, proof: nil))
+            #expect(try journal.record(id)?.proof == .proven)
+            try claim.write(
+                .bracket(.bracketed, bracket, side: .primary, goal: .standby, proof: .earlier(.missing)))
+            let record = try #require(try journal.record(id))
+            #expect(record.bracket == bracket && record.phase == .bracketed && record.goal == .standby)
+            #expect(record.entrySide == .standby && record.guest.side == .primary && record.proof == .missing)
+            try claim.write(.settled(.standby, proof: .shown, endsBracket: true), shown: .proven)
+            let settled = try #require(try journal.record(id))
+            #expect(settled.bracket == nil && settled.phase == .pinned && settled.guest.side == .standby)
+            #expect(settled.proof == .proven && settled.goal == nil)
+        }
+    }
+
+    /// Readers see what is about to begin, and a plan by a record that others have written since is not carried out.
+    @Test func anIntentIsSeenByOthers() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            let reader = try #require(try Journal(reading: folder))
+            for (phase, goal) in [(GuestPhase.switching, Side.standby), (.releasing, .remote)] {
+                do {
+                    let claim = try journal.claim(record.guest.id)
+                    try claim.write(.intent(phase, goal: goal))
+                    let seen = try #require(try reader.records().first)
+                    #expect(seen.phase == phase && seen.goal == goal && seen.guest.side == .primary)
+                }
+                #expect(try !JournalTests.isCurrent(record, in: journal), "planned before another had begun")
+            }
+            let begun = try #require(try reader.record(record))
+            #expect(try JournalTests.isCurrent(begun, in: journal))
+        }
+    }
+
+    @Test func aWaitEnds() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            let wait = SignalWait(signals: [.word], timeout: 1_000_000_000)
+            do {
+                let claim = try journal.claim(record.guest.id)
+                try claim.beginWait(wait, goal: .standby, now: 5)
+                #expect(try journal.record(record)?.phase == .waiting)
+                #expect(journal.wait(of: "vm1")?.until == 1_000_000_005)
+            }
+            // The next that claims the guest ends the wait of a process that died.
+            let claim = try journal.claim(record.guest.id)
+            #expect(claim.record.phase == .pinned && journal.wait(of: "vm1") == nil)
+            // What begins after a wait ends it, and its end changes nothing then.
+            try claim.beginWait(wait, goal: .standby, now: 5)
+            try claim.write(.intent(.switching, goal: .standby))
+            try claim.endWait()
+            #expect(try journal.record(record)?.phase == .switching)
+        }
+    }
+
+    /// What a newer version has added is kept by every write, and a record whose meaning it has changed is refused by name.
+    @Test func whatIsNotKnownIsKept() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            let path = folder.path + "/guests/vm1.json"
+            var text = TextFile.read(path)
+            text.replace("\"id\" :", with: "\"new\" : {\"a\" : [1]}, \"id\" :")
+            text.replace("\"declared_by\"", with: "\"derived\" : \"pvid\", \"declared_by\"")
+            text.replace("\"role\" : \"primary\"", with: "\"devlink\" : \"pci/0\", \"role\" : \"primary\"")
+            try TextFile.write(text, to: path)
+            do {
+                let claim = try journal.claim(record.guest.id)
+                try claim.write(.intent(.switching, goal: .standby))
+                try claim.write(.settled(.standby, proof: .shown, endsBracket: false))
+                try claim.rebind(primary: PortIdentity(name: "p4", index: 40, isEswitchPort: true))
+            }
+            do {
+                let claim = try journal.claim(record.guest.id)
+                try claim.adopt([Address("52:54:00:00:00:09")])
+                try claim.drop([Address("52:54:00:00:00:09")])
+            }
+            let value = try #require(JSON(text: TextFile.read(path)))
+            #expect(value["new"]?["a"]?.elements == [.integer(1)])
+            #expect(value["addresses"]?.elements?.first?["derived"]?.text == "pvid")
+            #expect(value["ports"]?.elements?.first?["devlink"]?.text == "pci/0")
+            #expect(try journal.record(record)?.guest.primary.index == 40)
+            try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 2"), to: path)
+            let error = #expect(throws: ControllerError.self) { try journal.record(record.guest.id) }
+            #expect("\(try #require(error))".contains("vm1.json is broken: it was written by a newer fdbsteer"))
+        }
+    }
+
+    /// A record that is broken is named, and concerns its guest alone.
+    @Test(arguments: [
+        "rm $f && mkdir $f", "rm $f && mkfifo $f", "rm $f && ln -s /etc/passwd $f", "truncate -s 0 $f", "truncate -s 99 $f",
+        "truncate -s 9M $f", "head -c 4000 /dev/urandom >$f", "echo '[]' >$f", "echo '{}' >$f", "echo '{\"version\":1}' >$f",
+        "sed -i s/vm2/vm3/ $f", "sed -i s/pinned/pinnned/ $f", "sed -i 's/\"ifindex\" : 4/\"ifindex\" : 99999999999/' $f",
+        "sed -i s/52:54:00/52:54:/ $f", "sed -i 's/\"standby\"/\"stand\"/' $f",
+    ])
+    func aBrokenRecordConcernsItsGuestAlone(_ damage: String) throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let first = try JournalTests.prepared(journal, "vm1")
+            let second = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 4, standby: 8))
+            try JournalTests.shell("f=\(folder.path)/guests/vm2.json; \(damage)")
+            let (records, faults) = try journal.recordsAndFaults()
+            #expect(records == [first] && faults.count == 1)
+            #expect("\(faults)".contains("guests/vm2.json"), "\(faults)")
+            let error = #expect(throws: ControllerError.self) { _ = try journal.claim(second.guest.id) }
+            #expect(error?.code == .precondition)
+            try journal.claim(first.guest.id).write(.intent(.switching, goal: .standby))
+            #expect(try journal.record(first)?.phase == .switching)
+        }
+    }
+
+    /// Bytes that no fdbsteer wrote: no trap, and a record or a fault.
+    @Test func hostileRecordsDoNotTrap() throws {
+        var dice = Dice(3)
+        let guest = try JournalTests.guest("vm1", ["52:54:00:00:00:01/10"], uplink: 6)
+        let record = GuestRecord(
+            row: 1, guest: guest, phase: .bracketed, goal: .standby, boot: "b", namespace: 1, proof: .missing,
+            revision: 1, bracket: Bracket(openedAt: 1, means: .clsact, ownsClsact: true))
+        let seed = RecordDocument(record).bytes
+        let pieces = ["{", "}", "[", "]", "\"", ":", ",", "-", "99999999999999999999", "null", "\\u0000", "\u{fe0f}"]
+        var read = 0
+        for _ in 0..<20_000 {
+            var bytes = seed
+            for _ in 0...Int.random(in: 0...3, using: &dice) {
+                let position = Int.random(in: 0..<bytes.count, using: &dice)
+                switch Int.random(in: 0..<4, using: &dice) {
+                case 0: bytes[position] = .random(in: 0...255, using: &dice)
+                case 1: bytes.remove(at: position)
+                case 2: bytes.insert(contentsOf: (pieces.randomElement(using: &dice) ?? "").utf8, at: position)
+                default: bytes.removeSubrange(position..<min(bytes.count, position + 9))
+                }
+            }
+            guard let document = RecordDocument(bytes), (try? document.record()) != nil else { continue }
+            read += 1
+            #expect(RecordDocument(document.bytes)?.members == document.members)
+        }
+        #expect(read > 100 && read < 19_900, "\(read)")
+    }
+
+    // MARK: - Sharing
 
     @Test func whoseAPortIs() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
-            func guest(_ number: Int, primary: Int32) throws -> GuestInterface {
-                GuestInterface(
-                    id: try GuestID("vm\(number)"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
-                    primary: PortIdentity(name: "p\(number)", index: primary, isEswitchPort: false),
-                    standby: PortIdentity(name: "s\(number)", index: 20, isEswitchPort: false), uplink: nil,
-                    addresses: [try Address(mac: MACAddress(value: 0x5254_0000_0000 + UInt64(number)))], side: .primary,
-                    isSticky: false)
-            }
-            let first = try journal.claim(preparing: try guest(1, primary: 10)).record.row
-            let second = try journal.claim(preparing: try guest(2, primary: 11)).record.row
-            func used(_ ports: [Int32], byOthersThan row: Int64) throws -> [Int32] {
-                guard let claim = try journal.claim(row: row) else {
-                    Issue.record("row \(row) has no guest, or somebody else works with it")
-                    return []
-                }
+            let first = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm1", ["52:54:00:00:00:01"], primary: 10, standby: 20))
+            let second = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 20))
+            func used(_ ports: [Int32], byOthersThan record: GuestRecord) throws -> [Int32] {
+                let claim = try journal.claim(record.guest.id)
                 var used: [Int32] = []
                 for port in ports where try claim.isUsedByOthers(port) { used.append(port) }
                 return used
@@ -89,54 +245,49 @@ import Testing
             // The bridge is nobody's port.
             #expect(try used([3, 10, 11, 20, 21], byOthersThan: first) == [11, 20])
             #expect(try used([10, 20], byOthersThan: second) == [10, 20])
-            try journal.remove(row: second)
-            #expect(try used([11, 20], byOthersThan: first) == [])
+            try journal.claim(second.guest.id).rebind(primary: PortIdentity(name: "p11", index: 12, isEswitchPort: false))
+            #expect(try used([11, 12], byOthersThan: first) == [12])
+            try journal.claim(second.guest.id).write(.removed)
+            #expect(try used([11, 12, 20], byOthersThan: first) == [])
         }
     }
 
-    @Test func aBracketIsRememberedUntilItIsSettled() throws {
+    @Test func whoseAnAddressIs() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
-            var guest = GuestInterface(
-                id: try GuestID("vm1"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
-                primary: PortIdentity(name: "vf0", index: 4, isEswitchPort: false),
-                standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
-                addresses: [try Address("52:54:00:00:00:01")], side: .primary, isSticky: false)
-            guest.kind = .netFailover
-            let row = try journal.claim(preparing: guest).record.row
-            try journal.settle(row: row, side: .primary, proof: .proven)
-            let bracket = Bracket(openedAt: 17, means: .nftables, ownsClsact: true)
-            try journal.bracket(.opening, bracket, row: row, side: .primary, goal: .standby)
-            try journal.bracket(.bracketed, bracket, row: row, side: .primary, goal: .standby, proof: .missing)
-            let record = try #require(try journal.record(guest.id))
-            #expect(record.bracket == bracket && record.phase == .bracketed && record.goal == .standby)
-            #expect(record.entrySide == .standby && record.guest.side == .primary)
-            #expect(record.guest.kind == .netFailover && record.proof == .missing)
-            try journal.settle(row: row, side: .standby, proof: .proven, endsBracket: true)
-            let settled = try #require(try journal.record(guest.id))
-            #expect(settled.bracket == nil && settled.phase == .pinned && settled.guest.side == .standby)
+            let record = try JournalTests.prepared(journal)
+            let address = try Address("52:54:00:00:00:01")
+            #expect(try journal.owner(of: address, bridge: 3) == "vm1" && journal.owner(of: address, bridge: 4) == nil)
+            let second = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 21))
+            do {
+                let claim = try journal.claim(second.guest.id)
+                let error = #expect(throws: ControllerError.self) { try claim.adopt([address]) }
+                #expect(error?.message == "address 52:54:00:00:00:01 belongs to guest vm1")
+                try claim.adopt([Address("52:54:00:00:00:03"), Address("52:54:00:00:00:01/5")])
+                #expect(claim.adopted.count == 2)
+            }
+            #expect(try journal.record(second)?.guest.addresses.count == 3)
+            #expect(try journal.owner(of: Address("52:54:00:00:00:03"), bridge: 3) == "vm2")
+            let error = #expect(throws: ControllerError.self) {
+                _ = try JournalTests.prepared(
+                    journal, JournalTests.guest("vm3", ["52:54:00:00:00:03"], primary: 12, standby: 22))
+            }
+            #expect(error?.message.contains("belongs to guest vm2") == true)
+            #expect(access(folder.path + "/locks/vm3", F_OK) != 0, "a refused guest has left its lock")
+            // A mark without a record binds nobody.
+            unlink(folder.path + "/guests/vm1.json")
+            #expect(try journal.owner(of: address, bridge: 3) == nil)
+            try journal.sweepMarks()
+            let marks = SystemFile.names(in: folder.path + "/addresses")
+            #expect(marks.count == 3 && !marks.contains { $0.hasSuffix("-52:54:00:00:00:01") }, "\(marks)")
+            #expect(SystemFile.names(in: folder.path + "/ports").count == 2)
+            _ = record
         }
     }
 
-    private static func prepared(
-        _ journal: Journal, _ name: String = "vm1", _ mac: String = "52:54:00:00:00:01"
-    ) throws -> GuestRecord {
-        let guest = GuestInterface(
-            id: try GuestID(name), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
-            primary: PortIdentity(name: "vf0", index: 4, isEswitchPort: false),
-            standby: PortIdentity(name: "tap0", index: 5, isEswitchPort: false), uplink: nil,
-            addresses: [try Address(mac)], side: .primary, isSticky: false)
-        let row = try journal.claim(preparing: guest).record.row
-        try journal.settle(row: row, side: .primary, proof: .proven)
-        return try #require(try journal.record(row: row))
-    }
+    // MARK: - Locks
 
-    private static func isHeld(_ record: GuestRecord, in journal: Journal) throws -> Bool {
-        if try journal.claim(row: record.row) != nil { return false }
-        return journal.claim(record) == nil
-    }
-
-    /// A lock keeps other processes off, and not its own: the journal has to.
     @Test func aGuestIsClaimedOnce() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
@@ -145,10 +296,11 @@ import Testing
             do {
                 let claim = try journal.claim(record.guest.id)
                 #expect(claim.record == record && other.isLocked(record))
+                #expect(other.holder(of: "vm1")?.pid == getpid())
                 for one in [journal, other] {
                     #expect(try JournalTests.isHeld(record, in: one))
                     let error = #expect(throws: ControllerError.self) { _ = try one.claim(record.guest.id) }
-                    #expect(error?.code == .busy)
+                    #expect(error?.code == .busy && error?.message.contains("process \(getpid())") == true)
                 }
                 // A dry run takes no lock, and needs none.
                 let seen = try other.claim(record.guest.id, onlyReads: true).record
@@ -159,145 +311,121 @@ import Testing
         }
     }
 
-    @Test func anIntentIsSeenByOthersUntilTheRecordIsWritten() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let record = try JournalTests.prepared(journal)
-            guard let reader = try Journal(reading: folder) else {
-                Issue.record("there is no journal")
-                return
-            }
-            #expect(try reader.record(row: record.row) == record && record.phase == .pinned)
-            var begun = record
-            for (phase, goal) in [
-                (GuestPhase.switching, Side.standby), (.releasing, .remote), (.switching, .primary),
-            ] {
-                try journal.begin(phase, begun, goal: goal)
-                if begun != record {
-                    #expect(throws: ControllerError.self, "planned before another had begun") {
-                        try journal.begin(.switching, record, goal: .standby)
-                    }
-                }
-                begun = try #require(try journal.record(row: record.row))
-                let seen = try #require(try reader.records().first)
-                #expect(seen.phase == phase && seen.goal == goal && seen.guest.side == .primary)
-            }
-            try journal.settle(row: record.row, side: .standby, proof: .missing)
-            let settled = try #require(try reader.record(row: record.row))
-            #expect(settled.phase == .pinned && settled.goal == nil && settled.guest.side == .standby)
-            #expect(throws: ControllerError.self) { try journal.begin(.switching, record, goal: .standby) }
-            #expect(try reader.record(row: record.row) == settled, "an old plan was begun")
-        }
-    }
-
-    /// A plan whose record others have written is detected without reading the record again.
-    @Test func aPlanByARecordThatOthersHaveWrittenIsRefused() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let other = try Journal(folder: folder)
-            let record = try JournalTests.prepared(journal)
-            journal.known.readAll(journal.database.changeCounter, version: try journal.dataVersion())
-            #expect(journal.known.isCurrent(record, journal.database.changeCounter))
-            _ = try JournalTests.prepared(other, "vm2", "52:54:00:00:00:02")
-            #expect(!journal.known.isCurrent(record, journal.database.changeCounter))
-            try journal.begin(.switching, record, goal: .standby)
-            try journal.settle(row: record.row, side: .standby, proof: .missing)
-            #expect(!journal.known.isCurrent(record, journal.database.changeCounter))
-            let now = try #require(try journal.record(row: record.row))
-            #expect(journal.known.isCurrent(now, journal.database.changeCounter))
-            try other.settle(row: record.row, side: .primary, proof: .missing)
-            #expect(!journal.known.isCurrent(now, journal.database.changeCounter))
-            #expect(throws: ControllerError.self) { try journal.begin(.switching, now, goal: .primary) }
-        }
-    }
-
-    @Test func anIntentDoesNotOutliveItsJournal() throws {
-        try JournalTests.inFolder { folder in
-            do {
-                let journal = try Journal(folder: folder)
-                try journal.begin(.switching, JournalTests.prepared(journal), goal: .standby)
-            }
-            unlink(folder.stateFile)
-            let journal = try Journal(folder: folder)
-            #expect(try JournalTests.prepared(journal).phase == .pinned)
-        }
-    }
-
-    @Test func aWaitDoesNotHideAnIntent() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let wait = SignalWait(signals: [.word], timeout: 1_000_000_000)
-            let record = try JournalTests.prepared(journal)
-            try journal.begin(.switching, record, goal: .standby)
-            let begun = try #require(try journal.record(row: record.row))
-            if let claim = journal.claim(begun) {
-                try claim.beginWait(wait, goal: .primary, now: 0)
-                try claim.endWait()
-            } else {
-                Issue.record("the guest is held by another")
-            }
-            #expect(try journal.record(row: record.row) == begun)
-            // An intent after a wait is not lost either.
-            try journal.settle(row: record.row, side: .primary, proof: .missing)
-            let settled = try #require(try journal.record(row: record.row))
-            guard let claim = journal.claim(settled) else {
-                Issue.record("the guest is held by another")
-                return
-            }
-            try claim.beginWait(wait, goal: .standby, now: 0)
-            #expect(try journal.record(row: record.row)?.phase == .waiting)
-            try claim.write(.intent(.switching, goal: .standby))
-            try claim.endWait()
-            #expect(try journal.record(row: record.row)?.phase == .switching)
-        }
-    }
-
-    @Test func whateverIsInTheFileIsAnIntentOrNone() throws {
-        let phases: [GuestPhase] = [.switching, .releasing]
-        for phase in phases {
-            for goal in Side.allCases {
-                for revision in [Int64.min, -1, 0, 1, 1 << 32, .max] {
-                    let intent = Journal.Intent(phase, goal: goal, revision: revision)
-                    #expect(Journal.Intent(intent.words) == intent)
-                    // Half of it, over one of another revision.
-                    let other = Journal.Intent(phase, goal: goal, revision: revision &+ 1)
-                    #expect(Journal.Intent((intent.words.0, other.words.1)) == nil)
-                    #expect(Journal.Intent((other.words.0, intent.words.1)) == nil)
-                }
-            }
-        }
-        #expect(Journal.Intent((0, 0)) == nil && Journal.Intent((.max, .max)) == nil)
-        let short = Journal.Intents([UInt8](repeating: 0xff, count: 17))
-        for row: Int64 in [-1, 0, 1, .max] { #expect(short[row, revision: -1] == nil) }
-    }
-
-    /// A writer waits for a transaction of another process, and reports an endless one.
-    @Test func aWriterWaitsForAnother() async throws {
+    /// A lock whose file was removed by who held it holds nobody off.
+    @Test func aLockOfARemovedFileIsNone() async throws {
         let temporary = try TemporaryFolder()
         defer { temporary.remove() }
         let folder = StateFolder(temporary.path)
         let journal = try Journal(folder: folder)
         let record = try JournalTests.prepared(journal)
-        let (begun, begin) = AsyncStream<Void>.makeStream()
-        let other = Task.detached {
-            let database = try Database(path: folder.stateFile)
-            try database.execute("BEGIN IMMEDIATE")
-            begin.finish()
-            usleep(100_000)
-            try database.execute("COMMIT")
+        let waiting = Task.detached {
+            let journal = try Journal(folder: folder)
+            for _ in 0..<500 {
+                let claim = try journal.claim(record.guest.id, row: record.row, patience: 1_000_000_000)
+                if claim == nil { return true }
+            }
+            return false
         }
-        for await _ in begun {}
-        try journal.settle(row: record.row, side: .standby, proof: .missing)
-        try await other.value
-        #expect(try journal.record(record.guest.id)?.guest.side == .standby)
+        do {
+            let claim = try journal.claim(record.guest.id)
+            usleep(20_000)
+            try claim.write(.removed)
+        }
+        #expect(try await waiting.value, "a removed guest was claimed")
+        let again = try JournalTests.prepared(journal)
+        #expect(again.row != record.row)
+        let claim = try journal.claim(again.guest.id)
+        #expect(access(folder.path + "/locks/vm1", F_OK) == 0 && journal.isLocked(claim.record))
+    }
 
-        let endless = try Database(path: folder.stateFile)
-        try endless.execute("BEGIN IMMEDIATE")
-        let error = #expect(throws: ControllerError.self) {
-            try journal.settle(row: record.row, side: .primary, proof: .missing)
+    /// Two processes prepare guests with one address: one of them has it.
+    @Test func anAddressIsGivenOnce() async throws {
+        let temporary = try TemporaryFolder()
+        defer { temporary.remove() }
+        let folder = StateFolder(temporary.path)
+        for round in 0..<20 {
+            let address = "52:54:00:00:01:\(round < 10 ? "0" : "")\(round)"
+            let made = await withTaskGroup(of: Bool.self) { group in
+                for number in 0..<4 {
+                    group.addTask {
+                        let guest = try? JournalTests.guest(
+                            "vm\(round)-\(number)", [address], primary: Int32(10 + number), standby: 50)
+                        guard let guest, let journal = try? Journal(folder: folder) else { return false }
+                        return (try? JournalTests.prepared(journal, guest)) != nil
+                    }
+                }
+                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+            #expect(made == 1)
         }
-        #expect("\(try #require(error))".contains("locked"))
-        try endless.execute("COMMIT")
-        #expect(try journal.record(record.guest.id)?.guest.side == .standby)
+    }
+
+    // MARK: - The folder
+
+    @Test(.enabled(if: geteuid() == 0, "needs root: another owner")) func aFolderOfOthersIsRefused() throws {
+        for damage in ["chown 65534 $d", "chmod 777 $d", "chmod 770 $d"] {
+            try JournalTests.inFolder { folder in
+                _ = try Journal(folder: folder)
+                try JournalTests.shell("d=\(folder.path); \(damage)")
+                for open in [{ _ = try Journal(reading: folder) }, { _ = try Journal(folder: folder) }] {
+                    let error = #expect(throws: ControllerError.self, "\(damage)") { try open() }
+                    #expect(error?.message.contains("others could change records in it") == true)
+                }
+            }
+        }
+        try JournalTests.inFolder { folder in
+            try JournalTests.shell("mkdir \(folder.path)/real; ln -s real \(folder.path)/link")
+            #expect(throws: ControllerError.self) { try Journal(folder: StateFolder(folder.path + "/link")) }
+        }
+    }
+
+    /// What is about to be done is refused by a full file system, and what was begun can be ended on one.
+    @Test(.enabled(if: geteuid() == 0, "needs root: a file system of its own")) func aFullFileSystem() throws {
+        try JournalTests.inFolder { parent in
+            let path = parent.path + "/small"
+            try JournalTests.shell("mkdir \(path) && mount -t tmpfs -o size=64k,mode=750 none \(path)")
+            defer { _ = try? Command.run(["umount", path]) }
+            let folder = StateFolder(path)
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            func fill() throws { _ = try Command.run(["dd", "if=/dev/zero", "of=\(path)/filling", "bs=1k"]) }
+            do {
+                let claim = try journal.claim(record.guest.id)
+                try claim.write(.intent(.switching, goal: .standby))
+                try fill()
+                try claim.write(.settled(.standby, proof: .shown, endsBracket: false))
+            }
+            let settled = try #require(try journal.record(record))
+            #expect(settled.phase == .pinned && settled.guest.side == .standby)
+            try fill()
+            do {
+                let claim = try journal.claim(record.guest.id)
+                let error = #expect(throws: ControllerError.self) {
+                    try claim.write(.intent(.switching, goal: .primary))
+                }
+                #expect("\(try #require(error))".contains("nothing was changed"))
+            }
+            #expect(try journal.record(record) == settled)
+            let names = try Command.run(["ls", "-A", path + "/guests"]).output
+            #expect(names == "vm1.json\n", "something was left over: \(names)")
+        }
+    }
+
+    // MARK: - Hearing
+
+    @Test func whatOthersDoIsHeard() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let watch = try JournalWatch(folder)
+            let record = try JournalTests.prepared(journal)
+            var changes = watch.changes()
+            #expect(changes.guests == ["vm1"] && changes.locks == ["vm1"] && !changes.isReplaced && !changes.areLost)
+            try journal.claim(record.guest.id).write(.removed)
+            changes = watch.changes()
+            #expect(changes.guests == ["vm1"])
+            #expect(watch.changes().guests.isEmpty)
+            try JournalTests.shell("mv \(folder.path)/guests \(folder.path)/away")
+            #expect(watch.changes().isReplaced)
+        }
     }
 }

@@ -65,7 +65,8 @@ private final class EarlierJournal {
         locks = open(paths.path + "/lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         database = try Database(path: paths.stateFile)
         let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-        guard version == 3 || version == 4 else {
+        // Zero: it was made, and nothing was written to it.
+        guard [0, 3, 4].contains(version) else {
             throw DatabaseError(path: paths.stateFile, code: 0, message: "written by another version of fdbsteer")
         }
     }
@@ -77,6 +78,7 @@ private final class EarlierJournal {
 
     /// The guests of all network namespaces.
     func documents() throws(DatabaseError) -> [(RecordDocument, GuestRecord)] {
+        guard try database.hasTable("guest") else { return [] }
         let rows = try database.run(
             "SELECT id, name, side, phase, goal, sticky, boot, namespace, proof, kind, opened_ns, means, owns_clsact, "
                 + "revision FROM guest LEFT JOIN bracket ON bracket.guest = guest.id ORDER BY id")
