@@ -34,12 +34,14 @@ package struct Prepare {
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
         let prepared = try journal.claim(preparing: request.id) { () throws(ControllerError) in
-            // Others may have prepared a guest since.
+            // Others may have prepared a guest since, or released this one and given its ports their settings back.
             let guest = plan.guest
+            let ports = guest.ports.map(\.port.index)
             let now = try journal.neighbours(
-                of: nil, ports: guest.ports.map(\.port.index), addresses: guest.addresses, bridge: guest.bridge.index)
-            if now != neighbours || request.legacy != nil {
-                (plan, neighbours) = try self.plan(request, links: links, beside: journal, on: &host)
+                of: nil, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
+            let fresh = try host.kernel.links()
+            if now != neighbours || request.legacy != nil || ports.contains(where: { fresh[$0] != links[$0] }) {
+                (plan, neighbours) = try self.plan(request, links: fresh, beside: journal, on: &host)
             }
             return plan.guest
         }

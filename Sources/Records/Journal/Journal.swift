@@ -42,7 +42,7 @@ package final class Journal {
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
     package convenience init(writing folder: StateFolder, for id: GuestID) throws(ControllerError) {
-        if try RecordFolder(folder.path) == nil { throw .unknown(id, noJournal: folder) }
+        if try Journal(reading: folder) == nil { throw .unknown(id, noJournal: folder) }
         try self.init(folder: folder)
     }
 

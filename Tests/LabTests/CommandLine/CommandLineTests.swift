@@ -17,7 +17,7 @@ struct CommandLineTests {
             #expect(planned.output.contains("bridge link set dev vfrep0 backup_port tap0"))
             #expect(planned.output.contains("bridge fdb replace \(mac) dev vfrep0 master static"))
             #expect(try lab.table() == before)
-            #expect(access(lab.state + "/state.db", F_OK) != 0, "a dry run wrote a journal")
+            #expect(access(lab.state + "/guests", F_OK) != 0, "a dry run wrote a journal")
 
             #expect(try lab.fdbsteer(prepare).exitCode == 0)
             #expect(try lab.lab.entry(mac)?.contains("dev vfrep0 master br0 static") == true)
@@ -249,7 +249,8 @@ struct CommandLineTests {
         // The user may not be allowed to read the folder of the test build.
         let binary = folder + "/fdbsteer"
         try Command.script(
-            "cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)\nmkdir -m 777 \(folder)/state")
+            "cp \(CommandLineLab.binary) \(binary)\nchmod 755 \(folder) \(binary)\nmkdir -m 700 \(folder)/state\n"
+                + "chown 65534:65534 \(folder)/state")
         let script = """
             set -e
             ip link set lo up; ip link add br0 type bridge; ip link set br0 up

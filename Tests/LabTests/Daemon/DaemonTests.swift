@@ -147,7 +147,7 @@ struct DaemonTests {
     }
 
     /// No process would ever read its writes to a deleted file.
-    @Test(arguments: ["rm state.db", "rm lock", "cp state.db copy && mv copy state.db"])
+    @Test(arguments: ["rm -r guests", "rm -r locks", "cp -r guests copy && mv guests old && mv copy guests"])
     func aJournalThatIsTakenAwayEndsIt(_ command: String) throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

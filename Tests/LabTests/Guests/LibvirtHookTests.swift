@@ -80,7 +80,7 @@ struct LibvirtHookTests {
             _ = try hook(lab, "")
             _ = try hook(lab, "../../etc/passwd migrate begin -")
             try TextFile.write(
-                "this is no database, and long enough to be taken for one that is broken", to: lab.state + "/state.db")
+                "this is no record", to: lab.state + "/guests/vm1.json")
             _ = try hook(lab, "vm1 reconnect begin -")
             _ = try hook(lab, "vm1 started begin -")
             try Command.script("ip link del br0")
