@@ -59,9 +59,16 @@ extension JSON: CustomStringConvertible {
     package var pretty: String { text(level: 0) }
 
     private func text(level: Int?) -> String {
+        String(decoding: bytes(level: level), as: UTF8.self)
+    }
+
+    /// The bytes of ``pretty``, as a part that stands so many levels deep in another value.
+    package func indented(to level: Int) -> [UInt8] { bytes(level: level) }
+
+    private func bytes(level: Int?) -> [UInt8] {
         var text: [UInt8] = []
         write(to: &text, level: level)
-        return String(decoding: text, as: UTF8.self)
+        return text
     }
 
     /// - Parameter level: how deep the value stands; nil for the compact style.

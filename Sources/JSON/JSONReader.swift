@@ -22,6 +22,65 @@ package struct JSONReader {
 
     private init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
+    /// Finds the members of an object without reading their values.
+    ///
+    /// - Parameters:
+    ///   - bytes: a text.
+    ///   - found: is called with the name of each member and the bytes of its value, in their order. The value is no JSON if its
+    ///     bytes are none; strings and brackets in it are whole.
+    /// - Returns: false for a text that is no object, or goes on after it.
+    package static func members(
+        of bytes: UnsafeRawBufferPointer, found: (String, UnsafeRawBufferPointer) -> Void
+    ) -> Bool {
+        var reader = JSONReader(bytes: bytes)
+        guard reader.takeAfterSpace(UInt8(ascii: "{")) else { return false }
+        repeat {
+            reader.skipSpace()
+            guard reader.peek() == UInt8(ascii: "\""), let name = reader.string(),
+                reader.takeAfterSpace(UInt8(ascii: ":"))
+            else { return false }
+            reader.skipSpace()
+            let start = reader.position
+            guard reader.skipValue() else { return false }
+            found(name, UnsafeRawBufferPointer(rebasing: bytes[start..<reader.position]))
+        } while reader.takeAfterSpace(UInt8(ascii: ","))
+        guard reader.takeAfterSpace(UInt8(ascii: "}")) else { return false }
+        reader.skipSpace()
+        return reader.position == bytes.count
+    }
+
+    /// Passes over a value by its brackets and strings.
+    private mutating func skipValue() -> Bool {
+        let start = position
+        var depth = 0
+        while let byte = peek() {
+            switch byte {
+            case UInt8(ascii: "\""): guard skipString() else { return false }
+            case UInt8(ascii: "{"), UInt8(ascii: "["):
+                depth += 1
+                position += 1
+            case UInt8(ascii: "}"), UInt8(ascii: "]"):
+                if depth == 0 { return position > start }
+                depth -= 1
+                position += 1
+            case UInt8(ascii: ","), 0x20, 0x0a, 0x0d, 0x09:
+                if depth == 0 { return position > start }
+                position += 1
+            default: position += 1
+            }
+        }
+        return false
+    }
+
+    private mutating func skipString() -> Bool {
+        position += 1
+        while let byte = peek() {
+            position += byte == UInt8(ascii: "\\") ? 2 : 1
+            if byte == UInt8(ascii: "\"") { return true }
+        }
+        return false
+    }
+
     // MARK: - Values
 
     private mutating func value(depth: Int) -> JSON? {

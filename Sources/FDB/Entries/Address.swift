@@ -47,14 +47,15 @@ public struct Address: Hashable, Sendable, Comparable, CustomStringConvertible {
     ///
     /// - Throws: ``AddressError`` that quotes the text and says what is wrong with it.
     public init(_ text: String) throws(AddressError) {
-        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let first = parts.first, let mac = MACAddress(first) else {
+        let slash = text.utf8.firstIndex(of: UInt8(ascii: "/"))
+        guard let mac = MACAddress(text[..<(slash ?? text.endIndex)]) else {
             throw AddressError(text: text, problem: .malformed)
         }
         var vlan: VLANID?
-        if parts.count == 2 {
-            guard parts[1].utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-                let number = UInt16(parts[1]), let valid = VLANID(rawValue: number)
+        if let slash {
+            let digits = text[slash...].dropFirst()
+            guard digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+                let number = UInt16(digits), let valid = VLANID(rawValue: number)
             else { throw AddressError(text: text, problem: .vlan) }
             vlan = valid
         }

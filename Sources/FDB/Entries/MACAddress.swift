@@ -20,15 +20,23 @@ public struct MACAddress: Hashable, Sendable, Comparable, CustomStringConvertibl
     ///
     /// - Returns: nil for anything else.
     public init?(_ text: some StringProtocol) {
-        let parts = text.split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "-" }
-        guard parts.count == 6 else { return nil }
         var value: UInt64 = 0
-        for part in parts {
-            guard part.utf8.count == 2, part.utf8.first != UInt8(ascii: "+"), let octet = UInt8(part, radix: 16) else {
-                return nil
+        var position = 0
+        for byte in text.utf8 {
+            if position % 3 == 2 {
+                guard byte == UInt8(ascii: ":") || byte == UInt8(ascii: "-") else { return nil }
+            } else {
+                switch byte {
+                case UInt8(ascii: "0")...UInt8(ascii: "9"): value = value << 4 | UInt64(byte - UInt8(ascii: "0"))
+                case UInt8(ascii: "a")...UInt8(ascii: "f"): value = value << 4 | UInt64(byte - UInt8(ascii: "a") + 10)
+                case UInt8(ascii: "A")...UInt8(ascii: "F"): value = value << 4 | UInt64(byte - UInt8(ascii: "A") + 10)
+                default: return nil
+                }
             }
-            value = value << 8 | UInt64(octet)
+            position += 1
+            guard position <= 17 else { return nil }
         }
+        guard position == 17 else { return nil }
         self.value = value
     }
 

@@ -3,31 +3,55 @@ import JSON
 import Policy
 import Switchdev
 
-/// The content of a record's file: JSON whose members keep their order, those that this version does not know included
-/// (docs/records.md).
-struct RecordDocument {
+/// The content of a record's file: JSON whose members keep their order and their text, those that this version does not know
+/// included (docs/records.md).
+///
+/// A switch changes six short members of a record that may have thousands of addresses: the text of the others is copied.
+struct RecordDocument: Equatable {
     /// Raised only when the meaning of a member changes. Members are added without it.
     static let version: Int64 = 1
 
-    private(set) var members: [JSON.Member]
+    /// A member of the object: its name, and its value as it stands in the file.
+    private struct Member: Equatable {
+        let name: String
+        let text: [UInt8]
+    }
 
-    /// - Returns: nil for bytes that are not a JSON object.
+    private var members: [Member]
+
+    /// - Returns: nil for bytes that are not an object. A value that is no JSON is found when it is read.
     init?(_ bytes: [UInt8]) {
-        guard case .object(let members) = bytes.withUnsafeBytes({ JSON($0) }) else { return nil }
-        self.members = members
+        members = []
+        members.reserveCapacity(20)
+        let isObject = bytes.withUnsafeBytes { bytes in
+            JSONReader.members(of: bytes) { members.append(Member(name: $0, text: Array($1))) }
+        }
+        guard isObject else { return nil }
     }
 
     /// The bytes of the file.
-    var bytes: [UInt8] { Array((JSON.object(members).pretty + "\n").utf8) }
+    var bytes: [UInt8] {
+        var bytes = Array("{".utf8)
+        bytes.reserveCapacity(members.reduce(8) { $0 + $1.text.count + $1.name.utf8.count + 12 })
+        for (index, member) in members.enumerated() {
+            bytes += (index == 0 ? "\n  " : ",\n  ").utf8
+            bytes += JSON.string(member.name).indented(to: 0)
+            bytes += " : ".utf8
+            bytes += member.text
+        }
+        bytes += "\n}\n".utf8
+        return bytes
+    }
 
     subscript(name: String) -> JSON? {
-        get { members.last { $0.name == name }?.value }
+        get { members.last { $0.name == name }?.text.withUnsafeBytes { JSON($0) } }
         set {
-            let index = members.firstIndex { $0.name == name }
-            switch (index, newValue) {
-            case (let index?, let value?): members[index] = JSON.Member(name, value)
+            let index = members.lastIndex { $0.name == name }
+            let new = newValue.map { Member(name: name, text: $0.indented(to: 1)) }
+            switch (index, new) {
+            case (let index?, let new?): members[index] = new
             case (let index?, nil): members.remove(at: index)
-            case (nil, let value?): members.append(JSON.Member(name, value))
+            case (nil, let new?): members.append(new)
             case (nil, nil): break
             }
         }
@@ -40,15 +64,21 @@ extension RecordDocument {
     /// The document of a guest's first record.
     init(_ record: GuestRecord) {
         let guest = record.guest
-        members = [
-            .init("version", .integer(RecordDocument.version)), .init("id", .integer(record.row)),
-            .init("revision", .integer(record.revision)), .init("guest", .string(guest.id.text)),
-            .init("boot", .string(record.boot)), .init("namespace", .integer(record.namespace)),
-            .init("side", .string(guest.side.rawValue)), .init("phase", .string(record.phase.rawValue)),
-            .init("since_ns", .integer(record.since)), .init("by", .string(record.by)),
-            .init("proof", .string(record.proof.rawValue)), .init("kind", .string(guest.kind.rawValue)),
-            .init("sticky", .bool(guest.isSticky)), .init("bridge", RecordDocument.port(guest.bridge)),
-        ]
+        members = []
+        self["version"] = .integer(RecordDocument.version)
+        self["id"] = .integer(record.row)
+        self["revision"] = .integer(record.revision)
+        self["guest"] = .string(guest.id.text)
+        self["boot"] = .string(record.boot)
+        self["namespace"] = .integer(record.namespace)
+        self["side"] = .string(guest.side.rawValue)
+        self["phase"] = .string(record.phase.rawValue)
+        self["since_ns"] = .integer(record.since)
+        self["by"] = .string(record.by)
+        self["proof"] = .string(record.proof.rawValue)
+        self["kind"] = .string(guest.kind.rawValue)
+        self["sticky"] = .bool(guest.isSticky)
+        self["bridge"] = RecordDocument.port(guest.bridge)
         self["goal"] = record.goal.map { .string($0.rawValue) }
         var ports = [RecordDocument.port(guest.primary, "primary"), RecordDocument.port(guest.standby, "standby")]
         if let uplink = guest.uplink { ports.append(RecordDocument.port(uplink, "uplink")) }
