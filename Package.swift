@@ -47,7 +47,7 @@ let package = Package(
         .target(name: "Policy", dependencies: ["FDB", "Switchdev", "QMP", "JSON"], swiftSettings: swift),
         // Remembers: it uses files, and knows no bridge.
         .target(
-            name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "System", "CNetlink", "CSQLite"],
+            name: "Records", dependencies: ["Policy", "FDB", "Switchdev", "JSON", "System", "CNetlink", "CSQLite"],
             swiftSettings: swift),
         // Acts: it changes bridges, NICs and guests' records.
         .target(
@@ -131,7 +131,7 @@ let package = Package(
             path: "Tests/Support", swiftSettings: swift),
         .testTarget(
             name: "RecordsTests",
-            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "Lab"],
+            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "JSON", "Lab"],
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",

@@ -7,10 +7,10 @@ package struct StateFolder: Hashable, Sendable {
     package let path: String
     /// The journal; it is lost at a reboot, as the FDB is.
     package let stateFile: String
-    /// The history; it survives reboots.
+    /// The database that is made of the log of events; it survives reboots.
     package let historyFile: String
-    /// Records to be merged into the history.
-    package let backlogFile: String
+    /// The folder of the history.
+    let historyFolder: String
     /// Byte-range locks, one byte for each guest, and the operations that are about to begin (``Journal/Intent``).
     package let lockFile: String
 
@@ -24,7 +24,7 @@ package struct StateFolder: Hashable, Sendable {
         stateFile = state + "/state.db"
         lockFile = state + "/lock"
         historyFile = history + "/history.db"
-        backlogFile = history + "/history.backlog"
+        historyFolder = history
         folders = [state, history]
     }
 
@@ -40,9 +40,6 @@ package struct StateFolder: Hashable, Sendable {
 
     /// A journal file exists, although it may not be readable.
     package var hasJournal: Bool { access(stateFile, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR) }
-
-    /// A history file exists.
-    package var hasHistory: Bool { access(historyFile, F_OK) == 0 }
 
     package static func unwritable(_ path: String, _ reason: String) -> ControllerError {
         ControllerError(
