@@ -131,7 +131,9 @@ let package = Package(
             path: "Tests/Support", swiftSettings: swift),
         .testTarget(
             name: "RecordsTests",
-            dependencies: ["TestSupport", "Records", "Policy", "FDB", "Switchdev", "JSON", "System", "CNetlink", "Lab"],
+            dependencies: [
+                "TestSupport", "Records", "Policy", "FDB", "Switchdev", "JSON", "System", "CNetlink", "Lab",
+            ],
             swiftSettings: swift),
         .testTarget(
             name: "ControllerTests",

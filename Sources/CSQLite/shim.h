@@ -3,11 +3,6 @@
 
 #include <sqlite3.h>
 
-/** sqlite3_db_config is variadic: closing the last connection leaves the write-ahead log for a later checkpoint. */
-static inline int csqlite_keep_log_on_close(sqlite3 *database) {
-    return sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)0);
-}
-
 /**
  * sqlite3_config is variadic: no statistics of memory, which take a mutex at each allocation, and no block of pages at once, of which
  * each is touched when it is made. Before anything else.

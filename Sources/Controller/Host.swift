@@ -9,23 +9,21 @@ import System
 package struct Host: ~Copyable {
     var kernel: Kernel
     let folder: StateFolder
-    let history: HistoryLog
+    let events: EventLog
 
-    /// - Parameters:
-    ///   - folder: where the journal and the history are; nothing is made before a verb needs it.
-    ///   - stays: the process is to live for many redirections, and keeps the history open.
+    /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
-    package init(folder: StateFolder, stays: Bool = false) throws(ControllerError) {
+    package init(folder: StateFolder) throws(ControllerError) {
         kernel = try Kernel()
         self.folder = folder
-        history = stays ? .database(HistoryDatabase(folder)) : .backlog(folder)
+        events = EventLog(folder)
     }
 
-    /// Appends the report of a verb that changed something, or tried to, to the history.
+    /// Appends the report of a verb that changed something, or tried to, to the log of events.
     func book(_ report: Report) -> Report {
         guard report.isEvent else { return report }
         var report = report
-        if let note = history.append(report) { report.notes.append(note) }
+        if let note = events.append(report) { report.notes.append(note) }
         return report
     }
 }

@@ -58,6 +58,9 @@ extension JSON: CustomStringConvertible {
     /// JSON for people: a line for each member and element, two spaces a level.
     package var pretty: String { text(level: 0) }
 
+    /// Appends the value in the compact style.
+    package func write(to text: inout [UInt8]) { write(to: &text, level: nil) }
+
     private func text(level: Int?) -> String {
         String(decoding: bytes(level: level), as: UTF8.self)
     }
@@ -113,18 +116,26 @@ extension JSON: CustomStringConvertible {
     }
 
     private static func quote(_ value: String, to text: inout [UInt8]) {
-        func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
+        var value = value
         text.append(UInt8(ascii: "\""))
-        for byte in value.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
-            case UInt8(ascii: "\n"): text += "\\n".utf8
-            case UInt8(ascii: "\r"): text += "\\r".utf8
-            case UInt8(ascii: "\t"): text += "\\t".utf8
-            case 0..<0x20: text += "\\u00".utf8 + [digit(byte >> 4), digit(byte & 15)]
-            default: text.append(byte)
+        value.withUTF8 { bytes in
+            func isPlain(_ byte: UInt8) -> Bool {
+                byte >= 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
             }
+            if bytes.allSatisfy(isPlain) { return text.append(contentsOf: bytes) }
+            for byte in bytes { if isPlain(byte) { text.append(byte) } else { escape(byte, to: &text) } }
         }
         text.append(UInt8(ascii: "\""))
+    }
+
+    private static func escape(_ byte: UInt8, to text: inout [UInt8]) {
+        func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
+        case UInt8(ascii: "\n"): text += "\\n".utf8
+        case UInt8(ascii: "\r"): text += "\\r".utf8
+        case UInt8(ascii: "\t"): text += "\\t".utf8
+        default: text += "\\u00".utf8 + [digit(byte >> 4), digit(byte & 15)]
+        }
     }
 }

@@ -1,4 +1,5 @@
 import CSQLite
+import Glibc
 import System
 
 /// A value of an SQL statement.
@@ -15,6 +16,13 @@ package struct DatabaseError: Error, CustomStringConvertible {
     package let message: String
 
     package var description: String { "\(path): \(message)" }
+}
+
+extension DatabaseError {
+    /// A failed system call on a file of the history, in other words than the kernel's if there are any.
+    init(path: String, errno: Int32, message: String? = nil) {
+        self.init(path: path, code: SQLITE_IOERR, message: message ?? String(cString: strerror(errno)))
+    }
 }
 
 /// A connection to one SQLite file, which is closed when this value is destroyed.
@@ -64,9 +72,6 @@ package struct Database: ~Copyable {
         statements.finalize()
         sqlite3_close(handle)
     }
-
-    /// Leaves the write-ahead log as it is at close, because a checkpoint would wait for the disk.
-    package func keepLogOnClose() { _ = csqlite_keep_log_on_close(handle) }
 
     /// Runs statements without parameters.
     package func execute(_ sql: String) throws(DatabaseError) {
@@ -123,6 +128,11 @@ package struct Database: ~Copyable {
     /// Whether a table exists: some are created when they are first needed.
     package func hasTable(_ name: String) throws(DatabaseError) -> Bool {
         try !run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", .text(name)).isEmpty
+    }
+
+    /// The version of the tables, as who made them says; 0 if there are none.
+    package func userVersion() throws(DatabaseError) -> Int64 {
+        try run("PRAGMA user_version").first?.integer(0) ?? 0
     }
 
     /// The row id of the last insert.

@@ -7,10 +7,10 @@ package struct StateFolder: Hashable, Sendable {
     package let path: String
     /// The database in which earlier versions kept the journal.
     package let stateFile: String
-    /// The history; it survives reboots.
+    /// The database that is made of the log of events; it survives reboots.
     package let historyFile: String
-    /// Records to be merged into the history.
-    package let backlogFile: String
+    /// The folder of the history.
+    let historyFolder: String
 
     private let folders: [String]
 
@@ -21,7 +21,7 @@ package struct StateFolder: Hashable, Sendable {
         self.path = state
         stateFile = state + "/state.db"
         historyFile = history + "/history.db"
-        backlogFile = history + "/history.backlog"
+        historyFolder = history
         folders = [state, history]
     }
 
@@ -34,9 +34,6 @@ package struct StateFolder: Hashable, Sendable {
 
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
-
-    /// A history file exists.
-    package var hasHistory: Bool { access(historyFile, F_OK) == 0 }
 
     package static func unwritable(_ path: String, _ reason: String) -> ControllerError {
         ControllerError(

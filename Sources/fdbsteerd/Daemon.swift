@@ -82,6 +82,8 @@ struct Daemon: ParsableCommand {
         defer { server?.stop() }
         var loop = try Loop(
             from: file, folder: folder, signals: signals, page: page, health: health, log: log)
+        // What happened before is in the history before it leaves the log.
+        _ = try? History.current(in: folder)
         try loop.run()
     }
 }

@@ -177,9 +177,12 @@ import Testing
 
     /// A record that is broken is named, and concerns its guest alone.
     @Test(arguments: [
-        "rm $f && mkdir $f", "rm $f && mkfifo $f", "rm $f && ln -s /etc/passwd $f", "truncate -s 0 $f", "truncate -s 99 $f",
-        "truncate -s 9M $f", "head -c 4000 /dev/urandom >$f", "echo '[]' >$f", "echo '{}' >$f", "echo '{\"version\":1}' >$f",
-        "sed -i s/vm2/vm3/ $f", "sed -i s/pinned/pinnned/ $f", "sed -i 's/\"ifindex\" : 4/\"ifindex\" : 99999999999/' $f",
+        "rm $f && mkdir $f", "rm $f && mkfifo $f", "rm $f && ln -s /etc/passwd $f", "truncate -s 0 $f",
+        "truncate -s 99 $f",
+        "truncate -s 9M $f", "head -c 4000 /dev/urandom >$f", "echo '[]' >$f", "echo '{}' >$f",
+        "echo '{\"version\":1}' >$f",
+        "sed -i s/vm2/vm3/ $f", "sed -i s/pinned/pinnned/ $f",
+        "sed -i 's/\"ifindex\" : 4/\"ifindex\" : 99999999999/' $f",
         "sed -i s/52:54:00/52:54:/ $f", "sed -i 's/\"standby\"/\"stand\"/' $f",
     ])
     func aBrokenRecordConcernsItsGuestAlone(_ damage: String) throws {
@@ -245,7 +248,8 @@ import Testing
             // The bridge is nobody's port.
             #expect(try used([3, 10, 11, 20, 21], byOthersThan: first) == [11, 20])
             #expect(try used([10, 20], byOthersThan: second) == [10, 20])
-            try journal.claim(second.guest.id).rebind(primary: PortIdentity(name: "p11", index: 12, isEswitchPort: false))
+            try journal.claim(second.guest.id).rebind(
+                primary: PortIdentity(name: "p11", index: 12, isEswitchPort: false))
             #expect(try used([11, 12], byOthersThan: first) == [12])
             try journal.claim(second.guest.id).write(.removed)
             #expect(try used([11, 12, 20], byOthersThan: first) == [])

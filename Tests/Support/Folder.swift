@@ -22,7 +22,8 @@ package final class Folder: Sendable {
         _ verb: Plan.Verb = .switch, to side: Side = .standby, _ outcome: Report.Result = .done, move: Int64 = 30_000,
         proof: Int64 = 0
     ) throws {
-        try History(folder: state).append(Folder.report(verb, to: side, outcome, move: move, proof: proof))
+        try EventLog(state).append(
+            Folder.report(verb, to: side, outcome, move: move, proof: proof).eventLine)
     }
 
     package static func report(

@@ -43,7 +43,9 @@ extension Keeper {
     private mutating func quickly(
         _ known: GuestRecord, to side: Side, _ ready: Observation?, _ clock: Stopwatch
     ) throws(ControllerError) -> Report? {
-        guard known.phase == .pinned, known.boot == journal.boot, let claim = try journal.claim(known) else { return nil }
+        guard known.phase == .pinned, known.boot == journal.boot, let claim = try journal.claim(known) else {
+            return nil
+        }
         return try Switch(to: side, options: options, ready: ready).run(under: claim, on: &host.kernel, since: clock)
     }
 

@@ -55,7 +55,7 @@ package struct Keeper: ~Copyable {
     package init(
         folder: StateFolder, limits: RepairBudget.Limits = .init(), options: VerbOptions = .init()
     ) throws(ControllerError) {
-        var host = try Host(folder: folder, stays: true)
+        var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: folder)
         self.host = host

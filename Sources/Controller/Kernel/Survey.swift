@@ -34,11 +34,12 @@ struct Survey {
         readVLANs(of: ports, bridge, into: &observation, on: &kernel)
         subject.resolveAddresses(observation)
         do throws(ControllerError) {
-            observation.neighbours = try journal.get().map { journal throws(ControllerError) in
-                try journal.neighbours(
-                    of: subject.guest?.id, ports: Side.allCases.compactMap { observation.ports[$0]?.index },
-                    addresses: subject.addresses, bridge: bridge.index)
-            } ?? Neighbours()
+            observation.neighbours =
+                try journal.get().map { journal throws(ControllerError) in
+                    try journal.neighbours(
+                        of: subject.guest?.id, ports: Side.allCases.compactMap { observation.ports[$0]?.index },
+                        addresses: subject.addresses, bridge: bridge.index)
+                } ?? Neighbours()
         } catch {
             observation.unseen.append(.init(.neighbours, "which guests are prepared: \(error)"))
         }

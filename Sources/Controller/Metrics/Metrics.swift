@@ -7,7 +7,7 @@ import System
 
 /// Reads the metrics that need no daemon: what the history and the journal of a state folder amount to.
 ///
-/// It keeps what it has folded, so that a second reading costs what is new: one look for newer rows of the history, and of
+/// It keeps what it has folded, so that a second reading costs what is new: one look for newer events of the history, and of
 /// the journal none at all when nothing was written to it. The journal's writers wait for its readers; who answers
 /// scrapes calls this at a bounded rate, not once a scrape.
 ///
@@ -16,7 +16,6 @@ package struct MetricsReader: ~Copyable {
     private let folder: StateFolder
     private var history: Held<History>?
     private var totals = HistoryTotals()
-    private var verdicts: [StoredVerdict] = []
     private var records: [GuestRecord] = []
     /// When the journal was read, and when it had last changed then, in nanoseconds since 1970.
     private var recordsReadAt: Int64 = 0
@@ -30,6 +29,7 @@ package struct MetricsReader: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when one of them exists and cannot be read.
     package mutating func read() throws(ControllerError) -> [MetricFamily] {
         try readHistory()
+        let verdicts = try StoredVerdict.all(in: folder)
         let journal = try readJournal()
         return totals.families + journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]
     }
@@ -43,36 +43,25 @@ package struct MetricsReader: ~Copyable {
     }
 
     private mutating func readHistory() throws(ControllerError) {
-        do throws(DatabaseError) { try History.takeOverBacklog(of: folder) } catch {
-            throw MetricsReader.unreadable(error)
-        }
-        let identity = FileIdentity(path: folder.historyFile)
-        guard let identity, history?.identity == identity else {
-            // Another file under the name: a new history, whose numbers begin anew.
-            history = nil
-            totals = HistoryTotals()
-            guard let identity, folder.hasHistory else { return }
-            do throws(DatabaseError) {
-                history = Held(file: try History(folder: folder, readOnly: true), identity: identity)
-                return try fold()
-            } catch {
-                history = nil
-                throw MetricsReader.unreadable(error)
-            }
-        }
         do throws(DatabaseError) {
-            try fold()
+            let isSame = history?.identity == FileIdentity(path: folder.historyFile)
+            if !isSame || (try? history?.file.fill()) == nil {
+                // Another file under the name: a new history, whose numbers begin anew.
+                history = nil
+                totals = HistoryTotals()
+                if let opened = try History.current(in: folder),
+                    let identity = FileIdentity(path: folder.historyFile)
+                {
+                    history = Held(file: opened, identity: identity)
+                }
+            }
+            guard let held = history.take() else { return }
+            try totals.fold(held.file)
+            history = consume held
         } catch {
             history = nil
             throw MetricsReader.unreadable(error)
         }
-    }
-
-    private mutating func fold() throws(DatabaseError) {
-        guard let held = history.take() else { return }
-        try totals.fold(held.file)
-        verdicts = try held.file.verdicts()
-        history = consume held
     }
 
     private mutating func readJournal() throws(ControllerError) -> JournalTotals {

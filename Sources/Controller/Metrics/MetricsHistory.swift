@@ -83,11 +83,9 @@ struct HistoryTotals: Hashable, Sendable {
     private static func rows(
         of history: borrowing History, after id: Int64
     ) throws(DatabaseError) -> [Row] {
-        let version = try history.database.run("PRAGMA user_version").first?.integer(0) ?? 0
-        // The first line of the evidence has the duration of the proof; version 1 had no evidence.
-        let evidence = version >= 2 ? "substr(evidence, 1, 64)" : "NULL"
-        return try history.database.run(
-            "SELECT id, verb, side_after, strategy, outcome, move_ns, \(evidence) FROM redirection WHERE id > ? "
+        // The first line of the evidence has the duration of the proof.
+        try history.database.run(
+            "SELECT id, verb, side_after, strategy, outcome, move_ns, substr(evidence, 1, 64) FROM redirection WHERE id > ? "
                 + "ORDER BY id LIMIT 1000", .integer(id)
         ).map { row in
             Row(

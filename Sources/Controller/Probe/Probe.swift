@@ -119,7 +119,8 @@ package struct Probe {
                 throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")
             }
             throw ControllerError(
-                .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first")
+                .precondition, "a probe of \(other.snapshot.pf) did not end", remedy: "run \"fdbsteer reconcile\" first"
+            )
         }
     }
 

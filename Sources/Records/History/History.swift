@@ -1,25 +1,13 @@
-import Glibc
-package import Policy
 import Switchdev
 
-/// The append-only record of redirections, which survives reboots.
-///
-/// It is written after the move, outside its critical path. The daemon writes to its database. A process that lives for
-/// one redirection writes to a file beside it (``HistoryBacklog``), which is merged before the database is read. A power
-/// failure may lose the rows of the last second, because commits go to a write-ahead log without waiting for the disk.
-/// Each process reads that log when it opens it, and SQLite's own checkpoints never shorten it if each process writes
-/// once: a switch took 20 ms after 1,200 of them. A long log is therefore written back and emptied here.
+/// The database of redirections that `history` and `metrics` ask, made of the lines of the log (``EventLog``) by those who ask.
 package struct History: ~Copyable {
     package let database: Database
-    /// The size of the write-ahead log, in bytes, at which it is written back and emptied: about a dozen redirections.
-    private static let logLimit = 64 << 10
-    private let logFile: String
-    private let folder: StateFolder
+    let folder: StateFolder
 
-    /// Small pages, because a redirection writes five, and each process reads the whole log when it opens it.
+    /// What version 1 had neither of: notes, and the column `evidence`. The table `log` came with version 3; in the one that it
+    /// replaces, version 2 had how much of its file beside the database was read.
     private static let schema = """
-        PRAGMA page_size = 1024;
-        PRAGMA journal_mode = WAL;
         CREATE TABLE IF NOT EXISTS redirection(
             id INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, guest TEXT NOT NULL, verb TEXT NOT NULL,
             side_before TEXT NOT NULL, side_after TEXT NOT NULL, strategy TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -31,46 +19,44 @@ package struct History: ~Copyable {
         CREATE INDEX IF NOT EXISTS result_of_redirection ON result(redirection);
         CREATE TABLE IF NOT EXISTS note(redirection INTEGER NOT NULL REFERENCES redirection(id), text TEXT NOT NULL);
         CREATE INDEX IF NOT EXISTS note_of_redirection ON note(redirection);
+        CREATE TABLE log(id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, skipped INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS backlog(first TEXT NOT NULL, bytes INTEGER NOT NULL);
+        INSERT INTO log SELECT first, bytes, 0 FROM backlog;
+        DROP TABLE backlog;
         PRAGMA user_version = \(History.version);
         """
-    /// Version 1 had neither notes nor evidence. A file of a newer version is still appended to, because tables are only added.
-    private static let version: Int64 = 2
+    /// A file of a newer version is still appended to, because tables are only added.
+    private static let version: Int64 = 3
 
-    package init(folder: StateFolder, readOnly: Bool = false) throws(DatabaseError) {
-        let database = try Database(path: folder.historyFile, readOnly: readOnly)
-        database.keepLogOnClose()
-        if !readOnly {
-            let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-            if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
-            if version < History.version { try database.execute(History.schema) }
-            try database.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+    /// Opens the database. It is made when it is missing, and one of an earlier version is converted.
+    ///
+    /// - Throws: ``DatabaseError``.
+    package init(folder: StateFolder) throws(DatabaseError) {
+        let database = try Database(path: folder.historyFile)
+        if try database.userVersion() < History.version {
+            // Versions before 3 had a write-ahead log. It stays where one of them is running.
+            try? database.execute("PRAGMA journal_mode = DELETE")
+            try database.transaction(
+                { () throws(DatabaseError) in
+                    let version = try database.userVersion()
+                    // Another process was faster.
+                    if version >= History.version { return }
+                    if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
+                    try database.execute(History.schema)
+                }, mapping: { $0 })
         }
         self.database = database
-        logFile = folder.historyFile + "-wal"
         self.folder = folder
     }
 
-    /// Appends a report with its results, after the backlog.
-    package func append(_ report: Report) throws(DatabaseError) {
-        if let backlog = try HistoryBacklog(reading: folder) { try takeOver(backlog) }
-        try database.transaction({ () throws(DatabaseError) in try insert(HistoryRecord(report)) }, mapping: { $0 })
-    }
-
-    /// Inserts the rows of a record; the caller has a transaction.
-    package func insert(_ record: HistoryRecord) throws(DatabaseError) {
-        let places = String(repeating: ",?", count: record.redirection.count - 1)
-        try database.run(
-            "INSERT INTO redirection(\(HistoryRecord.columns)) VALUES(?\(places))", record.redirection)
+    /// Inserts the rows of a line; the caller has a transaction.
+    func insert(_ line: ReadLine) throws(DatabaseError) {
+        if line.redirection.isEmpty { return }
+        let places = String(repeating: ",?", count: line.redirection.count - 1)
+        try database.run("INSERT INTO redirection(\(ReadLine.columns)) VALUES(?\(places))", line.redirection)
         let row = SQLValue.integer(database.lastRow)
-        try database.insert(into: "result", record.results.map { [row] + $0.values })
-        try database.insert(into: "note", record.notes.map { [row, .text($0)] })
-    }
-
-    /// Writes a long log back. This waits for the disk; a reader that blocks it postpones it.
-    package func shortenLog() throws(DatabaseError) {
-        var information = stat()
-        guard stat(logFile, &information) == 0, information.st_size > History.logLimit else { return }
-        try database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try database.insert(into: "result", line.results.map { [row] + $0 })
+        try database.insert(into: "note", line.notes.map { [row, $0] })
     }
 
     /// The last redirections, the newest first.

@@ -1,6 +1,6 @@
 package import Policy
 
-/// Reading the history, with what processes have left beside it.
+/// Reading the history, with all that happened until now.
 package struct HistoryReading {
     /// The last redirections, the newest first.
     ///
@@ -11,9 +11,7 @@ package struct HistoryReading {
         _ id: GuestID?, limit: Int, in folder: StateFolder
     ) throws(ControllerError) -> [HistoryEntry] {
         do throws(DatabaseError) {
-            try History.takeOverBacklog(of: folder)
-            guard folder.hasHistory else { return [] }
-            return try History(folder: folder, readOnly: true).entries(guest: id?.text, limit: limit)
+            return try History.current(in: folder)?.entries(guest: id?.text, limit: limit) ?? []
         } catch {
             throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
         }
@@ -30,9 +28,7 @@ package struct HistoryReading {
             .precondition, "the history has no such redirection",
             remedy: "\"fdbsteer history\" lists them with their numbers")
         do throws(DatabaseError) {
-            try History.takeOverBacklog(of: folder)
-            if folder.hasHistory {
-                let history = try History(folder: folder, readOnly: true)
+            if let history = try History.current(in: folder) {
                 let last = try history.entries(guest: id?.text, limit: 1).first?.id
                 if let number = number ?? last, let report = try history.report(number),
                     id == nil || report.entry.guest == id?.text

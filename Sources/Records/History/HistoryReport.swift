@@ -19,23 +19,17 @@ extension History {
         guard let entry = try entry(id: id) else { return nil }
         let results = try database.run(
             "SELECT address, primitive, port, error FROM result WHERE redirection = ? ORDER BY rowid", .integer(id))
-        let version = try database.run("PRAGMA user_version").first?.integer(0) ?? 0
-        var notes: [String] = []
-        var evidence: Evidence?
-        if version >= 2 {
-            notes = try database.run("SELECT text FROM note WHERE redirection = ? ORDER BY rowid", .integer(id))
-                .compactMap { $0.text(0) }
-            let record = try database.run("SELECT evidence FROM redirection WHERE id = ?", .integer(id)).first?.text(0)
-            evidence = record.flatMap {
-                Evidence(
-                    record: $0, from: Side(rawValue: entry.from) ?? .primary, to: Side(rawValue: entry.to) ?? .primary)
-            }
-        }
+        let notes = try database.run("SELECT text FROM note WHERE redirection = ? ORDER BY rowid", .integer(id))
+        let evidence = try database.run("SELECT evidence FROM redirection WHERE id = ?", .integer(id)).first?.text(0)
         return HistoryReport(
             entry: entry,
             addresses: results.map {
                 .init(
                     address: $0.text(0) ?? "", primitive: $0.text(1) ?? "", port: $0.text(2) ?? "", error: $0.text(3))
-            }, notes: notes, evidence: evidence)
+            }, notes: notes.compactMap { $0.text(0) },
+            evidence: evidence.flatMap {
+                Evidence(
+                    record: $0, from: Side(rawValue: entry.from) ?? .primary, to: Side(rawValue: entry.to) ?? .primary)
+            })
     }
 }

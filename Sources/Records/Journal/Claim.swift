@@ -363,7 +363,8 @@ extension Journal {
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: self.folder, patience: Journal.lockPatience) else {
             throw ControllerError(
-                .busy, "another process prepares guest \(id)", remedy: "wait for it; \"fdbsteer status \(id)\" shows it")
+                .busy, "another process prepares guest \(id)", remedy: "wait for it; \"fdbsteer status \(id)\" shows it"
+            )
         }
         do throws(ControllerError) {
             return try prepare(id, lock, plan)

@@ -116,7 +116,8 @@ private final class EarlierJournal {
             bracket = Bracket(openedAt: opened, means: means, ownsClsact: row.integer(12) == 1)
         }
         return GuestRecord(
-            row: number, guest: guest, phase: begun?.phase ?? phase, goal: begun?.goal ?? row.text(4).flatMap(Side.init),
+            row: number, guest: guest, phase: begun?.phase ?? phase,
+            goal: begun?.goal ?? row.text(4).flatMap(Side.init),
             boot: row.text(6) ?? "", namespace: row.integer(7) ?? 0,
             proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing, revision: revision, bracket: bracket,
             since: Stopwatch.realTime, by: Journal.label)
@@ -128,7 +129,8 @@ private final class EarlierJournal {
         document["addresses"] = .array(
             record.guest.addresses.map { RecordDocument.address($0, isDeclared: !adopted.contains($0)) })
         if try database.hasTable("wait"), record.phase == .waiting,
-            let row = try database.run("SELECT signals, since, until FROM wait WHERE guest = ?", .integer(record.row)).first
+            let row = try database.run("SELECT signals, since, until FROM wait WHERE guest = ?", .integer(record.row))
+                .first
         {
             document["wait"] = .object([
                 .init("signals", .array((row.text(0) ?? "").split(separator: "\n").map { .string(String($0)) })),

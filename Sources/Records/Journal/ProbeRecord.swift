@@ -106,8 +106,9 @@ package struct ProbeRecord: ~Copyable {
     package let snapshot: NICSnapshot
     private var lock: GuestLock?
 
-    private init(_ journal: Journal, _ name: String, boot: String, _ snapshot: NICSnapshot, _ lock: consuming GuestLock?)
-    {
+    private init(
+        _ journal: Journal, _ name: String, boot: String, _ snapshot: NICSnapshot, _ lock: consuming GuestLock?
+    ) {
         self.journal = journal
         self.name = name
         self.boot = boot
@@ -148,7 +149,8 @@ package struct ProbeRecord: ~Copyable {
             .init("version", .integer(RecordDocument.version)), .init("boot", .string(journal.boot)),
             .init("namespace", .integer(journal.namespace)), .init("snapshot", .string(snapshot.record)),
         ])
-        try journal.folder.replace(record.file, by: Array((document.pretty + "\n").utf8), through: "probes/.\(name).new")
+        try journal.folder.replace(
+            record.file, by: Array((document.pretty + "\n").utf8), through: "probes/.\(name).new")
         return record
     }
 

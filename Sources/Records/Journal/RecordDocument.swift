@@ -140,8 +140,9 @@ extension RecordDocument {
     func record() throws(Fault) -> GuestRecord {
         let version = try integer("version")
         guard version <= RecordDocument.version else {
-            throw Fault("it was written by a newer fdbsteer (record version \(version), this one reads "
-                + "\(RecordDocument.version))")
+            throw Fault(
+                "it was written by a newer fdbsteer (record version \(version), this one reads "
+                    + "\(RecordDocument.version))")
         }
         let guest = try guestInterface()
         var record = GuestRecord(
@@ -206,7 +207,8 @@ extension RecordDocument {
         }
         return PortIdentity(
             name: name, index: index, isEswitchPort: port["eswitch"]?.bool == true,
-            learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true)
+            learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true
+        )
     }
 
     private func legacyNIC() throws(Fault) -> LegacyNIC? {

@@ -76,23 +76,6 @@ struct CommandLineTests {
         }
     }
 
-    @Test func theHistorysFilesStayShort() throws {
-        try CommandLineLab.run { lab in
-            try lab.prepare()
-            for _ in 0..<100 {
-                #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
-                #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
-            }
-            for file in ["history.backlog", "history.db-wal"] {
-                var information = stat()
-                #expect(stat(lab.state + "/" + file, &information) == 0)
-                // 200 redirections are 150 KB of lines, or megabytes of SQLite's log, unless they are emptied.
-                #expect(information.st_size < 100_000, "\(file): \(information.st_size) bytes")
-            }
-            #expect(try lab.fdbsteer("history --limit 300").output.split(separator: "\n").count == 202)
-        }
-    }
-
     @Test func aLateFrameOnTheOldPathDoesNotMoveAPinnedEntry() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

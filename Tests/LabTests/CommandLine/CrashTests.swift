@@ -61,7 +61,8 @@ struct CrashTests {
                     [
                         "strace", "-f", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
                         "inject=\(call):signal=KILL:when=\(step)",
-                    ] + (call.hasPrefix("openat") ? ["-P", lab.state] : []) + [CommandLineLab.binary] + verb.command.split(separator: " ").map(String.init),
+                    ] + (call.hasPrefix("openat") ? ["-P", lab.state] : []) + [CommandLineLab.binary]
+                        + verb.command.split(separator: " ").map(String.init),
                     environment: ["FDBSTEER_STATE": lab.state])
                 let isOver = command.exitCode == 0
                 if !isOver { kills += 1 }
@@ -96,7 +97,9 @@ struct CrashTests {
             }
             #expect(kills >= 2, "\(verb): only \(kills) calls of \(call)")
             reader.stop()
-            #expect(reader.errors.isEmpty && reader.readings > kills / 4, "\(reader.readings): \(reader.errors.prefix(2000))")
+            #expect(
+                reader.errors.isEmpty && reader.readings > kills / 4,
+                "\(reader.readings): \(reader.errors.prefix(2000))")
         }
     }
 

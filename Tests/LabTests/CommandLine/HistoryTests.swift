@@ -21,7 +21,7 @@ struct HistoryTests {
             ] + command.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
     }
 
-    @Test(arguments: ["history", "metrics"], ["pwrite64", "fdatasync", "ftruncate"])
+    @Test(arguments: ["history", "metrics"], ["pwrite64", "fdatasync", "unlink"])
     func aKilledReaderLosesAndDoublesNothing(_ reader: String, _ call: String) throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
@@ -44,7 +44,7 @@ struct HistoryTests {
         }
     }
 
-    @Test(arguments: ["write", "close", "fcntl"])
+    @Test(arguments: ["write", "close", "fstat"])
     func aKilledSwitchTakesNoOtherRecordWithIt(_ call: String) throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
@@ -64,6 +64,87 @@ struct HistoryTests {
                 count = times.count
                 if isOver { break }
             }
+        }
+    }
+
+    /// Events that make the log so large that the next one puts it aside.
+    private static func enlarge(_ lab: CommandLineLab) throws {
+        let lines = "{\"event\":\"unheard of\",\"id\":\"x\"}\n" + String(repeating: "x", count: 1000)
+        let log = TextFile.read(lab.state + "/events.log")
+        try TextFile.write(log + String(repeating: lines + "\n", count: 4200), to: lab.state + "/events.log")
+    }
+
+    @Test(arguments: ["rename", "unlink", "fcntl"], [false, true])
+    func aKilledRotationLosesNothing(_ call: String, isRead: Bool) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            var known: [Substring] = []
+            var kills = 0
+            var unread = 0
+            for step in 1... {
+                try HistoryTests.enlarge(lab)
+                let isOver = try HistoryTests.kill(lab, at: call, step, "switch vm1 --to standby").exitCode == 0
+                if !isOver { kills += 1 }
+                #expect(try lab.fdbsteer("reconcile").exitCode == 0)
+                for side in ["standby", "primary"] {
+                    #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+                }
+                unread += 1
+                // Four files are kept that were put aside.
+                if isRead || unread == 3 || isOver {
+                    let times = try HistoryTests.times(lab)
+                    // A switch that was killed may have none, and the way back has one.
+                    #expect(times.count >= known.count + unread, "\(call) \(step)")
+                    #expect(
+                        Set(times).count == times.count && Set(times).isSuperset(of: known), "\(call) \(step)")
+                    unread = 0
+                    known = times
+                }
+                if isOver { break }
+            }
+            #expect(kills > 0)
+            // Everything that the log still has, and nothing else, is in a database that is made anew.
+            #expect(unlink(lab.state + "/history.db") == 0)
+            let times = try HistoryTests.times(lab)
+            #expect(!times.isEmpty && Set(known).isSuperset(of: times))
+        }
+    }
+
+    @Test func aFullFileSystemIsANoteAndSpoilsNothing() throws {
+        try CommandLineLab.run { lab in
+            let script = """
+                set -e
+                mount -t tmpfs none /run
+                mount -t tmpfs none /var/lib
+                mkdir /var/lib/fdbsteer
+                mount -t tmpfs -o size=256k none /var/lib/fdbsteer
+                F="\(CommandLineLab.binary)"
+                unset FDBSTEER_STATE
+                $F prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address \(CommandLineLab.mac)
+                $F switch vm1 --to standby
+                $F history > /dev/null
+                $F switch vm1 --to primary
+                # The log fills its page, and gets no other.
+                dd if=/dev/zero of=/var/lib/fdbsteer/filling bs=1k 2>/dev/null || true
+                for number in 1 2 3 4 5 6 7 8; do
+                    for side in standby primary; do $F switch vm1 --to $side; done
+                done
+                echo "full:"
+                $F history
+                rm /var/lib/fdbsteer/filling
+                $F switch vm1 --to standby
+                echo "free:"
+                $F history
+                """
+            let command = try Command.run(["unshare", "--mount", "sh", "-c", script])
+            #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
+            let notes = command.output.split(separator: "\n").filter {
+                $0.contains("the history was not written: /var/lib/fdbsteer/events.log: No space left on device")
+            }
+            #expect(!notes.isEmpty && notes.count < 16, "\(command.output)\(command.errors)")
+            let rows = command.output.split(separator: "\n").reversed().firstIndex { $0 == "free:" } ?? 0
+            // A headline, three before it was full, one after it, and those that found space.
+            #expect(rows == 1 + 3 + 1 + 16 - notes.count, "\(command.output)")
         }
     }
 }

@@ -48,8 +48,11 @@ package struct BridgeLab: Sendable {
         // The kernel hears of a carrier from a work queue (net/core/link_watch.c): until then the port is disabled, and the far
         // end refuses to send (ENOBUFS).
         for _ in 0..<1000 {
-            let isForwarding = try Command.run(["bridge", "link", "show", "dev", name]).output.contains("state forwarding")
-            if try isForwarding && Command.run(["ip", "link", "show", "dev", far]).output.contains("state UP") { return }
+            let isForwarding = try Command.run(["bridge", "link", "show", "dev", name]).output.contains(
+                "state forwarding")
+            if try isForwarding && Command.run(["ip", "link", "show", "dev", far]).output.contains("state UP") {
+                return
+            }
             usleep(2000)
         }
         throw LabError("\(name) did not come up as a port of \(bridge)")
