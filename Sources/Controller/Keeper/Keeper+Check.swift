@@ -34,7 +34,7 @@ extension Keeper {
         }
         if record.guest.side != known.guest.side { wards[row]?.stray = nil }
         if record.revision != known.revision { learn(record) }
-        guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim, cause) }
+        guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
         let observation = try host.kernel.observe(record.guest)
         setFought(row, false)
         let drift = Drift(record, observation)
@@ -74,9 +74,8 @@ extension Keeper {
             forget(known.row)
             return .fine
         }
-        return record.phase == .pinned
-            ? .later(at: monotonicNanoseconds() + Keeper.busyPause, cause)
-            : .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, .unfinished)
+        let pause = record.phase == .pinned ? Keeper.busyPause : Keeper.unfinishedPause
+        return .later(at: monotonicNanoseconds() + pause, cause)
     }
 
     /// Checks without the lock: a guest that is as recorded now needs nothing, even if another process works on it.
@@ -162,13 +161,8 @@ extension Keeper {
         return try redirect(&claim, to: .remote, reason: reason)
     }
 
-    /// Ends what a dead process left.
-    private mutating func recover(_ claim: inout Claim, _ cause: Watch.Cause) throws(ControllerError) -> Outcome {
-        // A process that has just written the record may not have locked it yet, and one that has just ended its verb may
-        // have let go of the lock before it was seen: a second look, after a pause, tells.
-        guard cause == .unfinished else {
-            return .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, .unfinished)
-        }
+    /// Ends what a dead process left: whoever writes a record has locked the guest before, and this process has the lock now.
+    private mutating func recover(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let name = claim.record.guest.id.text
         let result: Reconciliation
         do throws(ControllerError) {
@@ -177,6 +171,7 @@ extension Keeper {
             result = Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
         }
         try relearn(&claim)
+        if !result.ok { wards[claim.record.row]?.hopelessRevision = claim.record.revision }
         return .recovered(result)
     }
 

@@ -120,7 +120,8 @@ package struct Keeper: ~Copyable {
     package func abandoned(_ names: Set<String>) -> [Watch.Suspicion] {
         names.compactMap { name in
             guard let record = (try? GuestID(name)).flatMap({ watch.record(named: $0) }),
-                record.phase != .pinned, record.phase != .bracketed
+                record.phase != .pinned, record.phase != .bracketed,
+                wards[record.row]?.hopelessRevision != record.revision
             else { return nil }
             return Watch.Suspicion(row: record.row, cause: .recorded)
         }

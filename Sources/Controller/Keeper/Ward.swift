@@ -23,6 +23,8 @@ package struct Ward {
     var ready: Observation?
     /// The revision of the record that they were read for.
     var readyRevision: Int64 = 0
+    /// The revision of a record that a dead process left and that could not be put right: it is not tried again.
+    var hopelessRevision: Int64?
     /// What was last reported of it while it was not as intended.
     package var condition: String?
 

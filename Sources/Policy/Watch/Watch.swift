@@ -23,8 +23,6 @@ public struct Watch: Sendable {
         case recorded
         /// A port appeared with the name of a lost primary.
         case primaryBack = "primary_back"
-        /// A process died during a verb.
-        case unfinished
         /// Every guest is checked: at the start, after lost notifications, and from time to time.
         case resync
 

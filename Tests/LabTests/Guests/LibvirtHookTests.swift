@@ -79,6 +79,7 @@ struct LibvirtHookTests {
             _ = try hook(lab, "vm1")
             _ = try hook(lab, "")
             _ = try hook(lab, "../../etc/passwd migrate begin -")
+            mkdir(lab.state + "/guests", 0o750)
             try TextFile.write(
                 "this is no record", to: lab.state + "/guests/vm1.json")
             _ = try hook(lab, "vm1 reconnect begin -")
