@@ -57,7 +57,7 @@ package struct Keeper: ~Copyable {
     ) throws(ControllerError) {
         var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
-        let journal = try Journal(folder: folder)
+        let journal = try Journal(folder: folder, keepsRecords: true)
         self.host = host
         self.journal = journal
         counters = DaemonCounters(startedAt: Stopwatch.realTime)

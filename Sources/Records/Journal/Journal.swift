@@ -22,8 +22,18 @@ package final class Journal {
         case guests, locks, ports, addresses, probes
     }
 
-    private init(_ folder: RecordFolder) {
+    /// Records as they were last read, by name; nil for a process that reads each once.
+    private var kept: [String: Kept]?
+
+    private struct Kept {
+        let bytes: [UInt8]
+        let document: RecordDocument
+        let record: GuestRecord
+    }
+
+    private init(_ folder: RecordFolder, keepsRecords: Bool = false) {
         self.folder = folder
+        kept = keepsRecords ? [:] : nil
         boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         var information = stat()
         namespace = stat("/proc/thread-self/ns/net", &information) == 0 ? Int64(information.st_ino) : 0
@@ -56,13 +66,14 @@ package final class Journal {
 
     /// Opens the journal in a folder, which is made when it is missing.
     ///
+    /// - Parameter keepsRecords: a record that is read again is decoded only if its file has changed.
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
-    package convenience init(folder: StateFolder) throws(ControllerError) {
+    package convenience init(folder: StateFolder, keepsRecords: Bool = false) throws(ControllerError) {
         if try RecordFolder(folder.path) == nil { try folder.create() }
         guard let opened = try RecordFolder(folder.path) else {
             throw StateFolder.unwritable(folder.path, "somebody removes it")
         }
-        self.init(opened)
+        self.init(opened, keepsRecords: keepsRecords)
         if opened.changeTime(of: Subfolder.guests.rawValue) == nil {
             // The folder of the guests is the last: who sees it can rely on the others.
             for name in Subfolder.allCases.reversed() { try opened.makeFolder(name.rawValue) }
@@ -80,13 +91,19 @@ package final class Journal {
     /// - Throws: ``ControllerError`` of code `precondition` that names a file that is no record.
     func document(_ name: String) throws(ControllerError) -> (RecordDocument, GuestRecord)? {
         let file = Journal.file(name)
-        guard let bytes = try folder.read(file) else { return nil }
+        guard let bytes = try folder.read(file) else {
+            kept?[name] = nil
+            return nil
+        }
+        let old = kept?[name]
+        if let old, old.bytes == bytes { return (old.document, old.record) }
         do throws(RecordDocument.Fault) {
             guard let document = RecordDocument(bytes) else { throw RecordDocument.Fault("it is no JSON object") }
-            let record = try document.record()
+            let record = try document.record(after: old.map { ($0.document, $0.record) })
             guard record.guest.id.text == name else {
                 throw RecordDocument.Fault("it is about guest \(record.guest.id)")
             }
+            kept?[name] = Kept(bytes: bytes, document: document, record: record)
             return (document, record)
         } catch {
             throw ControllerError(

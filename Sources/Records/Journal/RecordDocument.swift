@@ -136,15 +136,23 @@ extension RecordDocument {
 
     /// The record.
     ///
+    /// - Parameter before: an earlier document of the guest and its record: what has the same text is not read again.
     /// - Throws: ``Fault`` that names the member.
-    func record() throws(Fault) -> GuestRecord {
+    func record(after before: (document: RecordDocument, record: GuestRecord)? = nil) throws(Fault) -> GuestRecord {
         let version = try integer("version")
         guard version <= RecordDocument.version else {
             throw Fault(
                 "it was written by a newer fdbsteer (record version \(version), this one reads "
                     + "\(RecordDocument.version))")
         }
-        let guest = try guestInterface()
+        let guest: GuestInterface
+        if let before, RecordDocument.ofTheGuest.allSatisfy({ raw($0) == before.document.raw($0) }) {
+            var same = before.record.guest
+            same.side = try word("side")
+            guest = same
+        } else {
+            guest = try guestInterface()
+        }
         var record = GuestRecord(
             row: try integer("id"), guest: guest, phase: try word("phase"), goal: try optionalWord("goal"),
             boot: try text("boot"), namespace: try integer("namespace"), proof: try word("proof"),
@@ -158,6 +166,11 @@ extension RecordDocument {
         }
         return record
     }
+
+    /// The members that a redirection does not change.
+    private static let ofTheGuest = ["addresses", "ports", "guest", "bridge", "nic", "kind", "sticky"]
+
+    private func raw(_ name: String) -> [UInt8]? { members.last { $0.name == name }?.text }
 
     /// The addresses that a guest got by asking.
     var adopted: Set<Address> {
