@@ -12,17 +12,23 @@ extension DaemonConfiguration {
     ///
     /// - Throws: ``ConfigurationError`` with everything that is wrong; ``ConfigurationError/isMissing`` if there is no file.
     package static func load(path: String = defaultPath) throws(ConfigurationError) -> DaemonConfiguration {
+        // A FIFO is not waited for.
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard file >= 0 else {
+            var unreadable = failure(path, "cannot be read: \(String(cString: strerror(errno)))")
+            unreadable.isMissing = errno == ENOENT
+            throw unreadable
+        }
+        defer { close(file) }
         var information = stat()
-        if stat(path, &information) == 0, information.st_mode & S_IFMT != S_IFREG {
-            throw failure(path, "is no regular file")
+        guard fstat(file, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
+            throw failure(path, "is not a regular file")
         }
         let bytes: [UInt8]
         do throws(SystemError) {
-            bytes = try SystemFile.contents(of: path, limit: mostBytes + 1)
+            bytes = try SystemFile.contents(of: file, limit: mostBytes + 1)
         } catch {
-            var unreadable = failure(path, "cannot be read: \(error.errno.text)")
-            unreadable.isMissing = error.errno == .noEntry
-            throw unreadable
+            throw failure(path, "cannot be read: \(error.errno.text)")
         }
         return try parse(bytes, path: path)
     }

@@ -8,7 +8,7 @@ package struct DaemonConfiguration: Hashable, Sendable {
     package struct Daemon: Hashable, Sendable {
         /// Folder for journal and history; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
         package var state: String?
-        /// Time between two routine readings of the whole table, at least a minute.
+        /// Time between two routine checks of every guest, at least a minute.
         package var resyncInterval: Int64 = 300 * second
         /// Size of the notification socket's receive buffer, in bytes.
         package var receiveBuffer = 8 << 20

@@ -94,8 +94,13 @@ public struct QMPClient: ~Copyable {
             }
             try connection?.flush()
             var messages: [QMPMessage] = []
-            defer { for message in messages { take(message, now: now, handler) } }
-            try connection?.receive { messages.append($0) }
+            do throws(QMPError) {
+                try connection?.receive { messages.append($0) }
+            } catch {
+                for message in messages { try take(message, now: now, handler) }
+                throw error
+            }
+            for message in messages { try take(message, now: now, handler) }
             if questions.isEmpty, !isSettled, connection?.state == .ready {
                 try ask("query-status", .status)
                 try ask("query-migrate", .migration)
@@ -116,7 +121,9 @@ public struct QMPClient: ~Copyable {
         if let id = try connection?.send(command) { questions[id] = question }
     }
 
-    private mutating func take(_ message: QMPMessage, now: Int64, _ handler: (Happening) -> Void) {
+    private mutating func take(
+        _ message: QMPMessage, now: Int64, _ handler: (Happening) -> Void
+    ) throws(QMPError) {
         switch message {
         case .greeting(let version):
             situation = QMPSituation(version: version)
@@ -127,12 +134,14 @@ public struct QMPClient: ~Copyable {
             }
             handler(.event(event))
             // QEMU reports no further changes until it is queried.
-            if event.name == .rxFilterChanged { try? ask("query-rx-filter", .filtersAgain) }
+            if event.name == .rxFilterChanged, !questions.values.contains(.filtersAgain) {
+                try ask("query-rx-filter", .filtersAgain)
+            }
         case .reply(let id, let result):
             guard let id else { return }
             if ownCommands.remove(id) != nil { return handler(.reply(id: id, result)) }
             guard let question = questions.removeValue(forKey: id) else { return }
-            take(result, of: question, now: now, handler)
+            try take(result, of: question, now: now, handler)
         }
     }
 
@@ -147,7 +156,7 @@ public struct QMPClient: ~Copyable {
 
     private mutating func take(
         _ result: Result<JSON, QMPRefusal>, of question: Question, now: Int64, _ handler: (Happening) -> Void
-    ) {
+    ) throws(QMPError) {
         let content = try? result.get()
         switch question {
         case .status: situation.runState = content?["status"]?.text
@@ -161,7 +170,7 @@ public struct QMPClient: ~Copyable {
         hasToldOfEnd = false
         reconnection.succeeded()
         handler(.connected(situation))
-        for event in early { take(.event(event), now: now, handler) }
+        for event in early { try take(.event(event), now: now, handler) }
         early = []
     }
 

@@ -30,6 +30,8 @@ public struct QMPConnection: ~Copyable {
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
     /// The most bytes of commands that are kept while QEMU does not read; a client of this kind sends a few hundred bytes.
     private static let unsentLimit = 1 << 20
+    /// A turn reads so many chunks.
+    private static let chunksPerTurn = 16
 
     /// Connects.
     ///
@@ -72,10 +74,11 @@ public struct QMPConnection: ~Copyable {
         lastID += 1
         var members: [JSON.Member] = [.init("execute", .string(command)), .init("id", .integer(lastID))]
         if let arguments { members.append(.init("arguments", arguments)) }
-        unsent += "\(JSON.object(members))\n".utf8
-        guard unsent.count <= QMPConnection.unsentLimit else {
+        let line = "\(JSON.object(members))\n".utf8
+        guard unsent.count + line.count <= QMPConnection.unsentLimit else {
             throw QMPError(.closed, "the monitor \(path) reads no commands")
         }
+        unsent += line
         try flush()
         return lastID
     }
@@ -99,12 +102,13 @@ public struct QMPConnection: ~Copyable {
 
     /// Reads the input and passes on the messages; it negotiates along the way.
     ///
-    /// Everything that arrived before an error is passed on before the error is thrown.
+    /// Everything that arrived before an error is passed on before the error is thrown. A monitor that writes faster than it is
+    /// read is left after 1 MiB: poll says that there is more.
     ///
     /// - Parameter handler: receives each message: the greeting, then events and replies once negotiated.
     /// - Throws: ``QMPError``; the connection is unusable afterwards.
     public mutating func receive(_ handler: (QMPMessage) -> Void) throws(QMPError) {
-        while true {
+        for _ in 0..<QMPConnection.chunksPerTurn {
             let count = recv(descriptor, chunk.baseAddress, chunk.count, 0)
             if count < 0 {
                 if errno == EINTR { continue }

@@ -91,8 +91,6 @@ public struct MigrationStatus: RawRepresentable, Hashable, Sendable, CustomStrin
     public static let preSwitchover = MigrationStatus(rawValue: "pre-switchover")
     /// The devices' state is being copied; the virtual CPUs are stopped.
     public static let device = MigrationStatus(rawValue: "device")
-    /// The guest runs on the target, and memory follows.
-    public static let postcopyActive = MigrationStatus(rawValue: "postcopy-active")
     /// The migration is being cancelled, which takes up to 30 s while the guest is giving up a primary.
     public static let cancelling = MigrationStatus(rawValue: "cancelling")
     /// Cancelled; QEMU plugs the primaries again.

@@ -83,6 +83,13 @@ package enum ChildProcess {
         if process > 1 { kill(-process, SIGKILL) }
     }
 
+    /// Whether a process has ended; it stays to be waited for.
+    package static func hasEnded(_ process: pid_t) -> Bool {
+        var information = siginfo_t()
+        return waitid(P_PID, id_t(process), &information, WEXITED | WNOHANG | WNOWAIT) == 0
+            && information.si_signo == SIGCHLD
+    }
+
     /// The exit code of a process, or 128 and more for a signal; nil while it runs.
     package static func exitCode(of process: pid_t, isWaiting: Bool) -> Int32? {
         var status: Int32 = 0

@@ -39,19 +39,21 @@ package enum SystemFile {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw SystemError("cannot open", path: path, errno: errno) }
         defer { close(descriptor) }
-        return try contents(of: descriptor, limit: limit)
+        return try contents(of: descriptor, limit: limit, path: path)
     }
 
     /// Reads a descriptor to its end, or until there are `limit` bytes.
     ///
     /// - Throws: ``SystemError``.
-    package static func contents(of descriptor: Int32, limit: Int) throws(SystemError) -> [UInt8] {
+    package static func contents(
+        of descriptor: Int32, limit: Int, path: String? = nil
+    ) throws(SystemError) -> [UInt8] {
         var bytes: [UInt8] = []
         var part = [UInt8](repeating: 0, count: min(limit, 65536))
         while bytes.count < limit {
             let count = read(descriptor, &part, min(part.count, limit - bytes.count))
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw SystemError("cannot read", errno: errno) }
+            guard count >= 0 else { throw SystemError("cannot read", path: path, errno: errno) }
             if count == 0 { break }
             bytes += part[..<count]
         }
@@ -66,8 +68,9 @@ package enum SystemFile {
         }
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
-        guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else {
-            throw SystemError(activity, path: path, errno: errno)
+        let count = Glibc.write(descriptor, bytes, bytes.count)
+        guard count == bytes.count else {
+            throw SystemError(activity, path: path, errno: count < 0 ? errno : EIO)
         }
     }
 

@@ -15,10 +15,6 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
     public static let noEntry = KernelErrno(rawValue: ENOENT)
     /// Try again. The corresponding C constant is `EAGAIN`.
     public static let again = KernelErrno(rawValue: EAGAIN)
-    /// Out of memory. The corresponding C constant is `ENOMEM`.
-    public static let noMemory = KernelErrno(rawValue: ENOMEM)
-    /// Permission denied. The corresponding C constant is `EACCES`.
-    public static let accessDenied = KernelErrno(rawValue: EACCES)
     /// Resource busy. The corresponding C constant is `EBUSY`.
     public static let busy = KernelErrno(rawValue: EBUSY)
     /// Already exists. The corresponding C constant is `EEXIST`.
@@ -33,8 +29,6 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
     public static let noBuffers = KernelErrno(rawValue: ENOBUFS)
     /// Out of range, for example a name that is too long. The corresponding C constant is `ERANGE`.
     public static let range = KernelErrno(rawValue: ERANGE)
-    /// Message too long. The corresponding C constant is `EMSGSIZE`.
-    public static let messageSize = KernelErrno(rawValue: EMSGSIZE)
 
     /// The symbolic name, or for example `errno 4095` if the C library has none. It is suitable for a metric label.
     public var name: String {

@@ -15,7 +15,10 @@ package final class SignalSet: Sendable {
         var before: UInt64 = 0
         descriptor = cn_signal_descriptor(signals.reduce(0) { $0 | 1 << UInt64($1 - 1) }, &before)
         maskBefore = before
-        if descriptor < 0 { throw SystemError("cannot wait for signals", errno: -descriptor) }
+        if descriptor < 0 {
+            cn_restore_signals(before)
+            throw SystemError("cannot wait for signals", errno: -descriptor)
+        }
     }
 
     deinit { if descriptor >= 0 { close(descriptor) } }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Controller
+import Glibc
+import Policy
 
 /// The program's entry.
 @main
@@ -7,6 +9,11 @@ enum Main {
     /// A switch in its plain form goes past the argument parser, which takes 11 of the 18 million instructions of such a
     /// call (valgrind); everything else, and everything that is wrong, is the parser's.
     static func main() {
+        guard CommandLine.arguments.count > 1 else {
+            // Also without /proc, where the arguments cannot be read: nothing was done.
+            Output.error(FDBSteer.helpMessage())
+            exit(ControllerError.Code.usage.rawValue)
+        }
         if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() } else { FDBSteer.main() }
     }
 }

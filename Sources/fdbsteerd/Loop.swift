@@ -249,7 +249,7 @@ struct Loop: ~Copyable {
     private mutating func report(_ trouble: String, _ error: ControllerError) {
         guard troubles.insert(trouble).inserted else { return }
         context.log.error(
-            "in trouble, and tried again", metadata: ["with": "\(trouble)", "error": "\(error)"])
+            "operation failed, will retry", metadata: ["with": "\(trouble)", "error": "\(error)"])
     }
 
     // MARK: - Everything

@@ -43,11 +43,11 @@ enum {
     STREAMS = 3,
     BATCH = 64,
     SNAP = 64,
-    /* The type of the bench's frames: bench/LossMeter/Frame.swift. */
+    /* The type of the bench's frames: bench/LossMeter/Frames/Frame.swift. */
     TYPE = 0x88b5,
     RUN_OFFSET = 14,
     SEQUENCE_OFFSET = 18,
-    /* The guest's own frames: bench/LossMeter/Frame.swift. */
+    /* The guest's own frames: bench/LossMeter/Frames/Frame.swift. */
     REPLY_TYPE = 0x88b6,
     REPLY_SIZE = 64,
     /* One reply in this many is broadcast. */

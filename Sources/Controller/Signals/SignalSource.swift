@@ -284,14 +284,21 @@ final class CommandSource: SignalSource {
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
         guard process > 0 else { return .never("\(path) has ended") }
-        guard let code = ChildProcess.exitCode(of: process, isWaiting: false) else { return .notYet }
-        end(isReaped: true)
+        guard ChildProcess.hasEnded(process) else { return .notYet }
+        // What it has started ends with it.
+        ChildProcess.killGroup(process)
+        let code = ChildProcess.exitCode(of: process, isWaiting: true) ?? -1
+        forget()
         return code == 0 ? .came("\(path) ended with 0") : .never("\(path) ended with \(code)")
     }
 
-    private func end(isReaped: Bool = false) {
+    private func end() {
         guard process > 0 else { return }
-        if isReaped { ChildProcess.killGroup(process) } else { ChildProcess.end(process) }
+        ChildProcess.end(process)
+        forget()
+    }
+
+    private func forget() {
         process = 0
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1

@@ -32,8 +32,6 @@ public struct EntryFlags: OptionSet, Hashable, Sendable {
     public static let selfTable = EntryFlags(NTF_SELF)
     /// The bridge that the device is a port of. The corresponding C constant is `NTF_MASTER`.
     public static let master = EntryFlags(NTF_MASTER)
-    /// The corresponding C constant is `NTF_PROXY`.
-    public static let proxy = EntryFlags(NTF_PROXY)
     /// Learned by a driver or a control plane. The corresponding C constant is `NTF_EXT_LEARNED`.
     public static let externallyLearned = EntryFlags(NTF_EXT_LEARNED)
     /// A driver reported that hardware has the entry; a move does not clear the flag. The corresponding C constant is
@@ -52,8 +50,6 @@ public struct EntryExtendedFlags: OptionSet, Hashable, Sendable {
     /// - Parameter rawValue: the bits.
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// The corresponding C constant is `NTF_EXT_MANAGED`.
-    public static let managed = EntryExtendedFlags(rawValue: UInt32(NTF_EXT_MANAGED))
     /// Learned on a locked port: does not authorise its host. The corresponding C constant is `NTF_EXT_LOCKED`.
     public static let locked = EntryExtendedFlags(rawValue: UInt32(NTF_EXT_LOCKED))
 }

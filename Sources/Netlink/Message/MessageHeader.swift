@@ -22,8 +22,6 @@ public struct MessageFlags: OptionSet, Hashable, Sendable {
     public static let replace = MessageFlags(NLM_F_REPLACE)
     /// The dump changed under the reader. The corresponding C constant is `NLM_F_DUMP_INTR`.
     public static let dumpInterrupted = MessageFlags(NLM_F_DUMP_INTR)
-    /// The kernel applied the dump's filter. The corresponding C constant is `NLM_F_DUMP_FILTERED`.
-    public static let dumpFiltered = MessageFlags(NLM_F_DUMP_FILTERED)
     /// An acknowledgement without the request's payload. The corresponding C constant is `NLM_F_CAPPED`.
     public static let capped = MessageFlags(NLM_F_CAPPED)
     /// An acknowledgement with attributes. The corresponding C constant is `NLM_F_ACK_TLVS`.

@@ -19,8 +19,7 @@ public struct MigrationFollower: Hashable, Sendable {
         /// A primary that has sent nothing after this many nanoseconds raises an alarm.
         public var primaryLimit: Int64
         /// The longest pause before a failed action is retried, in nanoseconds. The first pause is ``firstRetryPause``, and
-        /// each
-        /// further one is twice as long. Frames may be lost during the pauses.
+        /// each further one is twice as long. Frames may be lost during the pauses.
         public var retryPause: Int64
 
         /// The first pause before a retry, in nanoseconds.

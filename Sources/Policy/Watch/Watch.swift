@@ -75,12 +75,8 @@ public struct Watch: Sendable {
 
     /// The number of watched guests.
     public var count: Int { records.count }
-    /// The name of a watched guest.
-    public func name(_ row: Int64) -> String? { records[row]?.guest.id.text }
     /// A watched guest by its name.
     package func record(named id: GuestID) -> GuestRecord? { rows[id].flatMap { records[$0] } }
-    /// The bridges of the watched guests.
-    package var bridges: Set<Int32> { Set(tenants.keys) }
     /// The guests that use an interface as a port or a bridge.
     package func rows(at index: Int32) -> Set<Int64> { users[index] ?? tenants[index] ?? [] }
 

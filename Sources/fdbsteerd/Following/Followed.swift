@@ -21,7 +21,7 @@ final class Followed {
     var timers: [MigrationFollower.Timer: Int64] = [:]
     /// The rest of its announcements.
     var announcing: Announcing?
-    /// Where the monitor's events were last seen to lead.
+    /// An alarm was logged, and is not over.
     var hasAlarm = false
 
     init(

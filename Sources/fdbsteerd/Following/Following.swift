@@ -34,7 +34,9 @@ struct Following {
             context.log.notice("following", metadata: ["guest": "\(settings.id)", source.0: "\(source.1)"])
             presume(new, &context)
         }
-        for (row, known) in guests where !wanted.contains(row) && !known.isReturning { guests[row] = nil }
+        for (row, known) in guests where !wanted.contains(row) {
+            if !known.isReturning || context.keeper.record(row) == nil { guests[row] = nil }
+        }
         chooseEvents(now: now, &context)
         note(&context)
     }
@@ -57,7 +59,7 @@ struct Following {
     ///
     /// - Returns: whether the guest goes back (``comeBack(_:_:)``).
     func rebindPrimary(_ row: Int64, _ context: inout DaemonContext) throws(ControllerError) -> Bool {
-        guard guests[row] == nil, let id = context.keeper.record(row)?.guest.id,
+        guard guests[row]?.isReturning ?? true, let id = context.keeper.record(row)?.guest.id,
             context.configuration.guest(id)?.returnToPrimary == .whenBack
         else { return false }
         return try context.keeper.rebindPrimary(row) && context.keeper.record(row)?.guest.side == .standby
