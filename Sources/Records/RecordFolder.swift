@@ -56,7 +56,7 @@ package final class RecordFolder {
         defer { close(file) }
         var information = stat()
         guard fstat(file, &information) == 0 else { throw unreadable(name, String(cString: strerror(errno))) }
-        guard information.st_mode & S_IFMT == S_IFREG else { throw unreadable(name, "it is no regular file") }
+        guard information.st_mode & S_IFMT == S_IFREG else { throw unreadable(name, "it is not a regular file") }
         let size = Int(information.st_size)
         guard size <= RecordFolder.sizeLimit else { throw unreadable(name, "it has \(size) bytes") }
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in

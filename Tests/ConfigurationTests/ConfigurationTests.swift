@@ -196,11 +196,11 @@ struct ConfigurationTests {
         #expect(missing.isMissing)
         #expect(missing.description == "/nonexistent/fdbsteerd.toml: cannot be read: No such file or directory")
         let device = try #require(failure("/dev/zero"))
-        #expect(!device.isMissing && device.description == "/dev/zero: is no regular file")
+        #expect(!device.isMissing && device.description == "/dev/zero: is not a regular file")
         let folder = try TemporaryFolder()
         defer { folder.remove() }
         let fifo = folder.path + "/fifo"
         try #require(mkfifo(fifo, 0o600) == 0)
-        #expect(failure(fifo)?.description == "\(fifo): is no regular file")
+        #expect(failure(fifo)?.description == "\(fifo): is not a regular file")
     }
 }

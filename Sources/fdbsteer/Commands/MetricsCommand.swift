@@ -48,7 +48,7 @@ struct MetricsCommand: ParsableCommand {
         }
         var information = stat()
         if stat(path, &information) == 0, information.st_mode & S_IFMT != S_IFREG {
-            throw failure("it is no regular file")
+            throw failure("it is not a regular file")
         }
         // Not *.prom, which the collector would read.
         var name = Array("\(path).XXXXXX".utf8CString)
