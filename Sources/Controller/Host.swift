@@ -19,6 +19,12 @@ package struct Host: ~Copyable {
         events = EventLog(folder)
     }
 
+    /// Appends that a verb about a guest was refused, or a signal did not come, to the log of events.
+    func book(_ error: ControllerError, _ id: GuestID) {
+        let kind: EventKind = error.code == .timeout ? .timeout : .refused
+        events.append(kind, guest: id.text, at: Stopwatch.realTime, error.description)
+    }
+
     /// Appends the report of a verb that changed something, or tried to, to the log of events.
     func book(_ report: Report) -> Report {
         guard report.isEvent else { return report }

@@ -24,6 +24,12 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
 
 /// Small files and descriptors, by the system calls themselves.
 package enum SystemFile {
+    /// Opens /dev/null for each of the descriptors 0 to 2 that the caller has closed. A file opened later would get its number, and
+    /// would be written to by everything that is printed.
+    package static func openStandardDescriptors() {
+        for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
+    }
+
     /// The first line of a file, as those of sysfs have; nil if the file cannot be read.
     ///
     /// - Returns: at most the first 256 bytes.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Controller
 import Glibc
 import Policy
+import System
 
 /// The program's entry.
 @main
@@ -9,6 +10,7 @@ enum Main {
     /// A switch in its plain form goes past the argument parser, which takes 11 of the 18 million instructions of such a
     /// call (valgrind); everything else, and everything that is wrong, is the parser's.
     static func main() {
+        SystemFile.openStandardDescriptors()
         guard CommandLine.arguments.count > 1 else {
             // Also without /proc, where the arguments cannot be read: nothing was done.
             Output.error(FDBSteer.helpMessage())

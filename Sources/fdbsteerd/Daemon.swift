@@ -35,6 +35,7 @@ struct Daemon: ParsableCommand {
     var check = false
 
     func run() {
+        SystemFile.openStandardDescriptors()
         let file: ConfigurationFile
         do throws(ConfigurationError) {
             file = try ConfigurationFile(config)

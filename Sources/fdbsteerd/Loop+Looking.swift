@@ -1,6 +1,7 @@
 import Controller
 import Logging
 import Policy
+import Records
 
 /// Looking at guests, and reporting what was found.
 extension Loop {
@@ -39,6 +40,7 @@ extension Loop {
             if context.keeper.wards[row]?.condition != nil {
                 context.keeper.wards[row]?.condition = nil
                 context.log.notice("as intended again", metadata: about)
+                context.keeper.note(.conditionOver, row, "as intended again")
             }
         case .later(let time, let cause):
             pending[row] = (time, cause)
@@ -67,5 +69,6 @@ extension Loop {
         guard context.keeper.wards[row]?.condition != what else { return }
         context.keeper.wards[row]?.condition = what
         context.log.error("not as intended", metadata: about.merging(["reason": "\(what)"]) { $1 })
+        context.keeper.note(.condition, row, what)
     }
 }

@@ -120,25 +120,27 @@ import Testing
         }
     }
 
-    @Test func aWaitEnds() throws {
+    /// Who waits holds nobody up but another who waits.
+    @Test func aWaitIsShownWhileItLasts() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
             let record = try JournalTests.prepared(journal)
             let wait = SignalWait(signals: [.word], timeout: 1_000_000_000)
             do {
-                let claim = try journal.claim(record.guest.id)
-                try claim.beginWait(wait, goal: .standby, now: 5)
-                #expect(try journal.record(record)?.phase == .waiting)
-                #expect(journal.wait(of: "vm1")?.until == 1_000_000_005)
+                let waiting = try Waiting(wait, for: record.guest.id, goal: .standby, now: 5, in: journal)
+                defer { withExtendedLifetime(waiting) {} }
+                let view = try #require(journal.wait(of: "vm1"))
+                #expect(view.until == 1_000_000_005 && view.goal == .standby && view.signals == ["word"])
+                let error = #expect(throws: ControllerError.self) {
+                    _ = try Waiting(wait, for: record.guest.id, goal: .standby, now: 5, in: journal)
+                }
+                #expect(error?.code == .busy)
+                #expect(try JournalTests.isCurrent(record, in: journal))
             }
-            // The next that claims the guest ends the wait of a process that died.
-            let claim = try journal.claim(record.guest.id)
-            #expect(claim.record.phase == .pinned && journal.wait(of: "vm1") == nil)
-            // What begins after a wait ends it, and its end changes nothing then.
-            try claim.beginWait(wait, goal: .standby, now: 5)
-            try claim.write(.intent(.switching, goal: .standby))
-            try claim.endWait()
-            #expect(try journal.record(record)?.phase == .switching)
+            #expect(journal.wait(of: "vm1") == nil)
+            // What a killed process left is not believed.
+            try TextFile.write("{}", to: folder.path + "/waits/vm1.json")
+            #expect(journal.wait(of: "vm1") == nil)
         }
     }
 

@@ -191,6 +191,12 @@ package struct Keeper: ~Copyable {
         counters.driftFights += isFought ? 1 : -1
     }
 
+    /// Appends what happened to a guest to the log of events.
+    package func note(_ kind: EventKind, _ row: Int64, _ words: String) {
+        guard let name = watch.records[row]?.guest.id.text else { return }
+        host.events.append(kind, guest: name, at: Stopwatch.realTime, words)
+    }
+
     /// Counts what was done, and writes it to the history.
     mutating func book(_ report: Report, reason: String? = nil) -> Report {
         var report = report

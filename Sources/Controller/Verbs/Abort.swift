@@ -15,7 +15,7 @@ package struct Abort: GuestVerb {
     ) throws(ControllerError) -> Report {
         let guest = claim.record.guest
         switch claim.record.phase {
-        case .pinned, .waiting:
+        case .pinned:
             let plan = Plan(
                 verb: .abort, guest: guest, from: guest.side, to: guest.side, steps: [],
                 notes: ["no redirection of \(guest.id) is under way; nothing was changed"])

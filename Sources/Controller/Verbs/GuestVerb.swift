@@ -27,7 +27,12 @@ extension GuestVerb {
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         let journal = try Journal(writing: host.folder, for: id)
-        let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
-        return host.book(try run(under: claim, on: &host.kernel, since: clock))
+        do throws(ControllerError) {
+            let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
+            return host.book(try run(under: claim, on: &host.kernel, since: clock))
+        } catch {
+            if !options.dryRun, journal.knows(id) { host.book(error, id) }
+            throw error
+        }
     }
 }

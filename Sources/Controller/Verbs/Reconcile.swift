@@ -75,10 +75,6 @@ package struct Reconcile {
 
     /// Reconciles a guest that is held.
     func run(_ claim: inout Claim, on host: inout Host) throws(ControllerError) -> Reconciliation {
-        if claim.record.phase == .waiting, !options.dryRun {
-            try claim.endWait()
-            try claim.reread()
-        }
         let record = claim.record
         let name = record.guest.id.text
         if record.boot != claim.journal.boot {
@@ -110,7 +106,7 @@ package struct Reconcile {
         let side = record.guest.side.rawValue
         let why =
             switch record.phase {
-            case .pinned, .waiting: ""
+            case .pinned: ""
             case .opening, .bracketed, .closing: "the \(record.phase.rawValue) of a bracket did not end: "
             default: "a \(record.phase.rawValue) did not end: "
             }

@@ -28,25 +28,22 @@ package struct SwitchAtSignal {
             planned.notes.append("would wait for \(wait.words)")
             return planned
         }
-        let claim = try Journal(writing: host.folder, for: id).claim(id)
+        let journal = try Journal(writing: host.folder, for: id)
+        let guest = try journal.guest(id).guest
         try host.kernel.requirePrivilege()
-        var waiter = try SignalWaiter(wait, guest: claim.record.guest, using: &host.kernel.socket)
+        var waiter = try SignalWaiter(wait, guest: guest, using: &host.kernel.socket)
         let sighting: SignalSighting
-        switch try waiter.run(for: claim, goal: side) {
+        switch try waiter.run(for: id, goal: side, in: journal) {
         case .came(let seen): sighting = seen
         case let outcome:
-            throw wait.missed(
-                outcome, "guest \(id) stays on \(claim.record.guest.side.rawValue), nothing was changed", isOpen: false)
-        }
-        var report: Report
-        do throws(ControllerError) {
-            report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
-            report.signal = sighting
-        } catch {
-            try? claim.endWait()
+            let error = wait.missed(
+                outcome, "guest \(id) stays on \(guest.side.rawValue), nothing was changed", isOpen: false)
+            host.book(error, id)
             throw error
         }
-        try? claim.endWait()
+        let claim = try journal.claim(id)
+        var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
+        report.signal = sighting
         return host.book(report)
     }
 }
@@ -79,48 +76,50 @@ package struct BracketUntilSignal {
             opened.notes.append("would wait for \(wait.words)")
             return opened
         }
-        let claim = try Journal(writing: host.folder, for: id).claim(id)
-        guard claim.record.phase == .bracketed else { return opened }
-        switch try waiter.run(for: claim, goal: goal) {
+        let journal = try Journal(writing: host.folder, for: id)
+        let record = try journal.guest(id)
+        guard record.phase == .bracketed else { return opened }
+        switch try waiter.run(for: id, goal: goal, in: journal) {
         case .came(let seen):
-            var report = try close(at: goal, claim, on: &host)
+            var report = try close(at: goal, record, journal, on: &host)
             report.signal = seen
             return report
         case let outcome:
-            let side = claim.record.guest.side
-            if closesWithoutSignal { _ = try close(at: side, claim, on: &host) }
-            throw wait.missed(
+            let side = record.guest.side
+            if closesWithoutSignal { _ = try close(at: side, record, journal, on: &host) }
+            let error = wait.missed(
                 outcome,
                 closesWithoutSignal
                     ? "the bracket of guest \(id) was closed on \(side.rawValue)"
                     : "the bracket of guest \(id) stays open, frames reach both ports", isOpen: true)
+            host.book(error, id)
+            throw error
         }
     }
 
     private func close(
-        at side: Side, _ claim: borrowing Claim, on host: inout Host
+        at side: Side, _ record: GuestRecord, _ journal: Journal, on host: inout Host
     ) throws(ControllerError) -> Report {
-        host.book(
+        let claim = try journal.claim(record.guest.id)
+        guard claim.record.bracket == record.bracket else {
+            throw ControllerError(
+                .precondition,
+                "the bracket of guest \(record.guest.id) was closed by others; the guest is on "
+                    + claim.record.guest.side.rawValue)
+        }
+        return host.book(
             try CloseBracket(at: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
     }
 }
 
 extension SignalWaiter {
-    /// Waits, and says so in the journal. Without a signal the phase is as before afterwards; with one it is `waiting` still,
-    /// until what the caller begins then replaces it, or ``Claim/endWait()``.
+    /// Waits, and says so in the journal. Others redirect and repair the guest meanwhile.
     fileprivate mutating func run(
-        for claim: borrowing Claim, goal: Side
+        for id: GuestID, goal: Side, in journal: Journal
     ) throws(ControllerError) -> SignalWaiter.Outcome {
-        try claim.beginWait(wait, goal: goal, now: Stopwatch.realTime)
-        do throws(ControllerError) {
-            let outcome = try run()
-            if case .came = outcome { return outcome }
-            try claim.endWait()
-            return outcome
-        } catch {
-            try? claim.endWait()
-            throw error
-        }
+        let waiting = try Waiting(wait, for: id, goal: goal, now: Stopwatch.realTime, in: journal)
+        defer { withExtendedLifetime(waiting) {} }
+        return try run()
     }
 }
 

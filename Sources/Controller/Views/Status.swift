@@ -20,12 +20,12 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let bridge: String
     /// Where it is pinned.
     package let side: Side
-    /// `pinned`, or what is under way.
-    package let phase: String
+    /// `pinned`, what is under way, or `waiting` for a signal.
+    package fileprivate(set) var phase: String
     /// Where it is to go, while something is under way.
-    package let goal: Side?
+    package fileprivate(set) var goal: Side?
     /// A live process is at it; false while something is under way: the process died, run abort.
-    package let running: Bool
+    package fileprivate(set) var running: Bool
     /// The process that is at it.
     package var holder: Holder?
     /// When its side or phase last changed, in nanoseconds since 1970.
@@ -46,7 +46,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let sticky: Bool
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     package let proofStatus: OffloadProof.Status
-    /// What is waited for, in phase `waiting`.
+    /// What is waited for: the guest is not held meanwhile.
     package var wait: WaitView?
     /// What the guest does with frames that reach both of its NICs.
     package let kind: GuestKind
@@ -112,8 +112,10 @@ package struct Status {
                 status.bracket = host.kernel.view(record)
                 status.problems = Verify.problems(of: record, on: &host.kernel)
             }
-            if record.phase == .waiting || (record.phase == .bracketed && isRunning) {
-                status.wait = journal.wait(of: status.guest)
+            status.wait = journal.wait(of: status.guest)
+            if let wait = status.wait {
+                status.running = true
+                if record.phase == .pinned { (status.phase, status.goal) = ("waiting", wait.goal) }
             }
             statuses.append(status)
         }

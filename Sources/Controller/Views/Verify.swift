@@ -83,7 +83,7 @@ package struct Verify {
         if let bracket, !bracket.isCopyRight {
             problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
         }
-        if record.phase == .pinned || record.phase == .bracketed || (record.phase == .waiting && isLocked) { return }
+        if record.phase == .pinned || record.phase == .bracketed { return }
         problems.append(
             "\(record.phase.rawValue) is under way"
                 + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""))

@@ -6,8 +6,6 @@ public enum GuestPhase: String, Hashable, Sendable {
     case pinned
     /// `prepare` has not finished.
     case preparing
-    /// A redirection waits for a signal; nothing was changed.
-    case waiting
     /// A redirection has not finished.
     case switching
     /// `release` has not finished.

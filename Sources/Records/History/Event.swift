@@ -4,11 +4,19 @@ package import Policy
 
 /// What events are, as the log's lines spell it. A further kind needs a case, and members for its lines; readers pass over kinds
 /// that they do not know.
-enum EventKind: String {
+package enum EventKind: String {
     /// The first line of each file, which tells it from every other.
     case log
     /// A verb changed something, or tried to.
     case redirection
+    /// A verb was refused before it changed anything.
+    case refused
+    /// A signal did not come in time.
+    case timeout
+    /// The daemon cannot make a guest as intended.
+    case condition
+    /// A guest is as intended again.
+    case conditionOver = "condition_over"
 
     /// The size in bytes above which no reader takes a line.
     static let limit = 1 << 20

@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 package import Policy
 
 /// The log of events (docs/records.md): each is a line, appended by the process that it happened in, with one call and
@@ -27,6 +28,21 @@ package struct EventLog {
         } catch {
             return "the history was not written: \(error)"
         }
+    }
+
+    /// Appends what happened to a guest beside redirections. That it cannot be written is no reason to fail.
+    ///
+    /// - Parameters:
+    ///   - time: in nanoseconds since 1970.
+    ///   - words: why, for people.
+    package func append(_ kind: EventKind, guest: String, at time: Int64, _ words: String) {
+        try? append(
+            kind.line(
+                time,
+                [
+                    .init("guest", .string(guest)), .init("by", .string(Journal.label)),
+                    .init("message", .string(words)),
+                ]))
     }
 
     /// Appends a line, which begins with a newline and ends with one: what a kill or a full disk cut off ends before it.

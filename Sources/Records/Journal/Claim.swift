@@ -42,10 +42,8 @@ package struct Claim: ~Copyable {
         case .none: return
         case .intent(let phase, let goal):
             document.begin(phase, goal: goal)
-            document["wait"] = nil
         case .bracket(let phase, let bracket, let side, let goal, let proof):
             document.begin(phase, goal: goal)
-            document["wait"] = nil
             document["side"] = .string(side.rawValue)
             document["bracket"] = RecordDocument.bracket(bracket)
             if let proof { document["proof"] = .string(status(proof).rawValue) }
@@ -148,28 +146,6 @@ package struct Claim: ~Copyable {
         return try journal.guests(at: standby, but: record.guest.id.text).contains {
             $0.guest.standby.index == standby && $0.bracket?.ownsClsact == true
         }
-    }
-
-    // MARK: - Waiting
-
-    /// Records that a redirection of a guest waits for a signal; one with something under way stays in its phase.
-    package func beginWait(_ wait: SignalWait, goal: Side, now: Int64) throws(ControllerError) {
-        var document = file.document
-        document["wait"] = .object([
-            .init("signals", .array(wait.signals.map { .string($0.description) })), .init("since_ns", .integer(now)),
-            .init("until_ns", .integer(now + wait.timeout)),
-        ])
-        if record.phase == .pinned { document.begin(.waiting, goal: goal) }
-        try file.write(document)
-    }
-
-    /// Records that nothing is waited for any more.
-    package func endWait() throws(ControllerError) {
-        var document = file.document
-        guard document["wait"] != nil else { return }
-        document["wait"] = nil
-        if document["phase"]?.text == GuestPhase.waiting.rawValue { document.begin(.pinned, goal: nil) }
-        try file.write(document)
     }
 
     /// Another process holds the guest.
@@ -275,7 +251,6 @@ extension RecordDocument {
         begin(.pinned, goal: nil)
         self["side"] = .string(side.rawValue)
         self["proof"] = .string(proof.rawValue)
-        self["wait"] = nil
     }
 
     private mutating func stamp() {
@@ -306,7 +281,7 @@ extension Journal {
     package static let lockPatience: Int64 = 50_000_000
 
     /// Claims a guest: locks it and reads its record, in this order, so that what another process did until it let go of the lock
-    /// is seen. The phase `waiting` of a process that died is ended: it changed nothing.
+    /// is seen.
     ///
     /// - Parameters:
     ///   - id: the guest.
@@ -327,15 +302,10 @@ extension Journal {
             throw Claim.busy(try guest(id, anyBoot: anyBoot), holder(of: id.text))
         }
         let (document, record) = try known(id, anyBoot: anyBoot)
-        var claim = Claim(record, document, in: self, lock)
-        if record.phase == .waiting {
-            try claim.endWait()
-            try claim.reread()
-        }
-        return claim
+        return Claim(record, document, in: self, lock)
     }
 
-    /// Claims a guest, also one of the phase `waiting`, unless another process holds it or it is no longer known.
+    /// Claims a guest, unless another process holds it or it is no longer known.
     ///
     /// - Parameter row: the guest is this one and not a later one of the same name.
     package func claim(

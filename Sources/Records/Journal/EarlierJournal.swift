@@ -101,7 +101,10 @@ private final class EarlierJournal {
                 backupToClear: port.integer(5) == 1)
         }
         guard let id = row.text(1).flatMap({ try? GuestID($0) }), let side = row.text(2).flatMap(Side.init),
-            let phase = row.text(3).flatMap(GuestPhase.init), let bridge = ports["bridge"],
+
+            // Who waited holds nothing up any more.
+            let phase = row.text(3).flatMap({ GuestPhase(rawValue: $0 == "waiting" ? "pinned" : $0) }),
+            let bridge = ports["bridge"],
             let primary = ports["primary"], let standby = ports["standby"]
         else { return nil }
         var guest = GuestInterface(
@@ -117,7 +120,7 @@ private final class EarlierJournal {
         }
         return GuestRecord(
             row: number, guest: guest, phase: begun?.phase ?? phase,
-            goal: begun?.goal ?? row.text(4).flatMap(Side.init),
+            goal: begun?.goal ?? (phase == .pinned ? nil : row.text(4).flatMap(Side.init)),
             boot: row.text(6) ?? "", namespace: row.integer(7) ?? 0,
             proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing, revision: revision, bracket: bracket,
             since: Stopwatch.realTime, by: Journal.label)
@@ -128,15 +131,6 @@ private final class EarlierJournal {
         let adopted = Set(try addresses("adopted", record.row))
         document["addresses"] = .array(
             record.guest.addresses.map { RecordDocument.address($0, isDeclared: !adopted.contains($0)) })
-        if try database.hasTable("wait"), record.phase == .waiting,
-            let row = try database.run("SELECT signals, since, until FROM wait WHERE guest = ?", .integer(record.row))
-                .first
-        {
-            document["wait"] = .object([
-                .init("signals", .array((row.text(0) ?? "").split(separator: "\n").map { .string(String($0)) })),
-                .init("since_ns", .integer(row.integer(1) ?? 0)), .init("until_ns", .integer(row.integer(2) ?? 0)),
-            ])
-        }
         return document
     }
 

@@ -19,7 +19,7 @@ package final class Journal {
 
     /// Subfolders of the records' folder.
     enum Subfolder: String, CaseIterable {
-        case guests, locks, ports, addresses, probes
+        case guests, locks, ports, addresses, probes, waits
     }
 
     /// Records as they were last read, by name; nil for a process that reads each once.
@@ -134,6 +134,9 @@ package final class Journal {
         folder.names(in: Subfolder.guests.rawValue).compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
     }
 
+    /// Whether a guest has a record, of whatever network namespace.
+    package func knows(_ id: GuestID) -> Bool { folder.exists(Journal.file(id.text)) }
+
     /// One guest; nil if it is unknown in this network namespace.
     package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? { try found(id)?.1 }
 
@@ -174,9 +177,6 @@ package final class Journal {
         return found
     }
 
-    /// What a guest waits for.
-    package func wait(of name: String) -> WaitView? { (try? document(name))??.0.wait }
-
     /// When a record was last written, in nanoseconds since 1970.
     package var changeTime: Int64 { folder.changeTime(of: Subfolder.guests.rawValue) ?? 0 }
 
@@ -186,16 +186,6 @@ package final class Journal {
         let program = words.first?.split(separator: "/").last.map(String.init) ?? "?"
         return words.count > 1 && !words[1].hasPrefix("-") ? "\(program) \(words[1])" : program
     }()
-}
-
-/// The signals that a guest's redirection waits for.
-package struct WaitView: Hashable, Sendable, Encodable {
-    /// The signals as the caller named them; the first to arrive ends the wait.
-    package let signals: [String]
-    /// The start of the wait, in nanoseconds since 1970.
-    package let since: Int64
-    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
-    package let until: Int64
 }
 
 extension ControllerError {

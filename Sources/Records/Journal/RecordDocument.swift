@@ -180,14 +180,6 @@ extension RecordDocument {
             })
     }
 
-    /// What the guest waits for; nil in other phases.
-    var wait: WaitView? {
-        guard let wait = self["wait"], let signals = wait["signals"]?.elements, let since = wait["since_ns"]?.integer,
-            let until = wait["until_ns"]?.integer
-        else { return nil }
-        return WaitView(signals: signals.compactMap(\.text), since: since, until: until)
-    }
-
     private func guestInterface() throws(Fault) -> GuestInterface {
         let name = try text("guest")
         guard let id = try? GuestID(name) else { throw Fault("\"guest\" is \"\(name)\"") }

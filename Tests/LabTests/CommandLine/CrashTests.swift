@@ -154,6 +154,49 @@ struct CrashTests {
         #expect(verb.sides.contains { $0.map { entry.contains("dev \($0) master br0 static") } ?? false }, "\(entry)")
     }
 
+    /// A guest is locked before it has a record, and its record is read under its lock.
+    @Test(arguments: ["reconcile", "abort vm1", "release vm1", "switch vm1 --to standby", "prepare"])
+    func nobodyComesBetweenRecordAndLock(_ verb: String) throws {
+        try CommandLineLab.run { lab in
+            let arguments =
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --at primary --address \(CommandLineLab.mac)"
+            let delayed = try RunningCommand(
+                [
+                    "strace", "-f", "-o", lab.state + "/trace", "-P", lab.state, "-e", "trace=renameat", "-e",
+                    "inject=renameat:delay_exit=1000000", CommandLineLab.binary,
+                ] + arguments.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
+            // The record is there, and its writer has not gone on.
+            try lab.waitUntil { access(lab.state + "/guests/vm1.json", F_OK) == 0 }
+            #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"preparing\""))
+            let other = try lab.fdbsteer(verb == "prepare" ? arguments : verb)
+            #expect(other.exitCode == (verb == "reconcile" ? 0 : 8), "\(other.output)\(other.errors)")
+            let prepared = delayed.wait()
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            #expect(TextFile.read(lab.state + "/trace").contains("(DELAYED)"), "nothing was delayed")
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+        }
+    }
+
+    /// Without 0, 1 and 2 a file of the journal would get their numbers, and what is printed would be written to it.
+    @Test func closedDescriptorsHarmNothing() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            for verb in [
+                "switch vm1 --to standby", "switch vm9 --to standby", "status", "switch vm1 --to primary --json",
+            ] {
+                _ = try Command.run(
+                    ["sh", "-c", "exec \(CommandLineLab.binary) \(verb) 0<&- 1>&- 2>&-"],
+                    environment: ["FDBSTEER_STATE": lab.state])
+            }
+            #expect(try lab.fdbsteer("verify vm1").output.contains("as intended, on primary"))
+            let lock = TextFile.read(lab.state + "/locks/vm1")
+            #expect(
+                lock.hasSuffix(
+                    "fdbsteer switch" + String(repeating: "\n", count: 128 - lock.count + lock.count { $0 == "\n" })),
+                "\(lock)")
+        }
+    }
+
     @Test(arguments: ["full", "read-only"])
     func aStateFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsChanged(_ condition: String) throws {
         try CommandLineLab.run { lab in

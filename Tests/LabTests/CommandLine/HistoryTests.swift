@@ -21,6 +21,25 @@ struct HistoryTests {
             ] + command.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
     }
 
+    @Test func refusalsAndTimeoutsAreInTheLog() throws {
+        try CommandLineLab.run { lab in
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 3)
+            #expect(TextFile.read(lab.state + "/events.log").isEmpty, "nobody knows that guest")
+            try lab.prepare()
+            try Command.script("ip link set tap0 down")
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 3)
+            #expect(try lab.fdbsteer("switch vm1 --to standby --dry-run").exitCode == 3)
+            try Command.script("ip link set tap0 up")
+            #expect(try lab.fdbsteer("switch vm1 --to standby --until word --timeout 50ms").exitCode == 6)
+            let events = TextFile.read(lab.state + "/events.log").split(separator: "\n")
+            let refused = events.filter { $0.contains("\"event\":\"refused\"") }
+            #expect(refused.count == 1 && refused[0].contains("tap0") && refused[0].contains("\"guest\":\"vm1\""))
+            #expect(events.count { $0.contains("\"event\":\"timeout\"") } == 1)
+            // The history is that of redirections.
+            #expect(try HistoryTests.times(lab).count == 1)
+        }
+    }
+
     @Test(arguments: ["history", "metrics"], ["pwrite64", "fdatasync", "unlink"])
     func aKilledReaderLosesAndDoublesNothing(_ reader: String, _ call: String) throws {
         try CommandLineLab.run { lab in

@@ -107,6 +107,8 @@ struct DaemonTests {
             try Command.script("ip link set tap0 mtu 1400\nip link set tap0 mtu 1500\nip link set tap0 master br0")
             try daemon.waitFor("repaired")
             #expect(daemon.count("not as intended") == 1, "\(daemon.log)")
+            let events = TextFile.read(daemon.lab.state + "/events.log")
+            #expect(events.contains("\"event\":\"condition\"") && events.contains("\"by\":\"fdbsteerd\""), "\(events)")
             try daemon.waitForEntry("dev tap0 master br0 static")
         }
     }

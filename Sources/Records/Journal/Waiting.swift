@@ -1,0 +1,64 @@
+import JSON
+package import Policy
+
+/// The signals that a guest's redirection waits for.
+package struct WaitView: Hashable, Sendable, Encodable {
+    /// The signals as the caller named them; the first to arrive ends the wait.
+    package let signals: [String]
+    /// Where the guest is to go then.
+    package let goal: Side
+    /// The start of the wait, in nanoseconds since 1970.
+    package let since: Int64
+    /// The time at which the wait ends without a signal, in nanoseconds since 1970.
+    package let until: Int64
+}
+
+/// A redirection that waits for a signal, until the value ends. Who waits does not hold the guest: others redirect and repair it
+/// meanwhile.
+package struct Waiting: ~Copyable {
+    private let name: String
+    private let folder: RecordFolder
+    private let lock: GuestLock
+
+    fileprivate static func lock(_ name: String) -> String { ".wait-\(name)" }
+    fileprivate static func file(_ name: String) -> String { "waits/\(name).json" }
+
+    /// - Throws: ``ControllerError`` of code `busy` when another process waits for the guest.
+    package init(
+        _ wait: SignalWait, for id: GuestID, goal: Side, now: Int64, in journal: Journal
+    ) throws(ControllerError) {
+        guard let lock = try GuestLock(Waiting.lock(id.text), in: journal.folder, patience: 0) else {
+            throw ControllerError(
+                .busy, "another redirection of guest \(id) waits for a signal already",
+                remedy: "\"fdbsteer status \(id)\" shows it")
+        }
+        let view = JSON.object([
+            .init("signals", .array(wait.signals.map { .string($0.description) })),
+            .init("goal", .string(goal.rawValue)), .init("since_ns", .integer(now)),
+            .init("until_ns", .integer(now + wait.timeout)),
+        ])
+        try journal.folder.replace(
+            Waiting.file(id.text), by: Array((view.pretty + "\n").utf8), through: "waits/.\(id).new")
+        name = id.text
+        folder = journal.folder
+        self.lock = lock
+    }
+
+    deinit {
+        try? folder.remove(Waiting.file(name))
+        // Who waits for the lock takes one of a new file.
+        try? folder.remove("locks/\(Waiting.lock(name))")
+    }
+}
+
+extension Journal {
+    /// What a redirection of a guest waits for; nil when none does.
+    package func wait(of name: String) -> WaitView? {
+        guard isHeld(lock: Waiting.lock(name)), let bytes = (try? folder.read(Waiting.file(name))) ?? nil,
+            let wait = bytes.withUnsafeBytes({ JSON($0) }), let signals = wait["signals"]?.elements,
+            let goal = wait["goal"]?.text.flatMap(Side.init), let since = wait["since_ns"]?.integer,
+            let until = wait["until_ns"]?.integer
+        else { return nil }
+        return WaitView(signals: signals.compactMap(\.text), goal: goal, since: since, until: until)
+    }
+}
