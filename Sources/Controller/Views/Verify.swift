@@ -41,7 +41,24 @@ package struct Verify {
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Verification {
         let journal = try Journal.reading(host.folder, for: id)
-        let record = try journal.guest(id)
+        var record = try journal.guest(id)
+        var verification = try compare(record, journal, on: &host)
+        // What was compared with a record that a redirection has replaced meanwhile says nothing.
+        for _ in 0..<Verify.attempts {
+            let now = try journal.guest(id)
+            if now == record { break }
+            record = now
+            verification = try compare(record, journal, on: &host)
+        }
+        return verification
+    }
+
+    /// Comparisons after the first, beside a guest that is redirected without a pause.
+    private static let attempts = 20
+
+    private static func compare(
+        _ record: GuestRecord, _ journal: Journal, on host: inout Host
+    ) throws(ControllerError) -> Verification {
         let bracket = record.phase == .bracketed ? host.kernel.view(record) : nil
         let (observation, problems) = try Verify.look(at: record, on: &host.kernel)
         var verify = Verify(record, observation)
