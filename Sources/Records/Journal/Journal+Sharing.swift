@@ -4,7 +4,8 @@ package import Policy
 /// Whose an address or a port is, found by one look instead of a reading of all guests.
 ///
 /// Before a guest's record is made, a symbolic link `addresses/NAMESPACE-BRIDGE-ADDRESS` to its name is made for each of its
-/// addresses, and a file `ports/NAMESPACE-IFINDEX/NAME` for each of its ports. They are removed after its record. A killed process
+/// addresses, and a file `ports/NAMESPACE-IFINDEX/NAME` for each of its ports, or `+NAME` where the port is its uplink, which a thousand
+/// guests may share. They are removed after its record. A killed process
 /// may leave some without a record: who looks compares with the record, and `reconcile` removes them.
 extension Journal {
     private func addressMark(_ address: Address, bridge: Int32) -> String {
@@ -13,6 +14,10 @@ extension Journal {
     }
 
     private func portFolder(_ port: Int32) -> String { "ports/\(namespace)-\(port)" }
+
+    private func portMark(_ port: Int32, of guest: GuestInterface) -> String {
+        "\(portFolder(port))/\(guest.uplink?.index == port ? "+" : "")\(guest.id)"
+    }
 
     // MARK: - Looking
 
@@ -32,10 +37,16 @@ extension Journal {
     /// - Parameters:
     ///   - port: its interface index.
     ///   - own: a guest that is left out.
+    ///   - isUplinkToo: also those whose uplink it is.
     ///   - most: looks no further after so many.
-    func guests(at port: Int32, but own: String, most: Int = .max) throws(ControllerError) -> [GuestRecord] {
+    func guests(
+        at port: Int32, but own: String, isUplinkToo: Bool = true, most: Int = .max
+    ) throws(ControllerError) -> [GuestRecord] {
         var found: [GuestRecord] = []
-        for name in folder.names(in: portFolder(port)) where name != own {
+        for mark in folder.names(in: portFolder(port)) {
+            let isUplink = mark.hasPrefix("+")
+            let name = isUplink ? String(mark.dropFirst()) : mark
+            if name == own || (isUplink && !isUplinkToo) { continue }
             guard let record = try document(name)?.1, record.namespace == namespace, record.boot == boot,
                 record.guest.ports.contains(where: { $0.port.index == port })
             else { continue }
@@ -58,7 +69,7 @@ extension Journal {
         var neighbours = Neighbours()
         for port in ports {
             // Uplinks are everybody's.
-            let other = try guests(at: port, but: own).first { $0.guest.uplink?.index != port }
+            let other = try guests(at: port, but: own, isUplinkToo: false, most: 1).first
             neighbours.ports[port] = other?.guest.id.text
         }
         for address in addresses {
@@ -89,7 +100,7 @@ extension Journal {
     /// Makes the mark of a port.
     func mark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
         try folder.makeFolder(portFolder(port))
-        try folder.touch("\(portFolder(port))/\(guest.id)")
+        try folder.touch(portMark(port, of: guest))
     }
 
     func unmark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
@@ -100,7 +111,7 @@ extension Journal {
     }
 
     func unmark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
-        try folder.remove("\(portFolder(port))/\(guest.id)")
+        try folder.remove(portMark(port, of: guest))
         folder.removeFolder(portFolder(port))
     }
 
@@ -114,7 +125,9 @@ extension Journal {
             try folder.remove("addresses/\(name)")
         }
         for port in folder.names(in: "ports") {
-            for name in folder.names(in: "ports/\(port)") where !known.contains(name) {
+            for name in folder.names(in: "ports/\(port)") {
+                let owner = name.hasPrefix("+") ? String(name.dropFirst()) : name
+                if known.contains(owner) { continue }
                 try folder.remove("ports/\(port)/\(name)")
             }
             folder.removeFolder("ports/\(port)")
