@@ -75,7 +75,11 @@ package final class RecordFolder {
     /// The names in a subfolder without those that begin with a dot; none when there is no such folder.
     func names(in name: String) -> [String] {
         let folder = openat(descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard folder >= 0, let stream = fdopendir(folder) else { return [] }
+        guard folder >= 0 else { return [] }
+        guard let stream = fdopendir(folder) else {
+            close(folder)
+            return []
+        }
         defer { closedir(stream) }
         return SystemFile.names(in: stream)
     }
