@@ -58,7 +58,8 @@ final class ScaleRun {
             duplicated: duplicated,
             isVoid: isVoid,
             latencies: [
-                .init("prepare of one guest more", preparations), .init("whole, at rest", atRest), .init("whole, during an evacuation", during),
+                .init("prepare of one guest more", preparations), .init("whole, at rest", atRest),
+                .init("whole, during an evacuation", during),
                 .init("one message, at rest", probed.atRest),
                 .init("one message, while all entries are moved by 64 a send", probed.during),
             ])
