@@ -39,9 +39,14 @@ package struct Prepare {
             let ports = guest.ports.map(\.port.index)
             let now = try journal.neighbours(
                 of: nil, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
-            let fresh = try host.kernel.links()
-            if now != neighbours || request.legacy != nil || ports.contains(where: { fresh[$0] != links[$0] }) {
-                (plan, neighbours) = try self.plan(request, links: fresh, beside: journal, on: &host)
+            let fresh = try host.kernel.observe(guest).ports
+            let isSame = guest.ports.allSatisfy { side, port in
+                fresh[side]?.bridgePort == links[port.index]?.bridgePort
+                    && fresh[side]?.master == links[port.index]?.master
+            }
+            if now != neighbours || request.legacy != nil || !isSame {
+                (plan, neighbours) = try self.plan(
+                    request, links: host.kernel.links(), beside: journal, on: &host)
             }
             return plan.guest
         }
