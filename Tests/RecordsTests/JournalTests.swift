@@ -77,6 +77,14 @@ import Testing
             #expect(record.boot == journal.boot && record.namespace == journal.namespace && record.revision == 2)
             #expect(record.since > record.row && !record.by.isEmpty)
             #expect(journal.names == ["vm1"])
+            // Where an address has its VLAN from.
+            let other = try JournalTests.guest("vm2", ["52:54:00:00:00:03/10", "52:54:00:00:00:04/20"], primary: 14)
+            let given = [try Address("52:54:00:00:00:03"), other.addresses[1]]
+            try journal.claim(preparing: other.id, given: given) { () throws(ControllerError) in other }
+                .write(.settled(.primary, proof: .shown, endsBracket: false))
+            let addresses = try #require(
+                JSON(text: TextFile.read(folder.path + "/guests/vm2.json"))?["addresses"]?.elements)
+            #expect(addresses.map { $0["vlan_from"]?.text } == ["pvid", "given"])
         }
     }
 

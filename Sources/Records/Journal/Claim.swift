@@ -326,10 +326,11 @@ extension Journal {
     /// Makes the record of a guest whose preparation begins, and claims it. Others are kept from preparing and releasing guests
     /// while `plan` decides by what the journal has.
     ///
+    /// - Parameter given: the addresses as the caller named them, before their VLANs were resolved.
     /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
     ///   code `busy` when another process prepares it.
     package func claim(
-        preparing id: GuestID, _ plan: () throws(ControllerError) -> GuestInterface
+        preparing id: GuestID, given: [Address] = [], _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: self.folder, patience: Journal.lockPatience) else {
             throw ControllerError(
@@ -337,7 +338,7 @@ extension Journal {
             )
         }
         do throws(ControllerError) {
-            return try prepare(id, lock, plan)
+            return try prepare(id, given, lock, plan)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.
             if !folder.exists(Journal.file(id.text)) { try? folder.remove("locks/\(id)") }
@@ -346,7 +347,8 @@ extension Journal {
     }
 
     private func prepare(
-        _ id: GuestID, _ lock: consuming GuestLock, _ plan: () throws(ControllerError) -> GuestInterface
+        _ id: GuestID, _ given: [Address], _ lock: consuming GuestLock,
+        _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         let all = try lockAll()
         defer { withExtendedLifetime(all) {} }
@@ -360,7 +362,8 @@ extension Journal {
             proof: .missing, revision: 0, since: now, by: Journal.label)
         try mark(guest.addresses, of: guest)
         for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest) }
-        var claim = Claim(record, RecordDocument(record), in: self, lock)
+        let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
+        var claim = Claim(record, RecordDocument(record, fromPVID: fromPVID), in: self, lock)
         try claim.create()
         return claim
     }

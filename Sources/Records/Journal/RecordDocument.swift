@@ -62,7 +62,9 @@ struct RecordDocument: Equatable {
 
 extension RecordDocument {
     /// The document of a guest's first record.
-    init(_ record: GuestRecord) {
+    ///
+    /// - Parameter fromPVID: addresses whose VLAN is the one that their ports had as PVID, because none was given.
+    init(_ record: GuestRecord, fromPVID: Set<Address> = []) {
         let guest = record.guest
         members = []
         self["version"] = .integer(RecordDocument.version)
@@ -85,7 +87,8 @@ extension RecordDocument {
         self["ports"] = .array(ports)
         self["nic"] = guest.nic.map(RecordDocument.nic)
         self["bracket"] = record.bracket.map(RecordDocument.bracket)
-        self["addresses"] = .array(guest.addresses.map { RecordDocument.address($0, isDeclared: true) })
+        self["addresses"] = .array(
+            guest.addresses.map { RecordDocument.address($0, isDeclared: true, isFromPVID: fromPVID.contains($0)) })
     }
 
     /// A port, or the bridge.
@@ -102,12 +105,18 @@ extension RecordDocument {
 
     /// An address.
     ///
-    /// - Parameter isDeclared: the operator named it; otherwise the guest's filter asked for it.
-    static func address(_ address: Address, isDeclared: Bool) -> JSON {
-        .object([
-            .init("address", .string(address.description)),
+    /// - Parameters:
+    ///   - isDeclared: the operator named it; otherwise the guest's filter asked for it.
+    ///   - isFromPVID: its VLAN is the PVID that its ports had.
+    static func address(_ address: Address, isDeclared: Bool, isFromPVID: Bool = false) -> JSON {
+        var members = [
+            JSON.Member("address", .string(address.description)),
             .init("declared_by", .string(isDeclared ? "operator" : "filter")),
-        ])
+        ]
+        if isDeclared, address.vlan != nil {
+            members.append(.init("vlan_from", .string(isFromPVID ? "pvid" : "given")))
+        }
+        return .object(members)
     }
 
     static func bracket(_ bracket: Bracket) -> JSON {
