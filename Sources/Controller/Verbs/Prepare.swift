@@ -33,7 +33,8 @@ package struct Prepare {
         }
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
-        let prepared = try journal.claim(preparing: request.id, given: request.addresses) { () throws(ControllerError) in
+        let prepared = try journal.claim(preparing: request.id, given: request.addresses) {
+            () throws(ControllerError) in
             // Others may have prepared a guest since, or released this one and given its ports their settings back.
             let guest = plan.guest
             let ports = guest.ports.map(\.port.index)
