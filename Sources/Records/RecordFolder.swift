@@ -73,12 +73,15 @@ package final class RecordFolder {
     func exists(_ name: String) -> Bool { faccessat(descriptor, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 }
 
     /// The names in a subfolder without those that begin with a dot; none when there is no such folder.
-    func names(in name: String) -> [String] {
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` for a folder that cannot be listed: that is not an empty one.
+    func names(in name: String) throws(ControllerError) -> [String] {
         let folder = openat(descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard folder >= 0 else { return [] }
+        if folder < 0, errno == ENOENT { return [] }
+        guard folder >= 0 else { throw unreadable(name, String(cString: strerror(errno))) }
         guard let stream = fdopendir(folder) else {
             close(folder)
-            return []
+            throw unreadable(name, String(cString: strerror(errno)))
         }
         defer { closedir(stream) }
         return SystemFile.names(in: stream)
@@ -98,7 +101,7 @@ package final class RecordFolder {
     func changeTime(of name: String) -> Int64? {
         var information = stat()
         guard fstatat(descriptor, name, &information, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
-        return Int64(information.st_mtim.tv_sec) * 1_000_000_000 + Int64(information.st_mtim.tv_nsec)
+        return Int64(information.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(information.st_mtim.tv_nsec)
     }
 
     // MARK: - Writing

@@ -81,11 +81,11 @@ import Testing
         #expect(records[1].phase == .bracketed && records[1].goal == .standby)
         #expect(records[1].bracket == Bracket(openedAt: 17, means: .nftables, ownsClsact: true))
         // Those of other network namespaces are taken over too.
-        #expect(journal.names == ["vm1", "vm2", "vm3"])
+        #expect(try journal.names() == ["vm1", "vm2", "vm3"])
         let claim = try journal.claim(records[0].guest.id)
         #expect(claim.adopted == [try Address("52:54:00:00:00:09/7")])
         #expect(try journal.owner(of: Address("52:54:00:00:00:02"), bridge: 3) == "vm2")
-        #expect(ProbeRecord.names(in: journal) == ["1"])
+        #expect(try ProbeRecord.names(in: journal) == ["1"])
         let probe = try ProbeRecord("1", in: journal)?.snapshot.function.device
         #expect(probe == "0000:01:10.0")
         #expect(access(folder.stateFile, F_OK) != 0 && access(folder.stateFile + ".converted", F_OK) == 0)

@@ -76,7 +76,7 @@ import Testing
             #expect(record.guest == guest && record.phase == .pinned && record.proof == .proven && record.goal == nil)
             #expect(record.boot == journal.boot && record.namespace == journal.namespace && record.revision == 2)
             #expect(record.since > record.row && !record.by.isEmpty)
-            #expect(journal.names == ["vm1"])
+            #expect(try journal.names() == ["vm1"])
             // Where an address has its VLAN from.
             let other = try JournalTests.guest("vm2", ["52:54:00:00:00:03/10", "52:54:00:00:00:04/20"], primary: 14)
             let given = [try Address("52:54:00:00:00:03"), other.addresses[1]]

@@ -171,7 +171,6 @@ extension Keeper {
             result = Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
         }
         try relearn(&claim)
-        if !result.ok { wards[claim.record.row]?.hopelessRevision = claim.record.revision }
         return .recovered(result)
     }
 

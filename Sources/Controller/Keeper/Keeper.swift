@@ -88,8 +88,14 @@ package struct Keeper: ~Copyable {
     ///
     /// - Parameter names: the guests; nil for all.
     package mutating func reload(_ names: Set<String>? = nil) -> News {
-        let all = names ?? Set(journal.names)
         var news = News()
+        let all: Set<String>
+        do throws(ControllerError) {
+            if let names { all = names } else { all = Set(try journal.names()) }
+        } catch {
+            news.faults = [error]
+            return news
+        }
         func forget(_ row: Int64, _ keeper: inout Keeper) {
             keeper.forget(row)
             news.changed = news.changed ?? []
@@ -117,12 +123,13 @@ package struct Keeper: ~Copyable {
     }
 
     /// What another process let go of and did not end is to be looked at.
-    package func abandoned(_ names: Set<String>) -> [Watch.Suspicion] {
+    package mutating func abandoned(_ names: Set<String>) -> [Watch.Suspicion] {
         names.compactMap { name in
             guard let record = (try? GuestID(name)).flatMap({ watch.record(named: $0) }),
-                record.phase != .pinned, record.phase != .bracketed,
-                wards[record.row]?.hopelessRevision != record.revision
+                record.phase != .pinned, record.phase != .bracketed, !journal.isLocked(name),
+                wards[record.row]?.abandonedRevision != record.revision
             else { return nil }
+            wards[record.row]?.abandonedRevision = record.revision
             return Watch.Suspicion(row: record.row, cause: .recorded)
         }
     }

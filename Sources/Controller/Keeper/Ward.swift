@@ -23,8 +23,9 @@ package struct Ward {
     var ready: Observation?
     /// The revision of the record that they were read for.
     var readyRevision: Int64 = 0
-    /// The revision of a record that a dead process left and that could not be put right: it is not tried again.
-    var hopelessRevision: Int64?
+    /// The revision of a record that a process has let go of without an end: it is looked at once for that reason, because the look
+    /// itself lets go of the lock.
+    var abandonedRevision: Int64?
     /// What was last reported of it while it was not as intended.
     package var condition: String?
 

@@ -113,7 +113,7 @@ package struct Probe {
     /// One probe at a time: what another is changing, or has left behind, would be taken for the NIC as it was.
     private func requireNoProbe(_ folder: StateFolder) throws(ControllerError) {
         guard let journal = try Journal(reading: folder) else { return }
-        for name in ProbeRecord.names(in: journal) {
+        for name in try ProbeRecord.names(in: journal) {
             guard let other = try ProbeRecord(name, in: journal), other.boot == journal.boot else { continue }
             if other.isLocked {
                 throw ControllerError(.busy, "a probe of \(other.snapshot.pf) is running", remedy: "wait for it")

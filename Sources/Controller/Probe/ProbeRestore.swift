@@ -111,10 +111,15 @@ struct ProbeRestore {
     /// Ends the probes that dead processes left.
     func run(_ journal: Journal, on kernel: inout Kernel) throws(ControllerError) -> [Reconciliation] {
         var results: [Reconciliation] = []
-        for name in ProbeRecord.names(in: journal) {
-            guard var record = try ProbeRecord(name, in: journal) else { continue }
-            let (words, ok) = try end(&record, in: journal, on: &kernel)
-            results.append(.init(guest: record.snapshot.pf, words: words, ok: ok))
+        for name in try ProbeRecord.names(in: journal) {
+            // One that is broken keeps nobody from the others.
+            do throws(ControllerError) {
+                guard var record = try ProbeRecord(name, in: journal) else { continue }
+                let (words, ok) = try end(&record, in: journal, on: &kernel)
+                results.append(.init(guest: record.snapshot.pf, words: words, ok: ok))
+            } catch {
+                results.append(.init(guest: "probe \(name)", words: "\(error)", ok: false))
+            }
         }
         return results
     }
@@ -128,6 +133,7 @@ struct ProbeRestore {
         }
         if options.dryRun { return ("a probe did not end: the NIC would be restored", true) }
         guard try record.take() else { return ("a probe is running", true) }
+        guard record.isOpen else { return ("a probe has ended meanwhile", true) }
         let failures = ProbeRestore.restore(record.snapshot, on: &kernel)
         guard failures.isEmpty else {
             return (

@@ -101,7 +101,10 @@ package struct BracketUntilSignal {
         at side: Side, _ record: GuestRecord, _ journal: Journal, on host: inout Host
     ) throws(ControllerError) -> Report {
         let claim = try journal.claim(record.guest.id)
-        guard claim.record.bracket == record.bracket else {
+        // A repair may have made the copy anew, by other means.
+        guard claim.record.row == record.row, let opened = claim.record.bracket?.openedAt,
+            opened == record.bracket?.openedAt
+        else {
             throw ControllerError(
                 .precondition,
                 "the bracket of guest \(record.guest.id) was closed by others; the guest is on "

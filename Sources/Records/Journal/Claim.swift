@@ -75,6 +75,8 @@ package struct Claim: ~Copyable {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
         let guest = record.guest
+        // Who prepares the guest anew makes one of the same name.
+        file.dropReserve()
         try journal.folder.remove(Journal.file(guest.id.text))
         try journal.unmark(guest.addresses, of: guest)
         for port in Set(guest.ports.map(\.port.index)) { try journal.unmark(port: port, of: guest) }
@@ -174,9 +176,11 @@ extension Claim {
             self.lock = lock
         }
 
-        deinit {
-            guard let reserve else { return }
-            close(reserve)
+        deinit { dropReserve() }
+
+        func dropReserve() {
+            guard let file = reserve.take() else { return }
+            close(file)
             try? folder.remove(reserveName)
         }
 
@@ -212,6 +216,8 @@ extension Claim {
             try folder.rename(temporary, Journal.file(name))
             self.document = document
         }
+
+        func makeReserve() throws(ControllerError) { try makeReserve(document.bytes.count + RecordDocument.room) }
 
         private func makeReserve(_ size: Int) throws(ControllerError) {
             let file = try folder.make(reserveName)
@@ -301,8 +307,14 @@ extension Journal {
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
             throw Claim.busy(try guest(id, anyBoot: anyBoot), holder(of: id.text))
         }
-        let (document, record) = try known(id, anyBoot: anyBoot)
-        return Claim(record, document, in: self, lock)
+        do throws(ControllerError) {
+            let (document, record) = try known(id, anyBoot: anyBoot)
+            return Claim(record, document, in: self, lock)
+        } catch {
+            // It was released meanwhile.
+            if !folder.exists(Journal.file(id.text)) { try? folder.remove("locks/\(id)") }
+            throw error
+        }
     }
 
     /// Claims a guest, unless another process holds it or it is no longer known.
@@ -338,41 +350,41 @@ extension Journal {
             )
         }
         do throws(ControllerError) {
-            return try prepare(id, given, lock, plan)
+            let all = try lockAll()
+            defer { withExtendedLifetime(all) {} }
+            let guest = try plan()
+            guard try document(id.text) == nil else {
+                throw ControllerError(.busy, "another process has prepared guest \(id) meanwhile", remedy: "try again")
+            }
+            let now = Stopwatch.realTime
+            let record = GuestRecord(
+                row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
+                proof: .missing, revision: 1, since: now, by: Journal.label)
+            try mark(guest.addresses, of: guest)
+            for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest) }
+            let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
+            let document = RecordDocument(record, fromPVID: fromPVID)
+            try folder.replace(Journal.file(id.text), by: document.bytes, through: "guests/.\(id).new")
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.
             if !folder.exists(Journal.file(id.text)) { try? folder.remove("locks/\(id)") }
             throw error
         }
-    }
-
-    private func prepare(
-        _ id: GuestID, _ given: [Address], _ lock: consuming GuestLock,
-        _ plan: () throws(ControllerError) -> GuestInterface
-    ) throws(ControllerError) -> Claim {
-        let all = try lockAll()
-        defer { withExtendedLifetime(all) {} }
-        let guest = try plan()
-        guard try document(id.text) == nil else {
-            throw ControllerError(.busy, "another process has prepared guest \(id) meanwhile", remedy: "try again")
-        }
-        let now = Stopwatch.realTime
-        let record = GuestRecord(
-            row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-            proof: .missing, revision: 0, since: now, by: Journal.label)
-        try mark(guest.addresses, of: guest)
-        for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest) }
-        let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
-        var claim = Claim(record, RecordDocument(record, fromPVID: fromPVID), in: self, lock)
-        try claim.create()
+        let (document, record) = try known(id, anyBoot: false)
+        let claim = Claim(record, document, in: self, lock)
+        try claim.makeReserve()
         return claim
     }
 }
 
 extension Claim {
-    /// Writes the first record.
-    fileprivate mutating func create() throws(ControllerError) {
-        try file.write(file.document, reserves: true)
-        try reread()
+    /// Reserves the space for what ends a preparation; without it nothing was prepared.
+    fileprivate func makeReserve() throws(ControllerError) {
+        do throws(ControllerError) {
+            try file.makeReserve()
+        } catch {
+            try? remove()
+            throw error
+        }
     }
 }

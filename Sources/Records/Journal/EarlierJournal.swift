@@ -20,10 +20,10 @@ extension Journal {
         do throws(DatabaseError) {
             let database = try EarlierJournal(paths)
             let documents = try database.documents()
-            for (document, record) in documents {
-                if database.isLocked(record) { throw DatabaseError(path: paths.stateFile, code: 0, message: "busy") }
-                try convert(document, record)
+            if documents.contains(where: { database.isLocked($0.1) }) {
+                throw DatabaseError(path: paths.stateFile, code: 0, message: "busy")
             }
+            for (document, record) in documents { try convert(document, record) }
             for (name, document) in try database.probes() {
                 try keep { () throws(ControllerError) in
                     try folder.replace("probes/\(name).json", by: document, through: "probes/.\(name).new")
@@ -42,8 +42,10 @@ extension Journal {
 
     private func convert(_ document: RecordDocument, _ record: GuestRecord) throws(DatabaseError) {
         try keep { () throws(ControllerError) in
-            try mark(record.guest.addresses, of: record.guest)
-            for port in Set(record.guest.ports.map(\.port.index)) { try mark(port: port, of: record.guest) }
+            // Of whatever network namespace.
+            let (guest, namespace) = (record.guest, record.namespace)
+            try mark(guest.addresses, of: guest, namespace: namespace)
+            for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest, namespace: namespace) }
             let name = record.guest.id.text
             try folder.replace(Journal.file(name), by: document.bytes, through: "guests/.\(name).new")
         }

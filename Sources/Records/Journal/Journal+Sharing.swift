@@ -8,25 +8,32 @@ package import Policy
 /// guests may share. They are removed after its record. A killed process
 /// may leave some without a record: who looks compares with the record, and `reconcile` removes them.
 extension Journal {
-    private func addressMark(_ address: Address, bridge: Int32) -> String {
+    private func addressMark(_ address: Address, bridge: Int32, _ namespace: Int64? = nil) -> String {
         let text = address.description.replacing("/", with: "-")
-        return "addresses/\(namespace)-\(bridge)-\(text)"
+        return "addresses/\(namespace ?? self.namespace)-\(bridge)-\(text)"
     }
 
-    private func portFolder(_ port: Int32) -> String { "ports/\(namespace)-\(port)" }
+    private func portFolder(_ port: Int32, _ namespace: Int64? = nil) -> String {
+        "ports/\(namespace ?? self.namespace)-\(port)"
+    }
 
-    private func portMark(_ port: Int32, of guest: GuestInterface) -> String {
-        "\(portFolder(port))/\(guest.uplink?.index == port ? "+" : "")\(guest.id)"
+    private func portMark(_ port: Int32, of guest: GuestInterface, _ namespace: Int64? = nil) -> String {
+        "\(portFolder(port, namespace))/\(guest.uplink?.index == port ? "+" : "")\(guest.id)"
     }
 
     // MARK: - Looking
 
     /// The guest that owns an address on a bridge of this network namespace.
     ///
-    /// - Parameter bridge: its interface index.
-    package func owner(of address: Address, bridge: Int32) throws(ControllerError) -> String? {
-        guard let name = folder.target(of: addressMark(address, bridge: bridge)) else { return nil }
-        guard let record = try document(name)?.1, record.namespace == namespace, record.guest.bridge.index == bridge,
+    /// - Parameters:
+    ///   - bridge: its interface index.
+    ///   - namespace: another network namespace.
+    package func owner(
+        of address: Address, bridge: Int32, namespace: Int64? = nil
+    ) throws(ControllerError) -> String? {
+        guard let name = folder.target(of: addressMark(address, bridge: bridge, namespace)) else { return nil }
+        guard let record = try document(name)?.1, record.namespace == namespace ?? self.namespace,
+            record.boot == boot, record.guest.bridge.index == bridge,
             record.guest.addresses.contains(address)
         else { return nil }
         return name
@@ -43,7 +50,7 @@ extension Journal {
         at port: Int32, but own: String, isUplinkToo: Bool = true, most: Int = .max
     ) throws(ControllerError) -> [GuestRecord] {
         var found: [GuestRecord] = []
-        for mark in folder.names(in: portFolder(port)) {
+        for mark in try folder.names(in: portFolder(port)) {
             let isUplink = mark.hasPrefix("+")
             let name = isUplink ? String(mark.dropFirst()) : mark
             if name == own || (isUplink && !isUplinkToo) { continue }
@@ -83,11 +90,13 @@ extension Journal {
     /// Makes the marks of addresses. One that a process left that died is replaced.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for an address of another guest.
-    func mark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
+    func mark(
+        _ addresses: [Address], of guest: GuestInterface, namespace: Int64? = nil
+    ) throws(ControllerError) {
         for address in addresses {
-            let mark = addressMark(address, bridge: guest.bridge.index)
+            let mark = addressMark(address, bridge: guest.bridge.index, namespace)
             while try !folder.link(mark, to: guest.id.text) {
-                let owner = try owner(of: address, bridge: guest.bridge.index)
+                let owner = try owner(of: address, bridge: guest.bridge.index, namespace: namespace)
                 if owner == guest.id.text { break }
                 if let owner {
                     throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
@@ -98,9 +107,9 @@ extension Journal {
     }
 
     /// Makes the mark of a port.
-    func mark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
-        try folder.makeFolder(portFolder(port))
-        try folder.touch(portMark(port, of: guest))
+    func mark(port: Int32, of guest: GuestInterface, namespace: Int64? = nil) throws(ControllerError) {
+        try folder.makeFolder(portFolder(port, namespace))
+        try folder.touch(portMark(port, of: guest, namespace))
     }
 
     func unmark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
@@ -115,22 +124,32 @@ extension Journal {
         folder.removeFolder(portFolder(port))
     }
 
-    /// Removes marks that no record bears out, which processes have left that died.
+    /// Removes marks, locks and waits without a record, which processes have left that died.
     package func sweepMarks() throws(ControllerError) {
         let lock = try lockAll()
         defer { withExtendedLifetime(lock) {} }
-        let known = Set(names)
-        for name in folder.names(in: "addresses") {
+        let known = Set(try names())
+        for name in try folder.names(in: "addresses") {
             guard let owner = folder.target(of: "addresses/\(name)"), !known.contains(owner) else { continue }
             try folder.remove("addresses/\(name)")
         }
-        for port in folder.names(in: "ports") {
-            for name in folder.names(in: "ports/\(port)") {
+        for port in try folder.names(in: "ports") {
+            for name in try folder.names(in: "ports/\(port)") {
                 let owner = name.hasPrefix("+") ? String(name.dropFirst()) : name
                 if known.contains(owner) { continue }
                 try folder.remove("ports/\(port)/\(name)")
             }
             folder.removeFolder("ports/\(port)")
+        }
+        for name in try folder.names(in: "locks") where !known.contains(name) {
+            guard let lock = try GuestLock(name, in: folder, patience: 0) else { continue }
+            defer { withExtendedLifetime(lock) {} }
+            // A prepare may have begun and ended since the names were read.
+            if !folder.exists(Journal.file(name)) { try folder.remove("locks/\(name)") }
+        }
+        for name in try folder.names(in: "waits")
+        where name.hasSuffix(".json") && wait(of: String(name.dropLast(5))) == nil {
+            try folder.remove("waits/\(name)")
         }
     }
 }

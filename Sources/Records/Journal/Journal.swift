@@ -119,7 +119,7 @@ package final class Journal {
     package func recordsAndFaults() throws(ControllerError) -> (records: [GuestRecord], faults: [ControllerError]) {
         var records: [GuestRecord] = []
         var faults: [ControllerError] = []
-        for name in names {
+        for name in try names() {
             do throws(ControllerError) {
                 if let record = try document(name)?.1, record.namespace == namespace { records.append(record) }
             } catch {
@@ -130,8 +130,12 @@ package final class Journal {
     }
 
     /// The names of all guests that have a record, of any network namespace.
-    package var names: [String] {
-        folder.names(in: Subfolder.guests.rawValue).compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when they cannot be listed.
+    package func names() throws(ControllerError) -> [String] {
+        try folder.names(in: Subfolder.guests.rawValue).compactMap {
+            $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil
+        }
     }
 
     /// Whether a guest has a record, of whatever network namespace.

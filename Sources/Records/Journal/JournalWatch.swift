@@ -26,9 +26,11 @@ package struct JournalWatch: ~Copyable {
     package init(_ folder: StateFolder) throws(ControllerError) {
         descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
         let ends = UInt32(IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
-        guests = inotify_add_watch(descriptor, folder.path + "/guests", UInt32(IN_MOVED_TO | IN_DELETE) | ends)
+        guests = inotify_add_watch(
+            descriptor, folder.path + "/guests", UInt32(IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) | ends)
         locks = inotify_add_watch(descriptor, folder.path + "/locks", UInt32(IN_CLOSE_WRITE) | ends)
-        guard descriptor >= 0, guests >= 0, locks >= 0 else {
+        let itself = inotify_add_watch(descriptor, folder.path, ends)
+        guard descriptor >= 0, guests >= 0, locks >= 0, itself >= 0 else {
             throw ControllerError(
                 .precondition, "cannot watch \(folder.path) for changes: \(String(cString: strerror(errno)))",
                 remedy: "name a folder that exists by --state or in the configuration; inotify watches may be used up "

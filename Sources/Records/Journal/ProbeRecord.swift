@@ -120,8 +120,8 @@ package struct ProbeRecord: ~Copyable {
     private var lockName: String { ".probe-\(name)" }
 
     /// The names of the probes of a journal that have not finished.
-    package static func names(in journal: Journal) -> [String] {
-        journal.folder.names(in: "probes").compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
+    package static func names(in journal: Journal) throws(ControllerError) -> [String] {
+        try journal.folder.names(in: "probes").compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
     }
 
     /// Reads the record of a probe; nil when there is none, or it is another network namespace's.
@@ -163,10 +163,13 @@ package struct ProbeRecord: ~Copyable {
     /// Whether another process holds the record's lock.
     package var isLocked: Bool { journal.isHeld(lock: lockName) }
 
-    /// Locks the record until this value ends; false if another process has it.
+    /// Locks the record until this value ends; false if another process has it, or has ended the probe.
     package mutating func take() throws(ControllerError) -> Bool {
         guard let taken = try GuestLock(lockName, in: journal.folder, patience: 0) else { return false }
         lock = consume taken
         return true
     }
+
+    /// The probe has not been ended since its record was read.
+    package var isOpen: Bool { journal.folder.exists(file) }
 }

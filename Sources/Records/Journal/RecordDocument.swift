@@ -167,7 +167,7 @@ extension RecordDocument {
             boot: try text("boot"), namespace: try integer("namespace"), proof: try word("proof"),
             revision: try integer("revision"), since: self["since_ns"]?.integer ?? 0, by: self["by"]?.text ?? "")
         if let bracket = self["bracket"] {
-            guard let opened = bracket["opened_ns"]?.integer, let means = bracket["means"]?.text,
+            guard let opened = bracket["opened_ns"]?.integer, opened >= 0, let means = bracket["means"]?.text,
                 let means = CopyMeans(rawValue: means)
             else { throw Fault("\"bracket\" lacks \"opened_ns\" or \"means\"") }
             record.bracket = Bracket(
