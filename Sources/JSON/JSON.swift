@@ -58,6 +58,9 @@ extension JSON: CustomStringConvertible {
     /// JSON for people: a line for each member and element, two spaces a level.
     package var pretty: String { text(level: 0) }
 
+    /// The bytes of a file: ``pretty``, and a newline.
+    package var file: [UInt8] { bytes(level: 0) + [UInt8(ascii: "\n")] }
+
     /// Appends the value in the compact style.
     package func write(to text: inout [UInt8]) { write(to: &text, level: nil) }
 

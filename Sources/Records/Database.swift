@@ -33,14 +33,12 @@ package struct Database: ~Copyable {
     /// Done once in a process, before its first connection.
     private static let configuration = csqlite_configure()
 
-    /// - Parameters:
-    ///   - path: the file; it is created if it is missing, but its folder is not.
-    ///   - readOnly: neither creates nor writes the file.
-    package init(path: String, readOnly: Bool = false) throws(DatabaseError) {
+    /// - Parameter path: the file; it is created if it is missing, but its folder is not.
+    package init(path: String) throws(DatabaseError) {
         _ = Database.configuration
         var handle: OpaquePointer?
-        let flags = readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-        let code = sqlite3_open_v2(path, &handle, flags | SQLITE_OPEN_NOMUTEX, nil)
+        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
+        let code = sqlite3_open_v2(path, &handle, flags, nil)
         guard code == SQLITE_OK, let handle else {
             let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
             sqlite3_close(handle)

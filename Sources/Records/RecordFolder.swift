@@ -87,6 +87,13 @@ package final class RecordFolder {
         return SystemFile.names(in: stream)
     }
 
+    /// The names of a subfolder's records, without `.json`.
+    ///
+    /// - Throws: as ``names(in:)``.
+    func records(in name: String) throws(ControllerError) -> [String] {
+        try names(in: name).compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
+    }
+
     /// The target of a symbolic link; nil when there is no such link.
     func target(of name: String) -> String? {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in

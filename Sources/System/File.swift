@@ -1,3 +1,4 @@
+import CNetlink
 import Glibc
 
 /// A failed system call on a file, another descriptor, or a process.
@@ -28,6 +29,22 @@ package enum SystemFile {
     /// would be written to by everything that is printed.
     package static func openStandardDescriptors() {
         for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
+    }
+
+    /// The pause between two attempts to lock, in nanoseconds.
+    private static let lockPause: Int64 = 500_000
+
+    /// Takes the OFD lock (fcntl(2)) of a file's first byte, until the descriptor is closed.
+    ///
+    /// - Parameter patience: how long to try, in nanoseconds; what is left of it afterwards.
+    /// - Returns: false when another holds it.
+    package static func lock(_ descriptor: Int32, patience: inout Int64) -> Bool {
+        while cn_lock_byte(descriptor, 0, 0) != 0 {
+            guard patience > 0 else { return false }
+            sleepNanoseconds(lockPause)
+            patience -= lockPause
+        }
+        return true
     }
 
     /// The first line of a file, as those of sysfs have; nil if the file cannot be read.

@@ -240,8 +240,8 @@ struct Loop: ~Copyable {
         unread = []
         if news.faults.isEmpty { troubles.remove("journal") }
         for fault in news.faults { report("journal", fault) }
-        guard let changed = news.changed else { return }
-        look(at: changed)
+        guard news.isNews else { return }
+        look(at: news.changed)
         following.choose(&context)
     }
 

@@ -1,30 +1,28 @@
-import CNetlink
 import FDB
 import Glibc
 import JSON
 import Lab
 import Policy
 import Switchdev
-import System
 import TestSupport
 import Testing
 
 @testable import Records
 
-/// The journal's files.
+/// The records of guests: what is written, read, kept and refused.
 @Suite struct JournalTests {
-    private static func inFolder(_ body: (StateFolder) throws -> Void) throws {
+    static func inFolder(_ body: (StateFolder) throws -> Void) throws {
         let folder = try TemporaryFolder()
         defer { folder.remove() }
         try body(StateFolder(folder.path))
     }
 
-    private static func shell(_ text: String) throws {
+    static func shell(_ text: String) throws {
         let command = try Command.run(["sh", "-c", text])
         #expect(command.exitCode == 0, "\(text): \(command.errors)")
     }
 
-    private static func guest(
+    static func guest(
         _ name: String = "vm1", _ addresses: [String] = ["52:54:00:00:00:01"], primary: Int32 = 4, standby: Int32 = 5,
         uplink: Int32? = nil
     ) throws -> GuestInterface {
@@ -40,7 +38,7 @@ import Testing
         return guest
     }
 
-    private static func prepared(_ journal: Journal, _ guest: GuestInterface) throws -> GuestRecord {
+    static func prepared(_ journal: Journal, _ guest: GuestInterface) throws -> GuestRecord {
         do {
             let claim = try journal.claim(preparing: guest.id) { () throws(ControllerError) in guest }
             try claim.write(.settled(.primary, proof: .earlier(.proven), endsBracket: false))
@@ -48,22 +46,20 @@ import Testing
         return try #require(try journal.record(guest.id))
     }
 
-    private static func prepared(_ journal: Journal, _ name: String = "vm1") throws -> GuestRecord {
+    static func prepared(_ journal: Journal, _ name: String = "vm1") throws -> GuestRecord {
         try prepared(journal, guest(name))
     }
 
-    private static func isHeld(_ record: GuestRecord, in journal: Journal) throws -> Bool {
+    static func isHeld(_ record: GuestRecord, in journal: Journal) throws -> Bool {
         let claim = try journal.claim(record.guest.id, row: record.row)
         return claim == nil
     }
 
     /// Whether a plan by a record can still be carried out.
-    private static func isCurrent(_ record: GuestRecord, in journal: Journal) throws -> Bool {
+    static func isCurrent(_ record: GuestRecord, in journal: Journal) throws -> Bool {
         let claim = try journal.claim(record)
         return claim != nil
     }
-
-    // MARK: - Records
 
     @Test func aRecordIsReadAsItWasWritten() throws {
         try JournalTests.inFolder { folder in
@@ -238,208 +234,5 @@ import Testing
             #expect(RecordDocument(document.bytes) == document)
         }
         #expect(read > 100 && read < 19_900, "\(read)")
-    }
-
-    // MARK: - Sharing
-
-    @Test func whoseAPortIs() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let first = try JournalTests.prepared(
-                journal, try JournalTests.guest("vm1", ["52:54:00:00:00:01"], primary: 10, standby: 20))
-            let second = try JournalTests.prepared(
-                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 20))
-            func used(_ ports: [Int32], byOthersThan record: GuestRecord) throws -> [Int32] {
-                let claim = try journal.claim(record.guest.id)
-                var used: [Int32] = []
-                for port in ports where try claim.isUsedByOthers(port) { used.append(port) }
-                return used
-            }
-            // The bridge is nobody's port.
-            #expect(try used([3, 10, 11, 20, 21], byOthersThan: first) == [11, 20])
-            #expect(try used([10, 20], byOthersThan: second) == [10, 20])
-            try journal.claim(second.guest.id).rebind(
-                primary: PortIdentity(name: "p11", index: 12, isEswitchPort: false))
-            #expect(try used([11, 12], byOthersThan: first) == [12])
-            try journal.claim(second.guest.id).write(.removed)
-            #expect(try used([11, 12, 20], byOthersThan: first) == [])
-        }
-    }
-
-    @Test func whoseAnAddressIs() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let record = try JournalTests.prepared(journal)
-            let address = try Address("52:54:00:00:00:01")
-            #expect(try journal.owner(of: address, bridge: 3) == "vm1" && journal.owner(of: address, bridge: 4) == nil)
-            let second = try JournalTests.prepared(
-                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 21))
-            do {
-                let claim = try journal.claim(second.guest.id)
-                let error = #expect(throws: ControllerError.self) { try claim.adopt([address]) }
-                #expect(error?.message == "address 52:54:00:00:00:01 belongs to guest vm1")
-                try claim.adopt([Address("52:54:00:00:00:03"), Address("52:54:00:00:00:01/5")])
-                #expect(claim.adopted.count == 2)
-            }
-            #expect(try journal.record(second)?.guest.addresses.count == 3)
-            #expect(try journal.owner(of: Address("52:54:00:00:00:03"), bridge: 3) == "vm2")
-            let error = #expect(throws: ControllerError.self) {
-                _ = try JournalTests.prepared(
-                    journal, JournalTests.guest("vm3", ["52:54:00:00:00:03"], primary: 12, standby: 22))
-            }
-            #expect(error?.message.contains("belongs to guest vm2") == true)
-            #expect(access(folder.path + "/locks/vm3", F_OK) != 0, "a refused guest has left its lock")
-            // A mark without a record binds nobody.
-            unlink(folder.path + "/guests/vm1.json")
-            #expect(try journal.owner(of: address, bridge: 3) == nil)
-            try journal.sweepMarks()
-            let marks = SystemFile.names(in: folder.path + "/addresses")
-            #expect(marks.count == 3 && !marks.contains { $0.hasSuffix("-52:54:00:00:00:01") }, "\(marks)")
-            #expect(SystemFile.names(in: folder.path + "/ports").count == 2)
-            _ = record
-        }
-    }
-
-    // MARK: - Locks
-
-    @Test func aGuestIsClaimedOnce() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let other = try Journal(folder: folder)
-            let record = try JournalTests.prepared(journal)
-            do {
-                let claim = try journal.claim(record.guest.id)
-                #expect(claim.record == record && other.isLocked(record))
-                #expect(other.holder(of: "vm1")?.pid == getpid())
-                for one in [journal, other] {
-                    #expect(try JournalTests.isHeld(record, in: one))
-                    let error = #expect(throws: ControllerError.self) { _ = try one.claim(record.guest.id) }
-                    #expect(error?.code == .busy && error?.message.contains("process \(getpid())") == true)
-                }
-                // A dry run takes no lock, and needs none.
-                let seen = try other.claim(record.guest.id, onlyReads: true).record
-                #expect(seen == record)
-            }
-            #expect(!other.isLocked(record))
-            #expect(try !JournalTests.isHeld(record, in: other))
-        }
-    }
-
-    /// A lock whose file was removed by who held it holds nobody off.
-    @Test func aLockOfARemovedFileIsNone() async throws {
-        let temporary = try TemporaryFolder()
-        defer { temporary.remove() }
-        let folder = StateFolder(temporary.path)
-        let journal = try Journal(folder: folder)
-        let record = try JournalTests.prepared(journal)
-        let waiting = Task.detached {
-            let journal = try Journal(folder: folder)
-            for _ in 0..<500 {
-                let claim = try journal.claim(record.guest.id, row: record.row, patience: 1_000_000_000)
-                if claim == nil { return true }
-            }
-            return false
-        }
-        do {
-            let claim = try journal.claim(record.guest.id)
-            usleep(20_000)
-            try claim.write(.removed)
-        }
-        #expect(try await waiting.value, "a removed guest was claimed")
-        let again = try JournalTests.prepared(journal)
-        #expect(again.row != record.row)
-        let claim = try journal.claim(again.guest.id)
-        #expect(access(folder.path + "/locks/vm1", F_OK) == 0 && journal.isLocked(claim.record))
-    }
-
-    /// Two processes prepare guests with one address: one of them has it.
-    @Test func anAddressIsGivenOnce() async throws {
-        let temporary = try TemporaryFolder()
-        defer { temporary.remove() }
-        let folder = StateFolder(temporary.path)
-        for round in 0..<20 {
-            let address = "52:54:00:00:01:\(round < 10 ? "0" : "")\(round)"
-            let made = await withTaskGroup(of: Bool.self) { group in
-                for number in 0..<4 {
-                    group.addTask {
-                        let guest = try? JournalTests.guest(
-                            "vm\(round)-\(number)", [address], primary: Int32(10 + number), standby: 50)
-                        guard let guest, let journal = try? Journal(folder: folder) else { return false }
-                        return (try? JournalTests.prepared(journal, guest)) != nil
-                    }
-                }
-                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
-            }
-            #expect(made == 1)
-        }
-    }
-
-    // MARK: - The folder
-
-    @Test(.enabled(if: geteuid() == 0, "needs root: another owner")) func aFolderOfOthersIsRefused() throws {
-        for damage in ["chown 65534 $d", "chmod 777 $d", "chmod 770 $d"] {
-            try JournalTests.inFolder { folder in
-                _ = try Journal(folder: folder)
-                try JournalTests.shell("d=\(folder.path); \(damage)")
-                for open in [{ _ = try Journal(reading: folder) }, { _ = try Journal(folder: folder) }] {
-                    let error = #expect(throws: ControllerError.self, "\(damage)") { try open() }
-                    #expect(error?.message.contains("others could change records in it") == true)
-                }
-            }
-        }
-        try JournalTests.inFolder { folder in
-            try JournalTests.shell("mkdir \(folder.path)/real; ln -s real \(folder.path)/link")
-            #expect(throws: ControllerError.self) { try Journal(folder: StateFolder(folder.path + "/link")) }
-        }
-    }
-
-    /// What is about to be done is refused by a full file system, and what was begun can be ended on one.
-    @Test(.enabled(if: geteuid() == 0, "needs root: a file system of its own")) func aFullFileSystem() throws {
-        try JournalTests.inFolder { parent in
-            let path = parent.path + "/small"
-            try JournalTests.shell("mkdir \(path) && mount -t tmpfs -o size=64k,mode=750 none \(path)")
-            defer { _ = try? Command.run(["umount", path]) }
-            let folder = StateFolder(path)
-            let journal = try Journal(folder: folder)
-            let record = try JournalTests.prepared(journal)
-            func fill() throws { _ = try Command.run(["dd", "if=/dev/zero", "of=\(path)/filling", "bs=1k"]) }
-            do {
-                let claim = try journal.claim(record.guest.id)
-                try claim.write(.intent(.switching, goal: .standby))
-                try fill()
-                try claim.write(.settled(.standby, proof: .shown, endsBracket: false))
-            }
-            let settled = try #require(try journal.record(record))
-            #expect(settled.phase == .pinned && settled.guest.side == .standby)
-            try fill()
-            do {
-                let claim = try journal.claim(record.guest.id)
-                let error = #expect(throws: ControllerError.self) {
-                    try claim.write(.intent(.switching, goal: .primary))
-                }
-                #expect("\(try #require(error))".contains("nothing was changed"))
-            }
-            #expect(try journal.record(record) == settled)
-            let names = try Command.run(["ls", "-A", path + "/guests"]).output
-            #expect(names == "vm1.json\n", "something was left over: \(names)")
-        }
-    }
-
-    // MARK: - Hearing
-
-    @Test func whatOthersDoIsHeard() throws {
-        try JournalTests.inFolder { folder in
-            let journal = try Journal(folder: folder)
-            let watch = try JournalWatch(folder)
-            let record = try JournalTests.prepared(journal)
-            var changes = watch.changes()
-            #expect(changes.guests == ["vm1"] && changes.locks == ["vm1"] && !changes.isReplaced && !changes.areLost)
-            try journal.claim(record.guest.id).write(.removed)
-            changes = watch.changes()
-            #expect(changes.guests == ["vm1"])
-            #expect(watch.changes().guests.isEmpty)
-            try JournalTests.shell("mv \(folder.path)/guests \(folder.path)/away")
-            #expect(watch.changes().isReplaced)
-        }
     }
 }

@@ -37,7 +37,7 @@ extension Keeper {
         return try written(report, row, reason)
     }
 
-    /// Redirects a guest by the record that is watched and by what was read of its ports before.
+    /// Redirects a guest without reading its ports again: it uses the watched record and what was read in advance.
     ///
     /// - Returns: nil when the record is no longer that one; nothing was changed then.
     private mutating func quickly(

@@ -78,8 +78,10 @@ package struct Keeper: ~Copyable {
 
     /// What a reading of records has told.
     package struct News {
-        /// Guests to look at; nil when there is nothing new but what was written here.
-        package var changed: [Watch.Suspicion]?
+        /// A guest is known anew, known otherwise, or no longer known; what this process wrote itself is not news.
+        package var isNews = false
+        /// Guests whose records others have written, to be checked.
+        package var changed: [Watch.Suspicion] = []
         /// Records that are broken: their guests are kept as they were known.
         package var faults: [ControllerError] = []
     }
@@ -96,12 +98,11 @@ package struct Keeper: ~Copyable {
             news.faults = [error]
             return news
         }
-        func forget(_ row: Int64, _ keeper: inout Keeper) {
-            keeper.forget(row)
-            news.changed = news.changed ?? []
-        }
         if names == nil {
-            for record in watch.records.values where !all.contains(record.guest.id.text) { forget(record.row, &self) }
+            for record in watch.records.values where !all.contains(record.guest.id.text) {
+                forget(record.row)
+                news.isNews = true
+            }
         }
         for name in all {
             guard let id = try? GuestID(name) else { continue }
@@ -109,12 +110,13 @@ package struct Keeper: ~Copyable {
             do throws(ControllerError) {
                 let record = try journal.record(named: name)
                 if record == old { continue }
-                if let old, old.row != record?.row { forget(old.row, &self) }
+                news.isNews = true
+                if let old, old.row != record?.row { forget(old.row) }
                 guard let record else { continue }
                 if record.guest.side != old?.guest.side { wards[record.row]?.stray = nil }
                 learn(record)
                 spoilReady(record.row)
-                news.changed = (news.changed ?? []) + [Watch.Suspicion(row: record.row, cause: .recorded)]
+                news.changed.append(Watch.Suspicion(row: record.row, cause: .recorded))
             } catch {
                 news.faults.append(error)
             }

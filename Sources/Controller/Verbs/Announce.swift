@@ -20,7 +20,7 @@ package struct Announce {
     package static func run(
         _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false, on host: inout Host
     ) throws(ControllerError) -> AnnouncementReport {
-        let guest = try Journal.reading(host.folder, for: id).guest(id).guest
+        let guest = try Journal.open(host.folder, for: id).guest(id).guest
         let prepared = try Announce(ips: request.ips).prepare(guest, on: &host.kernel)
         if !dryRun {
             for round in 0..<request.count {

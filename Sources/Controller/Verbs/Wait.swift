@@ -28,7 +28,7 @@ package struct SwitchAtSignal {
             planned.notes.append("would wait for \(wait.words)")
             return planned
         }
-        let journal = try Journal(writing: host.folder, for: id)
+        let journal = try Journal.open(host.folder, for: id)
         let guest = try journal.guest(id).guest
         try host.kernel.requirePrivilege()
         var waiter = try SignalWaiter(wait, guest: guest, using: &host.kernel.socket)
@@ -68,7 +68,8 @@ package struct BracketUntilSignal {
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy` when nothing was changed; of code `timeout`, also when the
     ///   wait was interrupted: the message says how the bracket stands.
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
-        let guest = try Journal.reading(host.folder, for: id).guest(id).guest
+        let journal = try Journal.open(host.folder, for: id)
+        let guest = try journal.guest(id).guest
         // Before the bracket: what cannot be waited for must not open one.
         var waiter = try SignalWaiter(wait, guest: guest, using: &host.kernel.socket)
         var opened = try OpenBracket(to: goal, options: options).run(id, on: &host)
@@ -76,7 +77,6 @@ package struct BracketUntilSignal {
             opened.notes.append("would wait for \(wait.words)")
             return opened
         }
-        let journal = try Journal(writing: host.folder, for: id)
         let record = try journal.guest(id)
         guard record.phase == .bracketed else { return opened }
         switch try waiter.run(for: id, goal: goal, in: journal) {

@@ -4,7 +4,7 @@ package import Policy
 package import Records
 package import Switchdev
 
-/// How a guest interface stands: what the journal says of it, and what is wrong with its ports.
+/// The state of a guest interface: what its record says, and the problems of its ports.
 package struct GuestStatus: Hashable, Sendable, Encodable {
     /// One port.
     package struct Port: Hashable, Sendable, Encodable {
@@ -20,7 +20,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let bridge: String
     /// Where it is pinned.
     package let side: Side
-    /// `pinned`, what is under way, or `waiting` for a signal.
+    /// The operation in progress: `pinned` for none, `waiting` while a redirection waits for a signal.
     package fileprivate(set) var phase: String
     /// Where it is to go, while something is under way.
     package fileprivate(set) var goal: Side?
@@ -87,14 +87,14 @@ package struct Status {
         try readAll(id, on: &host).guests
     }
 
-    /// Reads the guests of this network namespace, or one of them, and what is wrong with records that are broken.
+    /// Reads all guests of this network namespace, or one of them. Broken records are returned as faults.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func readAll(
         _ id: GuestID?, on host: inout Host
     ) throws(ControllerError) -> (guests: [GuestStatus], faults: [ControllerError]) {
         guard let journal = try Journal(reading: host.folder) else {
-            if let id { _ = try Journal.reading(host.folder, for: id) }
+            if let id { _ = try Journal.open(host.folder, for: id) }
             return ([], [])
         }
         let (records, faults): ([GuestRecord], [ControllerError])

@@ -46,7 +46,8 @@ extension History {
         while true {
             let part = try file.lines(from: offset)
             if part.isEmpty { return }
-            // A power failure must not cut off what has rows: what is appended next would be taken for it.
+            // The lines must be on the disk before their rows. If a power failure cut them off afterwards, the next lines
+            // would start below the stored offset and would never be read.
             fdatasync(file.descriptor)
             try database.transaction(
                 { () throws(DatabaseError) in

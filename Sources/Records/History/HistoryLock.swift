@@ -9,8 +9,6 @@ struct HistoryLock: ~Copyable {
     private let descriptor: Int32
     /// The time limit for the lock, in nanoseconds: the same as SQLite's.
     private static let patience: Int64 = 2_000_000_000
-    /// The pause between two attempts to lock, in nanoseconds.
-    private static let pause: Int64 = 500_000
     /// The age in seconds above which a file that was put aside is deleted.
     private static let longest = 90 * 24 * 3600
 
@@ -29,12 +27,8 @@ struct HistoryLock: ~Copyable {
     /// - Throws: ``DatabaseError`` when another process keeps the lock for two seconds.
     static func wait(for descriptor: Int32, _ path: String) throws(DatabaseError) {
         var left = patience
-        while cn_lock_byte(descriptor, 0, 0) != 0 {
-            guard left > 0 else {
-                throw DatabaseError(path: path, errno: EAGAIN, message: "another process holds its lock")
-            }
-            sleepNanoseconds(pause)
-            left -= pause
+        guard SystemFile.lock(descriptor, patience: &left) else {
+            throw DatabaseError(path: path, errno: EAGAIN, message: "another process holds its lock")
         }
     }
 

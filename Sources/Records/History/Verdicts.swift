@@ -93,7 +93,7 @@ extension StoredVerdict {
                     < ($1.nic.driver, $1.nic.pciID, $1.nic.firmware, $1.nic.eswitchMode)
             }
             let file = JSON.object([.init("version", .integer(1)), .init("verdicts", .array(verdicts.map(\.json)))])
-            try lock.replace(folder.verdictsFile, with: Array((file.pretty + "\n").utf8), isKept: true)
+            try lock.replace(folder.verdictsFile, with: file.file, isKept: true)
             return nil
         } catch {
             return "\(error)"

@@ -233,7 +233,7 @@ extension Claim {
 }
 
 extension JournalChange {
-    /// It says what is about to be done.
+    /// It is written before the operation that it records.
     fileprivate var isBeginning: Bool {
         switch self {
         case .intent: true
@@ -274,7 +274,7 @@ extension RecordDocument {
 
 extension JSON {
     /// The address of an element of `addresses`.
-    fileprivate var address: Address? { self["address"]?.text.flatMap { try? Address($0) } }
+    var address: Address? { self["address"]?.text.flatMap { try? Address($0) } }
 
     /// An object with other values of some members.
     fileprivate func with(_ new: [Member]) -> JSON {
@@ -344,36 +344,45 @@ extension Journal {
     package func claim(
         preparing id: GuestID, given: [Address] = [], _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
-        guard let lock = try GuestLock(id.text, in: self.folder, patience: Journal.lockPatience) else {
+        guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
             throw ControllerError(
                 .busy, "another process prepares guest \(id)", remedy: "wait for it; \"fdbsteer status \(id)\" shows it"
             )
         }
+        let record: GuestRecord
+        let document: RecordDocument
         do throws(ControllerError) {
             let all = try lockAll()
             defer { withExtendedLifetime(all) {} }
             let guest = try plan()
-            guard try document(id.text) == nil else {
+            guard try self.document(id.text) == nil else {
                 throw ControllerError(.busy, "another process has prepared guest \(id) meanwhile", remedy: "try again")
             }
             let now = Stopwatch.realTime
-            let record = GuestRecord(
+            record = GuestRecord(
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
                 proof: .missing, revision: 1, since: now, by: Journal.label)
-            try mark(guest.addresses, of: guest)
-            for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest) }
             let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
-            let document = RecordDocument(record, fromPVID: fromPVID)
-            try folder.replace(Journal.file(id.text), by: document.bytes, through: "guests/.\(id).new")
+            document = RecordDocument(record, fromPVID: fromPVID)
+            try make(record, document)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.
             if !folder.exists(Journal.file(id.text)) { try? folder.remove("locks/\(id)") }
             throw error
         }
-        let (document, record) = try known(id, anyBoot: false)
         let claim = Claim(record, document, in: self, lock)
         try claim.makeReserve()
         return claim
+    }
+
+    /// Makes the marks of a guest, then its record. The caller holds ``lockAll()``.
+    func make(_ record: GuestRecord, _ document: RecordDocument) throws(ControllerError) {
+        let guest = record.guest
+        try mark(guest.addresses, of: guest, namespace: record.namespace)
+        for port in Set(guest.ports.map(\.port.index)) {
+            try mark(port: port, of: guest, namespace: record.namespace)
+        }
+        try folder.replace(Journal.file(guest.id.text), by: document.bytes, through: "guests/.\(guest.id).new")
     }
 }
 

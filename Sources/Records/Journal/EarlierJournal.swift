@@ -7,7 +7,7 @@ import Switchdev
 import System
 
 /// The journal of versions before the files: an SQLite database `state.db` of schema 3 or 4, and a file `lock` with 16 bytes a
-/// guest that say what is about to begin. Whoever writes first makes files of it, and renames both.
+/// guest that record the operation about to begin. The first process that opens the folder converts both and renames them.
 extension Journal {
     /// Makes records of the guests and probes of an earlier version.
     ///
@@ -17,44 +17,27 @@ extension Journal {
         let lock = try lockAll()
         defer { withExtendedLifetime(lock) {} }
         guard paths.hasDatabase else { return }
+        let documents: [(RecordDocument, GuestRecord)]
+        let probes: [(name: String, file: [UInt8])]
+        let isUsed: Bool
         do throws(DatabaseError) {
             let database = try EarlierJournal(paths)
-            let documents = try database.documents()
-            if documents.contains(where: { database.isLocked($0.1) }) {
-                throw DatabaseError(path: paths.stateFile, code: 0, message: "busy")
-            }
-            for (document, record) in documents { try convert(document, record) }
-            for (name, document) in try database.probes() {
-                try keep { () throws(ControllerError) in
-                    try folder.replace("probes/\(name).json", by: document, through: "probes/.\(name).new")
-                }
-            }
+            documents = try database.documents()
+            probes = try database.probes()
+            isUsed = documents.contains { database.isLocked($0.1) }
         } catch {
-            if error.message == "busy" {
-                throw ControllerError(
-                    .busy, "a verb of an earlier version of fdbsteer uses \(paths.stateFile)", remedy: "wait for it")
-            }
             throw StateFolder.unwritable(error.path, error.message)
+        }
+        if isUsed {
+            throw ControllerError(
+                .busy, "a verb of an earlier version of fdbsteer uses \(paths.stateFile)", remedy: "wait for it")
+        }
+        for (document, record) in documents { try make(record, document) }
+        for (name, file) in probes {
+            try folder.replace("probes/\(name).json", by: file, through: "probes/.\(name).new")
         }
         try folder.rename("state.db", "state.db.converted")
         if folder.exists("lock") { try folder.rename("lock", "lock.converted") }
-    }
-
-    private func convert(_ document: RecordDocument, _ record: GuestRecord) throws(DatabaseError) {
-        try keep { () throws(ControllerError) in
-            // Of whatever network namespace.
-            let (guest, namespace) = (record.guest, record.namespace)
-            try mark(guest.addresses, of: guest, namespace: namespace)
-            for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: guest, namespace: namespace) }
-            let name = record.guest.id.text
-            try folder.replace(Journal.file(name), by: document.bytes, through: "guests/.\(name).new")
-        }
-    }
-
-    private func keep(_ body: () throws(ControllerError) -> Void) throws(DatabaseError) {
-        do throws(ControllerError) { try body() } catch {
-            throw DatabaseError(path: folder.path, code: 0, message: error.message)
-        }
     }
 }
 
@@ -176,11 +159,9 @@ private final class EarlierJournal {
     func probes() throws(DatabaseError) -> [(name: String, file: [UInt8])] {
         guard try database.hasTable("probe") else { return [] }
         return try database.run("SELECT id, boot, namespace, snapshot FROM probe").map { row in
-            let document = JSON.object([
-                .init("version", .integer(RecordDocument.version)), .init("boot", .string(row.text(1) ?? "")),
-                .init("namespace", .integer(row.integer(2) ?? 0)), .init("snapshot", .string(row.text(3) ?? "")),
-            ])
-            return ("\(row.integer(0) ?? 0)", Array((document.pretty + "\n").utf8))
+            let file = ProbeRecord.content(
+                boot: row.text(1) ?? "", namespace: row.integer(2) ?? 0, snapshot: row.text(3) ?? "")
+            return ("\(row.integer(0) ?? 0)", file)
         }
     }
 }

@@ -33,9 +33,6 @@ package struct Holder: Hashable, Sendable, Encodable {
 struct GuestLock: ~Copyable {
     private let descriptor: Int32
 
-    /// The pause between two attempts to lock, in nanoseconds.
-    private static let pause: Int64 = 500_000
-
     /// Takes a lock.
     ///
     /// - Parameters:
@@ -51,12 +48,9 @@ struct GuestLock: ~Copyable {
             guard file >= 0 else {
                 throw StateFolder.unwritable("\(folder.path)/\(path)", String(cString: strerror(errno)))
             }
-            if cn_lock_byte(file, 0, 0) != 0 {
+            guard SystemFile.lock(file, patience: &left) else {
                 close(file)
-                if left <= 0 { return nil }
-                sleepNanoseconds(GuestLock.pause)
-                left -= GuestLock.pause
-                continue
+                return nil
             }
             var information = stat()
             if fstat(file, &information) == 0, information.st_nlink > 0 {
@@ -80,12 +74,10 @@ struct GuestLock: ~Copyable {
 
 extension Journal {
     /// Whether a process holds a guest's lock.
-    package func isLocked(_ name: String) -> Bool { isHeld(lock: name) }
-
-    /// Whether a process holds a guest's lock.
     package func isLocked(_ record: GuestRecord) -> Bool { isLocked(record.guest.id.text) }
 
-    func isHeld(lock name: String) -> Bool {
+    /// Whether a process holds the lock of a name: a guest's, or one of those that begin with a dot.
+    package func isLocked(_ name: String) -> Bool {
         let descriptor = folder.openLock("locks/\(name)", makes: false)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }

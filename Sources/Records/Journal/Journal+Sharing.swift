@@ -147,9 +147,8 @@ extension Journal {
             // A prepare may have begun and ended since the names were read.
             if !folder.exists(Journal.file(name)) { try folder.remove("locks/\(name)") }
         }
-        for name in try folder.names(in: "waits")
-        where name.hasSuffix(".json") && wait(of: String(name.dropLast(5))) == nil {
-            try folder.remove("waits/\(name)")
+        for name in try folder.records(in: "waits") where wait(of: name) == nil {
+            try folder.remove(Waiting.file(name))
         }
     }
 }

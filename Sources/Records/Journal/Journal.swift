@@ -45,21 +45,13 @@ package final class Journal {
     package convenience init?(reading folder: StateFolder) throws(ControllerError) {
         guard let opened = try RecordFolder(folder.path) else { return nil }
         if folder.hasDatabase { try self.init(folder: folder) } else { self.init(opened) }
-        guard self.folder.changeTime(of: Subfolder.guests.rawValue) != nil else { return nil }
+        guard self.folder.exists(Subfolder.guests.rawValue) else { return nil }
     }
 
     /// Opens the journal for a verb about a guest that must exist: it is not made when it is missing.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
-    package convenience init(writing folder: StateFolder, for id: GuestID) throws(ControllerError) {
-        if try Journal(reading: folder) == nil { throw .unknown(id, noJournal: folder) }
-        try self.init(folder: folder)
-    }
-
-    /// Opens the journal to read about a guest that must exist.
-    ///
-    /// - Throws: ``ControllerError`` of code `precondition`.
-    package static func reading(_ folder: StateFolder, for id: GuestID) throws(ControllerError) -> Journal {
+    package static func open(_ folder: StateFolder, for id: GuestID) throws(ControllerError) -> Journal {
         guard let journal = try Journal(reading: folder) else { throw .unknown(id, noJournal: folder) }
         return journal
     }
@@ -69,12 +61,14 @@ package final class Journal {
     /// - Parameter keepsRecords: a record that is read again is decoded only if its file has changed.
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
     package convenience init(folder: StateFolder, keepsRecords: Bool = false) throws(ControllerError) {
-        if try RecordFolder(folder.path) == nil { try folder.create() }
-        guard let opened = try RecordFolder(folder.path) else {
-            throw StateFolder.unwritable(folder.path, "somebody removes it")
+        var found = try RecordFolder(folder.path)
+        if found == nil {
+            try folder.create()
+            found = try RecordFolder(folder.path)
         }
+        guard let opened = found else { throw StateFolder.unwritable(folder.path, "somebody removes it") }
         self.init(opened, keepsRecords: keepsRecords)
-        if opened.changeTime(of: Subfolder.guests.rawValue) == nil {
+        if !opened.exists(Subfolder.guests.rawValue) {
             // The folder of the guests is the last: who sees it can rely on the others.
             for name in Subfolder.allCases.reversed() { try opened.makeFolder(name.rawValue) }
         }
@@ -133,9 +127,7 @@ package final class Journal {
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when they cannot be listed.
     package func names() throws(ControllerError) -> [String] {
-        try folder.names(in: Subfolder.guests.rawValue).compactMap {
-            $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil
-        }
+        try folder.records(in: Subfolder.guests.rawValue)
     }
 
     /// Whether a guest has a record, of whatever network namespace.

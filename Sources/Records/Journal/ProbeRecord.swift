@@ -121,7 +121,7 @@ package struct ProbeRecord: ~Copyable {
 
     /// The names of the probes of a journal that have not finished.
     package static func names(in journal: Journal) throws(ControllerError) -> [String] {
-        try journal.folder.names(in: "probes").compactMap { $0.hasSuffix(".json") ? String($0.dropLast(5)) : nil }
+        try journal.folder.records(in: "probes")
     }
 
     /// Reads the record of a probe; nil when there is none, or it is another network namespace's.
@@ -145,13 +145,17 @@ package struct ProbeRecord: ~Copyable {
         guard try record.take() else {
             throw ControllerError(.busy, "another process ends this probe already", remedy: "try again")
         }
-        let document = JSON.object([
-            .init("version", .integer(RecordDocument.version)), .init("boot", .string(journal.boot)),
-            .init("namespace", .integer(journal.namespace)), .init("snapshot", .string(snapshot.record)),
-        ])
-        try journal.folder.replace(
-            record.file, by: Array((document.pretty + "\n").utf8), through: "probes/.\(name).new")
+        let content = ProbeRecord.content(boot: journal.boot, namespace: journal.namespace, snapshot: snapshot.record)
+        try journal.folder.replace(record.file, by: content, through: "probes/.\(name).new")
         return record
+    }
+
+    /// The content of a record's file.
+    static func content(boot: String, namespace: Int64, snapshot: String) -> [UInt8] {
+        JSON.object([
+            .init("version", .integer(RecordDocument.version)), .init("boot", .string(boot)),
+            .init("namespace", .integer(namespace)), .init("snapshot", .string(snapshot)),
+        ]).file
     }
 
     /// Deletes the record after everything was restored.
@@ -161,7 +165,7 @@ package struct ProbeRecord: ~Copyable {
     }
 
     /// Whether another process holds the record's lock.
-    package var isLocked: Bool { journal.isHeld(lock: lockName) }
+    package var isLocked: Bool { journal.isLocked(lockName) }
 
     /// Locks the record until this value ends; false if another process has it, or has ended the probe.
     package mutating func take() throws(ControllerError) -> Bool {

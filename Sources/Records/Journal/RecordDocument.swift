@@ -184,9 +184,7 @@ extension RecordDocument {
     /// The addresses that a guest got by asking.
     var adopted: Set<Address> {
         Set(
-            (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap {
-                $0["address"]?.text.flatMap { try? Address($0) }
-            })
+            (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap(\.address))
     }
 
     private func guestInterface() throws(Fault) -> GuestInterface {

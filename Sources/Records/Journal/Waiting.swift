@@ -21,7 +21,7 @@ package struct Waiting: ~Copyable {
     private let lock: GuestLock
 
     fileprivate static func lock(_ name: String) -> String { ".wait-\(name)" }
-    fileprivate static func file(_ name: String) -> String { "waits/\(name).json" }
+    static func file(_ name: String) -> String { "waits/\(name).json" }
 
     /// - Throws: ``ControllerError`` of code `busy` when another process waits for the guest.
     package init(
@@ -38,7 +38,7 @@ package struct Waiting: ~Copyable {
             .init("until_ns", .integer(now + wait.timeout)),
         ])
         try journal.folder.replace(
-            Waiting.file(id.text), by: Array((view.pretty + "\n").utf8), through: "waits/.\(id).new")
+            Waiting.file(id.text), by: view.file, through: "waits/.\(id).new")
         name = id.text
         folder = journal.folder
         self.lock = lock
@@ -54,7 +54,7 @@ package struct Waiting: ~Copyable {
 extension Journal {
     /// What a redirection of a guest waits for; nil when none does.
     package func wait(of name: String) -> WaitView? {
-        guard isHeld(lock: Waiting.lock(name)), let bytes = (try? folder.read(Waiting.file(name))) ?? nil,
+        guard isLocked(Waiting.lock(name)), let bytes = (try? folder.read(Waiting.file(name))) ?? nil,
             let wait = bytes.withUnsafeBytes({ JSON($0) }), let signals = wait["signals"]?.elements,
             let goal = wait["goal"]?.text.flatMap(Side.init), let since = wait["since_ns"]?.integer,
             let until = wait["until_ns"]?.integer

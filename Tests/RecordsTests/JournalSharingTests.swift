@@ -1,0 +1,68 @@
+import FDB
+import Glibc
+import Policy
+import System
+import Testing
+
+@testable import Records
+
+/// Whose an address or a port is.
+@Suite struct JournalSharingTests {
+    @Test func whoseAPortIs() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let first = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm1", ["52:54:00:00:00:01"], primary: 10, standby: 20))
+            let second = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 20))
+            func used(_ ports: [Int32], byOthersThan record: GuestRecord) throws -> [Int32] {
+                let claim = try journal.claim(record.guest.id)
+                var used: [Int32] = []
+                for port in ports where try claim.isUsedByOthers(port) { used.append(port) }
+                return used
+            }
+            // The bridge is nobody's port.
+            #expect(try used([3, 10, 11, 20, 21], byOthersThan: first) == [11, 20])
+            #expect(try used([10, 20], byOthersThan: second) == [10, 20])
+            try journal.claim(second.guest.id).rebind(
+                primary: PortIdentity(name: "p11", index: 12, isEswitchPort: false))
+            #expect(try used([11, 12], byOthersThan: first) == [12])
+            try journal.claim(second.guest.id).write(.removed)
+            #expect(try used([11, 12, 20], byOthersThan: first) == [])
+        }
+    }
+
+    @Test func whoseAnAddressIs() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let record = try JournalTests.prepared(journal)
+            let address = try Address("52:54:00:00:00:01")
+            #expect(try journal.owner(of: address, bridge: 3) == "vm1" && journal.owner(of: address, bridge: 4) == nil)
+            let second = try JournalTests.prepared(
+                journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 21))
+            do {
+                let claim = try journal.claim(second.guest.id)
+                let error = #expect(throws: ControllerError.self) { try claim.adopt([address]) }
+                #expect(error?.message == "address 52:54:00:00:00:01 belongs to guest vm1")
+                try claim.adopt([Address("52:54:00:00:00:03"), Address("52:54:00:00:00:01/5")])
+                #expect(claim.adopted.count == 2)
+            }
+            #expect(try journal.record(second)?.guest.addresses.count == 3)
+            #expect(try journal.owner(of: Address("52:54:00:00:00:03"), bridge: 3) == "vm2")
+            let error = #expect(throws: ControllerError.self) {
+                _ = try JournalTests.prepared(
+                    journal, JournalTests.guest("vm3", ["52:54:00:00:00:03"], primary: 12, standby: 22))
+            }
+            #expect(error?.message.contains("belongs to guest vm2") == true)
+            #expect(access(folder.path + "/locks/vm3", F_OK) != 0, "a refused guest has left its lock")
+            // A mark without a record binds nobody.
+            unlink(folder.path + "/guests/vm1.json")
+            #expect(try journal.owner(of: address, bridge: 3) == nil)
+            try journal.sweepMarks()
+            let marks = SystemFile.names(in: folder.path + "/addresses")
+            #expect(marks.count == 3 && !marks.contains { $0.hasSuffix("-52:54:00:00:00:01") }, "\(marks)")
+            #expect(SystemFile.names(in: folder.path + "/ports").count == 2)
+            _ = record
+        }
+    }
+}
