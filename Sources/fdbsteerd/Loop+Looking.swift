@@ -59,6 +59,9 @@ extension Loop {
         case .recovered(let result):
             about["result"] = "\(result.words)"
             context.log.log(level: result.ok ? .notice : .error, "recovered", metadata: about)
+        case .renamed(let words):
+            context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
+            look(at: [suspicion])
         case .beyondRepair(let what):
             report(what, row, about)
         }

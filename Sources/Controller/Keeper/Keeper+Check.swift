@@ -36,6 +36,12 @@ extension Keeper {
         if record.revision != known.revision { learn(record) }
         guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
         let observation = try host.kernel.observe(record.guest)
+        _ = claim.named(by: observation)
+        if let words = claim.renaming {
+            try claim.writeNames()
+            try relearn(&claim)
+            return .renamed(words)
+        }
         setFought(row, false)
         let drift = Drift(record, observation)
         if record.phase == .bracketed { return try checkBracket(drift, &claim, observation) }
@@ -84,7 +90,8 @@ extension Keeper {
         else {
             return false
         }
-        guard Drift(record, try host.kernel.observe(record.guest)) == .none else { return false }
+        let observation = try host.kernel.observe(record.guest)
+        guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return false }
         if record.revision != known.revision { learn(record) }
         wards[known.row]?.flaglessSince = nil
         wards[known.row]?.mute = nil

@@ -28,6 +28,8 @@ package struct Keeper: ~Copyable {
         case redirected(Report, reason: String)
         /// What a dead process left was ended, in these words.
         case recovered(Reconciliation)
+        /// Its bridge or a port has another name, which the record has taken over; in words.
+        case renamed(String)
         /// It is not as intended, and nothing can be done here.
         case beyondRepair(String)
     }
@@ -163,10 +165,13 @@ package struct Keeper: ~Copyable {
         let links = try host.kernel.links()
         var news = Set(links.all.filter { watch.learn($0) }.map(\.index))
         for record in watch.records.values {
-            for (_, port) in record.guest.ports where links[port.index]?.name != port.name { news.insert(port.index) }
+            for port in [record.guest.bridge] + record.guest.ports.map(\.port)
+            where links[port.index]?.name != port.name { news.insert(port.index) }
         }
         if news.isEmpty { return [] }
-        return watch.records.values.filter { $0.guest.ports.contains { news.contains($0.port.index) } }.map(\.row)
+        return watch.records.values.filter { record in
+            news.contains(record.guest.bridge.index) || record.guest.ports.contains { news.contains($0.port.index) }
+        }.map(\.row)
     }
 
     /// Where the journal and the history are.

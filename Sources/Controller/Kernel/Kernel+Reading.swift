@@ -41,9 +41,7 @@ extension Kernel {
 
     // MARK: - A guest
 
-    /// Reads what a guest interface names: single gets only, whatever the size of the host.
-    ///
-    /// A port whose name and interface index no longer agree counts as gone.
+    /// Reads what a guest interface has: single gets only, whatever the size of the host.
     mutating func observe(_ guest: GuestInterface) throws(ControllerError) -> Observation {
         var observation = try observePorts(of: guest)
         if observation.bridge != nil { try readEntries(of: guest, into: &observation) }
@@ -67,17 +65,15 @@ extension Kernel {
         return observation
     }
 
-    /// Reads the bridge and the ports that a guest interface names, without its entries.
+    /// Reads the bridge and the ports of a guest interface by their interface indexes, without its entries.
     mutating func observePorts(of guest: GuestInterface) throws(ControllerError) -> Observation {
-        let named = guest.ports
+        let known = guest.ports
         let links = try ControllerError.reading("the bridge and its ports") { () throws(NetlinkError) in
-            try Links.read([guest.bridge.index] + named.map(\.port.index), using: &socket)
+            try Links.read([guest.bridge.index] + known.map(\.port.index), using: &socket)
         }
-        let bridge = links[0].flatMap { $0.name == guest.bridge.name && $0.kind == "bridge" ? $0 : nil }
+        let bridge = links[0].flatMap { $0.kind == "bridge" ? $0 : nil }
         var ports = BySide<Link>()
-        for ((side, identity), link) in zip(named, links.dropFirst()) {
-            if let link, link.name == identity.name { ports[side] = link }
-        }
+        for ((side, _), link) in zip(known, links.dropFirst()) { ports[side] = link }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
         if guest.nic != nil { ports[.remote] = ports[.primary] }
         return Observation(bridge: bridge, ports: ports)

@@ -12,11 +12,11 @@ struct PortName {
     /// The netdev's name.
     ///
     /// - Parameters:
-    ///   - name: a netdev, the driver's name of a port of the bridge (`pf0vf3`), or `pci/ADDRESS` of a VF.
+    ///   - name: a netdev by its name or an alternative one, the driver's name of a port of the bridge (`pf0vf3`), or `pci/ADDRESS` of a VF.
     ///   - bridge: the bridge's name; the same driver's name on several cards means the one in this bridge.
     /// - Throws: ``ControllerError`` of code `precondition` when the name means no netdev, or several.
     func netdev(_ name: String, role: String, bridge: String) throws(ControllerError) -> String {
-        if links[name] != nil { return name }
+        if let link = links[name] { return link.name }
         if name.hasPrefix("pci/") { return try representor(of: String(name.dropFirst(4)), role: role) }
         let ports = links[bridge].map { links.ports(of: $0.index) } ?? []
         let same = ports.filter { $0.portName == name }

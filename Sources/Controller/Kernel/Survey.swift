@@ -16,11 +16,11 @@ struct Survey {
         _ subject: inout Subject, links: Links, beside journal: Result<Journal?, ControllerError>,
         on kernel: inout Kernel
     ) -> Observation {
-        // A name and an interface index that no longer agree are another interface's.
+        // What is prepared is known by its interface index, whatever it is called now.
         func link(_ name: String?, _ identity: PortIdentity?) -> Link? {
-            guard let identity else { return name.flatMap { links[$0] } }
-            return links[identity.index].flatMap { $0.name == identity.name ? $0 : nil }
+            identity.map { links[$0.index] } ?? name.flatMap { links[$0] }
         }
+        if let renamed = subject.guest?.renamed({ links[$0]?.name }) { subject.rename(renamed) }
         let found = link(subject.bridge, subject.guest?.bridge)
         var observation = Observation(bridge: found?.kind == "bridge" ? found : nil, ports: BySide())
         for side in Side.allCases where subject.names[side] != nil {

@@ -142,7 +142,9 @@ package struct Probe {
             owner: owner?.guest.id.text,
             guests: Dictionary(
                 records.compactMap { record in
-                    record.guest.nic.flatMap { $0.pf.name == request.pf ? ($0.vf, record.guest.id.text) : nil }
+                    record.guest.nic.flatMap {
+                        $0.pf.index == links[request.pf]?.index ? ($0.vf, record.guest.id.text) : nil
+                    }
                 }
             ) { $1 }
         ).subject()

@@ -93,7 +93,7 @@ struct ProbeCheck {
     }
 
     private func sender(_ device: PCIDevice) throws(ControllerError) -> Link {
-        let others = links.all.filter { $0.name != request.pf && $0.isUp && $0.hasCarrier && $0.name != "lo" }
+        let others = links.all.filter { !$0.isCalled(request.pf) && $0.isUp && $0.hasCarrier && $0.name != "lo" }
         let remedy =
             others.isEmpty
             ? "this host has no second port that is up; cable one to the same network, or use another host's"

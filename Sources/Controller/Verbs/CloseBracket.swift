@@ -39,8 +39,9 @@ package struct CloseBracket: GuestVerb {
         }
         if !options.dryRun { try kernel.requirePrivilege() }
         let observation = try kernel.observe(record, to: side, ready: ready)
+        let named = claim.named(by: observation)
         let plan = try Planner().closeBracket(
-            record, at: side, copy: CopyChange(record, isOn: false), observation: observation, verb: verb)
+            named, at: side, copy: CopyChange(named, isOn: false), observation: observation, verb: verb)
         return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
     }
 

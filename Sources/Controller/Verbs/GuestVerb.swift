@@ -29,7 +29,9 @@ extension GuestVerb {
         let journal = try Journal.open(host.folder, for: id)
         do throws(ControllerError) {
             let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
-            return host.book(try run(under: claim, on: &host.kernel, since: clock))
+            var report = try run(under: claim, on: &host.kernel, since: clock)
+            if let words = claim.renaming { report.notes.append(words) }
+            return host.book(report)
         } catch {
             if !options.dryRun, journal.knows(id) { host.book(error, id) }
             throw error

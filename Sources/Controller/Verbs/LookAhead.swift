@@ -35,6 +35,7 @@ package struct LookAhead {
         let links = try host.kernel.links()
         var unseen: [String] = []
         var subject = Subject(request)
+        if let link = links[request.bridge] { subject.bridge = link.name }
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
         for side in Side.allCases {
             guard let name = subject.names[side] else { continue }
@@ -47,7 +48,7 @@ package struct LookAhead {
         let journal = Result { () throws(ControllerError) in try Journal(reading: host.folder) }
         let observation = Survey.read(&subject, links: links, beside: journal, on: &host.kernel)
         return PreflightReport(
-            guest: nil, bridge: request.bridge, findings: Preflight(subject, observation).judge().findings,
+            guest: nil, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: unseen + observation.unseen.map(\.words))
     }
 }

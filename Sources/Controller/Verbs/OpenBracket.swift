@@ -23,7 +23,7 @@ package struct OpenBracket: GuestVerb {
     package func run(
         under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
-        let record = claim.record
+        var record = claim.record
         if record.phase == .bracketed, record.goal == goal { return already(record, on: &kernel, since: clock) }
         guard record.phase == .pinned else { throw record.unfinished }
         if record.guest.side == goal {
@@ -31,6 +31,7 @@ package struct OpenBracket: GuestVerb {
             return Report(plan, startedAt: clock.startedAt, options: options)
         }
         let observation = try kernel.observe(record, to: goal, ready: ready)
+        record = claim.named(by: observation)
         try Planner.requireBracket(record, to: goal, observation: observation, options: options)
         try requireRate(record.guest, on: &kernel)
         if !options.dryRun { try kernel.requirePrivilege() }

@@ -79,6 +79,7 @@ package struct Prepare {
     private func named(_ links: Links) throws(ControllerError) -> PreparationRequest {
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
         return try request.replacing(
+            bridge: links[request.bridge]?.name,
             primary: names.netdev(request.primary, role: "primary", bridge: request.bridge),
             standby: names.netdev(request.standby, role: "standby", bridge: request.bridge),
             uplink: try request.uplink.map { uplink throws(ControllerError) in

@@ -76,7 +76,7 @@ package struct Reconcile {
 
     /// Reconciles a guest that is held.
     func run(_ claim: inout Claim, on host: inout Host) throws(ControllerError) -> Reconciliation {
-        let record = claim.record
+        var record = claim.record
         let name = record.guest.id.text
         if record.boot != claim.journal.boot {
             if !options.dryRun { try claim.write(.removed) }
@@ -92,13 +92,13 @@ package struct Reconcile {
         case .bracketed:
             var (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
             if let report { _ = host.book(report) }
-            result.problems = Verify.problems(of: record, on: &host.kernel)
+            result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
         default:
             let report = host.book(
                 try Abort(options: options).putBack(claim, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
-            result.problems = Verify.problems(of: record, on: &host.kernel)
+            result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
         }
     }

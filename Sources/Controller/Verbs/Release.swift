@@ -15,11 +15,12 @@ package struct Release: GuestVerb {
         under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         if !options.dryRun { try kernel.requirePrivilege() }
-        let record = claim.record
+        var record = claim.record
         var observation = Observation(bridge: nil, ports: BySide(), entries: [:])
         // Interface indexes of an earlier boot name other interfaces now.
         if record.boot == claim.journal.boot {
             observation = try kernel.observe(record.guest)
+            record = claim.named(by: observation)
             try kernel.readFilters(of: record.guest, into: &observation)
         }
         var plan = Planner().release(

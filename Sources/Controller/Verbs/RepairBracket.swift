@@ -11,9 +11,9 @@ struct RepairBracket {
     func run(
         under claim: borrowing Claim, on kernel: inout Kernel
     ) throws(ControllerError) -> (result: Reconciliation, report: Report?) {
-        let record = claim.record
-        let goal = record.goal ?? record.guest.side
-        let observation = try kernel.observe(record, to: goal)
+        let goal = claim.record.goal ?? claim.record.guest.side
+        let observation = try kernel.observe(claim.record, to: goal)
+        let record = claim.named(by: observation)
         let plan = try Planner().openBracket(record, to: goal, copy: nil, observation: observation)
         var done: [String] = []
         var report: Report?
@@ -46,7 +46,7 @@ struct RepairBracket {
     private func remakeCopy(
         _ claim: borrowing Claim, goal: Side, _ observation: Observation, on kernel: inout Kernel
     ) throws(ControllerError) {
-        let record = claim.record
+        let record = claim.named(by: observation)
         guard let old = record.bracket else { return }
         let footing = try kernel.footing(record.guest, isTrying: true)
         let now = Bracket(footing, now: old.openedAt, sharesClsact: try claim.sharesClsact())

@@ -28,8 +28,8 @@ package struct Switch: GuestVerb {
     ) throws(ControllerError) -> Report {
         if verb == .switch { try requireRest(claim.record) }
         if !options.dryRun { try kernel.requirePrivilege() }
-        let record = claim.record
-        var observation = try kernel.observe(record, to: side, ready: ready)
+        var observation = try kernel.observe(claim.record, to: side, ready: ready)
+        let record = claim.named(by: observation)
         try kernel.readFilters(of: record.guest, into: &observation)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(

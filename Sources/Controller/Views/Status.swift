@@ -8,9 +8,9 @@ package import Switchdev
 package struct GuestStatus: Hashable, Sendable, Encodable {
     /// One port.
     package struct Port: Hashable, Sendable, Encodable {
-        /// Interface name when prepared.
+        /// The interface's name now, or the last that is known.
         package let name: String
-        /// Interface index when prepared.
+        /// The interface index, by which it is known.
         package let ifindex: Int32
     }
 
@@ -104,13 +104,15 @@ package struct Status {
             (records, faults) = try journal.recordsAndFaults()
         }
         var statuses: [GuestStatus] = []
-        for record in records {
+        for var record in records {
             let isRunning = journal.isLocked(record)
+            var problems: [String]?
+            if record.boot == journal.boot { problems = Verify.problems(of: &record, on: &host.kernel) }
             var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
             if isRunning { status.holder = journal.holder(of: record.guest.id.text) }
             if record.boot == journal.boot {
                 status.bracket = host.kernel.view(record)
-                status.problems = Verify.problems(of: record, on: &host.kernel)
+                status.problems = problems
             }
             status.wait = journal.wait(of: status.guest)
             if let wait = status.wait {

@@ -74,7 +74,7 @@ extension Topology {
     /// - Throws: ``ControllerError`` of code `precondition` for a bridge that does not exist.
     package static func read(bridge name: String?, on host: inout Host) throws(ControllerError) -> Topology {
         let links = try host.kernel.links()
-        let bridges = links.bridges.filter { name == nil || $0.name == name }
+        let bridges = links.bridges.filter { bridge in name.map { bridge.isCalled($0) } ?? true }
         if let name, bridges.isEmpty {
             throw ControllerError(
                 .precondition, "there is no bridge \(name)",
@@ -88,9 +88,11 @@ extension Topology {
         for bridge in bridges {
             guard let settings = bridge.bridge else { continue }
             let table = try host.kernel.table(of: bridge)
-            let open = records.filter { $0.phase == .bracketed }.map(\.guest)
+            let open = records.filter { $0.phase == .bracketed }.map {
+                $0.guest.renamed { links[$0]?.name } ?? $0.guest
+            }
             let guests = records.map { record in
-                var guest = record.guest
+                var guest = record.guest.renamed { links[$0]?.name } ?? record.guest
                 guest.side = record.entrySide
                 return guest
             }.filter { $0.bridge.index == bridge.index }

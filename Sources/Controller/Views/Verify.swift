@@ -61,7 +61,7 @@ package struct Verify {
     ) throws(ControllerError) -> Verification {
         let bracket = record.phase == .bracketed ? host.kernel.view(record) : nil
         let (observation, problems) = try Verify.look(at: record, on: &host.kernel)
-        var verify = Verify(record, observation)
+        var verify = Verify(record.named(by: observation), observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
         verify.problems += problems
         return try verify.verification()
@@ -69,9 +69,13 @@ package struct Verify {
 
     /// What is wrong with a guest's bridge, ports and filters, by the rules of `preflight`, or why it cannot be told. The entries
     /// are not compared.
-    static func problems(of record: GuestRecord, on kernel: inout Kernel) -> [String] {
+    ///
+    /// - Parameter record: gets the names that bridge and ports have now.
+    static func problems(of record: inout GuestRecord, on kernel: inout Kernel) -> [String] {
         do throws(ControllerError) {
-            return try look(at: record, on: &kernel).problems
+            let (observation, problems) = try look(at: record, on: &kernel)
+            record = record.named(by: observation)
+            return problems
         } catch {
             return ["\(error)"]
         }
@@ -83,6 +87,7 @@ package struct Verify {
         var guest = record.guest
         guest.side = record.entrySide
         var observation = try kernel.observe(guest)
+        guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
         let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
         return (observation, problems + FilterPlan.problems(guest, observation.filters))

@@ -35,13 +35,11 @@ public struct GuestID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// A bridge port, identified by its name and the interface index that it had when the guest was prepared.
-///
-/// Other devices can reuse a name, so both must match.
+/// A bridge or a bridge port, identified by its interface index.
 public struct PortIdentity: Hashable, Sendable {
-    /// The interface name.
-    public let name: String
-    /// The interface index during this boot.
+    /// What it was called when the record was last written: a label, which may have changed since.
+    public var name: String
+    /// The interface index, which names one interface of a network namespace during a boot.
     public let index: Int32
     /// Entries of the port are offloaded to hardware.
     public let isEswitchPort: Bool
@@ -72,7 +70,7 @@ public struct GuestInterface: Hashable, Sendable {
     /// Its name.
     public let id: GuestID
     /// The bridge. `learningToRestore` is unused here.
-    public let bridge: PortIdentity
+    public var bridge: PortIdentity
     /// The port of the VF.
     public var primary: PortIdentity
     /// The port of the paravirtual NIC.
@@ -141,6 +139,43 @@ public struct GuestInterface: Hashable, Sendable {
 }
 
 extension GuestInterface {
+    /// The guest with the names that its bridge and ports have now; nil when they have those that it knows.
+    ///
+    /// - Parameter name: the present name of an interface index; nil where there is no such interface.
+    package func renamed(_ name: (Int32) -> String?) -> GuestInterface? {
+        var renamed = self
+        func update(_ port: inout PortIdentity) -> Bool {
+            guard let now = name(port.index), now != port.name else { return false }
+            port.name = now
+            return true
+        }
+        var isNews = update(&renamed.bridge)
+        isNews = update(&renamed.primary) || isNews
+        isNews = update(&renamed.standby) || isNews
+        if var uplink, update(&uplink) {
+            renamed.uplink = uplink
+            isNews = true
+        }
+        if var nic, update(&nic.pf) {
+            renamed.nic = nic
+            isNews = true
+        }
+        return isNews ? renamed : nil
+    }
+
+    /// What has another name in `other`, in words.
+    package func renamings(to other: GuestInterface) -> String {
+        let pairs =
+            [(bridge, other.bridge), (primary, other.primary), (standby, other.standby)]
+            + [(uplink, other.uplink)].compactMap { old, new in old.flatMap { old in new.map { (old, $0) } } }
+        var words: [String] = []
+        for (old, new) in pairs where old.name != new.name {
+            let text = "\(old.name) (ifindex \(old.index)) is called \(new.name) now"
+            if !words.contains(text) { words.append(text) }
+        }
+        return words.joined(separator: ", ")
+    }
+
     /// The name of the guest's port that has an interface index.
     package func name(ofPort index: Int32) -> String {
         side(ofPort: index).flatMap { port(of: $0)?.name } ?? "ifindex \(index)"

@@ -3,7 +3,7 @@ public import FDB
 /// A guest's NIC in legacy mode, where the filters of the NIC, not a bridge, decide whether the VF gets a frame.
 public struct LegacyNIC: Hashable, Sendable {
     /// The physical function.
-    public let pf: PortIdentity
+    public var pf: PortIdentity
     /// The number of the guest's VF.
     public let vf: UInt32
     /// The MAC was in the unicast list of the port to the NIC before the guest was prepared; `release` leaves it there.

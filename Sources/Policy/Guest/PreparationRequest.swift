@@ -73,10 +73,11 @@ public struct PreparationRequest: Hashable, Sendable {
 
     /// The same request with other port names, or other addresses.
     package func replacing(
-        primary: String? = nil, standby: String? = nil, uplink: String? = nil, addresses: [Address]? = nil
+        bridge: String? = nil, primary: String? = nil, standby: String? = nil, uplink: String? = nil,
+        addresses: [Address]? = nil
     ) throws(ControllerError) -> PreparationRequest {
         try PreparationRequest(
-            id: id, bridge: bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
+            id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
             kind: kind, legacy: legacy)
     }

@@ -56,6 +56,25 @@ package struct Observation {
     }
 
     package func entry(_ address: Address) -> Entry? { entries?[address] }
+
+    /// The present name of the bridge or a port among what was read of a guest.
+    package func name(_ index: Int32) -> String? {
+        if let bridge, bridge.index == index { return bridge.name }
+        if let primary = ports[.primary], primary.index == index { return primary.name }
+        if let standby = ports[.standby], standby.index == index { return standby.name }
+        if let uplink = ports[.remote], uplink.index == index { return uplink.name }
+        return interfaces?[index]?.name
+    }
+}
+
+extension GuestRecord {
+    /// The record with the names that the guest's bridge and ports have now.
+    package func named(by observation: Observation) -> GuestRecord {
+        guard let guest = guest.renamed(observation.name) else { return self }
+        var record = self
+        record.guest = guest
+        return record
+    }
 }
 
 extension Observation {

@@ -30,6 +30,12 @@ package struct Subject {
         movesFilters = guest.nic != nil
     }
 
+    /// Takes the names that a prepared guest's bridge and ports have now.
+    package mutating func rename(_ guest: GuestInterface) {
+        let now = Subject(guest)
+        (self.guest, bridge, names) = (guest, now.bridge, now.names)
+    }
+
     /// A guest that is to be prepared.
     package init(_ request: PreparationRequest) {
         bridge = request.bridge

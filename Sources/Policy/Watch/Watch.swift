@@ -53,6 +53,7 @@ public struct Watch: Sendable {
 
     /// The properties of a port that matter here.
     package struct PortFacts: Hashable {
+        package var name = ""
         package var master: Int32?
         package var isUp = true
         package var hasCarrier = true
@@ -136,8 +137,15 @@ public struct Watch: Sendable {
     ) throws(E) -> [Suspicion] {
         let index = change.index
         guard let rows = users[index] else {
+            if let rows = tenants[index], !change.isRemoval, !change.isOfPort {
+                let name = try link().name
+                return rows.filter { records[$0]?.guest.bridge.name != name }.sorted().map {
+                    Suspicion(row: $0, cause: .port)
+                }
+            }
             return change.isRemoval || change.isOfPort || lost.isEmpty ? [] : newcomer(try link())
         }
+        var isRenamed = false
         if change.isRemoval {
             facts[index] = PortFacts()
             for row in rows where !change.isOfPort {
@@ -146,20 +154,24 @@ public struct Watch: Sendable {
         } else if change.isOfPort {
             // The port's settings are in another attribute there, and seldom change, so every guest with the port is checked.
             return rows.filter { records[$0]?.guest.uplink?.index != index }.map { Suspicion(row: $0, cause: .port) }
-        } else if !learn(try link()) {
-            return []
+        } else {
+            let link = try link()
+            guard learn(link) else { return [] }
+            isRenamed = rows.contains { records[$0]?.guest.name(ofPort: index) != link.name }
         }
-        // An uplink is shared: only the guests behind it are affected.
+        // An uplink is shared: only the guests behind it are affected, unless its name has changed.
         return rows.filter { row in
             guard let guest = records[row]?.guest else { return false }
-            return guest.uplink?.index != index || guest.side == .remote
+            return isRenamed || guest.uplink?.index != index || guest.side == .remote
         }.sorted().map { Suspicion(row: $0, cause: .port) }
     }
 
     /// A port that has the name of a lost primary.
     private func newcomer(_ link: Link) -> [Suspicion] {
         // Frames to a port that is not up are lost; a notification follows when it comes up.
-        guard let row = lost[link.name], records[row]?.guest.bridge.index == link.master, link.isUp else { return [] }
+        guard let row = lost[link.name] ?? link.alternativeNames.lazy.compactMap({ lost[$0] }).first,
+            records[row]?.guest.bridge.index == link.master, link.isUp
+        else { return [] }
         return [Suspicion(row: row, cause: .primaryBack)]
     }
 
@@ -175,7 +187,7 @@ public struct Watch: Sendable {
     package mutating func learn(_ link: Link) -> Bool {
         guard users[link.index] != nil else { return false }
         let new = PortFacts(
-            master: link.master, isUp: link.isUp, hasCarrier: link.hasCarrier,
+            name: link.name, master: link.master, isUp: link.isUp, hasCarrier: link.hasCarrier,
             learns: link.bridgePort?.flags.contains(.learning))
         let old = facts.updateValue(new, forKey: link.index)
         return old != new

@@ -23,6 +23,23 @@ package struct Claim: ~Copyable {
         file = File(document, record.guest.id.text, journal.folder, lock)
     }
 
+    /// The record with the names that the guest's bridge and ports have now. Whatever is written next has them too.
+    ///
+    /// - Parameter observation: read by their interface indexes.
+    package func named(by observation: Observation) -> GuestRecord {
+        guard let guest = record.guest.renamed(observation.name) else { return record }
+        file.rename(guest)
+        var record = record
+        record.guest = guest
+        return record
+    }
+
+    /// What the guest's bridge and ports are called now, where the record has another name, in words.
+    package var renaming: String? { file.renamed.map { record.guest.renamings(to: $0) } }
+
+    /// Writes the names that ``named(by:)`` has found, and nothing else.
+    package func writeNames() throws(ControllerError) { try file.write(file.document) }
+
     /// Writes what a plan tells the journal.
     ///
     /// What begins something reserves the space for what ends it, so that a full file system refuses before anything is moved.
@@ -65,7 +82,7 @@ package struct Claim: ~Copyable {
     @discardableResult
     package mutating func reread() throws(ControllerError) -> Bool {
         guard let (document, record) = try journal.document(record.guest.id.text) else { return false }
-        file.document = document
+        file.begin(document)
         self.record = record
         return true
     }
@@ -163,6 +180,8 @@ extension Claim {
     /// The file of a record whose guest is held.
     fileprivate final class File {
         var document: RecordDocument
+        /// The guest with the names that its bridge and ports have now, where those of the record are others.
+        private(set) var renamed: GuestInterface?
         private let name: String
         private let folder: RecordFolder
         private let lock: GuestLock?
@@ -177,6 +196,17 @@ extension Claim {
         }
 
         deinit { dropReserve() }
+
+        func begin(_ document: RecordDocument) {
+            self.document = document
+            renamed = nil
+        }
+
+        func rename(_ guest: GuestInterface) {
+            if renamed == guest { return }
+            renamed = guest
+            document.rename(guest)
+        }
 
         func dropReserve() {
             guard let file = reserve.take() else { return }
@@ -266,6 +296,24 @@ extension RecordDocument {
 
     fileprivate mutating func countWrite() { self["revision"] = .integer((self["revision"]?.integer ?? 0) &+ 1) }
 
+    fileprivate mutating func rename(_ guest: GuestInterface) {
+        func label(_ element: JSON, _ port: PortIdentity?) -> JSON {
+            port.map { element.with([.init("name", .string($0.name))]) } ?? element
+        }
+        self["bridge"] = self["bridge"].map { label($0, guest.bridge) }
+        update("ports") { element in
+            switch element["role"]?.text {
+            case "primary": label(element, guest.primary)
+            case "standby": label(element, guest.standby)
+            case "uplink": label(element, guest.uplink)
+            default: element
+            }
+        }
+        if let nic = guest.nic, let old = self["nic"], let pf = old["pf"] {
+            self["nic"] = old.with([.init("pf", label(pf, nic.pf))])
+        }
+    }
+
     /// Replaces each element of a list.
     fileprivate mutating func update(_ name: String, _ change: (JSON) -> JSON) {
         self[name] = .array((self[name]?.elements ?? []).map(change))
@@ -278,7 +326,8 @@ extension JSON {
 
     /// An object with other values of some members.
     fileprivate func with(_ new: [Member]) -> JSON {
-        .object((members ?? []).filter { old in !new.contains { $0.name == old.name } } + new)
+        let kept = (members ?? []).map { old in new.last { $0.name == old.name } ?? old }
+        return .object(kept + new.filter { added in !kept.contains { $0.name == added.name } })
     }
 }
 

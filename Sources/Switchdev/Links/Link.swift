@@ -24,6 +24,8 @@ public struct Link: Hashable, Sendable {
     public let index: Int32
     /// Its current name (IFLA_IFNAME).
     public let name: String
+    /// The other names that the kernel takes for it (IFLA_PROP_LIST; `rtnl_fill_prop_list`, kernel 5.5).
+    public let alternativeNames: [String]
     /// The kind of a software device (IFLA_INFO_KIND): `bridge`, `veth`, `tun`; nil for hardware.
     public let kind: String?
     /// Interface index of the bridge, bond or other master.
@@ -73,6 +75,7 @@ public struct Link: Hashable, Sendable {
         var portName: String?
         var parent: String?
         var functions: [VirtualFunction] = []
+        var alternatives: [String] = []
         var info = Info()
         var attributes = AttributeReader(payload, from: MemoryLayout<ifinfomsg>.size)
         while let attribute = attributes.next() {
@@ -88,6 +91,8 @@ public struct Link: Hashable, Sendable {
             case Int(IFLA_PARENT_DEV_NAME): parent = attribute.text
             case Int(IFLA_VFINFO_LIST): functions = attribute.nested.compactMap(VirtualFunction.init)
             case Int(IFLA_LINKINFO): info = Info(decoding: attribute.nested)
+            case Int(IFLA_PROP_LIST):
+                alternatives = attribute.nested.compactMap { $0.type == Int(IFLA_ALT_IFNAME) ? $0.text : nil }
             default: break
             }
         }
@@ -105,6 +110,7 @@ public struct Link: Hashable, Sendable {
         self.portName = portName
         parentDevice = parent
         virtualFunctions = functions
+        alternativeNames = alternatives
         kind = info.kind
         portKind = info.portKind
         bridgePort = info.bridgePort
@@ -112,6 +118,9 @@ public struct Link: Hashable, Sendable {
         isUp = fixed.ifi_flags & UInt32(IFF_UP) != 0
         hasCarrier = fixed.ifi_flags & UInt32(IFF_LOWER_UP.rawValue) != 0
     }
+
+    /// Whether the kernel takes a name for this interface: its own, or an alternative one.
+    public func isCalled(_ name: String) -> Bool { self.name == name || alternativeNames.contains(name) }
 
     /// The interface index in the payload of a link message.
     ///

@@ -20,7 +20,9 @@ struct LinkGet: Request {
         } else {
             body.put(Int(IFLA_EXT_MASK), UInt32(RTEXT_FILTER_VF) | UInt32(RTEXT_FILTER_SKIP_STATS))
         }
-        if let name { body.put(Int(IFLA_IFNAME), text: name) }
+        // The kernel looks both attributes up among names and alternative names; the first takes 15 bytes, the other 127
+        // (`rtnl_dev_get`).
+        if let name { body.put(Int(name.utf8.count < IFNAMSIZ ? IFLA_IFNAME : IFLA_ALT_IFNAME), text: name) }
     }
 }
 

@@ -51,7 +51,7 @@ public struct Links: Sendable {
         try read(requests: indexes.map { LinkGet(index: $0) }, using: &socket)
     }
 
-    /// Reads single interfaces by name.
+    /// Reads single interfaces by name, alternative names included.
     public static func read(
         named names: [String], using socket: inout CommandSocket
     ) throws(NetlinkError) -> [Link?] {
@@ -82,8 +82,8 @@ public struct Links: Sendable {
         return byIndex[index].map { all[$0] }
     }
 
-    /// The link with a name.
-    public subscript(name: String) -> Link? { all.first { $0.name == name } }
+    /// The link with a name or an alternative name; no two interfaces of a namespace share one (`netdev_name_in_use`).
+    public subscript(name: String) -> Link? { all.first { $0.isCalled(name) } }
 
     /// The bridges, sorted by name.
     public var bridges: [Link] {

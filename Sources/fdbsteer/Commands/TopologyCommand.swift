@@ -50,7 +50,7 @@ struct TopologyCommand: ParsableCommand {
     private func show(_ bridge: Topology.BridgeView) {
         let settings = bridge.settings
         Output.line(
-            "\(bridge.link.name)  ifindex \(bridge.link.index)  \(bridge.link.isUp ? "up" : "DOWN")  "
+            "\(bridge.link.title)  ifindex \(bridge.link.index)  \(bridge.link.isUp ? "up" : "DOWN")  "
                 + "vlan_filtering \(settings.filtersVLANs ? "on, default_pvid \(settings.defaultPVID)" : "off")  "
                 + "ageing \(settings.ageingTime / 100) s  stp \(settings.spanningTree == 0 ? "off" : "on")")
         for finding in bridge.findings { Output.line("  ! \(finding)") }
@@ -74,11 +74,16 @@ struct TopologyCommand: ParsableCommand {
     }
 }
 
+extension Link {
+    /// Its name, and its alternative names after it.
+    fileprivate var title: String { ([name] + alternativeNames.map { "altname \($0)" }).joined(separator: "  ") }
+}
+
 extension Topology.PortView {
     /// One line for people.
     var headline: String {
         let flags = link.bridgePort?.flags ?? []
-        var words = ["\(link.name)  ifindex \(link.index)", link.kind ?? "hardware"]
+        var words = ["\(link.title)  ifindex \(link.index)", link.kind ?? "hardware"]
         words.append(link.switchID.map { "eswitch \($0)" } ?? "software port")
         if let name = link.portName { words.append(name) }
         if let devlink { words.append(devlink.functionWords + (functionAddress.map { " pci/\($0)" } ?? "")) }
@@ -105,6 +110,7 @@ struct TopologyView: Encodable {
 
     struct BridgeObject: Encodable {
         let name: String
+        let alternativeNames: [String]
         let ifindex: Int32
         let up: Bool
         let vlanFiltering: Bool
@@ -116,6 +122,7 @@ struct TopologyView: Encodable {
 
     struct Port: Encodable {
         let name: String
+        let alternativeNames: [String]
         let ifindex: Int32
         let kind: String?
         let physSwitchId: String?
@@ -187,7 +194,8 @@ struct TopologyView: Encodable {
         }
         bridges = topology.bridges.map { bridge in
             BridgeObject(
-                name: bridge.link.name, ifindex: bridge.link.index, up: bridge.link.isUp,
+                name: bridge.link.name, alternativeNames: bridge.link.alternativeNames, ifindex: bridge.link.index,
+                up: bridge.link.isUp,
                 vlanFiltering: bridge.settings.filtersVLANs, defaultPvid: bridge.settings.defaultPVID,
                 ageingTimeCentiseconds: bridge.settings.ageingTime, ports: bridge.ports.map(Port.init),
                 findings: bridge.findings)
@@ -223,7 +231,8 @@ extension TopologyView.Port {
         let link = port.link
         let on = link.bridgePort?.flags ?? []
         self.init(
-            name: link.name, ifindex: link.index, kind: link.kind, physSwitchId: link.switchID?.description,
+            name: link.name, alternativeNames: link.alternativeNames, ifindex: link.index, kind: link.kind,
+            physSwitchId: link.switchID?.description,
             physPortName: link.portName,
             devlinkPort: port.devlink.map { .init($0, netdev: link.name, master: nil) },
             functionAddress: port.functionAddress, driver: port.driver?.name, hardwareMiss: port.driver?.miss.rawValue,
