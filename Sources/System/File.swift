@@ -25,10 +25,14 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
 
 /// Small files and descriptors, by the system calls themselves.
 package enum SystemFile {
+    /// Makes printing harmless: to be called first of all by every program that changes something.
+    ///
     /// Opens /dev/null for each of the descriptors 0 to 2 that the caller has closed. A file opened later would get its number, and
-    /// would be written to by everything that is printed.
-    package static func openStandardDescriptors() {
+    /// would be written to by everything that is printed. SIGPIPE is ignored: a reader that has ended makes a write fail with EPIPE,
+    /// instead of killing the process between two changes.
+    package static func secureStandardDescriptors() {
         for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
+        signal(SIGPIPE, SIG_IGN)
     }
 
     /// The pause between two attempts to lock, in nanoseconds.

@@ -14,7 +14,7 @@ import System
 @main
 enum LibvirtHookProgram {
     static func main() {
-        SystemFile.openStandardDescriptors()
+        SystemFile.secureStandardDescriptors()
         silenceOutput()
         guard let call = HookCall(Array(CommandLine.arguments.dropFirst())) else {
             log("usage: fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, a domain's XML on standard input")

@@ -10,7 +10,7 @@ enum Main {
     /// A switch in its plain form goes past the argument parser, which takes 11 of the 18 million instructions of such a
     /// call (valgrind); everything else, and everything that is wrong, is the parser's.
     static func main() {
-        SystemFile.openStandardDescriptors()
+        SystemFile.secureStandardDescriptors()
         guard CommandLine.arguments.count > 1 else {
             // Also without /proc, where the arguments cannot be read: nothing was done.
             Output.error(FDBSteer.helpMessage())
@@ -28,7 +28,7 @@ struct FDBSteer: ParsableCommand {
         discussion: """
             Exit codes: 0 done, or already so; 3 precondition failed, nothing changed; 4 failed and rolled back; \
             5 failed and not fully rolled back; 6 timed out; 7 applied but unproven; 8 another redirection of this \
-            guest is running; 64 usage.
+            guest is running; 64 usage; 74 the answer of a verb that only reads could not be written.
             """,
         version: Build.version,
         subcommands: [

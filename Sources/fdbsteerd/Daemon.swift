@@ -35,7 +35,7 @@ struct Daemon: ParsableCommand {
     var check = false
 
     func run() {
-        SystemFile.openStandardDescriptors()
+        SystemFile.secureStandardDescriptors()
         let file: ConfigurationFile
         do throws(ConfigurationError) {
             file = try ConfigurationFile(config)

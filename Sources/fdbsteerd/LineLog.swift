@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Synchronization
 import System
 
 /// Writes one line an event to standard error: time, level, event, and `key=value` pairs in the order of their keys.
@@ -23,10 +24,44 @@ struct LineLog: LogHandler {
         line += "\(event.message)"
         let pairs = metadata.merging(event.metadata ?? [:]) { $1 }
         for (key, value) in pairs.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(LineLog.quoted("\(value)"))" }
-        line += "\n"
-        // One write, so that lines of several threads do not mix.
+        LineLog.write(line, isJournal: isJournal)
+    }
+
+    /// The longest line in bytes: PIPE_BUF of limits.h, which a pipe takes in one piece.
+    private static let longestLine = 4096
+    /// Lines that nobody took.
+    private static let lost = Atomic<Int>(0)
+
+    /// Writes a line, in one write so that those of several threads do not mix.
+    ///
+    /// The daemon waits for no reader of its log: a line is lost and counted while a pipe or a socket has no room for it, or has no
+    /// reader any more. A pipe has room for PIPE_BUF bytes when poll(2) calls it writable (pipe(7)).
+    private static func write(_ line: String, isJournal: Bool) {
+        let lines = lost.load(ordering: .relaxed)
+        if lines > 0 {
+            let about = isJournal ? "<4>" : LineLog.time() + " warning "
+            guard write("\(about)lines of this log were lost, for nobody read them count=\(lines)") else {
+                lost.add(1, ordering: .relaxed)
+                return
+            }
+            lost.subtract(lines, ordering: .relaxed)
+        }
+        if !write(line) { lost.add(1, ordering: .relaxed) }
+    }
+
+    private static func write(_ line: String) -> Bool {
         var bytes = Array(line.utf8)
-        _ = write(STDERR_FILENO, &bytes, bytes.count)
+        if bytes.count >= longestLine {
+            bytes.removeLast(bytes.count - longestLine + 4)
+            // No half of a character.
+            while let last = bytes.last, last & 0xc0 == 0x80 { bytes.removeLast() }
+            if let last = bytes.last, last >= 0xc0 { bytes.removeLast() }
+            bytes += "...".utf8
+        }
+        bytes.append(0x0a)
+        var polled = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+        guard poll(&polled, 1, 0) > 0, polled.revents & Int16(POLLOUT) != 0 else { return false }
+        return Glibc.write(STDERR_FILENO, bytes, bytes.count) == bytes.count
     }
 
     /// As in syslog(3).

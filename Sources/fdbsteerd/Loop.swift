@@ -136,6 +136,7 @@ struct Loop: ~Copyable {
 
     private mutating func doWhatIsDue() {
         let now = monotonicNanoseconds()
+        context.keeper.countSent(now: now)
         if context.keeper.isUnready, now >= readyAt { context.keeper.makeOneReady() }
         if overran, now - lastResync >= Loop.resyncPause {
             overran = false
@@ -169,6 +170,7 @@ struct Loop: ~Copyable {
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
+        if let time = context.keeper.countDue { due = min(due, time) }
         let now = monotonicNanoseconds()
         if context.keeper.isUnready {
             readyAt = now + Loop.readyPause

@@ -1,4 +1,5 @@
 import ArgumentParser
+import System
 
 /// The bench's command line.
 @main
@@ -11,4 +12,9 @@ struct FDBSteerBench: ParsableCommand {
             MigrateCommand.self, MigrateManyCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
             BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
         ])
+
+    static func main() {
+        SystemFile.secureStandardDescriptors()
+        main(nil)
+    }
 }

@@ -210,7 +210,8 @@ extension Keeper {
             cannot = "guest \(guest.id) \(objection)"
         } else {
             do throws(ControllerError) {
-                let report = try OpenBracket(to: .standby, options: options).run(
+                let rate = seenRate(of: claim.record)
+                let report = try OpenBracket(to: .standby, options: options, ready: nil, rate: .seen(rate)).run(
                     under: claim, on: &host.kernel, since: Stopwatch())
                 try relearn(&claim)
                 if report.outcome == .done { wards[row]?.mute = .bracketed }

@@ -65,8 +65,9 @@ extension Keeper {
         var options = options
         if isDeclared { options.allowsDuplicates = true }
         let claim = try journal.claim(known.guest.id)
-        let report = try OpenBracket(to: goal, options: options, ready: takeReady(claim.record)).run(
-            under: claim, on: &host.kernel, since: clock)
+        let report = try OpenBracket(
+            to: goal, options: options, ready: takeReady(claim.record), rate: .seen(seenRate(of: claim.record))
+        ).run(under: claim, on: &host.kernel, since: clock)
         return try written(report, row, reason)
     }
 

@@ -42,6 +42,8 @@ package struct Keeper: ~Copyable {
     package var wards: [Int64: Ward] = [:]
     /// Rows of followed guests whose ports are to be read for their next redirection.
     var unready: Set<Int64> = []
+    /// When ports' counters were last looked at (``countSent(now:)``).
+    var lastCount: Int64 = 0
     /// What was done since it was made.
     package var counters: DaemonCounters
     /// How often a guest may be repaired.

@@ -26,6 +26,8 @@ package struct Ward {
     /// The revision of a record that a process has let go of without an end: it is looked at once for that reason, because the look
     /// itself lets go of the lock.
     var abandonedRevision: Int64?
+    /// The last two looks at how many frames its port has sent.
+    private(set) var sent: [SentFrames] = []
     /// What was last reported of it while it was not as intended.
     package var condition: String?
 
@@ -36,6 +38,9 @@ package struct Ward {
         /// Nothing, for this reason.
         case told(String)
     }
+
+    /// Keeps a look at how many frames its port has sent; nil when the port is gone.
+    mutating func keep(_ look: SentFrames?) { sent = look.map { sent.suffix(1) + [$0] } ?? [] }
 
     /// Keeps what was read for a record; nil when it could not be read, and is not worth another attempt before something
     /// changes.

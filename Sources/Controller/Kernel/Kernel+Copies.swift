@@ -88,19 +88,52 @@ extension Kernel {
             ownsClsact: change.bracket.ownsClsact, using: &socket)
     }
 
-    /// How many frames a second a port sends, seen over a tenth of a second.
-    mutating func rate(of port: PortIdentity) throws(ControllerError) -> UInt64 {
-        let pause: Int64 = 100_000_000
-        var looks: [(time: Int64, frames: UInt64)] = []
-        let clock = Stopwatch()
-        for look in 0..<2 {
-            if look > 0 { sleepNanoseconds(pause) }
-            let counters = try ControllerError.reading("the counters of \(port.name)") { () throws(NetlinkError) in
-                try PortCounters.read([port.index], using: &socket)
-            }
-            looks.append((clock.elapsed, counters.first??.txPackets ?? 0))
+    /// How many frames a second a port sends, seen over a tenth of a second; nil when its counters began again meanwhile.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the port is gone.
+    mutating func rate(of port: PortIdentity) throws(ControllerError) -> UInt64? {
+        let first = try sent(by: port)
+        sleepNanoseconds(SentFrames.pause)
+        return try sent(by: port).rate(since: first)
+    }
+
+    /// How many frames a port has sent.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the port is gone.
+    mutating func sent(by port: PortIdentity) throws(ControllerError) -> SentFrames {
+        guard let look = try sent(by: [port.index], of: port.name).first else {
+            throw ControllerError(
+                .precondition, "\(port.name) is gone: how many frames it sends cannot be seen; nothing was changed",
+                remedy: "see with \"fdbsteer status\" which ports the guest has left")
         }
-        let nanoseconds = UInt64(max(1, looks[1].time - looks[0].time))
-        return (looks[1].frames &- looks[0].frames) * 1_000_000_000 / nanoseconds
+        return look
+    }
+
+    /// How many frames ports have sent; those that are gone are missing.
+    mutating func sent(by ports: [Int32], of what: String) throws(ControllerError) -> [SentFrames] {
+        let counters = try ControllerError.reading("the counters of \(what)") { () throws(NetlinkError) in
+            try PortCounters.read(ports, using: &socket)
+        }
+        let now = monotonicNanoseconds()
+        return zip(ports, counters).compactMap { port, counters in
+            counters.map { SentFrames(port: port, time: now, count: $0.txPackets) }
+        }
+    }
+}
+
+/// How many frames a port has sent since it was made, at a moment.
+struct SentFrames: Hashable {
+    /// The shortest time between two looks that say how many it sends a second, in nanoseconds.
+    static let pause: Int64 = 100_000_000
+
+    /// Interface index.
+    let port: Int32
+    /// CLOCK_MONOTONIC in nanoseconds.
+    let time: Int64
+    let count: UInt64
+
+    /// Frames a second since an earlier look; nil when the counter began again in between.
+    func rate(since earlier: SentFrames) -> UInt64? {
+        count.growth(since: earlier.count)?.perSecond(over: time - earlier.time)
     }
 }

@@ -215,7 +215,7 @@ struct ProbeRun: ~Copyable {
 
     private static func growth(_ before: PortCounters?, _ after: PortCounters?) -> UInt64? {
         guard let before, let after else { return nil }
-        return after.rxPackets &- before.rxPackets
+        return after.rxPackets.growth(since: before.rxPackets)
     }
 
     private mutating func send(to mac: MACAddress, _ state: MACFilterProbe.State) -> [MACFilterCounts] {

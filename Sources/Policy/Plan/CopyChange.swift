@@ -117,8 +117,7 @@ public struct BracketView: Hashable, Sendable, Encodable {
         openNanoseconds = max(0, now - bracket.openedAt)
         means = bracket.means
         framesCopied = state?.frames
-        let milliseconds = UInt64(max(1, openNanoseconds / 1_000_000))
-        framesPerSecond = state.map { $0.frames * 1000 / milliseconds }
+        framesPerSecond = state?.frames.perSecond(over: openNanoseconds)
         bytesCopied = state?.bytes
         copiesFailed = state?.failed
         isCopyRight = state?.isAsSpecified == true

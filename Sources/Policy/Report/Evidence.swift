@@ -56,12 +56,18 @@ public struct Evidence: Hashable, Sendable, Codable {
             self.counters = counters
         }
 
-        /// The increase of a counter between two moments; nil if one is missing.
+        /// The increase of a counter between two moments; nil if one is missing, or if the counter began again in between.
         package func growth(
             _ counter: KeyPath<PortCounters, UInt64>, from first: Moment, to last: Moment
         ) -> UInt64? {
             guard let old = counters[first], let new = counters[last] else { return nil }
-            return new[keyPath: counter] &- old[keyPath: counter]
+            return new[keyPath: counter].growth(since: old[keyPath: counter])
+        }
+
+        /// The port was made anew between the first look and the last: its counters say nothing.
+        package var beganAgain: Bool {
+            guard let old = counters[.before], let new = counters[.after] else { return false }
+            return new.hasBegunAgain(since: old)
         }
     }
 
@@ -94,8 +100,8 @@ public struct Evidence: Hashable, Sendable, Codable {
     /// Frames that the ports dropped between `before` and `after`.
     public var dropped: UInt64 {
         ports.reduce(0) { sum, port in
-            sum + (port.growth(\.txDropped, from: .before, to: .after) ?? 0)
-                + (port.growth(\.rxDropped, from: .before, to: .after) ?? 0)
+            sum.plus(port.growth(\.txDropped, from: .before, to: .after) ?? 0)
+                .plus(port.growth(\.rxDropped, from: .before, to: .after) ?? 0)
         }
     }
 
@@ -106,6 +112,9 @@ public struct Evidence: Hashable, Sendable, Codable {
                 ? "no port dropped a frame between the first look and the last"
                 : "the ports dropped \(dropped) frames between the first look and the last"
         ]
+        for port in ports where port.beganAgain {
+            words.append("the counters of \(port.name) began again between the looks and say nothing")
+        }
         if let left = leftByOldPort, let old = ports.first(where: { $0.side == from }) {
             let watched = "in the \(observedNanoseconds / 1000) us after the move"
             words.append(

@@ -119,8 +119,8 @@ struct PacketFilterTable {
             guard header.type == PacketFilterRequest.type(NFT_MSG_NEWRULE) else { return }
             found += 1
             let counter = PacketFilterTable.counter(in: payload)
-            state.frames += counter.frames
-            state.bytes += counter.bytes
+            state.frames = state.frames.plus(counter.frames)
+            state.bytes = state.bytes.plus(counter.bytes)
         }
         if found != rules.count { state.isAsSpecified = false }
         return state

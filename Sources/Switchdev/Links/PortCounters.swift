@@ -23,6 +23,12 @@ public struct PortCounters: Hashable, Sendable, Codable {
         self.txDropped = txDropped
     }
 
+    /// Whether one of them is less than it was: the interface was made anew, or its driver has reset them.
+    package func hasBegunAgain(since earlier: PortCounters) -> Bool {
+        rxPackets < earlier.rxPackets || txPackets < earlier.txPackets || rxDropped < earlier.rxDropped
+            || txDropped < earlier.txDropped
+    }
+
     /// Reads the counters of interfaces.
     ///
     /// - Returns: for each index its counters, or nil if there is no such interface or it has no counters.

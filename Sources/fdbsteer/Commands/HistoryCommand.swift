@@ -33,7 +33,7 @@ struct HistoryCommand: ParsableCommand {
         let id = common.call.check { () throws(ControllerError) -> GuestID? in
             if let guest { try GuestID(guest) } else { nil }
         }
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             if report || number != nil {
                 let report = try HistoryReading.report(id, number: number, in: common.call.folder)
                 if common.json { Output.json(report) } else { report.lines.forEach(Output.line) }
@@ -106,11 +106,15 @@ extension HistoryReport {
         if let evidence {
             lines.append("  counters  sent to / received from the port; dropped, from before to after")
             for port in evidence.ports {
-                guard let before = port.counters[.before], let after = port.counters[.after] else { continue }
-                let dropped = (after.txDropped &- before.txDropped) &+ (after.rxDropped &- before.rxDropped)
+                guard port.counters[.before] != nil, port.counters[.after] != nil else { continue }
+                func growth(_ counter: KeyPath<PortCounters, UInt64>) -> UInt64? {
+                    port.growth(counter, from: .before, to: .after)
+                }
+                func text(_ number: UInt64?) -> String { number.map { "+\($0)" } ?? "?" }
+                let dropped = (growth(\.txDropped) ?? 0).plus(growth(\.rxDropped) ?? 0)
                 lines.append(
-                    "            \(port.side.rawValue) \(port.name): +\(after.txPackets &- before.txPackets) / "
-                        + "+\(after.rxPackets &- before.rxPackets); \(dropped)")
+                    "            \(port.side.rawValue) \(port.name): \(text(growth(\.txPackets))) / "
+                        + "\(text(growth(\.rxPackets))); \(dropped)")
             }
             for (index, words) in evidence.words.enumerated() {
                 lines.append((index == 0 ? "  loss      " : "            ") + words)

@@ -37,6 +37,7 @@ struct MetricsCommand: ParsableCommand {
         } else if output == nil {
             Output.text(text)
         }
+        call.end(0, reading: output == nil)
     }
 
     /// Writes a file under another name and renames it, so that no reader sees half of it.

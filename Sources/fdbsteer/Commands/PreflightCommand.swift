@@ -59,7 +59,7 @@ struct PreflightCommand: ParsableCommand {
     func run() {
         if let guest {
             let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
-            common.call.run { host throws(ControllerError) in
+            common.call.run(reading: true) { host throws(ControllerError) in
                 common.call.show(try LookAhead(waiving: waivers.codes).run(id, on: &host))
             }
         }
@@ -76,7 +76,7 @@ struct PreflightCommand: ParsableCommand {
                 bridge: bridge ?? "", primary: primary ?? "", standby: standby ?? "", uplink: uplink, addresses: parsed,
                 side: at)
         }
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             common.call.show(try LookAhead(waiving: waivers.codes).run(request, on: &host))
         }
     }

@@ -74,7 +74,7 @@ struct ProbeListCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() {
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             let verdicts = try StoredVerdict.all(in: common.call.folder)
             if common.json {
                 Output.json(View(verdicts: verdicts))

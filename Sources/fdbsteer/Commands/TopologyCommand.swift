@@ -16,7 +16,7 @@ struct TopologyCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() {
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             let topology = try Topology.read(bridge: bridge, on: &host)
             if common.json {
                 Output.json(TopologyView(topology))

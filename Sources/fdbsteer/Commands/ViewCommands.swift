@@ -15,7 +15,7 @@ struct VerifyCommand: ParsableCommand {
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             let verification = try Verify.run(id, on: &host)
             if common.json {
                 Output.json(verification)
@@ -53,7 +53,7 @@ struct StatusCommand: ParsableCommand {
         let id = common.call.check { () throws(ControllerError) -> GuestID? in
             if let guest { try GuestID(guest) } else { nil }
         }
-        common.call.run { host throws(ControllerError) in
+        common.call.run(reading: true) { host throws(ControllerError) in
             let (guests, faults) = try Status.readAll(id, on: &host)
             if common.json {
                 Output.json(View(guests: guests, broken: faults.map(\.description)))

@@ -98,16 +98,33 @@ struct Call {
     let json: Bool
     let dryRun: Bool
 
+    /// The exit code of a verb that changes nothing and whose answer could not be written (EX_IOERR of sysexits.h).
+    static let unwritten: Int32 = 74
+
     /// Runs a verb on this host and ends the process with its exit code.
-    func run(_ body: (inout Host) throws(ControllerError) -> Int32) -> Never {
+    ///
+    /// - Parameter reading: the verb changes nothing: its answer is all that it does.
+    func run(reading: Bool = false, _ body: (inout Host) throws(ControllerError) -> Int32) -> Never {
         do throws(ControllerError) {
             var host = try Host(folder: folder)
             let code = try body(&host)
             // The kernel cleans up after the host: closing its socket and freeing its buffers here takes longer.
-            exit(code)
+            end(code, reading: reading)
         } catch {
             fail(error)
         }
+    }
+
+    /// Ends the process. The exit code of a verb that changes something tells what became of the guest, whether its report could be
+    /// written or not.
+    ///
+    /// - Parameter reading: the verb changes nothing.
+    func end(_ code: Int32, reading: Bool) -> Never {
+        if let reason = Output.failure {
+            Output.error("fdbsteer: standard output cannot be written: \(reason)")
+            if code == 0, reading || dryRun { exit(Call.unwritten) }
+        }
+        exit(code)
     }
 
     /// Prints an error on standard error, and as JSON on standard output if that was requested, and exits.

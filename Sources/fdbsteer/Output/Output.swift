@@ -1,11 +1,21 @@
 import Glibc
 import JSON
+import Synchronization
 
 /// Standard output and standard error.
 enum Output {
-    static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+    static func line(_ text: String) { Output.text(text + "\n") }
 
-    static func error(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
+    /// A reader of standard error that has gone away is nobody's error.
+    static func error(_ text: String) { _ = write(Array((text + "\n").utf8), to: STDERR_FILENO) }
+
+    /// Why something could not be written to standard output; nil when everything was.
+    static var failure: String? {
+        let reason = firstError.load(ordering: .relaxed)
+        return reason == 0 ? nil : String(cString: strerror(reason))
+    }
+
+    private static let firstError = Atomic<Int32>(0)
 
     /// Prints one object: snake_case keys in alphabetical order.
     static func json(_ value: some Encodable) {
@@ -34,10 +44,11 @@ enum Output {
     }
 
     /// Prints a text that already has its line ends.
-    static func text(_ text: String) { write(text, to: STDOUT_FILENO) }
-
-    /// Writes a whole text; a reader that has gone away is not an error here.
-    private static func write(_ text: String, to descriptor: Int32) { _ = write(Array(text.utf8), to: descriptor) }
+    static func text(_ text: String) {
+        // After the first failure nothing more is tried: a part that is missing would not be seen.
+        guard firstError.load(ordering: .relaxed) == 0, !write(Array(text.utf8), to: STDOUT_FILENO) else { return }
+        firstError.store(errno, ordering: .relaxed)
+    }
 
     /// - Returns: false if not everything could be written; `errno` has the reason.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {

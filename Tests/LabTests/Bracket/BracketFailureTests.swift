@@ -58,6 +58,21 @@ struct BracketFailureTests {
         Verb.all.flatMap { [($0, "sendmsg", ""), ($0, "sendmsg", "clsact")] }
         + [Verb.all[0], Verb.all[2]].map { ($0, "pwrite64,renameat", "") }
 
+    @Test func thePortGoesWhileItsRateIsMeasured() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind net_failover")
+            for _ in 0..<50 { try BridgeLab.sendFrame(behind: "uplink0", source: "52:54:00:00:00:fe") }
+            let command = try Command.run([
+                "bash", "-c",
+                "(sleep 0.06; ip link del vfrep0) & FDBSTEER_STATE=\(lab.state) exec \(CommandLineLab.binary) switch vm1 "
+                    + "--to standby --strategy bracket --bracket-max-rate 100000",
+            ])
+            #expect(command.exitCode == 3, "\(command.output)\(command.errors)")
+            #expect(command.errors.contains("vfrep0 is gone"), "\(command.errors)")
+            #expect(try lab.fdbsteer("status").output.contains("primary  pinned"))
+        }
+    }
+
     @Test(arguments: places)
     func killedAtEachCall(_ place: (verb: Verb, calls: String, qdisc: String)) throws {
         let verb = place.verb

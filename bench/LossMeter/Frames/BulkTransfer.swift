@@ -98,13 +98,14 @@ package struct TransferSummary: Hashable, Sendable {
     package init(_ samples: [BulkTransfer.Sample], from begin: Int64, bin: Int64) {
         let used = samples.drop { $0.time < begin }
         guard let first = used.first, let last = used.last else { return }
-        bytes = last.acknowledged - first.acknowledged
+        bytes = max(last.acknowledged, first.acknowledged) - first.acknowledged
         retransmitted = Int(last.retransmitted) - Int(first.retransmitted)
         bins = Array(repeating: 0, count: Int((last.time - begin) / bin) + 1)
         var before = first
         var progress = first.time
         for sample in used.dropFirst() {
-            bins[Int((sample.time - begin) / bin)] += sample.acknowledged - before.acknowledged
+            bins[Int((sample.time - begin) / bin)] +=
+                max(sample.acknowledged, before.acknowledged) - before.acknowledged
             if sample.acknowledged > before.acknowledged || sample.time == last.time {
                 if sample.time - progress > longestStall {
                     longestStall = sample.time - progress

@@ -224,7 +224,7 @@ package struct Burst: Sendable {
     private static func backlogDrops() -> Int64 {
         TextFile.read("/proc/net/softnet_stat").split(separator: "\n").reduce(0) { sum, line in
             let words = line.split(separator: " ")
-            return sum + (words.count > 1 ? Int64(words[1], radix: 16) ?? 0 : 0)
+            return sum &+ (words.count > 1 ? Int64(words[1], radix: 16) ?? 0 : 0)
         }
     }
 
