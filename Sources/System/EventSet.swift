@@ -3,7 +3,8 @@ import Glibc
 
 /// The descriptors that a loop waits for (epoll(7)). The cost of a wait depends on what happened, not on how many there are.
 package struct EventSet: ~Copyable {
-    private let descriptor: Int32
+    /// For poll(2), or for another set: it has input while something has happened.
+    package let descriptor: Int32
     private var events = [epoll_event](repeating: epoll_event(), count: 64)
 
     /// - Throws: ``SystemError``.

@@ -40,10 +40,11 @@ extension Signal {
     ///
     /// - Parameters:
     ///   - guest: whose frames and ports are meant.
+    ///   - ips: the IP addresses that its record has.
     ///   - socket: for names of interfaces.
     /// - Throws: ``ControllerError`` of code `precondition`.
     func source(
-        of guest: GuestInterface, using socket: inout CommandSocket
+        of guest: GuestInterface, ips: [AnnouncementRequest.Owned], using socket: inout CommandSocket
     ) throws(ControllerError) -> any SignalSource {
         switch self {
         case .qmp(let path, let event, let value): try MonitorSource(socket: path, event: event, value: value)
@@ -51,9 +52,24 @@ extension Signal {
             try CarrierSource(Signal.port(port, of: guest, using: &socket), isUp: isUp)
         case .busMaster(let device, let isOn): try BusMasterSource(device, isOn: isOn)
         case .frame(let port): try FrameSource(Signal.port(port, of: guest, using: &socket), guest: guest)
+        case .answer(let port, let ip):
+            try AnswerSource(port, Signal.owned(ip, by: guest, among: ips), of: guest, using: &socket)
         case .command(let path): try CommandSource(path)
         case .word: WordSource()
         }
+    }
+
+    /// The address at which a guest is asked: the one that the signal names, else the first that is recorded, IPv4 before IPv6.
+    private static func owned(
+        _ ip: IPAddress?, by guest: GuestInterface, among ips: [AnnouncementRequest.Owned]
+    ) throws(ControllerError) -> AnnouncementRequest.Owned {
+        if let ip { return ips.first { $0.ip == ip } ?? AnnouncementRequest.Owned(ip: ip) }
+        guard let first = ips.first else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) cannot be asked: no IP address of it is known",
+                remedy: "write answer:PORT=IP, or prepare it with --ip")
+        }
+        return first
     }
 
     /// The port that a signal names.

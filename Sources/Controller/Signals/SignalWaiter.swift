@@ -26,13 +26,15 @@ struct SignalWaiter: ~Copyable {
     /// - Parameters:
     ///   - wait: what to wait for.
     ///   - guest: whose frames and ports are meant.
+    ///   - ips: the IP addresses that its record has.
     ///   - socket: for names of interfaces.
     /// - Throws: ``ControllerError`` of code `precondition`.
     init(
-        _ wait: SignalWait, guest: GuestInterface, using socket: inout CommandSocket
+        _ wait: SignalWait, guest: GuestInterface, ips: [AnnouncementRequest.Owned] = [],
+        using socket: inout CommandSocket
     ) throws(ControllerError) {
         self.wait = wait
-        for signal in wait.signals { sources.append((signal, try signal.source(of: guest, using: &socket))) }
+        for signal in wait.signals { sources.append((signal, try signal.source(of: guest, ips: ips, using: &socket))) }
         let taken = [SIGINT, SIGTERM] + sources.flatMap(\.source.processSignals)
         signals = try ControllerError.system { () throws(SystemError) in try SignalSet(taken) }
     }

@@ -33,7 +33,7 @@ package struct Prepare {
         }
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: host.folder)
-        let prepared = try journal.claim(preparing: request.id, given: request.addresses) {
+        let prepared = try journal.claim(preparing: request.id, given: request.addresses, ips: request.ips) {
             () throws(ControllerError) in
             // Others may have prepared a guest since, or released this one and given its ports their settings back.
             let guest = plan.guest

@@ -31,7 +31,8 @@ package struct SwitchAtSignal {
         let journal = try Journal.open(host.folder, for: id)
         let guest = try journal.guest(id).guest
         try host.kernel.requirePrivilege()
-        var waiter = try SignalWaiter(wait, guest: guest, using: &host.kernel.socket)
+        var waiter = try SignalWaiter(
+            wait, guest: guest, ips: journal.ips(of: id), using: &host.kernel.socket)
         let sighting: SignalSighting
         switch try waiter.run(for: id, goal: side, in: journal) {
         case .came(let seen): sighting = seen
@@ -71,7 +72,8 @@ package struct BracketUntilSignal {
         let journal = try Journal.open(host.folder, for: id)
         let guest = try journal.guest(id).guest
         // Before the bracket: what cannot be waited for must not open one.
-        var waiter = try SignalWaiter(wait, guest: guest, using: &host.kernel.socket)
+        var waiter = try SignalWaiter(
+            wait, guest: guest, ips: journal.ips(of: id), using: &host.kernel.socket)
         var opened = try OpenBracket(to: goal, options: options).run(id, on: &host)
         guard !options.dryRun, opened.exitCode == 0 else {
             opened.notes.append("would wait for \(wait.words)")

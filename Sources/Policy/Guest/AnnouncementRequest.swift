@@ -3,7 +3,7 @@ public import FDB
 /// The contents of a guest's announcement, and how often it is sent.
 public struct AnnouncementRequest: Hashable, Sendable {
     /// An IP address and the guest address that it belongs to, or nil if the guest has only one address.
-    public struct Owned: Hashable, Sendable {
+    public struct Owned: Hashable, Sendable, CustomStringConvertible {
         /// The IP address.
         public let ip: IPAddress
         /// The guest's address.
@@ -34,6 +34,29 @@ public struct AnnouncementRequest: Hashable, Sendable {
                 }
             }
             self.init(ip: ip, address: address)
+        }
+
+        /// The form that ``init(_:)`` parses.
+        public var description: String { "\(ip)\(address.map { "=\($0)" } ?? "")" }
+
+        /// The VLAN in which a guest has the IP address.
+        ///
+        /// - Parameter addresses: the guest's.
+        /// - Throws: ``ControllerError`` of code `usage` where that is not known.
+        package func vlan(among addresses: [Address]) throws(ControllerError) -> VLANID? {
+            let owners = addresses.filter { own in
+                address.map { $0.mac == own.mac && ($0.vlan == nil || $0.vlan == own.vlan) } ?? true
+            }
+            guard let first = owners.first, owners.allSatisfy({ $0.vlan == first.vlan }) else {
+                let known = addresses.map(\.description).joined(separator: ", ")
+                throw ControllerError(
+                    .usage,
+                    owners.isEmpty
+                        ? "\(self): \(address.map(\.description) ?? "") is no address of the guest"
+                        : "the guest has addresses in several VLANs: in which of them has it \(ip)?",
+                    remedy: "write \(ip)=MAC/VLAN with one of \(known)")
+            }
+            return first.vlan
         }
     }
 

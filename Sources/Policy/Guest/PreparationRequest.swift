@@ -22,11 +22,14 @@ public struct PreparationRequest: Hashable, Sendable {
     public let allowsLeak: Bool
     /// What the guest does with a frame that reaches both of its NICs, if the caller declares it.
     public let kind: GuestKind?
+    /// The guest's IP addresses, at which it can be asked.
+    public let ips: [AnnouncementRequest.Owned]
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
-        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil, legacy: LegacyRequest? = nil
+        side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil, legacy: LegacyRequest? = nil,
+        ips: [AnnouncementRequest.Owned] = []
     ) throws(ControllerError) {
         if primary == standby {
             throw ControllerError(
@@ -59,6 +62,22 @@ public struct PreparationRequest: Hashable, Sendable {
             throw ControllerError(
                 .usage, "--at remote needs --uplink", remedy: "name the port behind which the guest is reached")
         }
+        for (index, owned) in ips.enumerated() {
+            // Which VLAN a bare MAC means is known later.
+            if let address = owned.address, !addresses.contains(where: { $0.mac == address.mac }) {
+                throw ControllerError(
+                    .usage, "--ip \(owned): \(address) is no address of the guest", remedy: "name one by --address")
+            }
+            if ips[..<index].contains(where: { $0.ip == owned.ip }) {
+                throw ControllerError(.usage, "--ip \(owned.ip) is given twice", remedy: "name each IP address once")
+            }
+        }
+        if ips.count > PreparationRequest.mostIPs {
+            throw ControllerError(
+                .usage, "\(ips.count) IP addresses are given, and \(PreparationRequest.mostIPs) are the most",
+                remedy: "one of each family is enough to ask the guest")
+        }
+        self.ips = ips
         self.id = id
         self.bridge = bridge
         self.primary = primary
@@ -79,8 +98,11 @@ public struct PreparationRequest: Hashable, Sendable {
         try PreparationRequest(
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
-            kind: kind, legacy: legacy)
+            kind: kind, legacy: legacy, ips: ips)
     }
+
+    /// The most IP addresses of a record: what a guest's announcements have.
+    private static let mostIPs = 64
 
     /// The same request with the VLANs of its addresses (``Subject/resolveAddresses(_:)``).
     ///

@@ -1,3 +1,4 @@
+public import FDB
 import Switchdev
 
 /// An event that a redirection can wait for: evidence of what a guest did, or a word from the caller.
@@ -10,6 +11,8 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
     case busMaster(device: String, isOn: Bool)
     /// A frame from the guest through a port; announcements by the hypervisor do not count.
     case frame(port: String)
+    /// The guest answers a question that was put by a port of its own (docs/asking.md); nil: at an address that is recorded.
+    case answer(port: String, ip: IPAddress?)
     /// A program exits with code 0.
     case command(path: String)
     /// A line on standard input, or SIGUSR1.
@@ -17,7 +20,7 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
 
     /// The forms that ``init(_:)`` parses.
     public static let forms =
-        "qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, command:PATH or word"
+        "qmp:SOCKET:EVENT[=VALUE], carrier:PORT=up|down, bus-master:PCI=on|off, frame:PORT, answer:PORT[=IP], command:PATH or word"
     /// What the forms do not say by themselves.
     public static let explanation =
         "PORT is an interface, or primary, standby or uplink; word is a line on standard input, or SIGUSR1."
@@ -57,6 +60,15 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
             self = .busMaster(device: device, isOn: word == "on")
         case ("frame", false):
             self = .frame(port: rest)
+        case ("answer", false):
+            guard let (port, text) = Signal.assignment(rest) else {
+                self = .answer(port: rest, ip: nil)
+                break
+            }
+            guard let ip = IPAddress(String(text)), !ip.isMulticast, !ip.isUnspecified else {
+                throw wrong("ends with no IP address of an interface")
+            }
+            self = .answer(port: port, ip: ip)
         case ("command", false):
             self = .command(path: rest)
         default:
@@ -76,6 +88,7 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
         case .carrier(let port, let isUp): "carrier:\(port)=\(isUp ? "up" : "down")"
         case .busMaster(let device, let isOn): "bus-master:\(device)=\(isOn ? "on" : "off")"
         case .frame(let port): "frame:\(port)"
+        case .answer(let port, let ip): "answer:\(port)\(ip.map { "=\($0)" } ?? "")"
         case .command(let path): "command:\(path)"
         case .word: "word"
         }

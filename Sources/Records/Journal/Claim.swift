@@ -387,11 +387,13 @@ extension Journal {
     /// Makes the record of a guest whose preparation begins, and claims it. Others are kept from preparing and releasing guests
     /// while `plan` decides by what the journal has.
     ///
-    /// - Parameter given: the addresses as the caller named them, before their VLANs were resolved.
+    /// - Parameters:
+    ///   - given: the addresses as the caller named them, before their VLANs were resolved.
+    ///   - ips: the guest's IP addresses, for the record.
     /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
     ///   code `busy` when another process prepares it.
     package func claim(
-        preparing id: GuestID, given: [Address] = [], _ plan: () throws(ControllerError) -> GuestInterface
+        preparing id: GuestID, given: [Address] = [], ips: [AnnouncementRequest.Owned] = [], _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
             throw ControllerError(
@@ -412,7 +414,7 @@ extension Journal {
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
                 proof: .missing, revision: 1, since: now, by: Journal.label)
             let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
-            document = RecordDocument(record, fromPVID: fromPVID)
+            document = RecordDocument(record, fromPVID: fromPVID, ips: ips)
             try make(record, document)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.

@@ -130,6 +130,11 @@ package final class Journal {
         try folder.records(in: Subfolder.guests.rawValue)
     }
 
+    /// The IP addresses that a guest was prepared with, IPv4 first.
+    package func ips(of id: GuestID) throws(ControllerError) -> [AnnouncementRequest.Owned] {
+        try document(id.text)?.0.ips ?? []
+    }
+
     /// Whether a guest has a record, of whatever network namespace.
     package func knows(_ id: GuestID) -> Bool { folder.exists(Journal.file(id.text)) }
 

@@ -63,8 +63,10 @@ struct RecordDocument: Equatable {
 extension RecordDocument {
     /// The document of a guest's first record.
     ///
-    /// - Parameter fromPVID: addresses whose VLAN is the one that their ports had as PVID, because none was given.
-    init(_ record: GuestRecord, fromPVID: Set<Address> = []) {
+    /// - Parameters:
+    ///   - fromPVID: addresses whose VLAN is the one that their ports had as PVID, because none was given.
+    ///   - ips: the guest's IP addresses, as they were given.
+    init(_ record: GuestRecord, fromPVID: Set<Address> = [], ips: [AnnouncementRequest.Owned] = []) {
         let guest = record.guest
         members = []
         self["version"] = .integer(RecordDocument.version)
@@ -89,6 +91,7 @@ extension RecordDocument {
         self["bracket"] = record.bracket.map(RecordDocument.bracket)
         self["addresses"] = .array(
             guest.addresses.map { RecordDocument.address($0, isDeclared: true, isFromPVID: fromPVID.contains($0)) })
+        self["ips"] = ips.isEmpty ? nil : .array(ips.map { .string($0.description) })
     }
 
     /// A port, or the bridge.
@@ -185,6 +188,12 @@ extension RecordDocument {
     var adopted: Set<Address> {
         Set(
             (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap(\.address))
+    }
+
+    /// The guest's IP addresses as they were given, IPv4 first; those that cannot be read are left out.
+    var ips: [AnnouncementRequest.Owned] {
+        (self["ips"]?.elements ?? []).compactMap { $0.text.flatMap { try? AnnouncementRequest.Owned($0) } }
+            .sorted { $0.ip < $1.ip }
     }
 
     private func guestInterface() throws(Fault) -> GuestInterface {

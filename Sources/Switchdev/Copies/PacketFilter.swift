@@ -193,17 +193,17 @@ struct PacketFilterRule {
 
 extension MessageBody {
     /// Nests attributes. nftables only reads nests that are marked as such, and integers in network byte order.
-    fileprivate mutating func nested(_ type: UInt32, _ content: (inout MessageBody) -> Void) {
+    mutating func nested(_ type: UInt32, _ content: (inout MessageBody) -> Void) {
         nest(Int(type) | Int(NLA_F_NESTED), content)
     }
 
-    fileprivate mutating func putBig(_ type: UInt32, _ value: UInt32) { put(Int(type), value.bigEndian) }
+    mutating func putBig(_ type: UInt32, _ value: UInt32) { put(Int(type), value.bigEndian) }
 
-    fileprivate mutating func data(_ type: UInt32, _ bytes: [UInt8]) {
+    mutating func data(_ type: UInt32, _ bytes: [UInt8]) {
         nested(type) { nest in bytes.withUnsafeBytes { nest.put(Int(NFTA_DATA_VALUE.rawValue), bytes: $0) } }
     }
 
-    fileprivate mutating func expression(_ name: String, _ content: (inout MessageBody) -> Void) {
+    mutating func expression(_ name: String, _ content: (inout MessageBody) -> Void) {
         nested(NFTA_LIST_ELEM.rawValue) { element in
             element.put(Int(NFTA_EXPR_NAME.rawValue), text: name)
             element.nested(NFTA_EXPR_DATA.rawValue, content)

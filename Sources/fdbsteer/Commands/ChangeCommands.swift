@@ -41,6 +41,12 @@ struct PrepareCommand: ParsableCommand {
         help:
             "MAC or MAC/VLAN; once for each address. On a bridge that filters VLANs a MAC alone means the ports' PVID.")
     var addresses: [String]
+    @Option(
+        help: ArgumentHelp(
+            "The guest's IP addresses, at which it can be asked (\"switch --until answer:PORT\"); separated by commas.",
+            discussion: "Each is IP, or IP=MAC[/VLAN] where the guest has addresses in several VLANs.",
+            valueName: "ip"))
+    var ip: String?
     @Option(help: "Where the guest is now: primary, standby or remote. Default: where its entries are.")
     var at: Side?
     @Option(
@@ -75,13 +81,17 @@ struct PrepareCommand: ParsableCommand {
                     throw ControllerError(.usage, error.description)
                 }
             }
+            var ips: [AnnouncementRequest.Owned] = []
+            for text in ip?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
+                ips.append(try AnnouncementRequest.Owned(String(text)))
+            }
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
             var legacy: LegacyRequest?
             if let pf, let vf { legacy = LegacyRequest(pf: pf, vf: vf, acceptsUnusable: acceptUnusableNic) }
             return try PreparationRequest(
                 id: GuestID(guest), bridge: bridge, primary: primary ?? uplink ?? pf ?? "", standby: standby,
                 uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
-                kind: kind, legacy: legacy)
+                kind: kind, legacy: legacy, ips: ips)
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try Prepare(request, options: proof.options(common, waivers)).run(on: &host))
