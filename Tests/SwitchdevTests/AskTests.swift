@@ -8,9 +8,14 @@ import Testing
     private static let guest: [UInt8] = [0x52, 0x54, 0, 0, 0, 1]
     private static let ask = Ask(place: 2, number: 0x1234)
     private static let source: [UInt8] = [0x02, 0xfd, 0x5b, 2, 0x12, 0x34]
-    private static let four = IPAddress("192.0.2.7")!
-    private static let six = IPAddress("2001:db8::1:2:3")!
+    private static let four = address([192, 0, 2, 7])
+    private static let six = address([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3])
     private static let sender: [UInt8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0xfd, 0x5b, 0xff, 0xfe, 0, 0, 0]
+
+    private static func address(_ octets: [UInt8]) -> IPAddress {
+        guard let address = IPAddress(octets: octets) else { preconditionFailure("\(octets)") }
+        return address
+    }
 
     private func word(_ frame: [UInt8]) -> GuestWord? { frame.withUnsafeBytes { GuestWord.decode($0)?.word } }
 

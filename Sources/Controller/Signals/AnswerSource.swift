@@ -22,7 +22,8 @@ final class AnswerSource: SignalSource {
         case "standby", guest.standby.name: side = .standby
         default:
             throw ControllerError(
-                .precondition, "guest \(guest.id) cannot be asked by \(port): it is neither its primary nor its standby",
+                .precondition,
+                "guest \(guest.id) cannot be asked by \(port): it is neither its primary nor its standby",
                 remedy: "write answer:primary or answer:standby")
         }
         target = try InquiryTarget(guest, by: side, owned, using: &socket)

@@ -393,7 +393,8 @@ extension Journal {
     /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
     ///   code `busy` when another process prepares it.
     package func claim(
-        preparing id: GuestID, given: [Address] = [], ips: [AnnouncementRequest.Owned] = [], _ plan: () throws(ControllerError) -> GuestInterface
+        preparing id: GuestID, given: [Address] = [], ips: [AnnouncementRequest.Owned] = [],
+        _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
             throw ControllerError(

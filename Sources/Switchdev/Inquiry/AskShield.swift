@@ -23,7 +23,8 @@ public enum AskShield {
             let table = name(socket.portID)
             var requests: [AskShieldRequest] = [.begin, .addTable(table)]
             for port in ports {
-                requests += [.addChain(table, chain(port.index), device: port.name), .addRule(table, chain(port.index))]
+                let chain = chain(port.index)
+                requests += [.addChain(table, chain, device: port.name), .addRule(table, chain)]
             }
             do throws(NetlinkError) {
                 try socket.performTogether(requests + [.end])
