@@ -36,6 +36,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -227,6 +228,42 @@ static inline ssize_t cn_packet_receive(int fd, void *buffer, size_t capacity, i
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
 #endif
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+/**
+ * The cookie of the calling thread's network namespace (SO_NETNS_COOKIE, Linux 5.14), which the kernel gives to no other until
+ * the next boot. Returns 0 where it cannot be had.
+ */
+static inline unsigned long long cn_namespace_cookie(void) {
+    unsigned long long cookie = 0;
+    socklen_t size = sizeof(cookie);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0) cookie = 0;
+    close(fd);
+    return cookie;
+}
+
+/**
+ * open_by_handle_at(2) of a network namespace by the handle that Linux 6.18 gives it (FD_NSFS_ROOT, FILEID_NSFS and struct
+ * nsfs_file_handle of linux/nsfs.h, which older headers lack). Returns 0 when it exists, or -errno: -ESTALE when it does not, or
+ * when the caller lacks CAP_SYS_ADMIN in its user namespace.
+ */
+static inline int cn_find_namespace(unsigned long long cookie, unsigned int inode) {
+    struct {
+        unsigned int handle_bytes;
+        int handle_type;
+        unsigned long long id;
+        unsigned int type, inode;
+    } handle = {16, 0xf1, cookie, 0x40000000, inode};
+    long fd = syscall(SYS_open_by_handle_at, -10003, &handle, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    close((int)fd);
+    return 0;
+}
 
 /** fcntl(2) with F_OFD_GETLK: whether another open file holds a lock on one byte. Returns 0 on failure as well. */
 static inline int cn_is_byte_locked(int fd, long long offset) {

@@ -73,7 +73,9 @@ package struct MetricsReader: ~Copyable {
         let change = journal.changeTime
         if change != recordsChange || recordsReadAt - change < MetricsReader.clockTick {
             recordsReadAt = Stopwatch.realTime
-            records = try journal.records()
+            records = try journal.recordsAndFaults().records.filter {
+                [.here, .earlierBoot].contains(journal.place(of: $0))
+            }
             recordsChange = change
         }
         // A process that dies writes nothing, but its lock is gone.

@@ -6,8 +6,8 @@ package import System
 package protocol GuestVerb {
     /// How it is done.
     var options: VerbOptions { get }
-    /// A guest that was prepared before the last reboot is one too.
-    var takesAnyBoot: Bool { get }
+    /// Which guests it is for.
+    var reach: Journal.Reach { get }
 
     /// Does it to a guest that is held; the caller writes the history.
     ///
@@ -19,7 +19,7 @@ package protocol GuestVerb {
 }
 
 extension GuestVerb {
-    package var takesAnyBoot: Bool { false }
+    package var reach: Journal.Reach { .here }
 
     /// Claims a guest, does it, and writes the history.
     ///
@@ -28,7 +28,7 @@ extension GuestVerb {
         let clock = Stopwatch()
         let journal = try Journal.open(host.folder, for: id)
         do throws(ControllerError) {
-            let claim = try journal.claim(id, onlyReads: options.dryRun, anyBoot: takesAnyBoot)
+            let claim = try journal.claim(id, onlyReads: options.dryRun, reach)
             var report = try run(under: claim, on: &host.kernel, since: clock)
             if let words = claim.renaming { report.notes.append(words) }
             return host.book(report)

@@ -58,10 +58,17 @@ package struct Reconcile {
     /// Reconciles one guest of a journal.
     private func run(_ record: GuestRecord, in journal: Journal, on host: inout Host) -> Reconciliation {
         let name = record.guest.id.text
+        if journal.place(of: record) == .otherNamespace {
+            return Reconciliation(
+                guest: name,
+                words:
+                    "prepared in another network namespace (inode \(record.namespace)), left alone; if that is gone: "
+                    + "fdbsteer release \(name) --forget", ok: true)
+        }
         do throws(ControllerError) {
             // What another process did until it let go of the lock is seen.
             if options.dryRun {
-                var claim = try journal.claim(record.guest.id, onlyReads: true, anyBoot: true)
+                var claim = try journal.claim(record.guest.id, onlyReads: true, .void)
                 return try run(&claim, on: &host)
             }
             if var claim = try journal.claim(record.guest.id, row: record.row) { return try run(&claim, on: &host) }
@@ -78,10 +85,9 @@ package struct Reconcile {
     func run(_ claim: inout Claim, on host: inout Host) throws(ControllerError) -> Reconciliation {
         var record = claim.record
         let name = record.guest.id.text
-        if record.boot != claim.journal.boot {
+        if let words = claim.journal.place(of: record).words {
             if !options.dryRun { try claim.write(.removed) }
-            return Reconciliation(
-                guest: name, words: "forgotten: the reboot emptied the bridge's table; prepare it anew", ok: true)
+            return Reconciliation(guest: name, words: "forgotten: it \(words); prepare it anew", ok: true)
         }
         switch record.phase {
         case .preparing:
@@ -124,7 +130,7 @@ package struct Reconcile {
 
     /// Deletes sentinels on the guests' ports, but for those of a guest whose redirection is running.
     private func sweepSentinels(_ journal: Journal, on kernel: inout Kernel) throws(ControllerError) -> [String] {
-        let records = try journal.records().filter { $0.boot == journal.boot }
+        let records = try journal.records()
         let busy = records.filter { journal.isLocked($0) }
         let sparedPorts = Set(busy.flatMap { $0.guest.ports.map(\.port.index) })
         var removed: [String] = []

@@ -4,30 +4,58 @@ package import Records
 import Switchdev
 package import System
 
-/// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings.
+/// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings. A guest of
+/// which the kernel has nothing any more is forgotten.
 package struct Release: GuestVerb {
     package let options: VerbOptions
-    package var takesAnyBoot: Bool { true }
+    /// The caller knows that the network namespace of a guest has gone.
+    let forgets: Bool
+    package var reach: Journal.Reach { forgets ? .anywhere : .void }
 
-    package init(options: VerbOptions = VerbOptions()) { self.options = options }
+    package init(options: VerbOptions = VerbOptions(), forgets: Bool = false) {
+        self.options = options
+        self.forgets = forgets
+    }
 
     package func run(
         under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
-        if !options.dryRun { try kernel.requirePrivilege() }
-        var record = claim.record
-        var observation = Observation(bridge: nil, ports: BySide(), entries: [:])
-        // Interface indexes of an earlier boot name other interfaces now.
-        if record.boot == claim.journal.boot {
-            observation = try kernel.observe(record.guest)
-            record = claim.named(by: observation)
-            try kernel.readFilters(of: record.guest, into: &observation)
+        // Interface indexes of another boot or namespace name other interfaces here.
+        if let words = claim.journal.place(of: claim.record).words { return try forget(words, claim, since: clock) }
+        if forgets {
+            throw ControllerError(
+                .precondition,
+                "guest \(claim.record.guest.id) was prepared here: forgetting it would leave its entries as they are",
+                remedy: "release it without --forget")
         }
+        if !options.dryRun { try kernel.requirePrivilege() }
+        var observation = try kernel.observe(claim.record.guest)
+        let record = claim.named(by: observation)
+        try kernel.readFilters(of: record.guest, into: &observation)
         var plan = Planner().release(
             record.guest, observation: observation, isUnfinished: record.phase == .preparing)
         if record.bracket != nil { plan = plan.ending(CopyChange(record, isOn: false)) }
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
+        }
+        try claim.write(.removed)
+        var report = Report(
+            unchanged: plan, .nothingToProve, startedAt: clock.startedAt, after: clock.elapsed, options: options)
+        report.outcome = .done
+        return report
+    }
+
+    /// Removes the record of a guest that was prepared elsewhere, and nothing else.
+    private func forget(
+        _ words: String, _ claim: borrowing Claim, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        let guest = claim.record.guest
+        let plan = Plan(
+            verb: .release, guest: guest, from: guest.side, to: guest.side, steps: [],
+            notes: ["it \(words): there is nothing to give back, its record is forgotten"])
+        if options.dryRun {
+            let nothing = Observation(bridge: nil, ports: BySide(), entries: [:])
+            return Report(planned: plan, startedAt: clock.startedAt, nothing, options: options)
         }
         try claim.write(.removed)
         var report = Report(

@@ -32,8 +32,10 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let sinceNanoseconds: Int64
     /// The program, and its verb, that wrote the record.
     package let writtenBy: String
-    /// Prepared before the last reboot: void.
+    /// The kernel has nothing of it any more: void.
     package let stale: Bool
+    /// Where it was prepared, seen from here.
+    package let place: Place
     /// The port of the VF.
     package let primary: Port
     /// The port of the paravirtual NIC.
@@ -56,7 +58,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     /// compared.
     package var problems: [String]?
 
-    init(_ record: GuestRecord, running: Bool, stale: Bool) {
+    init(_ record: GuestRecord, running: Bool, _ place: Place) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
         let guest = record.guest
         self.guest = guest.id.text
@@ -67,7 +69,8 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         self.running = running
         sinceNanoseconds = record.since
         writtenBy = record.by
-        self.stale = stale
+        stale = place.isVoid
+        self.place = place
         primary = port(guest.primary)
         standby = port(guest.standby)
         uplink = guest.uplink.map(port)
@@ -80,14 +83,14 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
 
 /// How guests stand.
 package struct Status {
-    /// Reads the guests of this network namespace, or one of them.
+    /// Reads all guests that have a record, or one of them.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func read(_ id: GuestID?, on host: inout Host) throws(ControllerError) -> [GuestStatus] {
         try readAll(id, on: &host).guests
     }
 
-    /// Reads all guests of this network namespace, or one of them. Broken records are returned as faults.
+    /// Reads all guests that have a record, wherever they were prepared, or one of them. Broken records are returned as faults.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func readAll(
@@ -99,7 +102,7 @@ package struct Status {
         }
         let (records, faults): ([GuestRecord], [ControllerError])
         if let id {
-            (records, faults) = ([try journal.guest(id, anyBoot: true)], [])
+            (records, faults) = ([try journal.guest(id, .anywhere)], [])
         } else {
             (records, faults) = try journal.recordsAndFaults()
         }
@@ -107,10 +110,11 @@ package struct Status {
         for var record in records {
             let isRunning = journal.isLocked(record)
             var problems: [String]?
-            if record.boot == journal.boot { problems = Verify.problems(of: &record, on: &host.kernel) }
-            var status = GuestStatus(record, running: isRunning, stale: record.boot != journal.boot)
+            let place = journal.place(of: record)
+            if place == .here { problems = Verify.problems(of: &record, on: &host.kernel) }
+            var status = GuestStatus(record, running: isRunning, place)
             if isRunning { status.holder = journal.holder(of: record.guest.id.text) }
-            if record.boot == journal.boot {
+            if place == .here {
                 status.bracket = host.kernel.view(record)
                 status.problems = problems
             }

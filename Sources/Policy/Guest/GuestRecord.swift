@@ -30,8 +30,11 @@ public struct GuestRecord: Hashable, Sendable {
     public let goal: Side?
     /// The boot during which the interface indexes are valid.
     public let boot: String
-    /// The inode of the network namespace of the ports.
+    /// The inode of the network namespace of the ports, which the kernel gives again once the namespace has gone.
     public let namespace: Int64
+    /// The cookie of that namespace (SO_NETNS_COOKIE), which the kernel gives to no other during a boot; nil in records of earlier
+    /// versions, and on kernels before 5.14.
+    public let cookie: Int64?
     /// What was known about the hardware when the guest moved to its side.
     public let proof: OffloadProof.Status
     /// The number of writes to this record.
@@ -46,7 +49,7 @@ public struct GuestRecord: Hashable, Sendable {
     /// Makes a record from its fields.
     package init(
         row: Int64, guest: GuestInterface, phase: GuestPhase, goal: Side? = nil, boot: String, namespace: Int64,
-        proof: OffloadProof.Status, revision: Int64, bracket: Bracket? = nil, since: Int64 = 0,
+        cookie: Int64? = nil, proof: OffloadProof.Status, revision: Int64, bracket: Bracket? = nil, since: Int64 = 0,
         by: String = ""
     ) {
         self.row = row
@@ -55,6 +58,7 @@ public struct GuestRecord: Hashable, Sendable {
         self.goal = goal
         self.boot = boot
         self.namespace = namespace
+        self.cookie = cookie
         self.proof = proof
         self.revision = revision
         self.bracket = bracket

@@ -95,8 +95,8 @@ package struct Claim: ~Copyable {
         // Who prepares the guest anew makes one of the same name.
         file.dropReserve()
         try journal.folder.remove(Journal.file(guest.id.text))
-        try journal.unmark(guest.addresses, of: guest)
-        for port in Set(guest.ports.map(\.port.index)) { try journal.unmark(port: port, of: guest) }
+        try journal.unmark(guest.addresses, of: record)
+        for port in Set(guest.ports.map(\.port.index)) { try journal.unmark(port: port, of: record) }
         // Who waits for this lock takes one of a new file.
         try journal.folder.remove("locks/\(guest.id)")
     }
@@ -108,7 +108,7 @@ package struct Claim: ~Copyable {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
         let old = record.guest.primary.index
-        try journal.mark(port: port.index, of: record.guest)
+        try journal.mark(port: port.index, of: record)
         var document = file.document
         document.update("ports") { element in
             guard element["role"]?.text == "primary" else { return element }
@@ -118,7 +118,7 @@ package struct Claim: ~Copyable {
         }
         try file.write(document)
         if !record.guest.ports.contains(where: { $0.side != .primary && $0.port.index == old }) {
-            try journal.unmark(port: old, of: record.guest)
+            try journal.unmark(port: old, of: record)
         }
     }
 
@@ -129,7 +129,7 @@ package struct Claim: ~Copyable {
     package func adopt(_ addresses: [Address]) throws(ControllerError) {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
-        try journal.mark(addresses, of: record.guest)
+        try journal.mark(addresses, of: record)
         var document = file.document
         let known = document["addresses"]?.elements ?? []
         let new = addresses.map { RecordDocument.address($0, isDeclared: false) }
@@ -149,7 +149,7 @@ package struct Claim: ~Copyable {
         document["addresses"] = .array(
             (document["addresses"]?.elements ?? []).filter { $0.address.map { !addresses.contains($0) } ?? true })
         try file.write(document)
-        try journal.unmark(addresses, of: record.guest)
+        try journal.unmark(addresses, of: record)
     }
 
     /// Whether a port is one that another guest of this boot and network namespace was prepared for.
@@ -341,23 +341,23 @@ extension Journal {
     /// - Parameters:
     ///   - id: the guest.
     ///   - onlyReads: a dry run takes no lock and writes nothing.
-    ///   - anyBoot: also a guest that was prepared before the last reboot.
+    ///   - reach: which guests it may be.
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known, of code `busy` for one that another
     ///   process holds.
     package func claim(
-        _ id: GuestID, onlyReads: Bool = false, anyBoot: Bool = false
+        _ id: GuestID, onlyReads: Bool = false, _ reach: Reach = .here
     ) throws(ControllerError) -> Claim {
         if onlyReads {
-            let (document, record) = try known(id, anyBoot: anyBoot)
+            let (document, record) = try known(id, reach)
             return Claim(record, document, in: self, nil)
         }
         // A lock makes a file: not for a guest that nobody has prepared.
         guard folder.exists(Journal.file(id.text)) else { throw .unknown(id) }
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
-            throw Claim.busy(try guest(id, anyBoot: anyBoot), holder(of: id.text))
+            throw Claim.busy(try guest(id, reach), holder(of: id.text))
         }
         do throws(ControllerError) {
-            let (document, record) = try known(id, anyBoot: anyBoot)
+            let (document, record) = try known(id, reach)
             return Claim(record, document, in: self, lock)
         } catch {
             // It was released meanwhile.
@@ -373,7 +373,7 @@ extension Journal {
         _ id: GuestID, row: Int64, patience: Int64 = 0
     ) throws(ControllerError) -> Claim? {
         guard folder.exists(Journal.file(id.text)), let lock = try GuestLock(id.text, in: folder, patience: patience),
-            let (document, record) = try document(id.text), record.row == row, record.namespace == namespace
+            let (document, record) = try document(id.text), record.row == row, place(of: record) != .otherNamespace
         else { return nil }
         return Claim(record, document, in: self, lock)
     }
@@ -413,7 +413,7 @@ extension Journal {
             let now = Stopwatch.realTime
             record = GuestRecord(
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-                proof: .missing, revision: 1, since: now, by: Journal.label)
+                cookie: cookie, proof: .missing, revision: 1, since: now, by: Journal.label)
             let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
             document = RecordDocument(record, fromPVID: fromPVID, ips: ips)
             try make(record, document)
@@ -430,10 +430,8 @@ extension Journal {
     /// Makes the marks of a guest, then its record. The caller holds ``lockAll()``.
     func make(_ record: GuestRecord, _ document: RecordDocument) throws(ControllerError) {
         let guest = record.guest
-        try mark(guest.addresses, of: guest, namespace: record.namespace)
-        for port in Set(guest.ports.map(\.port.index)) {
-            try mark(port: port, of: guest, namespace: record.namespace)
-        }
+        try mark(guest.addresses, of: record)
+        for port in Set(guest.ports.map(\.port.index)) { try mark(port: port, of: record) }
         try folder.replace(Journal.file(guest.id.text), by: document.bytes, through: "guests/.\(guest.id).new")
     }
 }

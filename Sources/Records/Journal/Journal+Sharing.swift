@@ -7,36 +7,42 @@ package import Policy
 /// addresses, and a file `ports/NAMESPACE-IFINDEX/NAME` for each of its ports, or `+NAME` where the port is its uplink, which a thousand
 /// guests may share. They are removed after its record. A killed process
 /// may leave some without a record: who looks compares with the record, and `reconcile` removes them.
+///
+/// NAMESPACE is the namespace's cookie. Earlier versions had its inode there, so both are looked at.
 extension Journal {
-    private func addressMark(_ address: Address, bridge: Int32, _ namespace: Int64? = nil) -> String {
-        let text = address.description.replacing("/", with: "-")
-        return "addresses/\(namespace ?? self.namespace)-\(bridge)-\(text)"
+    private func addressMark(_ address: Address, bridge: Int32, _ namespace: Int64) -> String {
+        "addresses/\(namespace)-\(bridge)-\(address.description.replacing("/", with: "-"))"
     }
 
-    private func portFolder(_ port: Int32, _ namespace: Int64? = nil) -> String {
-        "ports/\(namespace ?? self.namespace)-\(port)"
-    }
+    private func portFolder(_ port: Int32, _ namespace: Int64) -> String { "ports/\(namespace)-\(port)" }
 
-    private func portMark(_ port: Int32, of guest: GuestInterface, _ namespace: Int64? = nil) -> String {
+    private func portMark(_ port: Int32, of guest: GuestInterface, _ namespace: Int64) -> String {
         "\(portFolder(port, namespace))/\(guest.uplink?.index == port ? "+" : "")\(guest.id)"
     }
+
+    /// What the marks of this network namespace may have in the place of NAMESPACE.
+    private var keys: [Int64] { [cookie, namespace].compactMap { $0 } }
 
     // MARK: - Looking
 
     /// The guest that owns an address on a bridge of this network namespace.
     ///
-    /// - Parameters:
-    ///   - bridge: its interface index.
-    ///   - namespace: another network namespace.
-    package func owner(
-        of address: Address, bridge: Int32, namespace: Int64? = nil
+    /// - Parameter bridge: its interface index.
+    package func owner(of address: Address, bridge: Int32) throws(ControllerError) -> String? {
+        try owner(of: address, bridge: bridge, keys) { place(of: $0) == .here }
+    }
+
+    private func owner(
+        of address: Address, bridge: Int32, _ keys: [Int64], _ isNeighbour: (GuestRecord) -> Bool
     ) throws(ControllerError) -> String? {
-        guard let name = folder.target(of: addressMark(address, bridge: bridge, namespace)) else { return nil }
-        guard let record = try document(name)?.1, record.namespace == namespace ?? self.namespace,
-            record.boot == boot, record.guest.bridge.index == bridge,
-            record.guest.addresses.contains(address)
-        else { return nil }
-        return name
+        for key in keys {
+            guard let name = folder.target(of: addressMark(address, bridge: bridge, key)),
+                let record = try document(name)?.1, record.guest.bridge.index == bridge,
+                record.guest.addresses.contains(address), isNeighbour(record)
+            else { continue }
+            return name
+        }
+        return nil
     }
 
     /// The records of the guests that have a port, of this boot and network namespace.
@@ -50,15 +56,19 @@ extension Journal {
         at port: Int32, but own: String, isUplinkToo: Bool = true, most: Int = .max
     ) throws(ControllerError) -> [GuestRecord] {
         var found: [GuestRecord] = []
-        for mark in try folder.names(in: portFolder(port)) {
-            let isUplink = mark.hasPrefix("+")
-            let name = isUplink ? String(mark.dropFirst()) : mark
-            if name == own || (isUplink && !isUplinkToo) { continue }
-            guard let record = try document(name)?.1, record.namespace == namespace, record.boot == boot,
-                record.guest.ports.contains(where: { $0.port.index == port })
-            else { continue }
-            found.append(record)
-            if found.count == most { break }
+        for key in keys {
+            for mark in try folder.names(in: portFolder(port, key)) {
+                let isUplink = mark.hasPrefix("+")
+                let name = isUplink ? String(mark.dropFirst()) : mark
+                if name == own || (isUplink && !isUplinkToo) || found.contains(where: { $0.guest.id.text == name }) {
+                    continue
+                }
+                guard let record = try document(name)?.1, place(of: record) == .here,
+                    record.guest.ports.contains(where: { $0.port.index == port })
+                else { continue }
+                found.append(record)
+                if found.count == most { return found }
+            }
         }
         return found
     }
@@ -90,38 +100,39 @@ extension Journal {
     /// Makes the marks of addresses. One that a process left that died is replaced.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for an address of another guest.
-    func mark(
-        _ addresses: [Address], of guest: GuestInterface, namespace: Int64? = nil
-    ) throws(ControllerError) {
+    func mark(_ addresses: [Address], of record: GuestRecord) throws(ControllerError) {
+        let guest = record.guest
         for address in addresses {
-            let mark = addressMark(address, bridge: guest.bridge.index, namespace)
-            while try !folder.link(mark, to: guest.id.text) {
-                let owner = try owner(of: address, bridge: guest.bridge.index, namespace: namespace)
-                if owner == guest.id.text { break }
-                if let owner {
-                    throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
-                }
-                try folder.remove(mark)
+            let owner = try owner(of: address, bridge: guest.bridge.index, record.keys, record.isBeside)
+            if let owner, owner != guest.id.text {
+                throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
             }
+            let mark = addressMark(address, bridge: guest.bridge.index, record.keys[0])
+            if owner == nil { try folder.remove(mark) }
+            _ = try folder.link(mark, to: guest.id.text)
         }
     }
 
     /// Makes the mark of a port.
-    func mark(port: Int32, of guest: GuestInterface, namespace: Int64? = nil) throws(ControllerError) {
-        try folder.makeFolder(portFolder(port, namespace))
-        try folder.touch(portMark(port, of: guest, namespace))
+    func mark(port: Int32, of record: GuestRecord) throws(ControllerError) {
+        try folder.makeFolder(portFolder(port, record.keys[0]))
+        try folder.touch(portMark(port, of: record.guest, record.keys[0]))
     }
 
-    func unmark(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) {
-        for address in addresses {
-            let mark = addressMark(address, bridge: guest.bridge.index)
-            if folder.target(of: mark) == guest.id.text { try folder.remove(mark) }
+    func unmark(_ addresses: [Address], of record: GuestRecord) throws(ControllerError) {
+        for key in record.keys {
+            for address in addresses {
+                let mark = addressMark(address, bridge: record.guest.bridge.index, key)
+                if folder.target(of: mark) == record.guest.id.text { try folder.remove(mark) }
+            }
         }
     }
 
-    func unmark(port: Int32, of guest: GuestInterface) throws(ControllerError) {
-        try folder.remove(portMark(port, of: guest))
-        folder.removeFolder(portFolder(port))
+    func unmark(port: Int32, of record: GuestRecord) throws(ControllerError) {
+        for key in record.keys {
+            try folder.remove(portMark(port, of: record.guest, key))
+            folder.removeFolder(portFolder(port, key))
+        }
     }
 
     /// Removes marks, locks and waits without a record, which processes have left that died.
@@ -150,5 +161,17 @@ extension Journal {
         for name in try folder.records(in: "waits") where wait(of: name) == nil {
             try folder.remove(Waiting.file(name))
         }
+    }
+}
+
+extension GuestRecord {
+    /// What its marks may have in the place of NAMESPACE; new ones have the first.
+    fileprivate var keys: [Int64] { [cookie, namespace].compactMap { $0 } }
+
+    /// Another guest is of the same boot and network namespace.
+    fileprivate func isBeside(_ other: GuestRecord) -> Bool {
+        guard boot == other.boot else { return false }
+        if let cookie, let there = other.cookie { return cookie == there }
+        return namespace == other.namespace
     }
 }

@@ -14,8 +14,13 @@ package final class Journal {
     let folder: RecordFolder
     /// This boot (/proc/sys/kernel/random/boot_id).
     package let boot: String
-    /// The inode of the calling thread's network namespace.
-    package let namespace: Int64
+    /// The cookie of the calling thread's network namespace; nil before Linux 5.14.
+    package let cookie: Int64?
+    /// The inode of that namespace.
+    package private(set) lazy var namespace: Int64 = {
+        var information = stat()
+        return stat("/proc/thread-self/ns/net", &information) == 0 ? Int64(information.st_ino) : 0
+    }()
 
     /// Subfolders of the records' folder.
     enum Subfolder: String, CaseIterable {
@@ -35,8 +40,8 @@ package final class Journal {
         self.folder = folder
         kept = keepsRecords ? [:] : nil
         boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
-        var information = stat()
-        namespace = stat("/proc/thread-self/ns/net", &information) == 0 ? Int64(information.st_ino) : 0
+        let number = cn_namespace_cookie()
+        cookie = number == 0 ? nil : Int64(bitPattern: number)
     }
 
     /// Opens the journal for reading; nil if there is none yet.
@@ -106,16 +111,18 @@ package final class Journal {
         }
     }
 
-    /// All guests of this network namespace, by name; a record that is broken concerns its guest alone, and is left out.
-    package func records() throws(ControllerError) -> [GuestRecord] { try recordsAndFaults().records }
+    /// All guests of this boot and network namespace, by name; a record that is broken concerns its guest alone, and is left out.
+    package func records() throws(ControllerError) -> [GuestRecord] {
+        try recordsAndFaults().records.filter { place(of: $0) == .here }
+    }
 
-    /// All guests of this network namespace, by name, and what is wrong with records that are broken.
+    /// All guests, by name, wherever they were prepared, and what is wrong with records that are broken.
     package func recordsAndFaults() throws(ControllerError) -> (records: [GuestRecord], faults: [ControllerError]) {
         var records: [GuestRecord] = []
         var faults: [ControllerError] = []
         for name in try names() {
             do throws(ControllerError) {
-                if let record = try document(name)?.1, record.namespace == namespace { records.append(record) }
+                if let record = try document(name)?.1 { records.append(record) }
             } catch {
                 faults.append(error)
             }
@@ -138,8 +145,8 @@ package final class Journal {
     /// Whether a guest has a record, of whatever network namespace.
     package func knows(_ id: GuestID) -> Bool { folder.exists(Journal.file(id.text)) }
 
-    /// One guest; nil if it is unknown in this network namespace.
-    package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? { try found(id)?.1 }
+    /// One guest, wherever it was prepared; nil if it is unknown.
+    package func record(_ id: GuestID) throws(ControllerError) -> GuestRecord? { try document(id.text)?.1 }
 
     /// The record of a guest now; nil when it was released since, also if it was prepared anew.
     package func record(_ known: GuestRecord) throws(ControllerError) -> GuestRecord? {
@@ -148,34 +155,43 @@ package final class Journal {
 
     /// The record of a guest by its name, if it is of this boot and network namespace.
     package func record(named name: String) throws(ControllerError) -> GuestRecord? {
-        try document(name).flatMap { $1.namespace == namespace && $1.boot == boot ? $1 : nil }
+        try document(name).flatMap { place(of: $1) == .here ? $1 : nil }
     }
 
-    private func found(_ id: GuestID) throws(ControllerError) -> (RecordDocument, GuestRecord)? {
-        guard let found = try document(id.text) else { return nil }
-        guard found.1.namespace == namespace else {
-            throw ControllerError(
-                .precondition, "guest \(id) was prepared in another network namespace",
-                remedy: "run fdbsteer there (nsenter --net), or use another --state folder for this one")
-        }
-        return found
+    /// Which guests a verb is for, by where they were prepared.
+    package enum Reach: Sendable {
+        /// Those of this boot and network namespace.
+        case here
+        /// Also those of which the kernel has nothing any more.
+        case void
+        /// All.
+        case anywhere
     }
 
-    /// A guest that must be known, and prepared in this boot unless `anyBoot`.
+    /// A guest that must be known.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
-    package func guest(_ id: GuestID, anyBoot: Bool = false) throws(ControllerError) -> GuestRecord {
-        try known(id, anyBoot: anyBoot).1
+    package func guest(_ id: GuestID, _ reach: Reach = .here) throws(ControllerError) -> GuestRecord {
+        try known(id, reach).1
     }
 
-    func known(_ id: GuestID, anyBoot: Bool) throws(ControllerError) -> (RecordDocument, GuestRecord) {
-        guard let found = try found(id) else { throw .unknown(id) }
-        guard anyBoot || found.1.boot == boot else {
-            throw ControllerError(
-                .precondition, "guest \(id) was prepared before the last reboot, which emptied the bridge's table",
-                remedy: "release it and prepare it anew")
-        }
+    func known(_ id: GuestID, _ reach: Reach) throws(ControllerError) -> (RecordDocument, GuestRecord) {
+        guard let found = try document(id.text) else { throw .unknown(id) }
+        if reach != .anywhere, let error = refusal(of: found.1, reach) { throw error }
         return found
+    }
+
+    /// Why a guest that was prepared elsewhere cannot be worked with; nil where it can.
+    package func refusal(of record: GuestRecord, _ reach: Reach = .here) -> ControllerError? {
+        let place = place(of: record)
+        guard let words = place.words, !(place.isVoid && reach == .void) else { return nil }
+        let id = record.guest.id
+        return ControllerError(
+            .precondition, "guest \(id) \(words)",
+            remedy: place.isVoid
+                ? "prepare it anew, or forget it: fdbsteer release \(id)"
+                : "run fdbsteer there (nsenter --net), or use another --state folder here; if that namespace is gone: "
+                    + "fdbsteer release \(id) --forget")
     }
 
     /// When a record was last written, in nanoseconds since 1970.

@@ -134,7 +134,12 @@ package struct ProbeRecord: ~Copyable {
             let namespace = document["namespace"]?.integer,
             let snapshot = document["snapshot"]?.text.flatMap(NICSnapshot.init(record:))
         else { throw journal.folder.unreadable(file, "it is no record of a probe") }
-        guard namespace == journal.namespace else { return nil }
+        let isHere =
+            if let cookie = document["cookie"]?.integer, let own = journal.cookie { cookie == own } else {
+                namespace == journal.namespace
+            }
+        // What was changed in an earlier boot is void in every namespace.
+        guard isHere || boot != journal.boot else { return nil }
         self.init(journal, name, boot: boot, snapshot, nil)
     }
 
@@ -145,17 +150,20 @@ package struct ProbeRecord: ~Copyable {
         guard try record.take() else {
             throw ControllerError(.busy, "another process ends this probe already", remedy: "try again")
         }
-        let content = ProbeRecord.content(boot: journal.boot, namespace: journal.namespace, snapshot: snapshot.record)
+        let content = ProbeRecord.content(
+            boot: journal.boot, namespace: journal.namespace, cookie: journal.cookie, snapshot: snapshot.record)
         try journal.folder.replace(record.file, by: content, through: "probes/.\(name).new")
         return record
     }
 
     /// The content of a record's file.
-    static func content(boot: String, namespace: Int64, snapshot: String) -> [UInt8] {
-        JSON.object([
-            .init("version", .integer(RecordDocument.version)), .init("boot", .string(boot)),
-            .init("namespace", .integer(namespace)), .init("snapshot", .string(snapshot)),
-        ]).file
+    static func content(boot: String, namespace: Int64, cookie: Int64? = nil, snapshot: String) -> [UInt8] {
+        JSON.object(
+            [
+                .init("version", .integer(RecordDocument.version)), .init("boot", .string(boot)),
+                .init("namespace", .integer(namespace)),
+            ] + (cookie.map { [.init("cookie", .integer($0))] } ?? []) + [.init("snapshot", .string(snapshot))]
+        ).file
     }
 
     /// Deletes the record after everything was restored.

@@ -75,6 +75,7 @@ extension RecordDocument {
         self["guest"] = .string(guest.id.text)
         self["boot"] = .string(record.boot)
         self["namespace"] = .integer(record.namespace)
+        self["cookie"] = record.cookie.map { .integer($0) }
         self["side"] = .string(guest.side.rawValue)
         self["phase"] = .string(record.phase.rawValue)
         self["since_ns"] = .integer(record.since)
@@ -167,7 +168,8 @@ extension RecordDocument {
         }
         var record = GuestRecord(
             row: try integer("id"), guest: guest, phase: try word("phase"), goal: try optionalWord("goal"),
-            boot: try text("boot"), namespace: try integer("namespace"), proof: try word("proof"),
+            boot: try text("boot"), namespace: try integer("namespace"), cookie: self["cookie"]?.integer,
+            proof: try word("proof"),
             revision: try integer("revision"), since: self["since_ns"]?.integer ?? 0, by: self["by"]?.text ?? "")
         if let bracket = self["bracket"] {
             guard let opened = bracket["opened_ns"]?.integer, opened >= 0, let means = bracket["means"]?.text,

@@ -150,12 +150,16 @@ struct ReleaseCommand: ParsableCommand {
 
     @Argument(help: "The guest interface.")
     var guest: String
+    @Flag(
+        help: "Forget a guest that was prepared in another network namespace, which is gone; nothing else is changed.")
+    var forget = false
     @OptionGroup var common: CommonOptions
 
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try Release(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host))
+            common.call.show(
+                try Release(options: VerbOptions(dryRun: common.dryRun), forgets: forget).run(id, on: &host))
         }
     }
 }

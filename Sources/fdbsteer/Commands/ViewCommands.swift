@@ -2,6 +2,7 @@ import ArgumentParser
 import Controller
 import Glibc
 import Policy
+import Records
 
 /// `fdbsteer verify`.
 struct VerifyCommand: ParsableCommand {
@@ -88,7 +89,12 @@ struct StatusCommand: ParsableCommand {
 extension GuestStatus {
     /// The state in a few words.
     var state: String {
-        if stale { return "void since reboot" }
+        switch place {
+        case .here: break
+        case .earlierBoot: return "void since reboot"
+        case .goneNamespace: return "void: its network namespace is gone"
+        case .otherNamespace: return "in another network namespace"
+        }
         if phase == "pinned" { return sticky ? "pinned sticky" : "pinned" }
         let arrow = goal.map { " to \($0.rawValue)" } ?? ""
         if let wait, running { return phase + arrow + " for \(wait.words)" }
