@@ -121,6 +121,14 @@ extension DaemonConfiguration {
             lines[guest.id] = line
             guests.append(guest)
         }
+        for guest in guests where guest.follow && (guest.standbyDevice == nil || guest.primaryDevice == nil) {
+            let source = guest.qmp ?? guest.domain
+            guard guests.count(where: { $0.follow && ($0.qmp ?? $0.domain) == source }) > 1 else { continue }
+            problems.add(
+                line: lines[guest.id] ?? 0,
+                "guest \(guest.id) shares \(source ?? "") with another: give standby_device and primary_device, so that the "
+                    + "events of one pair do not move the other")
+        }
     }
 }
 

@@ -15,7 +15,7 @@ public struct QMPClient: ~Copyable {
         case event(QMPEvent)
         /// The answer to a command of ``send(_:arguments:)``.
         case reply(id: Int64, Result<JSON, QMPRefusal>)
-        /// The guest's filters, queried again after NIC_RX_FILTER_CHANGED.
+        /// The answer to ``askForFilters()``.
         case filters([RxFilter])
         /// The connection ended, or a first attempt failed. It is reported once until the connection works again.
         case disconnected(QMPError)
@@ -32,14 +32,19 @@ public struct QMPClient: ~Copyable {
     private var isSettled = false
     private var hasToldOfEnd = false
     private var ownCommands: Set<Int64> = []
+    private var connectedAt: Int64 = 0
+    /// Why nothing is heard; nil while the monitor answers, and before it could.
+    public private(set) var failure: QMPError?
 
     private enum Question { case status, migration, filters, filtersAgain }
 
     /// How long a monitor may take to greet and to answer, in nanoseconds: a busy QEMU needs less, and a user would not wait
     /// longer.
     public static let patience: Int64 = 5_000_000_000
+    /// A monitor that has not greeted for so long serves another client, in nanoseconds; QEMU greets at once.
+    private static let greetingPatience: Int64 = 500_000_000
     /// The most events that are held back until the queries are answered; QEMU answers at once.
-    private static let earlyLimit = 10_000
+    private static let earlyLimit = 1000
 
     /// - Parameters:
     ///   - path: the path of the monitor's socket.
@@ -69,7 +74,14 @@ public struct QMPClient: ~Copyable {
     public var isConnected: Bool { isSettled }
 
     /// When ``advance(now:_:)`` must be called at the latest, on the clock of `now`; nil: when there is input.
-    public var nextDeadline: Int64? { connection == nil ? reconnection.nextAttempt : deadline }
+    public var nextDeadline: Int64? {
+        switch connection {
+        case .none: reconnection.nextAttempt
+        case .some(let connection) where connection.state == .connected && failure?.code != .busy:
+            connectedAt + QMPClient.greetingPatience
+        case .some: deadline
+        }
+    }
 
     /// Sends a command.
     ///
@@ -78,6 +90,28 @@ public struct QMPClient: ~Copyable {
         guard isSettled, let id = try? connection?.send(command, arguments: arguments) else { return nil }
         ownCommands.insert(id)
         return id
+    }
+
+    /// Asks again how things stand: ``Happening/connected(_:)`` follows, and no event before it. Without effect while there is no
+    /// connection, or the answers to these questions are awaited anyway.
+    public mutating func askAgain(now: Int64) {
+        guard isSettled else { return }
+        isSettled = false
+        situation = QMPSituation(version: situation.version)
+        deadline = now + QMPClient.patience
+        // What fails here is told by the next turn.
+        try? askHowThingsStand()
+    }
+
+    /// Asks for the guest's filters: QEMU tells of a change once, and not again before it was asked.
+    public mutating func askForFilters() {
+        if isSettled, !questions.values.contains(.filtersAgain) { try? ask("query-rx-filter", .filtersAgain) }
+    }
+
+    private mutating func askHowThingsStand() throws(QMPError) {
+        try ask("query-status", .status)
+        try ask("query-migrate", .migration)
+        try ask("query-rx-filter", .filters)
     }
 
     /// Does everything that is due: connects, reads input, and gives up on answers that are late.
@@ -90,6 +124,7 @@ public struct QMPClient: ~Copyable {
             if connection == nil {
                 guard now >= reconnection.nextAttempt else { return }
                 connection = try QMPConnection(path: path)
+                connectedAt = now
                 deadline = now + QMPClient.patience
             }
             try connection?.flush()
@@ -102,19 +137,26 @@ public struct QMPClient: ~Copyable {
             }
             for message in messages { try take(message, now: now, handler) }
             if questions.isEmpty, !isSettled, connection?.state == .ready {
-                try ask("query-status", .status)
-                try ask("query-migrate", .migration)
-                try ask("query-rx-filter", .filters)
+                try askHowThingsStand()
             }
+            let hasGreeted = connection?.state != .connected
+            if !hasGreeted, now - connectedAt >= QMPClient.greetingPatience { failure = busy }
             if let deadline, now >= deadline {
-                throw QMPError(
-                    .timeout,
-                    "the monitor \(path) did not answer in \(QMPClient.patience / 1_000_000_000) s; "
-                        + "it serves one client at a time")
+                throw hasGreeted
+                    ? QMPError(
+                        .timeout, "the monitor \(path) did not answer in \(QMPClient.patience / 1_000_000_000) s")
+                    : busy
             }
         } catch {
             end(error, now: now, handler)
         }
+    }
+
+    private var busy: QMPError {
+        QMPError(
+            .busy,
+            "the monitor \(path) does not greet: it serves one client at a time, and another has it, such as fdbsteerd, libvirt "
+                + "or another wait")
     }
 
     private mutating func ask(_ command: String, _ question: Question) throws(QMPError) {
@@ -133,10 +175,6 @@ public struct QMPClient: ~Copyable {
                 return
             }
             handler(.event(event))
-            // QEMU reports no further changes until it is queried.
-            if event.name == .rxFilterChanged, !questions.values.contains(.filtersAgain) {
-                try ask("query-rx-filter", .filtersAgain)
-            }
         case .reply(let id, let result):
             guard let id else { return }
             if ownCommands.remove(id) != nil { return handler(.reply(id: id, result)) }
@@ -167,6 +205,7 @@ public struct QMPClient: ~Copyable {
         guard questions.isEmpty, !isSettled else { return }
         isSettled = true
         deadline = nil
+        failure = nil
         hasToldOfEnd = false
         reconnection.succeeded()
         handler(.connected(situation))
@@ -181,6 +220,7 @@ public struct QMPClient: ~Copyable {
         ownCommands = []
         early = []
         isSettled = false
+        failure = error
         reconnection.failed(at: now)
         if hasToldOfEnd { return }
         hasToldOfEnd = true

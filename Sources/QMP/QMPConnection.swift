@@ -30,8 +30,10 @@ public struct QMPConnection: ~Copyable {
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
     /// The most bytes of commands that are kept while QEMU does not read; a client of this kind sends a few hundred bytes.
     private static let unsentLimit = 1 << 20
-    /// A turn reads so many chunks.
-    private static let chunksPerTurn = 16
+    /// A turn reads so many chunks: a monitor that floods has taken a few milliseconds then, and others have their turn.
+    private static let chunksPerTurn = 4
+    /// The longest event in bytes; longer ones are passed over. QEMU's have some hundred.
+    private static let longestEvent = 16384
 
     /// Connects.
     ///
@@ -46,9 +48,7 @@ public struct QMPConnection: ~Copyable {
         let failure = QMPConnection.connect(descriptor, to: path)
         guard failure == 0 else {
             close(descriptor)
-            // EAGAIN: other clients are already waiting for their turn.
-            let reason = failure == EAGAIN ? "too many clients wait for it" : String(cString: strerror(failure))
-            throw QMPError(.unreachable, "cannot connect to the monitor \(path): \(reason)")
+            throw QMPConnection.refusal(failure, path)
         }
         self.descriptor = descriptor
         self.path = path
@@ -57,6 +57,16 @@ public struct QMPConnection: ~Copyable {
     deinit {
         close(descriptor)
         chunk.deallocate()
+    }
+
+    private static func refusal(_ failure: Int32, _ path: String) -> QMPError {
+        let words = "cannot connect to the monitor \(path): \(String(cString: strerror(failure)))"
+        switch failure {
+        // The queue of those who wait for their turn is full (unix_stream_connect, net/unix/af_unix.c).
+        case EAGAIN: return QMPError(.busy, "cannot connect to the monitor \(path): too many clients wait for it")
+        case ECONNREFUSED: return QMPError(.unreachable, "\(words): nobody listens there, its QEMU has ended")
+        default: return QMPError(.unreachable, words)
+        }
     }
 
     /// Commands wait to be sent: poll for POLLOUT too, then call ``flush()``.
@@ -103,7 +113,7 @@ public struct QMPConnection: ~Copyable {
     /// Reads the input and passes on the messages; it negotiates along the way.
     ///
     /// Everything that arrived before an error is passed on before the error is thrown. A monitor that writes faster than it is
-    /// read is left after 1 MiB: poll says that there is more.
+    /// read is left after 256 KiB: poll says that there is more.
     ///
     /// - Parameter handler: receives each message: the greeting, then events and replies once negotiated.
     /// - Throws: ``QMPError``; the connection is unusable afterwards.
@@ -151,6 +161,7 @@ public struct QMPConnection: ~Copyable {
                 return
             default: break
             }
+            if case .event = message, line.count > QMPConnection.longestEvent { return }
             handler(message)
         }
         if let problem { throw problem }

@@ -12,7 +12,12 @@ public struct QMPError: Error, Hashable, Sendable, CustomStringConvertible {
         case refused
         /// No answer arrived in time.
         case timeout
+        /// Another client has the monitor, which serves one at a time.
+        case busy
     }
+
+    /// Waiting does not help: nobody listens, it may not be reached, it is no QEMU monitor, or it refuses.
+    public var isFinal: Bool { [.unreachable, .malformed, .refused].contains(code) }
 
     /// The kind.
     public let code: Code

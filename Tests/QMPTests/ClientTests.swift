@@ -91,6 +91,8 @@ import Testing
         monitor.say("{\"event\": \"NIC_RX_FILTER_CHANGED\", \"data\": {\"name\": \"net1\"}}\n")
         told = advance(&client)
         #expect(told.count == 1)
+        client.askForFilters()
+        client.askForFilters()
         let question = try #require(JSON(text: monitor.heard().last ?? ""))
         #expect(question["execute"]?.text == "query-rx-filter")
         monitor.say(
@@ -148,12 +150,59 @@ import Testing
         var client = QMPClient(path: monitor.path, now: 0)
         _ = advance(&client, 0)
         monitor.accept()
+        // Why nothing is heard is known long before it is given up.
+        let soon = look(client).deadline ?? .max
+        var failure = client.failure
+        #expect(soon <= 500_000_000 && failure == nil)
+        let told = advance(&client, soon)
+        failure = client.failure
+        #expect(told.isEmpty && failure?.code == .busy, "\(told)")
         #expect(look(client).deadline == QMPClient.patience)
         guard case .disconnected(let error) = advance(&client, QMPClient.patience).first else {
             Issue.record("not told")
             return
         }
-        #expect(error.code == .timeout)
+        #expect(error.code == .busy && !error.isFinal)
+    }
+
+    @Test func asksAgainOnTheSameConnection() throws {
+        let monitor = try FakeMonitor()
+        var client = QMPClient(path: monitor.path, now: 1)
+        negotiate(&client, monitor)
+        answer(monitor)
+        var told = advance(&client)
+        _ = monitor.heard()
+        client.askAgain(now: 5)
+        client.askAgain(now: 5)
+        let asked = monitor.heard().map { JSON(text: $0)?["execute"]?.text }
+        #expect(asked == ["query-status", "query-migrate", "query-rx-filter"])
+        monitor.say("{\"event\": \"RESET\"}\n{\"return\": {\"status\": \"paused\"}, \"id\": 5}\n")
+        told = advance(&client)
+        #expect(told.isEmpty)
+        monitor.say("{\"return\": {}, \"id\": 6}\n{\"return\": [], \"id\": 7}\n")
+        told = advance(&client)
+        #expect(
+            told == [
+                .connected(QMPSituation(version: "9.1.0", runState: "paused")),
+                .event(QMPEvent(QMPEvent.Name(rawValue: "RESET"))),
+            ])
+    }
+
+    @Test func aPathWhereNobodyListensIsFinal() throws {
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        try TextFile.write("", to: folder.path + "/file")
+        for (path, words) in [
+            (folder.path + "/file", "nobody listens there"), (folder.path + "/none", "No such file"),
+            (folder.path, "nobody listens"),
+        ] {
+            var client = QMPClient(path: path, now: 0)
+            _ = advance(&client, 0)
+            let failure = client.failure
+            #expect(
+                failure?.isFinal == true && failure?.message.contains(words) == true,
+                "\(path): \(failure?.message ?? "")")
+        }
     }
 
     @Test(arguments: [

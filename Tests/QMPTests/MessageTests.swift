@@ -102,6 +102,22 @@ import Testing
     }
 
     @Test(arguments: [
+        (#"event STOP at 1.5 for domain 'it's': <null>"#, "it's"),
+        (#"event STOP at 1.5 for domain 'vm1': x': {}"#, "vm1': x"),
+        (#"event STOP at 1.5 for domain 'vm1': {"a': {"b":1}"#, #"vm1': {"a"#),
+        (#"event STOP at 1.5 for domain 'vm1': {"path":"a': {}"}"#, "vm1"),
+        (#"event STOP for domain 'for domain 'x': {}"#, "for domain 'x"),
+    ])
+    func aNameMayContainWhatEndsIt(line: String, domain: String) {
+        #expect(QMPEvent.virsh(line: line)?.domain == domain)
+    }
+
+    @Test func manyQuotesCostNotMoreThanTheirLine() {
+        let quotes = String(repeating: "': ", count: 20000)
+        #expect(QMPEvent.virsh(line: "event STOP for domain 'vm1\(quotes){}") == nil)
+    }
+
+    @Test(arguments: [
         "", "event", "event ", "event STOP", "event STOP for domain 'vm1", "event STOP for domain 'vm1': {",
         "events received: 3",
         "error: failed to get domain", "event loop interrupted",

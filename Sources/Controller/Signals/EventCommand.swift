@@ -14,7 +14,7 @@ package final class EventCommand {
         case listening
         /// Something happened in a domain.
         case event(QMPEvent, domain: String)
-        /// The program ended, or cannot be started; told once until it runs again.
+        /// The program ended, or cannot be started; told once for each reason until it runs again.
         case ended(String)
     }
 
@@ -30,6 +30,8 @@ package final class EventCommand {
     private var settled: Int64 = 0
     private var lastWords = ""
     private var hasToldOfEnd = false
+    /// Why nothing is heard; nil while the program runs, and before it could.
+    package private(set) var silence: String?
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
 
     /// A program that runs so long, in nanoseconds, has found who it asks.
@@ -110,6 +112,7 @@ package final class EventCommand {
         if isListening { return }
         isListening = true
         hasToldOfEnd = false
+        silence = nil
         reconnection.succeeded()
         handler(.listening)
     }
@@ -127,8 +130,11 @@ package final class EventCommand {
         lines = LineBuffer(limit: EventCommand.longestLine)
         lastWords = ""
         reconnection.failed(at: now)
-        if hasToldOfEnd { return }
+        let words = "\(arguments.first ?? "") \(reason)"
+        // Once for each reason.
+        if hasToldOfEnd, silence == words { return }
         hasToldOfEnd = true
-        handler(.ended("\(arguments.first ?? "") \(reason)"))
+        silence = words
+        handler(.ended(words))
     }
 }

@@ -17,6 +17,8 @@ protocol SignalSource: AnyObject {
     var deadline: Int64? { get }
     /// Process signals that it takes (signal(7)).
     var processSignals: [Int32] { get }
+    /// Why it cannot be heard at present, if it cannot.
+    var trouble: String? { get }
     /// Begins what has a beginning.
     func begin() throws(ControllerError)
     /// Takes a process signal that came, perhaps one of another source's.
@@ -31,6 +33,7 @@ extension SignalSource {
     var pollEvents: Int16 { Int16(POLLIN) }
     var deadline: Int64? { nil }
     var processSignals: [Int32] { [] }
+    var trouble: String? { nil }
     func begin() throws(ControllerError) {}
     func hear(_ processSignal: Int32) {}
 }
@@ -128,6 +131,7 @@ final class MonitorSource: SignalSource {
     var descriptor: Int32 { client.descriptor ?? -1 }
     var pollEvents: Int16 { client.pollEvents }
     var deadline: Int64? { client.nextDeadline }
+    var trouble: String? { client.failure?.message }
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
         var told: [QMPClient.Happening] = []
@@ -142,6 +146,7 @@ final class MonitorSource: SignalSource {
             default: break
             }
         }
+        if let failure = client.failure, failure.isFinal { return .never(failure.message) }
         return .notYet
     }
 
@@ -235,7 +240,10 @@ final class FrameSource: SignalSource {
     var descriptor: Int32 { frames.descriptor }
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
-        frames.take() ? .came("a frame of the guest by \(port.name)") : .notYet
+        if frames.take() { return .came("a frame of the guest by \(port.name)") }
+        // The socket tells of the port's end (ENETDOWN), and of its pauses too.
+        var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+        return if_indextoname(UInt32(port.index), &name) == nil ? .never("\(port.name) is gone") : .notYet
     }
 }
 
@@ -264,7 +272,7 @@ final class BusMasterSource: SignalSource {
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
         next = now + BusMasterSource.interval
-        guard function.isOn == isOn else { return .notYet }
+        guard function.isOn == isOn else { return function.isGone ? .never("\(device) is gone") : .notYet }
         let words = "bus mastering of \(device) is \(isOn ? "on" : "off")"
         return isFirst ? .wasSo(words) : .came(words)
     }

@@ -9,7 +9,8 @@ struct SignalWaiter: ~Copyable {
     /// How a wait ended.
     enum Outcome: Equatable {
         case came(SignalSighting)
-        case timedOut
+        /// Why some could not be heard is in words.
+        case timedOut([String])
         /// By SIGINT or SIGTERM.
         case interrupted(Int32)
         /// None of the signals can come any more.
@@ -42,11 +43,14 @@ struct SignalWaiter: ~Copyable {
     deinit { signals.release() }
 
     /// Waits.
-    mutating func run() throws(ControllerError) -> Outcome {
+    ///
+    /// - Parameter tell: takes why a signal cannot be heard at present, once for each reason.
+    mutating func run(_ tell: (String) -> Void) throws(ControllerError) -> Outcome {
         let start = monotonicNanoseconds()
         for (_, source) in sources { try source.begin() }
         var isFirst = true
         var reasons: [String] = []
+        var told: [String] = []
         while true {
             let now = monotonicNanoseconds()
             switch signals.next() {
@@ -67,9 +71,17 @@ struct SignalWaiter: ~Copyable {
             }
             if sources.isEmpty { return .impossible(reasons) }
             isFirst = false
-            guard now - start < wait.timeout else { return .timedOut }
+            let troubles = troubles
+            for words in troubles where !told.contains(words) { tell(words) }
+            told = troubles
+            guard now - start < wait.timeout else { return .timedOut(troubles) }
             poll(until: start + wait.timeout)
         }
+    }
+
+    /// Why signals cannot be heard at present.
+    private var troubles: [String] {
+        sources.compactMap { signal, source in source.trouble.map { "\(signal): \($0)" } }
     }
 
     private func poll(until end: Int64) {

@@ -20,7 +20,11 @@ package struct SwitchAtSignal {
     }
 
     /// - Throws: ``ControllerError`` of codes `precondition`, `busy` and `timeout`; nothing was changed.
-    package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
+    ///
+    /// - Parameter tell: takes why a signal cannot be heard at present, once for each reason.
+    package func run(
+        _ id: GuestID, on host: inout Host, tell: (String) -> Void = { _ in }
+    ) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         var planned = try Switch(to: side, options: options.onlyPlanning).run(id, on: &host)
         guard !options.dryRun, planned.messages?.isEmpty == false else {
@@ -34,7 +38,7 @@ package struct SwitchAtSignal {
         var waiter = try SignalWaiter(
             wait, guest: guest, ips: journal.ips(of: id), using: &host.kernel.socket)
         let sighting: SignalSighting
-        switch try waiter.run(for: id, goal: side, in: journal) {
+        switch try waiter.run(for: id, goal: side, in: journal, tell) {
         case .came(let seen): sighting = seen
         case let outcome:
             let error = wait.missed(
@@ -68,7 +72,11 @@ package struct BracketUntilSignal {
 
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy` when nothing was changed; of code `timeout`, also when the
     ///   wait was interrupted: the message says how the bracket stands.
-    package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
+    ///
+    /// - Parameter tell: takes why a signal cannot be heard at present, once for each reason.
+    package func run(
+        _ id: GuestID, on host: inout Host, tell: (String) -> Void = { _ in }
+    ) throws(ControllerError) -> Report {
         let journal = try Journal.open(host.folder, for: id)
         let guest = try journal.guest(id).guest
         // Before the bracket: what cannot be waited for must not open one.
@@ -81,7 +89,7 @@ package struct BracketUntilSignal {
         }
         let record = try journal.guest(id)
         guard record.phase == .bracketed else { return opened }
-        switch try waiter.run(for: id, goal: goal, in: journal) {
+        switch try waiter.run(for: id, goal: goal, in: journal, tell) {
         case .came(let seen):
             var report = try close(at: goal, record, journal, on: &host)
             report.signal = seen
@@ -120,11 +128,11 @@ package struct BracketUntilSignal {
 extension SignalWaiter {
     /// Waits, and says so in the journal. Others redirect and repair the guest meanwhile.
     fileprivate mutating func run(
-        for id: GuestID, goal: Side, in journal: Journal
+        for id: GuestID, goal: Side, in journal: Journal, _ tell: (String) -> Void
     ) throws(ControllerError) -> SignalWaiter.Outcome {
         let waiting = try Waiting(wait, for: id, goal: goal, now: Stopwatch.realTime, in: journal)
         defer { withExtendedLifetime(waiting) {} }
-        return try run()
+        return try run(tell)
     }
 }
 
@@ -144,9 +152,11 @@ extension SignalWait {
         case .impossible(let reasons):
             return ControllerError(
                 code, "no signal can come any more (\(reasons.joined(separator: "; "))); \(standing)")
-        default:
+        case .came: return ControllerError(code, "\(words) came; \(standing)")
+        case .timedOut(let troubles):
+            let why = troubles.isEmpty ? "" : ", which was not heard at the end: \(troubles.joined(separator: "; "))"
             return ControllerError(
-                .timeout, "no signal came in \(timeout / 1_000_000) ms (\(words)); \(standing)",
+                .timeout, "no signal came in \(timeout / 1_000_000) ms (\(words)\(why)); \(standing)",
                 remedy: "see what the guest did, then "
                     + (isOpen
                         ? "close the bracket by --close" : "switch it without --until, or wait longer by --timeout"))

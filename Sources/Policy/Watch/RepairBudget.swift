@@ -2,7 +2,7 @@
 ///
 /// A burst of repairs is done at once. After that, repairs wait, each twice as long as the last up to a limit, and the
 /// fight is reported: two controllers that take an entry from each other as fast as they can serve nobody. The budget is
-/// full again when no repair was needed for as long as the limit.
+/// full again when no repair was needed for as long as the limit, after the last wait.
 public struct RepairBudget: Hashable, Sendable {
     /// The limits.
     public struct Limits: Hashable, Sendable {
@@ -45,7 +45,7 @@ public struct RepairBudget: Hashable, Sendable {
 
     /// Requests a repair; `now` is on CLOCK_MONOTONIC, in nanoseconds.
     public mutating func ask(at now: Int64, _ limits: Limits) -> Verdict {
-        if now - last >= max(limits.longestWait, limits.firstWait) { self = RepairBudget() }
+        if now - max(last, notBefore) >= max(limits.longestWait, limits.firstWait) { self = RepairBudget() }
         if spent < limits.burst {
             spent += 1
             last = now

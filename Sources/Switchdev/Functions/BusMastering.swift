@@ -23,6 +23,12 @@ public struct BusMastering: ~Copyable {
 
     deinit { close(descriptor) }
 
+    /// The function that was opened is gone; one that comes later at its address is another.
+    public var isGone: Bool {
+        var register: UInt16 = 0
+        return pread(descriptor, &register, 2, BusMastering.command) != 2
+    }
+
     /// The current bit; false for a function that is gone.
     public var isOn: Bool {
         var register: UInt16 = 0

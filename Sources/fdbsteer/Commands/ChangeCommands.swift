@@ -127,16 +127,18 @@ struct SwitchCommand: ParsableCommand {
             options.allowsDuplicates = bracket.allowDuplicates
             options.bracketMaxRate = bracket.bracketMaxRate
             if close { return common.call.show(try CloseBracket(at: to, options: options).run(id, on: &host)) }
+            func tell(_ trouble: String) { Output.error("fdbsteer: waiting; \(trouble)") }
             switch (strategy, wait) {
             case (.cut, nil): return common.call.show(try Switch(to: to, options: options).run(id, on: &host))
             case (.bracket, nil): return common.call.show(try OpenBracket(to: to, options: options).run(id, on: &host))
             case (.cut, let wait?):
-                return common.call.show(try SwitchAtSignal(to: to, when: wait, options: options).run(id, on: &host))
+                return common.call.show(
+                    try SwitchAtSignal(to: to, when: wait, options: options).run(id, on: &host, tell: tell))
             case (.bracket, let wait?):
                 return common.call.show(
                     try BracketUntilSignal(
                         to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options
-                    ).run(id, on: &host))
+                    ).run(id, on: &host, tell: tell))
             }
         }
     }

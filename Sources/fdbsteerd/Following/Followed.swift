@@ -3,7 +3,6 @@ import Controller
 import FDB
 import Netlink
 import Policy
-import QMP
 import Switchdev
 
 /// A guest whose redirections follow what QEMU tells, or the frames that it sends: what the policy
@@ -12,8 +11,14 @@ final class Followed {
     let settings: DaemonConfiguration.Guest
     let row: Int64
     var follower: MigrationFollower
-    /// QEMU's monitor; nil for a guest whose events libvirt tells, or that only comes back to its primary.
-    var client: QMPClient?
+    /// The socket of QEMU's monitor; nil for a guest whose events libvirt tells, or that only comes back to its primary.
+    let monitorPath: String?
+    /// The policy has begun, and was not told yet how things stand.
+    var awaitsSituation = true
+    /// What its guest has caused while its redirections wait.
+    var held = HeldEvents()
+    private var heldUntil: Int64 = 0
+    private var budget = RepairBudget()
     /// Nobody is asked about it: it comes back to its primary, and is forgotten then.
     var isReturning = false
     /// Frames of the guest by its primary's port, while they are waited for.
@@ -24,9 +29,7 @@ final class Followed {
     /// An alarm was logged, and is not over.
     var hasAlarm = false
 
-    init(
-        _ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration, now: Int64
-    ) {
+    init(_ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration) {
         self.settings = settings
         row = record.row
         let guest = record.guest
@@ -39,49 +42,55 @@ final class Followed {
             side: guest.side, bracket: record.bracketGoal)
         // What takes its time goes before the guest is asked to give up its primary.
         if settings.follow, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
-        if settings.follow || settings.followRXFilter {
-            client = settings.qmp.map { QMPClient(path: $0, now: now) }
-        }
+        let isHeard = settings.follow || settings.followRXFilter
+        monitorPath = isHeard ? settings.qmp.map(Following.resolved) : nil
     }
 
+    /// What a guest's doings may cost: so many redirections, or questions for its filters, at once, and then fewer and fewer.
+    static let limits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 5_000_000_000)
+
+    /// Something that its guest did has redirected it.
+    ///
+    /// - Returns: whether its events wait from now on, for the first time.
+    func spend(now: Int64) -> Bool {
+        guard case .wait(let until, let isNews) = budget.ask(at: now, Followed.limits) else { return false }
+        heldUntil = until
+        return isNews
+    }
+
+    /// Whether its events wait, or are behind others that do.
+    func isHeld(at now: Int64) -> Bool { isWaiting(at: now) || !held.isEmpty }
+    /// Whether it is too early for another redirection.
+    func isWaiting(at now: Int64) -> Bool { now < heldUntil }
+
     /// Begins anew from where the entries are.
-    func begin(_ record: GuestRecord, now: Int64) {
+    func begin(_ record: GuestRecord) {
         follower = MigrationFollower(
             follower.configuration, side: record.guest.side, bracket: record.bracketGoal)
         timers = [:]
         frames = nil
-        if client != nil { client = settings.qmp.map { QMPClient(path: $0, now: now) } }
+        awaitsSituation = true
     }
 
     /// When something is due, on CLOCK_MONOTONIC in nanoseconds; nil for never.
     var due: Int64? {
-        var least = client?.nextDeadline
+        var least = held.isEmpty ? nil : Optional(heldUntil)
         for time in timers.values { least = min(time, least ?? time) }
         if let next = announcing?.nextRound { least = min(next, least ?? next) }
         return least
     }
 
-    /// Reads what has come, and hands over what it means to the policy.
-    func inputs(now: Int64) -> (inputs: [MigrationFollower.Input], filters: [RxFilter]?) {
+    /// Reads what has come beside the monitor's events, and hands over what it means to the policy.
+    func inputs(now: Int64) -> [MigrationFollower.Input] {
         var inputs: [MigrationFollower.Input] = []
-        var filters: [RxFilter]?
-        client?.advance(now: now) { happening in
-            switch happening {
-            case .connected(let situation):
-                inputs.append(.connected(situation))
-                filters = situation.filters
-            case .disconnected: inputs.append(.disconnected)
-            case .event(let event): inputs.append(.event(event))
-            case .filters(let changed): filters = changed
-            case .reply: break
-            }
+        if frames?.take() == true {
+            if isHeld(at: now) { held.keepFrame() } else { inputs.append(.frameOnPrimary) }
         }
-        if frames?.take() == true { inputs.append(.frameOnPrimary) }
         for (timer, time) in timers where time <= now {
             timers[timer] = nil
             inputs.append(.timer(timer))
         }
-        return (inputs, filters)
+        return inputs
     }
 
     /// Sends the announcements that are due.

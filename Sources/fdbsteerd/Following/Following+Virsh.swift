@@ -45,7 +45,7 @@ extension Following {
     /// Events may have been missed: the policy goes on from where the entries are.
     private mutating func beginAnew(_ guest: Followed, _ context: inout DaemonContext) {
         guard let record = context.keeper.record(guest.row) else { return }
-        guest.begin(record, now: monotonicNanoseconds())
+        guest.begin(record)
         presume(guest, &context)
     }
 
@@ -56,7 +56,7 @@ extension Following {
     }
 
     private mutating func take(_ event: QMPEvent, of guest: Followed, _ context: inout DaemonContext) {
-        handle(.event(event), of: guest, &context)
+        hear(event, of: guest, now: monotonicNanoseconds(), &context)
         // A monitor ends with its QEMU; here nothing else tells of that.
         guard event.name == .shutdown else { return }
         handle(.disconnected, of: guest, &context)

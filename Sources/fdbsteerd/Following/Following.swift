@@ -12,6 +12,10 @@ import System
 struct Following {
     /// By their rows in the journal.
     var guests: [Int64: Followed] = [:]
+    /// QEMU's monitors, by their paths, and the paths by the monitors' tokens.
+    var monitors: [String: Monitor] = [:]
+    var monitorPaths: [Int64: String] = [:]
+    var nextMonitorToken: Int64 = DaemonContext.ownToken - 1
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
 
@@ -28,7 +32,7 @@ struct Following {
                 if settings.follow { see(known, record, &context) }
                 continue
             }
-            let new = Followed(settings, record, configuration: context.configuration, now: now)
+            let new = Followed(settings, record, configuration: context.configuration)
             guests[record.row] = new
             let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
             context.log.notice("following", metadata: ["guest": "\(settings.id)", source.0: "\(source.1)"])
@@ -37,6 +41,7 @@ struct Following {
         for (row, known) in guests where !wanted.contains(row) {
             if !known.isReturning || context.keeper.record(row) == nil { guests[row] = nil }
         }
+        chooseMonitors(now: now, &context)
         chooseEvents(now: now, &context)
         note(&context)
     }
@@ -51,7 +56,7 @@ struct Following {
         context.log.notice(
             "redirected by others",
             metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
-        known.begin(record, now: monotonicNanoseconds())
+        known.begin(record)
         presume(known, &context)
     }
 
@@ -72,8 +77,7 @@ struct Following {
         context.log.notice(
             "the primary is back",
             metadata: ["guest": "\(record.guest.id)", "port": "\(record.guest.primary.name)"])
-        let returning = Followed(
-            settings, record, configuration: context.configuration, now: monotonicNanoseconds())
+        let returning = Followed(settings, record, configuration: context.configuration)
         returning.isReturning = true
         guests[row] = returning
         // As if QEMU had told: the guest runs, and gets its primary.
@@ -93,13 +97,16 @@ struct Following {
     }
 
     /// What the keeper has to know of a followed guest may have changed.
-    private func note(_ guest: Followed, _ context: inout DaemonContext) {
+    func note(_ guest: Followed, _ context: inout DaemonContext) {
         if guest.isReturning { return }
         let isLeaving = guest.follower.state == .migrating && guest.settings.follow
         if context.keeper.wards[guest.row]?.isLeaving != isLeaving {
             context.keeper.wards[guest.row]?.isLeaving = isLeaving
         }
-        let (id, isConnected) = (guest.settings.id, guest.client?.isConnected ?? isListening)
+        let monitor = guest.monitorPath.flatMap { monitors[$0] }
+        let silence = monitor.map(\.silence) ?? events?.silence
+        if context.keeper.wards[guest.row]?.silence != silence { context.keeper.wards[guest.row]?.silence = silence }
+        let (id, isConnected) = (guest.settings.id, monitor?.client.isConnected ?? isListening)
         if context.keeper.counters.qmpConnected[id] != isConnected {
             context.keeper.counters.qmpConnected[id] = isConnected
         }
@@ -112,19 +119,26 @@ struct Following {
     /// - Parameter happened: tokens of descriptors, the rows of guests among them.
     mutating func turn(_ happened: [Int64], _ context: inout DaemonContext) {
         hearEvents(&context)
-        for row in happened {
-            if let guest = guests[row] { follow(guest, now: monotonicNanoseconds(), &context) }
+        for token in happened {
+            if let monitor = monitorPaths[token].flatMap({ monitors[$0] }) {
+                hear(monitor, now: monotonicNanoseconds(), &context)
+            } else if let guest = guests[token] {
+                follow(guest, now: monotonicNanoseconds(), &context)
+            }
         }
         let now = monotonicNanoseconds()
+        for monitor in monitors.values {
+            if let due = monitor.due, due <= now { hear(monitor, now: now, &context) }
+        }
         for guest in guests.values {
             if let due = guest.due, due <= now { follow(guest, now: now, &context) }
         }
     }
 
     private mutating func follow(_ guest: Followed, now: Int64, _ context: inout DaemonContext) {
-        let (inputs, filters) = guest.inputs(now: now)
+        let inputs = guest.inputs(now: now)
         for input in inputs { handle(input, of: guest, &context) }
-        if let filters, guest.settings.followRXFilter { follow(filters, of: guest, &context) }
+        if !guest.held.isEmpty, !guest.isWaiting(at: now) { release(guest, &context) }
         do throws(NetlinkError) {
             try guest.announce(now: now, interval: context.configuration.announce.interval)
         } catch {
@@ -132,11 +146,7 @@ struct Following {
             context.log.error(
                 "announcement failed", metadata: ["guest": "\(guest.settings.id)", "error": "\(error)"])
         }
-        // Its connection may be a new one.
-        if let client = guest.client?.descriptor, let events = guest.client?.pollEvents {
-            context.descriptors.watch(client, events: events, token: guest.row)
-        }
-        if !inputs.isEmpty { note(guest, &context) }
+        note(guest, &context)
     }
 
     /// When something of the followed guests is due.
@@ -144,6 +154,9 @@ struct Following {
         var least: Int64?
         for guest in guests.values {
             if let due = guest.due { least = min(due, least ?? due) }
+        }
+        for monitor in monitors.values {
+            if let due = monitor.due { least = min(due, least ?? due) }
         }
         if let due = events?.nextDeadline { least = min(due, least ?? due) }
         return least
@@ -163,6 +176,10 @@ struct Following {
         context.log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
         let before = guest.follower.state
         var actions = guest.follower.handle(input)[...]
+        if actions.contains(where: \.isRedirection), guest.spend(now: monotonicNanoseconds()) {
+            context.log.warning(
+                "its guest causes too many redirections; they are slowed down", metadata: ["guest": "\(id)"])
+        }
         while let action = actions.popFirst() {
             do throws(ControllerError) {
                 try carryOut(action, for: guest, &context)
@@ -192,7 +209,7 @@ struct Following {
         context.keeper.counters.countWait(for: "qmp", nanoseconds: max(0, waited))
     }
 
-    private func follow(_ filters: [RxFilter], of guest: Followed, _ context: inout DaemonContext) {
+    func follow(_ filters: [RxFilter], of guest: Followed, _ context: inout DaemonContext) {
         let (settings, id) = (guest.settings, guest.settings.id)
         guard
             let filter = filters.first(where: {
@@ -205,12 +222,28 @@ struct Following {
             context.log.notice(
                 "receive filter",
                 metadata: [
-                    "guest": "\(id)", "joined": "\(report.joined.joined(separator: ","))",
-                    "left": "\(report.left.joined(separator: ","))",
-                    "refused": "\(report.refused.joined(separator: "; "))",
+                    "guest": "\(id)", "joined": "\(Following.some(of: report.joined))",
+                    "left": "\(Following.some(of: report.left))",
+                    "refused": "\(Following.some(of: report.refused, "; "))",
                 ])
         } catch {
             context.log.error("receive filter not followed", metadata: ["guest": "\(id)", "error": "\(error)"])
+        }
+    }
+
+    /// The first few of a guest's requests: it may have thousands.
+    private static func some(of items: [String], _ separator: String = ",") -> String {
+        let shown = items.prefix(4).joined(separator: separator)
+        return items.count > 4 ? "\(items.count) in all, such as \(shown)" : shown
+    }
+}
+
+extension MigrationFollower.Action {
+    /// It changes entries, copies, or what the network knows of the guest.
+    fileprivate var isRedirection: Bool {
+        switch self {
+        case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+        default: false
         }
     }
 }
