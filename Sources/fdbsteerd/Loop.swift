@@ -199,10 +199,25 @@ struct Loop: ~Copyable {
             } catch {
                 try missed(error)
             }
-            if !suspicions.isEmpty { look(at: suspicions) }
+            for suspicion in suspicions where isDue(suspicion) { look(at: [suspicion]) }
         }
         // There may be more.
         context.keeper.spoilReady()
+    }
+
+    /// Whether a guest is looked at for what was heard of it now; if not, it is later.
+    private mutating func isDue(_ suspicion: Watch.Suspicion) -> Bool {
+        let row = suspicion.row
+        guard case .wait(let until, let isNews) = context.keeper.ask(for: suspicion, now: monotonicNanoseconds()) else {
+            return true
+        }
+        if isNews, suspicion.cause == .port {
+            let name = context.keeper.record(row)?.guest.id.text ?? "\(row)"
+            context.log.warning(
+                "its ports change all the time; it is looked at less often", metadata: ["guest": "\(name)"])
+        }
+        if pending[row].map({ $0.at > until }) ?? true { pending[row] = (until, suspicion.cause) }
+        return false
     }
 
     /// A notification was lost, or not understood.

@@ -17,6 +17,18 @@ extension Keeper {
         return try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }
     }
 
+    /// What a look may follow at once: a guest can take its carrier away and give it back, or send under a MAC that is fought over, as
+    /// often as it likes.
+    private static let flapLimits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 5_000_000_000)
+    private static let fightLimits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 1_000_000_000)
+
+    /// Whether a guest may be looked at for what was heard of it, or when (CLOCK_MONOTONIC, nanoseconds).
+    package mutating func ask(for suspicion: Watch.Suspicion, now: Int64) -> RepairBudget.Verdict {
+        let isFought = wards[suspicion.row]?.isFought == true
+        guard suspicion.cause == .port || isFought else { return .now }
+        return wards[suspicion.row]?.looks.ask(at: now, isFought ? Keeper.fightLimits : Keeper.flapLimits) ?? .now
+    }
+
     /// Hears of multicast groups from now on.
     ///
     /// - Parameter receiveBuffer: bytes to ask for.

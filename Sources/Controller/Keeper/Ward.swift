@@ -4,6 +4,8 @@ import Policy
 package struct Ward {
     /// How often it may be repaired.
     var budget = RepairBudget()
+    /// How often what is heard of it leads to a look.
+    var looks = RepairBudget()
     /// Frames that its port had received when its addresses were first seen behind the uplink.
     var stray: UInt64?
     /// Since when an OFFLOADED flag was missing (CLOCK_MONOTONIC, nanoseconds).

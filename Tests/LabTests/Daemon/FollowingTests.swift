@@ -54,6 +54,136 @@ struct FollowingTests {
         }
     }
 
+    @Test func theGuestsOfOneMonitorAreFollowedOverOneConnection() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let monitor = try FakeMonitor()
+            try lab.lab.addPort("vfrep1")
+            try lab.lab.addPort("tap1")
+            try lab.prepare("--kind net_failover")
+            let other = try lab.fdbsteer(
+                "prepare vm2 --bridge br0 --primary vfrep1 --standby tap1 --uplink uplink0 --kind net_failover --at primary "
+                    + "--address 52:54:00:00:00:02")
+            #expect(other.exitCode == 0, "\(other.errors)")
+            // Two names of one socket.
+            let folder = "/" + monitor.path.split(separator: "/").dropLast().joined(separator: "/")
+            var configuration = ""
+            for (number, socket) in [(1, monitor.path), (2, folder + "/./qmp")] {
+                configuration += "[[guest]]\nid = \"vm\(number)\"\nqmp = \"\(socket)\"\nfollow = true\n"
+                configuration += "primary_device = \"prim\(number)\"\nstandby_device = \"net\(number)\"\n"
+            }
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                try monitor.serve()
+                try daemon.waitFor("to=primary", times: 2)
+                // Each follows its own device.
+                monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim2"}"#)
+                try daemon.waitFor("bracket opened")
+                #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
+                monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim1"}"#)
+                monitor.tell("MIGRATION", #"{"status": "active"}"#)
+                try daemon.waitFor("to=migrating", times: 2)
+                for port in ["tap0", "tap1"] {
+                    #expect(try Command.run(["bridge", "fdb", "show", "dev", port]).output.contains("static"))
+                }
+                #expect(!monitor.hasClient(within: 200), "one connection is enough")
+                // Another process redirects one of them: the other goes on.
+                #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+                try daemon.waitFor("redirected by others")
+                #expect(!monitor.hasClient(within: 200), "it asks on the connection that it has")
+                #expect(daemon.count("not heard") == 0)
+            }
+        }
+    }
+
+    @Test func whyAMonitorIsNotHeardIsSaidOnceForEachReason() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let path = lab.state + "/monitor"
+            let configuration = "[[guest]]\nid = \"vm1\"\nqmp = \"\(path)\"\nfollow = true\n"
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                try daemon.waitFor("No such file or directory")
+                try TextFile.write("", to: path)
+                try daemon.waitFor("Connection refused: nobody listens there")
+                #expect(daemon.count("the monitor is not heard") == 2, "\(daemon.log)")
+                let monitor = try FakeMonitor()
+                #expect(unlink(path) == 0)
+                #expect(symlink(monitor.path, path) == 0)
+                // Connected and not greeted: another client has it.
+                try daemon.waitFor("it serves one client at a time")
+                try monitor.serve()
+                try daemon.waitFor("the monitor is heard again")
+                monitor.hangUp()
+                try daemon.waitFor("closed the connection")
+                monitor.accept()
+                monitor.say("QEMU 10.0.2 monitor - type 'help' for more information\r\n(qemu) ")
+                try daemon.waitFor("is no QMP message")
+            }
+        }
+    }
+
+    /// How much processor time a process has used, in seconds.
+    private static func seconds(of process: pid_t) -> Double {
+        let fields = TextFile.read("/proc/\(process)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+        guard fields.count > 12, let user = Double(fields[11]), let kernel = Double(fields[12]) else { return 0 }
+        return (user + kernel) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    @Test(arguments: ["filters", "negotiations", "carrier"])
+    func aGuestThatStormsCostsLittle(kind: String) throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let monitor = try FakeMonitor()
+            try lab.lab.addPort("vfrep1")
+            try lab.lab.addPort("tap1")
+            try lab.prepare("--kind net_failover")
+            let other = try lab.fdbsteer(
+                "prepare vm2 --bridge br0 --primary vfrep1 --standby tap1 --at primary --address 52:54:00:00:00:02")
+            #expect(other.exitCode == 0, "\(other.errors)")
+            let configuration =
+                "[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = \(kind != "carrier")\n"
+                + "follow_rx_filter = true\nprimary_device = \"prim\"\nstandby_device = \"net1\"\n"
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                try monitor.serve()
+                if kind != "carrier" { try daemon.waitFor("to=primary") }
+                var (cpu, log) = (0.0, 0)
+                var asked = 0
+                // Six seconds at 100 a second; the last three count.
+                for number in 0..<600 {
+                    switch kind {
+                    case "filters":
+                        if number == 0 { monitor.tell("NIC_RX_FILTER_CHANGED", #"{"name": "net1"}"#) }
+                        for line in monitor.heard() where line.contains("query-rx-filter") {
+                            let id = line.split(separator: "\"id\":").last?.prefix { $0.isNumber } ?? ""
+                            let macs = (0..<60).map { "\"02:0\(asked % 2):00:00:00:\($0 + 10)\"" }.joined(
+                                separator: ",")
+                            monitor.say(
+                                #"{"return": [{"name": "net1", "main-mac": "52:54:00:00:00:01", "unicast-table": ["#
+                                    + macs + "]}], \"id\": \(id)}\n")
+                            monitor.tell("NIC_RX_FILTER_CHANGED", #"{"name": "net1"}"#)
+                            asked += 1
+                        }
+                    case "negotiations":
+                        monitor.tell("FAILOVER_NEGOTIATED", #"{"device-id": "net1"}"#)
+                        try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
+                    default: try Command.script("ip link set vfrep0-far \(number % 2 == 0 ? "down" : "up")")
+                    }
+                    usleep(5000)
+                    if number == 300 {
+                        (cpu, log) = (FollowingTests.seconds(of: daemon.process), daemon.log.utf8.count)
+                    }
+                    if number == 500 {
+                        try Command.script("bridge fdb del 52:54:00:00:00:02 dev vfrep1 master")
+                        usleep(50_000)
+                        let entry = try lab.lab.entry("52:54:00:00:00:02") ?? ""
+                        #expect(entry.contains("vfrep1 master br0 static"), "the other guest's repair: \(entry)")
+                    }
+                }
+                let used = FollowingTests.seconds(of: daemon.process) - cpu
+                #expect(used < 0.3, "\(kind): \(used) s of processor time in the last half\n\(daemon.log.suffix(3000))")
+                #expect(daemon.log.utf8.count - log < 20_000, "\(kind): \(daemon.log.suffix(3000))")
+                #expect(daemon.log.split(separator: "\n").allSatisfy { $0.utf8.count < 1000 })
+            }
+        }
+    }
+
     @Test func aMigrationThatIsCancelledComesBackWhenThePrimaryIsUsed() throws {
         try FollowingTests.run { daemon, monitor in
             try daemon.waitFor("to=primary")
