@@ -94,6 +94,7 @@ extension DaemonConfiguration {
 
     private mutating func take(daemon table: inout Fields, _ problems: inout Problems) {
         table.take("state", .path("a folder"), into: &daemon.state, &problems)
+        table.take("act", .flag, into: &daemon.act, &problems)
         table.take("resync_interval", .duration(s(60)...s(86_400)), into: &daemon.resyncInterval, &problems)
         table.take(
             "receive_buffer", .integer((64 << 10)...(1 << 30), of: "bytes"), into: &daemon.receiveBuffer, &problems)
@@ -141,6 +142,7 @@ extension DaemonConfiguration.Guest {
         // The rest of the table is read in any case, to report what else is wrong.
         guard let placeholder = id ?? (try? GuestID("unnamed")) else { return nil }
         self.init(id: placeholder)
+        fields.take("act", .flag, into: &act, &problems)
         fields.take("return_to_primary", .word, into: &returnToPrimary, &problems)
         // sockaddr_un.sun_path has 108 bytes, including the NUL.
         fields.take("qmp", .path("a socket", most: 107), into: &qmp, &problems)

@@ -8,6 +8,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
     package struct Daemon: Hashable, Sendable {
         /// Folder for journal and history; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
         package var state: String?
+        /// Guests are repaired and redirected; false to say only what would be done.
+        package var act = true
         /// Time between two routine checks of every guest, at least a minute.
         package var resyncInterval: Int64 = 300 * second
         /// Size of the notification socket's receive buffer, in bytes.
@@ -89,6 +91,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
 
         /// The guest interface's name.
         package let id: GuestID
+        /// The guest is repaired and redirected; false to say only what would be done.
+        package var act = true
         /// Whether the guest returns to a primary that was lost.
         package var returnToPrimary = Return.never
         /// The socket of QEMU's monitor (QMP).

@@ -44,6 +44,11 @@ extension DaemonConfiguration {
         return options
     }
 
+    /// Guests that are only observed.
+    var observed: Observed {
+        Observed(all: !daemon.act, guests: Set(guests.filter { !$0.act }.map(\.id)))
+    }
+
     var logLevel: Logger.Level {
         switch log.level {
         case .debug: .debug

@@ -2,6 +2,7 @@ import Controller
 import Logging
 import Policy
 import Records
+import System
 
 /// Looking at guests, and reporting what was found.
 extension Loop {
@@ -17,7 +18,7 @@ extension Loop {
                 try report(outcome, of: suspicion, about)
             } catch {
                 // One guest's trouble is no reason to leave the others.
-                report("\(error)", row, about)
+                report("\(error)", row)
             }
         }
     }
@@ -37,41 +38,96 @@ extension Loop {
             if suspicion.cause == .port, let isUp = context.keeper.watch.primaryCarrier(row) {
                 following.handleCarrier(of: row, isUp: isUp, &context)
             }
-            if context.keeper.wards[row]?.condition != nil {
-                context.keeper.wards[row]?.condition = nil
-                context.log.notice("as intended again", metadata: about)
-                context.keeper.note(.conditionOver, row, "as intended again")
-            }
+            context.keeper.set(row, .look, [])
         case .later(let time, let cause):
             pending[row] = (time, cause)
         case .fought(let time, let cause, let isNews):
             pending[row] = (time, cause)
             if isNews {
-                about["cause"] = "\(cause.rawValue)"
-                context.log.warning("something fights the repairs; they are slowed down", metadata: about)
+                context.keeper.set(
+                    row, .look,
+                    [
+                        Condition(
+                            Condition.fought, .problem, "",
+                            "something undoes the repairs (\(cause.rawValue)); they are slowed down",
+                            remedy: "\"bridge monitor fdb\" shows what the other one writes")
+                    ])
             }
         case .repaired(let report, let cause):
+            if would("repair the guest (\(cause.rawValue))", report, row) { return }
             about["cause"] = "\(cause.rawValue)"
             context.log.report(report, as: "repaired", about)
+            settle(report, row)
         case .redirected(let report, let reason):
+            if would("move the guest to \(report.to.rawValue), because \(reason)", report, row) { return }
             about["reason"] = "\(reason)"
             context.log.report(report, as: "redirected", about)
+            settle(report, row)
         case .recovered(let result):
             about["result"] = "\(result.words)"
             context.log.log(level: result.ok ? .notice : .error, "recovered", metadata: about)
+            if result.ok { context.keeper.set(row, .look, []) } else { report(result.words, row) }
         case .renamed(let words):
             context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
             look(at: [suspicion])
         case .beyondRepair(let what):
-            report(what, row, about)
+            // The rules say the same with a remedy, where they know it.
+            if context.keeper.judge(row) { context.keeper.set(row, .look, []) } else { report(what, row) }
         }
     }
 
-    /// Reports a condition once.
-    private mutating func report(_ what: String, _ row: Int64, _ about: Logger.Metadata) {
-        guard context.keeper.wards[row]?.condition != what else { return }
-        context.keeper.wards[row]?.condition = what
-        context.log.error("not as intended", metadata: about.merging(["reason": "\(what)"]) { $1 })
-        context.keeper.note(.condition, row, what)
+    /// Ends what was wrong with a guest, or says that it still is.
+    private mutating func settle(_ report: Report, _ row: Int64) {
+        if report.failures.isEmpty {
+            context.keeper.set(row, .look, [])
+        } else {
+            self.report(report.failures.joined(separator: "; "), row)
+        }
+    }
+
+    /// Says what a daemon that only observes would do.
+    ///
+    /// - Returns: whether it only observes the guest.
+    private mutating func would(_ what: String, _ report: Report, _ row: Int64) -> Bool {
+        guard report.outcome == .planned else { return false }
+        context.keeper.observe(row, .look, "it would \(what)")
+        return true
+    }
+
+    private mutating func report(_ what: String, _ row: Int64) {
+        let guest = context.keeper.record(row)?.guest.id.text ?? ""
+        context.keeper.set(
+            row, .look,
+            [
+                Condition(
+                    Condition.notAsIntended, .problem, "", what,
+                    remedy: "\"fdbsteer verify \(guest)\" shows how it stands")
+            ])
+    }
+
+    /// Tells which conditions have begun or ended, and brings the file of conditions up to date.
+    mutating func tellConditions() {
+        context.keeper.judgeSome()
+        for news in context.keeper.takeConditionNews() {
+            let (change, condition) = (news.change, news.change.condition)
+            var about: Logger.Metadata = ["guest": "\(news.guest)", "code": "\(condition.code)"]
+            if news.untold > 0 { about["untold"] = "\(news.untold)" }
+            if change.isOver {
+                about["lasted_ms"] = "\((Stopwatch.realTime - change.since) / 1_000_000)"
+                about["reason"] = "\(condition.words)"
+                context.log.notice("condition over", metadata: about)
+            } else {
+                about["reason"] = "\(condition.words)"
+                about["remedy"] = "\(condition.remedy)"
+                context.log.log(
+                    level: condition.severity == .problem ? .error : .warning, "condition", metadata: about)
+            }
+        }
+        do throws(ControllerError) {
+            try context.keeper.writeConditions()
+            troubles.remove("conditions")
+        } catch {
+            report("conditions", error)
+        }
     }
 }

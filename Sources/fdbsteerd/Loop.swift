@@ -29,7 +29,7 @@ struct Loop: ~Copyable {
     private var readyAt: Int64 = 0
     private var resyncInterval: Int64
     /// Troubles of the daemon's own that were logged.
-    private var troubles: Set<String> = []
+    var troubles: Set<String> = []
     private let page: MetricsPage
     private let health: LoopHealth
     /// The service manager, where one started this process, and when it was last told that the loop goes round.
@@ -77,7 +77,9 @@ struct Loop: ~Copyable {
         health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         let configuration = file.current
-        var keeper = try Keeper(folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions)
+        var keeper = try Keeper(
+            folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions,
+            observed: configuration.observed)
         let hearing = try Hearing(
             &keeper, folder: folder, receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         let descriptors = try ControllerError.system { () throws(SystemError) in try EventSet() }
@@ -125,6 +127,7 @@ struct Loop: ~Copyable {
             following.turn(happened, &context)
             happened.removeAll(keepingCapacity: true)
             doWhatIsDue()
+            tellConditions()
             if !takeSignals() { return }
             publish()
             showLife()
@@ -171,6 +174,7 @@ struct Loop: ~Copyable {
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
+        if let time = context.keeper.conditionsDue { due = min(due, time) }
         let now = monotonicNanoseconds()
         if context.keeper.isUnready {
             readyAt = now + Loop.readyPause
@@ -263,7 +267,7 @@ struct Loop: ~Copyable {
     }
 
     /// Logs a trouble of the daemon's own, once until it is over.
-    private mutating func report(_ trouble: String, _ error: ControllerError) {
+    mutating func report(_ trouble: String, _ error: ControllerError) {
         guard troubles.insert(trouble).inserted else { return }
         context.log.error(
             "operation failed, will retry", metadata: ["with": "\(trouble)", "error": "\(error)"])
@@ -297,6 +301,7 @@ struct Loop: ~Copyable {
             context.configuration = configuration
             context.keeper.limits = configuration.repairLimits
             context.keeper.options = configuration.verbOptions
+            context.keeper.observed = configuration.observed
             resyncInterval = configuration.daemon.resyncInterval
             context.log.logLevel = configuration.logLevel
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])

@@ -103,7 +103,8 @@ extension Keeper {
     mutating func redirect(
         _ claim: inout Claim, to side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
-        let report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
+        let report = try Switch(to: side, options: options(for: claim.record.row)).run(
+            under: claim, on: &host.kernel, since: Stopwatch())
         try relearn(&claim)
         wards[claim.record.row]?.stray = nil
         return .redirected(book(report, reason: reason), reason: reason)
@@ -113,7 +114,13 @@ extension Keeper {
         _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause, flagless: [Address] = []
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
-        let limits = limits
+        let (limits, options) = (limits, options(for: row))
+        if options.dryRun {
+            let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
+            let clock = Stopwatch()
+            let report = Report(planned: plan, startedAt: clock.startedAt, observation, options: options)
+            return plan.isEmpty ? .fine : .repaired(report, cause)
+        }
         let permission = wards[row, default: Ward()].budget.ask(at: monotonicNanoseconds(), limits)
         switch permission {
         case .now: break
@@ -173,7 +180,7 @@ extension Keeper {
         let name = claim.record.guest.id.text
         let result: Reconciliation
         do throws(ControllerError) {
-            result = try Reconcile(options: options).run(&claim, on: &host)
+            result = try Reconcile(options: options(for: claim.record.row)).run(&claim, on: &host)
         } catch {
             result = Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
         }
@@ -211,8 +218,9 @@ extension Keeper {
         } else {
             do throws(ControllerError) {
                 let rate = seenRate(of: claim.record)
-                let report = try OpenBracket(to: .standby, options: options, ready: nil, rate: .seen(rate)).run(
-                    under: claim, on: &host.kernel, since: Stopwatch())
+                let report = try OpenBracket(to: .standby, options: options(for: row), ready: nil, rate: .seen(rate))
+                    .run(
+                        under: claim, on: &host.kernel, since: Stopwatch())
                 try relearn(&claim)
                 if report.outcome == .done { wards[row]?.mute = .bracketed }
                 return .redirected(book(report, reason: what), reason: what)
@@ -250,7 +258,8 @@ extension Keeper {
     }
 
     private mutating func repairBracket(_ claim: inout Claim) throws(ControllerError) -> Outcome {
-        let (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
+        let (result, report) = try RepairBracket(options: options(for: claim.record.row)).run(
+            under: claim, on: &host.kernel)
         if let report { _ = book(report) }
         return .recovered(result)
     }
@@ -258,7 +267,7 @@ extension Keeper {
     private mutating func close(
         _ claim: inout Claim, at side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
-        let report = try CloseBracket(at: side, options: options).run(
+        let report = try CloseBracket(at: side, options: options(for: claim.record.row)).run(
             under: claim, on: &host.kernel, since: Stopwatch())
         try relearn(&claim)
         return .redirected(book(report, reason: reason), reason: reason)

@@ -13,7 +13,9 @@ extension Keeper {
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> [Watch.Suspicion] {
         guard let change = try LinkChange(header, payload) else { return [] }
-        for row in watch.rows(at: change.index) where wards[row]?.ready != nil { spoilReady(row) }
+        let rows = watch.rows(at: change.index)
+        suspect(rows)
+        for row in rows where wards[row]?.ready != nil { spoilReady(row) }
         return try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }
     }
 

@@ -44,29 +44,53 @@ package struct Keeper: ~Copyable {
     var unready: Set<Int64> = []
     /// When ports' counters were last looked at (``countSent(now:)``).
     var lastCount: Int64 = 0
+    /// Rows of guests whose bridge or ports may have changed since they were judged.
+    var unjudged: Set<Int64> = []
+    /// Changes of conditions that are to be told.
+    var conditionNews: [ConditionNews] = []
+    /// The file of conditions is not as they are.
+    var conditionsAreNew = true
+    /// When it was last written (CLOCK_MONOTONIC, nanoseconds).
+    var conditionsWrittenAt: Int64 = 0
+    /// When conditions began that an earlier daemon of this boot had found, in nanoseconds since 1970.
+    var earlierConditions: [EarlierCondition: Int64] = [:]
+    /// Holds off a second daemon.
+    private let lock: DaemonLock
     /// What was done since it was made.
     package var counters: DaemonCounters
     /// How often a guest may be repaired.
     package var limits: RepairBudget.Limits
     /// How redirections are made.
     package var options: VerbOptions
+    /// Guests of which it only says what it would do.
+    package var observed: Observed
 
     /// - Parameters:
     ///   - folder: journal and history; made when they are missing.
     ///   - limits: how often a guest may be repaired.
     ///   - options: how redirections are made.
-    /// - Throws: ``ControllerError`` of code `precondition`: no netlink socket, no privilege, or no journal to write to.
+    ///   - observed: guests of which it only says what it would do.
+    /// - Throws: ``ControllerError`` of code `precondition`: no netlink socket, no privilege, no journal to write to, or
+    ///   another daemon that keeps its guests.
     package init(
-        folder: StateFolder, limits: RepairBudget.Limits = .init(), options: VerbOptions = .init()
+        folder: StateFolder, limits: RepairBudget.Limits = .init(), options: VerbOptions = .init(),
+        observed: Observed = Observed()
     ) throws(ControllerError) {
         var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: folder, keepsRecords: true)
+        lock = try journal.lockDaemon()
         self.host = host
         self.journal = journal
+        for record in journal.lastConditions ?? [] {
+            let key = EarlierCondition(
+                guest: record.guest, code: record.condition.code, subject: record.condition.subject)
+            earlierConditions[key] = record.since
+        }
         counters = DaemonCounters(startedAt: Stopwatch.realTime)
         self.limits = limits
         self.options = options
+        self.observed = observed
     }
 
     /// Brings every guest to the side that the journal says, ends what dead processes left, and begins to watch.
@@ -74,7 +98,7 @@ package struct Keeper: ~Copyable {
     /// Be subscribed to the kernel's notifications before, so that nothing is missed in between.
     package mutating func begin() throws(ControllerError) -> ReconciliationReport {
         counters.countResync(.start)
-        let report = try Reconcile(options: options).run(on: &host)
+        let report = try Reconcile(options: options, observed: observed).run(on: &host)
         _ = reload()
         try learnPorts()
         return report
@@ -119,6 +143,7 @@ package struct Keeper: ~Copyable {
                 guard let record else { continue }
                 if record.guest.side != old?.guest.side { wards[record.row]?.stray = nil }
                 learn(record)
+                suspect([record.row])
                 spoilReady(record.row)
                 news.changed.append(Watch.Suspicion(row: record.row, cause: .recorded))
             } catch {
@@ -148,6 +173,7 @@ package struct Keeper: ~Copyable {
         counters.countResync(reason)
         _ = reload()
         var suspects = Set(try learnPorts())
+        suspect(watch.records.keys)
         for (row, record) in watch.records {
             guard record.phase == .pinned, !suspects.contains(row) else {
                 suspects.insert(row)
@@ -195,9 +221,14 @@ package struct Keeper: ~Copyable {
     /// Stops watching a guest.
     mutating func forget(_ row: Int64) {
         setFought(row, false)
+        if let ward = wards[row], !ward.conditions.isEmpty {
+            conditionsAreNew = true
+            if let guest = watch.records[row]?.guest.id { counters.conditions[guest] = nil }
+        }
         watch.remove(row)
         wards[row] = nil
         unready.remove(row)
+        unjudged.remove(row)
     }
 
     /// Something fights the repairs of a guest, or does no longer.

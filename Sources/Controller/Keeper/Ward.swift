@@ -1,4 +1,4 @@
-import Policy
+package import Policy
 
 /// What the keeper has to remember of one guest beside its record.
 package struct Ward {
@@ -32,8 +32,12 @@ package struct Ward {
     var abandonedRevision: Int64?
     /// The last two looks at how many frames its port has sent.
     private(set) var sent: [SentFrames] = []
-    /// What was last reported of it while it was not as intended.
-    package var condition: String?
+    /// What is wrong with it.
+    package var conditions = Conditions()
+    /// How much is told of its conditions.
+    var telling = TellingBudget()
+    /// When its ports were last judged (CLOCK_MONOTONIC, nanoseconds).
+    var judgedAt: Int64 = 0
 
     /// What was done about a primary without carrier.
     enum MuteState: Hashable {

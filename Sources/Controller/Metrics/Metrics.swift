@@ -79,7 +79,7 @@ package struct MetricsReader: ~Copyable {
             recordsChange = change
         }
         // A process that dies writes nothing, but its lock is gone.
-        return JournalTotals(records, boot: journal.boot) { journal.isLocked($0) }
+        return JournalTotals(records, boot: journal.boot, waiting: journal.waiting) { journal.isLocked($0) }
     }
 
     /// More than a tick of the clock of file times, at 100 Hz, in nanoseconds.

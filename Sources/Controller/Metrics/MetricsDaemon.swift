@@ -44,6 +44,8 @@ package struct DaemonCounters: Hashable, Sendable {
     package private(set) var signalWaits: [String: DurationHistogram] = [:]
     /// Whether QEMU's monitor answers, for each guest whose configuration names one.
     package var qmpConnected: [GuestID: Bool] = [:]
+    /// How many conditions of each code a guest has; guests without conditions are not there.
+    package var conditions: [GuestID: [String: Int]] = [:]
 
     /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
     private static let bounds: [Int64] = [
@@ -103,11 +105,18 @@ package struct DaemonCounters: Hashable, Sendable {
             help: "1 while QEMU's monitor of the guest answers; only guests whose configuration names one.",
             labels: ["guest"])
         for (guest, isConnected) in qmpConnected { monitors.set(isConnected ? 1 : 0, guest.text) }
+        var conditions = MetricFamily(
+            "fdbsteer_conditions", .gauge,
+            help: "What is wrong with a guest now, by the code of docs/daemon.md; only guests with which something is.",
+            labels: ["guest", "code"])
+        for (guest, codes) in self.conditions {
+            for (code, count) in codes { conditions.set(Int64(count), guest.text, code) }
+        }
         var start = MetricFamily(
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
         start.set(.real(Double(startedAt) / 1e9))
         return [
-            repairs, errors, reasons, waits, monitors, start,
+            repairs, errors, reasons, waits, monitors, conditions, start,
             single(
                 "fdbsteer_drift_backoffs_total", .counter, driftBackoffs,
                 help: "How often repairs of a guest were held back because something kept undoing them."),

@@ -4,14 +4,29 @@ import Records
 import Switchdev
 
 /// What the journal amounts to.
-struct JournalTotals: Hashable, Sendable {
+struct JournalTotals {
     /// How a guest stands.
     enum State: String, CaseIterable {
         case pinned, preparing, switching, releasing
+        /// A bracket is open.
+        case bracket
+        /// A redirection waits for a signal; nothing was changed.
+        case waiting
         /// Something is under way, and the process that was at it is gone.
         case interrupted
         /// Prepared before the last reboot, which emptied the bridge's table.
         case stale
+
+        /// What a phase amounts to while a live process is at the guest.
+        init(_ phase: GuestPhase) {
+            switch phase {
+            case .pinned: self = .pinned
+            case .preparing: self = .preparing
+            case .releasing: self = .releasing
+            case .bracketed: self = .bracket
+            case .switching, .opening, .closing: self = .switching
+            }
+        }
     }
 
     /// Guests whose entries are this boot's, by side.
@@ -19,6 +34,8 @@ struct JournalTotals: Hashable, Sendable {
     private var states: [State: Int64] = [:]
     private var entries: [EntryState: Int64] = [:]
     private var unproven: Int64 = 0
+    /// Guests with an open bracket, and since when, in nanoseconds since 1970.
+    private var brackets: [(guest: GuestID, since: Int64)] = []
 
     private enum EntryState: String, CaseIterable {
         case pinned, changing, stale
@@ -26,31 +43,32 @@ struct JournalTotals: Hashable, Sendable {
 
     /// - Parameters:
     ///   - boot: this one.
+    ///   - waiting: guests whose redirection waits for a signal.
     ///   - isLocked: whether a live process is at the guest.
-    init(_ records: [GuestRecord], boot: String, isLocked: (GuestRecord) -> Bool) {
+    init(_ records: [GuestRecord], boot: String, waiting: Set<String> = [], isLocked: (GuestRecord) -> Bool) {
         for record in records {
             let addresses = Int64(record.guest.addresses.count)
-            let state: State
+            var state = State(record.phase)
             if record.boot != boot {
                 state = .stale
-            } else if record.phase == .pinned {
-                state = .pinned
+            } else if state == .pinned {
+                if waiting.contains(record.guest.id.text) { state = .waiting }
+            } else if state == .bracket {
+                brackets.append((record.guest.id, record.since))
             } else if !isLocked(record) {
                 state = .interrupted
-            } else {
-                state = State(rawValue: record.phase.rawValue) ?? .interrupted
             }
             states[state, default: 0] += 1
             let entry: EntryState
             switch state {
             case .stale: entry = .stale
-            case .pinned: entry = .pinned
+            case .pinned, .waiting: entry = .pinned
             default: entry = .changing
             }
             entries[entry, default: 0] += addresses
             guard state != .stale else { continue }
             guests[record.guest.side, default: 0] += 1
-            if state == .pinned, record.proof == .missing { unproven += addresses }
+            if entry == .pinned, record.proof == .missing { unproven += addresses }
         }
     }
 
@@ -65,7 +83,8 @@ struct JournalTotals: Hashable, Sendable {
         var phases = MetricFamily(
             "fdbsteer_guest_states", .gauge,
             help:
-                "Guest interfaces by what is under way: pinned is nothing; interrupted: its process is gone, abort or "
+                "Guest interfaces by what is under way: pinned is nothing; waiting: for a signal; bracket: one is open; "
+                + "interrupted: its process is gone, abort or "
                 + "reconcile ends it; stale: prepared before the last reboot.",
             labels: ["state"])
         for state in State.allCases { phases.set(states[state] ?? 0, state.rawValue) }
@@ -80,6 +99,11 @@ struct JournalTotals: Hashable, Sendable {
             "fdbsteer_entries_unproven", .gauge,
             help: "Pinned entries of guests with a port on a switch where nothing showed that hardware followed.")
         doubtful.set(unproven)
-        return [sides, phases, table, doubtful]
+        var opened = MetricFamily(
+            "fdbsteer_bracket_opened_time_seconds", .gauge,
+            help: "When the bracket of a guest was opened, in seconds since 1970; only guests with an open one.",
+            labels: ["guest"])
+        for (guest, since) in brackets { opened.set(.real(Double(since) / 1e9), guest.text) }
+        return [sides, phases, table, doubtful, opened]
     }
 }

@@ -36,8 +36,13 @@ package struct ReconciliationReport: Hashable, Sendable, Encodable {
 /// their sentinels. The same call again finds nothing to do.
 package struct Reconcile {
     let options: VerbOptions
+    /// Guests of which it only says what it would do.
+    private let observed: Observed
 
-    package init(options: VerbOptions = VerbOptions()) { self.options = options }
+    package init(options: VerbOptions = VerbOptions(), observed: Observed = Observed()) {
+        self.options = options
+        self.observed = observed
+    }
 
     /// - Throws: ``ControllerError`` of code `precondition` when the journal cannot be read.
     package func run(on host: inout Host) throws(ControllerError) -> ReconciliationReport {
@@ -47,7 +52,10 @@ package struct Reconcile {
         let journal = options.dryRun ? reading : try Journal(folder: host.folder)
         report.probes = try ProbeRestore(options: options).run(journal, on: &host.kernel)
         let (records, faults) = try journal.recordsAndFaults()
-        for record in records { report.guests.append(run(record, in: journal, on: &host)) }
+        for record in records {
+            let options = observed.contains(record.guest.id) ? options.onlyPlanning : options
+            report.guests.append(Reconcile(options: options).run(record, in: journal, on: &host))
+        }
         report.guests += faults.map { Reconciliation(guest: "?", words: "\($0)", ok: false) }
         // What others prepare or release at the moment keeps it from sweeping: the next one does.
         if !options.dryRun { try? journal.sweepMarks() }

@@ -57,6 +57,8 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     /// What is wrong with its bridge, ports and filters, as `verify` says it; nil for a guest that is void. The entries are not
     /// compared.
     package var problems: [String]?
+    /// What the daemon knows to be wrong, and since when; nil when no daemon runs, or for a guest that is void.
+    package var conditions: [ConditionView]?
 
     init(_ record: GuestRecord, running: Bool, _ place: Place) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -79,6 +81,34 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         proofStatus = record.proof
         kind = guest.kind
     }
+}
+
+/// Something that the daemon knows to be wrong with a guest.
+package struct ConditionView: Hashable, Sendable, Encodable {
+    /// The stable word (docs/daemon.md).
+    package let code: String
+    /// What it means for the guest.
+    package let severity: Condition.Severity
+    /// The port, bridge, address or socket concerned; empty for the guest as a whole.
+    package let subject: String
+    /// What is so.
+    package let message: String
+    /// What to do.
+    package let remedy: String
+    /// When the daemon first found it, in nanoseconds since 1970.
+    package let sinceNanoseconds: Int64
+
+    init(_ record: ConditionRecord) {
+        code = record.condition.code
+        severity = record.condition.severity
+        subject = record.condition.subject
+        message = record.condition.message
+        remedy = record.condition.remedy
+        sinceNanoseconds = record.since
+    }
+
+    /// One line.
+    package var words: String { subject.isEmpty ? message : "\(subject): \(message)" }
 }
 
 /// How guests stand.
@@ -106,6 +136,7 @@ package struct Status {
         } else {
             (records, faults) = try journal.recordsAndFaults()
         }
+        let conditions = journal.conditions
         var statuses: [GuestStatus] = []
         for var record in records {
             let isRunning = journal.isLocked(record)
@@ -117,6 +148,7 @@ package struct Status {
             if place == .here {
                 status.bracket = host.kernel.view(record)
                 status.problems = problems
+                status.conditions = conditions?.filter { $0.row == record.row }.map(ConditionView.init)
             }
             status.wait = journal.wait(of: status.guest)
             if let wait = status.wait {

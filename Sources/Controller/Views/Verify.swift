@@ -81,16 +81,41 @@ package struct Verify {
         }
     }
 
+    /// The same for the daemon, with what would make the guest's next redirection fail.
+    static func conditions(of record: GuestRecord, on kernel: inout Kernel) -> [Condition] {
+        do throws(ControllerError) {
+            let (_, verdict, filters) = try look(at: record, by: Rule.ofConditions, readsEntries: false, on: &kernel)
+            return verdict.findings.compactMap { Condition($0, side: record.entrySide) }
+                + filters.map {
+                    Condition(
+                        Condition.filters, .problem, "", $0, remedy: "\"fdbsteer reconcile\" puts the filters right")
+                }
+        } catch {
+            return [
+                Condition(
+                    Condition.notAsIntended, .problem, "", error.message, remedy: error.remedy ?? "see the message")
+            ]
+        }
+    }
+
     private static func look(
         at record: GuestRecord, on kernel: inout Kernel
     ) throws(ControllerError) -> (Observation, problems: [String]) {
+        let (observation, verdict, filters) = try look(at: record, by: Rule.ofIntent, readsEntries: true, on: &kernel)
+        return (observation, verdict.problems + filters)
+    }
+
+    /// - Returns: what was read, what the rules say, and what is wrong with the filters of its NIC.
+    private static func look(
+        at record: GuestRecord, by rules: [Rule], readsEntries: Bool, on kernel: inout Kernel
+    ) throws(ControllerError) -> (Observation, Verdict, filters: [String]) {
         var guest = record.guest
         guest.side = record.entrySide
-        var observation = try kernel.observe(guest)
+        var observation = readsEntries ? try kernel.observe(guest) : try kernel.observePorts(of: guest)
         guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
-        let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
-        return (observation, problems + FilterPlan.problems(guest, observation.filters))
+        let verdict = Preflight(Subject(guest), observation).judge(by: rules)
+        return (observation, verdict, FilterPlan.problems(guest, observation.filters))
     }
 
     private init(_ record: GuestRecord, _ observation: Observation) {

@@ -118,6 +118,14 @@ public struct MigrationFollower: Hashable, Sendable {
         case arm(Timer, nanoseconds: Int64)
         /// Stop a timer.
         case disarm(Timer)
+
+        /// It changes entries, or puts frames on the network.
+        package var changesTheGuest: Bool {
+            switch self {
+            case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
+            case .watchPrimary, .alarm, .calm, .arm, .disarm: false
+            }
+        }
     }
 
     /// The declared properties of the guest.

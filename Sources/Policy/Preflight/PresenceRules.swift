@@ -39,7 +39,7 @@ package enum PresenceRules {
     }
 
     static let bridgeDown = Rule(
-        "bridge-down", .blocks, shown: "here: `ip link set br0 down`", harm: "everything"
+        "bridge-down", .blocks, refuses: .intent, shown: "here: `ip link set br0 down`", harm: "everything"
     ) { it, answer in
         guard let bridge = it.bridge, !bridge.isUp else { return }
         answer(

@@ -35,14 +35,15 @@ package struct EventLog {
     /// - Parameters:
     ///   - time: in nanoseconds since 1970.
     ///   - words: why, for people.
-    package func append(_ kind: EventKind, guest: String, at time: Int64, _ words: String) {
-        try? append(
-            kind.line(
-                time,
-                [
-                    .init("guest", .string(guest)), .init("by", .string(Journal.label)),
-                    .init("message", .string(words)),
-                ]))
+    ///   - code: the stable word of a condition.
+    package func append(
+        _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil
+    ) {
+        var members: [JSON.Member] = [
+            .init("guest", .string(guest)), .init("by", .string(Journal.label)), .init("message", .string(words)),
+        ]
+        if let code { members.append(.init("code", .string(code))) }
+        try? append(kind.line(time, members))
     }
 
     /// Appends a line, which begins with a newline and ends with one: what a kill or a full disk cut off ends before it.

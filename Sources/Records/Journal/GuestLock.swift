@@ -41,7 +41,11 @@ struct GuestLock: ~Copyable {
     /// - Returns: nil when another holds it.
     /// - Throws: ``ControllerError`` of code `precondition` when the file cannot be made.
     init?(_ name: String, in folder: RecordFolder, patience: Int64) throws(ControllerError) {
-        let path = "locks/\(name)"
+        try self.init(path: "locks/\(name)", in: folder, patience: patience)
+    }
+
+    /// The same of a path that is relative to the folder of the records.
+    init?(path: String, in folder: RecordFolder, patience: Int64) throws(ControllerError) {
         var left = patience
         while true {
             let file = folder.openLock(path, makes: true)
@@ -77,16 +81,20 @@ extension Journal {
     package func isLocked(_ record: GuestRecord) -> Bool { isLocked(record.guest.id.text) }
 
     /// Whether a process holds the lock of a name: a guest's, or one of those that begin with a dot.
-    package func isLocked(_ name: String) -> Bool {
-        let descriptor = folder.openLock("locks/\(name)", makes: false)
+    package func isLocked(_ name: String) -> Bool { isLocked(path: "locks/\(name)") }
+
+    func isLocked(path: String) -> Bool {
+        let descriptor = folder.openLock(path, makes: false)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         return cn_is_byte_locked(descriptor, 0) != 0
     }
 
     /// Who holds a guest, or held it last; nil when nobody has.
-    package func holder(of name: String) -> Holder? {
-        guard let content = (try? folder.read("locks/\(name)")) ?? nil else { return nil }
+    package func holder(of name: String) -> Holder? { holder(path: "locks/\(name)") }
+
+    func holder(path: String) -> Holder? {
+        guard let content = (try? folder.read(path)) ?? nil else { return nil }
         return Holder(content)
     }
 

@@ -52,6 +52,12 @@ package struct Waiting: ~Copyable {
 }
 
 extension Journal {
+    /// The guests whose redirection waits for a signal.
+    package var waiting: Set<String> {
+        let names = (try? folder.records(in: Subfolder.waits.rawValue)) ?? []
+        return Set(names.filter { isLocked(Waiting.lock($0)) })
+    }
+
     /// What a redirection of a guest waits for; nil when none does.
     package func wait(of name: String) -> WaitView? {
         guard isLocked(Waiting.lock(name)), let bytes = (try? folder.read(Waiting.file(name))) ?? nil,

@@ -3,6 +3,7 @@ import Controller
 import Glibc
 import Policy
 import Records
+import System
 
 /// `fdbsteer verify`.
 struct VerifyCommand: ParsableCommand {
@@ -72,7 +73,17 @@ struct StatusCommand: ParsableCommand {
                             ]
                         })
                 for guest in guests {
-                    for problem in guest.problems ?? [] { Output.line("\(guest.guest): problem: \(problem)") }
+                    let conditions = guest.conditions ?? []
+                    for problem in guest.problems ?? [] {
+                        let age = conditions.first { $0.words == problem }.map { ", for \($0.age)" } ?? ""
+                        Output.line("\(guest.guest): problem: \(problem)\(age)")
+                    }
+                    // What the look of just now has not told already.
+                    for condition in conditions where guest.problems?.contains(condition.words) != true {
+                        Output.line(
+                            "\(guest.guest): \(condition.severity.rawValue): \(condition.words), for \(condition.age) "
+                                + "(\(condition.remedy))")
+                    }
                     guard let bracket = guest.bracket, guest.phase == "bracketed" else { continue }
                     Output.line("\(guest.guest): bracket to \(bracket.goal.rawValue) \(bracket.words)")
                     Output.line(
@@ -83,6 +94,17 @@ struct StatusCommand: ParsableCommand {
             for fault in faults { Output.error("fdbsteer: \(fault)") }
             return faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue
         }
+    }
+}
+
+extension ConditionView {
+    /// For how long it has been so.
+    var age: String {
+        let age = max(0, Stopwatch.realTime - sinceNanoseconds)
+        let units: [Int64] = [3_600_000_000_000, 60_000_000_000, 1_000_000_000]
+        // Two hours are told in hours, less than that in minutes.
+        let unit = units.first { age >= 2 * $0 } ?? 1_000_000
+        return DurationText.text(age - age % unit)
     }
 }
 

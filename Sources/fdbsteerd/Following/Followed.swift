@@ -26,8 +26,6 @@ final class Followed {
     var timers: [MigrationFollower.Timer: Int64] = [:]
     /// The rest of its announcements.
     var announcing: Announcing?
-    /// An alarm was logged, and is not over.
-    var hasAlarm = false
 
     init(_ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration) {
         self.settings = settings

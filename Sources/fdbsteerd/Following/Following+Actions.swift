@@ -13,6 +13,10 @@ extension Following {
     ) throws(ControllerError) {
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
         let (row, reason) = (guest.row, "\(action)")
+        if action.changesTheGuest, context.keeper.isObserved(row) {
+            context.keeper.observe(row, .follower, "QEMU's events ask for this: \(reason)")
+            return
+        }
         switch action {
         case .openBracket(let goal):
             let report = try context.keeper.openBracket(
@@ -34,11 +38,10 @@ extension Following {
         case .watchPrimary(true): try watchPrimary(of: guest, context)
         case .watchPrimary(false): guest.frames = nil
         case .alarm(let text):
-            guest.hasAlarm = true
-            context.log.error("needs attention", metadata: about.merging(["reason": "\(text)"]) { $1 })
-        case .calm:
-            if guest.hasAlarm { context.log.notice("needs no attention any more", metadata: about) }
-            guest.hasAlarm = false
+            let remedy = "\"fdbsteer status \(guest.settings.id)\" shows where it is; abort or switch it there by hand"
+            context.keeper.set(
+                row, .follower, [Condition(Condition.attention, .problem, "", text, remedy: remedy)])
+        case .calm: context.keeper.set(row, .follower, [])
         case .arm(let timer, let nanoseconds): guest.timers[timer] = monotonicNanoseconds() + nanoseconds
         case .disarm(let timer): guest.timers[timer] = nil
         }

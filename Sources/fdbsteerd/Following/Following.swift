@@ -64,7 +64,8 @@ struct Following {
     ///
     /// - Returns: whether the guest goes back (``comeBack(_:_:)``).
     func rebindPrimary(_ row: Int64, _ context: inout DaemonContext) throws(ControllerError) -> Bool {
-        guard guests[row]?.isReturning ?? true, let id = context.keeper.record(row)?.guest.id,
+        guard guests[row]?.isReturning ?? true, !context.keeper.isObserved(row),
+            let id = context.keeper.record(row)?.guest.id,
             context.configuration.guest(id)?.returnToPrimary == .whenBack
         else { return false }
         return try context.keeper.rebindPrimary(row) && context.keeper.record(row)?.guest.side == .standby
@@ -217,6 +218,7 @@ struct Following {
             })
         else { return }
         do throws(ControllerError) {
+            if context.keeper.isObserved(guest.row) { return }
             let report = try context.keeper.followFilter(guest.row, filter, limit: settings.rxFilterLimit)
             if report.joined.isEmpty, report.left.isEmpty, report.refused.isEmpty { return }
             context.log.notice(

@@ -113,6 +113,11 @@ struct BracketCommandTests {
             let status = try lab.expect("status").output
             #expect(status.contains("bracket to standby") && status.contains("30 frames copied"), "\(status)")
             #expect(status.contains("closes by"))
+            let metrics = try lab.expect("metrics").output
+            #expect(
+                metrics.contains("fdbsteer_guest_states{state=\"bracket\"} 1")
+                    && metrics.contains("fdbsteer_guest_states{state=\"interrupted\"} 0")
+                    && metrics.contains("fdbsteer_bracket_opened_time_seconds{guest=\"vm1\"} "), "\(metrics)")
             let json = try lab.expect("status vm1 --json").output
             #expect(json.contains("\"frames_copied\" : 30") && json.contains("\"goal\" : \"standby\""), "\(json)")
             try lab.expect("verify vm1")

@@ -11,6 +11,8 @@ struct SignalTests {
             try lab.prepare()
             let running = try lab.startWaiting("carrier:primary=down", "word")
             let status = try lab.fdbsteer("status vm1").output
+            let metrics = try lab.fdbsteer("metrics").output
+            #expect(metrics.contains("fdbsteer_guest_states{state=\"waiting\"} 1"), "\(metrics)")
             #expect(status.contains("waiting to standby for carrier:primary=down or word since"), "\(status)")
             #expect(try lab.fdbsteer("switch vm1 --to standby --until word").exitCode == 8)
             // Who waits holds nobody up.

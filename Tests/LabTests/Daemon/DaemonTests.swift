@@ -21,7 +21,8 @@ struct DaemonTests {
                 let repairs = daemon.count("repaired")
                 try Command.script(attack)
                 try daemon.waitFor("repaired", times: repairs + 1)
-                #expect(daemon.log.split(separator: "\n").last?.contains("cause=\(cause)") == true, "\(daemon.log)")
+                let last = daemon.log.split(separator: "\n").last { $0.contains("repaired") }
+                #expect(last?.contains("cause=\(cause)") == true, "\(daemon.log)")
                 #expect(try daemon.lab.table() == before, "\(attack)")
             }
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
@@ -103,10 +104,11 @@ struct DaemonTests {
             try daemon.lab.prepare()
             #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
             try Command.script("ip link set tap0 nomaster")
-            try daemon.waitFor("not as intended")
+            try daemon.waitFor("condition code=not-a-port")
             try Command.script("ip link set tap0 mtu 1400\nip link set tap0 mtu 1500\nip link set tap0 master br0")
             try daemon.waitFor("repaired")
-            #expect(daemon.count("not as intended") == 1, "\(daemon.log)")
+            try daemon.waitFor("condition over code=not-a-port")
+            #expect(daemon.count(" condition code=not-a-port") == 1, "\(daemon.log)")
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("\"event\":\"condition\"") && events.contains("\"by\":\"fdbsteerd\""), "\(events)")
             try daemon.waitForEntry("dev tap0 master br0 static")
@@ -123,12 +125,12 @@ struct DaemonTests {
                 try daemon.waitFor("repaired", times: repair)
             }
             try Command.script(steal)
-            try daemon.waitFor("something fights")
+            try daemon.waitFor("code=repairs-fought")
             #expect(daemon.count("repaired") == 5, "\(daemon.log)")
             // It is repaired nevertheless, later.
             try daemon.waitFor("repaired", times: 6)
             try daemon.waitForEntry("dev vfrep0")
-            #expect(daemon.count("something fights") == 1, "\(daemon.log)")
+            #expect(daemon.count(" condition code=repairs-fought") == 1, "\(daemon.log)")
         }
     }
 

@@ -1,0 +1,176 @@
+package import Policy
+import Records
+import System
+
+/// What is wrong with guests, known when it happens: told to the log once when it begins and once when it is over, and kept in
+/// a file for `status`, and in the metrics.
+extension Keeper {
+    /// Between two judgements of one guest's ports, in nanoseconds: a guest can flap its carrier as fast as it likes.
+    private static let judgementPause: Int64 = 100_000_000
+    /// Between two writings of the file, in nanoseconds.
+    private static let writingPause: Int64 = 100_000_000
+    /// Guests that are judged in one turn of the loop: a turn stays below some milliseconds.
+    private static let judgementsPerTurn = 16
+
+    /// A condition of a guest that has begun, changed or ended.
+    package struct ConditionNews: Sendable {
+        /// The guest.
+        package let guest: GuestID
+        /// What has changed.
+        package let change: Conditions.Change
+        /// Changes of this guest before this one that were not told, because there were too many.
+        package let untold: Int
+    }
+
+    /// The bridge or the ports of guests may have changed: they are judged soon.
+    mutating func suspect(_ rows: some Sequence<Int64>) {
+        for row in rows where wards[row] != nil { unjudged.insert(row) }
+    }
+
+    /// When ``judgeSome()`` or ``writeConditions()`` has something to do, on CLOCK_MONOTONIC in nanoseconds; nil for never.
+    package var conditionsDue: Int64? {
+        var due = conditionsAreNew ? conditionsWrittenAt + Keeper.writingPause : Int64.max
+        for row in unjudged { due = min(due, (wards[row]?.judgedAt ?? 0) + Keeper.judgementPause) }
+        return due == .max ? nil : due
+    }
+
+    /// Judges the ports of some guests that may have changed.
+    package mutating func judgeSome() {
+        let now = monotonicNanoseconds()
+        let due = unjudged.filter { now - (wards[$0]?.judgedAt ?? 0) >= Keeper.judgementPause }
+        for row in due.prefix(Keeper.judgementsPerTurn) { judge(row) }
+    }
+
+    /// Judges a guest's bridge, ports and filters now.
+    ///
+    /// - Returns: whether it has a problem.
+    @discardableResult
+    package mutating func judge(_ row: Int64) -> Bool {
+        unjudged.remove(row)
+        guard let record = watch.records[row] else { return false }
+        wards[row]?.judgedAt = monotonicNanoseconds()
+        // What is under way is judged when it has ended.
+        guard record.phase == .pinned || record.phase == .bracketed else { return false }
+        let found = Verify.conditions(of: record, on: &host.kernel)
+        set(row, .rules, found)
+        return found.contains { $0.severity == .problem }
+    }
+
+    /// Replaces what a source has found about a guest.
+    package mutating func set(_ row: Int64, _ source: Condition.Source, _ found: [Condition]) {
+        guard let record = watch.records[row], var ward = wards[row] else { return }
+        if found.isEmpty, ward.conditions.isEmpty { return }
+        let guest = record.guest.id
+        let changes = ward.conditions.replace(source, by: found, at: Stopwatch.realTime) {
+            earlierConditions[EarlierCondition(guest: guest.text, code: $0.code, subject: $0.subject)]
+        }
+        guard !changes.isEmpty else { return }
+        conditionsAreNew = true
+        for change in changes {
+            guard ward.telling.ask(at: monotonicNanoseconds()) else { continue }
+            conditionNews.append(ConditionNews(guest: guest, change: change, untold: ward.telling.takeRefused()))
+            host.events.append(
+                change.isOver ? .conditionOver : .condition, guest: guest.text, at: Stopwatch.realTime,
+                change.condition.words, code: change.condition.code)
+        }
+        wards[row] = ward
+        counters.conditions[guest] = Dictionary(grouping: ward.conditions.entries, by: \.condition.code).mapValues(
+            \.count)
+    }
+
+    /// How a guest's redirections are made: those of a guest that is only observed are only planned.
+    func options(for row: Int64) -> VerbOptions {
+        isObserved(row) ? options.onlyPlanning : options
+    }
+
+    /// A guest is only observed.
+    package func isObserved(_ row: Int64) -> Bool { watch.records[row].map { observed.contains($0.guest.id) } ?? false }
+
+    /// Says what would be done about a guest that is only observed.
+    package mutating func observe(_ row: Int64, _ source: Condition.Source, _ words: String) {
+        let condition = Condition(
+            Condition.wouldAct, .problem, "", words, remedy: "act = true in its configuration lets the daemon do it")
+        set(row, source, [condition])
+    }
+
+    /// Takes what is to be told.
+    package mutating func takeConditionNews() -> [ConditionNews] {
+        defer { conditionNews = [] }
+        return conditionNews
+    }
+
+    /// Writes the file of conditions if they have changed and it was not written just now.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`; it is tried again.
+    package mutating func writeConditions() throws(ControllerError) {
+        let now = monotonicNanoseconds()
+        guard conditionsAreNew, now - conditionsWrittenAt >= Keeper.writingPause else { return }
+        conditionsWrittenAt = now
+        let all = watch.records.values.flatMap { record in
+            (wards[record.row]?.conditions.entries ?? []).map {
+                ConditionRecord(guest: record.guest.id.text, row: record.row, $0)
+            }
+        }
+        try journal.write(all.sorted { ($0.guest, $0.since) < ($1.guest, $1.since) })
+        conditionsAreNew = false
+    }
+}
+
+/// Guests that a daemon does not change: it says what it would do, with the evidence.
+package struct Observed: Hashable, Sendable {
+    private let all: Bool
+    private let guests: Set<GuestID>
+
+    /// - Parameters:
+    ///   - all: every guest.
+    ///   - guests: these.
+    package init(all: Bool = false, guests: Set<GuestID> = []) {
+        self.all = all
+        self.guests = guests
+    }
+
+    package func contains(_ id: GuestID) -> Bool { all || guests.contains(id) }
+}
+
+/// A condition that an earlier daemon of this boot has found, and that goes on if it is found again.
+struct EarlierCondition: Hashable {
+    let guest: String
+    let code: String
+    let subject: String
+}
+
+/// How much is told of one guest: a guest whose link flaps must fill neither the log nor the events.
+///
+/// Twenty changes are told at once, and one every ten seconds after that. What is not told is counted, and is in the file and
+/// the metrics all the same.
+struct TellingBudget: Hashable {
+    private var left = TellingBudget.burst
+    private var filledAt: Int64 = 0
+    private var refused = 0
+
+    private static let burst = 20
+    private static let pause: Int64 = 10_000_000_000
+
+    /// Asks to tell one change.
+    ///
+    /// - Parameter now: on CLOCK_MONOTONIC, in nanoseconds.
+    mutating func ask(at now: Int64) -> Bool {
+        let earned = (now - filledAt) / TellingBudget.pause
+        if earned > 0 {
+            left = min(TellingBudget.burst, left + Int(clamping: earned))
+            filledAt = now
+        }
+        guard left > 0 else {
+            refused += 1
+            return false
+        }
+        left -= 1
+        return true
+    }
+
+    /// The changes that were refused since this was last asked.
+    mutating func takeRefused() -> Int {
+        defer { refused = 0 }
+        return refused
+    }
+}

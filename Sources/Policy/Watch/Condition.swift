@@ -1,0 +1,151 @@
+/// Something that is wrong with a prepared guest, for as long as it is so.
+package struct Condition: Hashable, Sendable {
+    /// Who found it. What one source no longer finds is over, whatever the others find.
+    package enum Source: Hashable, Sendable {
+        /// The rules about the guest's bridge and ports.
+        case rules
+        /// The comparison of the table with the record.
+        case look
+        /// The connection to QEMU's monitor.
+        case monitor
+        /// The policy that follows QEMU's events.
+        case follower
+    }
+
+    /// What it means for the guest.
+    package enum Severity: String, Hashable, Sendable, CaseIterable, Encodable {
+        /// The guest is not as intended.
+        case problem
+        /// The guest is as intended, and its next redirection would fail.
+        case warning
+    }
+
+    /// The stable word: that of a ``Rule``, or one of those below.
+    package let code: String
+    /// What it means for the guest.
+    package let severity: Severity
+    /// The port, bridge, address or socket concerned; empty for the guest as a whole.
+    package let subject: String
+    /// What is so.
+    package let message: String
+    /// What to do.
+    package let remedy: String
+
+    /// The table cannot be made as the record says.
+    package static let notAsIntended = "not-as-intended"
+    /// Something undoes the repairs.
+    package static let fought = "repairs-fought"
+    /// The daemon would change something, and is configured to observe only.
+    package static let wouldAct = "would-act"
+    /// QEMU's monitor, or libvirt's events, are not heard.
+    package static let monitorSilent = "monitor-silent"
+    /// A migration did not go as expected.
+    package static let attention = "needs-attention"
+    /// The filters of a NIC are not as intended.
+    package static let filters = "nic-filters"
+
+    /// Makes a condition from its fields.
+    package init(_ code: String, _ severity: Severity, _ subject: String, _ message: String, remedy: String) {
+        self.code = code
+        self.severity = severity
+        self.subject = subject
+        self.message = message
+        self.remedy = remedy
+    }
+
+    /// One line.
+    package var words: String { subject.isEmpty ? message : "\(subject): \(message)" }
+}
+
+extension Rule {
+    /// Those whose findings are conditions of a prepared guest.
+    package static let ofConditions = all.filter {
+        !$0.refuses.isDisjoint(with: [.intent, .toPrimary, .toStandby, .toRemote])
+    }
+}
+
+extension Condition {
+    /// What a finding about a prepared guest amounts to; nil for one that a guest on this side may have.
+    ///
+    /// A guest on its primary must find its standby ready: nobody knows when it has to go there. A primary that is unplugged,
+    /// and the ports of a guest that is on another host, wait for their time.
+    package init?(_ finding: Finding, side: Side) {
+        let severity: Severity
+        if finding.refuses.contains(.intent) {
+            severity = .problem
+        } else if side == .primary, finding.refuses.contains(.toStandby) {
+            severity = .warning
+        } else {
+            return nil
+        }
+        self.init(finding.code.rawValue, severity, finding.subject, finding.message, remedy: finding.remedy)
+    }
+}
+
+/// The conditions of one guest, each with its beginning; no I/O.
+package struct Conditions: Hashable, Sendable {
+    /// A condition and when it began.
+    package struct Entry: Hashable, Sendable {
+        /// The condition as it was last found.
+        package fileprivate(set) var condition: Condition
+        /// When it was first found, in nanoseconds since 1970.
+        package let since: Int64
+        fileprivate let source: Condition.Source
+    }
+
+    /// A condition that has begun, has other words now, or is over.
+    package struct Change: Hashable, Sendable {
+        /// The condition.
+        package let condition: Condition
+        /// When it was first found, in nanoseconds since 1970.
+        package let since: Int64
+        /// It is over.
+        package let isOver: Bool
+    }
+
+    /// In the order in which they began.
+    package private(set) var entries: [Entry] = []
+
+    /// Makes an empty list.
+    package init() {}
+
+    package var isEmpty: Bool { entries.isEmpty }
+
+    /// Replaces what a source has found.
+    ///
+    /// - Parameters:
+    ///   - found: its conditions, all of them.
+    ///   - now: in nanoseconds since 1970.
+    ///   - earlier: when a condition began that was known before this list was made.
+    /// - Returns: what has changed.
+    package mutating func replace(
+        _ source: Condition.Source, by found: [Condition], at now: Int64, earlier: (Condition) -> Int64? = { _ in nil }
+    ) -> [Change] {
+        var changes: [Change] = []
+        entries.removeAll { entry in
+            guard entry.source == source, !found.contains(where: { $0.isSame(as: entry.condition) }) else {
+                return false
+            }
+            changes.append(Change(condition: entry.condition, since: entry.since, isOver: true))
+            return true
+        }
+        for condition in found {
+            let place = entries.firstIndex { $0.source == source && $0.condition.isSame(as: condition) }
+            guard let place else {
+                let since = earlier(condition) ?? now
+                entries.append(Entry(condition: condition, since: since, source: source))
+                changes.append(Change(condition: condition, since: since, isOver: false))
+                continue
+            }
+            guard entries[place].condition != condition else { continue }
+            entries[place].condition = condition
+            changes.append(Change(condition: condition, since: entries[place].since, isOver: false))
+        }
+        return changes
+    }
+}
+
+extension Condition {
+    /// Whether it is the same condition, perhaps in other words.
+    fileprivate func isSame(as other: Condition) -> Bool { code == other.code && subject == other.subject }
+}

@@ -1,0 +1,92 @@
+import JSON
+package import Policy
+
+/// A condition in the file of the daemon, `conditions.json` (docs/records.md).
+package struct ConditionRecord: Hashable, Sendable {
+    /// The guest.
+    package let guest: String
+    /// Which guest of that name: ``GuestRecord/row``.
+    package let row: Int64
+    /// The condition.
+    package let condition: Condition
+    /// When it was first found, in nanoseconds since 1970.
+    package let since: Int64
+
+    /// Makes it of what a daemon knows.
+    package init(guest: String, row: Int64, _ entry: Conditions.Entry) {
+        self.guest = guest
+        self.row = row
+        condition = entry.condition
+        since = entry.since
+    }
+
+    /// - Returns: nil when a member is missing or of another kind.
+    fileprivate init?(_ json: JSON) {
+        guard let guest = json["guest"]?.text, let row = json["row"]?.integer, let code = json["code"]?.text,
+            let severity = json["severity"]?.text.flatMap(Condition.Severity.init),
+            let since = json["since_ns"]?.integer,
+            let subject = json["subject"]?.text, let message = json["message"]?.text, let remedy = json["remedy"]?.text
+        else { return nil }
+        self.guest = guest
+        self.row = row
+        self.since = since
+        condition = Condition(code, severity, subject, message, remedy: remedy)
+    }
+
+    fileprivate var json: JSON {
+        .object([
+            .init("guest", .string(guest)), .init("row", .integer(row)), .init("code", .string(condition.code)),
+            .init("severity", .string(condition.severity.rawValue)), .init("subject", .string(condition.subject)),
+            .init("message", .string(condition.message)), .init("remedy", .string(condition.remedy)),
+            .init("since_ns", .integer(since)),
+        ])
+    }
+}
+
+/// The lock of the one daemon of a folder. It ends with the value.
+package struct DaemonLock: ~Copyable {
+    private let lock: GuestLock
+
+    fileprivate init(_ lock: consuming GuestLock) { self.lock = lock }
+}
+
+extension Journal {
+    /// Not in the folder of locks: an open file keeps its folder alive, and nobody would hear that that one was removed.
+    private static let daemonLock = "daemon.lock"
+    private static let conditionsFile = "conditions.json"
+
+    /// Takes the lock of the daemon.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when another daemon has it.
+    package func lockDaemon() throws(ControllerError) -> DaemonLock {
+        guard let lock = try GuestLock(path: Journal.daemonLock, in: folder, patience: 0) else {
+            let other = holder(path: Journal.daemonLock).map { " (process \($0.pid))" } ?? ""
+            throw ControllerError(
+                .precondition, "another daemon\(other) keeps the guests of \(folder.path)",
+                remedy: "end it first, or give this one another folder by --state")
+        }
+        return DaemonLock(lock)
+    }
+
+    /// Puts the conditions of all guests in the place of those that the file had. The daemon alone writes it.
+    package func write(_ conditions: [ConditionRecord]) throws(ControllerError) {
+        var bytes: [UInt8] = []
+        JSON.object([
+            .init("version", .integer(1)), .init("boot", .string(boot)),
+            .init("conditions", .array(conditions.map(\.json))),
+        ]).write(to: &bytes)
+        bytes.append(UInt8(ascii: "\n"))
+        try folder.replace(Journal.conditionsFile, by: bytes, through: ".conditions")
+    }
+
+    /// The conditions that a daemon of this boot has written last; nil for none, or a file that is broken.
+    package var lastConditions: [ConditionRecord]? {
+        guard let bytes = (try? folder.read(Journal.conditionsFile)) ?? nil,
+            let file = bytes.withUnsafeBytes({ JSON($0) }), file["version"]?.integer == 1, file["boot"]?.text == boot
+        else { return nil }
+        return file["conditions"]?.elements?.compactMap(ConditionRecord.init)
+    }
+
+    /// The conditions that the daemon knows of; nil when no daemon runs, so that nobody knows.
+    package var conditions: [ConditionRecord]? { isLocked(path: Journal.daemonLock) ? lastConditions ?? [] : nil }
+}

@@ -1,0 +1,160 @@
+import Glibc
+import Lab
+import Testing
+
+/// What is wrong with prepared guests is known to the daemon when it happens, and to `status` and the metrics.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct ConditionTests {
+    /// Something that goes wrong, the condition that it makes, and what ends it.
+    struct Trouble: Sendable, CustomStringConvertible {
+        let script: String
+        let code: String
+        let level: String
+        let end: String
+        var description: String { script }
+    }
+
+    static let troubles = [
+        Trouble(script: "ip link set br0 down", code: "bridge-down", level: "error", end: "ip link set br0 up"),
+        Trouble(
+            script: "ip link set uplink0 nomaster", code: "not-a-port", level: "error",
+            end: "ip link set uplink0 master br0"),
+        Trouble(
+            script: "ip link set tap0 nomaster", code: "not-a-port", level: "error", end: "ip link set tap0 master br0"),
+        Trouble(
+            script: "ip link set tap0-far down", code: "no-carrier", level: "warning", end: "ip link set tap0-far up"),
+        Trouble(script: "ip link set tap0 down", code: "port-down", level: "warning", end: "ip link set tap0 up"),
+    ]
+
+    private func waitForStatus(_ lab: CommandLineLab, _ holds: (String) -> Bool) throws -> String {
+        var status = ""
+        for _ in 0..<500 {
+            status = try lab.fdbsteer("status vm1 --json").output
+            if holds(status) { return status }
+            usleep(20_000)
+        }
+        throw LabError("status shows: \(status)")
+    }
+
+    private func waitForMetric(_ line: String) throws {
+        var page = ""
+        for _ in 0..<200 {
+            page = try HTTPConnection.get("/metrics", port: 9923).body
+            if page.contains(line) { return }
+            usleep(50_000)
+        }
+        throw LabError("no \(line) in:\n\(page)")
+    }
+
+    @Test(arguments: troubles)
+    func aConditionBeginsAndEndsInLogStatusEventsAndMetrics(_ trouble: Trouble) throws {
+        try DaemonLab.run(configuration: "[metrics]\nlisten = \"127.0.0.1:9923\"\n") { daemon in
+            try Command.script("ip link set lo up")
+            try daemon.lab.prepare()
+            try Command.script(trouble.script)
+            try daemon.waitFor("\(trouble.level) condition code=\(trouble.code)")
+            let code = "\"code\" : \"\(trouble.code)\""
+            let status = try waitForStatus(daemon.lab) { $0.contains(code) }
+            #expect(status.contains("\"conditions\""), "\(status)")
+            try waitForMetric("fdbsteer_conditions{guest=\"vm1\",code=\"\(trouble.code)\"} 1")
+            try Command.script(trouble.end)
+            try daemon.waitFor("condition over code=\(trouble.code)")
+            _ = try waitForStatus(daemon.lab) { !$0.contains(code) }
+            #expect(daemon.count(" condition code=\(trouble.code)") == 1, "\(daemon.log)")
+            let events = TextFile.read(daemon.lab.state + "/events.log")
+            #expect(events.contains("\"event\":\"condition_over\"") && events.contains("\"code\":\"\(trouble.code)\""))
+        }
+    }
+
+    @Test func aBridgeThatIsDeletedIsAConditionOfEachOfItsGuests() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            for guest in 11...29 {
+                try Command.script(
+                    "ip link add vf\(guest) type veth peer name far\(guest)\nip link set far\(guest) up\nip link set vf\(guest) master br0 up"
+                )
+                let command = try daemon.lab.fdbsteer(
+                    "prepare vm\(guest) --bridge br0 --primary vf\(guest) --standby tap0 --uplink uplink0 "
+                        + "--address 52:54:00:00:01:\(guest) --at primary")
+                #expect(command.exitCode == 0, "\(command.errors)")
+            }
+            try Command.script("ip link del br0")
+            try daemon.waitFor("condition code=no-bridge", times: 20)
+        }
+    }
+
+    @Test func aGuestWhoseLinkFlapsDoesNotFillTheLog() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            for _ in 0..<60 {
+                try Command.script("ip link set tap0-far down")
+                usleep(110_000)
+                try Command.script("ip link set tap0-far up")
+                usleep(110_000)
+            }
+            let told = daemon.count("code=no-carrier")
+            #expect(told >= 10 && told <= 30, "\(told) of 120 changes were told")
+        }
+    }
+
+    @Test func withoutADaemonNobodyKnowsOfConditions() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try DaemonLab.run(in: lab) { daemon in
+                try Command.script("ip link set tap0 nomaster")
+                _ = try waitForStatus(lab) { $0.contains("\"conditions\"") && $0.contains("not-a-port") }
+            }
+            #expect(try !lab.fdbsteer("status vm1 --json").output.contains("\"conditions\""))
+        }
+    }
+
+    @Test func aSecondDaemonOnOneFolderEnds() throws {
+        try DaemonLab.run { daemon in
+            let file = daemon.lab.state + "/second.toml"
+            try TextFile.write("[metrics]\nlisten = \"off\"\n", to: file)
+            let second = try Command.run(
+                [CommandLineLab.products + "/fdbsteerd", "--config", file, "--state", daemon.lab.state])
+            #expect(second.exitCode == 3, "\(second.errors)")
+            #expect(second.errors.contains("another daemon (process \(daemon.process))"), "\(second.errors)")
+        }
+    }
+
+    // MARK: - Observing only
+
+    @Test func anObservingDaemonSaysWhatItWouldDoAndDoesNothing() throws {
+        try DaemonLab.run(configuration: "[daemon]\nact = false\n") { daemon in
+            try daemon.lab.prepare()
+            let before = try daemon.lab.table()
+            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
+            try daemon.waitFor("condition code=would-act")
+            #expect(daemon.log.contains("repair the guest (stolen)"), "\(daemon.log)")
+            #expect(try daemon.lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
+            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev vfrep0 master static")
+            try daemon.waitFor("condition over code=would-act")
+            #expect(try daemon.lab.table() == before)
+            try Command.script("ip link set vfrep0 nomaster")
+            try daemon.waitFor("move the guest to standby")
+            #expect(daemon.count("redirected") == 0 && daemon.count("repaired") == 0, "\(daemon.log)")
+            #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"primary\""))
+        }
+    }
+
+    @Test func oneGuestCanBeObservedOnly() throws {
+        try DaemonLab.run(configuration: "[[guest]]\nid = \"vm1\"\nact = false\n") { daemon in
+            try daemon.lab.prepare()
+            try Command.script(
+                "ip link add vf2 type veth peer name far2\nip link set far2 up\nip link set vf2 master br0 up")
+            let second = "52:54:00:00:01:02"
+            #expect(
+                try daemon.lab.fdbsteer(
+                    "prepare vm2 --bridge br0 --primary vf2 --standby tap0 --address \(second) --at primary"
+                ).exitCode == 0)
+            try Command.script(
+                "bridge fdb del \(CommandLineLab.mac) dev vfrep0 master\nbridge fdb del \(second) dev vf2 master")
+            try daemon.waitFor("repaired")
+            try daemon.waitFor("condition code=would-act guest=vm1")
+            #expect(try daemon.lab.lab.entry(CommandLineLab.mac) == nil)
+            #expect(try daemon.lab.lab.entry(second)?.contains("dev vf2") == true)
+        }
+    }
+}

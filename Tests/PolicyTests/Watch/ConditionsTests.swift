@@ -1,0 +1,43 @@
+import Testing
+
+@testable import Policy
+
+/// What is wrong with one guest, by who found it.
+struct ConditionsTests {
+    private func condition(_ code: String, _ subject: String = "tap0", _ message: String = "it is down") -> Condition {
+        Condition(code, .problem, subject, message, remedy: "bring it up")
+    }
+
+    @Test func aConditionBeginsOnceKeepsItsTimeAndEndsOnce() {
+        var conditions = Conditions()
+        #expect(conditions.replace(.rules, by: [condition("port-down")], at: 5).map(\.isOver) == [false])
+        #expect(conditions.replace(.rules, by: [condition("port-down")], at: 6).isEmpty)
+        #expect(conditions.entries.map(\.since) == [5])
+        let end = conditions.replace(.rules, by: [], at: 9)
+        #expect(end.map(\.isOver) == [true] && end.map(\.since) == [5])
+        #expect(conditions.isEmpty)
+    }
+
+    @Test func whatOneSourceNoLongerFindsIsOverAndTheOthersGoOn() {
+        var conditions = Conditions()
+        _ = conditions.replace(.rules, by: [condition("port-down"), condition("port-down", "vfrep0")], at: 1)
+        _ = conditions.replace(.monitor, by: [condition(Condition.monitorSilent, "/run/qmp")], at: 2)
+        let changes = conditions.replace(.rules, by: [condition("port-down", "vfrep0")], at: 3)
+        #expect(changes.map(\.condition.subject) == ["tap0"])
+        #expect(conditions.entries.map(\.condition.subject) == ["vfrep0", "/run/qmp"])
+    }
+
+    @Test func otherWordsAreNewsOfTheSameCondition() {
+        var conditions = Conditions()
+        _ = conditions.replace(.monitor, by: [condition("monitor-silent", "/q", "refused")], at: 1)
+        let changes = conditions.replace(.monitor, by: [condition("monitor-silent", "/q", "no greeting")], at: 7)
+        #expect(changes.map(\.since) == [1] && changes.map(\.isOver) == [false])
+        #expect(conditions.entries.map(\.condition.message) == ["no greeting"])
+    }
+
+    @Test func aConditionThatWasKnownBeforeKeepsItsBeginning() {
+        var conditions = Conditions()
+        _ = conditions.replace(.rules, by: [condition("port-down")], at: 70) { $0.code == "port-down" ? 3 : nil }
+        #expect(conditions.entries.map(\.since) == [3])
+    }
+}
