@@ -101,6 +101,7 @@ extension DaemonConfiguration {
         table.take("repair_burst", .integer(1...1000, of: "repairs"), into: &daemon.repairBurst, &problems)
         table.take("repair_backoff_initial", .duration(ms(10)...s(3600)), into: &daemon.repairBackoffInitial, &problems)
         table.take("repair_backoff_limit", .duration(ms(10)...s(86_400)), into: &daemon.repairBackoffLimit, &problems)
+        table.take("departure_silence", .duration(s(1)...s(3600)), into: &daemon.departureSilence, &problems)
         if daemon.repairBackoffLimit < daemon.repairBackoffInitial {
             problems.add(
                 line: table.line("repair_backoff_limit") ?? table.line("repair_backoff_initial"),

@@ -20,6 +20,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var repairBackoffInitial = 1 * second
         /// The longest wait.
         package var repairBackoffLimit = 300 * second
+        /// A guest that sends nothing for this long, while its frames come in by the uplink, has left.
+        package var departureSilence = 30 * second
     }
 
     /// `[metrics]`.

@@ -253,6 +253,9 @@ public struct QMPSituation: Hashable, Sendable {
     public var isRunning: Bool { runState == "running" }
     /// This QEMU waits for a guest from another host.
     public var awaitsGuest: Bool { runState == "inmigrate" }
-    /// The guest has gone to another host.
-    public var guestHasLeft: Bool { runState == "postmigrate" }
+    /// The guest has gone to another host. `finish-migrate` is the source's state while it copies the rest: in post-copy the guest runs
+    /// on the target then.
+    public var guestHasLeft: Bool {
+        runState == "postmigrate" || (runState == "finish-migrate" && migration.isPostcopy)
+    }
 }

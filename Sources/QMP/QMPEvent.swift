@@ -105,6 +105,10 @@ public struct MigrationStatus: RawRepresentable, Hashable, Sendable, CustomStrin
         self == .active || self == .preSwitchover || self == .device || rawValue.hasPrefix("postcopy")
     }
 
+    /// The guest's processors run on the target while its memory follows, if the migration holds or is resumed; they do not run on the
+    /// source again. `postcopy-device` comes before that, when the source can still go on (QEMU's migration_has_failed).
+    public var isPostcopy: Bool { rawValue.hasPrefix("postcopy") && rawValue != "postcopy-device" }
+
     /// A migration is under way.
     public var isUnderWay: Bool { isPastUnplug || [.setup, .waitUnplug, .cancelling].contains(self) }
 

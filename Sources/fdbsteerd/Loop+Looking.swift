@@ -16,6 +16,7 @@ extension Loop {
                 let outcome = try context.keeper.check(row, cause: suspicion.cause)
                 pending[row] = nil
                 try report(outcome, of: suspicion, about)
+                if pending[row] == nil, let due = context.keeper.doubtDue(row) { pending[row] = (due, .stolen) }
             } catch {
                 // One guest's trouble is no reason to leave the others.
                 report("\(error)", row)
@@ -41,6 +42,9 @@ extension Loop {
             context.keeper.set(row, .look, [])
         case .later(let time, let cause):
             pending[row] = (time, cause)
+        case .doubtful(let condition, let time, let cause):
+            pending[row] = (time, cause)
+            if let condition { context.keeper.set(row, .look, [condition]) }
         case .fought(let time, let cause, let isNews):
             pending[row] = (time, cause)
             if isNews {

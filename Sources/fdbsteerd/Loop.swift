@@ -80,6 +80,7 @@ struct Loop: ~Copyable {
         var keeper = try Keeper(
             folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions,
             observed: configuration.observed)
+        keeper.trailLimits.silence = configuration.daemon.departureSilence
         let hearing = try Hearing(
             &keeper, folder: folder, receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         let descriptors = try ControllerError.system { () throws(SystemError) in try EventSet() }
@@ -147,6 +148,7 @@ struct Loop: ~Copyable {
         } else if now - lastResync >= resyncInterval {
             resync(reason: .interval)
         }
+        look(at: context.keeper.heed(now: now))
         for (row, entry) in pending where entry.at <= now {
             pending[row] = nil
             look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
@@ -171,6 +173,7 @@ struct Loop: ~Copyable {
     private mutating func wait() {
         var due = lastResync + (overran ? Loop.resyncPause : resyncInterval)
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
+        due = min(due, context.keeper.heedingDue)
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
@@ -302,6 +305,7 @@ struct Loop: ~Copyable {
             context.keeper.limits = configuration.repairLimits
             context.keeper.options = configuration.verbOptions
             context.keeper.observed = configuration.observed
+            context.keeper.trailLimits.silence = configuration.daemon.departureSilence
             resyncInterval = configuration.daemon.resyncInterval
             context.log.logLevel = configuration.logLevel
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])

@@ -31,6 +31,7 @@ struct ConfigurationTests {
             repair_burst = 7
             repair_backoff_initial = "250ms"
             repair_backoff_limit = "2min"
+            departure_silence = "45s"
             [metrics]
             listen = "[::1]:9924"
             max_connections = 3
@@ -74,6 +75,7 @@ struct ConfigurationTests {
         wanted.daemon.repairBurst = 7
         wanted.daemon.repairBackoffInitial = 250_000_000
         wanted.daemon.repairBackoffLimit = 120_000_000_000
+        wanted.daemon.departureSilence = 45_000_000_000
         wanted.metrics.listen = ListenAddress("[::1]:9924")
         wanted.metrics.maxConnections = 3
         wanted.log.level = .debug

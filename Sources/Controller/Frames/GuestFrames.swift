@@ -18,9 +18,12 @@ package struct GuestFrames: ~Copyable {
     /// - Parameters:
     ///   - macs: the guest's; all frames count when there are more than 800.
     ///   - port: interface index.
+    ///   - takesAnnouncements: RARP counts too.
     /// - Throws: ``NetlinkError`` of code `system`.
-    package init(from macs: some Sequence<MACAddress>, port: Int32) throws(NetlinkError) {
-        let program = GuestFrames.filter(Set(macs).sorted())
+    package init(
+        from macs: some Sequence<MACAddress>, port: Int32, takesAnnouncements: Bool = false
+    ) throws(NetlinkError) {
+        let program = GuestFrames.filter(Set(macs).sorted(), takesAnnouncements: takesAnnouncements)
         descriptor = try systemCall("opening a packet socket") {
             let result = cn_packet_socket(port, program, UInt16(program.count))
             if result < 0 { errno = -result }
@@ -45,8 +48,27 @@ package struct GuestFrames: ~Copyable {
         }
     }
 
-    /// Accepts frames from these MACs that come in and are no RARP.
-    static func filter(_ macs: [MACAddress]) -> [sock_filter] {
+    /// Takes what has come, at most ``takeLimit`` frames: the queue holds fewer, unless they come faster than they are taken.
+    ///
+    /// - Parameter body: called with each frame's source, and whether it is RARP.
+    package func take(_ body: (MACAddress, _ isAnnouncement: Bool) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: 14, alignment: 8) { header in
+            for _ in 0..<GuestFrames.takeLimit {
+                let count = recv(descriptor, header.baseAddress, 14, 0)
+                if count < 0, errno == EINTR || errno == ENETDOWN { continue }
+                guard count >= 0 else { return }
+                guard count == 14, let mac = MACAddress(octets: UnsafeRawBufferPointer(rebasing: header[6..<12])) else {
+                    continue
+                }
+                body(mac, header[12] == UInt8(ETH_P_RARP >> 8) && header[13] == UInt8(ETH_P_RARP & 0xff))
+            }
+        }
+    }
+
+    private static let takeLimit = 1024
+
+    /// Accepts frames from these MACs that come in and, unless they are asked for, are no RARP.
+    static func filter(_ macs: [MACAddress], takesAnnouncements: Bool = false) -> [sock_filter] {
         func step(_ code: Int32, _ value: UInt32, yes: UInt8 = 0, no: UInt8 = 0) -> sock_filter {
             sock_filter(code: UInt16(code), jt: yes, jf: no, k: value)
         }
@@ -58,8 +80,10 @@ package struct GuestFrames: ~Copyable {
         var program = [
             step(loadByte, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
             step(isEqual, UInt32(PACKET_OUTGOING), yes: 0, no: 1), step(end, 0),
-            step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), yes: 0, no: 1), step(end, 0),
         ]
+        if !takesAnnouncements {
+            program += [step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), yes: 0, no: 1), step(end, 0)]
+        }
         guard macs.count <= macLimit else { return program + [step(end, 64)] }
         for mac in macs {
             program += [

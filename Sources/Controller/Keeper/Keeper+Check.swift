@@ -11,8 +11,6 @@ extension Keeper {
     private static let busyPause: Int64 = 10_000_000
     /// The same in the middle of a verb: its end is heard of, and only a process that dies there leaves nothing to hear.
     private static let unfinishedPause: Int64 = 250_000_000
-    /// How soon to look again at a guest that is on its way to another host, in nanoseconds.
-    private static let departurePause: Int64 = 100_000_000
     /// How long a driver may take to report an entry before its flag counts as lost: the kernel announces no flag.
     private static let flagPatience: Int64 = 1_000_000_000
 
@@ -25,14 +23,14 @@ extension Keeper {
     package mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
         // Most looks find nothing, and must not keep a command from the lock.
-        if cause.isVague, try isAsIntended(known) { return .fine }
+        if cause.isVague, wards[row]?.doubt == nil, try isAsIntended(known) { return .fine }
         guard var claim = try journal.claim(known.guest.id, row: row) else { return try later(known, cause) }
         let record = claim.record
         guard record.boot == journal.boot else {
             forget(row)
             return .fine
         }
-        if record.guest.side != known.guest.side { wards[row]?.stray = nil }
+        if record.guest.side != known.guest.side { wards[row]?.doubt = nil }
         if record.revision != known.revision { learn(record) }
         guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
         let observation = try host.kernel.observe(record.guest)
@@ -44,29 +42,25 @@ extension Keeper {
         }
         setFought(row, false)
         let drift = Drift(record, observation)
-        if record.phase == .bracketed { return try checkBracket(drift, &claim, observation) }
-        return try act(on: drift, &claim, observation)
+        if record.phase == .bracketed { return try checkBracket(drift, &claim, observation, cause: cause) }
+        return try act(on: drift, &claim, observation, cause: cause)
     }
 
     /// Repairs or redirects a guest without a bracket, as its drift requires.
     private mutating func act(
-        on drift: Drift, _ claim: inout Claim, _ observation: Observation
+        on drift: Drift, _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
         switch drift {
         case .none:
             wards[row]?.flaglessSince = nil
             wards[row]?.mute = nil
-            return .fine
+            return try settle(&claim, observation, cause: cause)
         case .primaryMute: return wards[row]?.isFollowed == true ? .fine : try bracketTheMute(&claim)
         case .entries(let found): return try repair(&claim, observation, cause: found)
         case .settings: return try repair(&claim, observation, cause: .port)
         case .flags(let addresses): return try awaitFlags(addresses, &claim, observation)
-        case .behindUplink: return try judgeDeparture(&claim, observation)
-        case .arrived:
-            // QEMU's events say when a followed guest runs.
-            if wards[row]?.isFollowed == true { return .fine }
-            return try redirect(&claim, to: .standby, reason: "the guest's frames come in by its standby")
+        case .astray(let astray): return try judge(astray, &claim, observation)
         case .primaryLost(let what):
             counters.primaryLosses += 1
             return try redirect(&claim, to: .standby, reason: what)
@@ -106,7 +100,7 @@ extension Keeper {
         let report = try Switch(to: side, options: options(for: claim.record.row)).run(
             under: claim, on: &host.kernel, since: Stopwatch())
         try relearn(&claim)
-        wards[claim.record.row]?.stray = nil
+        wards[claim.record.row]?.doubt = nil
         return .redirected(book(report, reason: reason), reason: reason)
     }
 
@@ -154,27 +148,6 @@ extension Keeper {
         return try repair(&claim, observation, cause: .flagLost, flagless: addresses)
     }
 
-    /// Addresses are behind the uplink: the guest has left, or its own frames came back. An open bracket is closed first.
-    private mutating func judgeDeparture(
-        _ claim: inout Claim, _ observation: Observation
-    ) throws(ControllerError) -> Outcome {
-        // Where a guest that is leaving went is right; the end of its migration says that it has gone.
-        if wards[claim.record.row]?.isLeaving == true {
-            return .later(at: monotonicNanoseconds() + Keeper.departurePause, .stolen)
-        }
-        let isBracketed = claim.record.phase == .bracketed
-        guard hasLeft(claim.record, observation) else {
-            return isBracketed ? try repairBracket(&claim) : try repair(&claim, observation, cause: .stolen)
-        }
-        counters.departures += 1
-        let reason = "the guest's frames come in by the uplink now"
-        if isBracketed {
-            let closed = try close(&claim, at: .standby, reason: reason)
-            guard claim.record.phase == .pinned else { return closed }
-        }
-        return try redirect(&claim, to: .remote, reason: reason)
-    }
-
     /// Ends what a dead process left: whoever writes a record has locked the guest before, and this process has the lock now.
     private mutating func recover(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let name = claim.record.guest.id.text
@@ -186,22 +159,6 @@ extension Keeper {
         }
         try relearn(&claim)
         return .recovered(result)
-    }
-
-    /// Whether a guest whose addresses are behind the uplink has left this host, or its own frames came back to it.
-    ///
-    /// Without a reader behind its port it has left. Otherwise its frame came back, if it sent one: a second frame by the
-    /// uplink, while its own port has received nothing since the first, is not its own.
-    mutating func hasLeft(_ record: GuestRecord, _ observation: Observation) -> Bool {
-        guard let port = observation.ports[record.guest.side] else { return true }
-        if !port.isUp || !port.hasCarrier { return true }
-        guard let counters = try? PortCounters.read([port.index], using: &host.kernel.socket), let now = counters[0]
-        else {
-            return false
-        }
-        let before = wards[record.row]?.stray
-        wards[record.row]?.stray = now.rxPackets
-        return before == now.rxPackets
     }
 
     // MARK: - Brackets
@@ -235,7 +192,7 @@ extension Keeper {
 
     /// Repairs, closes or leaves an open bracket, as the guest's drift requires.
     mutating func checkBracket(
-        _ drift: Drift, _ claim: inout Claim, _ observation: Observation
+        _ drift: Drift, _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
         switch drift {
@@ -245,26 +202,26 @@ extension Keeper {
                 wards[row]?.mute = nil
                 return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
             }
-            return host.kernel.view(claim.record)?.isCopyRight == true ? .fine : try repairBracket(&claim)
+            if host.kernel.view(claim.record)?.isCopyRight != true { return try repairBracket(&claim) }
+            return try settle(&claim, observation, cause: cause)
         case .entries, .settings, .flags: return try repairBracket(&claim)
         case .primaryLost(let what):
             counters.primaryLosses += 1
             return try close(&claim, at: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
-        case .behindUplink: return try judgeDeparture(&claim, observation)
-        // Nothing comes to or goes from where the entries of a bracket are, the standby.
-        case .arrived, .primaryMute: return .fine
+        case .astray(let astray): return try judge(astray, &claim, observation)
+        case .primaryMute: return .fine
         }
     }
 
-    private mutating func repairBracket(_ claim: inout Claim) throws(ControllerError) -> Outcome {
+    mutating func repairBracket(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let (result, report) = try RepairBracket(options: options(for: claim.record.row)).run(
             under: claim, on: &host.kernel)
         if let report { _ = book(report) }
         return .recovered(result)
     }
 
-    private mutating func close(
+    mutating func close(
         _ claim: inout Claim, at side: Side, reason: String
     ) throws(ControllerError) -> Outcome {
         let report = try CloseBracket(at: side, options: options(for: claim.record.row)).run(

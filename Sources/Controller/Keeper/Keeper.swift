@@ -20,6 +20,9 @@ package struct Keeper: ~Copyable {
         /// Another process is at it, or it is too early: look again at this time (CLOCK_MONOTONIC, nanoseconds), for
         /// this cause.
         case later(at: Int64, Watch.Cause)
+        /// It is not certain where it is: look again at this time, for this cause. There is a condition where the
+        /// operator should know.
+        case doubtful(Condition?, again: Int64, Watch.Cause)
         /// Something fights the repairs: look again at this time; `isNews` the first time of a fight.
         case fought(until: Int64, Watch.Cause, isNews: Bool)
         /// Put back as recorded.
@@ -64,6 +67,10 @@ package struct Keeper: ~Copyable {
     package var options: VerbOptions
     /// Guests of which it only says what it would do.
     package var observed: Observed
+    /// How long and how often something must be seen before a guest is believed to have come or gone.
+    package var trailLimits = Trail.Limits()
+    /// When the guests on other hosts are next looked at (``heed(now:)``); never without such guests.
+    package internal(set) var heedingDue = Int64.max
 
     /// - Parameters:
     ///   - folder: journal and history; made when they are missing.
@@ -141,7 +148,7 @@ package struct Keeper: ~Copyable {
                 news.isNews = true
                 if let old, old.row != record?.row { forget(old.row) }
                 guard let record else { continue }
-                if record.guest.side != old?.guest.side { wards[record.row]?.stray = nil }
+                if record.guest.side != old?.guest.side { wards[record.row]?.doubt = nil }
                 learn(record)
                 suspect([record.row])
                 spoilReady(record.row)
@@ -211,6 +218,7 @@ package struct Keeper: ~Copyable {
     mutating func learn(_ record: GuestRecord) {
         watch.set(record)
         if wards[record.row] == nil { wards[record.row] = Ward() }
+        if record.guest.side == .remote, heedingDue == .max { heedingDue = 0 }
     }
 
     /// Watches a guest that is held as its record is now, after it was written.

@@ -6,8 +6,20 @@ package struct Ward {
     var budget = RepairBudget()
     /// How often what is heard of it leads to a look.
     var looks = RepairBudget()
-    /// Frames that its port had received when its addresses were first seen behind the uplink.
-    var stray: UInt64?
+    /// What is heard of its addresses while it is not certain where they are.
+    var doubt: Doubt?
+    /// How often it may be redirected because of where its frames come in.
+    var moves = RepairBudget()
+    /// How often its entries may be put back after frames have moved them.
+    var restorations = RepairBudget()
+    /// When an entry was last taken back from a control plane (CLOCK_MONOTONIC, nanoseconds).
+    var correctedAt: Int64?
+    /// When its ports are worth a look again, and the pause before that, for ports that receive other frames (CLOCK_MONOTONIC,
+    /// nanoseconds).
+    var heedAfter: Int64 = 0
+    var heedingPause: Int64 = 0
+    /// Frames that its ports had received when they were last looked at, while it is on another host.
+    var received: UInt64?
     /// Since when an OFFLOADED flag was missing (CLOCK_MONOTONIC, nanoseconds).
     var flaglessSince: Int64?
     /// What was done about a primary without carrier.
@@ -18,8 +30,8 @@ package struct Ward {
     package var isFollowed = false
     /// Why what QEMU says of it is not heard; nil when it is heard, or nobody is asked.
     package var silence: String?
-    /// Its migration to another host is under way.
-    package var isLeaving = false
+    /// What QEMU says of it; nil while nobody can be asked.
+    package var word: Trail.Word?
     /// Bridge and ports as they were read beforehand for its next redirection, and still are.
     ///
     /// Entries are never kept: they are what is changed, and the kernel does not announce the flag that drivers set on them.

@@ -11,7 +11,9 @@ extension MigrationFollower {
         case .unplugPrimary where matches(event, configuration.primaryDevice): leave()
         case .migration:
             if let status = event.migrationStatus { migration(status) }
-        case .stop: isRunning = false
+        case .stop:
+            isRunning = false
+            departIfPostcopy()
         case .resume:
             isRunning = true
             if state == .awaited || state == .gone { arrive() }
@@ -50,6 +52,7 @@ extension MigrationFollower {
 
     package mutating func migration(_ status: MigrationStatus) {
         wasCalledOff = status == .cancelled || status == .failed
+        isPostcopy = status.isPostcopy
         switch status {
         case .waitUnplug:
             leave()
@@ -71,8 +74,15 @@ extension MigrationFollower {
             }
         case _ where status.isPastUnplug && !isIncoming:
             pastUnplug()
+            departIfPostcopy()
         default: break
         }
+    }
+
+    /// From post-copy's beginning on the guest runs on the target, though the migration completes only when the last page has
+    /// followed. QEMU reports that and STOP in either order.
+    package mutating func departIfPostcopy() {
+        if isPostcopy, !isIncoming, !isRunning, state.isHere { depart() }
     }
 
     private mutating func pastUnplug() {

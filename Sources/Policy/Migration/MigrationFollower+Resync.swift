@@ -4,7 +4,10 @@ public import QMP
 extension MigrationFollower {
     package mutating func resynchronise(_ situation: QMPSituation) {
         isRunning = situation.isRunning
+        isPostcopy = situation.migration.isPostcopy
         hasShutDown = false
+        // In post-copy the guest runs on the target alone.
+        if state == .unknown, bracket == nil, isPostcopy, isRunning { isIncoming = true }
         if situation.awaitsGuest { return awaitGuest(situation) }
         if situation.guestHasLeft {
             if state != .gone { depart() }
@@ -16,10 +19,11 @@ extension MigrationFollower {
             if state.isHere { rest() }
         }
         switch state {
-        case .unknown: begin(situation.migration)
+        case .unknown: begin(isIncoming ? .none : situation.migration)
         case .awaited, .gone: if isRunning { arrive() }
-        case .primary:
+        case .primary where !isIncoming:
             leaveIfDue(situation.migration)
+        case .primary: break
         case .standby, .coming:
             if situation.migration == .waitUnplug { leave() }
             if !isIncoming, situation.migration.isPastUnplug { migration(situation.migration) }

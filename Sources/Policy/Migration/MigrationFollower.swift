@@ -143,6 +143,8 @@ public struct MigrationFollower: Hashable, Sendable {
     package var isNegotiated: Bool?
     /// The virtual CPUs run.
     package var isRunning = false
+    /// The last status of a migration was one of post-copy's, in which the guest runs on the target.
+    package var isPostcopy = false
     /// A migration to this host has not completed.
     package var isIncoming = false
     /// The current migration took the primary away.
@@ -191,4 +193,14 @@ public struct MigrationFollower: Hashable, Sendable {
 extension MigrationFollower.State {
     /// The guest is on this host.
     public var isHere: Bool { [.standby, .primary, .leaving, .migrating, .coming].contains(self) }
+
+    /// What QEMU says of the guest by that; nil for nothing.
+    package var word: Trail.Word? {
+        switch self {
+        case .unknown: nil
+        case .awaited, .gone: .elsewhere
+        case .standby, .primary, .leaving, .coming: .here
+        case .migrating: .leaving
+        }
+    }
 }

@@ -37,6 +37,12 @@ package struct Condition: Hashable, Sendable {
     package static let fought = "repairs-fought"
     /// The daemon would change something, and is configured to observe only.
     package static let wouldAct = "would-act"
+    /// Frames of an address come in by the uplink, and the guest is here.
+    package static let contested = "address-contested"
+    /// An address of a guest that is here is on another host.
+    package static let elsewhere = "address-elsewhere"
+    /// A control plane has an address elsewhere.
+    package static let claimed = "address-claimed"
     /// QEMU's monitor, or libvirt's events, are not heard.
     package static let monitorSilent = "monitor-silent"
     /// A migration did not go as expected.

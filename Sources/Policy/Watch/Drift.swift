@@ -11,16 +11,20 @@ package enum Drift: Hashable {
     case settings
     /// Static entries of an eswitch port have lost the OFFLOADED flag: make them again.
     case flags([Address])
-    /// Addresses are behind the uplink: the guest has left, or its own frames came back.
-    case behindUplink
-    /// Addresses that were behind the uplink are on the standby: the guest has arrived.
-    case arrived
+    /// Frames, or a control plane, have brought entries to the other side of the uplink: ``Trail`` says what that shows.
+    case astray([Stray])
     /// The primary is gone: only the standby leads to the guest.
     case primaryLost(String)
     /// The primary has no carrier: the guest may be leaving it, and accepts nothing on the standby until it has.
     case primaryMute
     /// Nothing can be done on this host.
     case beyondRepair(String)
+
+    /// An entry that is not where the record has it, and that no program has put there.
+    package struct Stray: Hashable {
+        package let address: Address
+        package let origin: Trail.Origin
+    }
 
     /// A port that the guest needs is gone, or no port of its bridge any more; nil if none is.
     private static func lostPort(_ record: GuestRecord, _ bridge: Link, _ observation: Observation) -> Drift? {
@@ -54,6 +58,7 @@ package enum Drift: Hashable {
         }
         var cause: Watch.Cause?
         var flagless: [Address] = []
+        var astray: [Stray] = []
         for address in guest.addresses {
             guard let entry = observation.entry(address) else {
                 cause = cause ?? .removed
@@ -63,19 +68,18 @@ package enum Drift: Hashable {
             case nil: break
             case .flagLost: flagless.append(address)
             case .stolen:
-                if entry.port == guest.uplink?.index, side != .remote, !entry.isLocal {
-                    self = .behindUplink
-                    return
-                }
-                if side == .remote, entry.port == guest.standby.index, !entry.isLocal, guest.learns(.standby) {
-                    self = .arrived
-                    return
+                if side == .remote, Drift.isBehindTunnel(entry, observation) { continue }
+                if let origin = Drift.stray(entry, record, observation) {
+                    astray.append(Stray(address: address, origin: origin))
+                    continue
                 }
                 cause = .stolen
             case let fault?: cause = cause ?? fault
             }
         }
-        if let cause {
+        if !astray.isEmpty {
+            self = .astray(astray)
+        } else if let cause {
             self = .entries(cause)
         } else if !PortSetting.steps(guest, observation).isEmpty {
             self = .settings
@@ -87,13 +91,34 @@ package enum Drift: Hashable {
     }
 }
 
+extension Drift {
+    /// How an entry came to the other side of the uplink; nil for one that was taken by a third port, or by a program.
+    private static func stray(_ entry: Entry, _ record: GuestRecord, _ observation: Observation) -> Trail.Origin? {
+        let guest = record.guest
+        let origin = Trail.Origin(entry, on: observation.links[entry.port])
+        if record.entrySide == .remote {
+            return entry.port == guest.standby.index && guest.learns(.standby) && origin == .frame ? origin : nil
+        }
+        let isAbroad = entry.port == guest.uplink?.index || isBehindTunnel(entry, observation)
+        return isAbroad && origin != .program ? origin : nil
+    }
+
+    /// A control plane has the address behind a tunnel: it uses its own port, whichever the guest's uplink is.
+    private static func isBehindTunnel(_ entry: Entry, _ observation: Observation) -> Bool {
+        let port = observation.links[entry.port]
+        return port?.kind == "vxlan" && Trail.Origin(entry, on: port) == .controlPlane
+    }
+}
+
 extension GuestRecord {
     /// What is wrong with an entry of one of the guest's addresses: ``Watch/Cause/stolen``, ``Watch/Cause/weakened`` or
     /// ``Watch/Cause/flagLost``; nil if the entry is as recorded.
     package func fault(of entry: Entry) -> Watch.Cause? {
         guard let port = guest.port(of: entrySide) else { return nil }
         if entry.port != port.index { return .stolen }
-        if !entry.isStatic || entry.isSticky != guest.isSticky { return .weakened }
+        // A control plane's entry does not age.
+        let isClaimed = entrySide == .remote && !port.isEswitchPort && entry.flags.contains(.externallyLearned)
+        if !(entry.isStatic || isClaimed) || entry.isSticky != guest.isSticky { return .weakened }
         if port.isEswitchPort, proof == .proven, !entry.flags.contains(.offloaded) { return .flagLost }
         return nil
     }
@@ -102,13 +127,25 @@ extension GuestRecord {
 extension Planner {
     /// Plans the restoration of a guest's entries and its ports' settings to the record.
     ///
-    /// - Parameter flagless: entries to make again, so that the driver can set their flag.
+    /// - Parameters:
+    ///   - flagless: entries to make again, so that the driver can set their flag.
+    ///   - spared: entries to leave as they are.
     package func repair(
-        _ record: GuestRecord, observation: Observation, flagless: [Address] = []
+        _ record: GuestRecord, observation: Observation, flagless: [Address] = [], sparing spared: Set<Address> = []
     ) throws(ControllerError) -> Plan {
         let guest = record.guest
         let plan = try move(
             guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair)
+        if !spared.isEmpty {
+            let steps = plan.steps.compactMap { step -> Step? in
+                guard case .entries(let changes) = step else { return step }
+                let kept = changes.filter { !spared.contains($0.change.address) }
+                return kept.isEmpty ? nil : .entries(kept)
+            }
+            return Plan(
+                verb: .repair, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: plan.notes,
+                links: observation.links)
+        }
         guard !flagless.isEmpty, let port = guest.port(of: guest.side) else { return plan }
         let renewals = flagless.compactMap {
             Plan.pin($0, before: observation.entry($0), on: port, of: guest, links: observation.links, renewing: true)

@@ -23,6 +23,8 @@ public struct Watch: Sendable {
         case recorded
         /// A port appeared with the name of a lost primary.
         case primaryBack = "primary_back"
+        /// A port of a guest that is on another host has received frames.
+        case heard
         /// Every guest is checked: at the start, after lost notifications, and from time to time.
         case resync
 

@@ -100,14 +100,12 @@ struct Following {
     /// What the keeper has to know of a followed guest may have changed.
     func note(_ guest: Followed, _ context: inout DaemonContext) {
         if guest.isReturning { return }
-        let isLeaving = guest.follower.state == .migrating && guest.settings.follow
-        if context.keeper.wards[guest.row]?.isLeaving != isLeaving {
-            context.keeper.wards[guest.row]?.isLeaving = isLeaving
-        }
         let monitor = guest.monitorPath.flatMap { monitors[$0] }
         let silence = monitor.map(\.silence) ?? events?.silence
         if context.keeper.wards[guest.row]?.silence != silence { context.keeper.wards[guest.row]?.silence = silence }
         let (id, isConnected) = (guest.settings.id, monitor?.client.isConnected ?? isListening)
+        let word = guest.settings.follow && isConnected ? guest.follower.state.word : nil
+        if context.keeper.wards[guest.row]?.word != word { context.keeper.wards[guest.row]?.word = word }
         if context.keeper.counters.qmpConnected[id] != isConnected {
             context.keeper.counters.qmpConnected[id] = isConnected
         }

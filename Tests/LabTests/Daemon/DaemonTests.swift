@@ -64,22 +64,6 @@ struct DaemonTests {
         }
     }
 
-    @Test func aSilentGuestWhoseFramesComeByTheUplinkHasLeftAndAReflectedOneHasNot() throws {
-        try DaemonLab.run { daemon in
-            try daemon.lab.prepare()
-            // A network that returns the guest's frames.
-            for reflection in 1...3 {
-                try BridgeLab.sendFrame(behind: "vfrep0", source: CommandLineLab.mac)
-                try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
-                try daemon.waitFor("repaired", times: reflection)
-            }
-            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
-            try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
-            try daemon.waitFor("redirected")
-            try daemon.waitForEntry("dev uplink0 master br0 static")
-        }
-    }
-
     @Test(arguments: ["ip link del vfrep0", "ip link set vfrep0 nomaster"])
     func aLostPrimaryLeavesTheStandby(_ loss: String) throws {
         try DaemonLab.run { daemon in

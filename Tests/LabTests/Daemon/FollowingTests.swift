@@ -184,6 +184,37 @@ struct FollowingTests {
         }
     }
 
+    /// In either order of the events the source is `remote` long before the migration completes.
+    @Test(arguments: [false, true]) func aMigrationByPostcopy(_ stopsFirst: Bool) throws {
+        try FollowingTests.run { daemon, monitor in
+            try daemon.waitFor("to=primary")
+            monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            try daemon.waitFor("to=migrating")
+            if stopsFirst { monitor.tell("STOP") }
+            monitor.tell("MIGRATION", #"{"status": "postcopy-active"}"#)
+            if !stopsFirst { monitor.tell("STOP") }
+            try daemon.waitFor("to=gone")
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+        }
+    }
+
+    /// QEMU's word alone brings a followed guest; a frame of the pod's kernel does not.
+    @Test func aStrayFrameIsNoArrivalOfAnAwaitedGuest() throws {
+        try FollowingTests.run(at: "remote", status: "inmigrate") { daemon, monitor in
+            try daemon.waitFor("to=awaited")
+            for _ in 0..<40 {
+                try BridgeLab.sendFrame(behind: "tap0", source: CommandLineLab.mac)
+                usleep(25_000)
+            }
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+            monitor.tell("RESUME")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+        }
+    }
+
     @Test func aMigrationThatIsCancelledComesBackWhenThePrimaryIsUsed() throws {
         try FollowingTests.run { daemon, monitor in
             try daemon.waitFor("to=primary")

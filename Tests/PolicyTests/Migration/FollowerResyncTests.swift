@@ -34,6 +34,12 @@ import Testing
         #expect(begun(.standby, nil, .completed, "postmigrate") == (.gone, [.becomeRemote]))
         #expect(begun(.standby, .standby, .completed, "postmigrate") == (.gone, [.becomeRemote]))
         #expect(begun(.remote, nil, .completed, "postmigrate") == (.gone, []))
+        // Post-copy: the source is stopped, and whichever QEMU runs the guest is the target.
+        let postcopy = MigrationStatus(rawValue: "postcopy-active")
+        #expect(begun(.standby, nil, postcopy, "finish-migrate") == (.gone, [.becomeRemote]))
+        #expect(begun(.standby, nil, .device, "finish-migrate") == (.migrating, []))
+        #expect(begun(.standby, nil, postcopy, "running") == (.standby, []))
+        #expect(begun(.primary, nil, postcopy, "running") == (.primary, []))
         #expect(begun(.remote, nil, .none, "inmigrate") == (.awaited, []))
         #expect(begun(.primary, nil, .none, "inmigrate") == (.awaited, [.becomeRemote]))
         #expect(begun(.remote, nil, .none, "prelaunch") == (.awaited, []))

@@ -31,6 +31,27 @@ import Testing
         #expect(course.event(.shutdown).isEmpty && course.frames(.disconnected).isEmpty)
     }
 
+    /// In post-copy the guest runs on the target while its memory follows, for seconds or minutes. Versions of QEMU report the two
+    /// events in different orders.
+    @Test func inPostcopyTheGuestIsGoneOnceItIsStopped() {
+        for stopsFirst in [false, true] {
+            var course = leaving()
+            course.migration(.active)
+            let active = MigrationStatus(rawValue: "postcopy-active")
+            if stopsFirst {
+                #expect(course.event(.stop).isEmpty)
+                #expect(course.migration(MigrationStatus(rawValue: "postcopy-device")).isEmpty)
+                #expect(course.migration(active) == [.becomeRemote])
+            } else {
+                #expect(course.migration(active).isEmpty)
+                #expect(course.event(.stop) == [.becomeRemote])
+            }
+            #expect(course.state == .gone && course.side == .remote)
+            #expect(course.migration(MigrationStatus(rawValue: "postcopy-paused"), active, .completed).isEmpty)
+            #expect(course.state == .gone)
+        }
+    }
+
     @Test func theWholeWayByCut() {
         var course = leaving(takesCopies: false)
         #expect(course.side == .primary && course.bracket == nil)

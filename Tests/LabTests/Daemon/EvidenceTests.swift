@@ -1,0 +1,153 @@
+import Glibc
+import Lab
+import Testing
+
+/// What fdbsteerd takes for a guest that comes or goes, and what not (docs/evidence.md), with a bridge that learns as kernels do.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct EvidenceTests {
+    private static let mac = CommandLineLab.mac
+    private static let other = "52:54:00:00:00:02"
+    private static let impatient = "[daemon]\ndeparture_silence = \"2s\"\n"
+
+    /// Sends frames, each followed by a pause.
+    private static func send(
+        behind port: String, _ source: String = mac, count: Int, milliseconds: UInt32 = 0
+    ) throws {
+        for _ in 0..<count {
+            try BridgeLab.sendFrame(behind: port, source: source)
+            usleep(milliseconds * 1000)
+        }
+    }
+
+    private static func expect(_ daemon: DaemonLab, side: String, on port: String) throws {
+        try daemon.waitForEntry("dev \(port) master br0 static")
+        let status = try daemon.lab.fdbsteer("status vm1 --json").output
+        #expect(status.contains("\"side\" : \"\(side)\""), "\(status)\n\(daemon.log)")
+    }
+
+    /// As many spoofed frames as somebody likes, between those of a guest that sends.
+    @Test(arguments: [1, 2, 40])
+    func spoofedFramesSendNoGuestAwayThatSpeaks(_ count: Int) throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            try EvidenceTests.send(behind: "vfrep0", count: 1)
+            for _ in 0..<3 {
+                try EvidenceTests.send(behind: "uplink0", count: count, milliseconds: 5)
+                try EvidenceTests.send(behind: "vfrep0", count: 1)
+                try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+            }
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+            // One line for all of them.
+            #expect(daemon.count("repaired") == 1, "\(daemon.log)")
+            if count > 2 { #expect(daemon.count("code=address-contested") == 1, "\(daemon.log)") }
+        }
+    }
+
+    @Test func spoofedFramesEndWithTheirSender() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            try EvidenceTests.send(behind: "uplink0", count: 20, milliseconds: 5)
+            // The guest is silent: the entry returns a second after the last frame.
+            try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+        }
+    }
+
+    @Test func aGuestThatIsSilentWhileItsFramesComeByTheUplinkHasLeft() throws {
+        try DaemonLab.run(configuration: EvidenceTests.impatient) { daemon in
+            try daemon.lab.prepare()
+            try EvidenceTests.send(behind: "uplink0", count: 12, milliseconds: 200)
+            try daemon.waitFor("reason=\"the guest's frames come in by the uplink now\"")
+            try EvidenceTests.expect(daemon, side: "remote", on: "uplink0")
+            // Whatever was concluded: its own port receives its frames.
+            try EvidenceTests.send(behind: "vfrep0", count: 200, milliseconds: 15)
+            try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+        }
+    }
+
+    @Test func aStrayFrameIsNoArrival() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let prepared = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --at remote --address "
+                    + EvidenceTests.mac)
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try DaemonLab.run(in: lab) { daemon in
+                try EvidenceTests.send(behind: "tap0", count: 1)
+                // The bridge has learned it, as it would for a guest that has arrived.
+                try EvidenceTests.expect(daemon, side: "remote", on: "tap0")
+                try EvidenceTests.send(behind: "uplink0", count: 1)
+                try EvidenceTests.expect(daemon, side: "remote", on: "uplink0")
+                try EvidenceTests.send(behind: "tap0", count: 1)
+                try EvidenceTests.expect(daemon, side: "remote", on: "tap0")
+                // Nothing followed.
+                try EvidenceTests.expect(daemon, side: "remote", on: "uplink0")
+                #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+                try EvidenceTests.send(behind: "tap0", count: 60, milliseconds: 20)
+                try daemon.waitFor("reason=\"the guest's frames come in by its standby\"")
+                try EvidenceTests.expect(daemon, side: "standby", on: "tap0")
+            }
+        }
+    }
+
+    @Test func anAddressThatIsElsewhereMovesAlone() throws {
+        try DaemonLab.run(configuration: EvidenceTests.impatient) { daemon in
+            try daemon.lab.prepare("--address \(EvidenceTests.other)")
+            for _ in 0..<30 {
+                try EvidenceTests.send(behind: "uplink0", EvidenceTests.other, count: 1, milliseconds: 50)
+                try EvidenceTests.send(behind: "vfrep0", count: 1, milliseconds: 50)
+            }
+            try daemon.waitFor("\(EvidenceTests.other): it is behind uplink0, while the guest sends by its own port")
+            try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+            usleep(1_500_000)
+            #expect(try daemon.lab.lab.entry(EvidenceTests.other)?.contains("dev uplink0") == true, "\(daemon.log)")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+            // It is the guest's again.
+            try EvidenceTests.send(behind: "vfrep0", EvidenceTests.other, count: 1)
+            for _ in 0..<300 where try daemon.lab.lab.entry(EvidenceTests.other)?.contains("dev vfrep0") != true {
+                usleep(10_000)
+            }
+            #expect(try daemon.lab.lab.entry(EvidenceTests.other)?.contains("dev vfrep0") == true, "\(daemon.log)")
+        }
+    }
+
+    @Test func aProgramThatWritesOnAnUplinkWithoutLearningIsNoFrame() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            try Command.script("bridge link set dev uplink0 learning off")
+            for repair in 1...3 {
+                try Command.script("bridge fdb replace \(EvidenceTests.mac) dev uplink0 master static")
+                try daemon.waitFor("repaired", times: repair)
+                try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+            }
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aControlPlaneIsFollowed() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            try Command.script("bridge fdb replace \(EvidenceTests.mac) dev uplink0 master extern_learn")
+            try daemon.waitFor("reason=\"a control plane has the guest behind the uplink now\"")
+            #expect(daemon.count("repaired") == 0, "\(daemon.log)")
+            let status = try daemon.lab.fdbsteer("status vm1 --json").output
+            #expect(status.contains("\"side\" : \"remote\""), "\(status)")
+            #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev uplink0") == true)
+        }
+    }
+
+    /// What the guest says stands above what the fabric says, but not often: each correction is an event of the whole fabric.
+    @Test func aControlPlaneThatTheGuestContradictsIsCorrectedOnce() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            let claim = "bridge fdb replace \(EvidenceTests.mac) dev uplink0 master extern_learn"
+            try Command.script(claim)
+            usleep(50_000)
+            try EvidenceTests.send(behind: "vfrep0", count: 1)
+            try daemon.waitForEntry("dev vfrep0")
+            try Command.script(claim)
+            try EvidenceTests.send(behind: "vfrep0", count: 10, milliseconds: 100)
+            #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev uplink0") == true, "\(daemon.log)")
+            try daemon.waitFor("\(EvidenceTests.mac): a control plane has it behind uplink0, but the guest speaks here")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+}
