@@ -276,7 +276,9 @@ extension Keeper {
             ports += own.map(\.1.index)
             rows.append((row, own.count))
         }
-        guard !ports.isEmpty, let counters = try? PortCounters.read(ports, using: &host.kernel.socket) else { return [] }
+        guard !ports.isEmpty, let counters = try? PortCounters.read(ports, using: &host.kernel.socket) else {
+            return []
+        }
         var rest = counters[...]
         return rows.compactMap { row, count in
             let sum = rest.prefix(count).reduce(0) { $0 &+ ($1?.rxPackets ?? 0) }

@@ -105,8 +105,8 @@ import Testing
         // Seldom, but nobody else.
         #expect(TrailTests.arrival(TrailTests.series(.home, every: 10_000, count: 4), at: 30_000) == .believe)
         // Somebody else sends by the uplink: the own port is believed, later.
-        let contested = TrailTests.series(.home, every: 50, count: 201) + TrailTests.series(.abroad, every: 900, count: 11)
-        let signs = contested.sorted { $0.0 < $1.0 }
+        let theirs = TrailTests.series(.abroad, every: 900, count: 11)
+        let signs = (TrailTests.series(.home, every: 50, count: 201) + theirs).sorted { $0.0 < $1.0 }
         #expect(TrailTests.arrival(signs.filter { $0.0 <= 9000 }, at: 9000) != .believe)
         #expect(TrailTests.arrival(signs, at: 10_000) == .believe)
     }
