@@ -136,7 +136,8 @@ extension Keeper {
         guard doubt.restorations > 2, record.entrySide != .remote, let stray = astray.first else { return nil }
         return condition(
             Condition.contested, stray,
-            "its frames come in by PORT, but the guest is here: another machine has its MAC, or the network returns its frames",
+            "its frames come in by PORT, but the guest is here: another machine has its MAC, or the network returns its "
+                + "frames",
             remedy: "tcpdump -e shows where they come from, as the fabric's tables do")
     }
 
