@@ -67,7 +67,7 @@ struct Execution {
     /// Executes a step of the plan.
     private mutating func take(_ step: Step, on kernel: inout Kernel) -> Redirection.Event {
         let begin = clock.elapsed
-        let event: Redirection.Event
+        var event: Redirection.Event
         switch step {
         case .setting(let port, let setting):
             return kernel.set(setting, of: port)
@@ -80,6 +80,9 @@ struct Execution {
             return event
         case .entries(let changes):
             event = kernel.change(changes.map(\.change))
+            if case .answered(let refusals) = event, !refusals.isEmpty {
+                event = .answered(kernel.explain(refusals, of: changes, plan.guest))
+            }
         case .filter(let planned):
             event = planned.change.apply(using: &kernel.socket)
         }

@@ -24,9 +24,11 @@ extension EntryRequest {
         words.append("NTF_MASTER")
         if entryFlags.contains(.use) { words.append("NTF_USE") }
         if entryFlags.contains(.sticky) { words.append("NTF_STICKY") }
+        let isExternal = entryFlags.contains(.externallyLearned)
+        if isExternal { words.append("NTF_EXT_LEARNED") }
         words.append(state == .noARP ? "NUD_NOARP" : "NUD_REACHABLE")
         let command = flags.contains(.exclusive) ? "add" : "replace"
-        let kind = state == .noARP ? "static" : "dynamic"
+        let kind = isExternal ? "extern_learn" : state == .noARP ? "static" : "dynamic"
         let extras = (entryFlags.contains(.use) ? " use" : "") + (entryFlags.contains(.sticky) ? " sticky" : "")
         return RequestWords(
             netlink: words.joined(separator: " "),

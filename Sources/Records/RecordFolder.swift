@@ -202,7 +202,7 @@ package final class RecordFolder {
     // MARK: - Errors
 
     private func unwritable(_ name: String) -> ControllerError {
-        StateFolder.unwritable("\(path)/\(name)", String(cString: strerror(errno)))
+        StateFolder.unwritable("\(path)/\(name)", code: errno)
     }
 
     /// A file that is there and cannot be used.

@@ -49,6 +49,7 @@ import Testing
                     try claim.write(.intent(.switching, goal: .primary))
                 }
                 #expect("\(try #require(error))".contains("nothing was changed"))
+                #expect("\(try #require(error))".contains("free some space"))
             }
             #expect(try journal.record(record) == settled)
             let names = try Command.run(["ls", "-A", path + "/guests"]).output

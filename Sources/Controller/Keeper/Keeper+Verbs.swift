@@ -118,7 +118,7 @@ extension Keeper {
         let report = book(report, reason: reason)
         guard report.exitCode == 0 || report.exitCode == ControllerError.Code.unproven.rawValue else {
             throw ControllerError(
-                report.outcome == .notRolledBack ? .notRolledBack : .rolledBack,
+                report.outcome == .rolledBack ? .rolledBack : .notRolledBack,
                 report.failures.joined(separator: "; "))
         }
         return report

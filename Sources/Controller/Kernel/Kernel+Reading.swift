@@ -106,6 +106,19 @@ extension Kernel {
         }
     }
 
+    /// Reads the VLANs of a guest's ports, where its addresses name one and the bridge filters them.
+    mutating func readVLANs(of guest: GuestInterface, into observation: inout Observation) throws(ControllerError) {
+        guard let bridge = observation.bridge, bridge.bridge?.filtersVLANs == true,
+            guest.addresses.contains(where: { $0.vlan != nil })
+        else { return }
+        var read = BySide<PortVLANs>()
+        for side in Side.allCases {
+            guard let port = observation.ports[side], port.master == bridge.index else { continue }
+            read[side] = try vlans(of: port.index, named: port.name)
+        }
+        observation.vlans = read
+    }
+
     /// Reads the entries that a plan has changed.
     mutating func reread(_ plan: Plan) -> Redirection.Event {
         let addresses = plan.changes.map(\.change.address)
@@ -116,6 +129,30 @@ extension Kernel {
             // Without its bridge there is no entry either.
             if error.errno == .noDevice || error.errno == .invalid { return .read([:]) }
             return .failed(Redirection.Failure("cannot re-read the entries", cause: KernelRefusal(error)))
+        }
+    }
+
+    /// Adds to refusals of entry changes why the kernel refused, where it has no text of its own: it takes no change of an entry
+    /// in a VLAN that its port does not have, not even a deletion, and says only EINVAL (`br_fdb_add`, `br_fdb_delete`).
+    mutating func explain(
+        _ refusals: [Int: KernelRefusal], of changes: [PlannedChange], _ guest: GuestInterface
+    ) -> [Int: KernelRefusal] {
+        var read: [Int32: PortVLANs] = [:]
+        return refusals.reduce(into: [:]) { explained, refused in
+            let (index, refusal) = refused
+            explained[index] = refusal
+            let change = changes[index].change
+            guard let vlan = change.address.vlan, refusal.errno == "EINVAL" else { return }
+            for port in [change.port, change.oldPort ?? change.port] {
+                guard let vlans = read[port] ?? (try? PortVLANs.read(port: port, using: &socket)) else { continue }
+                read[port] = vlans
+                if vlans.members.contains(vlan) { continue }
+                let name = guest.name(ofPort: port)
+                explained[index] = refusal.because(
+                    "VLAN \(vlan) is not on \(name), and without it the kernel neither changes nor deletes an entry "
+                        + "there; add it: bridge vlan add dev \(name) vid \(vlan)")
+                return
+            }
         }
     }
 

@@ -40,11 +40,13 @@ package struct FollowFilter {
         let decision = try decide(claim, on: &host.kernel)
         var refused = decision.refused
         let guest = claim.record.guest
-        let joining = try unowned(decision.joining, guest: guest, refused: &refused, on: &host.kernel)
+        var found: [Entry] = []
+        let joining = try unowned(
+            decision.joining, guest: guest, refused: &refused, found: &found, on: &host.kernel)
         if !options.dryRun {
             try host.kernel.requirePrivilege()
             try giveBack(decision.leaving, claim, on: &host.kernel)
-            try pin(joining, &claim, on: &host)
+            try pin(joining, found: found, &claim, on: &host)
         }
         return AdoptionReport(
             guest: id.text, joined: joining.map(\.description), left: decision.leaving.map(\.description),
@@ -68,8 +70,11 @@ package struct FollowFilter {
     }
 
     /// Without those that are somebody else's by the bridge's table.
+    ///
+    /// - Parameter found: the entries of the others.
     private func unowned(
-        _ addresses: [Address], guest: GuestInterface, refused: inout [String], on kernel: inout Kernel
+        _ addresses: [Address], guest: GuestInterface, refused: inout [String], found: inout [Entry],
+        on kernel: inout Kernel
     ) throws(ControllerError) -> [Address] {
         let entries = try kernel.entries(addresses, of: guest)
         var own: Set = [guest.primary.index, guest.standby.index]
@@ -79,6 +84,7 @@ package struct FollowFilter {
             if own.contains(entry.port), !entry.isLocal, !entry.isSticky,
                 entry.isDynamic || entry.port != guest.uplink?.index
             {
+                found.append(entry)
                 return address
             }
             refused.append("\(address) is somebody else's by the bridge's table: \(entry)")
@@ -87,10 +93,10 @@ package struct FollowFilter {
     }
 
     private func pin(
-        _ addresses: [Address], _ claim: inout Claim, on host: inout Host
+        _ addresses: [Address], found: [Entry], _ claim: inout Claim, on host: inout Host
     ) throws(ControllerError) {
         guard !addresses.isEmpty else { return }
-        try claim.adopt(addresses)
+        try claim.adopt(addresses, found: found)
         do throws(ControllerError) {
             // With the new addresses in the journal the side that it says is the side that they are brought to.
             try claim.reread()
@@ -99,7 +105,7 @@ package struct FollowFilter {
                     under: claim, on: &host.kernel, since: Stopwatch()))
             guard report.outcome == .done || report.outcome == .already else {
                 throw ControllerError(
-                    report.outcome == .notRolledBack ? .notRolledBack : .rolledBack,
+                    report.outcome == .rolledBack ? .rolledBack : .notRolledBack,
                     "the new addresses of guest \(claim.record.guest.id) could not be pinned: "
                         + report.failures.joined(separator: "; "))
             }
@@ -109,7 +115,8 @@ package struct FollowFilter {
         }
     }
 
-    /// Entries of addresses that the guest does not use any more: nothing would be forwarded to them but floods.
+    /// Entries of addresses that the guest does not use any more: nothing would be forwarded to them but floods. Those that
+    /// were static before it asked for them stay.
     private func giveBack(
         _ addresses: [Address], _ claim: borrowing Claim, on kernel: inout Kernel
     ) throws(ControllerError) {
@@ -117,7 +124,10 @@ package struct FollowFilter {
         let guest = claim.record.guest
         let entries = try kernel.entries(addresses, of: guest)
         let own = Set(guest.ports.map(\.port.index))
-        let pinned = entries.compactMap { $0 }.filter { $0.isStatic && own.contains($0.port) }
+        let found = claim.found
+        let pinned = entries.compactMap { $0 }.filter {
+            $0.isStatic && own.contains($0.port) && found?[$0.address]?.isStatic != true
+        }
         _ = kernel.socket.perform(pinned.map { EntryRequest.delete($0.address, port: $0.port) })
         try claim.drop(addresses)
     }

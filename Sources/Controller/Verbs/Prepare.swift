@@ -32,24 +32,30 @@ package struct Prepare {
             return Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
         }
         try host.kernel.requirePrivilege()
-        let journal = try Journal(folder: host.folder)
-        let prepared = try journal.claim(preparing: request.id, given: request.addresses, ips: request.ips) {
-            () throws(ControllerError) in
-            // Others may have prepared a guest since, or released this one and given its ports their settings back.
-            let guest = plan.guest
-            let ports = guest.ports.map(\.port.index)
-            let now = try journal.neighbours(
-                of: nil, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
-            let fresh = try host.kernel.observe(guest).ports
-            let isSame = guest.ports.allSatisfy { side, port in
-                fresh[side]?.bridgePort == links[port.index]?.bridgePort
-                    && fresh[side]?.master == links[port.index]?.master
+        let prepared: Claim
+        do throws(ControllerError) {
+            let journal = try Journal(folder: host.folder)
+            prepared = try journal.claim(
+                preparing: request.id, given: request.addresses, ips: request.ips, found: { plan.found }
+            ) { () throws(ControllerError) in
+                // Others may have prepared a guest since, or released this one and given its ports their settings back.
+                let guest = plan.guest
+                let ports = guest.ports.map(\.port.index)
+                let now = try journal.neighbours(
+                    of: nil, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
+                let fresh = try host.kernel.observe(guest).ports
+                let isSame = guest.ports.allSatisfy { side, port in
+                    fresh[side]?.bridgePort == links[port.index]?.bridgePort
+                        && fresh[side]?.master == links[port.index]?.master
+                }
+                if now != neighbours || request.legacy != nil || !isSame {
+                    (plan, neighbours) = try self.plan(
+                        request, links: host.kernel.links(), beside: journal, on: &host)
+                }
+                return plan.guest
             }
-            if now != neighbours || request.legacy != nil || !isSame {
-                (plan, neighbours) = try self.plan(
-                    request, links: host.kernel.links(), beside: journal, on: &host)
-            }
-            return plan.guest
+        } catch {
+            throw error.beforeAnything
         }
         guard plan.isEmpty else {
             var execution = Execution(plan, options: options, clock: clock)

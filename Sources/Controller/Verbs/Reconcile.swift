@@ -108,17 +108,37 @@ package struct Reconcile {
             if let report { _ = host.book(report) }
             result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
+        case .releasing where try Release.plan(claim, on: &host.kernel).0.isEmpty:
+            // Everything was given back, and only the record is left of it.
+            let released = host.book(
+                try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
+            return Reconciliation(
+                guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0)
         default:
+            let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
-                try Abort(options: options).putBack(claim, on: &host.kernel, since: Stopwatch()))
+                goal == nil
+                    ? try Abort(options: options).putBack(claim, on: &host.kernel, since: Stopwatch())
+                    : try Switch(to: goal ?? record.guest.side, verb: .abort, options: options, renews: true).run(
+                        under: claim, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
             result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
         }
     }
 
+    /// The side to which a switch has moved all entries, when only the record does not say so: its process died before the last
+    /// write, or could not write. Frames have followed, so they stay.
+    private func arrival(_ record: GuestRecord, on kernel: inout Kernel) throws(ControllerError) -> Side? {
+        let guest = record.guest
+        guard record.phase == .switching, let goal = record.goal, goal != guest.side, let port = guest.port(of: goal)
+        else { return nil }
+        let there = PlannedChange.Expectation(port: port.index, isStatic: true, isSticky: guest.isSticky)
+        return try kernel.entries(guest.addresses, of: guest).allSatisfy(there.holds) ? goal : nil
+    }
+
     private func words(_ record: GuestRecord, _ report: Report) -> String {
-        let side = record.guest.side.rawValue
+        let side = report.to.rawValue
         let why =
             switch record.phase {
             case .pinned: ""

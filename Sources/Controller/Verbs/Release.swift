@@ -4,8 +4,8 @@ package import Records
 import Switchdev
 package import System
 
-/// Gives a guest's entries back to the bridge: learned, on the side that they are on, with the ports' old settings. A guest of
-/// which the kernel has nothing any more is forgotten.
+/// Gives a guest's entries back to the bridge as `prepare` found them, on the side that they are on, and its ports their settings.
+/// A guest of which the kernel has nothing any more is forgotten.
 package struct Release: GuestVerb {
     package let options: VerbOptions
     /// The caller knows that the network namespace of a guest has gone.
@@ -29,12 +29,7 @@ package struct Release: GuestVerb {
                 remedy: "release it without --forget")
         }
         if !options.dryRun { try kernel.requirePrivilege() }
-        var observation = try kernel.observe(claim.record.guest)
-        let record = claim.named(by: observation)
-        try kernel.readFilters(of: record.guest, into: &observation)
-        var plan = Planner().release(
-            record.guest, observation: observation, isUnfinished: record.phase == .preparing)
-        if record.bracket != nil { plan = plan.ending(CopyChange(record, isOn: false)) }
+        let (plan, observation) = try Release.plan(claim, on: &kernel)
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }
@@ -62,5 +57,17 @@ package struct Release: GuestVerb {
             unchanged: plan, .nothingToProve, startedAt: clock.startedAt, after: clock.elapsed, options: options)
         report.outcome = .done
         return report
+    }
+
+    /// Reads what a release of a guest that was prepared here needs, and plans it.
+    static func plan(
+        _ claim: borrowing Claim, on kernel: inout Kernel
+    ) throws(ControllerError) -> (Plan, Observation) {
+        var observation = try kernel.observe(claim.record.guest)
+        let record = claim.named(by: observation)
+        try kernel.readFilters(of: record.guest, into: &observation)
+        let plan = Planner().release(
+            record.guest, observation: observation, found: claim.found, isUnfinished: record.phase == .preparing)
+        return (record.bracket == nil ? plan : plan.ending(CopyChange(record, isOn: false)), observation)
     }
 }

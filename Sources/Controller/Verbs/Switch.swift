@@ -13,10 +13,14 @@ package struct Switch: GuestVerb {
     let verb: Plan.Verb
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?
+    /// Makes entries anew that an eswitch port has already: nobody knows whether hardware has followed.
+    let renews: Bool
 
     package init(
-        to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil
+        to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil,
+        renews: Bool = false
     ) {
+        self.renews = renews
         self.side = side
         self.verb = verb
         self.options = options
@@ -33,7 +37,7 @@ package struct Switch: GuestVerb {
         try kernel.readFilters(of: record.guest, into: &observation)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(
-            record.guest, to: side, observation: observation, isProven: isProven, verb: verb)
+            record.guest, to: side, observation: observation, isProven: isProven, verb: verb, renewing: renews)
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }

@@ -114,6 +114,7 @@ package struct Verify {
         var observation = readsEntries ? try kernel.observe(guest) : try kernel.observePorts(of: guest)
         guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
+        try kernel.readVLANs(of: guest, into: &observation)
         let verdict = Preflight(Subject(guest), observation).judge(by: rules)
         return (observation, verdict, FilterPlan.problems(guest, observation.filters))
     }

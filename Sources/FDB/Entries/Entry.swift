@@ -34,6 +34,8 @@ public struct Entry: Hashable, Sendable {
     public var isDynamic: Bool { !isStatic && !isLocal }
     /// Learning does not move the entry.
     public var isSticky: Bool { flags.contains(.sticky) }
+    /// The entry is a control plane's, or a driver's: `NTF_EXT_LEARNED`, and not static. The bridge does not age it.
+    public var isControlPlanes: Bool { isDynamic && flags.contains(.externallyLearned) }
 
     /// Makes an entry from its fields.
     public init(

@@ -25,6 +25,10 @@ public struct EntryChange: Hashable, Sendable {
         case recreateDynamic = "recreate-dynamic"
         /// RTM_NEWNEIGH REPLACE with NUD_REACHABLE: returns a static entry to ageing and learning.
         case makeDynamic = "make-dynamic"
+        /// RTM_DELNEIGH, then RTM_NEWNEIGH with NTF_EXT_LEARNED in the same send: the entry is a control plane's, which does
+        /// not age (`br_fdb_external_learn_add`). That message changes neither a static entry's state nor its age, so the
+        /// entry is made anew.
+        case recreateExternal = "recreate-extern-learn"
         /// RTM_DELNEIGH.
         case delete
     }
@@ -35,7 +39,7 @@ public struct EntryChange: Hashable, Sendable {
     public let primitive: Primitive
     /// The port that has the entry afterwards; for `delete` the port that loses it.
     public let port: Int32
-    /// The port that has the entry before. `deleteCreate` and `recreateDynamic` delete it there; `reseat` goes through it.
+    /// The port that has the entry before. `deleteCreate` and the two `recreate` delete it there; `reseat` goes through it.
     public let oldPort: Int32?
     /// Learning cannot move the entry afterwards.
     public let sticky: Bool
@@ -71,6 +75,7 @@ public struct EntryChange: Hashable, Sendable {
         case .deleteCreate: (.delete(address, port: oldPort ?? port), pin(port, sticky ? .sticky : []))
         case .reseat: (pin(oldPort ?? port), pin(port, .use))
         case .recreateDynamic: (.delete(address, port: oldPort ?? port), age)
+        case .recreateExternal: (.delete(address, port: oldPort ?? port), external)
         case .makeDynamic: (age, nil)
         case .delete: (.delete(address, port: port), nil)
         }
@@ -83,9 +88,18 @@ public struct EntryChange: Hashable, Sendable {
 
     @inline(__always)
     private var age: EntryRequest { .set(address, port: port, state: .reachable, flags: [.create, .replace]) }
+
+    private var external: EntryRequest {
+        .set(address, port: port, state: .reachable, flags: [.create, .replace], entryFlags: .externallyLearned)
+    }
 }
 
 extension EntryChange.Primitive {
     /// The change takes two messages.
-    var isPair: Bool { self == .deleteCreate || self == .reseat || self == .recreateDynamic }
+    var isPair: Bool {
+        switch self {
+        case .deleteCreate, .reseat, .recreateDynamic, .recreateExternal: true
+        case .replace, .use, .makeDynamic, .delete: false
+        }
+    }
 }

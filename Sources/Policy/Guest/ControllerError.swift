@@ -59,4 +59,8 @@ public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertibl
         return text
     }
 
+    /// The same error, of a verb that has changed nothing until then.
+    package var beforeAnything: ControllerError {
+        ControllerError(code, message + "; nothing was changed", remedy: remedy, cause: cause)
+    }
 }

@@ -29,4 +29,9 @@ public struct KernelRefusal: Hashable, Sendable, CustomStringConvertible {
         self.extack = extack
         self.description = description
     }
+
+    /// The same refusal, with a reason that the kernel does not give.
+    package func because(_ reason: String) -> KernelRefusal {
+        KernelRefusal(meaning, errno: errno, extack: extack, description: "\(description): \(reason)")
+    }
 }

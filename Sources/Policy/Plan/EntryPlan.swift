@@ -47,32 +47,17 @@ extension Plan {
         return planned(primitive(before: before, fromEswitch: fromEswitch, to: port.index), by: before?.port)
     }
 
-    /// Plans that a pinned entry may age and roam afterwards, on the port that it is on.
-    package static func giveBack(_ entry: Entry, port: PortIdentity, links: Links) -> PlannedChange {
-        let undo = EntryChange(entry.address, .replace, port: entry.port, sticky: entry.isSticky)
-        guard port.isEswitchPort else {
-            return PlannedChange(
-                change: EntryChange(entry.address, .makeDynamic, port: entry.port), before: entry, undo: undo,
-                expected: .init(port: entry.port, isStatic: false, isSticky: false))
-        }
-        // Drivers are not told of an entry that becomes dynamic: hardware would keep its rule for ever. Deleted, it is
-        // learned and offloaded anew; where unknown addresses are not flooded, software keeps it until it ages.
-        let floods = links[port.index]?.bridgePort?.flags.contains(.flood) ?? false
-        return PlannedChange(
-            change: EntryChange(
-                entry.address, floods ? .delete : .recreateDynamic, port: entry.port, oldPort: entry.port),
-            before: entry, undo: undo,
-            expected: floods ? nil : .init(port: entry.port, isStatic: false, isSticky: false))
-    }
-
     /// The change that puts an entry back as it was found, from the port that a plan moves it to.
     private static func restoration(
         of before: Entry?, address: Address, from port: PortIdentity, links: Links
     ) -> EntryChange {
         guard let before else { return EntryChange(address, .delete, port: port.index) }
         guard before.isStatic else {
+            // A change in place leaves the flag, one by NTF_USE or a deletion does not.
+            let isExternal = before.isControlPlanes && !isEswitch(before.port, links)
             return EntryChange(
-                address, port.isEswitchPort ? .recreateDynamic : .makeDynamic, port: before.port, oldPort: port.index)
+                address, isExternal ? .recreateExternal : port.isEswitchPort ? .recreateDynamic : .makeDynamic,
+                port: before.port, oldPort: port.index)
         }
         let moved = Entry(address: address, port: port.index, bridge: before.bridge, state: .noARP)
         let primitive = primitive(before: moved, fromEswitch: port.isEswitchPort, to: before.port)

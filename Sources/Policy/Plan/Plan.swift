@@ -25,18 +25,22 @@ public struct PlannedChange: Hashable, Sendable {
         public let isStatic: Bool
         /// Refuses to roam.
         public let isSticky: Bool
+        /// It is a control plane's (NTF_EXT_LEARNED), or nobody's but the bridge's; nil where that does not matter.
+        let isExternal: Bool?
 
         /// Makes one from its parts.
-        package init(port: Int32, isStatic: Bool, isSticky: Bool) {
+        package init(port: Int32, isStatic: Bool, isSticky: Bool, isExternal: Bool? = nil) {
             self.port = port
             self.isStatic = isStatic
             self.isSticky = isSticky
+            self.isExternal = isExternal
         }
 
         /// Whether an entry, nil for none, is as expected.
         public func holds(for entry: Entry?) -> Bool {
             guard let entry else { return false }
             return entry.port == port && entry.isStatic == isStatic && !entry.isLocal && entry.isSticky == isSticky
+                && (isExternal == nil || isExternal == entry.flags.contains(.externallyLearned))
         }
     }
 }
@@ -56,6 +60,14 @@ public enum Step: Hashable, Sendable {
 
     /// Its change of a NIC's filter.
     package var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
+    /// Whether what it changes matters to no other step: settings and entries, not filters and copies, which a frame passes
+    /// as well.
+    package var isIndependent: Bool {
+        switch self {
+        case .setting, .entries, .groups: true
+        case .filter, .copy: false
+        }
+    }
     /// Its entry changes.
     package var changes: [PlannedChange] { if case .entries(let changes) = self { changes } else { [] } }
 }
@@ -91,6 +103,8 @@ public struct Plan: Hashable, Sendable {
     public internal(set) var steps: [Step]
     /// What the operator should know, though it is no reason to refuse.
     public let notes: [String]
+    /// The entries of the guest's addresses before its `prepare`: what `release` gives back.
+    public var found: [Entry] = []
     /// What preflight found, but for notes.
     public var findings: [Finding] = []
     /// How it moves the guest's frames.

@@ -37,6 +37,7 @@ package struct Planner {
         steps += filters.around(pins.isEmpty ? [] : [.entries(pins)])
         var plan = Plan(
             verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: legacy?.notes ?? [], links: links)
+        plan.found = request.addresses.compactMap { observation.entry($0) }
         plan.findings = verdict.findings.filter { $0.severity != .note }
         return plan
     }

@@ -51,7 +51,32 @@ public enum PortSetting: Hashable, Sendable {
 }
 
 extension PortSetting {
-    /// The steps that put the ports' settings back.
+    /// The steps that give the ports' settings back at a release; what others have set since is left, and noted.
+    package static func restoration(
+        _ guest: GuestInterface, _ observation: Observation, _ notes: inout [String]
+    ) -> [Step] {
+        var steps: [Step] = []
+        for (side, port) in guest.ports where port.learningToRestore || port.backupToClear {
+            guard let link = observation.ports[side], let settings = link.bridgePort, link.master == guest.bridge.index
+            else {
+                notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no settings to put back")
+                continue
+            }
+            if port.learningToRestore, !settings.flags.contains(.learning) {
+                steps.append(.setting(port, .learning(isOn: true)))
+            }
+            guard port.backupToClear, let backup = settings.backupPort else { continue }
+            if backup == guest.standby.index {
+                steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
+            } else {
+                notes.append(
+                    "\(port.name) keeps its backup port \(guest.name(ofPort: backup)), which fdbsteer did not set")
+            }
+        }
+        return steps
+    }
+
+    /// The steps that bring the ports' settings to what the record says.
     package static func steps(_ guest: GuestInterface, _ observation: Observation) -> [Step] {
         var steps: [Step] = []
         for (side, port) in guest.ports {
@@ -62,8 +87,8 @@ extension PortSetting {
             if port.learningToRestore, settings.flags.contains(.learning) != learns {
                 steps.append(.setting(port, .learning(isOn: learns)))
             }
-            // A backup that left the bridge cannot be named again.
-            if port.backupToClear, settings.backupPort != guest.standby.index,
+            // A backup that left the bridge cannot be named again, and another one is somebody else's choice.
+            if port.backupToClear, settings.backupPort == nil,
                 observation.ports[.standby]?.master == guest.bridge.index
             {
                 steps.append(.setting(port, .backup(from: nil, to: guest.standby)))

@@ -19,7 +19,7 @@ package enum VLANRules {
     }
 
     static let vlanMissing = Rule(
-        "vlan-missing", .blocks, refuses: .prepare, needs: .vlans, shown: "VM: VLAN of the address not on the standby",
+        "vlan-missing", .blocks, refuses: [.prepare, .intent], needs: .vlans, shown: "VM: VLAN of the address not on the standby",
         harm: "tagged frames that the guest sends"
     ) { it, answer in
         guard it.bridge?.bridge?.filtersVLANs == true else { return }
@@ -28,7 +28,8 @@ package enum VLANRules {
             for vlan in Set(it.subject.addresses.compactMap(\.vlan)).subtracting(members).sorted() {
                 answer(
                     port.name,
-                    "VLAN \(vlan) of the guest's addresses is not on the port: its frames are dropped there",
+                    "VLAN \(vlan) of the guest's addresses is not on the port: its frames are dropped there, and the "
+                        + "kernel neither changes nor deletes its entries there",
                     evidence: ["\(port.name) VLANs": words(members)],
                     remedy: "bridge vlan add dev \(port.name) vid \(vlan)")
             }
@@ -56,19 +57,19 @@ package enum VLANRules {
         // What the addresses need is said port by port (``vlanMissing``).
         let needed = it.subject.addresses.compactMap(\.vlan)
         let lost = first.members.subtracting(second.members).subtracting(needed)
-        if let vlan = lost.min() {
+        if !lost.isEmpty {
             answer(
                 standby.name,
                 "it lacks VLANs of \(primary.name), \(words(lost)): the guest's frames in them are dropped there",
                 .loses,
-                evidence: evidence, remedy: "bridge vlan add dev \(standby.name) vid \(vlan)")
+                evidence: evidence, remedy: command("add", lost, standby.name))
         }
         let leaked = second.members.subtracting(first.members).subtracting(needed)
-        if let vlan = leaked.min() {
+        if !leaked.isEmpty {
             answer(
                 standby.name,
                 "it has VLANs that \(primary.name) has not, \(words(leaked)): the guest gets at them by its standby",
-                .leaks, evidence: evidence, remedy: "bridge vlan del dev \(standby.name) vid \(vlan)")
+                .leaks, evidence: evidence, remedy: command("del", leaked, standby.name))
         }
     }
 
@@ -153,7 +154,25 @@ package enum VLANRules {
             remedy: "ip link set \(bridge.name) type bridge vlan_default_pvid 0")
     }
 
+    /// VLANs as `bridge vlan` takes and prints them: `1 20 100-199`.
     private static func words(_ vlans: Set<VLANID>) -> String {
-        vlans.isEmpty ? "none" : vlans.sorted().map(\.description).joined(separator: " ")
+        vlans.isEmpty ? "none" : ranges(vlans).joined(separator: " ")
+    }
+
+    private static func ranges(_ vlans: Set<VLANID>) -> [String] {
+        var ranges: [ClosedRange<UInt16>] = []
+        for number in vlans.map(\.rawValue).sorted() {
+            if let last = ranges.last, last.upperBound + 1 == number {
+                ranges[ranges.count - 1] = last.lowerBound...number
+            } else {
+                ranges.append(number...number)
+            }
+        }
+        return ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+    }
+
+    /// The commands that add VLANs to a port, or take them away.
+    private static func command(_ verb: String, _ vlans: Set<VLANID>, _ port: String) -> String {
+        ranges(vlans).map { "bridge vlan \(verb) dev \(port) vid \($0)" }.joined(separator: "; ")
     }
 }

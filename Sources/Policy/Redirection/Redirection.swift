@@ -82,6 +82,10 @@ public struct Redirection: Sendable {
     public enum Outcome: Hashable, Sendable {
         /// Everything is as planned; the argument says what is known about the hardware.
         case committed(OffloadProof)
+        /// A release gave back everything but this: the guest is forgotten.
+        case incomplete(OffloadProof, [Failure])
+        /// Everything was changed as planned, and stays so, but could not be recorded.
+        case unrecorded(OffloadProof, [Failure])
         /// The intent could not be recorded; nothing was changed.
         case refused([Failure])
         /// It failed, and everything was restored.
@@ -102,6 +106,8 @@ public struct Redirection: Sendable {
     private var failures: [Failure] = []
     private var completed = 0
     private var unrestored = false
+    /// What a release could not give back. It holds nothing else.
+    private var left: [Failure] = []
     /// Groups that the new port joined by this redirection, not earlier or by itself.
     private var joined: [GroupRequest] = []
     private var proof = OffloadProof.nothingToProve
@@ -131,6 +137,9 @@ public struct Redirection: Sendable {
         case (.running(let index), .answered(let answers)):
             collect(answers, of: plan.steps[index])
             return failures.isEmpty ? runStep(index + 1) : survey(completed: index + 1)
+        case (.running(let index), .failed(let failure)) where plan.verb == .release && plan.steps[index].isIndependent:
+            left.append(failure)
+            return runStep(index + 1)
         case (.running(let index), .failed(let failure)):
             failures.append(failure)
             // A failed removal may have removed the copy, so undo recreates it; a failed creation cleans up after itself.
@@ -148,11 +157,10 @@ public struct Redirection: Sendable {
         case (.following, .done):
             return commit()
         case (.recordingCommit, .done):
-            return finish(.committed(proof))
+            return finish(left.isEmpty ? .committed(proof) : .incomplete(proof, left))
         case (.recordingCommit, .failed(let failure)):
-            // The entries are right and only the record is wrong. `reconcile` corrects it.
-            failures.append(failure)
-            return finish(.notRolledBack(failures))
+            // The entries are right and only the record is wrong: what has moved stays, and `reconcile` writes the record.
+            return finish(.unrecorded(proof, left + [failure]))
         default:
             return nextBack(event)
         }
@@ -211,7 +219,10 @@ public struct Redirection: Sendable {
     }
 
     private mutating func check(_ entries: EntrySet) -> Action {
-        let broken = plan.changes.filter { !$0.holds(for: entries[$0.change.address]) }
+        let broken = plan.changes.filter { planned in
+            !planned.holds(for: entries[planned.change.address])
+                && !left.contains { $0.address == planned.change.address }
+        }
         if broken.isEmpty { return follow() }
         // No driver makes sticky or local entries, so someone made these on purpose.
         let taken = broken.filter { planned in
@@ -226,8 +237,9 @@ public struct Redirection: Sendable {
         for planned in broken {
             let found =
                 (entries[planned.change.address]).map { "the table shows \($0)" } ?? "the table has no entry"
-            failures.append(Failure(address: planned.change.address, "the change did not hold, \(found)"))
+            fail(Failure(address: planned.change.address, "the change did not hold, \(found)"))
         }
+        if failures.isEmpty { return follow() }
         return restore(entries, completed: plan.steps.count)
     }
 
@@ -236,8 +248,13 @@ public struct Redirection: Sendable {
         guard case .entries(let changes) = step else { return }
         for (index, refusal) in refusals.sorted(by: { $0.key < $1.key }) {
             let address = changes[index].change.address
-            failures.append(Failure(address: address, "the kernel refused the change", cause: refusal))
+            fail(Failure(address: address, "the kernel refused the change", cause: refusal))
         }
+    }
+
+    /// An entry is not as planned. A release goes on with the others.
+    private mutating func fail(_ failure: Failure) {
+        if plan.verb == .release { left.append(failure) } else { failures.append(failure) }
     }
 
     // MARK: - Multicast groups
@@ -354,12 +371,18 @@ extension PlannedChange {
         guard let entry, let before else { return entry == nil && before == nil }
         return entry.port == before.port && entry.isStatic == before.isStatic && entry.isLocal == before.isLocal
             && entry.isSticky == before.isSticky
+            && (entry.isControlPlanes == before.isControlPlanes || !before.isControlPlanes)
     }
 
     /// The change that makes the original entry again if nothing is left of it.
     package var recreation: EntryChange {
-        let isDynamic = [.makeDynamic, .recreateDynamic].contains(undo.primitive)
-        return EntryChange(undo.address, isDynamic ? .makeDynamic : .replace, port: undo.port, sticky: undo.sticky)
+        let primitive: EntryChange.Primitive =
+            switch undo.primitive {
+            case .makeDynamic, .recreateDynamic: .makeDynamic
+            case .recreateExternal: .recreateExternal
+            default: .replace
+            }
+        return EntryChange(undo.address, primitive, port: undo.port, sticky: undo.sticky)
     }
 
     /// The change that returns an entry to its planned place after a driver took it back or moved it.

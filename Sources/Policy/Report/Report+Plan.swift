@@ -48,6 +48,14 @@ extension Report {
             self.outcome = .done
             state(proof)
             return
+        case .incomplete(let proof, let reasons):
+            self.outcome = .incomplete
+            state(proof)
+            failures = reasons
+        case .unrecorded(let proof, let reasons):
+            self.outcome = .unrecorded
+            state(proof)
+            failures = reasons
         case .refused(let reasons):
             self.outcome = .refused
             failures = reasons

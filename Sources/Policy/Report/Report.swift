@@ -8,6 +8,10 @@ public struct Report: Hashable, Sendable, Encodable {
         case done
         /// Everything was already as requested.
         case already
+        /// A release gave back everything but what it names, and forgot the guest.
+        case incomplete
+        /// Everything was changed as requested, and stays so, but could not be recorded.
+        case unrecorded
         /// The intent could not be recorded; nothing was changed.
         case refused
         /// The verb failed, and everything was restored.
@@ -115,7 +119,7 @@ public struct Report: Hashable, Sendable, Encodable {
         case .planned: 0
         case .refused: ControllerError.Code.precondition.rawValue
         case .rolledBack: ControllerError.Code.rolledBack.rawValue
-        case .notRolledBack: ControllerError.Code.notRolledBack.rawValue
+        case .incomplete, .unrecorded, .notRolledBack: ControllerError.Code.notRolledBack.rawValue
         }
     }
 }

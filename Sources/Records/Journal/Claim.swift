@@ -73,7 +73,8 @@ package struct Claim: ~Copyable {
         case .removed:
             return try remove()
         }
-        try file.write(document, reserves: change.isBeginning)
+        if !change.isBeginning { return try file.write(document) }
+        do throws(ControllerError) { try file.write(document, reserves: true) } catch { throw error.beforeAnything }
     }
 
     /// Reads the record again, after it was written.
@@ -125,8 +126,13 @@ package struct Claim: ~Copyable {
     /// The addresses that a guest got by asking.
     package var adopted: Set<Address> { file.document.adopted }
 
+    /// The entries of the guest's addresses before they were pinned; nil in a record of a version that did not keep them.
+    package var found: EntrySet? { file.document.found }
+
     /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
-    package func adopt(_ addresses: [Address]) throws(ControllerError) {
+    ///
+    /// - Parameter found: their entries before they are pinned.
+    package func adopt(_ addresses: [Address], found: [Entry] = []) throws(ControllerError) {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
         try journal.mark(addresses, of: record)
@@ -138,6 +144,9 @@ package struct Claim: ~Copyable {
                 guard let first = $0.address, let second = $1.address else { return false }
                 return first < second
             })
+        if let kept = document["found"]?.elements {
+            document["found"] = .array(kept + found.map(RecordDocument.entry))
+        }
         try file.write(document)
     }
 
@@ -148,6 +157,9 @@ package struct Claim: ~Copyable {
         var document = file.document
         document["addresses"] = .array(
             (document["addresses"]?.elements ?? []).filter { $0.address.map { !addresses.contains($0) } ?? true })
+        if let kept = document["found"]?.elements {
+            document["found"] = .array(kept.filter { $0.address.map { !addresses.contains($0) } ?? true })
+        }
         try file.write(document)
         try journal.unmark(addresses, of: record)
     }
@@ -255,7 +267,7 @@ extension Claim {
             guard code == 0 else {
                 close(file)
                 try? folder.remove(reserveName)
-                throw StateFolder.unwritable("\(folder.path)/\(reserveName)", String(cString: strerror(code)))
+                throw StateFolder.unwritable("\(folder.path)/\(reserveName)", code: code)
             }
             reserve = file
         }
@@ -390,10 +402,12 @@ extension Journal {
     /// - Parameters:
     ///   - given: the addresses as the caller named them, before their VLANs were resolved.
     ///   - ips: the guest's IP addresses, for the record.
+    ///   - found: the entries that the plan was decided by; asked after `plan`.
     /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
     ///   code `busy` when another process prepares it.
     package func claim(
         preparing id: GuestID, given: [Address] = [], ips: [AnnouncementRequest.Owned] = [],
+        found: () -> [Entry]? = { nil },
         _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
@@ -415,7 +429,7 @@ extension Journal {
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
                 cookie: cookie, proof: .missing, revision: 1, since: now, by: Journal.label)
             let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
-            document = RecordDocument(record, fromPVID: fromPVID, ips: ips)
+            document = RecordDocument(record, fromPVID: fromPVID, ips: ips, found: found())
             try make(record, document)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.

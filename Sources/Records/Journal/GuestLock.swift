@@ -50,7 +50,7 @@ struct GuestLock: ~Copyable {
         while true {
             let file = folder.openLock(path, makes: true)
             guard file >= 0 else {
-                throw StateFolder.unwritable("\(folder.path)/\(path)", String(cString: strerror(errno)))
+                throw StateFolder.unwritable("\(folder.path)/\(path)", code: errno)
             }
             guard SystemFile.lock(file, patience: &left) else {
                 close(file)

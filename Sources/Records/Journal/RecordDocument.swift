@@ -66,7 +66,11 @@ extension RecordDocument {
     /// - Parameters:
     ///   - fromPVID: addresses whose VLAN is the one that their ports had as PVID, because none was given.
     ///   - ips: the guest's IP addresses, as they were given.
-    init(_ record: GuestRecord, fromPVID: Set<Address> = [], ips: [AnnouncementRequest.Owned] = []) {
+    ///   - found: the entries of the addresses before anything was changed.
+    init(
+        _ record: GuestRecord, fromPVID: Set<Address> = [], ips: [AnnouncementRequest.Owned] = [],
+        found: [Entry]? = nil
+    ) {
         let guest = record.guest
         members = []
         self["version"] = .integer(RecordDocument.version)
@@ -93,6 +97,7 @@ extension RecordDocument {
         self["addresses"] = .array(
             guest.addresses.map { RecordDocument.address($0, isDeclared: true, isFromPVID: fromPVID.contains($0)) })
         self["ips"] = ips.isEmpty ? nil : .array(ips.map { .string($0.description) })
+        self["found"] = found.map { .array($0.map(RecordDocument.entry)) }
     }
 
     /// A port, or the bridge.
@@ -121,6 +126,17 @@ extension RecordDocument {
             members.append(.init("vlan_from", .string(isFromPVID ? "pvid" : "given")))
         }
         return .object(members)
+    }
+
+    /// An entry as it was found.
+    static func entry(_ entry: Entry) -> JSON {
+        var flags: [JSON] = []
+        if entry.isSticky { flags.append(.string("sticky")) }
+        if entry.flags.contains(.externallyLearned) { flags.append(.string("extern_learn")) }
+        return .object([
+            .init("address", .string(entry.address.description)), .init("ifindex", .integer(Int64(entry.port))),
+            .init("state", .string(entry.isStatic ? "static" : "dynamic")), .init("flags", .array(flags)),
+        ])
     }
 
     static func bracket(_ bracket: Bracket) -> JSON {
@@ -196,6 +212,25 @@ extension RecordDocument {
     var ips: [AnnouncementRequest.Owned] {
         (self["ips"]?.elements ?? []).compactMap { $0.text.flatMap { try? AnnouncementRequest.Owned($0) } }
             .sorted { $0.ip < $1.ip }
+    }
+
+    /// The entries of the guest's addresses before its `prepare`; nil in a record of a version that did not keep them.
+    var found: EntrySet? {
+        self["found"]?.elements.map { elements in
+            EntrySet(
+                elements.map { element in
+                    guard let address = element.address, let index = element["ifindex"]?.integer,
+                        let port = Int32(exactly: index)
+                    else { return nil }
+                    let words = (element["flags"]?.elements ?? []).compactMap(\.text)
+                    var flags: EntryFlags = []
+                    if words.contains("sticky") { flags.insert(.sticky) }
+                    if words.contains("extern_learn") { flags.insert(.externallyLearned) }
+                    return Entry(
+                        address: address, port: port, bridge: nil,
+                        state: element["state"]?.text == "static" ? .noARP : .reachable, flags: flags)
+                })
+        }
     }
 
     private func guestInterface() throws(Fault) -> GuestInterface {

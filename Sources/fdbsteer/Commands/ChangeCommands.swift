@@ -266,13 +266,32 @@ extension Report {
         case (.done, .switch):
             return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
                 + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
-        case (.done, .release): return "\(guest): released on \(to.rawValue), \(count) given back to learning"
+        case (.done, .release): return "\(guest): released on \(to.rawValue), \(givenBack)"
         case (.done, .repair): return "\(guest): put back on \(to.rawValue)\(proof)"
         case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
+        case (.incomplete, _):
+            let left = addresses.count { $0.error != nil }
+            return "\(guest): released on \(to.rawValue), \(givenBack)"
+                + (left == 0 ? "" : ", \(left) of \(addresses.count) entries left as they are")
+        case (.unrecorded, _):
+            return "\(guest): \(verb.rawValue) to \(to.rawValue) is done, \(count) changed, but it is not recorded"
         case (.refused, _): return "\(guest): nothing was changed"
         case (.rolledBack, _): return "\(guest): failed, everything is as it was on \(from.rawValue)"
         case (.notRolledBack, _): return "\(guest): failed, and not everything could be put back"
         }
+    }
+
+    /// What a release did with the entries.
+    private var givenBack: String {
+        func count(_ primitives: [EntryChange.Primitive]) -> Int {
+            let words = primitives.map(\.rawValue)
+            return addresses.count { $0.error == nil && words.contains($0.primitive) }
+        }
+        let learned = count([.makeDynamic, .recreateDynamic, .delete])
+        let external = count([.recreateExternal])
+        let fixed = count([.replace])
+        return "\(learned == 1 ? "1 address" : "\(learned) addresses") given back to learning"
+            + (external == 0 ? "" : ", \(external) to a control plane") + (fixed == 0 ? "" : ", \(fixed) kept static")
     }
 
     /// How the bracket stands, and what closes it.
@@ -289,6 +308,10 @@ extension Report {
     var failureWords: String {
         switch outcome {
         case .refused: "failed before anything was changed:"
+        case .incomplete: "could not give back everything; the guest is forgotten, and this is left:"
+        case .unrecorded:
+            "moved everything, and it stays so, but the record does not say it; once it can be written, run "
+                + "\"fdbsteer reconcile\":"
         case .rolledBack: "failed and was rolled back:"
         default:
             "failed and was not fully rolled back; run \"fdbsteer verify \(guest)\", then \"fdbsteer reconcile\":"

@@ -139,10 +139,12 @@ import Testing
         var redirection = sent()
         _ = redirection.next(.answered([nil, nil]))
         _ = redirection.next(.read([one: entry(one, on: 6), two: entry(two, on: 6)]))
-        guard case .finish(.notRolledBack) = redirection.next(.failed(.init("disk full"))) else {
+        // What has moved stays moved, and nobody says that it was put back.
+        guard case .finish(.unrecorded(_, let failures)) = redirection.next(.failed(.init("disk full"))) else {
             Issue.record("claimed success")
             return
         }
+        #expect(failures.map(\.message) == ["disk full"])
     }
 
     @Test func failingReadsEndIt() {

@@ -1,0 +1,144 @@
+package import FDB
+import Switchdev
+
+extension Planner {
+    /// Plans to give a guest's entries back as `prepare` found them, on the side where the guest is, and its ports their settings.
+    ///
+    /// What is gone, or was taken over by others, is left alone and noted.
+    ///
+    /// - Parameters:
+    ///   - found: the entries as `prepare` found them; nil for a record of a version that did not keep them.
+    ///   - isUnfinished: the guest's `prepare` did not come to its end.
+    package func release(
+        _ guest: GuestInterface, observation: Observation, found: EntrySet?, isUnfinished: Bool = false
+    ) -> Plan {
+        var notes: [String] = []
+        var steps: [Step] = []
+        if observation.bridge == nil { notes.append("bridge \(guest.bridge.name) no longer exists") }
+        let given = guest.addresses.compactMap { address -> PlannedChange? in
+            guard let entry = observation.entry(address) else {
+                if observation.bridge != nil { notes.append("\(address) has no entry any more") }
+                return nil
+            }
+            guard let side = guest.side(ofPort: entry.port), let port = guest.port(of: side), !entry.isLocal else {
+                notes.append("\(address) is no longer on a port of this guest, left alone: \(entry)")
+                return nil
+            }
+            let (end, note) = GivingBack(guest, side, port, observation).end(of: entry, found: found)
+            if let note { notes.append("\(address) \(note)") }
+            return Plan.giveBack(entry, as: end)
+        }
+        let deleted = given.count { $0.expected == nil && observation.links[$0.change.port]?.isEswitchPort == true }
+        if deleted > 0 {
+            notes.append(
+                "\(deleted) of \(given.count) entries are deleted, so that hardware forgets them: the guest's next "
+                    + "frame is learned and offloaded anew")
+        }
+        steps += PortSetting.restoration(guest, observation, &notes)
+        let filters = FilterPlan.release(guest, observation.filters, isUnfinished: isUnfinished)
+        steps += filters.map(Step.filter)
+        if guest.nic != nil, !isUnfinished { notes.append("the VF's MAC is left as it is") }
+        // What is deleted is to be learned at once.
+        if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
+        return Plan(
+            verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes,
+            links: observation.links)
+    }
+}
+
+/// Decides what becomes of a released guest's entries on one port, the one where the guest is.
+///
+/// An entry goes back to what it was, as long as that reaches the guest: one that ages, or none, is right only where the bridge
+/// would learn the guest anew, or floods frames for unknown addresses to it.
+private struct GivingBack {
+    /// What an entry is to be.
+    enum End: Hashable {
+        /// Static, and sticky or not.
+        case fixed(sticky: Bool)
+        /// Aged and moved by learning.
+        case learned
+        /// Aged by learning; deleted and made anew, so that hardware or NTF_EXT_LEARNED do not stay.
+        case learnedAnew
+        /// A control plane's.
+        case external
+        case deleted
+    }
+
+    private let side: Side
+    private let port: PortIdentity
+    private let forwards: Bool
+    private let learns: Bool
+    private let floods: Bool
+
+    init(_ guest: GuestInterface, _ side: Side, _ port: PortIdentity, _ observation: Observation) {
+        self.side = side
+        self.port = port
+        let flags = observation.ports[side]?.bridgePort?.flags ?? []
+        forwards = observation.ports[side].map(\.obstacle) == .some(.none)
+        // With an ageing time of 0 the bridge learns nothing (`br_fdb_update`).
+        let ages = observation.bridge?.bridge.map { $0.ageingTime > 0 } ?? true
+        learns = ages && (flags.contains(.learning) || port.learningToRestore)
+        floods = flags.contains(.flood)
+    }
+
+    /// What an entry of the port is to be, and what the operator should know about it.
+    func end(of entry: Entry, found: EntrySet?) -> (End, note: String?) {
+        let before = found?[entry.address]
+        let isWhereFound = before?.port == entry.port
+        // A static entry that led to the guest on this host has no reason on the uplink, once the guest has gone there.
+        if let before, before.isStatic, isWhereFound || side != .remote {
+            let word = before.isSticky ? "static sticky" : "static"
+            return (.fixed(sticky: before.isSticky), "stays \(word) on \(port.name): it was so before prepare")
+        }
+        // A control plane's entry says where it saw the guest. What a driver has learned, it learns anew.
+        if let before, before.isControlPlanes, isWhereFound, !port.isEswitchPort {
+            return (.external, "is a control plane's again on \(port.name) (extern_learn)")
+        }
+        guard learns || floods else {
+            return (
+                .fixed(sticky: false),
+                "stays static on \(port.name): the port learns no addresses and floods no unknown ones, so nobody would "
+                    + "reach the guest once the entry had aged"
+            )
+        }
+        if !learns, found != nil, before == nil {
+            return (.deleted, "is deleted, as there was none before prepare: \(port.name) floods frames for it")
+        }
+        // The kernel refuses dynamic entries on a port that does not forward (EPERM).
+        if !forwards { return (.deleted, "is deleted: \(port.name) does not forward") }
+        // Drivers are not told of an entry that becomes dynamic: hardware would keep its rule for ever. Deleted, it is
+        // learned and offloaded anew; where unknown addresses are not flooded, software keeps it until it ages.
+        if port.isEswitchPort { return (floods ? .deleted : .learnedAnew, nil) }
+        return (entry.flags.contains(.externallyLearned) ? .learnedAnew : .learned, nil)
+    }
+}
+
+extension Plan {
+    /// Plans what becomes of an entry at a release; nil when it is so already.
+    fileprivate static func giveBack(_ entry: Entry, as end: GivingBack.End) -> PlannedChange? {
+        let (address, port) = (entry.address, entry.port)
+        let change: EntryChange
+        let expected: PlannedChange.Expectation?
+        switch end {
+        case .fixed(let sticky):
+            change = EntryChange(address, .replace, port: port, sticky: sticky)
+            expected = .init(port: port, isStatic: true, isSticky: sticky)
+        case .learned, .learnedAnew:
+            // One that others have let age already is left to them.
+            if entry.isDynamic { return nil }
+            change = EntryChange(
+                address, end == .learned ? .makeDynamic : .recreateDynamic, port: port, oldPort: port)
+            expected = .init(port: port, isStatic: false, isSticky: false, isExternal: false)
+        case .external:
+            change = EntryChange(address, .recreateExternal, port: port, oldPort: port)
+            expected = .init(port: port, isStatic: false, isSticky: false, isExternal: true)
+        case .deleted:
+            if entry.isDynamic { return nil }
+            change = EntryChange(address, .delete, port: port)
+            expected = nil
+        }
+        if let expected, expected.holds(for: entry) { return nil }
+        let undo = EntryChange(address, .replace, port: port, sticky: entry.isSticky)
+        return PlannedChange(change: change, before: entry, undo: undo, expected: expected)
+    }
+}

@@ -1,0 +1,89 @@
+import FDB
+import Switchdev
+import TestSupport
+import Testing
+
+@testable import Policy
+
+/// What becomes of an entry at a release, by what was found and by the port.
+@Suite struct ReleaseTests {
+    private let address: Address
+    private let guest: GuestInterface
+    private let observation: Observation
+
+    init() throws {
+        address = try Address("52:54:00:00:00:01")
+        func port(_ name: String, _ index: Int32, switched: Bool = false) -> PortIdentity {
+            PortIdentity(name: name, index: index, isEswitchPort: switched)
+        }
+        guest = GuestInterface(
+            id: try GuestID("vm"), bridge: port("br", 3), primary: port("vf", 5, switched: true),
+            standby: port("tap", 6), uplink: port("up", 7), addresses: [address], side: .standby, isSticky: false)
+        observation = Observation(
+            bridge: try link(3, "br", switched: false, master: 0),
+            ports: [
+                .primary: try link(5, "vf", switched: true), .standby: try link(6, "tap", switched: false),
+                .remote: try link(7, "up", switched: false),
+            ])
+    }
+
+    private func plan(_ entry: Entry?, found: EntrySet?) -> Plan {
+        var observation = observation
+        observation.entries = EntrySet([entry])
+        return Planner().release(guest, observation: observation, found: found)
+    }
+
+    private func entry(_ port: Int32, _ state: EntryState = .noARP, _ flags: EntryFlags = []) -> Entry {
+        Entry(address: address, port: port, bridge: 3, state: state, flags: flags)
+    }
+
+    @Test func aRecordThatKeptNoEntriesGoesBackToLearning() {
+        // The fixture's bridge has an ageing time of 0, so nothing is learned; its ports flood.
+        #expect(plan(entry(6), found: nil).changes.map(\.change.primitive) == [.makeDynamic])
+    }
+
+    @Test func whatADriverHadLearnedIsLearnedAnew() {
+        let found = EntrySet([entry(5, .reachable, [.externallyLearned, .offloaded])])
+        #expect(plan(entry(5), found: found).changes.map(\.change.primitive) == [.delete])
+    }
+
+    @Test func aControlPlanesEntryIsItsAgainOnlyWhereItWas() {
+        let found = EntrySet([entry(7, .reachable, .externallyLearned)])
+        #expect(plan(entry(7), found: found).changes.map(\.change.primitive) == [.recreateExternal])
+        #expect(
+            plan(entry(6, .noARP, .externallyLearned), found: found).changes.map(\.change.primitive) == [
+                .recreateDynamic
+            ])
+        #expect(plan(entry(5), found: found).changes.map(\.change.primitive) == [.delete])
+    }
+
+    @Test func staticEntriesStay() {
+        #expect(plan(entry(6), found: EntrySet([entry(6)])).isEmpty)
+        #expect(plan(entry(6), found: EntrySet([entry(5)])).isEmpty)
+        let sticky = plan(entry(6), found: EntrySet([entry(6, .noARP, .sticky)])).changes
+        #expect(sticky.map(\.change) == [EntryChange(address, .replace, port: 6, sticky: true)])
+        // Made dynamic by somebody else meanwhile.
+        #expect(plan(entry(6, .reachable), found: EntrySet([entry(6)])).changes.map(\.change.primitive) == [.replace])
+    }
+
+    @Test func oneRefusalHoldsNothingElse() throws {
+        let other = try Address("52:54:00:00:00:02")
+        let guest = GuestInterface(
+            id: guest.id, bridge: guest.bridge, primary: guest.primary, standby: guest.standby,
+            addresses: [address, other], side: .standby, isSticky: false)
+        var observation = observation
+        observation.entries = [address: entry(6), other: Entry(address: other, port: 6, bridge: 3, state: .noARP)]
+        var redirection = Redirection(Planner().release(guest, observation: observation, found: nil))
+        #expect(redirection.start() == .recordIntent)
+        _ = redirection.next(.done)
+        let refusal = KernelRefusal(.other, errno: "EINVAL", description: "Invalid argument")
+        #expect(redirection.next(.answered([0: refusal])) == .reread)
+        let given = Entry(address: other, port: 6, bridge: 3, state: .reachable)
+        #expect(redirection.next(.read([address: entry(6), other: given])) == .recordCommit(.nothingToProve))
+        guard case .finish(.incomplete(_, let left)) = redirection.next(.done) else {
+            Issue.record("nothing is told")
+            return
+        }
+        #expect(left.map(\.address) == [address] && left.map(\.cause) == [refusal])
+    }
+}
