@@ -126,6 +126,6 @@ struct HistoryTotals: Hashable, Sendable {
 }
 
 extension Report.Result {
-    /// Rows of the history can have it.
-    var isRecorded: Bool { self != .planned && self != .already }
+    /// Redirections in the history can have it; only a release is ever incomplete.
+    var isRecorded: Bool { self != .planned && self != .already && self != .incomplete }
 }

@@ -32,15 +32,18 @@ package struct Abort: GuestVerb {
     }
 
     /// Brings the entries of a guest to the side that the journal says, and records that nothing is under way.
+    ///
+    /// - Parameter arrival: the side where a switch has brought them already: there they stay.
     func putBack(
-        _ claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
+        _ claim: borrowing Claim, at arrival: Side? = nil, on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let record = claim.record
         if record.bracket != nil {
             return try CloseBracket(at: record.guest.side, verb: .abort, options: options).run(
                 under: claim, on: &kernel, since: clock)
         }
-        var report = try Switch(to: record.guest.side, verb: .abort, options: options).run(
+        let side = arrival ?? record.guest.side
+        var report = try Switch(to: side, verb: .abort, options: options, renews: arrival != nil).run(
             under: claim, on: &kernel, since: clock)
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report

@@ -117,10 +117,7 @@ package struct Reconcile {
         default:
             let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
-                goal == nil
-                    ? try Abort(options: options).putBack(claim, on: &host.kernel, since: Stopwatch())
-                    : try Switch(to: goal ?? record.guest.side, verb: .abort, options: options, renews: true).run(
-                        under: claim, on: &host.kernel, since: Stopwatch()))
+                try Abort(options: options).putBack(claim, at: goal, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
             result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result

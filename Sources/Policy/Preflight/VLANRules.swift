@@ -19,7 +19,8 @@ package enum VLANRules {
     }
 
     static let vlanMissing = Rule(
-        "vlan-missing", .blocks, refuses: [.prepare, .intent], needs: .vlans, shown: "VM: VLAN of the address not on the standby",
+        "vlan-missing", .blocks, refuses: [.prepare, .intent], needs: .vlans,
+        shown: "VM: VLAN of the address not on the standby",
         harm: "tagged frames that the guest sends"
     ) { it, answer in
         guard it.bridge?.bridge?.filtersVLANs == true else { return }
@@ -28,8 +29,8 @@ package enum VLANRules {
             for vlan in Set(it.subject.addresses.compactMap(\.vlan)).subtracting(members).sorted() {
                 answer(
                     port.name,
-                    "VLAN \(vlan) of the guest's addresses is not on the port: its frames are dropped there, and the "
-                        + "kernel neither changes nor deletes its entries there",
+                    "VLAN \(vlan) of the guest's addresses is not on the port: its frames are dropped there, "
+                        + "and the kernel neither changes nor deletes its entries there",
                     evidence: ["\(port.name) VLANs": words(members)],
                     remedy: "bridge vlan add dev \(port.name) vid \(vlan)")
             }
