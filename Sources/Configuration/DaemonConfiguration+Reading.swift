@@ -73,7 +73,6 @@ extension DaemonConfiguration {
         table.take("level", .word, into: &log.level, &problems)
         table.finish(&problems)
         table = section("redirection", &problems)
-        table.take("leak", .word, into: &redirection.leak, &problems)
         table.take("proof_timeout", .duration(ms(10)...s(600)), into: &redirection.proofTimeout, &problems)
         table.take("require_proof", .flag, into: &redirection.requireProof, &problems)
         table.finish(&problems)

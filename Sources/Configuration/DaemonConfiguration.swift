@@ -45,13 +45,6 @@ package struct DaemonConfiguration: Hashable, Sendable {
 
     /// `[redirection]`.
     package struct Redirection: Hashable, Sendable {
-        /// What to do where the switch would flood the frames of a guest on its standby to other ports.
-        package enum Leak: String, Hashable, Sendable, CaseIterable {
-            case refuse, allow
-        }
-
-        /// What to do where the switch would flood the frames of a guest on its standby to other ports.
-        package var leak = Leak.refuse
         /// How long to wait for proof from hardware.
         package var proofTimeout = 5 * second
         /// A missing proof is a failure.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Controller
 import Glibc
 import Policy
+import Records
 import System
 
 /// The program's entry.
@@ -16,7 +17,18 @@ enum Main {
             Output.error(FDBSteer.helpMessage())
             exit(ControllerError.Code.usage.rawValue)
         }
-        if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() } else { FDBSteer.main() }
+        if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() }
+        do {
+            var command = try FDBSteer.parseAsRoot()
+            try command.run()
+        } catch {
+            // Who asked for JSON gets it, whatever is wrong with the rest.
+            guard CommandLine.arguments.contains("--json"), FDBSteer.exitCode(for: error) == .validationFailure else {
+                FDBSteer.exit(withError: error)
+            }
+            Call(folder: StateFolder(), json: true, dryRun: false).fail(
+                ControllerError(.usage, FDBSteer.message(for: error), remedy: "fdbsteer help VERB shows its options"))
+        }
     }
 }
 

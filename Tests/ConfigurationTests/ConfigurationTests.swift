@@ -38,7 +38,6 @@ struct ConfigurationTests {
             [log]
             level = "debug"
             [redirection]
-            leak = "allow"
             proof_timeout = "1500ms"
             require_proof = true
             [bracket]
@@ -79,7 +78,6 @@ struct ConfigurationTests {
         wanted.metrics.listen = ListenAddress("[::1]:9924")
         wanted.metrics.maxConnections = 3
         wanted.log.level = .debug
-        wanted.redirection.leak = .allow
         wanted.redirection.proofTimeout = 1_500_000_000
         wanted.redirection.requireProof = true
         wanted.bracket.maxRate = 200_000

@@ -189,7 +189,7 @@ struct MetricsTests {
         #expect(before.has("fdbsteer_drift_repairs_total{cause=\"stolen\"} 0"))
         #expect(before.has("fdbsteer_netlink_errors_total{errno=\"EBUSY\"} 0"))
         #expect(before.has("fdbsteer_resyncs_total{reason=\"overrun\"} 0"))
-        #expect(before.has("fdbsteer_signal_wait_seconds_count{signal=\"first_frame\"} 0"))
+        #expect(before.has("fdbsteer_signal_wait_seconds_count{signal=\"qmp\"} 0"))
         #expect(before.has("fdbsteer_start_time_seconds 1700000000.5"))
         counters.countRepair(.removed)
         counters.countError("ENOBUFS")

@@ -28,8 +28,6 @@ package struct Ward {
     var isFought = false
     /// Its redirections follow QEMU's events: what the guest does by itself is not drift.
     package var isFollowed = false
-    /// Why what QEMU says of it is not heard; nil when it is heard, or nobody is asked.
-    package var silence: String?
     /// What QEMU says of it; nil while nobody can be asked.
     package var word: Trail.Word?
     /// Bridge and ports as they were read beforehand for its next redirection, and still are.

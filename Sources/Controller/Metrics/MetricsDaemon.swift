@@ -18,7 +18,7 @@ package struct DaemonCounters: Hashable, Sendable {
     }
 
     /// Signals on the page from the start; a wait for another one adds it.
-    package static let knownSignals = ["qmp", "carrier", "bus_master", "first_frame", "caller"]
+    package static let knownSignals = ["qmp"]
 
     /// When the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
     package var startedAt: Int64

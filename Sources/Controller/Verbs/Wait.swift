@@ -25,7 +25,6 @@ package struct SwitchAtSignal {
     package func run(
         _ id: GuestID, on host: inout Host, tell: (String) -> Void = { _ in }
     ) throws(ControllerError) -> Report {
-        let clock = Stopwatch()
         var planned = try Switch(to: side, options: options.onlyPlanning).run(id, on: &host)
         guard !options.dryRun, planned.messages?.isEmpty == false else {
             if !options.dryRun { return try Switch(to: side, options: options).run(id, on: &host) }
@@ -47,7 +46,7 @@ package struct SwitchAtSignal {
             throw error
         }
         let claim = try journal.claim(id)
-        var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
+        var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
         report.signal = sighting
         return host.book(report)
     }

@@ -101,14 +101,22 @@ struct Following {
     func note(_ guest: Followed, _ context: inout DaemonContext) {
         if guest.isReturning { return }
         let monitor = guest.monitorPath.flatMap { monitors[$0] }
-        let silence = monitor.map(\.silence) ?? events?.silence
-        if context.keeper.wards[guest.row]?.silence != silence { context.keeper.wards[guest.row]?.silence = silence }
+        context.keeper.set(guest.row, .monitor, silence(of: guest, monitor))
         let (id, isConnected) = (guest.settings.id, monitor?.client.isConnected ?? isListening)
         let word = guest.settings.follow && isConnected ? guest.follower.state.word : nil
         if context.keeper.wards[guest.row]?.word != word { context.keeper.wards[guest.row]?.word = word }
         if context.keeper.counters.qmpConnected[id] != isConnected {
             context.keeper.counters.qmpConnected[id] = isConnected
         }
+    }
+
+    /// Why nothing is heard of a guest's machine; none where something is, or nobody has found out yet.
+    private func silence(of guest: Followed, _ monitor: Monitor?) -> [Condition] {
+        let source = guest.monitorPath ?? "libvirt's events"
+        guard let reason = monitor.map(\.silence) ?? events?.silence else { return [] }
+        let remedy =
+            "the guest's redirections do not follow its migrations meanwhile: switch it by hand, or mend the cause"
+        return [Condition(Condition.monitorSilent, .problem, source, "is not heard: \(reason)", remedy: remedy)]
     }
 
     // MARK: - Inputs

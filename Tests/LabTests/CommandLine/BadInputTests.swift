@@ -70,6 +70,8 @@ struct BadInputTests {
                 "switch vm1 --to nowhere", "switch vm1", "switch", "nonsense", "switch vm1 --to standby --x",
             ] + limits.map({ "switch vm1 --to standby --" + $0 }) {
                 #expect(try lab.fdbsteer(wrong).exitCode == 64)
+                let json = try lab.fdbsteer(wrong + " --json")
+                #expect(json.exitCode == 64 && json.output.contains("\"code\" : \"usage\""), "\(wrong): \(json.output)")
             }
             try lab.refused("status v/m", code: 64, saying: "guest name")
             try lab.refused(

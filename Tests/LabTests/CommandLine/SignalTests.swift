@@ -20,10 +20,15 @@ struct SignalTests {
             #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0 && lab.isWaiting())
             #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(try lab.port() == "vfrep0")
+            usleep(1_000_000)
             try Command.script("ip link set vfrep0-far down")
             let command = running.wait()
             #expect(command.exitCode == 0, "\(command.errors)")
             #expect(command.output.contains("signal: vfrep0 has no carrier, after"), "\(command.output)")
+            // The wait is no part of the work.
+            let history = try lab.fdbsteer("history vm1 --limit 1 --json").output
+            let total = try #require(history.firstMatch(of: /"total_nanoseconds" : (\d+)/))
+            #expect(Int(total.1) ?? .max < 1_000_000_000, "\(history)")
             #expect(try lab.port() == "tap0")
             #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))
         }

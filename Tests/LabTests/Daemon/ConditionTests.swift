@@ -119,6 +119,17 @@ struct ConditionTests {
         }
     }
 
+    @Test func aMonitorThatIsNotThereIsACondition() throws {
+        let guest = "[[guest]]\nid = \"vm1\"\nqmp = \"/nowhere/qmp\"\nfollow = true\nkind = \"net_failover\"\n"
+        try DaemonLab.run(configuration: guest) { daemon in
+            try daemon.lab.prepare()
+            try daemon.waitFor("condition code=monitor-silent")
+            let status = try waitForStatus(daemon.lab) { $0.contains("monitor-silent") }
+            #expect(status.contains("/nowhere/qmp") && status.contains("No such file"), "\(status)")
+            #expect(daemon.count(" condition code=monitor-silent") == 1, "\(daemon.log)")
+        }
+    }
+
     // MARK: - Observing only
 
     @Test func anObservingDaemonSaysWhatItWouldDoAndDoesNothing() throws {
