@@ -81,6 +81,13 @@ import Testing
             let addresses = try #require(
                 JSON(text: TextFile.read(folder.path + "/guests/vm2.json"))?["addresses"]?.elements)
             #expect(addresses.map { $0["vlan_from"]?.text } == ["pvid", "given"])
+            #expect(try journal.record(other.id)?.guest.fromPVID == [other.addresses[0]])
+            // Where a port is in hardware, and the namespace that no other is taken for.
+            var switched = try JournalTests.guest("vm3", ["52:54:00:00:00:05"], primary: 24)
+            switched.primary = PortIdentity(name: "rep", index: 24, isEswitchPort: true)
+            switched.primary.devlink = "pci/0000:03:00.0/2"
+            let third = try JournalTests.prepared(journal, switched)
+            #expect(third.guest == switched && third.cookie == journal.cookie)
         }
     }
 

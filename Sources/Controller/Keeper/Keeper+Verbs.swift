@@ -91,7 +91,8 @@ extension Keeper {
         return report
     }
 
-    /// Takes the port that has come under the name of a guest's lost primary for its primary.
+    /// Takes the port that has come in the place of a guest's lost primary for its primary: the same port in hardware where that is
+    /// recorded, otherwise one of the same name.
     ///
     /// - Returns: false when there is no such port of the guest's bridge.
     /// - Throws: ``ControllerError``.
@@ -104,7 +105,12 @@ extension Keeper {
         let guest = claim.record.guest
         guard claim.record.phase == .pinned else { return false }
         let links = try host.kernel.links()
-        guard let link = links[guest.primary.name], link.master == guest.bridge.index else { return false }
+        var found = links[guest.primary.name]
+        if let place = guest.primary.devlink {
+            let devlink = try host.kernel.devlink()
+            found = links.all.first { $0.isEswitchPort && devlink[interface: $0.index]?.path == place }
+        }
+        guard let link = found, link.master == guest.bridge.index else { return false }
         if link.index != guest.primary.index { try claim.rebind(primary: PortIdentity(link)) }
         watch.found(guest.primary.name)
         try relearn(&claim)

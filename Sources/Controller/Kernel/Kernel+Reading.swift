@@ -84,6 +84,14 @@ extension Kernel {
     ) throws(ControllerError) {
         let found = EntrySet(try entries(guest.addresses, of: guest))
         observation.entries = found
+        if !guest.fromPVID.isEmpty, observation.bridge?.bridge?.filtersVLANs == true {
+            var vlans = BySide<PortVLANs>()
+            for (side, port) in guest.ports where observation.ports[side] != nil {
+                vlans[side] = try self.vlans(of: port.index, named: port.name)
+            }
+            if guest.uplink?.index == guest.standby.index { vlans[.remote] = vlans[.standby] }
+            observation.vlans = vlans
+        }
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []
         for entry in found.values where !known.contains(entry.port) && !foreign.contains(entry.port) {

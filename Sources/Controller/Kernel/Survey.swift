@@ -37,7 +37,7 @@ struct Survey {
             observation.neighbours =
                 try journal.get().map { journal throws(ControllerError) in
                     try journal.neighbours(
-                        of: subject.guest?.id, ports: Side.allCases.compactMap { observation.ports[$0]?.index },
+                        of: subject.id, ports: Side.allCases.compactMap { observation.ports[$0]?.index },
                         addresses: subject.addresses, bridge: bridge.index)
                 } ?? Neighbours()
         } catch {

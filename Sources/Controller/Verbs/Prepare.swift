@@ -23,9 +23,25 @@ package struct Prepare {
         let links = try host.kernel.links()
         let request = try named(links)
         let reading = try Journal(reading: host.folder)
-        if let record = try reading?.record(request.id), let reading {
-            return try again(request, record, reading, since: clock)
+        guard let reading, let record = try reading.record(request.id) else {
+            return try pin(request, links: links, beside: reading, on: &host, since: clock)
         }
+        if let error = reading.refusal(of: record, .void) { throw error }
+        guard let words = reading.place(of: record).words else {
+            return try again(request, record, reading, links: links, on: &host, since: clock)
+        }
+        var report = try pin(request, links: links, beside: reading, insteadOf: record, on: &host, since: clock)
+        report.notes.insert("a guest of this name \(words): its record is replaced", at: 0)
+        return report
+    }
+
+    /// Makes a record, and pins.
+    ///
+    /// - Parameter void: a record of the name that the kernel has nothing of any more; it is forgotten.
+    func pin(
+        _ request: PreparationRequest, links: Links, beside reading: Journal?, insteadOf void: GuestRecord? = nil,
+        on host: inout Host, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
         var (plan, neighbours) = try self.plan(request, links: links, beside: reading, on: &host)
         if options.dryRun {
             let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
@@ -35,6 +51,9 @@ package struct Prepare {
         let prepared: Claim
         do throws(ControllerError) {
             let journal = try Journal(folder: host.folder)
+            if let void, let claim = try journal.claim(request.id, row: void.row, patience: Journal.lockPatience) {
+                try claim.write(.removed)
+            }
             prepared = try journal.claim(
                 preparing: request.id, given: request.addresses, ips: request.ips, found: { plan.found }
             ) { () throws(ControllerError) in
@@ -42,7 +61,7 @@ package struct Prepare {
                 let guest = plan.guest
                 let ports = guest.ports.map(\.port.index)
                 let now = try journal.neighbours(
-                    of: nil, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
+                    of: request.id, ports: ports, addresses: guest.addresses, bridge: guest.bridge.index)
                 let fresh = try host.kernel.observe(guest).ports
                 let isSame = guest.ports.allSatisfy { side, port in
                     fresh[side]?.bridgePort == links[port.index]?.bridgePort
@@ -52,7 +71,7 @@ package struct Prepare {
                     (plan, neighbours) = try self.plan(
                         request, links: host.kernel.links(), beside: journal, on: &host)
                 }
-                return plan.guest
+                return try located(plan.guest, on: &host.kernel)
             }
         } catch {
             throw error.beforeAnything
@@ -68,14 +87,40 @@ package struct Prepare {
             Report(unchanged: plan, proof, startedAt: clock.startedAt, after: clock.elapsed, options: options))
     }
 
+    /// The guest with its ports' places in hardware.
+    private func located(
+        _ guest: GuestInterface, on kernel: inout Kernel
+    ) throws(ControllerError) -> GuestInterface {
+        guard guest.eswitchPort != nil else { return guest }
+        let devlink = try kernel.devlink()
+        func locate(_ port: inout PortIdentity) { port.devlink = devlink[interface: port.index]?.path }
+        var located = guest
+        locate(&located.primary)
+        locate(&located.standby)
+        if var uplink = guest.uplink {
+            locate(&uplink)
+            located.uplink = uplink
+        }
+        return located
+    }
+
     /// Reads what the decision needs, and decides.
-    private func plan(
-        _ request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
+    ///
+    /// - Parameter old: the guest as it was prepared before, whose entries and filters are to be given back first.
+    func plan(
+        _ request: PreparationRequest, links: Links, beside journal: Journal?, insteadOf old: GuestInterface? = nil,
+        on host: inout Host
     ) throws(ControllerError) -> (Plan, Neighbours?) {
         var subject = Subject(request)
-        let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        var observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        if let old {
+            let others = subject.addresses.map { observation.entry($0) }.map { entry in
+                entry.flatMap { old.side(ofPort: $0.port) == nil ? $0 : nil }
+            }
+            observation.entries = EntrySet(others)
+        }
         let request = try request.replacing(resolved: subject.addresses)
-        let records = request.legacy == nil ? [] : try journal?.records() ?? []
+        let records = request.legacy == nil ? [] : try journal?.records().filter { $0.guest.id != request.id } ?? []
         let legacy = try legacy(request, observation.ports[.primary], links: links, records: records, on: &host)
         let plan = try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
         return (plan, observation.neighbours)
@@ -91,38 +136,6 @@ package struct Prepare {
             uplink: try request.uplink.map { uplink throws(ControllerError) in
                 try names.netdev(uplink, role: "uplink", bridge: request.bridge)
             })
-    }
-
-    /// `prepare` of a guest that is known: nothing to do when it is the same, refused when it is not.
-    private func again(
-        _ request: PreparationRequest, _ record: GuestRecord, _ journal: Journal, since clock: Stopwatch
-    ) throws(ControllerError) -> Report {
-        let guest = record.guest
-        guard record.phase == .pinned else {
-            if let error = record.bracketInTheWay { throw error }
-            if journal.isLocked(record) {
-                throw ControllerError(
-                    .busy, "another redirection of guest \(guest.id) is running (\(record.phase.rawValue))",
-                    remedy: "wait for it")
-            }
-            throw record.unfinished
-        }
-        guard record.boot == journal.boot, guest.bridge.name == request.bridge, guest.primary.name == request.primary,
-            guest.standby.name == request.standby, guest.uplink?.name == request.uplink,
-            guest.has(exactly: request.addresses), guest.nic?.pf.name == request.legacy?.pf,
-            guest.nic?.vf == request.legacy?.vf, request.side == nil || request.side == guest.side,
-            request.kind == nil || request.kind == guest.kind
-        else {
-            throw ControllerError(
-                .precondition, "guest \(guest.id) is prepared already, but not like this",
-                remedy: "\"fdbsteer status \(guest.id)\" shows how; release it first to change it")
-        }
-        let plan = Plan(
-            verb: .prepare, guest: guest, from: guest.side, to: guest.side, steps: [],
-            notes: ["prepared already; \"fdbsteer verify \(guest.id)\" compares it with the table"])
-        var report = Report(plan, startedAt: clock.startedAt, options: options)
-        report.proofStatus = record.proof
-        return report
     }
 
     /// Reads what `prepare` needs of a NIC in legacy mode; nil for a guest without one.

@@ -43,6 +43,8 @@ public struct PortIdentity: Hashable, Sendable {
     public let index: Int32
     /// Entries of the port are offloaded to hardware.
     public let isEswitchPort: Bool
+    /// The port in hardware, `BUS/DEVICE/PORT` as devlink names it, where it was one of an eswitch. It outlives the interface.
+    public var devlink: String?
     /// Preparing the guest switched learning off; `release` switches it on again.
     public var learningToRestore: Bool
     /// Preparing the guest set the standby as the backup port of a port that had none; `release` removes it.
@@ -85,6 +87,8 @@ public struct GuestInterface: Hashable, Sendable {
     public let isSticky: Bool
     /// What the guest does with a frame that reaches both of its NICs.
     public var kind = GuestKind.unknown
+    /// Addresses that were given without a VLAN: theirs is the PVID that the ports had when the guest was prepared.
+    public var fromPVID: [Address] = []
     /// The NIC whose filters move with the addresses, if its eswitch is in legacy mode. The primary is then the bridge port
     /// that leads to the NIC, and the VF has no port.
     public var nic: LegacyNIC? = nil

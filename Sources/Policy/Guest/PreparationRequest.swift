@@ -93,12 +93,12 @@ public struct PreparationRequest: Hashable, Sendable {
     /// The same request with other port names, or other addresses.
     package func replacing(
         bridge: String? = nil, primary: String? = nil, standby: String? = nil, uplink: String? = nil,
-        addresses: [Address]? = nil
+        addresses: [Address]? = nil, side: Side? = nil, kind: GuestKind? = nil
     ) throws(ControllerError) -> PreparationRequest {
         try PreparationRequest(
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
-            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side, allowsLeak: allowsLeak,
-            kind: kind, legacy: legacy, ips: ips)
+            uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
+            allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips)
     }
 
     /// The most IP addresses of a record: what a guest's announcements have.

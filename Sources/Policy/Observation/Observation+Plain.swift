@@ -14,7 +14,7 @@ extension Observation {
             first.subtracting(.learning) == second.subtracting(.learning), !first.contains(.locked),
             guest.isSticky || !first.contains(.learning),
             guest.isSticky || guest.learns(.standby) || !second.contains(.learning), isPlain(primary, bridge),
-            isPlain(standby, bridge), let entries
+            isPlain(standby, bridge), guest.fromPVID.isEmpty, let entries
         else { return false }
         var uplinkMAC: MACAddress?
         if guest.uplink != nil {

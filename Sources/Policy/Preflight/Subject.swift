@@ -11,6 +11,8 @@ package struct Subject {
     package var addresses: [Address] = []
     /// The guest as it was prepared.
     package var guest: GuestInterface?
+    /// Its name: what is its own already is nobody else's.
+    package var id: GuestID?
     /// Where the guest is, when the caller knows.
     package var side: Side?
     /// The filters of a NIC in legacy mode are moved along with its addresses.
@@ -26,6 +28,7 @@ package struct Subject {
         names[.remote] = guest.uplink?.name
         addresses = guest.addresses
         self.guest = guest
+        id = guest.id
         side = guest.side
         movesFilters = guest.nic != nil
     }
@@ -45,6 +48,7 @@ package struct Subject {
         addresses = request.addresses
         side = request.side
         movesFilters = request.legacy != nil
+        id = request.id
         allowsLeak = request.allowsLeak
     }
 

@@ -3,7 +3,9 @@ import Switchdev
 
 /// VLANs of the guest's ports.
 package enum VLANRules {
-    static let all = [vlanNotFiltered, vlanMissing, vlanMembership, vlanTagging, pvidDiffers, vlanTwins, defaultPVID]
+    static let all = [
+        vlanNotFiltered, vlanMissing, vlanMembership, vlanTagging, pvidDiffers, pvidChanged, vlanTwins, defaultPVID,
+    ]
 
     static let vlanNotFiltered = Rule(
         "vlan-not-filtered", .blocks, refuses: .prepare, shown: "here: a VLAN on a bridge that filters none",
@@ -112,6 +114,27 @@ package enum VLANRules {
             evidence: ["\(primary.name) PVID": word(first.pvid), "\(standby.name) PVID": word(second.pvid)],
             remedy: [bare == nil ? nil : "give MAC/VLAN", command].compactMap { $0 }.joined(separator: ", or: "),
             refuses: bare == nil ? [] : nil)
+    }
+
+    /// What was derived from the PVID holds for as long as the PVID does.
+    package static let pvidChanged = Rule(
+        "pvid-changed", .loses, refuses: .intent, needs: .vlans,
+        shown: "VM: PVID 1 on all ports becomes 20 after prepare",
+        harm: "the guest's frames are in a VLAN without an entry"
+    ) { it, answer in
+        guard it.bridge?.bridge?.filtersVLANs == true, let guest = it.subject.guest else { return }
+        for (side, port) in it.ports where side != .remote {
+            guard let vlans = it.observation.vlans?[side],
+                let address = guest.fromPVID.first(where: { $0.vlan != vlans.pvid }), let vlan = address.vlan
+            else { continue }
+            let now = vlans.pvid?.description ?? "none"
+            answer(
+                port.name,
+                "its PVID is \(now), and was \(vlan) when \(address) was prepared without a VLAN: the guest's untagged "
+                    + "frames are in another VLAN than its entries",
+                evidence: ["\(port.name) PVID": now, "recorded": "\(address)"],
+                remedy: "prepare it again with its MAC, or: bridge vlan add dev \(port.name) vid \(vlan) pvid untagged")
+        }
     }
 
     /// A bridge that does not filter VLANs makes an entry more for each VLAN of a port, in hardware too (`br_fdb_add`). Such

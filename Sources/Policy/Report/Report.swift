@@ -61,7 +61,7 @@ public struct Report: Hashable, Sendable, Encodable {
     }
 
     /// The verb.
-    public let verb: Plan.Verb
+    public package(set) var verb: Plan.Verb
     /// The guest interface's name.
     public let guest: String
     /// The bridge's name.

@@ -168,13 +168,14 @@ public struct Watch: Sendable {
         }.sorted().map { Suspicion(row: $0, cause: .port) }
     }
 
-    /// A port that has the name of a lost primary.
+    /// A port that has the name of a lost primary, or may be the same port in hardware.
     private func newcomer(_ link: Link) -> [Suspicion] {
         // Frames to a port that is not up are lost; a notification follows when it comes up.
-        guard let row = lost[link.name] ?? link.alternativeNames.lazy.compactMap({ lost[$0] }).first,
-            records[row]?.guest.bridge.index == link.master, link.isUp
-        else { return [] }
-        return [Suspicion(row: row, cause: .primaryBack)]
+        guard link.isUp else { return [] }
+        return lost.filter { name, row in
+            guard let guest = records[row]?.guest, guest.bridge.index == link.master else { return false }
+            return link.isCalled(name) || (link.isEswitchPort && guest.primary.devlink != nil)
+        }.values.sorted().map { Suspicion(row: $0, cause: .primaryBack) }
     }
 
     /// A lost primary has come back, or is no longer awaited.

@@ -104,7 +104,7 @@ package struct Claim: ~Copyable {
 
     // MARK: - Ports and addresses
 
-    /// The guest's primary port is another device now, under the same name.
+    /// The guest's primary port is another interface now.
     package func rebind(primary port: PortIdentity) throws(ControllerError) {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
@@ -114,7 +114,8 @@ package struct Claim: ~Copyable {
         document.update("ports") { element in
             guard element["role"]?.text == "primary" else { return element }
             return element.with([
-                .init("ifindex", .integer(Int64(port.index))), .init("eswitch", .bool(port.isEswitchPort)),
+                .init("name", .string(port.name)), .init("ifindex", .integer(Int64(port.index))),
+                .init("eswitch", .bool(port.isEswitchPort)),
             ])
         }
         try file.write(document)
@@ -420,16 +421,16 @@ extension Journal {
         do throws(ControllerError) {
             let all = try lockAll()
             defer { withExtendedLifetime(all) {} }
-            let guest = try plan()
+            var guest = try plan()
             guard try self.document(id.text) == nil else {
                 throw ControllerError(.busy, "another process has prepared guest \(id) meanwhile", remedy: "try again")
             }
+            guest.fromPVID = guest.addresses.filter { $0.vlan != nil && !given.isEmpty && !given.contains($0) }
             let now = Stopwatch.realTime
             record = GuestRecord(
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
                 cookie: cookie, proof: .missing, revision: 1, since: now, by: Journal.label)
-            let fromPVID = Set(guest.addresses.filter { !given.isEmpty && !given.contains($0) })
-            document = RecordDocument(record, fromPVID: fromPVID, ips: ips, found: found())
+            document = RecordDocument(record, ips: ips, found: found())
             try make(record, document)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.

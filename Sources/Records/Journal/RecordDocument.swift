@@ -64,13 +64,9 @@ extension RecordDocument {
     /// The document of a guest's first record.
     ///
     /// - Parameters:
-    ///   - fromPVID: addresses whose VLAN is the one that their ports had as PVID, because none was given.
     ///   - ips: the guest's IP addresses, as they were given.
     ///   - found: the entries of the addresses before anything was changed.
-    init(
-        _ record: GuestRecord, fromPVID: Set<Address> = [], ips: [AnnouncementRequest.Owned] = [],
-        found: [Entry]? = nil
-    ) {
+    init(_ record: GuestRecord, ips: [AnnouncementRequest.Owned] = [], found: [Entry]? = nil) {
         let guest = record.guest
         members = []
         self["version"] = .integer(RecordDocument.version)
@@ -95,7 +91,9 @@ extension RecordDocument {
         self["nic"] = guest.nic.map(RecordDocument.nic)
         self["bracket"] = record.bracket.map(RecordDocument.bracket)
         self["addresses"] = .array(
-            guest.addresses.map { RecordDocument.address($0, isDeclared: true, isFromPVID: fromPVID.contains($0)) })
+            guest.addresses.map {
+                RecordDocument.address($0, isDeclared: true, isFromPVID: guest.fromPVID.contains($0))
+            })
         self["ips"] = ips.isEmpty ? nil : .array(ips.map { .string($0.description) })
         self["found"] = found.map { .array($0.map(RecordDocument.entry)) }
     }
@@ -109,6 +107,7 @@ extension RecordDocument {
             .init("eswitch", .bool(port.isEswitchPort)), .init("restore_learning", .bool(port.learningToRestore)),
             .init("clear_backup", .bool(port.backupToClear)),
         ]
+        if let devlink = port.devlink { members.append(.init("devlink", .string(devlink))) }
         return .object(members)
     }
 
@@ -245,10 +244,14 @@ extension RecordDocument {
             let standby = ports.first(where: { $0.role == "standby" })?.port
         else { throw Fault("\"bridge\", or the port \"primary\" or \"standby\", is missing") }
         var addresses: [Address] = []
+        var fromPVID: [Address] = []
         for element in self["addresses"]?.elements ?? [] {
             let text = element["address"]?.text ?? ""
             do throws(AddressError) { addresses.append(try Address(text)) } catch {
                 throw Fault("\"addresses\": \(error)")
+            }
+            if let address = addresses.last, address.vlan != nil, element["vlan_from"]?.text == "pvid" {
+                fromPVID.append(address)
             }
         }
         var guest = GuestInterface(
@@ -256,6 +259,7 @@ extension RecordDocument {
             uplink: ports.first { $0.role == "uplink" }?.port, addresses: addresses, side: try word("side"),
             isSticky: self["sticky"]?.bool == true, nic: try legacyNIC())
         guest.kind = try word("kind")
+        guest.fromPVID = fromPVID
         return guest
     }
 
@@ -263,10 +267,12 @@ extension RecordDocument {
         guard let name = port["name"]?.text, let index = port["ifindex"]?.integer.flatMap({ Int32(exactly: $0) }) else {
             throw Fault("the port \"\(role)\" lacks \"name\" or \"ifindex\"")
         }
-        return PortIdentity(
+        var identity = PortIdentity(
             name: name, index: index, isEswitchPort: port["eswitch"]?.bool == true,
             learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true
         )
+        if identity.isEswitchPort { identity.devlink = port["devlink"]?.text }
+        return identity
     }
 
     private func legacyNIC() throws(Fault) -> LegacyNIC? {

@@ -56,6 +56,8 @@ public struct DevlinkPort: Hashable, Sendable {
     public let flavour: PortFlavour
     /// Interface index of its netdev; nil if it has none, or one in another namespace.
     public let interface: Int32?
+    /// The port as `devlink port show` names it: `pci/0000:03:00.0/2`.
+    public var path: String { "\(handle)/\(index)" }
     /// The number on the case, for physical ports.
     public let number: UInt32?
     /// The controller that owns the function: 0 is this host.

@@ -79,6 +79,132 @@ struct IdentityTests {
         }
     }
 
+    /// A guest's ports, and what they are after a new start of its machine.
+    private static let request =
+        "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(CommandLineLab.mac)"
+
+    @Test(arguments: ["tap0", "vfrep0", "br0"])
+    func whatWasMadeAnewUnderTheOldNameIsPreparedAnew(_ name: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            if name == "br0" {
+                try Command.script("ip link del br0\nip link add br0 type bridge\nip link set br0 up")
+                for port in ["uplink0", "vfrep0", "tap0"] { try Command.script("ip link set \(port) master br0") }
+            } else {
+                try Command.script(
+                    "ip link del \(name)\nip link add \(name) type veth peer name \(name)-far\n"
+                        + "ip link set \(name) master br0 up\nip link set \(name)-far up")
+            }
+            let dry = try lab.fdbsteer(IdentityTests.request + " --dry-run")
+            #expect(dry.exitCode == 0 && dry.output.contains("would be released first"), "\(dry.output)\(dry.errors)")
+            let again = try lab.fdbsteer(IdentityTests.request)
+            #expect(again.exitCode == 0, "\(again.errors)")
+            #expect(
+                again.output.contains("prepared anew: ") && again.output.contains("no longer exists"), "\(again.output)"
+            )
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+            let third = try lab.fdbsteer(IdentityTests.request)
+            #expect(third.exitCode == 0 && third.output.contains("already prepared"), "\(third.output)\(third.errors)")
+            // What was switched off once is switched on again.
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            let table = try lab.table()
+            #expect(!table.contains("learning off") && !table.contains("backup_port"), "\(table)")
+        }
+    }
+
+    @Test func whatOthersHaveChangedIsPutBackByPrepare() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let before = try lab.table()
+            for attack in [
+                "bridge fdb del \(CommandLineLab.mac) dev vfrep0 master",
+                "bridge fdb replace \(CommandLineLab.mac) dev tap0 master static",
+                "bridge link set dev tap0 learning on", "bridge link set dev vfrep0 nobackup_port",
+            ] {
+                try Command.script(attack)
+                let again = try lab.fdbsteer(IdentityTests.request)
+                #expect(again.exitCode == 0 && again.output.contains("is put back"), "\(again.output)\(again.errors)")
+                #expect(try lab.table() == before, "\(attack)")
+            }
+        }
+    }
+
+    @Test func whatIsWantedOtherwiseIsNamedFieldByField() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind bond")
+            try Command.script("ip link add tap1 type veth peer name tap1-far\nip link set tap1 master br0 up")
+            let mac = CommandLineLab.mac
+            let ports = "prepare vm1 --bridge br0 --primary vfrep0"
+            for (arguments, words) in [
+                ("\(ports) --standby tap1 --uplink uplink0 --address \(mac)", "its standby is tap0, not tap1"),
+                ("\(ports) --standby tap0 --address \(mac)", "its uplink is uplink0, not none"),
+                ("\(ports) --standby tap0 --uplink uplink0 --address 52:54:00:00:00:09", "its addresses are"),
+                ("\(IdentityTests.request) --at standby", "its side is primary, not standby"),
+                ("\(IdentityTests.request) --kind netvsc", "its kind is bond, not netvsc"),
+            ] {
+                try lab.refused(arguments, code: 3, saying: words, "not like this")
+            }
+        }
+    }
+
+    @Test func aGuestOfAnEarlierBootHoldsNobodyUp() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let file = lab.state + "/guests/vm1.json"
+            func reboot() throws {
+                let text = try lab.recordText().replacing(/"boot" : "[^"]*"/, with: "\"boot\" : \"an-earlier-one\"")
+                try TextFile.write(text, to: file)
+            }
+            try reboot()
+            #expect(try lab.fdbsteer("status").output.contains("void since reboot"))
+            let abort = try lab.fdbsteer("abort vm1")
+            #expect(abort.exitCode == 3 && abort.errors.contains("fdbsteer release vm1"), "\(abort.errors)")
+            // Its address, and its name, are free.
+            let other = try lab.fdbsteer(IdentityTests.request.replacing("vm1", with: "vm2") + " --at primary")
+            #expect(other.exitCode == 0, "\(other.errors)")
+            #expect(try lab.fdbsteer("release vm2").exitCode == 0)
+            let again = try lab.fdbsteer(IdentityTests.request + " --at primary")
+            #expect(
+                again.exitCode == 0 && again.output.contains("before the last reboot"), "\(again.output)\(again.errors)"
+            )
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+            try reboot()
+            let released = try lab.fdbsteer("release vm1")
+            #expect(released.exitCode == 0 && released.output.contains("its record is forgotten"), "\(released.output)")
+            #expect(try lab.fdbsteer("status").output.contains("no guest is prepared"))
+        }
+    }
+
+    @Test func aGuestOfAnotherNamespaceIsShownAndForgottenByWord() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let file = lab.state + "/guests/vm1.json"
+            let own = try lab.recordText()
+            // A namespace whose inode is another's now is gone for certain.
+            let cookie = /"cookie" : \d+/
+            try TextFile.write(own.replacing(cookie, with: "\"cookie\" : 999999999"), to: file)
+            #expect(try lab.fdbsteer("status").output.contains("its network namespace is gone"))
+            let again = try lab.fdbsteer(IdentityTests.request + " --at primary")
+            #expect(
+                again.exitCode == 0 && again.output.contains("namespace that is gone"), "\(again.output)\(again.errors)"
+            )
+            // A record of a version without cookies, of another inode: nobody knows.
+            let foreign = try lab.recordText().replacing(/"cookie" : \d+,\s*/, with: "").replacing(
+                /"namespace" : \d+/, with: "\"namespace\" : 17")
+            try TextFile.write(foreign, to: file)
+            #expect(try lab.fdbsteer("status").output.contains("in another network namespace"))
+            #expect(try lab.fdbsteer("reconcile").output.contains("fdbsteer release vm1 --forget"))
+            for verb in [IdentityTests.request + " --at primary", "release vm1", "abort vm1"] {
+                try lab.refused(verb, code: 3, saying: "another network namespace", "fdbsteer release vm1 --forget")
+            }
+            let forgotten = try lab.fdbsteer("release vm1 --forget")
+            #expect(
+                forgotten.exitCode == 0 && forgotten.output.contains("its record is forgotten"), "\(forgotten.errors)")
+            try lab.prepare()
+            try lab.refused("release vm1 --forget", code: 3, saying: "release it without --forget")
+        }
+    }
+
     @Test func alternativeNamesAreTakenWhereverANameIs() throws {
         try CommandLineLab.run { lab in
             // As systemd names representors: longer than an interface's own name may be.

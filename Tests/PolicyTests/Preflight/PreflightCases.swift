@@ -161,6 +161,14 @@ extension PreflightTests {
             $0.addresses = [try Address(mac)]
             $0.vlans[.standby] = Situation.vlans([10, 20], pvid: 20)
         },
+        Case(VLANRules.pvidChanged, .loses, "vf0", "the PVID is another than when the guest was prepared") {
+            try $0.filterVLANs()
+            $0.isPrepared = true
+            $0.isFromPVID = true
+            $0.primary.portFlags.remove(.learning)
+            $0.standby.portFlags.remove(.learning)
+            for side in Side.allCases { $0.vlans[side] = Situation.vlans([10, 20], pvid: 20) }
+        },
         Case(VLANRules.vlanTwins, .blocks, "br0", "doubled entries that differ") {
             $0.makeSwitch(driver: "ice")
             $0.vlans = [.primary: Situation.vlans([1], pvid: 1), .standby: Situation.vlans([])]

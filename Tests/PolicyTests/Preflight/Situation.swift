@@ -18,6 +18,8 @@ struct Situation: Sendable {
     var uplinkIsStandby = false
     var isPrepared = false
     var isSticky = false
+    /// The guest's addresses were given without their VLANs.
+    var isFromPVID = false
     var movesFilters = false
     var side = Side.primary
     var saidSide: Side?
@@ -84,7 +86,7 @@ struct Situation: Sendable {
             return PortIdentity(name: name, index: indexes[name] ?? 99, isEswitchPort: false, learningToRestore: learns)
         }
         let pf = PortIdentity(name: "vf0", index: 5, isEswitchPort: false)
-        return GuestInterface(
+        var guest = GuestInterface(
             id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
             primary: identity(.primary, learns: true), standby: identity(.standby, learns: true),
             uplink: movesFilters ? nil : identity(.remote, learns: false), addresses: addresses, side: side,
@@ -93,6 +95,8 @@ struct Situation: Sendable {
                 ? LegacyNIC(
                     pf: pf, vf: 0, hadEntry: false, hadMAC: MACAddress(value: 0x0200_0000_0001),
                     order: .makeBeforeBreak) : nil)
+        if isFromPVID { guest.fromPVID = addresses }
+        return guest
     }
 
     /// Whom the rules are asked about: the prepared guest, or the arguments of `preflight`.
@@ -118,6 +122,7 @@ struct Situation: Sendable {
                     entries.last { $0.address == address }
                 }))
         for side in Side.allCases { observation.ports[side] = names[side].flatMap { links[$0] } }
+        if isFromPVID { observation.vlans = BySide(vlans) }
         return observation
     }
 

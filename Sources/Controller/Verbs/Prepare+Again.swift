@@ -1,0 +1,165 @@
+import FDB
+import Netlink
+import Policy
+import Records
+import Switchdev
+import System
+
+/// `prepare` of a guest that is known. What the record says is believed after a look at the kernel.
+extension Prepare {
+    /// Says "already" where everything is as the record says, puts back what others have changed, and prepares anew what was made
+    /// anew under the same name.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` that names what the caller wants otherwise than it is recorded.
+    func again(
+        _ request: PreparationRequest, _ record: GuestRecord, _ journal: Journal, links: Links, on host: inout Host,
+        since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        try requireRest(record, journal)
+        let observation = try host.kernel.observe(record.guest)
+        let record = record.named(by: observation)
+        let guest = record.guest
+        let wishes = try wishes(request, guest, observation, adopted: journal.adopted(by: record), links: links)
+        guard wishes.isEmpty else {
+            throw ControllerError(
+                .precondition,
+                "guest \(guest.id) is prepared already, but not like this: \(wishes.joined(separator: "; "))",
+                remedy: request.side == nil || request.side == guest.side
+                    ? "release it first to change that"
+                    : "\"fdbsteer switch\" moves it; what else differs needs a release first")
+        }
+        let losses = losses(guest, observation)
+        if !losses.isEmpty {
+            return try replace(record, losses, by: request, journal, links: links, on: &host, since: clock)
+        }
+        switch Drift(record, observation) {
+        case .entries, .settings, .astray:
+            return try putBack(record, journal, on: &host, since: clock)
+        default: break
+        }
+        let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
+        let plan = Plan(
+            verb: .prepare, guest: guest, from: guest.side, to: guest.side, steps: [],
+            notes: ["prepared already, and the table is as recorded"] + problems)
+        var report = Report(plan, startedAt: clock.startedAt, options: options)
+        report.proofStatus = record.proof
+        return report
+    }
+
+    private func requireRest(_ record: GuestRecord, _ journal: Journal) throws(ControllerError) {
+        if record.phase == .pinned { return }
+        if let error = record.bracketInTheWay { throw error }
+        if journal.isLocked(record) {
+            throw ControllerError(
+                .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue))",
+                remedy: "wait for it")
+        }
+        throw record.unfinished
+    }
+
+    /// What the caller wants otherwise than it is recorded, field by field, in words.
+    private func wishes(
+        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, adopted: Set<Address>,
+        links: Links
+    ) -> [String] {
+        var wishes: [String] = []
+        func compare(_ field: String, _ known: String?, _ wanted: String?, _ isSame: Bool) {
+            if !isSame {
+                wishes.append(
+                    "its \(field) \(field == "addresses" ? "are" : "is") \(known ?? "none"), not \(wanted ?? "none")")
+            }
+        }
+        func compare(_ field: String, _ known: PortIdentity?, _ wanted: String?, isThere: Bool) {
+            // What is gone is no wish: it is replaced by what is wanted.
+            if known != nil, wanted != nil, !isThere { return }
+            compare(field, known?.name, wanted, known?.index == wanted.flatMap { links[$0]?.index })
+        }
+        func isThere(_ side: Side) -> Bool { observation.ports[side]?.master == guest.bridge.index }
+        compare("bridge", guest.bridge, request.bridge, isThere: observation.bridge != nil)
+        compare("primary", guest.primary, request.primary, isThere: isThere(.primary))
+        compare("standby", guest.standby, request.standby, isThere: isThere(.standby))
+        compare("uplink", guest.uplink, request.uplink, isThere: isThere(.remote))
+        let declared = guest.addresses.filter { !adopted.contains($0) }
+        compare(
+            "addresses", declared.words, request.addresses.words,
+            declared.count == request.addresses.count
+                && zip(declared, request.addresses).allSatisfy {
+                    $0.mac == $1.mac && ($1.vlan == nil || $0.vlan == $1.vlan)
+                })
+        compare("PF", guest.nic?.pf, request.legacy?.pf, isThere: true)
+        compare(
+            "VF", guest.nic.map { "\($0.vf)" }, request.legacy.map { "\($0.vf)" }, guest.nic?.vf == request.legacy?.vf)
+        if let side = request.side { compare("side", guest.side.rawValue, side.rawValue, side == guest.side) }
+        if let kind = request.kind { compare("kind", guest.kind.rawValue, kind.rawValue, kind == guest.kind) }
+        return wishes
+    }
+
+    /// What was recorded and does not hold any more, in words: another interface, or another VLAN, has taken its place.
+    private func losses(_ guest: GuestInterface, _ observation: Observation) -> [String] {
+        guard observation.bridge != nil else {
+            return ["bridge \(guest.bridge.name) (ifindex \(guest.bridge.index)) no longer exists"]
+        }
+        let preflight = Preflight(Subject(guest), observation)
+        var losses: [String] = []
+        for (side, port) in guest.ports where observation.ports[side]?.master != guest.bridge.index {
+            losses.append(
+                "\(port.name) (\(side.rawValue), ifindex \(port.index)) "
+                    + (observation.ports[side] == nil
+                        ? "no longer exists" : "is no port of \(guest.bridge.name) any more"))
+        }
+        return losses + preflight.judge(by: [VLANRules.pvidChanged]).problems
+    }
+
+    /// Releases a guest, and prepares it with what has taken the place of what it had.
+    private func replace(
+        _ record: GuestRecord, _ losses: [String], by request: PreparationRequest, _ journal: Journal, links: Links,
+        on host: inout Host, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        let guest = record.guest
+        let request = try request.replacing(side: request.side ?? guest.side, kind: request.kind ?? guest.kind)
+        // What is refused here has changed nothing.
+        let (plan, _) = try plan(request, links: links, beside: journal, insteadOf: guest, on: &host)
+        let note = "prepared anew: \(losses.joined(separator: "; "))"
+        if options.dryRun {
+            let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
+            var report = Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
+            report.notes.insert("it would be released first, and \(note)", at: 0)
+            return report
+        }
+        let released = try Release(options: options).run(guest.id, on: &host)
+        guard released.exitCode == 0 else { return released }
+        do throws(ControllerError) {
+            var report = try pin(request, links: host.kernel.links(), beside: journal, on: &host, since: clock)
+            report.notes.insert(note, at: 0)
+            return report
+        } catch {
+            throw ControllerError(
+                .rolledBack,
+                "guest \(guest.id) was released, because \(losses.joined(separator: "; ")), and then not prepared: "
+                    + error.message, remedy: error.remedy)
+        }
+    }
+
+    /// Brings entries and settings to what the record says.
+    private func putBack(
+        _ record: GuestRecord, _ journal: Journal, on host: inout Host, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        if options.dryRun {
+            let claim = try journal.claim(record.guest.id, onlyReads: true)
+            return try Abort(options: options).putBack(claim, on: &host.kernel, since: clock)
+        }
+        let claim = try journal.claim(record.guest.id)
+        try requireRest(claim.record, journal)
+        var report = try Abort(options: options).putBack(claim, on: &host.kernel, since: clock)
+        report.verb = .prepare
+        report.notes.insert("prepared already; what others had changed since is put back", at: 0)
+        if let words = claim.renaming { report.notes.append(words) }
+        return host.book(report)
+    }
+}
+
+extension [Address] {
+    fileprivate var words: String {
+        prefix(4).map(\.description).joined(separator: " ") + (count > 4 ? " and \(count - 4) more" : "")
+    }
+}
