@@ -1,6 +1,7 @@
 import FDB
 import Lab
 import Policy
+import Switchdev
 import Testing
 
 @testable import Records
@@ -32,16 +33,14 @@ import Testing
     @Test(.enabled(if: Namespace.obstacle == nil, "needs root: network namespaces cannot be made"))
     func aLiveNamespaceIsNeverTakenForAGoneOne() throws {
         try JournalTests.inFolder { folder in
-            let outside = try Journal(folder: folder)
-            var inside: GuestRecord?
+            let journal = try Journal(folder: folder)
+            let outside = try PlaceTests.record(journal, cookie: journal.cookie)
             try Namespace.run {
-                let journal = try Journal(folder: folder)
-                let record = try PlaceTests.record(journal, cookie: journal.cookie)
-                #expect(journal.place(of: record) == .here && outside.place(of: record) == .otherNamespace)
-                inside = record
+                let inside = try Journal(folder: folder)
+                #expect(inside.place(of: outside) == .otherNamespace)
+                #expect(try inside.place(of: PlaceTests.record(inside, cookie: inside.cookie)) == .here)
+                #expect(inside.cookie != outside.cookie && inside.namespace != outside.namespace)
             }
-            let record = try #require(inside)
-            #expect(outside.place(of: record) != .here)
         }
     }
 
