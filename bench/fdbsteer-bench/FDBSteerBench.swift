@@ -11,6 +11,7 @@ struct FDBSteerBench: ParsableCommand {
             LossCommand.self, OffloadCommand.self, MACFilterCommand.self, SendCommand.self, HandoverCommand.self,
             MigrateCommand.self, MigrateManyCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
             BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
+            ChaosCommand.self,
         ])
 
     static func main() {

@@ -9,13 +9,17 @@ import Glibc
 package enum Namespace {
     /// Runs `body` in a fresh namespace with `lo` up, and waits for it.
     ///
+    /// - Parameter ownMounts: it has a mount namespace of its own too, whose mounts nobody else sees.
     /// - Throws: ``LabError`` if the namespace cannot be created (that needs root), or an error that `body` throws.
-    package static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+    package static func run<T: Sendable>(
+        ownMounts: Bool = false, _ body: @escaping @Sendable () throws -> T
+    ) throws -> T {
         try onThread {
-            let failure = clab_unshare(CLAB_NEWNET)
+            let failure = clab_unshare(ownMounts ? CLAB_NEWNET | CLAB_NEWNS : CLAB_NEWNET)
             guard failure == 0 else {
                 throw LabError("cannot make a network namespace: \(String(cString: strerror(-failure)))")
             }
+            if ownMounts { try Command.script("mount --make-rprivate /") }
             try Command.script("ip link set lo up")
             return try body()
         }

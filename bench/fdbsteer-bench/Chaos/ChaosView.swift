@@ -1,0 +1,75 @@
+import JSON
+import Lab
+
+/// A world as the kernel and `fdbsteer status` show it at one moment.
+struct ChaosView {
+    /// A guest as `status` shows it.
+    struct Guest {
+        let side: String
+        let phase: String
+        let isRunning: Bool
+        let isStale: Bool
+        let problems: [String]
+        let addresses: [String]
+        /// The interface indexes of the sides.
+        let ports: [String: Int64]
+
+        init?(_ object: JSON) {
+            guard let side = object["side"]?.text, let phase = object["phase"]?.text else { return nil }
+            self.side = side
+            self.phase = phase
+            isRunning = object["running"]?.bool ?? false
+            isStale = object["stale"]?.bool ?? false
+            let lists = ["problems", "conditions"].flatMap { object[$0]?.elements ?? [] }
+            problems = lists.map { $0.text ?? $0.description }
+            addresses = (object["addresses"]?.elements ?? []).compactMap(\.text)
+            var ports: [String: Int64] = [:]
+            for (place, member) in [("primary", "primary"), ("standby", "standby"), ("remote", "uplink")] {
+                ports[place] = object[member]?["ifindex"]?.integer
+            }
+            self.ports = ports
+        }
+
+        /// The side of which the entries are: while a bracket is open they are on the standby.
+        var entrySide: String { ["bracketed", "opening", "closing"].contains(phase) ? "standby" : side }
+    }
+
+    let kernel: ChaosKernel
+    let guests: [String: Guest]
+    let isFull: Bool
+
+    /// Reads both.
+    ///
+    /// - Throws: ``ChaosViolation`` when `status` fails, or finds a broken record; ``LabError``.
+    init(_ world: ChaosWorld) throws {
+        kernel = try ChaosKernel()
+        let command = try world.fdbsteer(["status", "--json"], codes: [0, 3])
+        guard let object = JSON(text: command.output), let list = object["guests"]?.elements else {
+            throw ChaosViolation(rule: .silence, text: "status --json: \(command.output)\(command.errors)")
+        }
+        if let broken = object["broken"]?.elements, !broken.isEmpty {
+            throw ChaosViolation(rule: .leftover, text: "status: broken records: \(broken)")
+        }
+        var guests: [String: Guest] = [:]
+        for object in list {
+            guard let name = object["guest"]?.text, let guest = Guest(object) else { continue }
+            guests[name] = guest
+        }
+        self.guests = guests
+        isFull = world.isFull
+    }
+
+    /// Whether a port is in a bridge, up, with a carrier.
+    func works(_ port: ChaosPort, on bridge: ChaosBridge) -> Bool {
+        guard port.isUsable, let found = kernel.ports[port.name] else { return false }
+        return found.works && found.bridge == bridge.name
+    }
+
+    /// Whether the record speaks of the ports that there are now.
+    func isCurrent(_ known: Guest, _ guest: ChaosGuest) -> Bool {
+        ChaosGuest.Place.allCases.allSatisfy { place in
+            guard let index = known.ports[place.rawValue] else { return false }
+            return kernel.ports[guest.port(place).name]?.ifindex == index
+        }
+    }
+}
