@@ -25,16 +25,23 @@ struct ChaosCommand: ParsableCommand {
     var episode: Int?
     @Option(help: "With --episode: these of its operations only, by number: 3,7,12.")
     var only: String?
+    @Option(help: "Seconds for making a failing sequence shorter; 0: print it as it is.")
+    var reduce = 120.0
     @Option(help: "Go on after so many violations of different rules or operations.")
     var violations = 1
+    @Option(
+        name: .customLong("without"),
+        help: "Leave out the operations of this kind, as the table names it; may be repeated.")
+    var without: [String] = []
     @Flag(help: "With --episode: print everything that was done, and what the processes said.")
     var transcript = false
     @Option(name: .long, help: "Write the results as JSON.")
     var json: String?
 
     func validate() throws {
-        guard minutes > 0, (1...100_000).contains(length), violations > 0 else {
-            throw ValidationError("--minutes and --violations are above 0, --length goes from 1 to 100000")
+        guard minutes > 0, reduce >= 0, (1...100_000).contains(length), violations > 0 else {
+            throw ValidationError(
+                "--minutes and --violations are above 0, --reduce is at least 0, --length goes from 1 to 100000")
         }
         guard only == nil || episode != nil else { throw ValidationError("--only needs --episode") }
         guard try steps().allSatisfy((0..<length).contains) else {
@@ -63,7 +70,8 @@ struct ChaosCommand: ParsableCommand {
         repeat {
             let episode = ChaosEpisode(seed: seed, number: number, length: length)
             let folder = try TemporaryFolder(parent: scratch.path)
-            let steps = try steps()
+            let operations = episode.operations
+            let steps = try steps().filter { !without.contains(operations[$0].kind) }
             let outcome = try episode.run(steps, in: folder.path, until: self.episode == nil ? end : nil)
             folder.remove()
             report.add(outcome)
@@ -71,7 +79,7 @@ struct ChaosCommand: ParsableCommand {
             if let violation = outcome.violation {
                 print("episode \(number): \(violation.rule): \(violation.text)\n")
                 let done = violation.step.map { step in steps.filter { $0 <= step } } ?? steps
-                try report.add(reduce(episode, done, violation, scratch))
+                try report.add(shorten(episode, done, violation, scratch))
             }
             number += 1
         } while episode == nil && monotonicNanoseconds() < end && report.violations.count < violations
@@ -81,13 +89,14 @@ struct ChaosCommand: ParsableCommand {
         if !report.violations.isEmpty { throw ExitCode(1) }
     }
 
-    private func reduce(
+    private func shorten(
         _ episode: ChaosEpisode, _ steps: [Int], _ violation: (rule: ChaosViolation.Rule, text: String, step: Int?),
         _ scratch: TemporaryFolder
     ) throws -> ChaosReport.Violation {
         let reducer = ChaosReducer(
-            episode: episode, rule: violation.rule, scratch: scratch, end: monotonicNanoseconds() + 180_000_000_000)
-        let reduced = only == nil ? try reducer.reduce(steps) : (steps: steps, outcome: nil, runs: 0)
+            episode: episode, rule: violation.rule, scratch: scratch,
+            end: monotonicNanoseconds() + Int64(self.reduce * 1e9))
+        let reduced = self.reduce > 0 ? try reducer.reduce(steps) : (steps: steps, outcome: nil, runs: 0)
         let operations = episode.operations
         return ChaosReport.Violation(
             rule: violation.rule, text: reduced.outcome?.violation?.text ?? violation.text, episode: episode.number,

@@ -46,10 +46,32 @@ final class ChaosPort {
     /// The queueing discipline of somebody else on it, as `tc` shows it; nil for none.
     var foreignFilters: String?
 
+    /// ETH_P_ALL.
+    private static let allFrames: UInt16 = 3
+    /// A packet socket on the far end, kept because closing one waits for the kernel's readers; -1 for none yet.
+    private var descriptor: Int32 = -1
+
     init(_ home: String, _ bridge: ChaosBridge) {
         self.home = home
         name = home
         homeBridge = bridge
+    }
+
+    deinit { closeFarEnd() }
+
+    /// Lends a packet socket on the far end, unless there is nobody.
+    func withFarEnd(_ body: (Int32) -> Void) {
+        guard exists, farIsUp else { return }
+        if descriptor < 0 {
+            descriptor = (try? Interface.open(far, type: ChaosPort.allFrames, receiveBuffer: 1 << 20)) ?? -1
+        }
+        if descriptor >= 0 { body(descriptor) }
+    }
+
+    /// The far end is about to go.
+    func closeFarEnd() {
+        if descriptor >= 0 { close(descriptor) }
+        descriptor = -1
     }
 
     /// It is in its own bridge, up, and has somebody behind it.

@@ -54,6 +54,7 @@ enum ChaosPorts {
     static func remove(_ port: ChaosPort, _ world: ChaosWorld) throws {
         guard port.exists else { return }
         if !port.isHere { try immigrate(port, world) }
+        port.closeFarEnd()
         try Command.script("ip link del \(port.name)")
         port.exists = false
         port.bridge = nil

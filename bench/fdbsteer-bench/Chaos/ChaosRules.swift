@@ -58,7 +58,7 @@ enum ChaosRules {
                 if guest.doubt == .untilPinned { (guest.doubt, guest.found) = (.none, nil) }
                 continue
             }
-            if guest.found == nil { guest.noteFound(view) }
+            if guest.found == nil { guest.found = [:] }
             if guest.doubt == .untilPinned, known.phase == "pinned", !known.isRunning,
                 let place = ChaosGuest.Place(rawValue: known.side)
             {
@@ -155,7 +155,7 @@ enum ChaosRules {
         let place = guest.port(guest.place)
         let source = guest.place == .remote ? world.neighbours[guest.bridge.number] : guest.uplink
         guard view.works(place, on: guest.bridge), view.works(source, on: guest.bridge) else { return }
-        for address in guest.addresses where try !ChaosFrames.arrives(address, from: source, at: place) {
+        for address in guest.addresses where !ChaosFrames.arrives(address, from: source, at: place) {
             let now = try ChaosView(world)
             guard now.works(place, on: guest.bridge), now.works(source, on: guest.bridge) else { return }
             if let known = now.guests[guest.id] {

@@ -105,17 +105,11 @@ enum ChaosVerbs {
         let guest = world.guests[number]
         let before = try ChaosView(world)
         guest.doubt = .untilPinned
-        var other: Command?
-        let one = try world.fdbsteer(words(first, guest)) { _ in
-            other = try world.fdbsteer(words(second, guest))
-        }
-        let verbs = [(first, one), (second, other)]
-        for case (let verb, let command?) in verbs {
-            if verb == .prepare, command.exitCode == 0 { guest.noteFound(before) }
-            if verb == .release, command.exitCode == 0 { guest.found = nil }
-        }
-        // What was released by the one may have been prepared again by the other.
-        if try ChaosView(world).guests[guest.id] != nil, guest.found == nil { guest.noteFound(before) }
+        try world.fdbsteer(words(first, guest)) { _ in try world.fdbsteer(words(second, guest)) }
+        let isKnown = try ChaosView(world).guests[guest.id] != nil
+        if !isKnown { guest.found = nil }
+        // What is there before a second prepare is what the release before it left.
+        if isKnown, before.guests[guest.id] == nil { guest.noteFound(before) }
     }
 
     /// What the model knows after a verb.

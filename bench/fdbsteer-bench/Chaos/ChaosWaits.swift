@@ -26,7 +26,7 @@ enum ChaosWaits {
         if try ChaosView(world).guests[guest.id] == nil { try ChaosVerbs.run(.prepare, number, world) }
         let before = try ChaosView(world)
         let isReady =
-            !isBracket && before.isHealthy(guest)
+            !isBracket && guest.place != place && before.isHealthy(guest)
             && before.guests[guest.id].map {
                 $0.phase == "pinned" && before.isCurrent($0, guest)
             } ?? false
@@ -48,7 +48,7 @@ enum ChaosWaits {
             switch signal {
             case .word: kill(process, SIGUSR1)
             case .carrier: try ChaosPorts.setFar(guest.primary, up: false)
-            case .frame: try ChaosFrames.send(from: guest.port(place), source: guest.addresses[0])
+            case .frame: ChaosFrames.send(from: guest.port(place), source: guest.addresses[0])
             case .qmp: monitor.tell("DEVICE_DELETED", #"{"device": "vf", "path": "/machine/peripheral/vf"}"#)
             case .command: break
             }
