@@ -31,7 +31,7 @@ struct ChaosCommand: ParsableCommand {
     var violations = 1
     @Option(
         name: .customLong("without"),
-        help: "Leave out the operations of this kind, as the table names it; may be repeated.")
+        help: "Leave out operations: a kind, as the table names it, or a family; may be repeated.")
     var without: [String] = []
     @Flag(help: "With --episode: print everything that was done, and what the processes said.")
     var transcript = false
@@ -71,7 +71,7 @@ struct ChaosCommand: ParsableCommand {
             let episode = ChaosEpisode(seed: seed, number: number, length: length)
             let folder = try TemporaryFolder(parent: scratch.path)
             let operations = episode.operations
-            let steps = try steps().filter { !without.contains(operations[$0].kind) }
+            let steps = try steps().filter { number in !without.contains { operations[number].isOf($0) } }
             let outcome = try episode.run(steps, in: folder.path, until: self.episode == nil ? end : nil)
             folder.remove()
             report.add(outcome)

@@ -60,9 +60,9 @@ struct ChaosKernel {
         self.ports = ports
     }
 
-    /// The entry of an address on a bridge.
+    /// The entry of an address on a bridge, without a VLAN: bridges filter none while one looks.
     func entry(_ mac: String, on bridge: String) -> Entry? {
-        entries.first { $0.mac == mac && ports[$0.port]?.bridge == bridge }
+        entries.first { $0.mac == mac && $0.vlan == nil && ports[$0.port]?.bridge == bridge }
     }
 
     /// The port of an index.

@@ -30,6 +30,8 @@ struct ChaosRandom: RandomNumberGenerator {
 struct ChaosOperation {
     /// The family and what is done, for counts: `port rename`.
     let kind: String
+    /// Whether a kind, or the family that is its first word, is its own.
+    func isOf(_ name: String) -> Bool { kind == name || kind.hasPrefix(name + " ") }
     /// The whole of it, for people: `port rename vm1's standby`.
     let words: String
     /// Does it. It throws a ``ChaosViolation`` when a process misbehaves.

@@ -74,9 +74,6 @@ enum ChaosOthers {
     private static func setLearning(_ port: ChaosPort, _ world: ChaosWorld, on: Bool) throws {
         guard port.exists, port.isHere, port.bridge != nil else { return }
         try Command.script("bridge link set dev \(port.name) learning \(on ? "on" : "off")")
-        guard !world.guests.contains(where: { $0.found != nil && ($0.primary === port || $0.standby === port) }) else {
-            return
-        }
         port.flags["learning"] = on ? "true" : "false"
     }
 

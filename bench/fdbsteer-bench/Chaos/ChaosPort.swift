@@ -7,6 +7,8 @@ final class ChaosBridge {
     /// The name that it has now.
     var name: String
     let home: String
+    /// How often it was made.
+    var incarnation = 0
 
     init(_ number: Int) {
         self.number = number
@@ -148,8 +150,9 @@ final class ChaosGuest {
     var doubt = Doubt.none
     /// The entries of its addresses when it was prepared, by address; nil while it is not.
     var found: [String: ChaosKernel.Entry]?
-    /// The learning of primary and standby when it was prepared.
-    var foundLearning: [String: String] = [:]
+
+    /// The incarnation of the bridge on which it was prepared.
+    var foundBridge = 0
 
     init(_ number: Int, _ bridge: ChaosBridge, uplink: ChaosPort, addresses: Int, kind: String) {
         self.number = number

@@ -68,7 +68,7 @@ enum ChaosVerbs {
         case .open(let place): ["switch", guest.id, "--to", place.rawValue, "--strategy", "bracket"]
         case .close(let place): ["switch", guest.id, "--to", place.rawValue, "--close"]
         case .abort, .release, .verify: ["\(verb)", guest.id, "--json"]
-        case .announce: ["announce", guest.id, "--count", "1", "--ip", "192.0.2.7"]
+        case .announce: ["announce", guest.id, "--count", "1", "--ip", "192.0.2.7=\(guest.addresses[0])"]
         case .reconcile: ["reconcile", "--json"]
         case .history, .topology, .metrics: ["\(verb)"]
         case .preflight: ["preflight"] + ports + addresses
@@ -121,6 +121,8 @@ enum ChaosVerbs {
         switch verb {
         case .prepare:
             if before.guests[guest.id] == nil { guest.noteFound(before) }
+            // A record of a bridge that is gone is replaced.
+            guest.foundBridge = guest.bridge.incarnation
         case .move(let place), .close(let place):
             // The guest goes where the orchestrator redirects it.
             guest.place = place
@@ -166,7 +168,7 @@ extension ChaosGuest {
     /// What `release` has to put back.
     func noteFound(_ view: ChaosView) {
         found = [:]
+        foundBridge = bridge.incarnation
         for address in addresses { found?[address] = view.kernel.entry(address, on: bridge.name) }
-        foundLearning = [primary.home: primary.flags["learning"] ?? "", standby.home: standby.flags["learning"] ?? ""]
     }
 }

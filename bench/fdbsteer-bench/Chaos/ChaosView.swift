@@ -9,6 +9,7 @@ struct ChaosView {
         let phase: String
         let isRunning: Bool
         let isStale: Bool
+        /// Problems, and the daemon's conditions.
         let problems: [String]
         let addresses: [String]
         /// The interface indexes of the sides.
@@ -20,8 +21,11 @@ struct ChaosView {
             self.phase = phase
             isRunning = object["running"]?.bool ?? false
             isStale = object["stale"]?.bool ?? false
-            let lists = ["problems", "conditions"].flatMap { object[$0]?.elements ?? [] }
-            problems = lists.map { $0.text ?? $0.description }
+            problems =
+                (object["problems"]?.elements ?? []).compactMap(\.text)
+                + (object["conditions"]?.elements ?? []).map {
+                    "\($0["subject"]?.text ?? ""): \($0["message"]?.text ?? $0.description)"
+                }
             addresses = (object["addresses"]?.elements ?? []).compactMap(\.text)
             var ports: [String: Int64] = [:]
             for (place, member) in [("primary", "primary"), ("standby", "standby"), ("remote", "uplink")] {
@@ -35,6 +39,7 @@ struct ChaosView {
     }
 
     let kernel: ChaosKernel
+    /// By name.
     let guests: [String: Guest]
     let isFull: Bool
 
@@ -65,11 +70,25 @@ struct ChaosView {
         return found.works && found.bridge == bridge.name
     }
 
-    /// Whether the record speaks of the ports that there are now.
+    /// Whether the record speaks of the bridge and the ports that there are now.
     func isCurrent(_ known: Guest, _ guest: ChaosGuest) -> Bool {
-        ChaosGuest.Place.allCases.allSatisfy { place in
-            guard let index = known.ports[place.rawValue] else { return false }
-            return kernel.ports[guest.port(place).name]?.ifindex == index
+        guest.foundBridge == guest.bridge.incarnation
+            && ChaosGuest.Place.allCases.allSatisfy { place in
+                guard let index = known.ports[place.rawValue] else { return false }
+                return kernel.ports[guest.port(place).name]?.ifindex == index
+            }
+    }
+
+    /// What `status` says that can be the reason why a guest is not served at a place: not what is wrong with another of its
+    /// ports, or with its monitor.
+    func reasons(_ known: Guest, _ guest: ChaosGuest, at place: ChaosGuest.Place) -> [String] {
+        let right = guest.port(place)
+        let others: [ChaosPort] = [guest.primary, guest.standby, guest.uplink].filter { $0 !== right }
+        return known.problems.filter { text in
+            let isElsewhere = others.contains { (port: ChaosPort) in
+                text.contains(port.home) || text.contains("\(port.name):")
+            }
+            return !text.hasPrefix("/") && (!isElsewhere || text.contains(right.home))
         }
     }
 }

@@ -88,6 +88,7 @@ final class ChaosWorld {
     /// Makes a bridge under its first name, without ports.
     func make(_ bridge: ChaosBridge) throws {
         bridge.name = bridge.home
+        bridge.incarnation += 1
         try Command.script(
             """
             ip link add \(bridge.name) type bridge mcast_snooping 0
