@@ -8,7 +8,7 @@ import System
 /// Two bridges, each with an uplink and a neighbour's port; two guests on the first and one on the second. Nothing sends by
 /// itself. The state folder is a small tmpfs of its own.
 final class ChaosWorld {
-    /// An entry or filter that is nobody's business but its maker's.
+    /// An entry that is nobody's business but its maker's.
     struct ForeignEntry: Hashable {
         let mac: String
         let port: String
@@ -102,7 +102,9 @@ final class ChaosWorld {
         guard port.exists, port.isHere, port.bridge != nil else { return }
         try Command.script("bridge fdb replace \(mac) dev \(port.name) master static \(flags.joined(separator: " "))")
         foreignEntries = foreignEntries.filter { $0.mac != mac }
-        foreignEntries.insert(ForeignEntry(mac: mac, port: port.home, state: "static", flags: Set(flags)))
+        // The kernel makes what a control plane has learned no static entry, whatever it is asked for (br_fdb_external_learn_add).
+        let state = flags.contains("extern_learn") ? "" : "static"
+        foreignEntries.insert(ForeignEntry(mac: mac, port: port.home, state: state, flags: Set(flags)))
     }
 
     /// The kernel has dropped the entries of a port that left its bridge.
