@@ -197,7 +197,7 @@ final class ChaosWorld {
         if isLate { kill(process, SIGKILL) }
         let command = running.wait()
         let said = "\(line): exit code \(command.exitCode)\n\(command.errors)\(command.output.prefix(3000))"
-        note(words.contains("status") ? "\(line): exit code \(command.exitCode)" : said)
+        if words.first != "status" || command.exitCode != 0 { note(said) }
         if isLate { throw ChaosViolation(rule: .bound, text: "no end within \(bound) s: \(said)") }
         if isKilled, command.exitCode == 128 + SIGKILL { return command }
         if command.exitCode >= 128 { throw ChaosViolation(rule: .crash, text: said) }
