@@ -161,7 +161,7 @@ let package = Package(
         .testTarget(
             name: "LabTests",
             dependencies: [
-                "Lab", "LossMeter", "CLab", "QMP", "System", "fdbsteer", "fdbsteerd", "fdbsteer-bench",
+                "Lab", "LossMeter", "CLab", "JSON", "QMP", "System", "fdbsteer", "fdbsteerd", "fdbsteer-bench",
                 "fdbsteer-libvirt-hook",
             ],
             swiftSettings: swift),
