@@ -1,7 +1,7 @@
 import Netlink
 package import Policy
 package import Records
-import System
+package import System
 
 /// fdbsteer on one network namespace of one host: the kernel, and the records of its guests.
 ///
@@ -10,12 +10,18 @@ package struct Host: ~Copyable {
     var kernel: Kernel
     let folder: StateFolder
     let events: EventLog
+    private let begin: Stopwatch?
+    /// Since the call.
+    var clock: Stopwatch { begin ?? Stopwatch() }
 
-    /// - Parameter folder: where the journal and the history are; nothing is made before a verb needs it.
+    /// - Parameters:
+    ///   - folder: where the journal and the history are; nothing is made before a verb needs it.
+    ///   - begin: when the call began; nil: each verb is a call.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
-    package init(folder: StateFolder) throws(ControllerError) {
+    package init(folder: StateFolder, since begin: Stopwatch? = nil) throws(ControllerError) {
         kernel = try Kernel()
         self.folder = folder
+        self.begin = begin
         events = EventLog(folder)
     }
 

@@ -59,11 +59,12 @@ package struct DomainXML: Hashable, Sendable {
 
     /// The failover pairs: each standby with the primary that names it.
     package var pairs: [(standby: Device, primary: Device)] {
-        devices.filter { $0.teaming == "transient" }.compactMap { primary in
-            guard let persistent = primary.persistent,
-                let standby = devices.first(where: { $0.teaming == "persistent" && $0.alias == persistent })
-            else { return nil }
-            return (standby, primary)
+        var standbys: [String: Device] = [:]
+        for device in devices where device.teaming == "persistent" {
+            if let alias = device.alias, standbys[alias] == nil { standbys[alias] = device }
+        }
+        return devices.filter { $0.teaming == "transient" }.compactMap { primary in
+            primary.persistent.flatMap { standbys[$0] }.map { ($0, primary) }
         }
     }
 
@@ -105,19 +106,17 @@ package struct DomainXML: Hashable, Sendable {
 
         /// Joins an address that libvirt writes as `domain='0x0000' bus='0x03' slot='0x00' function='0x2'`.
         private func pciAddress(_ attributes: [String: String]) -> String? {
-            func number(_ name: String, digits: Int) -> String? {
+            func number(_ name: String, below limit: UInt32) -> UInt32? {
                 guard let text = attributes[name] else { return nil }
                 let isHexadecimal = text.hasPrefix("0x")
-                guard let value = UInt32(isHexadecimal ? text.dropFirst(2) : text[...], radix: isHexadecimal ? 16 : 10)
-                else { return nil }
-                let plain = String(value, radix: 16)
-                return plain.count > digits ? nil : String(repeating: "0", count: digits - plain.count) + plain
+                let value = UInt32(isHexadecimal ? text.dropFirst(2) : text[...], radix: isHexadecimal ? 16 : 10)
+                return value.flatMap { $0 < limit ? $0 : nil }
             }
             guard attributes["type"] == nil || attributes["type"] == "pci",
-                let domain = number("domain", digits: 4), let bus = number("bus", digits: 2),
-                let slot = number("slot", digits: 2), let function = number("function", digits: 1)
+                let domain = number("domain", below: .max), let bus = number("bus", below: 256),
+                let slot = number("slot", below: 32), let function = number("function", below: 8)
             else { return nil }
-            return "\(domain):\(bus):\(slot).\(function)"
+            return HookConfiguration.pciAddress(domain: domain, bus: bus, slot: slot, function: function)
         }
     }
 }

@@ -42,12 +42,20 @@ package struct HookPlan: Sendable {
     package private(set) var steps: [Step] = []
     /// What is skipped, and why.
     package private(set) var notes: [String] = []
+    /// What is not done, and should be.
+    package private(set) var errors: [String] = []
+
+    /// The most failover pairs of a domain: QEMU's machines have fewer slots for them.
+    private static let mostPairs = 256
 
     /// - Parameters:
     ///   - call: the hook's arguments.
     ///   - domain: the domain's XML; nil if it cannot be read.
+    ///   - known: the guests of the journal. Clean-up goes by them: what the XML describes may have changed since they were prepared.
     ///   - isArriving: the domain that starts waits for its guest from another host.
-    package init(_ call: HookCall, domain: DomainXML?, configuration: HookConfiguration, isArriving: Bool) {
+    package init(
+        _ call: HookCall, domain: DomainXML?, known: [GuestID], configuration: HookConfiguration, isArriving: Bool
+    ) {
         if configuration.ignored.contains(call.domain) { return }
         switch call.operation {
         case "reconnect":
@@ -58,13 +66,21 @@ package struct HookPlan: Sendable {
         case "restore":
             steps = [.forgetArrival]
         case "started":
+            let pairs = pairs(of: domain, call)
+            for id in HookPlan.guests(of: call, domain, known) where !pairs.contains(where: { $0.id == id }) {
+                notes.append("\(id) was left by an earlier run")
+                steps.append(.release(id))
+            }
+            if domain == nil { errors.append("nothing is prepared: the domain's XML cannot be read") }
             // Firmware and the first part of the boot only use the standby.
-            for pair in pairs(of: domain, call) {
-                prepare(pair, configuration, at: isArriving ? .remote : .standby)
+            if configuration.complaints.isEmpty {
+                for pair in pairs { prepare(pair, configuration, at: isArriving ? .remote : .standby) }
+            } else if !pairs.isEmpty {
+                errors.append("nothing is prepared: the hook's configuration is not understood")
             }
             steps.append(.forgetArrival)
         case "release":
-            for (id, _, _) in pairs(of: domain, call) {
+            for id in HookPlan.guests(of: call, domain, known) {
                 if call.extra == "migrated" { steps.append(.leave(id)) }
                 steps.append(.release(id))
             }
@@ -75,14 +91,27 @@ package struct HookPlan: Sendable {
 
     private typealias Pair = (id: GuestID, standby: DomainXML.Device, primary: DomainXML.Device)
 
+    /// The journal's guests of a domain: their names are the domain's, or its UUID, and an alias, which has no `:`.
+    private static func guests(of call: HookCall, _ domain: DomainXML?, _ known: [GuestID]) -> [GuestID] {
+        known.filter { id in
+            guard let colon = id.text.utf8.lastIndex(of: UInt8(ascii: ":")) else { return false }
+            let owner = id.text[..<colon]
+            return owner == call.domain || domain.map { !$0.uuid.isEmpty && owner == $0.uuid } == true
+        }
+    }
+
     private mutating func pairs(of domain: DomainXML?, _ call: HookCall) -> [Pair] {
-        guard let domain else { return [] }
-        return domain.pairs.compactMap { standby, primary in
+        let found = domain?.pairs ?? []
+        if found.count > HookPlan.mostPairs {
+            errors.append(
+                "\(found.count) failover pairs are too many: those after the first \(HookPlan.mostPairs) are left out")
+        }
+        return found.prefix(HookPlan.mostPairs).compactMap { standby, primary in
             let alias = standby.alias ?? ""
             // A domain's name may have characters that the name of a guest interface must not have.
-            let id = (try? GuestID("\(call.domain):\(alias)")) ?? (try? GuestID("\(domain.uuid):\(alias)"))
+            let id = (try? GuestID("\(call.domain):\(alias)")) ?? (try? GuestID("\(domain?.uuid ?? ""):\(alias)"))
             guard let id else {
-                notes.append("the pair of \(alias) is left out: its name is too long")
+                errors.append("the pair of \(alias) is left out: its name is too long")
                 return nil
             }
             return (id, standby, primary)
@@ -90,7 +119,7 @@ package struct HookPlan: Sendable {
     }
 
     private mutating func prepare(_ pair: Pair, _ configuration: HookConfiguration, at side: Side) {
-        func without(_ what: String) { notes.append("\(pair.id) is left out: \(what)") }
+        func without(_ what: String) { errors.append("\(pair.id) is left out: \(what)") }
         guard let bridge = pair.standby.bridge else {
             return without("its standby is no port of a bridge (interface type '\(pair.standby.type)')")
         }

@@ -16,11 +16,10 @@ public struct ServiceNotification: Hashable, Sendable {
     ///
     /// - Returns: nil if no manager started it, or the kind of its socket is unknown.
     public init?() {
-        guard let socket = getenv("NOTIFY_SOCKET") else { return nil }
-        func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+        guard let socket = Environment.value("NOTIFY_SOCKET") else { return nil }
         self.init(
-            socket: String(cString: socket), watchdogMicroseconds: variable("WATCHDOG_USEC"),
-            watchdogProcess: variable("WATCHDOG_PID"))
+            socket: socket, watchdogMicroseconds: Environment.value("WATCHDOG_USEC"),
+            watchdogProcess: Environment.value("WATCHDOG_PID"))
     }
 
     /// - Parameters:

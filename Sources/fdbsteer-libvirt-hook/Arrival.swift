@@ -39,7 +39,7 @@ struct Arrival {
 
     /// QEMU was started to receive a guest; nil when that is not known.
     private var receives: Bool? {
-        let folder = getenv("FDBSTEER_LIBVIRT_RUN").map { String(cString: $0) } ?? "/run/libvirt/qemu"
+        let folder = Environment.value("FDBSTEER_LIBVIRT_RUN") ?? "/run/libvirt/qemu"
         guard !domain.contains("/"), !domain.hasPrefix(".") else { return nil }
         let text = (try? SystemFile.contents(of: "\(folder)/\(domain).pid", limit: 32)) ?? []
         guard let process = Int32(String(decoding: text.prefix { $0 > 0x20 }, as: UTF8.self)) else { return nil }

@@ -16,28 +16,48 @@ enum LibvirtHookProgram {
     static func main() {
         SystemFile.secureStandardDescriptors()
         silenceOutput()
+        // Otherwise the tag would be the name of the link in libvirt's folder.
+        openlog(tag, LOG_PID, LOG_DAEMON)
         guard let call = HookCall(Array(CommandLine.arguments.dropFirst())) else {
-            log("usage: fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, a domain's XML on standard input")
+            Log(about: "usage").say(
+                "fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, a domain's XML on standard input", .error)
             return
         }
         // All of it is read, whatever the operation: libvirt is writing it. What is beyond the limit is dropped.
         let input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
         while let rest = try? SystemFile.contents(of: STDIN_FILENO, limit: 1 << 16), !rest.isEmpty {}
+        let log = Log(about: "\(call.domain) \(call.operation)")
         let configuration = readConfiguration()
-        for complaint in configuration.complaints { log("configuration: \(complaint)") }
+        for complaint in configuration.complaints { log.say("configuration: \(complaint)", .error) }
         var domain: DomainXML?
         do throws(DomainXML.Failure) {
             domain = try DomainXML(input)
         } catch {
-            if !input.isEmpty { log("\(call.domain) \(call.operation): \(error)") }
+            if !input.isEmpty { log.say("\(error)", .error) }
         }
         let arrival = Arrival(call.domain, folder: configuration.state ?? "/run/fdbsteer")
-        let plan = HookPlan(call, domain: domain, configuration: configuration, isArriving: arrival.isDue)
-        for note in plan.notes { log("\(call.domain) \(call.operation): \(note)") }
-        for step in plan.steps { carryOut(step, configuration, arrival) }
+        let plan = HookPlan(
+            call, domain: domain, known: guests(in: StateFolder(configuration.state), log),
+            configuration: configuration,
+            isArriving: arrival.isDue)
+        for note in plan.notes { log.say(note, .notice) }
+        for error in plan.errors { log.say(error, .error) }
+        for step in plan.steps { carryOut(step, configuration, arrival, log) }
     }
 
-    private static func carryOut(_ step: HookPlan.Step, _ configuration: HookConfiguration, _ arrival: Arrival) {
+    /// The names of the journal's guests.
+    private static func guests(in folder: StateFolder, _ log: Log) -> [GuestID] {
+        do throws(ControllerError) {
+            return try Journal(reading: folder)?.names().compactMap { try? GuestID($0) } ?? []
+        } catch {
+            log.say("\(error)", .error)
+            return []
+        }
+    }
+
+    private static func carryOut(
+        _ step: HookPlan.Step, _ configuration: HookConfiguration, _ arrival: Arrival, _ log: Log
+    ) {
         do throws(ControllerError) {
             switch step {
             case .expectArrival: return arrival.expect()
@@ -47,23 +67,29 @@ enum LibvirtHookProgram {
             var host = try Host(folder: StateFolder(configuration.state))
             switch step {
             case .prepare(let request):
-                tell(try Prepare(request).run(on: &host))
+                tell(try Prepare(request).run(on: &host), log)
             case .leave(let id):
-                tell(try Switch(to: .remote).run(id, on: &host))
+                tell(try Switch(to: .remote).run(id, on: &host), log)
             case .release(let id):
-                tell(try Release().run(id, on: &host))
+                tell(try Release().run(id, on: &host), log)
             case .reconcile:
-                for guest in try Reconcile().run(on: &host).guests { log("\(guest.guest): \(guest.words)") }
+                for guest in try Reconcile().run(on: &host).guests {
+                    log.say("\(guest.guest): \(guest.words)", guest.ok ? .notice : .error)
+                }
             default: break
             }
         } catch {
-            log("\(error)")
+            log.say("\(error)", .error)
         }
     }
 
-    private static func tell(_ report: Report) {
-        log("\(report.guest): \(report.verb.rawValue) to \(report.to.rawValue): \(report.outcome.rawValue)")
-        for line in report.failures + report.notes { log("\(report.guest): \(line)") }
+    private static func tell(_ report: Report, _ log: Log) {
+        let failed = !report.failures.isEmpty
+        log.say(
+            "\(report.guest): \(report.verb.rawValue) to \(report.to.rawValue): \(report.outcome.rawValue)",
+            failed ? .error : .notice)
+        for line in report.failures { log.say("\(report.guest): \(line)", .error) }
+        for line in report.notes { log.say("\(report.guest): \(line)", .notice) }
     }
 
     // MARK: - The outside
@@ -74,18 +100,40 @@ enum LibvirtHookProgram {
         if nothing >= 0 { dup2(nothing, STDOUT_FILENO) } else { close(STDOUT_FILENO) }
     }
 
-    private static func log(_ text: String) {
-        let line = Array("fdbsteer-libvirt-hook: \(text)\n".utf8)
-        _ = write(STDERR_FILENO, line, line.count)
-        text.withCString { text in
-            withVaList([OpaquePointer(text)]) { vsyslog(LOG_DAEMON | LOG_NOTICE, "fdbsteer-libvirt-hook: %s", $0) }
+    /// openlog(3) keeps the pointer.
+    private static var tag: UnsafePointer<CChar>? { strdup("fdbsteer-libvirt-hook").map { UnsafePointer($0) } }
+
+    /// Says what was done about a domain, on standard error and in the system's log.
+    private struct Log {
+        /// The domain and the operation.
+        let about: String
+
+        enum Level { case notice, error }
+
+        func say(_ text: String, _ level: Level) {
+            let words = "\(about): \(level == .error ? "error: " : "")\(text)"
+            let line = Array("fdbsteer-libvirt-hook: \(words)\n".utf8)
+            _ = write(STDERR_FILENO, line, line.count)
+            "\(about): \(text)".withCString { text in
+                withVaList([OpaquePointer(text)]) { vsyslog(level == .error ? LOG_ERR : LOG_NOTICE, "%s", $0) }
+            }
         }
     }
 
+    /// The default file may be missing; one that was named may not.
     private static func readConfiguration() -> HookConfiguration {
-        let path =
-            getenv("FDBSTEER_HOOK_CONFIGURATION").map { String(cString: $0) } ?? "/etc/fdbsteer/libvirt-hook.conf"
-        let bytes = (try? SystemFile.contents(of: path, limit: 1 << 20)) ?? []
-        return HookConfiguration(String(decoding: bytes, as: UTF8.self))
+        let named = Environment.value("FDBSTEER_HOOK_CONFIGURATION")
+        let path = named ?? "/etc/fdbsteer/libvirt-hook.conf"
+        let limit = 1 << 20
+        var unread = HookConfiguration()
+        do throws(SystemError) {
+            let bytes = try SystemFile.contents(of: path, limit: limit + 1)
+            if bytes.count <= limit { return HookConfiguration(bytes) }
+            unread.complaints = ["\(path) is longer than \(limit) bytes"]
+        } catch {
+            if error.errno == .noEntry, named == nil { return unread }
+            unread.complaints = ["\(error)"]
+        }
+        return unread
     }
 }

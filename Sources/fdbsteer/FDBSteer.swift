@@ -12,6 +12,7 @@ enum Main {
     /// call (valgrind); everything else, and everything that is wrong, is the parser's.
     static func main() {
         SystemFile.secureStandardDescriptors()
+        _ = Call.clock
         guard CommandLine.arguments.count > 1 else {
             // Also without /proc, where the arguments cannot be read: nothing was done.
             Output.error(FDBSteer.helpMessage())
@@ -19,7 +20,7 @@ enum Main {
         }
         if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() }
         do {
-            var command = try FDBSteer.parseAsRoot()
+            var command = try FDBSteer.parseAsRoot(joiningAddresses(CommandLine.arguments.dropFirst()))
             try command.run()
         } catch {
             // Who asked for JSON gets it, whatever is wrong with the rest.
@@ -29,6 +30,37 @@ enum Main {
             Call(folder: StateFolder(), json: true, dryRun: false).fail(
                 ControllerError(.usage, FDBSteer.message(for: error), remedy: "fdbsteer help VERB shows its options"))
         }
+    }
+
+    /// The same arguments with one list of addresses in the place of many options: the parser takes 10 s for 8,000.
+    private static func joiningAddresses(_ arguments: some Sequence<String>) -> [String] {
+        let option = "--address"
+        var joined: [String] = []
+        var place: Int?
+        var rest = arguments.makeIterator()
+        while let word = rest.next() {
+            var value: String?
+            if word == option {
+                guard let next = rest.next() else { return joined + [word] }
+                value = next
+            } else if word.hasPrefix(option + "=") {
+                value = String(word.dropFirst(option.count + 1))
+            }
+            guard let value, !value.isEmpty, !value.hasPrefix("-") else {
+                joined += value == nil ? [word] : [option, value ?? ""]
+                if word == "--" {
+                    while let word = rest.next() { joined.append(word) }
+                }
+                continue
+            }
+            if let place {
+                joined[place] += "," + value
+            } else {
+                joined += [option, value]
+                place = joined.count - 1
+            }
+        }
+        return joined
     }
 }
 

@@ -22,7 +22,7 @@ struct PlainSwitch {
                 guard side == nil, let value = rest.next().flatMap(Side.init) else { return nil }
                 side = value
             case "--state":
-                guard state == nil, let value = rest.next(), !value.hasPrefix("-") else { return nil }
+                guard state == nil, let value = rest.next(), !value.isEmpty, !value.hasPrefix("-") else { return nil }
                 state = value
             case "--json":
                 json = true

@@ -9,25 +9,30 @@ struct ConfigurationFile {
     /// The default file may be missing; one that was named may not.
     private let isOptional: Bool
     let current: DaemonConfiguration
+    /// There was none at the start.
+    let isMissing: Bool
 
     /// - Parameter path: nil for the default file.
     init(_ path: String?) throws(ConfigurationError) {
         self.path = path ?? DaemonConfiguration.defaultPath
         isOptional = path == nil
-        current = try ConfigurationFile.read(self.path, isOptional: isOptional)
+        let found = try ConfigurationFile.read(self.path, isOptional: isOptional)
+        isMissing = found == nil
+        current = found ?? DaemonConfiguration()
     }
 
     /// What it says now.
     func read() throws(ConfigurationError) -> DaemonConfiguration {
-        try ConfigurationFile.read(path, isOptional: isOptional)
+        try ConfigurationFile.read(path, isOptional: isOptional) ?? DaemonConfiguration()
     }
 
-    private static func read(_ path: String, isOptional: Bool) throws(ConfigurationError) -> DaemonConfiguration {
+    /// - Returns: nil when there is no file, and none is needed.
+    private static func read(_ path: String, isOptional: Bool) throws(ConfigurationError) -> DaemonConfiguration? {
         do throws(ConfigurationError) {
             return try DaemonConfiguration.load(path: path)
         } catch {
             guard error.isMissing, isOptional else { throw error }
-            return DaemonConfiguration()
+            return nil
         }
     }
 }

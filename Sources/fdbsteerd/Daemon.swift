@@ -34,6 +34,11 @@ struct Daemon: ParsableCommand {
     @Flag(help: "Only check the configuration file.")
     var check = false
 
+    func validate() throws {
+        if state?.isEmpty == true { throw ValidationError("--state names no folder") }
+        if config?.isEmpty == true { throw ValidationError("--config names no file") }
+    }
+
     func run() {
         SystemFile.secureStandardDescriptors()
         let file: ConfigurationFile
@@ -45,7 +50,7 @@ struct Daemon: ParsableCommand {
             Glibc.exit(ControllerError.Code.usage.rawValue)
         }
         if check {
-            print("\(file.path): as it should be")
+            print(file.isMissing ? "\(file.path) does not exist: the defaults hold" : "\(file.path): as it should be")
             return
         }
         var log = Logger(label: "fdbsteerd") { _ in LineLog(level: .info) }
@@ -61,8 +66,7 @@ struct Daemon: ParsableCommand {
     private func serve(_ file: ConfigurationFile, log: Logger) throws(ControllerError) {
         // Before there are other threads: they inherit what is blocked.
         let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGTERM, SIGINT, SIGHUP]) }
-        let environment = getenv("FDBSTEER_STATE").map { String(cString: $0) }
-        let folder = StateFolder(state ?? file.current.daemon.state ?? environment)
+        let folder = StateFolder(state ?? file.current.daemon.state ?? Environment.value("FDBSTEER_STATE"))
         let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))
         let health = LoopHealth()
         var server: MetricsServer?

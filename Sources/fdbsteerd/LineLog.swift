@@ -10,7 +10,7 @@ import System
 struct LineLog: LogHandler {
     var metadata: Logger.Metadata = [:]
     var logLevel: Logger.Level
-    private let isJournal = getenv("JOURNAL_STREAM") != nil
+    private let isJournal = Environment.value("JOURNAL_STREAM") != nil
 
     init(level: Logger.Level) { logLevel = level }
 

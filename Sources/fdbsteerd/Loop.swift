@@ -132,7 +132,6 @@ struct Loop: ~Copyable {
             if !takeSignals() { return }
             publish()
             showLife()
-            health.rest(isReady: !overran)
             wait()
             health.turn()
         }
@@ -183,6 +182,7 @@ struct Loop: ~Copyable {
             readyAt = now + Loop.readyPause
             due = min(due, readyAt)
         }
+        health.rest(until: max(due, now), isReady: !overran)
         let left = max(0, due - now)
         // Rounded up, so as not to turn for nothing.
         context.descriptors.wait(milliseconds: Int32(clamping: (left + 999_999) / 1_000_000), &happened)

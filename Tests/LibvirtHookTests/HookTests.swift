@@ -45,11 +45,12 @@ import Testing
 @Suite struct HookPlanTests {
     private func plan(
         _ arguments: String, _ bytes: [UInt8] = Domains.running, _ text: String = "uplink br0 bond0",
-        isArriving: Bool = false
+        isArriving: Bool = false, known: [String] = []
     ) throws -> HookPlan {
         let call = try #require(HookCall(arguments.split(separator: " ").map(String.init)))
         return HookPlan(
-            call, domain: try? DomainXML(bytes), configuration: HookConfiguration(text), isArriving: isArriving)
+            call, domain: try? DomainXML(bytes), known: try known.map { try GuestID($0) },
+            configuration: HookConfiguration(Array(text.utf8)), isArriving: isArriving)
     }
 
     private func request(_ side: Side) throws -> PreparationRequest {
@@ -68,14 +69,56 @@ import Testing
         #expect(
             try plan("vm1 started begin -", isArriving: true).steps == [.prepare(request(.remote)), .forgetArrival])
         let without = try plan("vm1 started begin -", Domains.running, "", isArriving: true)
-        #expect(without.steps == [.forgetArrival] && without.notes.first?.contains("uplink br0 PORT") == true)
+        #expect(without.steps == [.forgetArrival] && without.errors.first?.contains("uplink br0 PORT") == true)
     }
 
     @Test func theEnd() throws {
         let id = try GuestID("vm1:ua-backup0")
-        #expect(try plan("vm1 release end destroyed").steps == [.release(id), .forgetArrival])
-        #expect(try plan("vm1 release end -").steps == [.release(id), .forgetArrival])
-        #expect(try plan("vm1 release end migrated").steps == [.leave(id), .release(id), .forgetArrival])
+        let known = ["vm1", "vm1:ua-backup0", "vm10:ua-backup0", "vm1:x:ua-backup0", "x:vm1"]
+        #expect(try plan("vm1 release end destroyed", known: known).steps == [.release(id), .forgetArrival])
+        #expect(try plan("vm1 release end -", [], known: known).steps == [.release(id), .forgetArrival])
+        #expect(
+            try plan("vm1 release end migrated", known: known).steps == [.leave(id), .release(id), .forgetArrival])
+        #expect(try plan("vm1 release end -").steps == [.forgetArrival])
+    }
+
+    @Test func cleanUpGoesByTheJournalAndNotByADescriptionThatHasChanged() throws {
+        // The VF was unplugged before the domain stopped.
+        let without = Array("<domain><name>vm1</name><uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa1</uuid></domain>".utf8)
+        let (first, second) = (try GuestID("vm1:a"), try GuestID("4dea22b3-1d52-d8f3-2516-782e98ab3fa1:b"))
+        #expect(
+            try plan("vm1 release end -", without, known: [first.text, second.text]).steps == [
+                .release(first), .release(second), .forgetArrival,
+            ])
+        // What an earlier run left goes first.
+        #expect(
+            try plan("vm1 started begin -", known: ["vm1:gone", "vm1:ua-backup0"]).steps == [
+                .release(GuestID("vm1:gone")), .prepare(request(.standby)), .forgetArrival,
+            ])
+    }
+
+    @Test func aDomainWithThousandsOfDevicesIsReadInLinearTime() throws {
+        func text(_ count: Int) -> [UInt8] {
+            var text = "<domain><name>vm1</name><devices>"
+            for number in 0..<count {
+                text += "<interface type='bridge'><teaming type='persistent'/><alias name='ua-\(number)'/></interface>"
+                text += "<interface type='hostdev'><teaming type='transient' persistent='ua-\(number)'/></interface>"
+            }
+            return Array((text + "</devices></domain>").utf8)
+        }
+        func time(_ count: Int) throws -> Duration {
+            let bytes = text(count)
+            let begin = ContinuousClock.now
+            let pairs = try DomainXML(bytes).pairs
+            let errors = try plan("vm1 started begin -", bytes).errors
+            let took = ContinuousClock.now - begin
+            #expect(pairs.count == count && errors.contains { $0.contains("too many") })
+            return took
+        }
+        _ = try time(300)
+        let (short, long) = (try time(2000), try time(20_000))
+        // Ten times as many; a quadratic reading takes a hundred times as long.
+        #expect(long < short * 40, "\(short), \(long)")
     }
 
     @Test func othersDoNothing() throws {
@@ -103,15 +146,41 @@ import Testing
     @Test func whatCannotBeDoneIsSaid() throws {
         let plan = try plan("vm2 started begin -", Domains.awkward)
         #expect(plan.steps == [.forgetArrival])
-        #expect(plan.notes.count == 2)
-        #expect(plan.notes[0].contains("interface type 'direct'") && plan.notes[1].contains("which VF"))
+        #expect(plan.errors.count == 2)
+        #expect(plan.errors[0].contains("interface type 'direct'") && plan.errors[1].contains("which VF"))
     }
 
     @Test func theConfigurationsLines() {
-        let configuration = HookConfiguration(
-            "# comment\nuplink br0 bond0 # more\n\nport 0000:3b:02.5 vf5\nstate /x\nignore a\nuplink br1\nbad")
+        let text =
+            "# comment\nuplink br0 bond0 # more\n\nport 3B:02.5 vf5\nport 10000:e1:00.0 vf6\nstate \"/a b#\"\nignore a\n"
+            + "ignore Q4OS FreeXP  Debian 12 # why\nignore \" \\\"x\\\" \"\n"
+        var wanted = HookConfiguration()
+        wanted.uplinks = ["br0": "bond0"]
+        wanted.ports = ["0000:3b:02.5": "vf5", "10000:e1:00.0": "vf6"]
+        wanted.state = "/a b#"
+        wanted.ignored = ["a", "Q4OS FreeXP  Debian 12", " \"x\" "]
+        #expect(HookConfiguration(Array(text.utf8)) == wanted)
+        // As editors on Windows write it.
+        #expect(HookConfiguration([0xef, 0xbb, 0xbf] + text.replacing("\n", with: "\r\n").utf8) == wanted)
+    }
+
+    @Test(arguments: [
+        "uplink br1", "bad", "state", "state \"\"", "port 3b:02 x", "port 0000:3b:02.9 x", "port g:02.5 x",
+        "ignore \"a",
+        "ignore", "ignore \"a\" b", "uplink br0 a\nuplink br0 b", "state /a\nstate /b", "\u{1}",
+    ])
+    func whatIsNotUnderstoodIsAnErrorAndNothingIsPrepared(text: String) throws {
+        let configuration = HookConfiguration(Array("# one\r\n\(text)\r\n".utf8))
+        #expect(configuration.complaints.count == 1, "\(configuration)")
+        let line = text.contains("\n") ? 3 : 2
+        #expect(configuration.complaints.first?.hasPrefix("line \(line) ") == true, "\(configuration.complaints)")
+        let started = try plan("vm1 started begin -", Domains.running, text, known: ["vm1:old"])
+        #expect(started.steps == [.release(try GuestID("vm1:old")), .forgetArrival])
+        #expect(started.errors.contains { $0.contains("configuration is not understood") })
+        // What was prepared is given back all the same.
         #expect(
-            configuration.uplinks == ["br0": "bond0"] && configuration.state == "/x" && configuration.ignored == ["a"])
-        #expect(configuration.ports == ["0000:3b:02.5": "vf5"] && configuration.complaints.count == 2)
+            try plan("vm1 release end -", Domains.running, text, known: ["vm1:old"]).steps == [
+                .release(GuestID("vm1:old")), .forgetArrival,
+            ])
     }
 }

@@ -289,6 +289,25 @@ struct CopiesTests {
         }
     }
 
+    @Test(arguments: ["vm1:net0", "a.b-c_d:e:f", "1", "4dea22b3-1d52-d8f3-2516-782e98ab3fa0:ua-net0"])
+    func aSavedRulesetCanBeLoadedWhateverTheGuestsName(label: String) throws {
+        try Namespace.run {
+            let bench = try Bench()
+            let specification = bench.specification(label: label)
+            try bench.install(specification, by: .nftables)
+            let saved = try Command.run(["nft", "list", "ruleset"]).output
+            #expect(saved.contains(specification.tableName), "\(saved)")
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            try TextFile.write(saved, to: folder.path + "/rules")
+            let loaded = try Command.run(["sh", "-c", "nft flush ruleset && nft -f \(folder.path)/rules"])
+            #expect(loaded.exitCode == 0, "\(loaded.errors)\(saved)")
+            #expect(try Command.run(["nft", "list", "ruleset"]).output == saved)
+            let removed = try Command.run(["nft", "delete", "table", "netdev", specification.tableName])
+            #expect(removed.exitCode == 0, "\(removed.errors)")
+        }
+    }
+
     @Test func aCopyToAPortThatIsGoneLeavesNothingBehind() throws {
         try Namespace.run {
             let bench = try Bench()

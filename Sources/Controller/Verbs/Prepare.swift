@@ -19,7 +19,7 @@ package struct Prepare {
 
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
     package func run(on host: inout Host) throws(ControllerError) -> Report {
-        let clock = Stopwatch()
+        let clock = host.clock
         let links = try host.kernel.links()
         let request = try named(links)
         let reading = try Journal(reading: host.folder)

@@ -64,7 +64,7 @@ public struct CopyChange: Hashable, Sendable {
         let words = isOn ? "copy \(copied) to \(targetName)" : "the copy to \(targetName)"
         let change = isOn ? "NEW" : "DEL"
         if bracket.means == .nftables {
-            let table = "netdev fdbsteer-\(specification.label)"
+            let table = "netdev \(specification.tableName)"
             return [
                 PlannedMessage(
                     netlink: "NFT_MSG_\(change)TABLE \(table), egress of \(portName): \(words)",

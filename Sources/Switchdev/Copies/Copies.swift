@@ -69,7 +69,7 @@ public enum Copies {
             let table = PacketFilterTable(specification: specification)
             try socket.withPacketFilters { (socket) throws(NetlinkError) in
                 if try table.state(using: &socket) != nil {
-                    try PacketFilterTable.remove(label: specification.label, using: &socket)
+                    try PacketFilterTable(specification: specification).remove(using: &socket)
                 }
                 try table.install(interface: name, using: &socket)
             }
@@ -113,7 +113,7 @@ public enum Copies {
         let port = specification.source
         if means == .nftables {
             try socket.withPacketFilters { (socket) throws(NetlinkError) in
-                try PacketFilterTable.remove(label: specification.label, using: &socket)
+                try PacketFilterTable(specification: specification).remove(using: &socket)
             }
             return
         }

@@ -54,8 +54,12 @@ public struct CopySpecification: Hashable, Sendable {
     public let groups: Groups
     /// Distinguishes this guest's copy from others on the same port: 1 to 2^32 - 1.
     public let number: UInt32
-    /// The name of the copy's nftables table after `fdbsteer-`, if it has one.
+    /// Whose copy it is; names its nftables table, if it has one.
     public let label: String
+    /// The name of the copy's nftables table. nft(8) reads no `:` in a name; a guest's has no `/`.
+    package var tableName: String { "fdbsteer-" + String(label.map { $0 == ":" ? "/" : $0 }) }
+    /// What an earlier version called the table, where that is another name.
+    package var earlierTableName: String? { label.contains(":") ? "fdbsteer-" + label : nil }
 
     /// Makes a specification from its parts.
     ///

@@ -7,13 +7,12 @@ import System
 /// The nftables table that copies the frames of one guest.
 ///
 /// fdbsteer writes its messages itself: a host needs neither nft(8) nor its library, the kernel carries out all of them in
-/// one transaction, and a refusal has the kernel's text. `nft list table netdev fdbsteer-GUEST` shows the table.
+/// one transaction, and a refusal has the kernel's text. `nft list table netdev fdbsteer-GUEST` shows the table, with `/` for
+/// each `:` of the guest's name.
 struct PacketFilterTable {
     let specification: CopySpecification
 
-    var name: String { PacketFilterTable.name(specification.label) }
-
-    static func name(_ label: String) -> String { "fdbsteer-" + label }
+    var name: String { specification.tableName }
 
     /// Our mark, and what the table copies, which could otherwise only be read by decoding its rules.
     private var userData: [UInt8] {
@@ -67,7 +66,7 @@ struct PacketFilterTable {
     /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c), and a guest takes no longer than that to give up its primary.
     static func isAvailable(on interface: String) -> Bool {
         if wasAvailable.load(ordering: .relaxed) { return true }
-        let name = "fdbsteer:probe"
+        let name = "fdbsteer/probe"
         do throws(NetlinkError) {
             var socket = try CommandSocket(.netfilter)
             try socket.performTogether([
@@ -87,9 +86,12 @@ struct PacketFilterTable {
     ///   - interface: the name of the port where the frames leave.
     ///   - socket: a socket for packet filters.
     func install(interface: String, using socket: inout CommandSocket) throws(NetlinkError) {
-        var requests: [PacketFilterRequest] = [
-            .begin, .addTable(name: name, userData: userData), .addChain(table: name, interface: interface),
-        ]
+        var requests: [PacketFilterRequest] = [.begin]
+        // A table of an earlier version would copy each frame once more.
+        if let earlier = specification.earlierTableName, try PacketFilterTable.isOurs(earlier, using: &socket) {
+            requests.append(.deleteTable(name: earlier))
+        }
+        requests += [.addTable(name: name, userData: userData), .addChain(table: name, interface: interface)]
         let sets = self.sets
         for (number, set) in sets.enumerated() {
             requests.append(.addSet(table: name, name: set.name, number: UInt32(number + 1)))
@@ -100,12 +102,16 @@ struct PacketFilterTable {
         try socket.performTogether(requests)
     }
 
-    /// Removes a table that is ours; a table that does not exist is not an error.
-    static func remove(label: String, using socket: inout CommandSocket) throws(NetlinkError) {
-        guard try userData(of: name(label), using: &socket)?.starts(with: TrafficControlRequest.mark) == true else {
-            return
+    /// Removes the table if it is ours; a table that does not exist is not an error.
+    func remove(using socket: inout CommandSocket) throws(NetlinkError) {
+        for name in [name, specification.earlierTableName].compactMap({ $0 })
+        where try PacketFilterTable.isOurs(name, using: &socket) {
+            try socket.performTogether([.begin, PacketFilterRequest.deleteTable(name: name), .end])
         }
-        try socket.performTogether([.begin, PacketFilterRequest.deleteTable(name: name(label)), .end])
+    }
+
+    private static func isOurs(_ name: String, using socket: inout CommandSocket) throws(NetlinkError) -> Bool {
+        try userData(of: name, using: &socket)?.starts(with: TrafficControlRequest.mark) == true
     }
 
     /// Reads what the kernel shows of the table; nil if there is no such table, or it is not ours.

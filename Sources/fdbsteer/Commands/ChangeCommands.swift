@@ -39,7 +39,8 @@ struct PrepareCommand: ParsableCommand {
     @Option(
         name: .customLong("address"), parsing: .singleValue,
         help:
-            "MAC or MAC/VLAN; once for each address. On a bridge that filters VLANs a MAC alone means the ports' PVID.")
+            "MAC or MAC/VLAN; several are separated by commas, or given one by one. On a bridge that filters VLANs a MAC alone means the ports' PVID."
+    )
     var addresses: [String]
     @Option(
         help: ArgumentHelp(
@@ -73,14 +74,7 @@ struct PrepareCommand: ParsableCommand {
 
     func run() {
         let request = common.call.check { () throws(ControllerError) in
-            var parsed: [Address] = []
-            for text in addresses {
-                do throws(AddressError) {
-                    parsed.append(try Address(text))
-                } catch {
-                    throw ControllerError(.usage, error.description)
-                }
-            }
+            let parsed = try [Address](listed: addresses)
             var ips: [AnnouncementRequest.Owned] = []
             for text in ip?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
                 ips.append(try AnnouncementRequest.Owned(String(text)))

@@ -36,7 +36,9 @@ struct PreflightCommand: ParsableCommand {
     var standby: String?
     @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
     var uplink: String?
-    @Option(name: .customLong("address"), parsing: .singleValue, help: "MAC or MAC/VLAN; once for each address.")
+    @Option(
+        name: .customLong("address"), parsing: .singleValue,
+        help: "MAC or MAC/VLAN; several are separated by commas, or given one by one.")
     var addresses: [String] = []
     @Option(help: "Where the guest is now, as it will be said to prepare.")
     var at: Side?
@@ -64,20 +66,27 @@ struct PreflightCommand: ParsableCommand {
             }
         }
         let request = common.call.check { () throws(ControllerError) in
-            var parsed: [Address] = []
-            for text in addresses {
-                do throws(AddressError) {
-                    parsed.append(try Address(text))
-                } catch {
-                    throw ControllerError(.usage, error.description)
-                }
-            }
+            let parsed = try [Address](listed: addresses)
             return PreflightRequest(
                 bridge: bridge ?? "", primary: primary ?? "", standby: standby ?? "", uplink: uplink, addresses: parsed,
                 side: at)
         }
         common.call.run(reading: true) { host throws(ControllerError) in
             common.call.show(try LookAhead(waiving: waivers.codes).run(request, on: &host))
+        }
+    }
+}
+
+extension [Address] {
+    /// Reads the values of `--address`, each of them a list.
+    init(listed values: [String]) throws(ControllerError) {
+        self = []
+        for text in values.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
+            do throws(AddressError) {
+                append(try Address(String(text)))
+            } catch {
+                throw ControllerError(.usage, error.description)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ struct CommonOptions: ParsableArguments {
     @Option(
         name: .long,
         help: "Folder of journal and history. Default: FDBSTEER_STATE, or /run/fdbsteer and /var/lib/fdbsteer.")
-    var state: String?
+    var state: FolderName?
 
     @Flag(name: .long, help: "Print one JSON object on standard output.")
     var json = false
@@ -20,11 +20,11 @@ struct CommonOptions: ParsableArguments {
 
     /// The values of the options, without the parser.
     var call: Call {
-        Call(folder: StateFolder(state ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
+        Call(folder: StateFolder(state?.text ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
     }
 
     /// The value of FDBSTEER_STATE.
-    static var environmentFolder: String? { getenv("FDBSTEER_STATE").map { String(cString: $0) } }
+    static var environmentFolder: String? { Environment.value("FDBSTEER_STATE") }
 }
 
 /// The options of the verbs that redirect.
@@ -63,6 +63,16 @@ struct BracketOptions: ParsableArguments {
     var bracketMaxRate: UInt64 = 0
 }
 
+/// The name of a folder given on the command line, which is not empty.
+struct FolderName: ExpressibleByArgument {
+    let text: String
+
+    init?(argument: String) {
+        if argument.isEmpty { return nil }
+        text = argument
+    }
+}
+
 /// A duration given on the command line (``DurationText``).
 struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
     let nanoseconds: Int64
@@ -83,7 +93,7 @@ enum LeakPolicy: String, ExpressibleByArgument, CaseIterable {
 
     /// The value of FDBSTEER_LEAK; `refuse` if it is not set.
     static func ofEnvironment() throws(ControllerError) -> LeakPolicy {
-        guard let value = getenv("FDBSTEER_LEAK").map({ String(cString: $0) }) else { return .refuse }
+        guard let value = Environment.value("FDBSTEER_LEAK") else { return .refuse }
         guard let policy = LeakPolicy(rawValue: value) else {
             throw ControllerError(
                 .usage, "FDBSTEER_LEAK is \"\(value)\"", remedy: "set it to refuse or allow, or unset it")
@@ -98,6 +108,9 @@ struct Call {
     let json: Bool
     let dryRun: Bool
 
+    /// Since the process began: what the arguments cost belongs to the call.
+    static let clock = Stopwatch()
+
     /// The exit code of a verb that changes nothing and whose answer could not be written (EX_IOERR of sysexits.h).
     static let unwritten: Int32 = 74
 
@@ -106,7 +119,7 @@ struct Call {
     /// - Parameter reading: the verb changes nothing: its answer is all that it does.
     func run(reading: Bool = false, _ body: (inout Host) throws(ControllerError) -> Int32) -> Never {
         do throws(ControllerError) {
-            var host = try Host(folder: folder)
+            var host = try Host(folder: folder, since: Call.clock)
             let code = try body(&host)
             // The kernel cleans up after the host: closing its socket and freeing its buffers here takes longer.
             end(code, reading: reading)

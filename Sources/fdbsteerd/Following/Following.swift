@@ -19,11 +19,20 @@ struct Following {
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
 
+    /// Configured guests that were not prepared when the list was last made.
+    private var unprepared: Set<GuestID> = []
+
     // MARK: - Who is followed
 
     /// Makes the list of followed guests what configuration and journal say: those that are configured, and prepared.
     mutating func choose(_ context: inout DaemonContext) {
         let now = monotonicNanoseconds()
+        let missing = Set(
+            context.configuration.guests.map(\.id).filter { context.keeper.watch.record(named: $0) == nil })
+        for id in missing.subtracting(unprepared).sorted(by: { $0.text < $1.text }) {
+            context.log.notice("configured, but not prepared here", metadata: ["guest": "\(id)"])
+        }
+        unprepared = missing
         var wanted: Set<Int64> = []
         for settings in context.configuration.guests where settings.follow || settings.followRXFilter {
             guard let record = context.keeper.watch.record(named: settings.id) else { continue }

@@ -54,4 +54,52 @@ struct OutputTests {
             #expect(files.output == "", "\(files.output)")
         }
     }
+
+    @Test func anEmptyFolderIsNoFolder() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let empty = try shell(
+                lab, "mkdir -p /tmp/x; FDBSTEER_STATE= %".replacing("%", with: CommandLineLab.binary) + " status; true")
+            #expect(!empty.errors.contains("folder "), "\(empty.errors)")
+            for verb in ["status", "switch vm1 --to standby", "history"] {
+                for option in ["--state ''", "--state="] {
+                    let command = try shell(lab, "% \(verb) \(option)")
+                    #expect(command.exitCode == 64, "\(verb) \(option): \(command.output)\(command.errors)")
+                }
+            }
+            for option in ["--state ''", "--config ''"] {
+                let daemon = try shell(lab, "\(CommandLineLab.products)/fdbsteerd --check \(option)")
+                #expect(daemon.exitCode == 64, "\(option): \(daemon.errors)")
+            }
+            let missing = try shell(lab, "\(CommandLineLab.products)/fdbsteerd --check --config \(lab.state)/none")
+            #expect(missing.exitCode == 64 && missing.errors.contains("none"), "\(missing.output)\(missing.errors)")
+        }
+    }
+
+    @Test func thousandsOfAddressesTakeTimeInProportionAndItIsTold() throws {
+        try CommandLineLab.run { lab in
+            func prepare(_ count: Int, _ form: (String) -> String, joined: String) throws -> (
+                took: Double, told: Double
+            ) {
+                let macs = (0..<count).map { "52:54:00:0\($0 / 4096 % 16):\(hex($0 / 64 % 64)):\(hex($0 % 64))" }
+                let list = macs.map(form).joined(separator: joined)
+                let verb = joined == "," ? "--address \(list)" : list
+                let begin = ContinuousClock.now
+                let command = try shell(
+                    lab, "% prepare vm1 --json --bridge br0 --primary vfrep0 --standby tap0 --at primary \(verb)")
+                let took = (ContinuousClock.now - begin) / .seconds(1)
+                #expect(command.exitCode == 0, "\(command.errors.prefix(300))")
+                #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                let told = command.output.firstMatch(of: /"total_nanoseconds" : (\d+)/).flatMap { Double($0.1) } ?? 0
+                return (took, told / 1e9)
+            }
+            func hex(_ number: Int) -> String { (number < 16 ? "0" : "") + String(number, radix: 16) }
+            let few = try prepare(500, { "--address \($0)" }, joined: " ")
+            let many = try prepare(4000, { "--address \($0)" }, joined: " ")
+            let listed = try prepare(4000, { $0 }, joined: ",")
+            #expect(many.took < few.took * 8 * 4 && many.took < listed.took * 3 + 0.5, "\(few) \(many) \(listed)")
+            // The answer counts what the arguments cost.
+            #expect(many.told > many.took * 0.5, "\(many)")
+        }
+    }
 }

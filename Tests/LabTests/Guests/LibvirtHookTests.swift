@@ -72,6 +72,28 @@ struct LibvirtHookTests {
         }
     }
 
+    @Test func aVFThatWasUnpluggedBeforeTheStopIsReleased() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            _ = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "tap0")
+            try Command.script("ip link del tap0")
+            let without = LibvirtHookTests.domain.replacing(/<interface type='hostdev'(.|\n)*<\/interface>/, with: "")
+            let said = try hook(lab, "vm1 release end shutdown", xml: without)
+            #expect(said.contains("vm1 release: vm1:ua-backup0: release"), "\(said)")
+            #expect(try lab.fdbsteer("status").output.contains("no guest"), "\(said)")
+            try lab.lab.addPort("tap0")
+            let again = try hook(lab, "vm1 started begin -")
+            #expect(try lab.port() == "tap0", "\(again)")
+        }
+    }
+
+    @Test func aFailureNamesDomainAndOperation() throws {
+        try CommandLineLab.run { lab in
+            let said = try hook(lab, "vm1 started begin -", xml: "")
+            #expect(said.contains("fdbsteer-libvirt-hook: vm1 started: error: nothing is prepared"), "\(said)")
+        }
+    }
+
     @Test func nothingMakesItFail() throws {
         try CommandLineLab.run { lab in
             #expect(try hook(lab, "vm1 started begin -", xml: "<domain").contains("cannot be read"))
