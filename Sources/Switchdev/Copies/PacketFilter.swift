@@ -119,6 +119,13 @@ struct PacketFilterRule {
     private static let groupBit: [UInt8] = [1, 0, 0, 0, 0, 0]
 
     func encode(into list: inout MessageBody) {
+        // Always so on a bridge's port. Without it nft(8) shows raw payloads beside a set of Ethernet addresses, and does not load
+        // what it has shown.
+        list.expression("meta") {
+            $0.putBig(NFTA_META_KEY.rawValue, NFT_META_IIFTYPE.rawValue)
+            $0.putBig(NFTA_META_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
+        }
+        compare(NFT_CMP_EQ, withUnsafeBytes(of: UInt16(ARPHRD_ETHER)) { Array($0) }, into: &list)
         switch kind {
         case .addresses(let set):
             look(up: Self.destination, in: set, into: &list)
