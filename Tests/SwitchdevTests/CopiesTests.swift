@@ -286,10 +286,11 @@ struct CopiesTests {
         }
     }
 
-    @Test(arguments: [
-        ("vm1:net0", .any), ("a.b-c_d:e:f", .untagged), ("1", .vlan(10)),
-        ("4dea22b3-1d52-d8f3-2516-782e98ab3fa0:ua-net0", .any),
-    ] as [(String, CopySpecification.Tag)])
+    @Test(
+        arguments: [
+            ("vm1:net0", .any), ("a.b-c_d:e:f", .untagged), ("1", .vlan(VLANID(rawValue: 10)!)),
+            ("4dea22b3-1d52-d8f3-2516-782e98ab3fa0:ua-net0", .any),
+        ] as [(String, CopySpecification.Tag)])
     func aSavedRulesetCanBeLoadedWhateverTheGuestsName(label: String, tag: CopySpecification.Tag) throws {
         try Namespace.run {
             let bench = try Bench()

@@ -151,7 +151,8 @@ extension Keeper {
         if options.dryRun {
             let plan = try Planner().repair(claim.record, observation: observation, sparing: spared)
             let report = Report(planned: plan, startedAt: Stopwatch().startedAt, observation, options: options)
-            return plan.isEmpty ? .doubtful(words, again: now + Keeper.heedingPause, .stolen) : .repaired(report, .stolen)
+            return plan.isEmpty
+                ? .doubtful(words, again: now + Keeper.heedingPause, .stolen) : .repaired(report, .stolen)
         }
         if case .wait(let until, _) = wards[row, default: Ward()].restorations.ask(at: now, Keeper.restorations) {
             return .doubtful(words, again: until, .stolen)

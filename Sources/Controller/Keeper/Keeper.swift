@@ -39,6 +39,7 @@ package struct Keeper: ~Copyable {
 
     var host: Host
     let journal: Journal
+    /// Holds off a second daemon.
     private let lock: DaemonLock
     /// The guests under watch.
     package internal(set) var watch = Watch()
@@ -58,7 +59,6 @@ package struct Keeper: ~Copyable {
     var conditionsWrittenAt: Int64 = 0
     /// When conditions began that an earlier daemon of this boot had found, in nanoseconds since 1970.
     var earlierConditions: [EarlierCondition: Int64] = [:]
-    /// Holds off a second daemon.
     /// What was done since it was made.
     package var counters: DaemonCounters
     /// How often a guest may be repaired.

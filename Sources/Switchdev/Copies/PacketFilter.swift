@@ -111,6 +111,9 @@ struct PacketFilterRule {
     let tag: CopySpecification.Tag
     let target: Int32
 
+    /// NFT_META_IFTYPE of linux/netfilter/nf_tables.h, and ARPHRD_ETHER of linux/if_arp.h.
+    private static let interfaceType = UInt32(NFT_META_IFTYPE.rawValue)
+    private static let ethernet: UInt16 = 1
     private static let destination: UInt32 = 0
     private static let source: UInt32 = 6
     private static let ethernetTypeOffset: UInt32 = 12
@@ -122,10 +125,10 @@ struct PacketFilterRule {
         // Always so on a bridge's port. Without it nft(8) shows raw payloads beside a set of Ethernet addresses, and does not load
         // what it has shown.
         list.expression("meta") {
-            $0.putBig(NFTA_META_KEY.rawValue, NFT_META_IIFTYPE.rawValue)
+            $0.putBig(NFTA_META_KEY.rawValue, Self.interfaceType)
             $0.putBig(NFTA_META_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
         }
-        compare(NFT_CMP_EQ, withUnsafeBytes(of: UInt16(ARPHRD_ETHER)) { Array($0) }, into: &list)
+        compare(NFT_CMP_EQ, withUnsafeBytes(of: Self.ethernet) { Array($0) }, into: &list)
         switch kind {
         case .addresses(let set):
             look(up: Self.destination, in: set, into: &list)

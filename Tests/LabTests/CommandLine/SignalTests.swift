@@ -49,6 +49,25 @@ struct SignalTests {
         }
     }
 
+    @Test func whatCannotBeHeardIsSaidAndWhatCanHaveNoEndEnds() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            // The socket's file of a QEMU that has ended.
+            try TextFile.write("", to: lab.state + "/dead")
+            let dead = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(lab.state)/dead:STOP --timeout 30s")
+            #expect(dead.exitCode == 3 && dead.errors.contains("nobody listens there"), "\(dead.errors)")
+            // Another client has the monitor: connected, not greeted.
+            let monitor = try FakeMonitor()
+            let busy = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(monitor.path):STOP --timeout 1s")
+            #expect(busy.exitCode == 6 && busy.errors.contains("fdbsteer: waiting; "), "\(busy.errors)")
+            #expect(busy.errors.ranges(of: "it serves one client at a time").count == 2, "\(busy.errors)")
+            let running = try lab.startWaiting("frame:primary", timeout: "30s")
+            try Command.script("ip link del vfrep0")
+            let gone = running.wait()
+            #expect(gone.exitCode == 3 && gone.errors.contains("vfrep0 is gone"), "\(gone.errors)")
+        }
+    }
+
     @Test func withoutASignalNothingIsChanged() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
