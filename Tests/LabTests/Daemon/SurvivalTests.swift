@@ -107,8 +107,11 @@ struct SurvivalTests {
             let sender = try RunningCommand(SurvivalTests.send(seconds: 3))
             usleep(1_500_000)
             try Command.script("ip link set vfrep0-far down")
-            try daemon.waitFor("and a bracket is allowed up to 100")
-            #expect(daemon.count("bracket opened") == 0)
+            try daemon.waitFor("code=no-carrier")
+            usleep(300_000)
+            // Without the limit a bracket would be open by now.
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+            #expect(try daemon.lab.fdbsteer("status").output.contains("primary  pinned"))
             _ = sender.wait()
         }
     }
