@@ -151,6 +151,8 @@ final class ChaosGuest {
     /// The entries of its addresses when it was prepared, by address; nil while it is not.
     var found: [String: ChaosKernel.Entry]?
 
+    /// Addresses whose entries were found on a port that has left its bridge since.
+    var lost: Set<String> = []
     /// The incarnation of the bridge on which it was prepared.
     var foundBridge = 0
 

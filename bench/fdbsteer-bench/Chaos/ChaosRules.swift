@@ -188,7 +188,7 @@ enum ChaosRules {
         if view.guests[guest.id] != nil {
             throw ChaosViolation(rule: .release, text: "release \(guest.id): exit code 0, and status still has it")
         }
-        for address in guest.addresses {
+        for address in guest.addresses where !guest.lost.contains(address) {
             guard let entry = view.kernel.entry(address, on: guest.bridge.name) else { continue }
             let found = guest.found?[address]
             let learns = view.kernel.ports[entry.port]?.flags["learning"] == "true"

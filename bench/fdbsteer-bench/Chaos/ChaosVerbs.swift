@@ -168,6 +168,7 @@ extension ChaosGuest {
     /// What `release` has to put back.
     func noteFound(_ view: ChaosView) {
         found = [:]
+        lost = []
         foundBridge = bridge.incarnation
         for address in addresses { found?[address] = view.kernel.entry(address, on: bridge.name) }
     }
