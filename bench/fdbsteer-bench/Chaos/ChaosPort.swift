@@ -175,8 +175,17 @@ final class ChaosGuest {
         }
     }
 
+    /// It changed to its standby by itself.
+    var hasLostPrimary = false
+
     /// The guest changes to its standby when its primary goes away.
     func losePrimary() {
-        if place == .primary { place = .standby }
+        guard place == .primary else { return }
+        (place, hasLostPrimary) = (.standby, true)
+    }
+
+    /// The guest goes where it was redirected.
+    func follow(to place: Place) {
+        (self.place, doubt, hasLostPrimary) = (place, .none, false)
     }
 }

@@ -63,7 +63,11 @@ enum ChaosRules {
             if guest.doubt == .untilPinned, known.phase == "pinned", !known.isRunning,
                 let place = ChaosGuest.Place(rawValue: known.side)
             {
-                (guest.place, guest.doubt) = (place, .none)
+                guest.follow(to: place)
+            }
+            // Nobody saw that its primary was away: it is plugged again, and the guest takes it.
+            if guest.hasLostPrimary, guest.doubt == .none, guest.primary.isUsable, known.side == "primary" {
+                guest.follow(to: .primary)
             }
         }
     }

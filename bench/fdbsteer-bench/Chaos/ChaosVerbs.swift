@@ -125,8 +125,7 @@ enum ChaosVerbs {
             guest.foundBridge = guest.bridge.incarnation
         case .move(let place), .close(let place):
             // The guest goes where the orchestrator redirects it.
-            guest.place = place
-            guest.doubt = .none
+            guest.follow(to: place)
         case .abort, .reconcile:
             for guest in verb == .abort ? [guest] : world.guests where guest.doubt == .none {
                 guest.doubt = .untilPinned

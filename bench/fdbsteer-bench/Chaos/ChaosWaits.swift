@@ -61,7 +61,7 @@ enum ChaosWaits {
                     + "\(comes ? "came" : "did not come"): \(command.errors)\(command.output)")
         }
         if command.exitCode == 0 {
-            (guest.place, guest.doubt) = (place, .none)
+            guest.follow(to: place)
         } else if isBracket || command.exitCode == 5 {
             guest.doubt = .untilPinned
         }
