@@ -84,6 +84,9 @@ extension DaemonConfiguration {
         table.take("count", .integer(0...100, of: "announcements"), into: &announce.count, &problems)
         table.take("interval", .duration(ms(1)...s(10)), into: &announce.interval, &problems)
         table.finish(&problems)
+        table = section("ask", &problems)
+        table.take("enabled", .flag, into: &ask.enabled, &problems)
+        table.finish(&problems)
         table = section("libvirt", &problems)
         table.take("events_command", .command, into: &libvirt.eventsCommand, &problems)
         table.finish(&problems)
@@ -153,6 +156,7 @@ extension DaemonConfiguration.Guest {
         fields.take("follow", .flag, into: &follow, &problems)
         fields.take("follow_rx_filter", .flag, into: &followRXFilter, &problems)
         fields.take("rx_filter_limit", .integer(1...1024, of: "addresses"), into: &rxFilterLimit, &problems)
+        fields.take("ask", .flag, into: &ask, &problems)
         fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
         fields.finish(&problems)
         if follow, qmp == nil, domain == nil {

@@ -68,6 +68,12 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var interval: Int64 = 100_000_000
     }
 
+    /// `[ask]`.
+    package struct Ask: Hashable, Sendable {
+        /// Guests are asked whether they take their ports' frames.
+        package var enabled = true
+    }
+
     /// `[libvirt]`.
     package struct Libvirt: Hashable, Sendable {
         /// The command that prints the monitor events of this host's domains. It runs while a guest has `domain`.
@@ -106,7 +112,9 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var followRXFilter = false
         /// The most addresses taken from the receive filter.
         package var rxFilterLimit = 64
-        /// The guest's IP addresses, which are announced after a move.
+        /// The guest is asked whether it takes its ports' frames.
+        package var ask = true
+        /// The guest's IP addresses, which are announced after a move, and at which it is asked.
         package var addressesIP: [AnnouncementRequest.Owned] = []
 
         /// - Parameter id: the guest interface's name.
@@ -125,6 +133,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
     package var bracket = Bracket()
     /// `[announce]`.
     package var announce = Announce()
+    /// `[ask]`.
+    package var ask = Ask()
     /// `[libvirt]`.
     package var libvirt = Libvirt()
     /// `[[guest]]`, in the order of the file; no two have the same id.

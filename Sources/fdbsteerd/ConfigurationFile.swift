@@ -38,6 +38,17 @@ struct ConfigurationFile {
 }
 
 extension DaemonConfiguration {
+    /// Who is asked.
+    var askingRules: Asking.Rules {
+        var rules = Asking.Rules()
+        rules.isEnabled = ask.enabled
+        for guest in guests {
+            if !guest.ask { rules.excluded.insert(guest.id) }
+            if !guest.addressesIP.isEmpty { rules.ips[guest.id] = guest.addressesIP }
+        }
+        return rules
+    }
+
     var repairLimits: RepairBudget.Limits {
         RepairBudget.Limits(
             burst: daemon.repairBurst, firstWait: daemon.repairBackoffInitial, longestWait: daemon.repairBackoffLimit)

@@ -24,6 +24,22 @@ extension Loop {
         }
     }
 
+    /// An inquiry has ended.
+    mutating func take(_ end: Keeper.InquiryEnd) {
+        let name = context.keeper.record(end.row)?.guest.id.text ?? "\(end.row)"
+        if end.isNews {
+            let what: Logger.Message =
+                if case .answered = end.result { "answers questions" } else { "answers no questions" }
+            context.log.info(what, metadata: ["guest": "\(name)", "by": "\(end.side.rawValue)"])
+        }
+        switch (end.purpose, end.result) {
+        case (.acquaintance, _): break
+        case (.check(let cause), _): look(at: [Watch.Suspicion(row: end.row, cause: cause)])
+        case (.readiness, .answered): following.ready(end.row, by: end.side, &context)
+        case (.readiness, _): break
+        }
+    }
+
     private mutating func report(
         _ outcome: Keeper.Outcome, of suspicion: Watch.Suspicion, _ guest: Logger.Metadata
     ) throws(ControllerError) {

@@ -88,6 +88,8 @@ struct Loop: ~Copyable {
         descriptors.watch(hearing.groups, token: Loop.groupsToken)
         descriptors.watch(hearing.journal.descriptor, token: Loop.journalToken)
         descriptors.watch(signals.descriptor, token: DaemonContext.ownToken)
+        descriptors.watch(keeper.askingDescriptor, token: DaemonContext.ownToken)
+        keeper.setAsking(configuration.askingRules)
         let report = try keeper.begin()
         context = DaemonContext(
             keeper: keeper, configuration: configuration, log: log, descriptors: descriptors)
@@ -126,6 +128,7 @@ struct Loop: ~Copyable {
             if happened.contains(Loop.journalToken) { try hearOfJournal() }
             if unread?.isEmpty != true { readJournal() }
             following.turn(happened, &context)
+            for end in context.keeper.advanceAsking(now: monotonicNanoseconds()) { take(end) }
             happened.removeAll(keepingCapacity: true)
             doWhatIsDue()
             tellConditions()
@@ -173,6 +176,7 @@ struct Loop: ~Copyable {
         var due = lastResync + (overran ? Loop.resyncPause : resyncInterval)
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         due = min(due, context.keeper.heedingDue)
+        due = min(due, context.keeper.askingDue)
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
@@ -306,6 +310,7 @@ struct Loop: ~Copyable {
             context.keeper.options = configuration.verbOptions
             context.keeper.observed = configuration.observed
             context.keeper.trailLimits.silence = configuration.daemon.departureSilence
+            context.keeper.setAsking(configuration.askingRules)
             resyncInterval = configuration.daemon.resyncInterval
             context.log.logLevel = configuration.logLevel
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])

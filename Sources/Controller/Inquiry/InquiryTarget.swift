@@ -33,9 +33,13 @@ struct InquiryTarget {
                 "guest \(guest.id) cannot be asked by its \(side.rawValue): that port leads to others, who would hear it",
                 remedy: "ask by a port that serves this guest alone")
         }
-        self.port = port
+        ports = try InquiryTarget.ports(of: guest, using: &socket)
+        guard let present = ports.first(where: { $0.index == port.index }) else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) cannot be asked by its \(side.rawValue): port \(port.name) is gone")
+        }
+        self.port = present
         place = side == .primary ? 1 : 2
-        ports = guest.nic == nil ? [guest.primary, guest.standby] : [guest.standby]
         ip = owned.ip
         macs = Set(guest.addresses.map(\.mac))
         guard let vlan = try owned.vlan(among: guest.addresses) else {
@@ -53,6 +57,17 @@ struct InquiryTarget {
         tag = vlans.untagged.contains(vlan) ? nil : FrameTag(vlan: vlan)
     }
 
+    /// The ports by which a guest alone may answer, as they are now; one that is gone is left out.
+    static func ports(
+        of guest: GuestInterface, using socket: inout CommandSocket
+    ) throws(ControllerError) -> [PortIdentity] {
+        let own = guest.nic == nil ? [guest.primary, guest.standby] : [guest.standby]
+        let links = try ControllerError.reading("the ports of guest \(guest.id)") { () throws(NetlinkError) in
+            try Links.read(own.map(\.index), using: &socket)
+        }
+        return links.compactMap { $0.map { PortIdentity($0) } }
+    }
+
     /// Drops answers at the guest's ports from now on (``AskShield``).
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
@@ -60,9 +75,14 @@ struct InquiryTarget {
         do throws(NetlinkError) {
             try AskShield.raise(ports.map { ($0.index, $0.name) }, using: &socket)
         } catch {
-            throw ControllerError(
-                .precondition, "the guest cannot be asked: its answers could not be kept from others",
-                remedy: "load the kernel's nf_tables", cause: error)
+            throw InquiryTarget.unshielded(error)
         }
+    }
+
+    /// Answers cannot be kept from others.
+    static func unshielded(_ error: NetlinkError) -> ControllerError {
+        ControllerError(
+            .precondition, "the guest cannot be asked: its answers could not be kept from others",
+            remedy: "load the kernel's nf_tables", cause: error)
     }
 }

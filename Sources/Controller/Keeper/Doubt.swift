@@ -87,6 +87,14 @@ final class Doubt {
         if let side { spokeBy = side }
     }
 
+    /// A MAC answered a question that was put by one of the guest's own ports.
+    func answered(_ mac: MACAddress, by side: Side, at now: Int64) {
+        guard macs.contains(mac) else { return }
+        trails[mac, default: Trail()].answeredAtHome(at: now, limits: limits)
+        spokeAt = now
+        spokeBy = side
+    }
+
     /// Takes what entries say: one that was not astray when they were last looked at has been moved since.
     func note(_ astray: [Drift.Stray], isHere: Bool, at now: Int64) {
         var news: Set<MACAddress> = []

@@ -40,6 +40,7 @@ extension Keeper {
         if isHere, Keeper.lacksReader(record, observation), let reason = departure(astray, record, observation) {
             return try depart(&claim, reason: "no guest is behind its port, and " + reason)
         }
+        let inquiry = askInDoubt(record, observation, doubt, at: now)
         var spared: Set<Address> = []
         var again = now + Keeper.heedingPause
         for stray in astray {
@@ -51,6 +52,12 @@ extension Keeper {
                 again = min(again, stray.origin == .frame ? now + Keeper.listeningPause : again, until)
             case .believe where !isHere: return try arrive(&claim, by: .standby)
             case .believe:
+                // A guest that has nothing to say is silent too; one that is asked says so.
+                if case .asking(let until)? = inquiry {
+                    spared.insert(stray.address)
+                    again = min(again, until)
+                    continue
+                }
                 let isAlone = doubt.trails[stray.address.mac]?.isContradicted(byOwnSignAt: doubt.spokeAt) == true
                 if !isAlone, let reason = departure(astray, record, observation) {
                     return try depart(&claim, reason: reason)
@@ -239,6 +246,7 @@ extension Keeper {
         let doubt = doubt(of: record, observation, at: now)
         doubt.settle()
         let isHere = record.entrySide != .remote
+        if !isHere { _ = askInDoubt(record, observation, doubt, at: now) }
         if !isHere, record.phase == .pinned, wards[row]?.word == nil {
             for trail in doubt.trails.values {
                 guard trail.arrival(at: now, doubt.limits) == .believe, let side = doubt.spokeBy else { continue }

@@ -71,6 +71,8 @@ package struct Keeper: ~Copyable {
     package var trailLimits = Trail.Limits()
     /// When the guests on other hosts are next looked at (``heed(now:)``); never without such guests.
     package internal(set) var heedingDue = Int64.max
+    /// Who is asked whether it takes its ports' frames.
+    var asking: Asking
 
     /// - Parameters:
     ///   - folder: journal and history; made when they are missing.
@@ -86,9 +88,11 @@ package struct Keeper: ~Copyable {
         var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: folder, keepsRecords: true)
+        let asking = try Asking()
         lock = try journal.lockDaemon()
         self.host = host
         self.journal = journal
+        self.asking = asking
         for record in journal.lastConditions ?? [] {
             let key = EarlierCondition(
                 guest: record.guest, code: record.condition.code, subject: record.condition.subject)
@@ -179,6 +183,7 @@ package struct Keeper: ~Copyable {
     package mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) -> [Watch.Suspicion] {
         counters.countResync(reason)
         _ = reload()
+        if reason == .interval { askAllAtRest() }
         var suspects = Set(try learnPorts())
         suspect(watch.records.keys)
         for (row, record) in watch.records {
@@ -216,9 +221,13 @@ package struct Keeper: ~Copyable {
 
     /// Watches a guest as its record is now.
     mutating func learn(_ record: GuestRecord) {
+        let old = watch.records[record.row]
         watch.set(record)
         if wards[record.row] == nil { wards[record.row] = Ward() }
         if record.guest.side == .remote, heedingDue == .max { heedingDue = 0 }
+        if record.phase == .pinned, old?.phase != .pinned || old?.guest.side != record.guest.side {
+            askAtRest(record.row, at: monotonicNanoseconds() + Asking.restPause)
+        }
     }
 
     /// Watches a guest that is held as its record is now, after it was written.
@@ -233,6 +242,7 @@ package struct Keeper: ~Copyable {
             conditionsAreNew = true
             if let guest = watch.records[row]?.guest.id { counters.conditions[guest] = nil }
         }
+        forgetAsking(row)
         watch.remove(row)
         wards[row] = nil
         unready.remove(row)

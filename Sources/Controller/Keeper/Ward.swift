@@ -48,6 +48,8 @@ package struct Ward {
     var telling = TellingBudget()
     /// When its ports were last judged (CLOCK_MONOTONIC, nanoseconds).
     var judgedAt: Int64 = 0
+    /// What is known of its answers to questions.
+    var acquaintance = Acquaintance()
 
     /// What was done about a primary without carrier.
     enum MuteState: Hashable {

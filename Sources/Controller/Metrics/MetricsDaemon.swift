@@ -46,6 +46,10 @@ package struct DaemonCounters: Hashable, Sendable {
     package var qmpConnected: [GuestID: Bool] = [:]
     /// How many conditions of each code a guest has; guests without conditions are not there.
     package var conditions: [GuestID: [String: Int]] = [:]
+    /// Whether a guest answers questions, for each of which that is known.
+    package var answers: [GuestID: Bool] = [:]
+    /// Inquiries by their results.
+    private var inquiries: [String: UInt64] = [:]
 
     /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
     private static let bounds: [Int64] = [
@@ -66,6 +70,16 @@ package struct DaemonCounters: Hashable, Sendable {
     private static let knownCauses: [Watch.Cause] = [.stolen, .removed, .weakened, .port, .flagLost]
     /// Counts a repair.
     package mutating func countRepair(_ cause: Watch.Cause) { driftRepairs[cause, default: 0] += 1 }
+
+    private static let knownInquiries = ["answered", "silent", "cannot"]
+    /// Counts an inquiry.
+    package mutating func countInquiry(_ result: InquiryResult) {
+        switch result {
+        case .answered: inquiries["answered", default: 0] += 1
+        case .silent: inquiries["silent", default: 0] += 1
+        case .cannot: inquiries["cannot", default: 0] += 1
+        }
+    }
 
     /// Counts a refusal of the kernel.
     package mutating func countError(_ errno: String) { netlinkErrors[errno, default: 0] += 1 }
@@ -112,11 +126,21 @@ package struct DaemonCounters: Hashable, Sendable {
         for (guest, codes) in self.conditions {
             for (code, count) in codes { conditions.set(Int64(count), guest.text, code) }
         }
+        var answering = MetricFamily(
+            "fdbsteer_guest_answers", .gauge,
+            help:
+                "1 where the guest answers when it is asked whether it takes its port's frames; only where that is known.",
+            labels: ["guest"])
+        for (guest, isYes) in answers { answering.set(isYes ? 1 : 0, guest.text) }
+        var asked = MetricFamily(
+            "fdbsteer_inquiries_total", .counter, help: "Guests that were asked whether they take a port's frames.",
+            labels: ["result"])
+        for result in DaemonCounters.knownInquiries { asked.set(inquiries[result] ?? 0, result) }
         var start = MetricFamily(
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
         start.set(.real(Double(startedAt) / 1e9))
         return [
-            repairs, errors, reasons, waits, monitors, conditions, start,
+            repairs, errors, reasons, waits, monitors, conditions, answering, asked, start,
             single(
                 "fdbsteer_drift_backoffs_total", .counter, driftBackoffs,
                 help: "How often repairs of a guest were held back because something kept undoing them."),

@@ -43,7 +43,7 @@ final class AnswerSource: SignalSource {
 
     func look(now: Int64, isFirst: Bool) -> SignalVerdict {
         switch inquirer?.advance(now: now) {
-        case .answered(let nanoseconds):
+        case .answered(let nanoseconds, _):
             .came("\(target.ip) answered by \(target.port.name) in \(nanoseconds / 1000) us")
         case .cannot(let reason): .never(reason)
         case .silent, nil: .notYet

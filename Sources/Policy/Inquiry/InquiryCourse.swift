@@ -1,7 +1,9 @@
+public import FDB
+
 /// What an inquiry has found.
 public enum InquiryResult: Hashable, Sendable {
-    /// The guest takes the frames of the port: it answered a question so many nanoseconds after it was put.
-    case answered(after: Int64)
+    /// The guest takes the frames of the port: by this MAC it answered a question so many nanoseconds after it was put.
+    case answered(after: Int64, by: MACAddress)
     /// None of so many questions was answered, from the first of them on for so many nanoseconds. A guest that does not take the
     /// port's frames is silent, and so is one that was stopped, or whose firewall drops ARP.
     case silent(asks: Int, in: Int64)
@@ -105,11 +107,13 @@ public struct InquiryCourse: Hashable, Sendable {
 
     /// An answer came.
     ///
-    /// - Parameter number: the question's; one that was not put, or too long ago, is not this inquiry's.
-    public mutating func hear(answerTo number: UInt16, now: Int64) {
+    /// - Parameters:
+    ///   - number: the question's; one that was not put, or too long ago, is not this inquiry's.
+    ///   - mac: whose answer it is.
+    public mutating func hear(answerTo number: UInt16, by mac: MACAddress, now: Int64) {
         let behind = Int(firstNumber &+ UInt16(truncatingIfNeeded: asks &- 1) &- number)
         guard result == nil, behind < min(asks, InquiryCourse.remembered) else { return }
-        result = .answered(after: now - times[(asks - 1 - behind) % InquiryCourse.remembered])
+        result = .answered(after: now - times[(asks - 1 - behind) % InquiryCourse.remembered], by: mac)
     }
 
     /// The guest probes the address itself (RFC 5227): another's question would be a conflict to it.

@@ -72,6 +72,8 @@ package struct Trail: Hashable, Sendable {
     private var own: Run?
     /// Signs of its own ports without a pause, whatever the uplink said.
     private var steady: Run?
+    /// When the address last answered a question by the guest's own port, if the uplink did not speak since.
+    private var answered: Int64?
     /// Since when a control plane says that the address is elsewhere.
     private var claimed: Int64?
     /// The last sign of any side.
@@ -93,6 +95,7 @@ package struct Trail: Hashable, Sendable {
     package mutating func heardAbroad(at now: Int64, count: Int = 1) {
         Trail.extend(&uplink, at: now, by: count)
         own = nil
+        answered = nil
         last = now
     }
 
@@ -105,6 +108,14 @@ package struct Trail: Hashable, Sendable {
         Trail.extend(&own, at: now, by: count, announcements)
         uplink = nil
         last = now
+    }
+
+    /// The address answered a question that was put by one of the guest's own ports: the guest takes that port's frames.
+    ///
+    /// The answer itself is a frame of that port, and counts as such where it is heard.
+    package mutating func answeredAtHome(at now: Int64, limits: Limits) {
+        heardAtHome(at: now, count: 0, limits: limits)
+        answered = now
     }
 
     /// A control plane has the address elsewhere.
@@ -144,6 +155,7 @@ package struct Trail: Hashable, Sendable {
 
     /// Judges an address that the record has on another host, and that is heard by a port of the guest's own.
     package func arrival(at now: Int64, _ limits: Limits) -> Verdict {
+        if let answered, now - answered <= limits.patience { return .believe }
         if let own, own.announcements >= 2 || (own.count >= 3 && own.span >= limits.silence) { return .believe }
         guard let steady, now - steady.last < limits.patience else { return .restore }
         if steady.count >= limits.frames {

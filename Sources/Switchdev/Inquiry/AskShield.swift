@@ -19,6 +19,7 @@ public enum AskShield {
         _ ports: [(index: Int32, name: String)], using socket: inout CommandSocket
     ) throws(NetlinkError) {
         if ports.isEmpty { return }
+        var isThere = false
         try socket.withPacketFilters { (socket) throws(NetlinkError) in
             let table = name(socket.portID)
             var requests: [AskShieldRequest] = [.begin, .addTable(table)]
@@ -30,8 +31,12 @@ public enum AskShield {
                 try socket.performTogether(requests + [.end])
             } catch {
                 guard error.errno == .exists else { throw error.during("cannot make the nftables table \(table)") }
+                isThere = true
             }
         }
+        // The kernel made none of them, because of one.
+        guard isThere, ports.count > 1 else { return }
+        for port in ports { try raise([port], using: &socket) }
     }
 
     /// Drops answers at a port no longer; that it did not is no error.

@@ -35,8 +35,12 @@ extension Following {
             guard rounds > 0, hasUplink(row, context) else { return }
             let announcer = try context.keeper.announcer(row, ips: guest.settings.addressesIP)
             guest.announcing = Followed.Announcing(announcer, rounds: rounds)
-        case .watchPrimary(true): try watchPrimary(of: guest, context)
-        case .watchPrimary(false): guest.frames = nil
+        case .watchPrimary(true):
+            try watchPrimary(of: guest, context)
+            context.keeper.awaitReadiness(row, by: .primary)
+        case .watchPrimary(false):
+            guest.frames = nil
+            context.keeper.stopAsking(row)
         case .alarm(let text):
             let remedy = "\"fdbsteer status \(guest.settings.id)\" shows where it is; abort or switch it there by hand"
             context.keeper.set(
@@ -45,6 +49,12 @@ extension Following {
         case .arm(let timer, let nanoseconds): guest.timers[timer] = monotonicNanoseconds() + nanoseconds
         case .disarm(let timer): guest.timers[timer] = nil
         }
+    }
+
+    /// A guest answered by its primary: it takes that port's frames, as its first frame by it shows.
+    mutating func ready(_ row: Int64, by side: Side, _ context: inout DaemonContext) {
+        guard side == .primary, let guest = guests[row], guest.frames != nil else { return }
+        handle(.frameOnPrimary, of: guest, &context)
     }
 
     private func hasUplink(_ row: Int64, _ context: borrowing DaemonContext) -> Bool {

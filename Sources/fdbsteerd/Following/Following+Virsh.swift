@@ -45,6 +45,7 @@ extension Following {
     /// Events may have been missed: the policy goes on from where the entries are.
     private mutating func beginAnew(_ guest: Followed, _ context: inout DaemonContext) {
         guard let record = context.keeper.record(guest.row) else { return }
+        context.keeper.stopAsking(guest.row)
         guest.begin(record)
         presume(guest, &context)
     }

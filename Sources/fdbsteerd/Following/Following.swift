@@ -65,6 +65,7 @@ struct Following {
         context.log.notice(
             "redirected by others",
             metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
+        context.keeper.stopAsking(known.row)
         known.begin(record)
         presume(known, &context)
     }

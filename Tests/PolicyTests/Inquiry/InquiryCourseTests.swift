@@ -1,3 +1,4 @@
+import FDB
 import Testing
 
 @testable import Policy
@@ -5,6 +6,7 @@ import Testing
 /// When a guest is asked, and what is concluded.
 @Suite struct InquiryCourseTests {
     private static let second: Int64 = 1_000_000_000
+    private static let mac = MACAddress(value: 0x5254_0000_0001)
 
     /// Lets time pass up to `end`, waking when the course says so; returns the times of the questions.
     private func run(_ course: inout InquiryCourse, from start: Int64 = 0, to end: Int64) -> [Int64] {
@@ -32,11 +34,11 @@ import Testing
         var course = InquiryCourse(.waiting, firstNumber: 65535, now: 0)
         #expect(course.ask(now: 5) == 65535)
         #expect(course.ask(now: 10_000_005) == 0)
-        course.hear(answerTo: 1, now: 10_000_006)
-        course.hear(answerTo: 65534, now: 10_000_006)
+        course.hear(answerTo: 1, by: Self.mac, now: 10_000_006)
+        course.hear(answerTo: 65534, by: Self.mac, now: 10_000_006)
         #expect(course.result == nil)
-        course.hear(answerTo: 65535, now: 11_000_005)
-        #expect(course.result == .answered(after: 11_000_000) && course.due == nil)
+        course.hear(answerTo: 65535, by: Self.mac, now: 11_000_005)
+        #expect(course.result == .answered(after: 11_000_000, by: Self.mac) && course.due == nil)
         #expect(course.ask(now: Self.second) == nil)
     }
 
@@ -49,7 +51,7 @@ import Testing
 
     @Test func aQuestionThatWasNotPutHasNoAnswer() {
         var course = InquiryCourse(.resting, firstNumber: 7, now: 0)
-        course.hear(answerTo: 7, now: 1)
+        course.hear(answerTo: 7, by: Self.mac, now: 1)
         #expect(course.result == nil && course.ask(now: Self.second) == nil)
         #expect(course.ask(now: 2 * Self.second) == 7)
     }
@@ -57,10 +59,10 @@ import Testing
     @Test func onlyTheLastQuestionsAreRemembered() {
         var course = InquiryCourse(InquiryPace(shortest: 1, longest: 1), firstNumber: 0, now: 0)
         for now in 0..<Int64(5000) { _ = course.ask(now: now) }
-        course.hear(answerTo: UInt16(4999 - 1024), now: 5000)
+        course.hear(answerTo: UInt16(4999 - 1024), by: Self.mac, now: 5000)
         #expect(course.result == nil)
-        course.hear(answerTo: UInt16(4999 - 1023), now: 5000)
-        #expect(course.result == .answered(after: 1024))
+        course.hear(answerTo: UInt16(4999 - 1023), by: Self.mac, now: 5000)
+        #expect(course.result == .answered(after: 1024, by: Self.mac))
     }
 
     @Test func aGuestThatProbesTheAddressIsNotAskedForAWhile() {

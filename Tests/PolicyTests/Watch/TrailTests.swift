@@ -15,6 +15,7 @@ import Testing
         case home
         case announced
         case claim
+        case answer
     }
 
     private static func trail(_ signs: [(Int64, Sign)]) -> Trail {
@@ -25,6 +26,7 @@ import Testing
             case .abroad: trail.heardAbroad(at: now)
             case .home: trail.heardAtHome(at: now, limits: limits)
             case .announced: trail.heardAtHome(at: now, announcements: 1, limits: limits)
+            case .answer: trail.answeredAtHome(at: now, limits: limits)
             case .claim: trail.claimedAbroad(at: now)
             }
         }
@@ -41,6 +43,20 @@ import Testing
 
     private static func arrival(_ signs: [(Int64, Sign)], at time: Int64) -> Trail.Verdict {
         trail(signs).arrival(at: time * millisecond, limits)
+    }
+
+    @Test func anAnswerProvesThatTheGuestIsHere() {
+        #expect(TrailTests.arrival([(0, .answer)], at: 1) == .believe)
+        // The uplink spoke afterwards, or it is long ago.
+        #expect(TrailTests.arrival([(0, .answer), (5, .abroad)], at: 6) != .believe)
+        #expect(TrailTests.arrival([(0, .answer)], at: 1100) == .restore)
+        // A guest that says nothing of itself, once in five seconds.
+        let spoofed = TrailTests.series(.abroad, every: 50, count: 2000)
+        let answers = TrailTests.series(.answer, from: 7, every: 5000, count: 20)
+        let signs = (spoofed + answers).sorted { $0.0 < $1.0 }
+        for count in stride(from: 1, to: signs.count, by: 50) {
+            #expect(TrailTests.departure(Array(signs.prefix(count)), at: signs[count - 1].0) != .believe)
+        }
     }
 
     @Test func aFrameByTheUplinkProvesNothing() {
