@@ -33,10 +33,22 @@ struct InquiryTarget {
                 "guest \(guest.id) cannot be asked by its \(side.rawValue): that port leads to others, who would hear it",
                 remedy: "ask by a port that serves this guest alone")
         }
-        ports = try InquiryTarget.ports(of: guest, using: &socket)
+        let links = try InquiryTarget.links(of: guest, using: &socket)
+        ports = links.map { PortIdentity($0) }
         guard let present = ports.first(where: { $0.index == port.index }) else {
             throw ControllerError(
                 .precondition, "guest \(guest.id) cannot be asked by its \(side.rawValue): port \(port.name) is gone")
+        }
+        let flooding: BridgePort.Flags = owned.ip.isIPv6 ? .multicastFlood : .broadcastFlood
+        let flags = { (index: Int32) in links.first { $0.index == index }?.bridgePort?.flags }
+        if side == .standby, flags(guest.standby.index)?.contains(flooding) == true,
+            flags(guest.primary.index)?.contains(flooding) == false
+        {
+            throw ControllerError(
+                .precondition,
+                "guest \(guest.id) cannot be asked by its standby: a bracket copies what \(guest.primary.name) is not "
+                    + "flooded with to it, and the guest might answer that copy",
+                remedy: "bridge link set dev \(guest.primary.name) \(owned.ip.isIPv6 ? "mcast_flood" : "bcast_flood") on")
         }
         self.port = present
         place = side == .primary ? 1 : 2
@@ -58,14 +70,14 @@ struct InquiryTarget {
     }
 
     /// The ports by which a guest alone may answer, as they are now; one that is gone is left out.
-    static func ports(
+    static func links(
         of guest: GuestInterface, using socket: inout CommandSocket
-    ) throws(ControllerError) -> [PortIdentity] {
+    ) throws(ControllerError) -> [Link] {
         let own = guest.nic == nil ? [guest.primary, guest.standby] : [guest.standby]
         let links = try ControllerError.reading("the ports of guest \(guest.id)") { () throws(NetlinkError) in
             try Links.read(own.map(\.index), using: &socket)
         }
-        return links.compactMap { $0.map { PortIdentity($0) } }
+        return links.compactMap { $0 }
     }
 
     /// Drops answers at the guest's ports from now on (``AskShield``).

@@ -250,8 +250,8 @@ extension Keeper {
             _ = begin(row, by: guest.side, .acquaintance)
             return
         }
-        guard let ports = try? InquiryTarget.ports(of: guest, using: &host.kernel.socket),
-            let hearing = try? GuestHearing(guest, on: ports)
+        guard let links = try? InquiryTarget.links(of: guest, using: &host.kernel.socket),
+            let hearing = try? GuestHearing(guest, on: links.map { PortIdentity($0) })
         else { return }
         let running = Asking.Running(hearing, until: now + Asking.hearingTime)
         asking.running[row] = running

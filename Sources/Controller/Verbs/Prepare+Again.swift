@@ -19,7 +19,14 @@ extension Prepare {
         let observation = try host.kernel.observe(record.guest)
         let record = record.named(by: observation)
         let guest = record.guest
-        let wishes = try wishes(request, guest, observation, adopted: journal.adopted(by: record), links: links)
+        var wishes = try wishes(request, guest, observation, adopted: journal.adopted(by: record), links: links)
+        let ips = try journal.ips(of: guest.id)
+        if !request.ips.isEmpty, request.ips.sorted(by: { $0.ip < $1.ip }) != ips {
+            let (known, wanted) = (ips.map(\.description), request.ips.map(\.description))
+            wishes.append(
+                "its IP addresses are \(ips.isEmpty ? "none" : known.joined(separator: ", ")), not "
+                    + wanted.joined(separator: ", "))
+        }
         guard wishes.isEmpty else {
             throw ControllerError(
                 .precondition,
@@ -116,7 +123,9 @@ extension Prepare {
         on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let guest = record.guest
-        let request = try request.replacing(side: request.side ?? guest.side, kind: request.kind ?? guest.kind)
+        let request = try request.replacing(
+            side: request.side ?? guest.side, kind: request.kind ?? guest.kind,
+            ips: request.ips.isEmpty ? journal.ips(of: guest.id) : request.ips)
         // What is refused here has changed nothing.
         let (plan, _) = try plan(request, links: links, beside: journal, insteadOf: guest, on: &host)
         let note = "prepared anew: \(losses.joined(separator: "; "))"

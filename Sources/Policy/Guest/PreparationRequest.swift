@@ -93,12 +93,14 @@ public struct PreparationRequest: Hashable, Sendable {
     /// The same request with other port names, or other addresses.
     package func replacing(
         bridge: String? = nil, primary: String? = nil, standby: String? = nil, uplink: String? = nil,
-        addresses: [Address]? = nil, side: Side? = nil, kind: GuestKind? = nil
+        addresses: [Address]? = nil, side: Side? = nil, kind: GuestKind? = nil,
+        ips: [AnnouncementRequest.Owned]? = nil
     ) throws(ControllerError) -> PreparationRequest {
         try PreparationRequest(
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
-            allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips)
+            allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy,
+            ips: ips ?? self.ips)
     }
 
     /// The most IP addresses of a record: what a guest's announcements have.
