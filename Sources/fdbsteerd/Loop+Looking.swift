@@ -20,9 +20,14 @@ extension Loop {
             } catch {
                 // One guest's trouble is no reason to leave the others.
                 report("\(error)", row)
+                // What is to be mended, a full disk for example, may be nothing that anybody hears of.
+                pending[row] = (monotonicNanoseconds() + Loop.failurePause, suspicion.cause)
             }
         }
     }
+
+    /// Between two looks at a guest that cannot be looked at, in nanoseconds.
+    private static let failurePause: Int64 = 5_000_000_000
 
     /// An inquiry has ended.
     mutating func take(_ end: Keeper.InquiryEnd) {

@@ -169,3 +169,18 @@ struct ConditionTests {
         }
     }
 }
+
+/// A guest that cannot be put back when the daemon starts.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct StartTests {
+    @Test func aPrimaryThatWasLostBeforeTheStartIsTreatedAsLost() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            try Command.script("ip link set vfrep0 nomaster")
+            try DaemonLab.run(in: lab) { daemon in
+                try daemon.waitForEntry("dev tap0 master br0 static")
+                #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"standby\""))
+            }
+        }
+    }
+}
