@@ -19,14 +19,10 @@ extension Prepare {
         let observation = try host.kernel.observe(record.guest)
         let record = record.named(by: observation)
         let guest = record.guest
+        let losses = losses(guest, observation)
         var wishes = try wishes(request, guest, observation, adopted: journal.adopted(by: record), links: links)
-        let ips = try journal.ips(of: guest.id)
-        if !request.ips.isEmpty, request.ips.sorted(by: { $0.ip < $1.ip }) != ips {
-            let (known, wanted) = (ips.map(\.description), request.ips.map(\.description))
-            wishes.append(
-                "its IP addresses are \(ips.isEmpty ? "none" : known.joined(separator: ", ")), not "
-                    + wanted.joined(separator: ", "))
-        }
+        // What is prepared anew is where, and what, the caller says.
+        if losses.isEmpty { wishes += try ownWishes(request, guest) + addressWishes(request, guest, journal) }
         guard wishes.isEmpty else {
             throw ControllerError(
                 .precondition,
@@ -35,7 +31,6 @@ extension Prepare {
                     ? "release it first to change that"
                     : "\"fdbsteer switch\" moves it; what else differs needs a release first")
         }
-        let losses = losses(guest, observation)
         if !losses.isEmpty {
             return try replace(record, losses, by: request, journal, links: links, on: &host, since: clock)
         }
@@ -96,9 +91,32 @@ extension Prepare {
         compare("PF", guest.nic?.pf, request.legacy?.pf, isThere: true)
         compare(
             "VF", guest.nic.map { "\($0.vf)" }, request.legacy.map { "\($0.vf)" }, guest.nic?.vf == request.legacy?.vf)
-        if let side = request.side { compare("side", guest.side.rawValue, side.rawValue, side == guest.side) }
-        if let kind = request.kind { compare("kind", guest.kind.rawValue, kind.rawValue, kind == guest.kind) }
         return wishes
+    }
+
+    /// What the caller wants otherwise of the guest itself.
+    private func ownWishes(_ request: PreparationRequest, _ guest: GuestInterface) -> [String] {
+        var wishes: [String] = []
+        if let side = request.side, side != guest.side {
+            wishes.append("its side is \(guest.side.rawValue), not \(side.rawValue)")
+        }
+        if let kind = request.kind, kind != guest.kind {
+            wishes.append("its kind is \(guest.kind.rawValue), not \(kind.rawValue)")
+        }
+        return wishes
+    }
+
+    /// The same of the guest's IP addresses.
+    private func addressWishes(
+        _ request: PreparationRequest, _ guest: GuestInterface, _ journal: Journal
+    ) throws(ControllerError) -> [String] {
+        let ips = try journal.ips(of: guest.id)
+        guard !request.ips.isEmpty, request.ips.sorted(by: { $0.ip < $1.ip }) != ips else { return [] }
+        let (known, wanted) = (ips.map(\.description), request.ips.map(\.description))
+        return [
+            "its IP addresses are \(ips.isEmpty ? "none" : known.joined(separator: ", ")), not "
+                + wanted.joined(separator: ", ")
+        ]
     }
 
     /// What was recorded and does not hold any more, in words: another interface, or another VLAN, has taken its place.

@@ -112,6 +112,19 @@ struct IdentityTests {
         }
     }
 
+    /// A machine that is started anew uses its standby first, wherever it was before.
+    @Test func whatIsPreparedAnewIsWhereTheCallerSays() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try Command.script(
+                "ip link del tap0\nip link add tap0 type veth peer name tap0-far\nip link set tap0 master br0 up\n"
+                    + "ip link set tap0-far up")
+            let again = try lab.fdbsteer(IdentityTests.request + " --at standby")
+            #expect(again.exitCode == 0 && again.output.contains("prepared anew"), "\(again.output)\(again.errors)")
+            #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0 master br0 static") == true)
+        }
+    }
+
     @Test func whatOthersHaveChangedIsPutBackByPrepare() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

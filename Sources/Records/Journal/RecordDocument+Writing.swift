@@ -1,0 +1,74 @@
+import FDB
+import JSON
+import Policy
+import Switchdev
+import System
+
+extension RecordDocument {
+    /// What a commit may have more than the intent before it, in bytes.
+    static let room = 1024
+
+    mutating func begin(_ phase: GuestPhase, goal: Side?) {
+        self["phase"] = .string(phase.rawValue)
+        self["goal"] = goal.map { .string($0.rawValue) }
+        stamp()
+    }
+
+    mutating func settle(_ side: Side, proof: OffloadProof.Status) {
+        begin(.pinned, goal: nil)
+        self["side"] = .string(side.rawValue)
+        self["proof"] = .string(proof.rawValue)
+    }
+
+    private mutating func stamp() {
+        self["since_ns"] = .integer(Stopwatch.realTime)
+        self["by"] = .string(Journal.label)
+    }
+
+    mutating func countWrite() { self["revision"] = .integer((self["revision"]?.integer ?? 0) &+ 1) }
+
+    mutating func rename(_ guest: GuestInterface) {
+        func label(_ element: JSON, _ port: PortIdentity?) -> JSON {
+            port.map { element.with([.init("name", .string($0.name))]) } ?? element
+        }
+        self["bridge"] = self["bridge"].map { label($0, guest.bridge) }
+        update("ports") { element in
+            switch element["role"]?.text {
+            case "primary": label(element, guest.primary)
+            case "standby": label(element, guest.standby)
+            case "uplink": label(element, guest.uplink)
+            default: element
+            }
+        }
+        if let nic = guest.nic, let old = self["nic"], let pf = old["pf"] {
+            self["nic"] = old.with([.init("pf", label(pf, nic.pf))])
+        }
+    }
+
+    /// Replaces each element of a list.
+    mutating func update(_ name: String, _ change: (JSON) -> JSON) {
+        self[name] = .array((self[name]?.elements ?? []).map(change))
+    }
+}
+
+extension JSON {
+    /// The address of an element of `addresses`.
+    var address: Address? { self["address"]?.text.flatMap { try? Address($0) } }
+
+    /// An object with other values of some members.
+    func with(_ new: [Member]) -> JSON {
+        let kept = (members ?? []).map { old in new.last { $0.name == old.name } ?? old }
+        return .object(kept + new.filter { added in !kept.contains { $0.name == added.name } })
+    }
+}
+
+extension JournalChange {
+    /// It is written before the operation that it records.
+    var isBeginning: Bool {
+        switch self {
+        case .intent: true
+        case .bracket(let phase, _, _, _, _): phase != .bracketed
+        default: false
+        }
+    }
+}
