@@ -83,6 +83,13 @@ struct IdentityTests {
     private static let request =
         "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(CommandLineLab.mac)"
 
+    /// Another interface under the name of a port. Neither end speaks by itself.
+    private static func remake(_ name: String) throws {
+        try Command.script("ip link del \(name)\nip link add \(name) type veth peer name \(name)-far")
+        for end in [name, name + "-far"] { try Command.script("ip link set \(end) addrgenmode none") }
+        try Command.script("ip link set \(name) master br0 up\nip link set \(name)-far up")
+    }
+
     @Test(arguments: ["tap0", "vfrep0", "br0"])
     func whatWasMadeAnewUnderTheOldNameIsPreparedAnew(_ name: String) throws {
         try CommandLineLab.run { lab in
@@ -91,9 +98,7 @@ struct IdentityTests {
                 try Command.script("ip link del br0\nip link add br0 type bridge\nip link set br0 up")
                 for port in ["uplink0", "vfrep0", "tap0"] { try Command.script("ip link set \(port) master br0") }
             } else {
-                try Command.script(
-                    "ip link del \(name)\nip link add \(name) type veth peer name \(name)-far\n"
-                        + "ip link set \(name) master br0 up\nip link set \(name)-far up")
+                try IdentityTests.remake(name)
             }
             let dry = try lab.fdbsteer(IdentityTests.request + " --dry-run")
             #expect(dry.exitCode == 0 && dry.output.contains("would be released first"), "\(dry.output)\(dry.errors)")
@@ -116,9 +121,7 @@ struct IdentityTests {
     @Test func whatIsPreparedAnewIsWhereTheCallerSays() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
-            try Command.script(
-                "ip link del tap0\nip link add tap0 type veth peer name tap0-far\nip link set tap0 master br0 up\n"
-                    + "ip link set tap0-far up")
+            try IdentityTests.remake("tap0")
             let again = try lab.fdbsteer(IdentityTests.request + " --at standby")
             #expect(again.exitCode == 0 && again.output.contains("prepared anew"), "\(again.output)\(again.errors)")
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0 master br0 static") == true)
