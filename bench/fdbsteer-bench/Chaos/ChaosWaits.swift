@@ -54,7 +54,9 @@ enum ChaosWaits {
             }
         }
         let isCertain = signal == .word || signal == .command || signal == .frame
-        if isReady, isCertain, command.exitCode != (comes ? 0 : 6), world.daemon == nil {
+        // A program that fails can never be the signal: the wait ends at once.
+        let isHopeless = signal == .command && !comes && command.exitCode == 3
+        if isReady, isCertain, !isHopeless, command.exitCode != (comes ? 0 : 6), world.daemon == nil {
             throw ChaosViolation(
                 rule: .code,
                 text: "\(words.joined(separator: " ")): exit code \(command.exitCode), the signal "
