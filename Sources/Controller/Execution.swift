@@ -73,6 +73,8 @@ struct Execution {
             return kernel.set(setting, of: port)
         case .groups(let requests):
             return .answered(KernelRefusal.all(kernel.join(requests)))
+        case .sourceGuard(let change):
+            return kernel.apply(change)
         case .copy(let change):
             event = copy(change, on: &kernel)
             // A copy moves frames where no entry does.
@@ -104,6 +106,7 @@ struct Execution {
         case .restoreFilter(let change): change.apply(using: &kernel.socket)
         case .restoreSetting(let port, let setting): kernel.set(setting, of: port)
         case .restoreCopy(let change): copy(change, on: &kernel)
+        case .restoreGuard(let change): kernel.apply(change)
         default: .failed(Redirection.Failure("internal error: \(action) puts nothing right"))
         }
     }

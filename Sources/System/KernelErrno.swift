@@ -27,6 +27,8 @@ public struct KernelErrno: RawRepresentable, Hashable, Sendable, CustomStringCon
     public static let notSupported = KernelErrno(rawValue: EOPNOTSUPP)
     /// Receive buffer overrun. The corresponding C constant is `ENOBUFS`.
     public static let noBuffers = KernelErrno(rawValue: ENOBUFS)
+    /// What was read has changed since. The corresponding C constant is `ERESTART`.
+    public static let restart = KernelErrno(rawValue: ERESTART)
     /// Out of range, for example a name that is too long. The corresponding C constant is `ERANGE`.
     public static let range = KernelErrno(rawValue: ERANGE)
 

@@ -66,23 +66,32 @@ extension Loop {
         case .doubtful(let condition, let time, let cause):
             pending[row] = (time, cause)
             if let condition { context.keeper.set(row, .look, [condition]) }
-        case .fought(let time, let cause, let isNews):
+        case .fought(let time, let cause, let takers, let isNews):
             pending[row] = (time, cause)
             if isNews {
+                let by = takers.isEmpty ? "" : " by \(takers.joined(separator: ", "))"
                 context.keeper.set(
                     row, .look,
                     [
                         Condition(
                             Condition.fought, .problem, "",
-                            "something undoes the repairs (\(cause.rawValue)); they are slowed down",
+                            "something undoes the repairs (\(cause.rawValue)\(by)); they are slowed down",
                             remedy: "\"bridge monitor fdb\" shows what the other one writes")
                     ])
             }
-        case .repaired(let report, let cause):
+        case .repaired(let report, let cause, let takers):
             if would("repair the guest (\(cause.rawValue))", report, row) { return }
             about["cause"] = "\(cause.rawValue)"
+            if !takers.isEmpty { about["by"] = "\(takers.joined(separator: ", "))" }
             context.log.report(report, as: "repaired", about)
             settle(report, row)
+        case .yielded(let addresses, let places):
+            // The rest of the guest has not been looked at.
+            pending[row] = (monotonicNanoseconds(), suspicion.cause)
+            let words = addresses.joined(separator: " ")
+            about["addresses"] = "\(words)"
+            about["seen_at"] = "\(places.joined(separator: ", "))"
+            context.log.warning("addresses that the guest asked for are another's", metadata: about)
         case .redirected(let report, let reason):
             if would("move the guest to \(report.to.rawValue), because \(reason)", report, row) { return }
             about["reason"] = "\(reason)"

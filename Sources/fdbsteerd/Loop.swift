@@ -28,6 +28,8 @@ struct Loop: ~Copyable {
     /// When the next guest is made ready (``Keeper/makeOneReady()``).
     private var readyAt: Int64 = 0
     private var resyncInterval: Int64
+    /// When the guests' guards were last compared with the ports.
+    private var lastGuards: Int64 = 0
     /// Troubles of the daemon's own that were logged.
     var troubles: Set<String> = []
     private let page: MetricsPage
@@ -41,6 +43,9 @@ struct Loop: ~Copyable {
     private static let notificationsPerTurn = 1024
     /// Between two resyncs that lost notifications ask for, in nanoseconds: a storm loses them faster than anybody can look.
     private static let resyncPause: Int64 = 200_000_000
+    /// Between two looks at who may send from guests' addresses after ports have changed, in nanoseconds: a guest can make its port
+    /// change as often as it likes.
+    private static let guardPause: Int64 = 1_000_000_000
     /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
     private static let readyPause: Int64 = 2_000_000
     /// Tokens that are no rows: the kernel's notifications, those of multicast groups, and writes to the journal.
@@ -147,6 +152,10 @@ struct Loop: ~Copyable {
         let now = monotonicNanoseconds()
         context.keeper.countSent(now: now)
         if context.keeper.isUnready, now >= readyAt { context.keeper.makeOneReady() }
+        if context.keeper.guardsAreOld, now - lastGuards >= Loop.guardPause {
+            lastGuards = now
+            context.keeper.restoreGuards()
+        }
         if overran, now - lastResync >= Loop.resyncPause {
             overran = false
             resync(reason: .overrun)
@@ -184,6 +193,7 @@ struct Loop: ~Copyable {
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
         if let time = context.keeper.conditionsDue { due = min(due, time) }
+        if context.keeper.guardsAreOld { due = min(due, lastGuards + Loop.guardPause) }
         let now = monotonicNanoseconds()
         if context.keeper.isUnready {
             readyAt = now + Loop.readyPause

@@ -52,4 +52,50 @@ import Testing
             #expect(try Verify.run(id, on: &host).addresses.count == 1)
         }
     }
+
+    /// What a guest asked for ranks below what an operator declares, and below what is seen elsewhere.
+    @Test(.enabled(if: Namespace.obstacle == nil, "needs root: network namespaces cannot be made"))
+    func whatWasAskedForIsGivenUp() throws {
+        let asked = try filter(unicast: ["52:54:00:00:00:02", "52:54:00:00:00:03"])
+        try Namespace.run {
+            let lab = try BridgeLab(extraPorts: ["vf2", "tap2", "other0"])
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            var host = try Host(folder: StateFolder(folder.path))
+            func request(_ name: String, _ primary: String, _ standby: String, _ address: String) throws
+                -> PreparationRequest
+            {
+                try PreparationRequest(
+                    id: GuestID(name), bridge: lab.bridge, primary: primary, standby: standby, uplink: lab.uplink,
+                    addresses: [Address(address)], side: .primary)
+            }
+            let first = try GuestID("vm1")
+            _ = try Prepare(request("vm1", lab.primary, lab.standby, "52:54:00:00:00:01")).run(on: &host)
+            #expect(try FollowFilter(asked, limit: 8).run(first, on: &host).joined.count == 2)
+            // Who asks for an address guards it against nobody.
+            try BridgeLab.sendFrame(behind: "other0", source: "52:54:00:00:00:03")
+            #expect(try lab.entry("52:54:00:00:00:03")?.contains("dev other0") == true)
+            let declared = try Prepare(request("vm2", "vf2", "tap2", "52:54:00:00:00:02")).run(on: &host)
+            #expect(declared.exitCode == 0 && declared.notes.contains { $0.contains("taken from guest vm1") })
+            #expect(try lab.entry("52:54:00:00:00:02")?.contains("dev vf2 master br0 static") == true)
+            let again = try FollowFilter(asked, limit: 8).run(first, on: &host)
+            #expect(again.joined.isEmpty && again.refused.contains { $0.contains("belongs to guest vm2") })
+
+            var keeper = try Keeper(folder: StateFolder(folder.path))
+            _ = try keeper.begin()
+            // It was brought back when the keeper began: a guest that speaks takes it for good.
+            try BridgeLab.sendFrame(behind: "other0", source: "52:54:00:00:00:03")
+            var given: [String] = []
+            for suspicion in try keeper.resync(reason: .interval) {
+                if case .yielded(let addresses, let ports) = try keeper.check(suspicion.row, cause: suspicion.cause) {
+                    given += addresses
+                    #expect(ports.count == 1 && ports[0].hasPrefix("other0 (ifindex "))
+                }
+            }
+            #expect(given == ["52:54:00:00:00:03"])
+            #expect(try lab.entry("52:54:00:00:00:03")?.contains("dev other0 master br0") == true)
+            #expect(try lab.entry("52:54:00:00:00:03")?.contains("static") == false)
+            #expect(try Verify.run(first, on: &host).addresses.count == 1)
+        }
+    }
 }

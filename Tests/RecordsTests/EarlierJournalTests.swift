@@ -83,7 +83,7 @@ import Testing
         // Those of other network namespaces are taken over too.
         #expect(try journal.names() == ["vm1", "vm2", "vm3"])
         let claim = try journal.claim(records[0].guest.id)
-        #expect(claim.adopted == [try Address("52:54:00:00:00:09/7")])
+        #expect(claim.record.guest.adopted == [try Address("52:54:00:00:00:09/7")])
         #expect(try journal.owner(of: Address("52:54:00:00:00:02"), bridge: 3) == "vm2")
         #expect(try ProbeRecord.names(in: journal) == ["1"])
         let probe = try ProbeRecord("1", in: journal)?.snapshot.function.device

@@ -41,11 +41,16 @@ import Testing
             let second = try JournalTests.prepared(
                 journal, try JournalTests.guest("vm2", ["52:54:00:00:00:02"], primary: 11, standby: 21))
             do {
-                let claim = try journal.claim(second.guest.id)
+                var claim = try journal.claim(second.guest.id)
                 let error = #expect(throws: ControllerError.self) { try claim.adopt([address]) }
                 #expect(error?.message == "address 52:54:00:00:00:01 belongs to guest vm1")
                 try claim.adopt([Address("52:54:00:00:00:03"), Address("52:54:00:00:00:01/5")])
-                #expect(claim.adopted.count == 2)
+                try claim.reread()
+                #expect(claim.record.guest.adopted.count == 2)
+                let neighbours = try journal.neighbours(
+                    of: record.guest.id, ports: [], addresses: [Address("52:54:00:00:00:03"), address], bridge: 3)
+                #expect(neighbours.owners == [:], "the address is the guest's own")
+                #expect(try neighbours.squatters == [Address("52:54:00:00:00:03"): "vm2"])
             }
             #expect(try journal.record(second)?.guest.addresses.count == 3)
             #expect(try journal.owner(of: Address("52:54:00:00:00:03"), bridge: 3) == "vm2")

@@ -69,10 +69,13 @@ enum {
     CN_MDBE_SRCATTR_ADDRESS = 1,
 };
 
-/* From linux/netfilter.h, which conflicts with <netinet/in.h>: NFPROTO_NETDEV, NF_NETDEV_EGRESS. */
+/* From linux/netfilter.h, which conflicts with <netinet/in.h>: NFPROTO_NETDEV, NF_NETDEV_EGRESS, NFPROTO_BRIDGE; and from
+ * linux/netfilter_bridge.h NF_BR_PRE_ROUTING. */
 enum {
     CN_NFPROTO_NETDEV = 5,
     CN_NF_NETDEV_EGRESS = 1,
+    CN_NFPROTO_BRIDGE = 7,
+    CN_NF_BR_PRE_ROUTING = 0,
 };
 
 /* Macros that are casts or expressions, which Swift cannot import: the handles of clsact and its egress filters, and the

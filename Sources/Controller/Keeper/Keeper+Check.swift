@@ -40,8 +40,12 @@ extension Keeper {
             try relearn(&claim)
             return .renamed(words)
         }
-        setFought(row, false)
-        let drift = Drift(record, observation)
+        if let yielded = try yield(&claim, observation) { return yielded }
+        let isBesieged = wards[row]?.isBesieged(at: monotonicNanoseconds()) == true
+        setFought(row, isBesieged)
+        var intended = record
+        intended.guest.isSticky = record.guest.isSticky || isBesieged
+        let drift = Drift(intended, observation)
         if record.phase == .bracketed { return try checkBracket(drift, &claim, observation, cause: cause) }
         return try act(on: drift, &claim, observation, cause: cause)
     }
@@ -101,6 +105,7 @@ extension Keeper {
             under: claim, on: &host.kernel, since: Stopwatch())
         try relearn(&claim)
         wards[claim.record.row]?.doubt = nil
+        wards[claim.record.row]?.siege = nil
         return .redirected(book(report, reason: reason), reason: reason)
     }
 
@@ -109,27 +114,39 @@ extension Keeper {
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
         let (limits, options) = (limits, options(for: row))
+        let now = monotonicNanoseconds()
+        let takers = cause == .stolen ? observation.takers(of: claim.record.guest) : []
         if options.dryRun {
             let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
             let clock = Stopwatch()
             let report = Report(planned: plan, startedAt: clock.startedAt, observation, options: options)
-            return plan.isEmpty ? .fine : .repaired(report, cause)
+            return plan.isEmpty ? .fine : .repaired(report, cause, by: takers)
         }
-        let permission = wards[row, default: Ward()].budget.ask(at: monotonicNanoseconds(), limits)
+        // Without the guard, which something else may have removed, the next frame takes it again.
+        if !takers.isEmpty, claim.record.guest.isGuarded, let links = try? host.kernel.links() {
+            _ = try? host.kernel.restoreGuard(of: claim.record.guest, links)
+        }
+        if cause == .weakened, try endSiege(&claim, observation, at: now) { return .fine }
+        if !takers.isEmpty, remembersSiege(row, at: now) { return try besiege(&claim, observation, takers, at: now) }
+        let permission = wards[row, default: Ward()].budget.ask(at: now, limits)
         switch permission {
         case .now: break
         case .wait(let until, let isNews):
+            if !takers.isEmpty, claim.record.canBeBesieged, wards[row]?.isBesieged(at: now) != true {
+                return try besiege(&claim, observation, takers, at: now)
+            }
             if isNews { counters.driftBackoffs += 1 }
             setFought(row, true)
-            return .fought(until: until, cause, isNews: isNews)
+            return .fought(until: until, cause, by: takers, isNews: isNews)
         }
         let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
         if plan.isEmpty { return .fine }
         var execution = Execution(plan, options: options, clock: Stopwatch())
-        let report = execution.run(under: claim, on: &host.kernel)
+        var report = execution.run(under: claim, on: &host.kernel)
+        if !takers.isEmpty { report.notes.append("taken by \(takers.joined(separator: ", "))") }
         if report.outcome == .done { counters.countRepair(cause) } else { counters.driftFailures += 1 }
         try relearn(&claim)
-        return .repaired(book(report), cause)
+        return .repaired(book(report), cause, by: takers)
     }
 
     /// A flag that a driver has not set yet is no reason to act: it is given a second.

@@ -13,6 +13,7 @@ extension Keeper {
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> [Watch.Suspicion] {
         guard let change = try LinkChange(header, payload) else { return [] }
+        guardsAreOld = true
         let rows = watch.rows(at: change.index)
         suspect(rows)
         for row in rows where wards[row]?.ready != nil { spoilReady(row) }

@@ -159,7 +159,7 @@ extension Keeper {
             let plan = try Planner().repair(claim.record, observation: observation, sparing: spared)
             let report = Report(planned: plan, startedAt: Stopwatch().startedAt, observation, options: options)
             return plan.isEmpty
-                ? .doubtful(words, again: now + Keeper.heedingPause, .stolen) : .repaired(report, .stolen)
+                ? .doubtful(words, again: now + Keeper.heedingPause, .stolen) : .repaired(report, .stolen, by: [])
         }
         if case .wait(let until, _) = wards[row, default: Ward()].restorations.ask(at: now, Keeper.restorations) {
             return .doubtful(words, again: until, .stolen)
@@ -176,11 +176,11 @@ extension Keeper {
         doubt.restorations += 1
         guard report.outcome == .done else {
             counters.driftFailures += 1
-            return .repaired(book(report), .stolen)
+            return .repaired(book(report), .stolen, by: [])
         }
         counters.countRepair(.stolen)
         // Who makes a frame a millisecond must not write the history.
-        if doubt.restorations == 1 { return .repaired(book(report), .stolen) }
+        if doubt.restorations == 1 { return .repaired(book(report), .stolen, by: []) }
         return .doubtful(words, again: doubt.end(isHere: true), .stolen)
     }
 

@@ -20,6 +20,7 @@ extension Keeper {
     package mutating func move(_ row: Int64, to side: Side, reason: String) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         guard let known = watch.records[row] else { throw Keeper.unwatched }
+        if wards[row]?.siege != nil { try endSiege(row) }
         let ready = takeReady(known)
         if let report = try quickly(known, to: side, ready, clock) { return try written(report, row, reason) }
         var claim = try journal.claim(known.guest.id)

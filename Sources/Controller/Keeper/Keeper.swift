@@ -23,10 +23,13 @@ package struct Keeper: ~Copyable {
         /// It is not certain where it is: look again at this time, for this cause. There is a condition where the
         /// operator should know.
         case doubtful(Condition?, again: Int64, Watch.Cause)
-        /// Something fights the repairs: look again at this time; `isNews` the first time of a fight.
-        case fought(until: Int64, Watch.Cause, isNews: Bool)
+        /// Something fights the repairs: look again at this time; `isNews` the first time of a fight. `by` has the ports whose frames
+        /// have taken addresses.
+        case fought(until: Int64, Watch.Cause, by: [String], isNews: Bool)
         /// Put back as recorded.
-        case repaired(Report, Watch.Cause)
+        case repaired(Report, Watch.Cause, by: [String])
+        /// Addresses that the guest had by asking for them are given up, because they were seen at these ports.
+        case yielded([String], to: [String])
         /// Redirected to another side, for this reason.
         case redirected(Report, reason: String)
         /// What a dead process left was ended, in these words.
@@ -59,6 +62,8 @@ package struct Keeper: ~Copyable {
     var conditionsWrittenAt: Int64 = 0
     /// When conditions began that an earlier daemon of this boot had found, in nanoseconds since 1970.
     var earlierConditions: [EarlierCondition: Int64] = [:]
+    /// Ports have changed, and with them who may send from guests' addresses perhaps.
+    package internal(set) var guardsAreOld = false
     /// What was done since it was made.
     package var counters: DaemonCounters
     /// How often a guest may be repaired.
@@ -183,6 +188,7 @@ package struct Keeper: ~Copyable {
     package mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) -> [Watch.Suspicion] {
         counters.countResync(reason)
         _ = reload()
+        restoreGuards()
         if reason == .interval { askAllAtRest() }
         var suspects = Set(try learnPorts())
         suspect(watch.records.keys)

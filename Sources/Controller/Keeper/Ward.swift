@@ -26,6 +26,8 @@ package struct Ward {
     var mute: MuteState?
     /// Its next repair waits because something fights it.
     var isFought = false
+    /// Its entries are sticky for a while, because a neighbour's frames took them again and again.
+    var siege: Siege?
     /// Its redirections follow QEMU's events: what the guest does by itself is not drift.
     package var isFollowed = false
     /// What QEMU says of it; nil while nobody can be asked.
@@ -50,6 +52,27 @@ package struct Ward {
     var judgedAt: Int64 = 0
     /// What is known of its answers to questions.
     var acquaintance = Acquaintance()
+
+    /// A guest that the kernel's packet filter cannot guard, and whose addresses a neighbour keeps taking.
+    struct Siege: Hashable {
+        /// When its entries are let roam again (CLOCK_MONOTONIC, nanoseconds).
+        var until: Int64
+        /// It was let roam again, and is made sticky at once when it is taken again before this time.
+        var rememberedUntil: Int64
+
+        /// How long its entries are sticky, in nanoseconds: as long, nothing shows that it has left by the uplink.
+        static let hold: Int64 = 5_000_000_000
+        /// How long a siege is remembered after that, in nanoseconds.
+        static let memory: Int64 = 60_000_000_000
+
+        init(at now: Int64) {
+            until = now + Siege.hold
+            rememberedUntil = until + Siege.memory
+        }
+    }
+
+    /// Whether its entries are sticky on purpose now.
+    func isBesieged(at now: Int64) -> Bool { siege.map { now < $0.until } ?? false }
 
     /// What was done about a primary without carrier.
     enum MuteState: Hashable {

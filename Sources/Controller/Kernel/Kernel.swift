@@ -13,6 +13,8 @@ package struct Kernel: ~Copyable {
     private var isPrivileged = false
     /// The groups of bridges; opened when they are first needed.
     var groupWatch: GroupWatch?
+    /// Why a guest's addresses could not be guarded.
+    var guardRefusal: String?
 
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
     init() throws(ControllerError) {

@@ -38,6 +38,12 @@ package struct Abort: GuestVerb {
         _ claim: borrowing Claim, at arrival: Side? = nil, on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let record = claim.record
+        defer {
+            // A release that did not end has removed it.
+            if !options.dryRun, record.guest.isGuarded, let links = try? kernel.links() {
+                _ = try? kernel.restoreGuard(of: record.guest, links)
+            }
+        }
         if record.bracket != nil {
             return try CloseBracket(at: record.guest.side, verb: .abort, options: options).run(
                 under: claim, on: &kernel, since: clock)

@@ -45,7 +45,7 @@ package struct FollowFilter {
             decision.joining, guest: guest, refused: &refused, found: &found, on: &host.kernel)
         if !options.dryRun {
             try host.kernel.requirePrivilege()
-            try giveBack(decision.leaving, claim, on: &host.kernel)
+            try FollowFilter.giveBack(decision.leaving, claim, on: &host.kernel)
             try pin(joining, found: found, &claim, on: &host)
         }
         return AdoptionReport(
@@ -63,7 +63,7 @@ package struct FollowFilter {
             try links[guest.bridge.index]?.bridge?.filtersVLANs == true
             ? kernel.vlans(of: guest.standby.index, named: guest.standby.name) : nil
         return FilterDecision(
-            filter, guest: guest, adopted: claim.adopted, others: others,
+            filter, guest: guest, adopted: guest.adopted, others: others,
             reserved: Set(
                 (links.ports(of: guest.bridge.index) + [links[guest.bridge.index]].compactMap { $0 }).compactMap(\.mac)),
             vlans: vlans, limit: limit)
@@ -117,7 +117,7 @@ package struct FollowFilter {
 
     /// Entries of addresses that the guest does not use any more: nothing would be forwarded to them but floods. Those that
     /// were static before it asked for them stay.
-    private func giveBack(
+    static func giveBack(
         _ addresses: [Address], _ claim: borrowing Claim, on kernel: inout Kernel
     ) throws(ControllerError) {
         guard !addresses.isEmpty else { return }

@@ -42,6 +42,7 @@ package struct Prepare {
         _ request: PreparationRequest, links: Links, beside reading: Journal?, insteadOf void: GuestRecord? = nil,
         on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
+        let evicted = options.dryRun ? [] : try evict(for: request, links: links, beside: reading, on: &host)
         var (plan, neighbours) = try self.plan(request, links: links, beside: reading, on: &host)
         if options.dryRun {
             let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
@@ -78,13 +79,59 @@ package struct Prepare {
         }
         guard plan.isEmpty else {
             var execution = Execution(plan, options: options, clock: clock)
-            return host.book(execution.run(under: prepared, on: &host.kernel))
+            var report = execution.run(under: prepared, on: &host.kernel)
+            report.notes += evicted
+            if report.outcome == .rolledBack, let refusal = host.kernel.guardRefusal {
+                return try unguarded(refusal, on: &host)
+            }
+            return host.book(report)
         }
         // Static already, and only on software ports: an eswitch port's entry would have been renewed.
         let proof = OffloadProof.nothingToProve
         try prepared.write(plan.books.commit, shown: proof.status)
-        return host.book(
-            Report(unchanged: plan, proof, startedAt: clock.startedAt, after: clock.elapsed, options: options))
+        var report = Report(
+            unchanged: plan, proof, startedAt: clock.startedAt, after: clock.elapsed, options: options)
+        report.notes += evicted
+        return host.book(report)
+    }
+
+    /// Takes addresses away from guests that have them because they asked for them: whom an operator names comes first.
+    ///
+    /// - Returns: what was taken from whom, in words.
+    private func evict(
+        for request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
+    ) throws(ControllerError) -> [String] {
+        guard let journal, let bridge = links[request.bridge]?.index else { return [] }
+        let records = try journal.records()
+        guard records.contains(where: { $0.guest.bridge.index == bridge && !$0.guest.adopted.isEmpty }) else {
+            return []
+        }
+        var subject = Subject(request)
+        let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        guard let squatters = observation.neighbours?.squatters, !squatters.isEmpty else { return [] }
+        try host.kernel.requirePrivilege()
+        let writing = try Journal(folder: host.folder)
+        var words: [String] = []
+        for (name, addresses) in Dictionary(grouping: squatters.keys, by: { squatters[$0] ?? "" }) {
+            let claim = try writing.claim(GuestID(name))
+            let addresses = addresses.filter(claim.record.guest.adopted.contains).sorted()
+            try FollowFilter.giveBack(addresses, claim, on: &host.kernel)
+            let list = addresses.map(\.description).joined(separator: ", ")
+            words.append("\(list): taken from guest \(name), which had it by asking for it")
+            host.events.append(
+                .condition, guest: name, at: Stopwatch.realTime,
+                "\(list) is given up: guest \(request.id) was prepared with it")
+        }
+        return words
+    }
+
+    /// Prepares a guest whose addresses this kernel cannot guard.
+    private func unguarded(_ refusal: String, on host: inout Host) throws(ControllerError) -> Report {
+        var request = request
+        request.isGuarded = false
+        var report = try Prepare(request, options: options).run(on: &host)
+        report.notes.append("any port that learns can take these addresses by frames: \(refusal)")
+        return report
     }
 
     /// The guest with its ports' places in hardware.

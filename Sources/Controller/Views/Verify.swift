@@ -30,6 +30,8 @@ package struct Verification: Hashable, Sendable, Encodable {
     package let proofStatus: OffloadProof.Status
     /// What differs.
     package var problems: [String]
+    /// Ports that have sent from the guest's addresses within the last hour, and whose frames were dropped, in words.
+    package var refused: [String] = []
 }
 
 /// Compares what is intended for a guest with the bridge's table and, where there is any, with hardware.
@@ -64,7 +66,11 @@ package struct Verify {
         var verify = Verify(record.named(by: observation), observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
         verify.problems += problems
-        return try verify.verification()
+        let guarding = try guarding(record, on: &host.kernel)
+        verify.problems += guarding.problems
+        var verification = try verify.verification()
+        verification.refused = guarding.refused
+        return verification
     }
 
     /// What is wrong with a guest's bridge, ports and filters, by the rules of `preflight`, or why it cannot be told. The entries
@@ -119,6 +125,28 @@ package struct Verify {
         return (observation, verdict, FilterPlan.problems(guest, observation.filters))
     }
 
+    /// Whether other ports can take the guest's addresses by frames, and who has tried to.
+    private static func guarding(
+        _ record: GuestRecord, on kernel: inout Kernel
+    ) throws(ControllerError) -> (problems: [String], refused: [String]) {
+        let guest = record.guest
+        guard guest.isGuarded else { return ([], []) }
+        let links = try kernel.links()
+        let spec = SourceGuard(guest, links: links)
+        let refused = try kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) }.map {
+            "\($0.frames) frames from \($0.mac) by \(links[$0.port]?.name ?? "a port that is gone") (ifindex \($0.port))"
+        }
+        if links[guest.bridge.index] == nil { return ([], refused) }
+        return try kernel.holds(spec)
+            ? ([], refused)
+            : (
+                [
+                    "any port of \(spec.bridge.name) can take its addresses by frames: the nftables table "
+                        + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\""
+                ], refused
+            )
+    }
+
     private init(_ record: GuestRecord, _ observation: Observation) {
         self.record = record
         self.observation = observation
@@ -145,7 +173,9 @@ package struct Verify {
         let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
         let addresses = guest.addresses.map { address -> Verification.AddressState in
             let entry = observation.entry(address)
-            let found = entry.map { "\(guest.name(ofPort: $0.port)) \($0.words.joined(separator: " "))" } ?? "no entry"
+            let found =
+                entry.map { "\(observation.name(ofPort: $0.port, of: guest)) \($0.words.joined(separator: " "))" }
+                ?? "no entry"
             return .init(address: address.description, ok: expected.holds(for: entry), found: found)
         }
         for state in addresses where !state.ok {
@@ -153,6 +183,7 @@ package struct Verify {
                 "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
                     + "the table shows: \(state.found)")
         }
+        for taker in observation.takers(of: guest) { problems.append("addresses were taken by \(taker)") }
         let hardware = try HardwareView(record, observation)
         problems += hardware.problems
         let proof = hardware.proof(tableIsRight: problems.isEmpty)

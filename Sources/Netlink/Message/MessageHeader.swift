@@ -20,6 +20,8 @@ public struct MessageFlags: OptionSet, Hashable, Sendable {
     public static let exclusive = MessageFlags(NLM_F_EXCL)
     /// Replace what exists. The corresponding C constant is `NLM_F_REPLACE`.
     public static let replace = MessageFlags(NLM_F_REPLACE)
+    /// Add to the end of a list. The corresponding C constant is `NLM_F_APPEND`.
+    public static let append = MessageFlags(NLM_F_APPEND)
     /// The dump changed under the reader. The corresponding C constant is `NLM_F_DUMP_INTR`.
     public static let dumpInterrupted = MessageFlags(NLM_F_DUMP_INTR)
     /// An acknowledgement without the request's payload. The corresponding C constant is `NLM_F_CAPPED`.

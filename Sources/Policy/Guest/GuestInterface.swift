@@ -81,10 +81,14 @@ public struct GuestInterface: Hashable, Sendable {
     public var uplink: PortIdentity?
     /// Sorted, without duplicates.
     public let addresses: [Address]
+    /// Those of the addresses that the guest got by asking for them; all others an operator has declared.
+    public var adopted: Set<Address> = []
     /// The side that the addresses are pinned to.
     public var side: Side
     /// Pinned entries are sticky. Learning then stays on, because a port also serves others.
-    public let isSticky: Bool
+    public var isSticky: Bool
+    /// Frames from its addresses are let through from its ports and the fabric only (``SourceGuard``).
+    public var isGuarded = false
     /// What the guest does with a frame that reaches both of its NICs.
     public var kind = GuestKind.unknown
     /// Addresses that were given without a VLAN: theirs is the PVID that the ports had when the guest was prepared.

@@ -25,6 +25,9 @@ public struct PreparationRequest: Hashable, Sendable {
     /// The guest's IP addresses, at which it can be asked.
     public let ips: [AnnouncementRequest.Owned]
 
+    /// Its addresses are guarded against other ports, where the kernel can.
+    public var isGuarded = true
+
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
         id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
@@ -96,11 +99,12 @@ public struct PreparationRequest: Hashable, Sendable {
         addresses: [Address]? = nil, side: Side? = nil, kind: GuestKind? = nil,
         ips: [AnnouncementRequest.Owned]? = nil
     ) throws(ControllerError) -> PreparationRequest {
-        try PreparationRequest(
+        var request = try PreparationRequest(
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
-            allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy,
-            ips: ips ?? self.ips)
+            allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips ?? self.ips)
+        request.isGuarded = isGuarded
+        return request
     }
 
     /// The most IP addresses of a record: what a guest's announcements have.

@@ -65,6 +65,42 @@ package struct Observation {
         if let uplink = ports[.remote], uplink.index == index { return uplink.name }
         return interfaces?[index]?.name
     }
+
+    /// The name of a port; with its interface index where it is not the guest's.
+    package func name(ofPort index: Int32, of guest: GuestInterface) -> String {
+        if guest.side(ofPort: index) != nil { return name(index) ?? guest.name(ofPort: index) }
+        let name = name(index) ?? foreignPorts.first { $0.index == index }?.name
+        return name.map { "\($0) (ifindex \(index))" } ?? "ifindex \(index)"
+    }
+
+    /// The addresses that a guest has asked for, and that came in elsewhere: by a port of others, or by the uplink while all that an
+    /// operator has declared is here.
+    package func lostToOthers(
+        _ guest: GuestInterface, isLeaving: Bool
+    ) -> (addresses: [Address], entries: [Entry]) {
+        let uplink = guest.uplink?.index
+        let isHere =
+            guest.side != .remote && !isLeaving
+            && !guest.addresses.contains { !guest.adopted.contains($0) && entry($0)?.port == uplink }
+        let entries = guest.adopted.sorted().compactMap(entry).filter { entry in
+            if entry.isLocal { return false }
+            if entry.port == uplink { return isHere && uplink != guest.standby.index }
+            return guest.side(ofPort: entry.port) == nil
+        }
+        return (entries.map(\.address), entries)
+    }
+
+    /// The ports of others that have taken addresses of a guest.
+    package func takers(of guest: GuestInterface) -> [String] {
+        var ports: [Int32] = []
+        for address in guest.addresses {
+            guard let entry = entry(address), !entry.isLocal, guest.side(ofPort: entry.port) == nil,
+                !ports.contains(entry.port)
+            else { continue }
+            ports.append(entry.port)
+        }
+        return ports.sorted().map { name(ofPort: $0, of: guest) }
+    }
 }
 
 extension GuestRecord {
@@ -137,6 +173,8 @@ package struct Neighbours: Equatable {
     package var ports: [Int32: String] = [:]
     /// Names of other guests by the guest's addresses on its bridge.
     package var owners: [Address: String] = [:]
+    /// Names of other guests that have got some of the guest's addresses by asking for them: whom an operator names comes first.
+    package var squatters: [Address: String] = [:]
 
     package init() {}
 }

@@ -17,6 +17,8 @@ extension Plan {
                 return requests.map { PlannedMessage($0.words(name: name)) }
             case .copy(let change):
                 return change.messages
+            case .sourceGuard(let change):
+                return [change.message]
             }
         } + (groups?.removals ?? []).map { PlannedMessage($0.words(name: name)) }
     }

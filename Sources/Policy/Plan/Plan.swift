@@ -57,6 +57,8 @@ public enum Step: Hashable, Sendable {
     case groups([GroupRequest])
     /// A bracket's copy is made or removed.
     case copy(CopyChange)
+    /// Who may send from the guest's addresses.
+    case sourceGuard(GuardChange)
 
     /// Its change of a NIC's filter.
     package var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
@@ -64,7 +66,7 @@ public enum Step: Hashable, Sendable {
     /// as well.
     package var isIndependent: Bool {
         switch self {
-        case .setting, .entries, .groups: true
+        case .setting, .entries, .groups, .sourceGuard: true
         case .filter, .copy: false
         }
     }

@@ -33,6 +33,10 @@ package struct Planner {
                 $0, before: observation.entry($0), on: target, of: guest, links: links, renewing: true,
                 suspicious: true)
         }
+        if guest.isGuarded {
+            steps.append(
+                .sourceGuard(GuardChange(SourceGuard(guest, links: links), isOn: true)))
+        }
         let filters = try FilterPlan(guest, to: side, filters: legacy?.filters)
         steps += filters.around(pins.isEmpty ? [] : [.entries(pins)])
         var plan = Plan(
@@ -64,6 +68,8 @@ package struct Planner {
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: isShared)
         guest.kind = request.kind ?? .unknown
+        // Sticky entries do not roam.
+        guest.isGuarded = request.isGuarded && !isShared
         guest.nic = nic
         return guest
     }

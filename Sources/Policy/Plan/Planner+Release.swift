@@ -40,6 +40,10 @@ extension Planner {
         if guest.nic != nil, !isUnfinished { notes.append("the VF's MAC is left as it is") }
         // What is deleted is to be learned at once.
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
+        if guest.isGuarded {
+            steps.append(
+                .sourceGuard(GuardChange(SourceGuard(guest, links: observation.links), isOn: false)))
+        }
         return Plan(
             verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes,
             links: observation.links)

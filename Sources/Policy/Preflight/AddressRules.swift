@@ -63,8 +63,11 @@ package enum AddressRules {
         "sticky-entry", .blocks, refuses: [.prepare, .byCommand], needs: .entries, shown: "here: a sticky entry",
         harm: "prepare is refused"
     ) { it, answer in
-        guard it.subject.guest?.isSticky != true else { return }
-        for entry in it.known where entry.isSticky && !entry.isLocal {
+        let guest = it.subject.guest
+        guard guest?.isSticky != true else { return }
+        // On the port where a guest without a guard is pinned it is fdbsteerd's, made while others fought for it (docs/design.md).
+        let own = guest.flatMap { $0.isGuarded ? nil : $0.port(of: $0.side)?.index }
+        for entry in it.known where entry.isSticky && !entry.isLocal && !(entry.isStatic && entry.port == own) {
             let port = it.name(entry.port)
             answer(
                 entry.address.description, "it has a sticky entry on \(port) that fdbsteer did not make",

@@ -35,6 +35,8 @@ public struct Redirection: Sendable {
         case restoreSetting(PortIdentity, PortSetting)
         /// Restore a bracket's copy: make it or remove it.
         case restoreCopy(CopyChange)
+        /// Restore who may send from the guest's addresses.
+        case restoreGuard(GuardChange)
         /// Record the new state and the proof from hardware.
         case recordCommit(OffloadProof)
         /// Record that the old state is valid.
@@ -344,6 +346,7 @@ public struct Redirection: Sendable {
                 switch step {
                 case .setting(let port, let setting): .restoreSetting(port, setting.inverse)
                 case .copy(let change): .restoreCopy(change.undo)
+                case .sourceGuard(let change): .restoreGuard(change.undo)
                 case .filter(let planned): .restoreFilter(planned.undo)
                 case .entries, .groups: nil
                 }

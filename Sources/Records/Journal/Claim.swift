@@ -124,9 +124,6 @@ package struct Claim: ~Copyable {
         }
     }
 
-    /// The addresses that a guest got by asking.
-    package var adopted: Set<Address> { file.document.adopted }
-
     /// The entries of the guest's addresses before they were pinned; nil in a record of a version that did not keep them.
     package var found: EntrySet? { file.document.found }
 

@@ -90,7 +90,12 @@ extension Journal {
             neighbours.ports[port] = other?.guest.id.text
         }
         for address in addresses {
-            if let owner = try owner(of: address, bridge: bridge), owner != own { neighbours.owners[address] = owner }
+            guard let owner = try owner(of: address, bridge: bridge), owner != own else { continue }
+            if try document(owner)?.1.guest.adopted.contains(address) == true {
+                neighbours.squatters[address] = owner
+            } else {
+                neighbours.owners[address] = owner
+            }
         }
         return neighbours
     }

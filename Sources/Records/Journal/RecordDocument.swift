@@ -83,6 +83,7 @@ extension RecordDocument {
         self["proof"] = .string(record.proof.rawValue)
         self["kind"] = .string(guest.kind.rawValue)
         self["sticky"] = .bool(guest.isSticky)
+        self["guarded"] = .bool(guest.isGuarded)
         self["bridge"] = RecordDocument.port(guest.bridge)
         self["goal"] = record.goal.map { .string($0.rawValue) }
         var ports = [RecordDocument.port(guest.primary, "primary"), RecordDocument.port(guest.standby, "standby")]
@@ -92,7 +93,8 @@ extension RecordDocument {
         self["bracket"] = record.bracket.map(RecordDocument.bracket)
         self["addresses"] = .array(
             guest.addresses.map {
-                RecordDocument.address($0, isDeclared: true, isFromPVID: guest.fromPVID.contains($0))
+                RecordDocument.address(
+                    $0, isDeclared: !guest.adopted.contains($0), isFromPVID: guest.fromPVID.contains($0))
             })
         self["ips"] = ips.isEmpty ? nil : .array(ips.map { .string($0.description) })
         self["found"] = found.map { .array($0.map(RecordDocument.entry)) }
@@ -197,13 +199,14 @@ extension RecordDocument {
     }
 
     /// The members that a redirection does not change.
-    private static let ofTheGuest = ["addresses", "ports", "guest", "bridge", "nic", "kind", "sticky"]
+    private static let ofTheGuest = ["addresses", "ports", "guest", "bridge", "nic", "kind", "sticky", "guarded"]
 
     private func raw(_ name: String) -> [UInt8]? { members.last { $0.name == name }?.text }
 
-    /// The addresses that a guest got by asking.
-    var adopted: Set<Address> {
-        Set(
+    /// The addresses that a guest got by asking. Most guests have none, which is seen without a look at each.
+    private var adopted: Set<Address> {
+        guard let text = raw("addresses"), RecordDocument.mentionsFilter(text) else { return [] }
+        return Set(
             (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap(\.address))
     }
 
@@ -229,6 +232,18 @@ extension RecordDocument {
                         address: address, port: port, bridge: nil,
                         state: element["state"]?.text == "static" ? .noARP : .reachable, flags: flags)
                 })
+        }
+    }
+
+    /// Whether `"fi` is in a text: no other value of an address begins so.
+    private static func mentionsFilter(_ text: [UInt8]) -> Bool {
+        text.withUnsafeBytes { bytes in
+            var index = 0
+            while index + 2 < bytes.count {
+                if bytes[index] == 0x22, bytes[index + 1] == 0x66, bytes[index + 2] == 0x69 { return true }
+                index += 1
+            }
+            return false
         }
     }
 
@@ -260,6 +275,8 @@ extension RecordDocument {
             isSticky: self["sticky"]?.bool == true, nic: try legacyNIC())
         guest.kind = try word("kind")
         guest.fromPVID = fromPVID
+        guest.isGuarded = self["guarded"]?.bool == true
+        guest.adopted = adopted
         return guest
     }
 

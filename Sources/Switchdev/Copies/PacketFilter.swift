@@ -111,112 +111,44 @@ struct PacketFilterRule {
     let tag: CopySpecification.Tag
     let target: Int32
 
-    /// NFT_META_IFTYPE of linux/netfilter/nf_tables.h, and ARPHRD_ETHER of linux/if_arp.h.
-    private static let interfaceType = UInt32(NFT_META_IFTYPE.rawValue)
+    /// ARPHRD_ETHER of linux/if_arp.h.
     private static let ethernet: UInt16 = 1
-    private static let destination: UInt32 = 0
-    private static let source: UInt32 = 6
-    private static let ethernetTypeOffset: UInt32 = 12
-    private static let tagOffset: UInt32 = 14
     private static let everybody = [UInt8](repeating: 0xff, count: 6)
     private static let groupBit: [UInt8] = [1, 0, 0, 0, 0, 0]
 
     func encode(into list: inout MessageBody) {
-        // Always so on a bridge's port. Without it nft(8) shows raw payloads beside a set of Ethernet addresses, and does not load
-        // what it has shown.
-        list.expression("meta") {
-            $0.putBig(NFTA_META_KEY.rawValue, Self.interfaceType)
-            $0.putBig(NFTA_META_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
+        for expression in isEthernet + matches + tagMatches + [.count, .value(target), .duplicate] {
+            expression.encode(into: &list)
         }
-        compare(NFT_CMP_EQ, withUnsafeBytes(of: Self.ethernet) { Array($0) }, into: &list)
+    }
+
+    /// Always so on a bridge's port. Without it nft(8) shows raw payloads beside a set of Ethernet addresses, and does not load
+    /// what it has shown.
+    private var isEthernet: [PacketExpression] {
+        [.meta(NFT_META_IFTYPE), .compare(NFT_CMP_EQ, PacketExpression.bytes(Self.ethernet))]
+    }
+
+    private var matches: [PacketExpression] {
         switch kind {
         case .addresses(let set):
-            look(up: Self.destination, in: set, into: &list)
+            [.destination, .lookUp(set: set)]
         case .broadcast(let guest):
-            look(up: Self.source, in: guest, inverted: true, into: &list)
-            load(offset: Self.destination, length: 6, into: &list)
-            compare(NFT_CMP_EQ, Self.everybody, into: &list)
+            [.source(), .lookUp(set: guest, isInverted: true), .destination, .compare(NFT_CMP_EQ, Self.everybody)]
         case .multicast(let guest):
-            look(up: Self.source, in: guest, inverted: true, into: &list)
-            load(offset: Self.destination, length: 6, into: &list)
-            compare(NFT_CMP_NEQ, Self.everybody, into: &list)
-            mask(Self.groupBit, into: &list)
-            compare(NFT_CMP_EQ, Self.groupBit, into: &list)
+            [
+                .source(), .lookUp(set: guest, isInverted: true), .destination, .compare(NFT_CMP_NEQ, Self.everybody),
+                .mask(Self.groupBit), .compare(NFT_CMP_EQ, Self.groupBit),
+            ]
         }
-        let tagged = withUnsafeBytes(of: UInt16(ETH_P_8021Q).bigEndian) { Array($0) }
+    }
+
+    private var tagMatches: [PacketExpression] {
         switch tag {
-        case .any: break
-        case .untagged:
-            load(offset: Self.ethernetTypeOffset, length: 2, into: &list)
-            compare(NFT_CMP_NEQ, tagged, into: &list)
+        case .any: []
+        case .untagged: PacketExpression.isTagged(false)
         case .vlan(let vlan):
-            load(offset: Self.ethernetTypeOffset, length: 2, into: &list)
-            compare(NFT_CMP_EQ, tagged, into: &list)
-            load(offset: Self.tagOffset, length: 2, into: &list)
-            mask([0x0f, 0xff], into: &list)
-            compare(NFT_CMP_EQ, withUnsafeBytes(of: vlan.rawValue.bigEndian) { Array($0) }, into: &list)
-        }
-        list.expression("counter") { _ in }
-        list.expression("immediate") {
-            $0.putBig(NFTA_IMMEDIATE_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            $0.data(NFTA_IMMEDIATE_DATA.rawValue, withUnsafeBytes(of: target) { Array($0) })
-        }
-        list.expression("dup") { $0.putBig(NFTA_DUP_SREG_DEV.rawValue, UInt32(NFT_REG_1.rawValue)) }
-    }
-
-    private func look(up offset: UInt32, in set: String, inverted: Bool = false, into list: inout MessageBody) {
-        load(offset: offset, length: 6, into: &list)
-        list.expression("lookup") {
-            $0.put(Int(NFTA_LOOKUP_SET.rawValue), text: set)
-            $0.putBig(NFTA_LOOKUP_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            if inverted { $0.putBig(NFTA_LOOKUP_FLAGS.rawValue, UInt32(NFT_LOOKUP_F_INV.rawValue)) }
-        }
-    }
-
-    private func mask(_ bits: [UInt8], into list: inout MessageBody) {
-        list.expression("bitwise") {
-            $0.putBig(NFTA_BITWISE_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            $0.putBig(NFTA_BITWISE_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            $0.putBig(NFTA_BITWISE_LEN.rawValue, UInt32(bits.count))
-            $0.data(NFTA_BITWISE_MASK.rawValue, bits)
-            $0.data(NFTA_BITWISE_XOR.rawValue, [UInt8](repeating: 0, count: bits.count))
-        }
-    }
-
-    private func load(offset: UInt32, length: UInt32, into list: inout MessageBody) {
-        list.expression("payload") {
-            $0.putBig(NFTA_PAYLOAD_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            $0.putBig(NFTA_PAYLOAD_BASE.rawValue, UInt32(NFT_PAYLOAD_LL_HEADER.rawValue))
-            $0.putBig(NFTA_PAYLOAD_OFFSET.rawValue, offset)
-            $0.putBig(NFTA_PAYLOAD_LEN.rawValue, length)
-        }
-    }
-
-    private func compare(_ operation: nft_cmp_ops, _ value: [UInt8], into list: inout MessageBody) {
-        list.expression("cmp") {
-            $0.putBig(NFTA_CMP_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
-            $0.putBig(NFTA_CMP_OP.rawValue, operation.rawValue)
-            $0.data(NFTA_CMP_DATA.rawValue, value)
-        }
-    }
-}
-
-extension MessageBody {
-    /// Nests attributes. nftables only reads nests that are marked as such, and integers in network byte order.
-    mutating func nested(_ type: UInt32, _ content: (inout MessageBody) -> Void) {
-        nest(Int(type) | Int(NLA_F_NESTED), content)
-    }
-
-    mutating func putBig(_ type: UInt32, _ value: UInt32) { put(Int(type), value.bigEndian) }
-
-    mutating func data(_ type: UInt32, _ bytes: [UInt8]) {
-        nested(type) { nest in bytes.withUnsafeBytes { nest.put(Int(NFTA_DATA_VALUE.rawValue), bytes: $0) } }
-    }
-
-    mutating func expression(_ name: String, _ content: (inout MessageBody) -> Void) {
-        nested(NFTA_LIST_ELEM.rawValue) { element in
-            element.put(Int(NFTA_EXPR_NAME.rawValue), text: name)
-            element.nested(NFTA_EXPR_DATA.rawValue, content)
+            PacketExpression.isTagged() + PacketExpression.vlan()
+                + [.compare(NFT_CMP_EQ, PacketExpression.bytes(vlan.rawValue.bigEndian))]
         }
     }
 }

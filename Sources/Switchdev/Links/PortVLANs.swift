@@ -40,6 +40,26 @@ public struct PortVLANs: Hashable, Sendable {
         return vlans
     }
 
+    /// The VLANs of what ports of bridges receive without a tag, by interface index; ports without one are left out.
+    ///
+    /// - Returns: nothing on a kernel whose bridges do not support VLANs.
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or its answer is lost.
+    public static func pvids(using socket: inout CommandSocket) throws(NetlinkError) -> [Int32: UInt16] {
+        var pvids: [Int32: UInt16] = [:]
+        do throws(NetlinkError) {
+            try socket.dump(PortVLANDump(port: 0)) { (header, payload) throws(NetlinkError) in
+                guard header.type == .newVLAN, payload.count >= MemoryLayout<br_vlan_msg>.size else { return }
+                let port = Int32(bitPattern: payload.loadUnaligned(as: br_vlan_msg.self).ifindex)
+                var vlans = PortVLANs()
+                try vlans.insert(decoding: payload, port: port)
+                if let pvid = vlans.pvid { pvids[port] = pvid.rawValue }
+            }
+        } catch {
+            guard error.errno == .notSupported else { throw error.during("cannot read the VLANs of the ports") }
+        }
+        return pvids
+    }
+
     /// Adds the VLANs of one RTM_NEWVLAN message.
     ///
     /// - Throws: ``NetlinkError`` of code `malformed` for bytes that no kernel sends.

@@ -62,6 +62,12 @@ struct PrepareCommand: ParsableCommand {
             of each, netvsc both. Decides whether a bracket is harmless; default: unknown.
             """)
     var kind: GuestKind?
+    @Flag(
+        help: """
+            Let any port that learns take the guest's addresses by frames. By default frames from them are dropped where \
+            they come by neither the guest's ports, the uplink, nor another port to other hosts.
+            """)
+    var noGuard = false
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -82,10 +88,12 @@ struct PrepareCommand: ParsableCommand {
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
             var legacy: LegacyRequest?
             if let pf, let vf { legacy = LegacyRequest(pf: pf, vf: vf, acceptsUnusable: acceptUnusableNic) }
-            return try PreparationRequest(
+            var request = try PreparationRequest(
                 id: GuestID(guest), bridge: bridge, primary: primary ?? uplink ?? pf ?? "", standby: standby,
                 uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
                 kind: kind, legacy: legacy, ips: ips)
+            request.isGuarded = !noGuard
+            return request
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try Prepare(request, options: proof.options(common, waivers)).run(on: &host))

@@ -28,6 +28,7 @@ struct VerifyCommand: ParsableCommand {
                 Output.table(verification.addresses.map { ["  " + ($0.ok ? "ok " : "BAD"), $0.address, $0.found] })
                 Output.line("  proof: \(verification.proof)")
                 for problem in verification.problems { Output.line("  problem: \(problem)") }
+                for refused in verification.refused { Output.line("  dropped: \(refused)") }
             }
             return verification.ok ? 0 : ControllerError.Code.precondition.rawValue
         }

@@ -56,7 +56,8 @@ struct CommandLineLab: Sendable {
         let entries = try Command.run(["bridge", "fdb", "show", "br", "br0"]).output
         let unicast = entries.split(separator: "\n").filter { !$0.contains("self") && !$0.contains("33:33") }.sorted()
         let ports = try Command.run(["bridge", "-d", "link", "show"]).output
-        return unicast.joined(separator: "\n") + ports.replacing(/\smcast_n_groups \d+/, with: "")
+        let guards = try Command.run(["nft", "list", "chains", "bridge"]).output
+        return guards + unicast.joined(separator: "\n") + ports.replacing(/\smcast_n_groups \d+/, with: "")
     }
 
     /// The groups of the bridge's ports, without the host's own, which come and go with its IPv6 addresses.

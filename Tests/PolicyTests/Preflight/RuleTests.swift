@@ -100,6 +100,9 @@ import Testing
         var situation = Situation()
         situation.isPrepared = true
         try situation.add("52:54:00:00:00:01", port: 5, state: .noARP, flags: .sticky)
+        try situation.verdict().refuse([.toStandby, .byCommand])
+        // On another port than the guest's it is not the daemon's.
+        try situation.add("52:54:00:00:00:01", port: 6, state: .noARP, flags: .sticky)
         try situation.verdict().refuse(.toStandby)
         #expect(throws: ControllerError.self) { try situation.verdict().refuse([.toStandby, .byCommand]) }
         situation.isSticky = true
