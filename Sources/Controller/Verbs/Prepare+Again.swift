@@ -20,7 +20,7 @@ extension Prepare {
         let record = record.named(by: observation)
         let guest = record.guest
         let losses = losses(guest, observation)
-        var wishes = try wishes(request, guest, observation, adopted: journal.adopted(by: record), links: links)
+        var wishes = wishes(request, guest, observation, adopted: guest.adopted, links: links)
         // What is prepared anew is where, and what, the caller says.
         if losses.isEmpty { wishes += try ownWishes(request, guest) + addressWishes(request, guest, journal) }
         guard wishes.isEmpty else {
@@ -39,10 +39,17 @@ extension Prepare {
             return try putBack(record, journal, on: &host, since: clock)
         default: break
         }
+        var notes = ["prepared already, and the table is as recorded"]
+        if !options.dryRun {
+            let claim = try journal.claim(guest.id)
+            if try host.kernel.restoreGuard(of: claim.record.guest, links) {
+                notes.append("its addresses were not guarded any more, and are again")
+            }
+        }
         let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
         let plan = Plan(
             verb: .prepare, guest: guest, from: guest.side, to: guest.side, steps: [],
-            notes: ["prepared already, and the table is as recorded"] + problems)
+            notes: notes + problems)
         var report = Report(plan, startedAt: clock.startedAt, options: options)
         report.proofStatus = record.proof
         return report

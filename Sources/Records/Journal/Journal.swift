@@ -1,5 +1,4 @@
 import CNetlink
-package import FDB
 import Glibc
 package import Policy
 import System
@@ -110,11 +109,6 @@ package final class Journal {
                 .precondition, "the record \(folder.path)/\(file) is broken: \(error.words)",
                 remedy: "remove the file and prepare guest \(name) anew; its entries stay as they are")
         }
-    }
-
-    /// The addresses that a guest got by asking.
-    package func adopted(by record: GuestRecord) throws(ControllerError) -> Set<Address> {
-        try document(record.guest.id.text)?.0.adopted ?? []
     }
 
     /// All guests of this boot and network namespace, by name; a record that is broken concerns its guest alone, and is left out.
