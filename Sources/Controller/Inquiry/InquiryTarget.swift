@@ -67,7 +67,11 @@ struct InquiryTarget {
                 .precondition, "guest \(guest.id) cannot be asked by \(port.name), which is no member of VLAN \(vlan)",
                 remedy: "give the port the VLAN (bridge vlan add dev \(port.name) vid \(vlan))")
         }
-        tag = vlans.untagged.contains(vlan) ? nil : FrameTag(vlan: vlan)
+        let bridge = try ControllerError.reading("the bridge of guest \(guest.id)") { () throws(NetlinkError) in
+            try Links.read([guest.bridge.index], using: &socket)
+        }
+        let tagType = bridge[0]?.bridge?.tagType ?? 0x8100
+        tag = vlans.untagged.contains(vlan) ? nil : FrameTag(type: tagType, vlan: vlan)
     }
 
     /// The ports by which a guest alone may answer, as they are now; one that is gone is left out.

@@ -62,11 +62,13 @@ package struct Announce {
         let vlans =
             guest.addresses.contains { $0.vlan != nil }
             ? try kernel.vlans(of: uplink.index, named: uplink.name) : PortVLANs()
+        let tagType = guest.addresses.contains { $0.vlan != nil } ? try kernel.tagType(of: guest) : 0x8100
         let strangers = guest.addresses.filter { address in address.vlan.map { !vlans.members.contains($0) } ?? false }
         let notes = strangers.map { "\($0) is not announced: \(uplink.name) is no member of its VLAN" }
         let frames = announcements.filter { !strangers.contains($0.address) }.map { announcement in
             // Sent past the bridge, which would take the tag off where the port's frames leave without.
-            announcement.frame(isTagged: announcement.address.vlan.map { !vlans.untagged.contains($0) } ?? false)
+            let isTagged = announcement.address.vlan.map { !vlans.untagged.contains($0) } ?? false
+            return announcement.frame(tagType: isTagged ? tagType : nil)
         }
         let announcer = try ControllerError.reading("or write frames of \(uplink.name)") { () throws(NetlinkError) in
             try Announcer(frames, port: uplink)

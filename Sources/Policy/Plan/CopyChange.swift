@@ -43,11 +43,12 @@ public struct CopyChange: Hashable, Sendable {
             groups.append("\(others) != ff:ff:ff:ff:ff:ff ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00")
         }
         let rules = Dictionary(grouping: specification.matches, by: \.tag).flatMap { tag, matches in
+            let type = specification.tagType == 0x88a8 ? "8021ad" : "8021q"
             let prefix =
                 switch tag {
                 case .any: ""
-                case .untagged: "ether type != 8021q "
-                case .vlan(let vlan): "vlan id \(vlan) "
+                case .untagged: "ether type != \(type) "
+                case .vlan(let vlan): "ether type \(type) vlan id \(vlan) "
                 }
             return (["ether daddr \(list(matches))"] + groups).map {
                 "\(prefix)\($0) counter dup to \"\(targetName)\""

@@ -10,7 +10,7 @@ public struct CopySpecification: Hashable, Sendable {
     public enum Tag: Hashable, Sendable {
         /// The bridge ignores VLANs, and so does the copy.
         case any
-        /// Without an IEEE 802.1Q tag, because the port is an untagged member of the VLAN.
+        /// Without a tag of the bridge's type, because the port is an untagged member of the VLAN.
         case untagged
         /// With the tag of a VLAN.
         case vlan(VLANID)
@@ -52,6 +52,8 @@ public struct CopySpecification: Hashable, Sendable {
     public let matches: [Match]
     /// Group frames to copy as well, except those that the guest itself sent.
     public let groups: Groups
+    /// The type of the bridge's tags: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad).
+    public let tagType: UInt16
     /// Distinguishes this guest's copy from others on the same port: 1 to 2^32 - 1.
     public let number: UInt32
     /// Whose copy it is; names its nftables table, if it has one.
@@ -68,11 +70,14 @@ public struct CopySpecification: Hashable, Sendable {
     ///   - target: interface index of the port where their copies leave.
     ///   - matches: the addresses; duplicates are dropped.
     ///   - groups: group frames to copy as well.
+    ///   - tagType: the type of the bridge's tags.
     ///   - number: distinguishes this copy from others on the same port, 1 to 2^32 - 1.
     ///   - label: names the copy among the host's nftables tables.
     public init(
-        source: Int32, target: Int32, matches: [Match], groups: Groups = [], number: UInt32, label: String
+        source: Int32, target: Int32, matches: [Match], groups: Groups = [], tagType: UInt16 = 0x8100, number: UInt32,
+        label: String
     ) {
+        self.tagType = tagType
         self.source = source
         self.target = target
         var seen = Set<Match>()

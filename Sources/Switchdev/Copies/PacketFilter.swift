@@ -109,6 +109,8 @@ struct PacketFilterRule {
 
     let kind: Kind
     let tag: CopySpecification.Tag
+    /// The type of the bridge's tags.
+    let tagType: UInt16
     let target: Int32
 
     /// ARPHRD_ETHER of linux/if_arp.h.
@@ -145,9 +147,9 @@ struct PacketFilterRule {
     private var tagMatches: [PacketExpression] {
         switch tag {
         case .any: []
-        case .untagged: PacketExpression.isTagged(false)
+        case .untagged: PacketExpression.isTagged(false, type: tagType)
         case .vlan(let vlan):
-            PacketExpression.isTagged() + PacketExpression.vlan()
+            PacketExpression.isTagged(type: tagType) + PacketExpression.vlan()
                 + [.compare(NFT_CMP_EQ, PacketExpression.bytes(vlan.rawValue.bigEndian))]
         }
     }

@@ -25,6 +25,7 @@ struct PacketFilterTable {
         add(UInt64(UInt32(bitPattern: specification.source)))
         add(UInt64(UInt32(bitPattern: specification.target)))
         add(UInt64(specification.groups.rawValue))
+        add(UInt64(specification.tagType))
         for match in specification.matches.sorted(by: { ($0.mac, $0.tag.order) < ($1.mac, $1.tag.order) }) {
             add(match.mac.value)
             add(UInt64(match.tag.order))
@@ -53,7 +54,7 @@ struct PacketFilterTable {
             var kinds = [PacketFilterRule.Kind.addresses(set: Self.setName(tag))]
             if specification.groups.contains(.broadcast) { kinds.append(.broadcast(notFrom: Self.guestSet)) }
             if specification.groups.contains(.multicast) { kinds.append(.multicast(notFrom: Self.guestSet)) }
-            return kinds.map { PacketFilterRule(kind: $0, tag: tag, target: specification.target) }
+            return kinds.map { PacketFilterRule(kind: $0, tag: tag, tagType: specification.tagType, target: specification.target) }
         }
     }
 

@@ -17,11 +17,12 @@ public struct Announcement: Hashable, Sendable {
 
     /// The frame without its checksum, of 60 octets at least, 64 with a tag.
     ///
-    /// - Parameter isTagged: with the address's VLAN in an IEEE 802.1Q tag, where it has one.
-    public func frame(isTagged: Bool) -> [UInt8] {
+    /// - Parameter tagType: with the address's VLAN, where it has one, in a tag of this type: 0x8100 (IEEE 802.1Q) or 0x88a8
+    ///   (802.1ad); nil for no tag.
+    public func frame(tagType: UInt16?) -> [UInt8] {
         let mac = Announcement.octets(address.mac)
         var tag: [UInt8] = []
-        if isTagged, let vlan = address.vlan?.rawValue { tag = [0x81, 0x00, UInt8(vlan >> 8), UInt8(vlan & 0xff)] }
+        if let tagType, let vlan = address.vlan { tag = FrameTag(type: tagType, vlan: vlan).octets }
         let (destination, rest) = content(mac)
         let frame = destination + mac + tag + rest
         let least = 60 + tag.count

@@ -47,10 +47,10 @@ enum PacketExpression {
     static func source(_ register: Register = .first) -> PacketExpression { .load(offset: 6, length: 6, register) }
 
     /// Whether a frame has a tag of 802.1Q.
-    static func isTagged(_ isTagged: Bool = true) -> [PacketExpression] {
+    static func isTagged(_ isTagged: Bool = true, type: UInt16 = UInt16(ETH_P_8021Q)) -> [PacketExpression] {
         [
             .load(offset: 12, length: 2),
-            .compare(isTagged ? NFT_CMP_EQ : NFT_CMP_NEQ, bytes(UInt16(ETH_P_8021Q).bigEndian)),
+            .compare(isTagged ? NFT_CMP_EQ : NFT_CMP_NEQ, bytes(type.bigEndian)),
         ]
     }
 

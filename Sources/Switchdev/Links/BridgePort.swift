@@ -77,6 +77,9 @@ public struct Bridge: Hashable, Sendable {
     public let ageingTime: UInt32
     /// The bridge filters VLANs.
     public let filtersVLANs: Bool
+    /// The type of the tags by which it tells VLANs: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad). A tag of the other type is
+    /// content to it (`__allowed_ingress`).
+    public let tagType: UInt16
     /// The VLAN that new ports get untagged; 0 for none.
     public let defaultPVID: UInt16
     /// Spanning tree: 0 off, 1 kernel, 2 user space.
@@ -87,8 +90,9 @@ public struct Bridge: Hashable, Sendable {
     /// Makes settings from their parts.
     public init(
         ageingTime: UInt32, filtersVLANs: Bool, defaultPVID: UInt16, spanningTree: UInt32 = 0,
-        snoopsMulticast: Bool = false
+        snoopsMulticast: Bool = false, tagType: UInt16 = 0x8100
     ) {
+        self.tagType = tagType
         self.ageingTime = ageingTime
         self.filtersVLANs = filtersVLANs
         self.defaultPVID = defaultPVID
@@ -102,10 +106,13 @@ public struct Bridge: Hashable, Sendable {
         var pvid: UInt16 = 0
         var tree: UInt32 = 0
         var snooping = false
+        var tagType = UInt16(ETH_P_8021Q)
         for attribute in attributes {
             switch attribute.type {
             case Int(IFLA_BR_AGEING_TIME): ageing = attribute.integer() ?? 0
             case Int(IFLA_BR_VLAN_FILTERING): filtering = attribute.integer(as: UInt8.self) ?? 0 != 0
+            case Int(IFLA_BR_VLAN_PROTOCOL):
+                if let type: UInt16 = attribute.integer() { tagType = UInt16(bigEndian: type) }
             case Int(IFLA_BR_VLAN_DEFAULT_PVID): pvid = attribute.integer() ?? 0
             case Int(IFLA_BR_STP_STATE): tree = attribute.integer() ?? 0
             case Int(IFLA_BR_MCAST_SNOOPING): snooping = attribute.integer(as: UInt8.self) ?? 0 != 0
@@ -114,6 +121,6 @@ public struct Bridge: Hashable, Sendable {
         }
         self.init(
             ageingTime: ageing, filtersVLANs: filtering, defaultPVID: pvid, spanningTree: tree,
-            snoopsMulticast: snooping)
+            snoopsMulticast: snooping, tagType: tagType)
     }
 }
