@@ -29,17 +29,18 @@ package final class FrameTally {
     ///   - interface: the interface to send from.
     ///   - destination: the destination MAC.
     ///   - source: the source MAC.
-    ///   - vlan: the VLAN of an IEEE 802.1Q tag; nil for no tag.
+    ///   - vlan: the VLAN of a tag; nil for no tag.
+    ///   - tagType: the tag's type: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad).
     ///   - during: called before each frame with the frame's number.
     /// - Returns: the counts for each place.
     /// - Throws: ``LabError``, or an error that `during` throws.
     package func send(
         _ count: Int, from interface: String, to destination: String, source: String, vlan: UInt16? = nil,
-        during: (Int) throws -> Void = { _ in }
+        tagType: UInt16 = 0x8100, during: (Int) throws -> Void = { _ in }
     ) throws -> [String: Counts] {
         let output = try Interface.open(interface, type: FrameProbe.experimental, receiveBuffer: 0)
         defer { close(output) }
-        let tag: [UInt8] = vlan.map { [0x81, 0x00, UInt8($0 >> 8), UInt8($0 & 0xff)] } ?? []
+        let tag: [UInt8] = vlan.map { vlan in [tagType, vlan].flatMap { [UInt8($0 >> 8), UInt8($0 & 0xff)] } } ?? []
         let type = [UInt8(FrameProbe.experimental >> 8), UInt8(FrameProbe.experimental & 0xff)]
         let head = Interface.octets(destination) + Interface.octets(source) + tag + type + run
         var arrived = Dictionary(uniqueKeysWithValues: places.map { ($0.name, Counts()) })
