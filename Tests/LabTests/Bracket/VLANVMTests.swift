@@ -8,7 +8,7 @@ struct VLANVMTests {
     private static let mac = CommandLineLab.mac
 
     private static func run(
-        _ vlanProtocol: String = "802.1Q", _ vlans: [Int], _ body: @escaping @Sendable (BracketLab) throws -> Void
+        _ vlanProtocol: String = "802.1Q", vlans: [Int], _ body: @escaping @Sendable (BracketLab) throws -> Void
     ) throws {
         try BracketLab.run(
             addresses: vlans.map { "\(mac)/\($0)" },
@@ -23,7 +23,7 @@ struct VLANVMTests {
     /// A copy and an announcement have the bridge's type of tag: in a tag of the other type the frame is in another VLAN.
     @Test(arguments: [("802.1Q", UInt16(0x8100), UInt16(0x88a8)), ("802.1ad", 0x88a8, 0x8100)])
     func theTypeOfTheBridgesTags(name: String, type: UInt16, other: UInt16) throws {
-        try Self.run(name, [20]) { it in
+        try Self.run(name, vlans: [20]) { it in
             let tally = try FrameTally(["vfrep0-far", "tap0-far", "third0-far"])
             func counts(_ type: UInt16) throws -> [FrameTally.Counts?] {
                 let counts = try tally.send(
@@ -43,7 +43,7 @@ struct VLANVMTests {
 
     /// The kernel neither changes nor deletes an entry in a VLAN that its port has not: the rest is given back all the same.
     @Test func aVLANThatLeftThePort() throws {
-        try Self.run([20, 30]) { it in
+        try Self.run(vlans: [20, 30]) { it in
             try Command.script("bridge vlan del dev vfrep0 vid 20")
             let verify = try it.expect("verify vm1", exitCode: 3)
             #expect(verify.output.contains("problem: vfrep0: VLAN 20"), "\(verify.output)")
