@@ -54,7 +54,7 @@ final class Doubt {
         }
         self.ears = ears
         // A port that serves others counts their frames too.
-        self.counted = guest.isSticky ? [] : counted
+        self.counted = guest.sharesPorts ? [] : counted
     }
 
     var isListening: Bool { !ears.isEmpty }

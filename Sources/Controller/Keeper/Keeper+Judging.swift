@@ -46,6 +46,9 @@ extension Keeper {
         for stray in astray {
             switch verdict(stray, doubt, record, at: now) {
             case .restore: break
+            case .leave where isHere && Keeper.isSilence(inquiry):
+                guard let reason = departure(astray, record, observation) else { continue }
+                return try depart(&claim, reason: "it has answered questions and answers none now, and " + reason)
             case .leave(let until):
                 spared.insert(stray.address)
                 // The guest's next frame takes the entry back; what a control plane said was contradicted already.
@@ -89,6 +92,11 @@ extension Keeper {
         guard isClaimed, verdict == .restore, let last = ward?.correctedAt else { return verdict }
         let next = last + Keeper.correctionPause
         return now < next ? .leave(until: next) : .restore
+    }
+
+    /// A guest that is known to answer does not.
+    private static func isSilence(_ inquiry: AskState?) -> Bool {
+        if case .found(.silent)? = inquiry { true } else { false }
     }
 
     /// Nobody reads what is sent to the guest's port.

@@ -172,7 +172,7 @@ extension Topology {
         }
         for guest in guests {
             for side in Side.allCases { observation.ports[side] = guest.port(of: side).flatMap { links[$0.index] } }
-            let rule = guest.isSticky ? CostRules.sharedPort : PortRules.learningOn
+            let rule = guest.sharesPorts ? CostRules.sharedPort : PortRules.learningOn
             for finding in Preflight(Subject(guest), observation).judge(by: [rule]).findings {
                 add(finding.message, to: finding.subject)
             }

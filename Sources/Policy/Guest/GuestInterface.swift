@@ -85,8 +85,11 @@ public struct GuestInterface: Hashable, Sendable {
     public var adopted: Set<Address> = []
     /// The side that the addresses are pinned to.
     public var side: Side
-    /// Pinned entries are sticky. Learning then stays on, because a port also serves others.
+    /// Pinned entries are sticky, because learning stays on.
     public var isSticky: Bool
+    /// A port also serves others, so that learning stays on. Entries are sticky then, unless a control plane would advertise that to
+    /// its fabric.
+    public var sharesPorts: Bool
     /// Frames from its addresses are let through from its ports and the fabric only (``SourceGuard``).
     public var isGuarded = false
     /// What the guest does with a frame that reaches both of its NICs.
@@ -110,6 +113,7 @@ public struct GuestInterface: Hashable, Sendable {
         self.addresses = addresses
         self.side = side
         self.isSticky = isSticky
+        sharesPorts = isSticky
         self.nic = nic
     }
 

@@ -12,8 +12,8 @@ extension Observation {
             let first = primary.bridgePort?.flags, let second = standby.bridgePort?.flags,
             primary.index != standby.index, primary.mtu == standby.mtu, primary.virtualFunctions.isEmpty,
             first.subtracting(.learning) == second.subtracting(.learning), !first.contains(.locked),
-            guest.isSticky || !first.contains(.learning),
-            guest.isSticky || guest.learns(.standby) || !second.contains(.learning), isPlain(primary, bridge),
+            guest.sharesPorts || !first.contains(.learning),
+            guest.sharesPorts || guest.learns(.standby) || !second.contains(.learning), isPlain(primary, bridge),
             isPlain(standby, bridge), guest.fromPVID.isEmpty, let entries
         else { return false }
         var uplinkMAC: MACAddress?

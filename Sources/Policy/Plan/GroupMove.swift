@@ -53,7 +53,7 @@ public struct GroupMove: Hashable, Sendable {
         guard let target = guest.port(of: side) else { return nil }
         let old = [(Side.primary, guest.primary), (Side.standby, guest.standby)].compactMap { place, port -> OldPort? in
             guard port.index != target.index else { return nil }
-            let isAlone = !guest.isSticky && port.index != guest.uplink?.index
+            let isAlone = !guest.sharesPorts && port.index != guest.uplink?.index
             guard isAlone || guest.side == place || ports.contains(port.index) else { return nil }
             return OldPort(index: port.index, name: port.name, isGuestsAlone: isAlone)
         }

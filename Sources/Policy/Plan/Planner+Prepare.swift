@@ -66,7 +66,8 @@ package struct Planner {
         primary.backupToClear = !isShared && preflight.port(.primary)?.bridgePort?.backupPort == nil
         var guest = GuestInterface(
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
-            addresses: request.addresses, side: side, isSticky: isShared)
+            addresses: request.addresses, side: side, isSticky: isShared && !preflight.hasTunnel)
+        guest.sharesPorts = isShared
         guest.kind = request.kind ?? .unknown
         // Sticky entries do not roam.
         guest.isGuarded = request.isGuarded && !isShared

@@ -7,7 +7,7 @@ package enum CostRules {
     package static let sharedPort = Rule(
         "shared-port", .costs, .blocks, refuses: .prepare,
         shown: "here: another MAC behind the port; VM: beside a switch, where it blocks",
-        harm: "nothing: entries become sticky"
+        harm: "nothing: entries become sticky, or movable beside a tunnel"
     ) { it, answer in
         for (side, link) in it.ports where side != .remote {
             let sharing = it.sharing(side)
@@ -23,8 +23,14 @@ package enum CostRules {
                     remedy: "give this guest a primary and a standby port of its own")
             } else {
                 let flags = link.bridgePort?.flags ?? []
+                let isSticky = it.subject.guest?.isSticky ?? !it.hasTunnel
+                let entries =
+                    isSticky
+                    ? "are sticky"
+                    : "stay movable, because a tunnel's control plane would advertise sticky ones as fixed for ever: only fdbsteerd puts "
+                        + "them back when a frame moves one"
                 answer(
-                    link.name, "\(reason), so that its learning stays on and the guest's entries are sticky",
+                    link.name, "\(reason), so that its learning stays on and the guest's entries \(entries)",
                     evidence: ["\(link.name) serves": reason, "\(link.name) learning": flags.word(.learning)],
                     remedy: "bridge fdb show br \(it.subject.bridge) brport \(link.name)", refuses: [])
             }

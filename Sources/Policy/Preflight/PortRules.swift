@@ -185,7 +185,7 @@ package enum PortRules {
         "learning-on", .loses, refuses: .intent, shown: "here: learning switched on after prepare",
         harm: "after one late frame on the old port, everything"
     ) { it, answer in
-        guard let guest = it.subject.guest, !guest.isSticky, !it.standbyIsUplink else { return }
+        guard let guest = it.subject.guest, !guest.sharesPorts, !it.standbyIsUplink else { return }
         for (side, link) in it.ports where side != .remote && !guest.learns(side) {
             guard link.bridgePort?.flags.contains(.learning) == true else { continue }
             answer(

@@ -84,6 +84,7 @@ extension RecordDocument {
         self["kind"] = .string(guest.kind.rawValue)
         self["sticky"] = .bool(guest.isSticky)
         self["guarded"] = .bool(guest.isGuarded)
+        if guest.sharesPorts, !guest.isSticky { self["shares_ports"] = .bool(true) }
         self["bridge"] = RecordDocument.port(guest.bridge)
         self["goal"] = record.goal.map { .string($0.rawValue) }
         var ports = [RecordDocument.port(guest.primary, "primary"), RecordDocument.port(guest.standby, "standby")]
@@ -277,6 +278,7 @@ extension RecordDocument {
         guest.fromPVID = fromPVID
         guest.isGuarded = self["guarded"]?.bool == true
         guest.adopted = adopted
+        if self["shares_ports"]?.bool == true { guest.sharesPorts = true }
         return guest
     }
 

@@ -150,4 +150,58 @@ struct EvidenceTests {
             #expect(daemon.count("redirected") == 0, "\(daemon.log)")
         }
     }
+
+    /// The kernel of a namespace answers for the guest, and says nothing by itself.
+    private static func run(answering body: @escaping @Sendable (DaemonLab, NetworkNamespace) throws -> Void) throws {
+        try CommandLineLab.run { lab in
+            let guest = try NetworkNamespace()
+            try Command.script("ip link set vfrep0-far netns \(guest.path)")
+            try guest.run {
+                try Command.script(
+                    "ip link set vfrep0-far addrgenmode none address \(EvidenceTests.mac)\nip link set vfrep0-far up\n"
+                        + "ip addr add 192.0.2.7/24 dev vfrep0-far nodad")
+            }
+            try lab.prepare("--ip 192.0.2.7")
+            try DaemonLab.run(in: lab, configuration: "") { daemon in
+                try daemon.waitFor("answers questions")
+                try body(daemon, guest)
+            }
+        }
+    }
+
+    @Test func aGuestThatAnswersIsHereThoughItSaysNothing() throws {
+        try EvidenceTests.run { daemon, _ in
+            try EvidenceTests.send(behind: "uplink0", count: 30, milliseconds: 20)
+            usleep(200_000)
+            try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aGuestThatAnsweredAndIsSilentNowHasLeft() throws {
+        try EvidenceTests.run { daemon, guest in
+            try guest.run { try Command.script("ip addr flush dev vfrep0-far") }
+            try EvidenceTests.send(behind: "uplink0", count: 10, milliseconds: 90)
+            try daemon.waitFor("it has answered questions and answers none now, and the guest's frames come in by the uplink")
+            try EvidenceTests.expect(daemon, side: "remote", on: "uplink0")
+        }
+    }
+
+    /// A tunnel's control plane would advertise a sticky entry as an address that never moves.
+    @Test func besideATunnelNoEntryIsSticky() throws {
+        try CommandLineLab.run { lab in
+            try Command.script(
+                "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
+                    + "ip link set vx100 master br0 up\nbridge fdb add 02:00:00:00:00:77 dev tap0 master static")
+            try lab.prepare()
+            let entry = try lab.lab.entry(EvidenceTests.mac) ?? ""
+            #expect(entry.contains("dev vfrep0 master br0 static") && !entry.contains("sticky"), "\(entry)")
+            #expect(try Command.run(["bridge", "-d", "link", "show", "dev", "tap0"]).output.contains("learning on"))
+            let verified = try lab.fdbsteer("verify vm1")
+            #expect(verified.exitCode == 0, "\(verified.output)\(verified.errors)")
+            let preflight = try lab.fdbsteer("preflight vm1").output
+            #expect(preflight.contains("advertise sticky ones as fixed for ever"), "\(preflight)")
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+        }
+    }
 }
