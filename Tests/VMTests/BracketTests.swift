@@ -48,7 +48,7 @@ extension LabVMTests {
                     #expect(try Self.counts(vlan: vlan) == [Self.once, [:], [:]])
                     #expect(try lab.hardware().count == 1)
                     #expect(try Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output == before)
-                    #expect(try Command.run(["nft", "list", "tables"]).output == "")
+                    #expect(try Command.run(["nft", "list", "tables", "netdev"]).output == "")
                 }
             }
         }

@@ -68,7 +68,7 @@ extension LabVMTests {
                         try lab.hardware() == (isOnPrimary ? ["\(ModelLab.mac)/0@mes_vf0"] : []),
                         "killed at \(step): \(verified)")
                     #expect(try lab.entries("02:fd:b5").isEmpty, "killed at \(step): a sentinel was left")
-                    #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer"))
+                    #expect(try !Command.run(["nft", "list", "tables", "netdev"]).output.contains("fdbsteer"))
                     #expect(try !Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.contains("clsact"))
                     try lab.expect(0, "reconcile", saying: "as intended")
                     try lab.expect(0, "release vm1")

@@ -48,8 +48,8 @@ struct InquiryTarget {
                 .precondition,
                 "guest \(guest.id) cannot be asked by its standby: a bracket copies what \(guest.primary.name) is not "
                     + "flooded with to it, and the guest might answer that copy",
-                remedy: "bridge link set dev \(guest.primary.name) "
-                    + "\(owned.ip.isIPv6 ? "mcast_flood" : "bcast_flood") on")
+                remedy:
+                    "bridge link set dev \(guest.primary.name) \(owned.ip.isIPv6 ? "mcast_flood" : "bcast_flood") on")
         }
         self.port = present
         place = side == .primary ? 1 : 2

@@ -34,7 +34,8 @@ extension Kernel {
         return CopySpecification(
             source: guest.standby.index, target: guest.primary.index,
             matches: try Planner.matches(guest, vlans: vlans), groups: Planner.groups(observation),
-            tagType: observation.bridge?.bridge?.tagType ?? 0x8100, number: UInt32(truncatingIfNeeded: record.row), label: guest.id.text)
+            tagType: observation.bridge?.bridge?.tagType ?? 0x8100, number: UInt32(truncatingIfNeeded: record.row),
+            label: guest.id.text)
     }
 
     /// The type of the tags of a guest's bridge: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad).

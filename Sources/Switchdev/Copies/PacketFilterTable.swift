@@ -54,7 +54,10 @@ struct PacketFilterTable {
             var kinds = [PacketFilterRule.Kind.addresses(set: Self.setName(tag))]
             if specification.groups.contains(.broadcast) { kinds.append(.broadcast(notFrom: Self.guestSet)) }
             if specification.groups.contains(.multicast) { kinds.append(.multicast(notFrom: Self.guestSet)) }
-            return kinds.map { PacketFilterRule(kind: $0, tag: tag, tagType: specification.tagType, target: specification.target) }
+            return kinds.map {
+                PacketFilterRule(
+                    kind: $0, tag: tag, tagType: specification.tagType, target: specification.target)
+            }
         }
     }
 

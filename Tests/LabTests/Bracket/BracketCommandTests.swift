@@ -213,7 +213,7 @@ struct BracketCommandTests {
             try lab.expect("abort vm1")
             #expect(try lab.lab.lab.entry(CommandLineLab.mac)?.contains("vfrep0") == true)
             #expect(try lab.phase() == "pinned")
-            #expect(try Command.run(["nft", "list", "tables"]).output == "")
+            #expect(try Command.run(["nft", "list", "tables", "netdev"]).output == "")
         }
     }
 

@@ -77,7 +77,7 @@ struct FollowingManyTests {
                 try FollowingManyTests.send(to: { _ in [] }, "gone")
                 for guest in 0..<count { #expect(try lab.fdbsteer("verify vm\(guest)").exitCode == 0) }
                 #expect(daemon.count("code=needs-attention") == 0, "\(daemon.log)")
-                #expect(try Command.run(["nft", "list", "tables"]).output.contains("fdbsteer") == false)
+                #expect(try Command.run(["nft", "list", "tables", "netdev"]).output.contains("fdbsteer-vm") == false)
             }
         }
     }

@@ -50,7 +50,7 @@ struct FollowingTests {
             try daemon.waitForEntry("dev uplink0 master br0 static")
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(daemon.count("repaired") == 0 && daemon.count("code=needs-attention") == 0, "\(daemon.log)")
-            #expect(try Command.run(["nft", "list", "tables"]).output.contains("fdbsteer") == false)
+            #expect(try Command.run(["nft", "list", "tables", "netdev"]).output.contains("fdbsteer-vm") == false)
         }
     }
 
