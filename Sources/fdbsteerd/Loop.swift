@@ -120,7 +120,9 @@ struct Loop: ~Copyable {
         context.log.notice("watching", metadata: ["guests": "\(context.keeper.watch.count)"])
         // A verb puts a guest back or fails. A look also knows what to do about a primary that is lost.
         let failed = report.guests.filter { !$0.ok }.compactMap { try? GuestID($0.guest) }
-        look(at: failed.compactMap { context.keeper.watch.record(named: $0)?.row }.map { .init(row: $0, cause: .resync) })
+        look(
+            at: failed.compactMap { context.keeper.watch.record(named: $0)?.row }.map { .init(row: $0, cause: .resync) }
+        )
         following.choose(&context)
         publish()
         manager?.ready(status: status)

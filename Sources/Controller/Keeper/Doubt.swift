@@ -21,7 +21,8 @@ final class Doubt {
     private(set) var spokeAt: Int64 = 0
     private(set) var spokeBy: Side?
     let limits: Trail.Limits
-    private let openedAt: Int64
+    /// On CLOCK_MONOTONIC, in nanoseconds.
+    let openedAt: Int64
     private let macs: Set<MACAddress>
     private let ears: [Ear]
     private let counted: [Int32]

@@ -60,7 +60,8 @@ extension Keeper {
             return nil
         }
         let freshness = min(Keeper.freshness, doubt.limits.silence / 4)
-        return ask(record.row, by: side, since: now - freshness, cause: isHere ? .stolen : .heard)
+        // What it has answered before the doubt says nothing about what made it.
+        return ask(record.row, by: side, since: max(now - freshness, doubt.openedAt), cause: isHere ? .stolen : .heard)
     }
 
     private func judged(_ result: InquiryResult, _ acquaintance: Acquaintance) -> InquiryResult {

@@ -31,7 +31,7 @@ extension Keeper {
             return .fine
         }
         if record.guest.side != known.guest.side { wards[row]?.doubt = nil }
-        if record.revision != known.revision { learn(record) }
+        if record.revision != known.revision { learnUnheard(record) }
         guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
         let observation = try host.kernel.observe(record.guest)
         _ = claim.named(by: observation)
@@ -90,7 +90,7 @@ extension Keeper {
         }
         let observation = try host.kernel.observe(record.guest)
         guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return false }
-        if record.revision != known.revision { learn(record) }
+        if record.revision != known.revision { learnUnheard(record) }
         wards[known.row]?.flaglessSince = nil
         wards[known.row]?.mute = nil
         setFought(known.row, false)

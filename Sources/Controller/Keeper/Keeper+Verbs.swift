@@ -115,6 +115,8 @@ extension Keeper {
         if link.index != guest.primary.index { try claim.rebind(primary: PortIdentity(link)) }
         watch.found(guest.primary.name)
         try relearn(&claim)
+        // The guard knows ports by their indexes. Where it cannot be made, `verify` and the next look say so.
+        _ = try? host.kernel.restoreGuard(of: claim.record.guest, links)
         return true
     }
 

@@ -54,6 +54,8 @@ package struct Keeper: ~Copyable {
     var lastCount: Int64 = 0
     /// Rows of guests whose bridge or ports may have changed since they were judged.
     var unjudged: Set<Int64> = []
+    /// A record that another process wrote was read before its writing was heard of.
+    private var hasUnheard = false
     /// Changes of conditions that are to be told.
     var conditionNews: [ConditionNews] = []
     /// The file of conditions is not as they are.
@@ -134,7 +136,8 @@ package struct Keeper: ~Copyable {
     ///
     /// - Parameter names: the guests; nil for all.
     package mutating func reload(_ names: Set<String>? = nil) -> News {
-        var news = News()
+        var news = News(isNews: hasUnheard)
+        hasUnheard = false
         let all: Set<String>
         do throws(ControllerError) {
             if let names { all = names } else { all = Set(try journal.names()) }
@@ -234,6 +237,12 @@ package struct Keeper: ~Copyable {
         if record.phase == .pinned, old?.phase != .pinned || old?.guest.side != record.guest.side {
             askAtRest(record.row, at: monotonicNanoseconds() + Asking.restPause)
         }
+    }
+
+    /// Watches a guest as another process has written its record: what hears of records has to be told all the same.
+    mutating func learnUnheard(_ record: GuestRecord) {
+        learn(record)
+        hasUnheard = true
     }
 
     /// Watches a guest that is held as its record is now, after it was written.

@@ -91,7 +91,8 @@ struct GuardTests {
                 if try daemon.lab.lab.entry(Self.mac)?.contains("sticky") == false { break }
                 usleep(10_000)
             }
-            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+            let verified = try daemon.lab.fdbsteer("verify vm1")
+            #expect(verified.exitCode == 0, "\(verified.output)\(daemon.log)")
             try BridgeLab.sendFrame(behind: "third0", source: Self.mac)
             try daemon.waitForEntry("dev vfrep0 sticky")
             #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)

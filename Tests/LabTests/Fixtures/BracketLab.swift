@@ -63,7 +63,7 @@ struct BracketLab: Sendable {
     func leftovers() throws -> String {
         try Command.run(["tc", "qdisc", "show", "dev", "tap0"]).output.split(separator: "\n").filter {
             !$0.contains("noqueue")
-        }.joined() + Command.run(["nft", "list", "tables"]).output
+        }.joined() + Command.run(["nft", "list", "tables", "netdev"]).output
             + Command.run(["tc", "filter", "show", "dev", "tap0", "egress"]).output
     }
 
