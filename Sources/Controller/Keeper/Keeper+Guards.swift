@@ -13,9 +13,10 @@ extension Keeper {
         let records = watch.records.values.filter { $0.guest.isGuarded && $0.boot == journal.boot }
         guard !records.isEmpty, let links = try? host.kernel.links() else { return }
         for (_, tenants) in Dictionary(grouping: records, by: \.guest.bridge.index) {
-            guard let first = tenants.first, links[first.guest.bridge.index] != nil else { continue }
+            let kept = tenants.filter { !isObserved($0.row) }
+            guard let first = kept.first, links[first.guest.bridge.index] != nil else { continue }
             _ = try? host.kernel.refreshGuard(first.guest, links)
-            for record in tenants where record.phase == .pinned && !isObserved(record.row) {
+            for record in kept where record.phase == .pinned {
                 guard let claim = try? journal.claim(record.guest.id, row: record.row) else { continue }
                 _ = try? host.kernel.restoreGuard(of: claim.record.guest, links)
             }

@@ -63,7 +63,7 @@ package struct FollowFilter {
             try links[guest.bridge.index]?.bridge?.filtersVLANs == true
             ? kernel.vlans(of: guest.standby.index, named: guest.standby.name) : nil
         return FilterDecision(
-            filter, guest: guest, adopted: guest.adopted, others: others,
+            filter, guest: guest, adopted: Set(guest.adopted), others: others,
             reserved: Set(
                 (links.ports(of: guest.bridge.index) + [links[guest.bridge.index]].compactMap { $0 }).compactMap(\.mac)),
             vlans: vlans, limit: limit)

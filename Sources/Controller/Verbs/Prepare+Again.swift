@@ -68,7 +68,7 @@ extension Prepare {
 
     /// What the caller wants otherwise than it is recorded, field by field, in words.
     private func wishes(
-        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, adopted: Set<Address>,
+        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, adopted: [Address],
         links: Links
     ) -> [String] {
         var wishes: [String] = []

@@ -82,7 +82,7 @@ public struct GuestInterface: Hashable, Sendable {
     /// Sorted, without duplicates.
     public let addresses: [Address]
     /// Those of the addresses that the guest got by asking for them; all others an operator has declared.
-    public var adopted: Set<Address> = []
+    public var adopted: [Address] = []
     /// The side that the addresses are pinned to.
     public var side: Side
     /// Pinned entries are sticky, because learning stays on.

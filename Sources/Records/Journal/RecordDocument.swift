@@ -204,13 +204,6 @@ extension RecordDocument {
 
     private func raw(_ name: String) -> [UInt8]? { members.last { $0.name == name }?.text }
 
-    /// The addresses that a guest got by asking. Most guests have none, which is seen without a look at each.
-    private var adopted: Set<Address> {
-        guard let text = raw("addresses"), RecordDocument.mentionsFilter(text) else { return [] }
-        return Set(
-            (self["addresses"]?.elements ?? []).filter { $0["declared_by"]?.text == "filter" }.compactMap(\.address))
-    }
-
     /// The guest's IP addresses as they were given, IPv4 first; those that cannot be read are left out.
     var ips: [AnnouncementRequest.Owned] {
         (self["ips"]?.elements ?? []).compactMap { $0.text.flatMap { try? AnnouncementRequest.Owned($0) } }
@@ -261,14 +254,17 @@ extension RecordDocument {
         else { throw Fault("\"bridge\", or the port \"primary\" or \"standby\", is missing") }
         var addresses: [Address] = []
         var fromPVID: [Address] = []
+        var adopted: [Address] = []
+        // Most guests have none, which is seen without a look at each address.
+        let hasAdopted = raw("addresses").map(RecordDocument.mentionsFilter) ?? false
         for element in self["addresses"]?.elements ?? [] {
             let text = element["address"]?.text ?? ""
             do throws(AddressError) { addresses.append(try Address(text)) } catch {
                 throw Fault("\"addresses\": \(error)")
             }
-            if let address = addresses.last, address.vlan != nil, element["vlan_from"]?.text == "pvid" {
-                fromPVID.append(address)
-            }
+            guard let address = addresses.last else { continue }
+            if address.vlan != nil, element["vlan_from"]?.text == "pvid" { fromPVID.append(address) }
+            if hasAdopted, element["declared_by"]?.text == "filter" { adopted.append(address) }
         }
         var guest = GuestInterface(
             id: id, bridge: try RecordDocument.identity(bridge, "bridge"), primary: primary, standby: standby,

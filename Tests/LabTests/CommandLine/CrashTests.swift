@@ -197,6 +197,28 @@ struct CrashTests {
         }
     }
 
+    /// The kernel exempts root from the quotas of a tmpfs, so the refusal is put in the place of the call's answer: of the reserve's
+    /// space, and of the write of the intent, which is the second after that of the lock's holder.
+    @Test(arguments: [("fallocate", 1), ("pwrite64", 2)])
+    func aQuotaThatIsUsedUpRefusesBeforeAnythingIsMoved(_ call: String, _ step: Int) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let before = try lab.table()
+            let command = try Command.run(
+                [
+                    "strace", "-f", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+                    "inject=\(call):error=EDQUOT:when=\(step)", CommandLineLab.binary, "switch", "vm1", "--to",
+                    "standby",
+                ], environment: ["FDBSTEER_STATE": lab.state])
+            #expect(command.exitCode == 3, "\(command.errors)")
+            #expect(
+                command.errors.contains("Disk quota exceeded") && command.errors.contains("raise its owner's quota"))
+            #expect(try lab.table() == before)
+            #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+        }
+    }
+
     @Test(arguments: ["full", "read-only"])
     func aStateFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsChanged(_ condition: String) throws {
         try CommandLineLab.run { lab in
