@@ -132,7 +132,7 @@ final class MigrationStage {
             var found = verified.exitCode == 0 ? [] : ["verify: exit code \(verified.exitCode): \(verified.output)"]
             let disciplines = try Command.run(["tc", "qdisc", "show"]).output.split(separator: "\n")
             found += disciplines.filter { $0.contains("clsact") || $0.contains("ingress") }.map { "left: \($0)" }
-            let tables = try Command.run(["nft", "list", "tables"]).output
+            let tables = try Command.run(["nft", "list", "tables", "netdev"]).output
             return tables.isEmpty ? found : found + ["left: \(tables)"]
         }
         return found.map { "host \(host.name): \($0)" }
