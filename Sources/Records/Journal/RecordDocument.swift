@@ -229,18 +229,6 @@ extension RecordDocument {
         }
     }
 
-    /// Whether `"fi` is in a text: no other value of an address begins so.
-    private static func mentionsFilter(_ text: [UInt8]) -> Bool {
-        text.withUnsafeBytes { bytes in
-            var index = 0
-            while index + 2 < bytes.count {
-                if bytes[index] == 0x22, bytes[index + 1] == 0x66, bytes[index + 2] == 0x69 { return true }
-                index += 1
-            }
-            return false
-        }
-    }
-
     private func guestInterface() throws(Fault) -> GuestInterface {
         let name = try text("guest")
         guard let id = try? GuestID(name) else { throw Fault("\"guest\" is \"\(name)\"") }
@@ -255,8 +243,6 @@ extension RecordDocument {
         var addresses: [Address] = []
         var fromPVID: [Address] = []
         var adopted: [Address] = []
-        // Most guests have none, which is seen without a look at each address.
-        let hasAdopted = raw("addresses").map(RecordDocument.mentionsFilter) ?? false
         for element in self["addresses"]?.elements ?? [] {
             let text = element["address"]?.text ?? ""
             do throws(AddressError) { addresses.append(try Address(text)) } catch {
@@ -264,7 +250,7 @@ extension RecordDocument {
             }
             guard let address = addresses.last else { continue }
             if address.vlan != nil, element["vlan_from"]?.text == "pvid" { fromPVID.append(address) }
-            if hasAdopted, element["declared_by"]?.text == "filter" { adopted.append(address) }
+            if element["declared_by"]?.text == "filter" { adopted.append(address) }
         }
         var guest = GuestInterface(
             id: id, bridge: try RecordDocument.identity(bridge, "bridge"), primary: primary, standby: standby,
