@@ -101,11 +101,14 @@ package struct Prepare {
     private func evict(
         for request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
     ) throws(ControllerError) -> [String] {
-        guard let journal, let bridge = links[request.bridge]?.index else { return [] }
-        let records = try journal.records()
-        guard records.contains(where: { $0.guest.bridge.index == bridge && !$0.guest.adopted.isEmpty }) else {
-            return []
+        guard let journal, let bridge = links[request.bridge] else { return [] }
+        // A look at the marks of these addresses, and not at every guest's record. One without a VLAN may stand for another.
+        let isVague = bridge.bridge?.filtersVLANs == true && request.addresses.contains { $0.vlan == nil }
+        var isOwned = isVague
+        for address in request.addresses where !isOwned {
+            isOwned = try journal.owner(of: address, bridge: bridge.index) != nil
         }
+        guard isOwned else { return [] }
         var subject = Subject(request)
         let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
         guard let squatters = observation.neighbours?.squatters, !squatters.isEmpty else { return [] }
