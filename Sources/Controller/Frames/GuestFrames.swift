@@ -33,7 +33,7 @@ package struct GuestFrames: ~Copyable {
 
     deinit { closePacketSocket(descriptor) }
 
-    /// Takes what has come.
+    /// Reads the frames that have arrived.
     ///
     /// - Returns: whether a frame of the guest has come since the last call.
     package func take() -> Bool {
@@ -48,7 +48,8 @@ package struct GuestFrames: ~Copyable {
         }
     }
 
-    /// Takes what has come, at most ``takeLimit`` frames: the queue holds fewer, unless they come faster than they are taken.
+    /// Reads the frames that have arrived, at most ``takeLimit`` of them. The socket's queue holds fewer, so the limit only matters
+    /// while frames arrive faster than they are read.
     ///
     /// - Parameter body: called with each frame's source, and whether it is RARP.
     package func take(_ body: (MACAddress, _ isAnnouncement: Bool) -> Void) {

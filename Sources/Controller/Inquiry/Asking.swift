@@ -60,7 +60,7 @@ package struct Asking: ~Copyable {
         }
     }
 
-    /// Who is asked, and who is not.
+    /// Which guests the configuration allows to be asked, and at which addresses.
     package struct Rules: Hashable, Sendable {
         /// Nobody is asked otherwise.
         package var isEnabled = true

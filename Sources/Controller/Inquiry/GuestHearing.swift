@@ -26,7 +26,7 @@ struct GuestHearing: ~Copyable {
     /// For poll(2).
     var descriptor: Int32 { sockets.descriptor }
 
-    /// Takes what has come.
+    /// Reads the frames that have arrived.
     ///
     /// - Parameter isStrict: sources of packets do not count, which a guest that forwards has many of.
     /// - Returns: an IP address that seems to be the guest's; nil for none yet.

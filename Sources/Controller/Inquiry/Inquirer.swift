@@ -22,7 +22,7 @@ package struct Inquirer: ~Copyable {
     /// Frames that answer nothing; a guest that sends so many to the reserved MACs wants to keep somebody busy.
     private static let mostStrangers = 4096
 
-    /// The answers are kept from others already (``InquiryTarget/raiseShield(using:)``).
+    /// The answers are kept from others already (``InquiryTarget/shield(_:using:)``).
     ///
     /// - Throws: ``NetlinkError`` of code `system`.
     init(_ target: InquiryTarget, _ pace: InquiryPace, now: Int64) throws(NetlinkError) {
@@ -36,7 +36,7 @@ package struct Inquirer: ~Copyable {
     /// When to look at it again, on CLOCK_MONOTONIC in nanoseconds; nil once it is over.
     package var due: Int64? { course.due }
 
-    /// Takes what has come, and puts the next question if it is due.
+    /// Reads the answers that have arrived, and asks again if the next question is due.
     ///
     /// - Returns: the result, once there is one.
     package mutating func advance(now: Int64) -> InquiryResult? {

@@ -85,21 +85,16 @@ struct InquiryTarget {
         return links.compactMap { $0 }
     }
 
-    /// Drops answers at the guest's ports from now on (``AskShield``).
+    /// Drops answers at a guest's ports from now on (``AskShield``).
     ///
     /// - Throws: ``ControllerError`` of code `precondition`.
-    func raiseShield(using socket: inout CommandSocket) throws(ControllerError) {
+    static func shield(_ ports: [PortIdentity], using socket: inout CommandSocket) throws(ControllerError) {
         do throws(NetlinkError) {
             try AskShield.raise(ports.map { ($0.index, $0.name) }, using: &socket)
         } catch {
-            throw InquiryTarget.unshielded(error)
+            throw ControllerError(
+                .precondition, "the guest cannot be asked: its answers could not be kept from others",
+                remedy: "load the kernel's nf_tables", cause: error)
         }
-    }
-
-    /// Answers cannot be kept from others.
-    static func unshielded(_ error: NetlinkError) -> ControllerError {
-        ControllerError(
-            .precondition, "the guest cannot be asked: its answers could not be kept from others",
-            remedy: "load the kernel's nf_tables", cause: error)
     }
 }

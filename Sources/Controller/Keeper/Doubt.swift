@@ -61,7 +61,7 @@ final class Doubt {
     var isListening: Bool { !ears.isEmpty }
     private func hears(_ side: Side) -> Bool { ears.contains { $0.side == side } }
 
-    /// Takes what has come since the last time.
+    /// Reads the frames and counters that have changed since the last call.
     func listen(at now: Int64, using socket: inout CommandSocket) {
         for ear in ears {
             ear.frames.take { mac, isAnnouncement in
@@ -105,7 +105,7 @@ final class Doubt {
             switch stray.origin {
             case .controlPlane: trails[mac, default: Trail()].claimedAbroad(at: now)
             case .frame where news.remove(mac) != nil:
-                // The frame that moved it was heard by who was listening already.
+                // A packet socket that was open has already counted the frame that moved the entry.
                 let isNew = now == openedAt
                 if isHere, isNew || !hears(.remote) { trails[mac, default: Trail()].heardAbroad(at: now) }
                 if !isHere, isNew || !hears(.standby) { heard(mac, by: .standby, at: now) }

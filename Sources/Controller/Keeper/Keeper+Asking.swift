@@ -125,11 +125,7 @@ extension Keeper {
 
     private mutating func shield(_ ports: [PortIdentity]) throws(ControllerError) {
         let new = ports.filter { !asking.shielded.contains($0.index) }
-        do throws(NetlinkError) {
-            try AskShield.raise(new.map { ($0.index, $0.name) }, using: &host.kernel.socket)
-        } catch {
-            throw InquiryTarget.unshielded(error)
-        }
+        try InquiryTarget.shield(new, using: &host.kernel.socket)
         asking.shielded.formUnion(new.map(\.index))
     }
 
@@ -160,7 +156,7 @@ extension Keeper {
         }
         if now >= asking.nextRest { restAsking(now: now) }
         for port in asking.unused where watch.rows(at: port).isEmpty {
-            // What is left of it drops nothing but what goes to nobody.
+            // A rule that cannot be removed only drops frames to the reserved MACs, which no host owns.
             try? AskShield.lower(port, using: &host.kernel.socket)
             asking.shielded.remove(port)
         }
@@ -268,7 +264,7 @@ extension Keeper {
         asking.unused.formUnion(guest.ports.map(\.port.index).filter { asking.shielded.contains($0) })
     }
 
-    /// Takes over who is asked.
+    /// Applies a new configuration of which guests may be asked.
     package mutating func setAsking(_ rules: Asking.Rules) {
         if asking.rules == rules { return }
         asking.rules = rules

@@ -27,7 +27,7 @@ final class AnswerSource: SignalSource {
                 remedy: "write answer:primary or answer:standby")
         }
         target = try InquiryTarget(guest, by: side, owned, using: &socket)
-        try target.raiseShield(using: &socket)
+        try InquiryTarget.shield(target.ports, using: &socket)
     }
 
     var descriptor: Int32 { inquirer?.descriptor ?? -1 }

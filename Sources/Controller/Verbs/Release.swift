@@ -33,6 +33,13 @@ package struct Release: GuestVerb {
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }
+        return try remove(plan, claim, since: clock)
+    }
+
+    /// Removes the record of a guest to which nothing is given back.
+    private func remove(
+        _ plan: Plan, _ claim: borrowing Claim, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
         try claim.write(.removed)
         var report = Report(
             unchanged: plan, .nothingToProve, startedAt: clock.startedAt, after: clock.elapsed, options: options)
@@ -52,11 +59,7 @@ package struct Release: GuestVerb {
             let nothing = Observation(bridge: nil, ports: BySide(), entries: [:])
             return Report(planned: plan, startedAt: clock.startedAt, nothing, options: options)
         }
-        try claim.write(.removed)
-        var report = Report(
-            unchanged: plan, .nothingToProve, startedAt: clock.startedAt, after: clock.elapsed, options: options)
-        report.outcome = .done
-        return report
+        return try remove(plan, claim, since: clock)
     }
 
     /// Reads what a release of a guest that was prepared here needs, and plans it.

@@ -45,11 +45,8 @@ enum PacketFilterRequest: Request {
 
     func encode(into body: inout MessageBody) {
         switch self {
-        case .begin, .end:
-            body.put(nfgenmsg(nfgen_family: 0, version: 0, res_id: UInt16(NFNL_SUBSYS_NFTABLES).bigEndian))
-            return
-        default:
-            body.put(nfgenmsg(nfgen_family: UInt8(CN_NFPROTO_NETDEV), version: 0, res_id: 0))
+        case .begin, .end: return body.putBatchHeader()
+        default: body.putHeader(family: Int32(CN_NFPROTO_NETDEV))
         }
         switch self {
         case .begin, .end: break
@@ -59,14 +56,8 @@ enum PacketFilterRequest: Request {
         case .deleteTable(let name), .getTable(let name):
             body.put(Int(NFTA_TABLE_NAME.rawValue), text: name)
         case .addChain(let table, let interface):
-            body.put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_CHAIN_NAME.rawValue), text: Self.chain)
-            body.put(Int(NFTA_CHAIN_TYPE.rawValue), text: "filter")
-            body.nested(NFTA_CHAIN_HOOK.rawValue) { hook in
-                hook.putBig(NFTA_HOOK_HOOKNUM.rawValue, UInt32(CN_NF_NETDEV_EGRESS))
-                hook.putBig(NFTA_HOOK_PRIORITY.rawValue, UInt32(0))
-                hook.put(Int(NFTA_HOOK_DEV.rawValue), text: interface)
-            }
+            body.putChain(Self.chain, of: table)
+            body.putHook(UInt32(CN_NF_NETDEV_EGRESS), priority: 0, device: interface)
         case .addSet(let table, let name, let number):
             body.put(Int(NFTA_SET_TABLE.rawValue), text: table)
             body.put(Int(NFTA_SET_NAME.rawValue), text: name)
@@ -85,12 +76,8 @@ enum PacketFilterRequest: Request {
                 }
             }
         case .addRule(let table, let rule):
-            body.put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_RULE_CHAIN.rawValue), text: Self.chain)
-            body.nested(NFTA_RULE_EXPRESSIONS.rawValue) { rule.encode(into: &$0) }
-        case .rules(let table):
-            body.put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_RULE_CHAIN.rawValue), text: Self.chain)
+            body.putRule(rule.expressions, in: Self.chain, of: table)
+        case .rules(let table): body.putRule(in: Self.chain, of: table)
         }
     }
 }
@@ -118,10 +105,8 @@ struct PacketFilterRule {
     private static let everybody = [UInt8](repeating: 0xff, count: 6)
     private static let groupBit: [UInt8] = [1, 0, 0, 0, 0, 0]
 
-    func encode(into list: inout MessageBody) {
-        for expression in isEthernet + matches + tagMatches + [.count, .value(target), .duplicate] {
-            expression.encode(into: &list)
-        }
+    var expressions: [PacketExpression] {
+        isEthernet + matches + tagMatches + [.count, .value(target), .duplicate]
     }
 
     /// Always so on a bridge's port. Without it nft(8) shows raw payloads beside a set of Ethernet addresses, and does not load

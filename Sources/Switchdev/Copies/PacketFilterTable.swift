@@ -171,8 +171,7 @@ struct PacketFilterTable {
                 for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
                 where attribute.type == Int(NFTA_TABLE_USERDATA.rawValue) { found = Array(attribute.bytes) }
             case .failure(let error):
-                // Kernels without nftables do not know its messages (EINVAL, EOPNOTSUPP): there is no such table either.
-                guard [.noEntry, .invalid, .notSupported].contains(error.errno) else {
+                guard error.saysNoTable else {
                     throw error.during("cannot read the nftables table \(name)")
                 }
             }

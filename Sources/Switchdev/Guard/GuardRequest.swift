@@ -87,8 +87,8 @@ enum GuardRequest: Request {
 
     var type: MessageType {
         switch self {
-        case .begin: MessageType(rawValue: UInt16(NFNL_MSG_BATCH_BEGIN))
-        case .end: MessageType(rawValue: UInt16(NFNL_MSG_BATCH_END))
+        case .begin: PacketFilterRequest.begin.type
+        case .end: PacketFilterRequest.end.type
         case .generation: PacketFilterRequest.type(NFT_MSG_GETGEN)
         case .addTable: PacketFilterRequest.type(NFT_MSG_NEWTABLE)
         case .deleteTable: PacketFilterRequest.type(NFT_MSG_DELTABLE)
@@ -116,13 +116,11 @@ enum GuardRequest: Request {
     func encode(into body: inout MessageBody) {
         switch self {
         case .begin(let generation):
-            body.put(nfgenmsg(nfgen_family: 0, version: 0, res_id: UInt16(NFNL_SUBSYS_NFTABLES).bigEndian))
+            body.putBatchHeader()
             if let generation { body.putBig(UInt32(NFNL_BATCH_GENID.rawValue), generation) }
             return
-        case .end:
-            return body.put(nfgenmsg(nfgen_family: 0, version: 0, res_id: UInt16(NFNL_SUBSYS_NFTABLES).bigEndian))
-        default:
-            body.put(nfgenmsg(nfgen_family: UInt8(CN_NFPROTO_BRIDGE), version: 0, res_id: 0))
+        case .end: return body.putBatchHeader()
+        default: body.putHeader(family: Int32(CN_NFPROTO_BRIDGE))
         }
         switch self {
         case .addTable(let name):
@@ -131,29 +129,15 @@ enum GuardRequest: Request {
         case .deleteTable(let name):
             body.put(Int(NFTA_TABLE_NAME.rawValue), text: name)
         case .addChain(let table, let name, let isHook):
-            body.put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_CHAIN_NAME.rawValue), text: name)
-            guard isHook else { break }
-            body.put(Int(NFTA_CHAIN_TYPE.rawValue), text: "filter")
-            body.nested(NFTA_CHAIN_HOOK.rawValue) { hook in
-                hook.putBig(NFTA_HOOK_HOOKNUM.rawValue, UInt32(CN_NF_BR_PRE_ROUTING))
-                hook.putBig(NFTA_HOOK_PRIORITY.rawValue, UInt32(bitPattern: GuardRequest.priority))
-            }
-        case .getChain(let table, let name), .deleteChain(let table, let name):
-            body.put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_CHAIN_NAME.rawValue), text: name)
+            body.putChain(name, of: table)
+            if isHook { body.putHook(UInt32(CN_NF_BR_PRE_ROUTING), priority: GuardRequest.priority) }
+        case .getChain(let table, let name), .deleteChain(let table, let name): body.putChain(name, of: table)
         case .addSet(let table, let set, let number):
             GuardRequest.encode(set, number, table, into: &body)
         case .addRule(let table, let chain, let expressions, let comment):
-            body.put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_RULE_CHAIN.rawValue), text: chain)
-            body.nested(NFTA_RULE_EXPRESSIONS.rawValue) { list in
-                for expression in expressions { expression.encode(into: &list) }
-            }
+            body.putRule(expressions, in: chain, of: table)
             if let comment { body.comment(NFTA_RULE_USERDATA.rawValue, comment) }
-        case .flush(let table, let chain), .rules(let table, let chain):
-            body.put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_RULE_CHAIN.rawValue), text: chain)
+        case .flush(let table, let chain), .rules(let table, let chain): body.putRule(in: chain, of: table)
         default: encodeElements(into: &body)
         }
     }

@@ -1,5 +1,6 @@
 import CNetlink
 import Netlink
+import System
 
 /// What nftables does with a frame in the end.
 enum PacketVerdict: Hashable {
@@ -135,7 +136,48 @@ enum PacketExpression {
     }
 }
 
+extension NetlinkError {
+    /// There is no such table, or nothing of that name in it. Kernels without nftables do not know its messages (EINVAL,
+    /// EOPNOTSUPP), so there is none either.
+    var saysNoTable: Bool { [.noEntry, .invalid, .notSupported].contains(errno) }
+}
+
 extension MessageBody {
+    /// The header of the first and the last message of a batch.
+    mutating func putBatchHeader() {
+        put(nfgenmsg(nfgen_family: 0, version: 0, res_id: UInt16(NFNL_SUBSYS_NFTABLES).bigEndian))
+    }
+
+    /// The header of a message about the tables of a family (`NFPROTO_NETDEV`, `NFPROTO_BRIDGE`).
+    mutating func putHeader(family: Int32) { put(nfgenmsg(nfgen_family: UInt8(family), version: 0, res_id: 0)) }
+
+    mutating func putChain(_ name: String, of table: String) {
+        put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
+        put(Int(NFTA_CHAIN_NAME.rawValue), text: name)
+    }
+
+    /// What makes a chain one of filters at a hook.
+    ///
+    /// - Parameter device: the port, in the family netdev.
+    mutating func putHook(_ number: UInt32, priority: Int32, device: String? = nil) {
+        put(Int(NFTA_CHAIN_TYPE.rawValue), text: "filter")
+        nested(NFTA_CHAIN_HOOK.rawValue) { hook in
+            hook.putBig(NFTA_HOOK_HOOKNUM.rawValue, number)
+            hook.putBig(NFTA_HOOK_PRIORITY.rawValue, UInt32(bitPattern: priority))
+            if let device { hook.put(Int(NFTA_HOOK_DEV.rawValue), text: device) }
+        }
+    }
+
+    /// A rule of a chain, or all of them.
+    mutating func putRule(_ expressions: [PacketExpression]? = nil, in chain: String, of table: String) {
+        put(Int(NFTA_RULE_TABLE.rawValue), text: table)
+        put(Int(NFTA_RULE_CHAIN.rawValue), text: chain)
+        guard let expressions else { return }
+        nested(NFTA_RULE_EXPRESSIONS.rawValue) { list in
+            for expression in expressions { expression.encode(into: &list) }
+        }
+    }
+
     /// Nests attributes. nftables only reads nests that are marked as such, and integers in network byte order.
     mutating func nested(_ type: UInt32, _ content: (inout MessageBody) -> Void) {
         nest(Int(type) | Int(NLA_F_NESTED), content)

@@ -64,7 +64,9 @@ extension SourceGuardTable {
             try perform([request], using: &socket)
             return true
         } catch {
-            guard isGone(error) else { throw error.during("cannot remove a guest from its bridge's nftables table") }
+            guard error.saysNoTable else {
+                throw error.during("cannot remove a guest from its bridge's nftables table")
+            }
             return false
         }
     }
@@ -84,7 +86,7 @@ extension SourceGuardTable {
             try socket.performTogether([.begin(generation: generation), GuardRequest.deleteTable(table), .end])
             return true
         } catch {
-            if isGone(error) { return true }
+            if error.saysNoTable { return true }
             guard error.errno == .restart else { throw error.during("cannot remove the nftables table \(table)") }
             return false
         }

@@ -276,11 +276,6 @@ public enum SourceGuardTable {
         if batch.count > 1 { try socket.performTogether(batch + [.end]) }
     }
 
-    /// Kernels without nftables do not know its messages (EINVAL, EOPNOTSUPP): there is nothing of ours either.
-    static func isGone(_ error: NetlinkError) -> Bool {
-        [.noEntry, .invalid, .notSupported].contains(error.errno)
-    }
-
     /// The elements of a set; none without the set.
     static func elements(
         of set: String, in table: String, using socket: inout CommandSocket
@@ -291,7 +286,7 @@ public enum SourceGuardTable {
                 found += GuardReply.elements(in: payload)
             }
         } catch {
-            guard isGone(error) else { throw error.during("cannot read the nftables table \(table)") }
+            guard error.saysNoTable else { throw error.during("cannot read the nftables table \(table)") }
         }
         return found
     }
@@ -308,7 +303,7 @@ public enum SourceGuardTable {
                 isFirst = false
             }
         } catch {
-            guard isGone(error) else { throw error.during("cannot read the nftables table \(table)") }
+            guard error.saysNoTable else { throw error.during("cannot read the nftables table \(table)") }
         }
         return found
     }

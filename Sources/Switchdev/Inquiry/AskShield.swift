@@ -87,9 +87,8 @@ enum AskShieldRequest: Request {
 
     func encode(into body: inout MessageBody) {
         switch self {
-        case .begin: return PacketFilterRequest.begin.encode(into: &body)
-        case .end: return PacketFilterRequest.end.encode(into: &body)
-        default: body.put(nfgenmsg(nfgen_family: UInt8(CN_NFPROTO_NETDEV), version: 0, res_id: 0))
+        case .begin, .end: return body.putBatchHeader()
+        default: body.putHeader(family: Int32(CN_NFPROTO_NETDEV))
         }
         switch self {
         case .begin, .end: break
@@ -97,41 +96,16 @@ enum AskShieldRequest: Request {
             body.put(Int(NFTA_TABLE_NAME.rawValue), text: table)
             body.putBig(NFTA_TABLE_FLAGS.rawValue, NFT_TABLE_F_OWNER.rawValue)
         case .addChain(let table, let chain, let device):
-            body.put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_CHAIN_NAME.rawValue), text: chain)
-            body.put(Int(NFTA_CHAIN_TYPE.rawValue), text: "filter")
-            body.nested(NFTA_CHAIN_HOOK.rawValue) { hook in
-                hook.putBig(NFTA_HOOK_HOOKNUM.rawValue, ingressHook)
-                // Before others' chains, which may pass frames on to elsewhere.
-                hook.putBig(NFTA_HOOK_PRIORITY.rawValue, UInt32(bitPattern: -500))
-                hook.put(Int(NFTA_HOOK_DEV.rawValue), text: device)
-            }
-        case .deleteChain(let table, let chain):
-            body.put(Int(NFTA_CHAIN_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_CHAIN_NAME.rawValue), text: chain)
+            body.putChain(chain, of: table)
+            // Before others' chains, which may pass frames on to elsewhere.
+            body.putHook(ingressHook, priority: -500, device: device)
+        case .deleteChain(let table, let chain): body.putChain(chain, of: table)
         case .addRule(let table, let chain):
-            body.put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-            body.put(Int(NFTA_RULE_CHAIN.rawValue), text: chain)
-            body.nested(NFTA_RULE_EXPRESSIONS.rawValue) { list in
-                list.expression("payload") {
-                    $0.putBig(NFTA_PAYLOAD_DREG.rawValue, UInt32(NFT_REG_1.rawValue))
-                    $0.putBig(NFTA_PAYLOAD_BASE.rawValue, UInt32(NFT_PAYLOAD_LL_HEADER.rawValue))
-                    $0.putBig(NFTA_PAYLOAD_OFFSET.rawValue, UInt32(0))
-                    $0.putBig(NFTA_PAYLOAD_LEN.rawValue, UInt32(Ask.prefix.count))
-                }
-                list.expression("cmp") {
-                    $0.putBig(NFTA_CMP_SREG.rawValue, UInt32(NFT_REG_1.rawValue))
-                    $0.putBig(NFTA_CMP_OP.rawValue, NFT_CMP_EQ.rawValue)
-                    $0.data(NFTA_CMP_DATA.rawValue, Ask.prefix)
-                }
-                list.expression("counter") { _ in }
-                list.expression("immediate") {
-                    $0.putBig(NFTA_IMMEDIATE_DREG.rawValue, UInt32(NFT_REG_VERDICT.rawValue))
-                    $0.nested(NFTA_IMMEDIATE_DATA.rawValue) { data in
-                        data.nested(NFTA_DATA_VERDICT.rawValue) { $0.putBig(NFTA_VERDICT_CODE.rawValue, UInt32(0)) }
-                    }
-                }
-            }
+            let ofAnswers: [PacketExpression] = [
+                .load(offset: 0, length: UInt32(Ask.prefix.count)), .compare(NFT_CMP_EQ, Ask.prefix), .count,
+                .verdict(.drop),
+            ]
+            body.putRule(ofAnswers, in: chain, of: table)
         }
     }
 }

@@ -28,7 +28,7 @@ final class Monitor {
         return min(filtersAt, client.nextDeadline ?? .max)
     }
 
-    /// Takes what has come.
+    /// Reads what the monitor has sent.
     func hear(now: Int64) -> [QMPClient.Happening] {
         var happenings: [QMPClient.Happening] = []
         client.advance(now: now) { happenings.append($0) }
