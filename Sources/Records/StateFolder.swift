@@ -35,25 +35,23 @@ package struct StateFolder: Hashable, Sendable {
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 
-    /// The journal cannot be written. Who was to write it knows what was changed until then.
-    package static func unwritable(_ path: String, _ reason: String) -> ControllerError {
-        ControllerError(
-            .precondition, "the journal \(path) cannot be written: \(reason)",
-            remedy: "run as root, or name a writable folder by --state or FDBSTEER_STATE")
+    /// The journal cannot be written. The caller knows what was changed until then.
+    package static func unwritable(
+        _ path: String, _ reason: String,
+        remedy: String = "run as root, or name a writable folder by --state or FDBSTEER_STATE"
+    ) -> ControllerError {
+        ControllerError(.precondition, "the journal \(path) cannot be written: \(reason)", remedy: remedy)
     }
 
     /// The same, with the C library's word for an error number.
     static func unwritable(_ path: String, code: Int32) -> ControllerError {
         let reason = String(cString: strerror(code))
         switch code {
-        case ENOSPC, EDQUOT:
-            return ControllerError(
-                .precondition, "the journal \(path) cannot be written: \(reason)",
-                remedy: code == EDQUOT ? "raise its owner's quota, or free some of it" : "free some space there")
+        case ENOSPC: return unwritable(path, reason, remedy: "free some space there")
+        case EDQUOT: return unwritable(path, reason, remedy: "raise its owner's quota, or free some of it")
         case EROFS:
-            return ControllerError(
-                .precondition, "the journal \(path) cannot be written: \(reason)",
-                remedy: "mount it writable, or name another folder by --state or FDBSTEER_STATE")
+            return unwritable(
+                path, reason, remedy: "mount it writable, or name another folder by --state or FDBSTEER_STATE")
         default: return unwritable(path, reason)
         }
     }

@@ -37,6 +37,17 @@ struct ConfigurationFile {
     }
 }
 
+extension Keeper {
+    /// Applies what the configuration says of guests.
+    mutating func apply(_ configuration: DaemonConfiguration) {
+        limits = configuration.repairLimits
+        options = configuration.verbOptions
+        observed = configuration.observed
+        trailLimits.silence = configuration.daemon.departureSilence
+        setAsking(configuration.askingRules)
+    }
+}
+
 extension DaemonConfiguration {
     /// Who is asked.
     var askingRules: Asking.Rules {

@@ -82,10 +82,8 @@ struct Loop: ~Copyable {
         health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         let configuration = file.current
-        var keeper = try Keeper(
-            folder: folder, limits: configuration.repairLimits, options: configuration.verbOptions,
-            observed: configuration.observed)
-        keeper.trailLimits.silence = configuration.daemon.departureSilence
+        var keeper = try Keeper(folder: folder)
+        keeper.apply(configuration)
         let hearing = try Hearing(
             &keeper, folder: folder, receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
         let descriptors = try ControllerError.system { () throws(SystemError) in try EventSet() }
@@ -94,7 +92,6 @@ struct Loop: ~Copyable {
         descriptors.watch(hearing.journal.descriptor, token: Loop.journalToken)
         descriptors.watch(signals.descriptor, token: DaemonContext.ownToken)
         descriptors.watch(keeper.askingDescriptor, token: DaemonContext.ownToken)
-        keeper.setAsking(configuration.askingRules)
         let report = try keeper.begin()
         context = DaemonContext(
             keeper: keeper, configuration: configuration, log: log, descriptors: descriptors)
@@ -321,11 +318,7 @@ struct Loop: ~Copyable {
         do throws(ConfigurationError) {
             let configuration = try configurationFile.read()
             context.configuration = configuration
-            context.keeper.limits = configuration.repairLimits
-            context.keeper.options = configuration.verbOptions
-            context.keeper.observed = configuration.observed
-            context.keeper.trailLimits.silence = configuration.daemon.departureSilence
-            context.keeper.setAsking(configuration.askingRules)
+            context.keeper.apply(configuration)
             resyncInterval = configuration.daemon.resyncInterval
             context.log.logLevel = configuration.logLevel
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])

@@ -109,7 +109,7 @@ package struct Asking: ~Copyable {
     /// Shielded ports of guests that are not watched any more.
     var unused: Set<Int32> = []
     /// What has input when one of those that are running has.
-    let events: EventSet
+    var events: EventSet
 
     init() throws(ControllerError) {
         events = try ControllerError.system { () throws(SystemError) in try EventSet() }

@@ -146,7 +146,9 @@ extension Keeper {
     /// - Returns: inquiries that have ended.
     package mutating func advanceAsking(now: Int64) -> [InquiryEnd] {
         var ended: [InquiryEnd] = []
-        for (row, known) in asking.running {
+        var woken: [Int64] = []
+        if !asking.running.isEmpty { asking.events.wait(milliseconds: 0, &woken) }
+        for (row, known) in asking.running where known.due <= now || woken.contains(row) {
             if let result = known.inquirer?.advance(now: now) {
                 asking.running[row] = nil
                 ended.append(conclude(row, known, result, now: now))
@@ -154,7 +156,7 @@ extension Keeper {
                 hear(row, known, now: now)
             }
         }
-        if now >= asking.nextRest { restAsking(now: now) }
+        if now >= asking.nextRest, asking.running.count < Asking.mostAtRest { restAsking(now: now) }
         for port in asking.unused where watch.rows(at: port).isEmpty {
             // A rule that cannot be removed only drops frames to the reserved MACs, which no host owns.
             try? AskShield.lower(port, using: &host.kernel.socket)

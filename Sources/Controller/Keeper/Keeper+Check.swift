@@ -30,7 +30,6 @@ extension Keeper {
             forget(row)
             return .fine
         }
-        if record.guest.side != known.guest.side { wards[row]?.doubt = nil }
         if record.revision != known.revision { learnUnheard(record) }
         guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
         let observation = try host.kernel.observe(record.guest)
@@ -41,11 +40,13 @@ extension Keeper {
             return .renamed(words)
         }
         if let yielded = try yield(&claim, observation) { return yielded }
-        let isBesieged = wards[row]?.isBesieged(at: monotonicNanoseconds()) == true
-        setFought(row, isBesieged)
+        let siege = wards[row]?.isBesieged(at: monotonicNanoseconds()) == true ? wards[row]?.siege : nil
+        setFought(row, siege != nil)
         var intended = record
-        intended.guest.isSticky = record.guest.isSticky || isBesieged
+        intended.guest.isSticky = record.guest.isSticky || siege != nil
         let drift = Drift(intended, observation)
+        // Nothing is heard of its end, and it is not over because it holds.
+        if let siege, drift == .none { return .fought(until: siege.until, .stolen, by: [], isNews: false) }
         if record.phase == .bracketed { return try checkBracket(drift, &claim, observation, cause: cause) }
         return try act(on: drift, &claim, observation, cause: cause)
     }
@@ -123,9 +124,7 @@ extension Keeper {
             return plan.isEmpty ? .fine : .repaired(report, cause, by: takers)
         }
         // Without the guard, which something else may have removed, the next frame takes it again.
-        if !takers.isEmpty, claim.record.guest.isGuarded, let links = try? host.kernel.links() {
-            _ = try? host.kernel.restoreGuard(of: claim.record.guest, links)
-        }
+        if !takers.isEmpty { _ = try? host.kernel.restoreGuard(of: claim.record.guest, near: observation) }
         if cause == .weakened, try endSiege(&claim, observation, at: now) { return .fine }
         if !takers.isEmpty, remembersSiege(row, at: now) { return try besiege(&claim, observation, takers, at: now) }
         let permission = wards[row, default: Ward()].budget.ask(at: now, limits)
@@ -141,12 +140,18 @@ extension Keeper {
         }
         let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
         if plan.isEmpty { return .fine }
-        var execution = Execution(plan, options: options, clock: Stopwatch())
-        var report = execution.run(under: claim, on: &host.kernel)
+        var report = try execute(plan, under: &claim)
         if !takers.isEmpty { report.notes.append("taken by \(takers.joined(separator: ", "))") }
         if report.outcome == .done { counters.countRepair(cause) } else { counters.driftFailures += 1 }
-        try relearn(&claim)
         return .repaired(book(report), cause, by: takers)
+    }
+
+    /// Executes a plan for a guest that is held, and reads its record again.
+    mutating func execute(_ plan: Plan, under claim: inout Claim) throws(ControllerError) -> Report {
+        var execution = Execution(plan, options: options(for: claim.record.row), clock: Stopwatch())
+        let report = execution.run(under: claim, on: &host.kernel)
+        try relearn(&claim)
+        return report
     }
 
     /// A flag that a driver has not set yet is no reason to act: it is given a second.

@@ -30,15 +30,24 @@ extension Keeper {
     /// When ``judgeSome()`` or ``writeConditions()`` has something to do, on CLOCK_MONOTONIC in nanoseconds; nil for never.
     package var conditionsDue: Int64? {
         var due = conditionsAreNew ? conditionsWrittenAt + Keeper.writingPause : Int64.max
-        for row in unjudged { due = min(due, (wards[row]?.judgedAt ?? 0) + Keeper.judgementPause) }
+        let now = monotonicNanoseconds()
+        // One that is due is enough.
+        for row in unjudged {
+            if due <= now { break }
+            due = min(due, (wards[row]?.judgedAt ?? 0) + Keeper.judgementPause)
+        }
         return due == .max ? nil : due
     }
 
     /// Judges the ports of some guests that may have changed.
     package mutating func judgeSome() {
         let now = monotonicNanoseconds()
-        let due = unjudged.filter { now - (wards[$0]?.judgedAt ?? 0) >= Keeper.judgementPause }
-        for row in due.prefix(Keeper.judgementsPerTurn) { judge(row) }
+        var due: [Int64] = []
+        for row in unjudged where now - (wards[row]?.judgedAt ?? 0) >= Keeper.judgementPause {
+            due.append(row)
+            if due.count == Keeper.judgementsPerTurn { break }
+        }
+        for row in due { judge(row) }
     }
 
     /// Judges a guest's bridge, ports and filters now.

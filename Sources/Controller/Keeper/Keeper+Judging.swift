@@ -178,9 +178,7 @@ extension Keeper {
         if claim.record.phase == .bracketed { return try repairBracket(&claim) }
         let plan = try Planner().repair(claim.record, observation: observation, sparing: spared)
         if plan.isEmpty { return .doubtful(words, again: now + Keeper.listeningPause, .stolen) }
-        var execution = Execution(plan, options: options, clock: Stopwatch())
-        let report = execution.run(under: claim, on: &host.kernel)
-        try relearn(&claim)
+        let report = try execute(plan, under: &claim)
         doubt.restorations += 1
         guard report.outcome == .done else {
             counters.driftFailures += 1

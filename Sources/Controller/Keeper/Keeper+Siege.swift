@@ -53,11 +53,7 @@ extension Keeper {
     private mutating func put(
         _ record: GuestRecord, under claim: inout Claim, _ observation: Observation
     ) throws(ControllerError) -> Report {
-        let plan = try Planner().repair(record, observation: observation)
-        var execution = Execution(plan, options: options, clock: Stopwatch())
-        let report = execution.run(under: claim, on: &host.kernel)
-        try relearn(&claim)
-        return report
+        try execute(Planner().repair(record, observation: observation), under: &claim)
     }
 }
 

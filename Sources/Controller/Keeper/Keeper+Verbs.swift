@@ -116,7 +116,7 @@ extension Keeper {
         watch.found(guest.primary.name)
         try relearn(&claim)
         // The guard knows ports by their indexes. Where it cannot be made, `verify` and the next look say so.
-        _ = try? host.kernel.restoreGuard(of: claim.record.guest, links)
+        _ = try? host.kernel.restoreGuard(of: claim.record.guest)
         return true
     }
 

@@ -69,11 +69,11 @@ package struct Keeper: ~Copyable {
     /// What was done since it was made.
     package var counters: DaemonCounters
     /// How often a guest may be repaired.
-    package var limits: RepairBudget.Limits
+    package var limits = RepairBudget.Limits()
     /// How redirections are made.
-    package var options: VerbOptions
+    package var options = VerbOptions()
     /// Guests of which it only says what it would do.
-    package var observed: Observed
+    package var observed = Observed()
     /// How long and how often something must be seen before a guest is believed to have come or gone.
     package var trailLimits = Trail.Limits()
     /// When the guests on other hosts are next looked at (``heed(now:)``); never without such guests.
@@ -81,17 +81,10 @@ package struct Keeper: ~Copyable {
     /// Who is asked whether it takes its ports' frames.
     var asking: Asking
 
-    /// - Parameters:
-    ///   - folder: journal and history; made when they are missing.
-    ///   - limits: how often a guest may be repaired.
-    ///   - options: how redirections are made.
-    ///   - observed: guests of which it only says what it would do.
+    /// - Parameter folder: journal and history; made when they are missing.
     /// - Throws: ``ControllerError`` of code `precondition`: no netlink socket, no privilege, no journal to write to, or
     ///   another daemon that keeps its guests.
-    package init(
-        folder: StateFolder, limits: RepairBudget.Limits = .init(), options: VerbOptions = .init(),
-        observed: Observed = Observed()
-    ) throws(ControllerError) {
+    package init(folder: StateFolder) throws(ControllerError) {
         var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
         let journal = try Journal(folder: folder, keepsRecords: true)
@@ -106,9 +99,6 @@ package struct Keeper: ~Copyable {
             earlierConditions[key] = record.since
         }
         counters = DaemonCounters(startedAt: Stopwatch.realTime)
-        self.limits = limits
-        self.options = options
-        self.observed = observed
     }
 
     /// Brings every guest to the side that the journal says, ends what dead processes left, and begins to watch.
@@ -118,7 +108,7 @@ package struct Keeper: ~Copyable {
         counters.countResync(.start)
         let report = try Reconcile(options: options, observed: observed).run(on: &host)
         _ = reload()
-        try learnPorts()
+        learnPorts(try host.kernel.links())
         return report
     }
 
@@ -160,7 +150,6 @@ package struct Keeper: ~Copyable {
                 news.isNews = true
                 if let old, old.row != record?.row { forget(old.row) }
                 guard let record else { continue }
-                if record.guest.side != old?.guest.side { wards[record.row]?.doubt = nil }
                 learn(record)
                 suspect([record.row])
                 spoilReady(record.row)
@@ -191,9 +180,10 @@ package struct Keeper: ~Copyable {
     package mutating func resync(reason: DaemonCounters.ResyncReason) throws(ControllerError) -> [Watch.Suspicion] {
         counters.countResync(reason)
         _ = reload()
-        restoreGuards()
+        let links = try host.kernel.links()
+        restoreGuards(links)
         if reason == .interval { askAllAtRest() }
-        var suspects = Set(try learnPorts())
+        var suspects = Set(learnPorts(links))
         suspect(watch.records.keys)
         for (row, record) in watch.records {
             guard record.phase == .pinned, !suspects.contains(row) else {
@@ -210,8 +200,7 @@ package struct Keeper: ~Copyable {
 
     /// Reads how the ports are; returns the guests for whose ports that is news.
     @discardableResult
-    private mutating func learnPorts() throws(ControllerError) -> [Int64] {
-        let links = try host.kernel.links()
+    private mutating func learnPorts(_ links: Links) -> [Int64] {
         var news = Set(links.all.filter { watch.learn($0) }.map(\.index))
         for record in watch.records.values {
             for port in [record.guest.bridge] + record.guest.ports.map(\.port)
@@ -233,6 +222,8 @@ package struct Keeper: ~Copyable {
         let old = watch.records[record.row]
         watch.set(record)
         if wards[record.row] == nil { wards[record.row] = Ward() }
+        // What was heard of it concerned the side where it was.
+        if let old, old.guest.side != record.guest.side { wards[record.row]?.doubt = nil }
         if record.guest.side == .remote, heedingDue == .max { heedingDue = 0 }
         if record.phase == .pinned, old?.phase != .pinned || old?.guest.side != record.guest.side {
             askAtRest(record.row, at: monotonicNanoseconds() + Asking.restPause)
@@ -269,12 +260,6 @@ package struct Keeper: ~Copyable {
         guard wards[row]?.isFought == !isFought else { return }
         wards[row]?.isFought = isFought
         counters.driftFights += isFought ? 1 : -1
-    }
-
-    /// Appends what happened to a guest to the log of events.
-    package func note(_ kind: EventKind, _ row: Int64, _ words: String) {
-        guard let name = watch.records[row]?.guest.id.text else { return }
-        host.events.append(kind, guest: name, at: Stopwatch.realTime, words)
     }
 
     /// Counts what was done, and writes it to the history.

@@ -40,16 +40,17 @@ extension Kernel {
         return spec
     }
 
-    /// Makes the guard of a prepared guest again where it is not as intended.
+    /// Makes the guard of a prepared guest again where it is not as intended. All interfaces are read only to make it.
     ///
-    /// - Parameter links: all interfaces as they are now.
+    /// - Parameter near: the guest's bridge and ports, where they have just been read.
     /// - Returns: whether anything was missing.
-    mutating func restoreGuard(of guest: GuestInterface, _ links: Links) throws(ControllerError) -> Bool {
-        guard guest.isGuarded, links[guest.bridge.index] != nil else { return false }
-        let spec = SourceGuard(guest, links: links)
-        if try holds(spec) { return false }
+    mutating func restoreGuard(of guest: GuestInterface, near: Observation? = nil) throws(ControllerError) -> Bool {
+        guard guest.isGuarded else { return false }
+        let near = if let near { near } else { try observePorts(of: guest) }
+        if try holdsGuard(of: guest, near: near.links) { return false }
+        let links = try links()
         do throws(NetlinkError) {
-            try install(spec)
+            try install(SourceGuard(guest, links: links))
         } catch {
             throw ControllerError(.precondition, "cannot guard the addresses of guest \(guest.id)", cause: error)
         }
@@ -68,9 +69,13 @@ extension Kernel {
         }
     }
 
-    /// Whether a guest's guard is as intended.
-    mutating func holds(_ spec: SourceGuard) throws(ControllerError) -> Bool {
-        try ControllerError.reading("the nftables table of \(spec.bridge.name)") { () throws(NetlinkError) in
+    /// Whether a guest's guard is as intended, or there is no bridge for one.
+    ///
+    /// - Parameter links: the bridge and the guest's ports among them; who else may send is no part of a guest's own.
+    mutating func holdsGuard(of guest: GuestInterface, near links: Links) throws(ControllerError) -> Bool {
+        guard links[guest.bridge.index] != nil else { return true }
+        let spec = SourceGuard(guest, links: links)
+        return try ControllerError.reading("the nftables table of \(spec.bridge.name)") { () throws(NetlinkError) in
             try socket.withPacketFilters { (socket) throws(NetlinkError) in
                 try SourceGuardTable.holds(spec, using: &socket)
             }

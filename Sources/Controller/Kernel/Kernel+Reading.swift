@@ -84,14 +84,7 @@ extension Kernel {
     ) throws(ControllerError) {
         let found = EntrySet(try entries(guest.addresses, of: guest))
         observation.entries = found
-        if !guest.fromPVID.isEmpty, observation.bridge?.bridge?.filtersVLANs == true {
-            var vlans = BySide<PortVLANs>()
-            for (side, port) in guest.ports where observation.ports[side] != nil {
-                vlans[side] = try self.vlans(of: port.index, named: port.name)
-            }
-            if guest.uplink?.index == guest.standby.index { vlans[.remote] = vlans[.standby] }
-            observation.vlans = vlans
-        }
+        if !guest.fromPVID.isEmpty { try readVLANs(of: guest, into: &observation) }
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []
         for entry in found.values where !known.contains(entry.port) && !foreign.contains(entry.port) {
@@ -120,10 +113,12 @@ extension Kernel {
             guest.addresses.contains(where: { $0.vlan != nil })
         else { return }
         var read = BySide<PortVLANs>()
-        for side in Side.allCases {
+        for (side, _) in guest.ports {
             guard let port = observation.ports[side], port.master == bridge.index else { continue }
             read[side] = try vlans(of: port.index, named: port.name)
         }
+        // One port may serve both sides.
+        if guest.uplink?.index == guest.standby.index { read[.remote] = read[.standby] }
         observation.vlans = read
     }
 

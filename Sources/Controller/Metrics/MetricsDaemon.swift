@@ -5,7 +5,7 @@ package import Policy
 ///
 /// Counters begin at 0 with each start of the daemon; the values that are known beforehand are on the page from the start.
 package struct DaemonCounters: Hashable, Sendable {
-    /// Why the whole table was read.
+    /// Why every guest was checked.
     package enum ResyncReason: String, Hashable, Sendable, CaseIterable {
         /// The daemon started.
         case start
@@ -38,7 +38,7 @@ package struct DaemonCounters: Hashable, Sendable {
     package var netlinkErrors: [String: UInt64] = [:]
     /// How often the kernel dropped notifications because the daemon read too slowly.
     package var netlinkOverruns: UInt64 = 0
-    /// Readings of the whole table by reason.
+    /// Checks of every guest by reason.
     package var resyncs: [ResyncReason: UInt64] = [:]
     /// How long redirections waited for a signal, by signal.
     package private(set) var signalWaits: [String: DurationHistogram] = [:]
@@ -84,7 +84,7 @@ package struct DaemonCounters: Hashable, Sendable {
     /// Counts a refusal of the kernel.
     package mutating func countError(_ errno: String) { netlinkErrors[errno, default: 0] += 1 }
 
-    /// Counts a reading of the whole table.
+    /// Counts a check of every guest.
     package mutating func countResync(_ reason: ResyncReason) { resyncs[reason, default: 0] += 1 }
 
     /// Counts a wait for a signal; the name is the program's, not a guest's.
@@ -106,7 +106,7 @@ package struct DaemonCounters: Hashable, Sendable {
             errors.set(netlinkErrors[errno] ?? 0, errno)
         }
         var reasons = MetricFamily(
-            "fdbsteer_resyncs_total", .counter, help: "Readings of the whole bridge table, by reason.",
+            "fdbsteer_resyncs_total", .counter, help: "Checks of every guest, by reason.",
             labels: ["reason"])
         for reason in ResyncReason.allCases { reasons.set(resyncs[reason] ?? 0, reason.rawValue) }
         var waits = MetricFamily(

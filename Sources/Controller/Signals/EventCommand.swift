@@ -29,7 +29,6 @@ package final class EventCommand {
     private var reconnection: Reconnection
     private var settled: Int64 = 0
     private var lastWords = ""
-    private var hasToldOfEnd = false
     /// Why nothing is heard; nil while the program runs, and before it could.
     package private(set) var silence: String?
     private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
@@ -111,7 +110,6 @@ package final class EventCommand {
     private func settle(_ handler: (Happening) -> Void) {
         if isListening { return }
         isListening = true
-        hasToldOfEnd = false
         silence = nil
         reconnection.succeeded()
         handler(.listening)
@@ -132,8 +130,7 @@ package final class EventCommand {
         reconnection.failed(at: now)
         let words = "\(arguments.first ?? "") \(reason)"
         // Once for each reason.
-        if hasToldOfEnd, silence == words { return }
-        hasToldOfEnd = true
+        if silence == words { return }
         silence = words
         handler(.ended(words))
     }

@@ -40,9 +40,7 @@ package struct Abort: GuestVerb {
         let record = claim.record
         defer {
             // A release that did not end has removed it.
-            if !options.dryRun, record.guest.isGuarded, let links = try? kernel.links() {
-                _ = try? kernel.restoreGuard(of: record.guest, links)
-            }
+            if !options.dryRun { _ = try? kernel.restoreGuard(of: record.guest) }
         }
         if record.bracket != nil {
             return try CloseBracket(at: record.guest.side, verb: .abort, options: options).run(

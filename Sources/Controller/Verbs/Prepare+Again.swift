@@ -20,7 +20,7 @@ extension Prepare {
         let record = record.named(by: observation)
         let guest = record.guest
         let losses = losses(guest, observation)
-        var wishes = wishes(request, guest, observation, adopted: guest.adopted, links: links)
+        var wishes = wishes(request, guest, observation, links: links)
         // What is prepared anew is where, and what, the caller says.
         if losses.isEmpty { wishes += try ownWishes(request, guest) + addressWishes(request, guest, journal) }
         guard wishes.isEmpty else {
@@ -40,9 +40,9 @@ extension Prepare {
         default: break
         }
         var notes = ["prepared already, and the table is as recorded"]
-        if !options.dryRun {
+        if !options.dryRun, guest.isGuarded {
             let claim = try journal.claim(guest.id)
-            if try host.kernel.restoreGuard(of: claim.record.guest, links) {
+            if try host.kernel.restoreGuard(of: claim.record.guest) {
                 notes.append("its addresses were not guarded any more, and are again")
             }
         }
@@ -68,8 +68,7 @@ extension Prepare {
 
     /// What the caller wants otherwise than it is recorded, field by field, in words.
     private func wishes(
-        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, adopted: [Address],
-        links: Links
+        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, links: Links
     ) -> [String] {
         var wishes: [String] = []
         func compare(_ field: String, _ known: String?, _ wanted: String?, _ isSame: Bool) {
@@ -88,13 +87,7 @@ extension Prepare {
         compare("primary", guest.primary, request.primary, isThere: isThere(.primary))
         compare("standby", guest.standby, request.standby, isThere: isThere(.standby))
         compare("uplink", guest.uplink, request.uplink, isThere: isThere(.remote))
-        let declared = guest.addresses.filter { !adopted.contains($0) }
-        compare(
-            "addresses", declared.words, request.addresses.words,
-            declared.count == request.addresses.count
-                && zip(declared, request.addresses).allSatisfy {
-                    $0.mac == $1.mac && ($1.vlan == nil || $0.vlan == $1.vlan)
-                })
+        compare("addresses", guest.declared.words, request.addresses.words, guest.declares(exactly: request.addresses))
         compare("PF", guest.nic?.pf, request.legacy?.pf, isThere: true)
         compare(
             "VF", guest.nic.map { "\($0.vf)" }, request.legacy.map { "\($0.vf)" }, guest.nic?.vf == request.legacy?.vf)

@@ -42,8 +42,13 @@ package struct Prepare {
         _ request: PreparationRequest, links: Links, beside reading: Journal?, insteadOf void: GuestRecord? = nil,
         on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
-        let evicted = options.dryRun ? [] : try evict(for: request, links: links, beside: reading, on: &host)
-        var (plan, neighbours) = try self.plan(request, links: links, beside: reading, on: &host)
+        var seen = survey(request, links: links, beside: reading, on: &host)
+        var evicted: [String] = []
+        if !options.dryRun, let reading, let squatters = seen.observation.neighbours?.squatters, !squatters.isEmpty {
+            evicted = try evict(squatters, for: request.id, in: reading, on: &host)
+            seen = survey(request, links: links, beside: reading, on: &host)
+        }
+        var (plan, neighbours) = try decide(request, seen, links: links, beside: reading, on: &host)
         if options.dryRun {
             let seen = Observation(bridge: nil, ports: BySide(), entries: [:], foreignPorts: links.all)
             return Report(planned: plan, startedAt: clock.startedAt, seen, options: options)
@@ -81,10 +86,10 @@ package struct Prepare {
             var execution = Execution(plan, options: options, clock: clock)
             var report = execution.run(under: prepared, on: &host.kernel)
             report.notes += evicted
-            if report.outcome == .rolledBack, let refusal = host.kernel.guardRefusal {
-                return try unguarded(refusal, on: &host)
+            guard report.outcome == .rolledBack, let refusal = host.kernel.guardRefusal.take() else {
+                return host.book(report)
             }
-            return host.book(report)
+            return try unguarded(request, refusal, evicted, on: &host, since: clock)
         }
         // Static already, and only on software ports: an eswitch port's entry would have been renewed.
         let proof = OffloadProof.nothingToProve
@@ -99,41 +104,33 @@ package struct Prepare {
     ///
     /// - Returns: what was taken from whom, in words.
     private func evict(
-        for request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
+        _ squatters: [Address: String], for id: GuestID, in journal: Journal, on host: inout Host
     ) throws(ControllerError) -> [String] {
-        guard let journal, let bridge = links[request.bridge] else { return [] }
-        // A look at the marks of these addresses, and not at every guest's record. One without a VLAN may stand for another.
-        let isVague = bridge.bridge?.filtersVLANs == true && request.addresses.contains { $0.vlan == nil }
-        var isOwned = isVague
-        for address in request.addresses where !isOwned {
-            isOwned = try journal.owner(of: address, bridge: bridge.index) != nil
-        }
-        guard isOwned else { return [] }
-        var subject = Subject(request)
-        let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
-        guard let squatters = observation.neighbours?.squatters, !squatters.isEmpty else { return [] }
         try host.kernel.requirePrivilege()
-        let writing = try Journal(folder: host.folder)
         var words: [String] = []
         for (name, addresses) in Dictionary(grouping: squatters.keys, by: { squatters[$0] ?? "" }) {
-            let claim = try writing.claim(GuestID(name))
+            let claim = try journal.claim(GuestID(name))
             let addresses = addresses.filter(claim.record.guest.adopted.contains).sorted()
             try FollowFilter.giveBack(addresses, claim, on: &host.kernel)
             let list = addresses.map(\.description).joined(separator: ", ")
             words.append("\(list): taken from guest \(name), which had it by asking for it")
             host.events.append(
                 .condition, guest: name, at: Stopwatch.realTime,
-                "\(list) is given up: guest \(request.id) was prepared with it")
+                "\(list) is given up: guest \(id) was prepared with it")
         }
         return words
     }
 
-    /// Prepares a guest whose addresses this kernel cannot guard.
-    private func unguarded(_ refusal: String, on host: inout Host) throws(ControllerError) -> Report {
+    /// Prepares a guest whose addresses this kernel cannot guard, after the attempt to guard them was rolled back.
+    private func unguarded(
+        _ request: PreparationRequest, _ refusal: String, _ evicted: [String], on host: inout Host,
+        since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
         var request = request
         request.isGuarded = false
-        var report = try Prepare(request, options: options).run(on: &host)
-        report.notes.append("any port that learns can take these addresses by frames: \(refusal)")
+        let reading = try Journal(reading: host.folder)
+        var report = try pin(request, links: host.kernel.links(), beside: reading, on: &host, since: clock)
+        report.notes += evicted + ["any port that learns can take these addresses by frames: \(refusal)"]
         return report
     }
 
@@ -154,6 +151,15 @@ package struct Prepare {
         return located
     }
 
+    /// Reads what the decision needs.
+    private func survey(
+        _ request: PreparationRequest, links: Links, beside journal: Journal?, on host: inout Host
+    ) -> (subject: Subject, observation: Observation) {
+        var subject = Subject(request)
+        let observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        return (subject, observation)
+    }
+
     /// Reads what the decision needs, and decides.
     ///
     /// - Parameter old: the guest as it was prepared before, whose entries and filters are to be given back first.
@@ -161,19 +167,25 @@ package struct Prepare {
         _ request: PreparationRequest, links: Links, beside journal: Journal?, insteadOf old: GuestInterface? = nil,
         on host: inout Host
     ) throws(ControllerError) -> (Plan, Neighbours?) {
-        var subject = Subject(request)
-        var observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        var seen = survey(request, links: links, beside: journal, on: &host)
         if let old {
-            let others = subject.addresses.map { observation.entry($0) }.map { entry in
+            let others = seen.subject.addresses.map { seen.observation.entry($0) }.map { entry in
                 entry.flatMap { old.side(ofPort: $0.port) == nil ? $0 : nil }
             }
-            observation.entries = EntrySet(others)
+            seen.observation.entries = EntrySet(others)
         }
-        let request = try request.replacing(resolved: subject.addresses)
+        return try decide(request, seen, links: links, beside: journal, on: &host)
+    }
+
+    private func decide(
+        _ request: PreparationRequest, _ seen: (subject: Subject, observation: Observation), links: Links,
+        beside journal: Journal?, on host: inout Host
+    ) throws(ControllerError) -> (Plan, Neighbours?) {
+        let request = try request.replacing(resolved: seen.subject.addresses)
         let records = request.legacy == nil ? [] : try journal?.records().filter { $0.guest.id != request.id } ?? []
-        let legacy = try legacy(request, observation.ports[.primary], links: links, records: records, on: &host)
-        let plan = try Planner().prepare(request, observation, legacy: legacy, waiving: options.waived)
-        return (plan, observation.neighbours)
+        let legacy = try legacy(request, seen.observation.ports[.primary], links: links, records: records, on: &host)
+        let plan = try Planner().prepare(request, seen.observation, legacy: legacy, waiving: options.waived)
+        return (plan, seen.observation.neighbours)
     }
 
     /// The request with the names of netdevs.

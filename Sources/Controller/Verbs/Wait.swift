@@ -40,8 +40,7 @@ package struct SwitchAtSignal {
         switch try waiter.run(for: id, goal: side, in: journal, tell) {
         case .came(let seen): sighting = seen
         case let outcome:
-            let error = wait.missed(
-                outcome, "guest \(id) stays on \(guest.side.rawValue), nothing was changed", isOpen: false)
+            let error = wait.missed(outcome, standing(of: guest, in: journal), isOpen: false)
             host.book(error, id)
             throw error
         }
@@ -49,6 +48,16 @@ package struct SwitchAtSignal {
         var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
         report.signal = sighting
         return host.book(report)
+    }
+
+    /// Where a guest is after a wait without a signal: others may have redirected or released it meanwhile.
+    private func standing(of guest: GuestInterface, in journal: Journal) -> String {
+        guard let now = (try? journal.record(guest.id))??.guest.side else {
+            return "guest \(guest.id) was released meanwhile, this wait changed nothing"
+        }
+        return now == guest.side
+            ? "guest \(guest.id) stays on \(now.rawValue), nothing was changed"
+            : "guest \(guest.id) is on \(now.rawValue) by now, this wait changed nothing"
     }
 }
 

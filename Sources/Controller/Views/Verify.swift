@@ -66,7 +66,7 @@ package struct Verify {
         var verify = Verify(record.named(by: observation), observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
         verify.problems += problems
-        let guarding = try guarding(record, on: &host.kernel)
+        let guarding = try guarding(record, near: observation.links, on: &host.kernel)
         verify.problems += guarding.problems
         var verification = try verify.verification()
         verification.refused = guarding.refused
@@ -120,31 +120,30 @@ package struct Verify {
         var observation = readsEntries ? try kernel.observe(guest) : try kernel.observePorts(of: guest)
         guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
-        try kernel.readVLANs(of: guest, into: &observation)
+        if observation.vlans == nil { try kernel.readVLANs(of: guest, into: &observation) }
         let verdict = Preflight(Subject(guest), observation).judge(by: rules)
         return (observation, verdict, FilterPlan.problems(guest, observation.filters))
     }
 
     /// Whether other ports can take the guest's addresses by frames, and who has tried to.
     private static func guarding(
-        _ record: GuestRecord, on kernel: inout Kernel
+        _ record: GuestRecord, near links: Links, on kernel: inout Kernel
     ) throws(ControllerError) -> (problems: [String], refused: [String]) {
         let guest = record.guest
         guard guest.isGuarded else { return ([], []) }
-        let links = try kernel.links()
-        let spec = SourceGuard(guest, links: links)
-        let refused = try kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) }.map {
-            "\($0.frames) frames from \($0.mac) by \(links[$0.port]?.name ?? "a port that is gone") (ifindex \($0.port))"
+        let found = try kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) }
+        let all = found.isEmpty ? links : try kernel.links()
+        let refused = found.map {
+            "\($0.frames) frames from \($0.mac) by \(all[$0.port]?.name ?? "a port that is gone") (ifindex \($0.port))"
         }
-        if links[guest.bridge.index] == nil { return ([], refused) }
-        return try kernel.holds(spec)
-            ? ([], refused)
-            : (
-                [
-                    "any port of \(spec.bridge.name) can take its addresses by frames: the nftables table "
-                        + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\""
-                ], refused
-            )
+        if try kernel.holdsGuard(of: guest, near: links) { return ([], refused) }
+        let bridge = links[guest.bridge.index]?.name ?? guest.bridge.name
+        return (
+            [
+                "any port of \(bridge) can take its addresses by frames: the nftables table "
+                    + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\""
+            ], refused
+        )
     }
 
     private init(_ record: GuestRecord, _ observation: Observation) {

@@ -195,9 +195,13 @@ extension GuestInterface {
 }
 
 extension GuestInterface {
-    /// Whether `given` are the guest's addresses; one without a VLAN stands for the address with that MAC.
-    package func has(exactly given: [Address]) -> Bool {
-        given.count == addresses.count
-            && zip(given.sorted(), addresses).allSatisfy { $0.mac == $1.mac && ($0.vlan == nil || $0.vlan == $1.vlan) }
+    /// The addresses that an operator has declared, and that the guest did not get by asking.
+    package var declared: [Address] { adopted.isEmpty ? addresses : addresses.filter { !adopted.contains($0) } }
+
+    /// Whether `given` are the declared addresses; one without a VLAN stands for the address with that MAC.
+    package func declares(exactly given: [Address]) -> Bool {
+        let declared = declared
+        return given.count == declared.count
+            && zip(given.sorted(), declared).allSatisfy { $0.mac == $1.mac && ($0.vlan == nil || $0.vlan == $1.vlan) }
     }
 }

@@ -44,8 +44,7 @@ extension SourceGuard {
         self.init(
             bridge: Port(index: guest.bridge.index, name: bridge?.name ?? guest.bridge.name),
             filtersVLANs: filtersVLANs, defaultPVID: bridge?.bridge?.defaultPVID ?? 0, guest: guest.id.text,
-            addresses: guest.adopted.isEmpty
-                ? guest.addresses : guest.addresses.filter { !guest.adopted.contains($0) },
+            addresses: guest.declared,
             ports: guest.ports.map { Port(index: $0.port.index, name: links[$0.port.index]?.name ?? $0.port.name) },
             fabric: SourceGuard.fabric(of: guest.bridge.index, links),
             pvids: filtersVLANs ? Dictionary(uniqueKeysWithValues: ports.map { ($0.index, 0) }) : [:])

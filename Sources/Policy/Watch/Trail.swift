@@ -92,8 +92,8 @@ package struct Trail: Hashable, Sendable {
     }
 
     /// Frames of the address came in by the uplink.
-    package mutating func heardAbroad(at now: Int64, count: Int = 1) {
-        Trail.extend(&uplink, at: now, by: count)
+    package mutating func heardAbroad(at now: Int64) {
+        Trail.extend(&uplink, at: now, by: 1)
         own = nil
         answered = nil
         last = now

@@ -29,18 +29,22 @@ extension Journal {
     ///
     /// - Parameter bridge: its interface index.
     package func owner(of address: Address, bridge: Int32) throws(ControllerError) -> String? {
+        try ownerRecord(of: address, bridge: bridge)?.guest.id.text
+    }
+
+    private func ownerRecord(of address: Address, bridge: Int32) throws(ControllerError) -> GuestRecord? {
         try owner(of: address, bridge: bridge, keys) { place(of: $0) == .here }
     }
 
     private func owner(
         of address: Address, bridge: Int32, _ keys: [Int64], _ isNeighbour: (GuestRecord) -> Bool
-    ) throws(ControllerError) -> String? {
+    ) throws(ControllerError) -> GuestRecord? {
         for key in keys {
             guard let name = folder.target(of: addressMark(address, bridge: bridge, key)),
                 let record = try document(name)?.1, record.guest.bridge.index == bridge,
                 record.guest.addresses.contains(address), isNeighbour(record)
             else { continue }
-            return name
+            return record
         }
         return nil
     }
@@ -90,11 +94,13 @@ extension Journal {
             neighbours.ports[port] = other?.guest.id.text
         }
         for address in addresses {
-            guard let owner = try owner(of: address, bridge: bridge), owner != own else { continue }
-            if try document(owner)?.1.guest.adopted.contains(address) == true {
-                neighbours.squatters[address] = owner
+            guard let owner = try ownerRecord(of: address, bridge: bridge)?.guest, owner.id.text != own else {
+                continue
+            }
+            if owner.adopted.contains(address) {
+                neighbours.squatters[address] = owner.id.text
             } else {
-                neighbours.owners[address] = owner
+                neighbours.owners[address] = owner.id.text
             }
         }
         return neighbours
@@ -108,12 +114,13 @@ extension Journal {
     func mark(_ addresses: [Address], of record: GuestRecord) throws(ControllerError) {
         let guest = record.guest
         for address in addresses {
-            let owner = try owner(of: address, bridge: guest.bridge.index, record.keys, record.isBeside)
-            if let owner, owner != guest.id.text {
+            let owner = try owner(of: address, bridge: guest.bridge.index, record.keys, record.isBeside)?.guest.id
+            if let owner, owner != guest.id {
                 throw ControllerError(.precondition, "address \(address) belongs to guest \(owner)")
             }
             let mark = addressMark(address, bridge: guest.bridge.index, record.keys[0])
-            if owner == nil { try folder.remove(mark) }
+            if try folder.link(mark, to: guest.id.text) || owner != nil { continue }
+            try folder.remove(mark)
             _ = try folder.link(mark, to: guest.id.text)
         }
     }
@@ -175,8 +182,6 @@ extension GuestRecord {
 
     /// Another guest is of the same boot and network namespace.
     fileprivate func isBeside(_ other: GuestRecord) -> Bool {
-        guard boot == other.boot else { return false }
-        if let cookie, let there = other.cookie { return cookie == there }
-        return namespace == other.namespace
+        boot == other.boot && Place.isSame(cookie, other.cookie, inodes: namespace == other.namespace)
     }
 }

@@ -26,14 +26,19 @@ package enum Place: String, Hashable, Sendable, Encodable {
     }
 }
 
+extension Place {
+    /// Whether two network namespaces are one: their cookies say so, where both are known, and otherwise their inodes.
+    static func isSame(_ one: Int64?, _ other: Int64?, inodes: @autoclosure () -> Bool) -> Bool {
+        if let one, let other { one == other } else { inodes() }
+    }
+}
+
 extension Journal {
     /// Where a guest was prepared.
     package func place(of record: GuestRecord) -> Place {
         guard record.boot == boot else { return .earlierBoot }
-        guard let there = record.cookie, let cookie else {
-            return record.namespace == namespace ? .here : .otherNamespace
-        }
-        if there == cookie { return .here }
+        if Place.isSame(record.cookie, cookie, inodes: record.namespace == namespace) { return .here }
+        guard let there = record.cookie, cookie != nil else { return .otherNamespace }
         return isGone(inode: record.namespace, cookie: there) ? .goneNamespace : .otherNamespace
     }
 

@@ -134,10 +134,8 @@ package struct ProbeRecord: ~Copyable {
             let namespace = document["namespace"]?.integer,
             let snapshot = document["snapshot"]?.text.flatMap(NICSnapshot.init(record:))
         else { throw journal.folder.unreadable(file, "it is no record of a probe") }
-        let isHere =
-            if let cookie = document["cookie"]?.integer, let own = journal.cookie { cookie == own } else {
-                namespace == journal.namespace
-            }
+        let isHere = Place.isSame(
+            document["cookie"]?.integer, journal.cookie, inodes: namespace == journal.namespace)
         // What was changed in an earlier boot is void in every namespace.
         guard isHere || boot != journal.boot else { return nil }
         self.init(journal, name, boot: boot, snapshot, nil)

@@ -28,18 +28,24 @@ extension Following {
         if let descriptor = events?.descriptor {
             context.descriptors.watch(descriptor, token: DaemonContext.ownToken)
         }
+        var isNews = false
         for happening in happenings {
             switch happening {
             case .listening:
+                isNews = true
                 context.log.notice("hearing libvirt's events")
                 for guest in guests.values where guest.settings.domain != nil { beginAnew(guest, &context) }
             case .event(let event, let domain):
-                for guest in guests.values where guest.settings.domain == domain { take(event, of: guest, &context) }
+                for guest in guests.values where guest.settings.domain == domain {
+                    take(event, of: guest, &context)
+                    note(guest, &context)
+                }
             case .ended(let reason):
+                isNews = true
                 context.log.warning("libvirt's events are not heard", metadata: ["reason": "\(reason)"])
             }
         }
-        if !happenings.isEmpty { note(&context) }
+        if isNews { note(&context) }
     }
 
     /// Events may have been missed: the policy goes on from where the entries are.

@@ -34,6 +34,17 @@ struct SignalTests {
         }
     }
 
+    @Test(arguments: [("switch vm1 --to standby", "is on standby by now"), ("release vm1", "was released meanwhile")])
+    func aWaitWithoutASignalSaysWhereOthersHaveTakenTheGuest(_ verb: String, _ words: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let running = try lab.startWaiting("carrier:primary=down", timeout: "3s")
+            #expect(try lab.fdbsteer(verb).exitCode == 0)
+            let command = running.wait()
+            #expect(command.exitCode == 6 && command.errors.contains(words), "\(command.errors)")
+        }
+    }
+
     @Test func whatIsSoAlreadyIsNotWaitedFor() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

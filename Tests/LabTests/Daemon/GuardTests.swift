@@ -86,6 +86,11 @@ struct GuardTests {
             try daemon.waitFor("something undoes")
             try daemon.waitForEntry("dev vfrep0 sticky")
             #expect(try Self.attack(daemon.lab, times: 50, entry: "dev vfrep0") == 0)
+            // A look that finds everything as intended meanwhile neither ends it nor forgets its end.
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration read again")
+            try daemon.waitFor("reason=reload")
+            #expect(daemon.count("condition over code=repairs-fought") == 0, "\(daemon.log)")
             // It is let roam again, and held at once when that is used.
             for _ in 0..<1000 {
                 if try daemon.lab.lab.entry(Self.mac)?.contains("sticky") == false { break }
