@@ -13,6 +13,10 @@ public struct EntryChange: Hashable, Sendable {
         /// the entry (`br_fdb_update`). It silently does nothing if the entry is sticky, if `ageing_time` is 0, or if the
         /// port does not learn or forward. It creates a dynamic entry if there was none.
         case use
+        /// ``use``, then ``replace`` in the same send: what a control plane has on another port becomes ours. A change in place leaves
+        /// NTF_EXT_LEARNED on the entry (`fdb_add_entry`), a move by NTF_USE takes it away (`br_fdb_update`); the entry is not
+        /// made static by that. Where NTF_USE does nothing, the flag stays.
+        case takeOver = "take-over"
         /// RTM_DELNEIGH, then RTM_NEWNEIGH CREATE|REPLACE in the same send: a fresh entry, with a gap of microseconds.
         /// Without EXCL, because a driver's refresh of a learned entry can fall between the two; the re-read after the
         /// barrier shows which one won.
@@ -72,6 +76,7 @@ public struct EntryChange: Hashable, Sendable {
         switch primitive {
         case .replace: (pin(port, sticky ? .sticky : []), nil)
         case .use: (pin(port, .use), nil)
+        case .takeOver: (pin(port, .use), pin(port, sticky ? .sticky : []))
         case .deleteCreate: (.delete(address, port: oldPort ?? port), pin(port, sticky ? .sticky : []))
         case .reseat: (pin(oldPort ?? port), pin(port, .use))
         case .recreateDynamic: (.delete(address, port: oldPort ?? port), age)
@@ -98,7 +103,7 @@ extension EntryChange.Primitive {
     /// The change takes two messages.
     var isPair: Bool {
         switch self {
-        case .deleteCreate, .reseat, .recreateDynamic, .recreateExternal: true
+        case .takeOver, .deleteCreate, .reseat, .recreateDynamic, .recreateExternal: true
         case .replace, .use, .makeDynamic, .delete: false
         }
     }

@@ -12,8 +12,11 @@ extension Plan {
         guard let before else { return .replace }
         // A driver deletes its learned entry, and with it what replaced it in place, seconds later.
         if fromEswitch, !before.isStatic { return .deleteCreate }
-        // In place, the driver of the old port is told nothing. On the same port there is nobody to tell.
-        return fromEswitch && before.port != port ? .use : .replace
+        // On the same port there is nobody to tell.
+        if before.port == port { return .replace }
+        // In place, the driver of the old port is told nothing, and the entry stays a control plane's.
+        if fromEswitch { return .use }
+        return before.flags.contains(.externallyLearned) ? .takeOver : .replace
     }
 
     /// Plans that an entry is static on a port afterwards.

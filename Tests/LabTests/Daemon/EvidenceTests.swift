@@ -143,6 +143,8 @@ struct EvidenceTests {
             usleep(50_000)
             try EvidenceTests.send(behind: "vfrep0", count: 1)
             try daemon.waitForEntry("dev vfrep0")
+            // An entry with the flag would be the control plane's to move and to delete.
+            #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.hasSuffix("dev vfrep0 master br0 static") == true)
             try Command.script(claim)
             try EvidenceTests.send(behind: "vfrep0", count: 10, milliseconds: 100)
             #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev uplink0") == true, "\(daemon.log)")

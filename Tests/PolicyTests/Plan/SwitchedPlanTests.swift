@@ -47,6 +47,10 @@ import Testing
         Case(name: "nothing found", switched: [5], before: nil, target: 5, primitive: .replace, mustBeOffloaded: true),
         Case(name: "right already on software", switched: [5], before: (6, true, []), target: 6, primitive: nil),
         Case(
+            name: "a control plane's on a software port", switched: [], before: (9, false, .externallyLearned),
+            target: 6,
+            primitive: .takeOver),
+        Case(
             name: "an in-place move left a rule in hardware", switched: [5], before: (6, true, .offloaded), target: 6,
             primitive: .reseat, barriers: [5]),
         Case(
