@@ -2,6 +2,7 @@ import CNetlink
 package import FDB
 import Glibc
 package import Netlink
+import Switchdev
 import System
 
 /// Frames that a guest sends by one port, as the host's CPU sees them: their source is one of the guest's MACs.
@@ -51,20 +52,38 @@ package struct GuestFrames: ~Copyable {
     /// Reads the frames that have arrived, at most ``takeLimit`` of them. The socket's queue holds fewer, so the limit only matters
     /// while frames arrive faster than they are read.
     ///
-    /// - Parameter body: called with each frame's source, and whether it is RARP.
-    package func take(_ body: (MACAddress, _ isAnnouncement: Bool) -> Void) {
-        withUnsafeTemporaryAllocation(byteCount: 14, alignment: 8) { header in
+    /// - Parameter body: called with each frame's source.
+    package func take(_ body: (MACAddress, Kind) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: Int(GuestFrames.snap), alignment: 8) { buffer in
             for _ in 0..<GuestFrames.takeLimit {
-                let count = recv(descriptor, header.baseAddress, 14, 0)
+                let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
                 if count < 0, errno == EINTR || errno == ENETDOWN { continue }
                 guard count >= 0 else { return }
-                guard count == 14, let mac = MACAddress(octets: UnsafeRawBufferPointer(rebasing: header[6..<12])) else {
+                let frame = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+                guard count >= 14, let mac = MACAddress(octets: UnsafeRawBufferPointer(rebasing: frame[6..<12])) else {
                     continue
                 }
-                body(mac, header[12] == UInt8(ETH_P_RARP >> 8) && header[13] == UInt8(ETH_P_RARP & 0xff))
+                switch UInt16(frame[12]) << 8 | UInt16(frame[13]) {
+                case UInt16(ETH_P_RARP): body(mac, .announcement)
+                case UInt16(ETH_P_ARP):
+                    if case (_, .probe)? = GuestWord.decode(frame) { body(mac, .probe) } else { body(mac, .other) }
+                default: body(mac, .other)
+                }
             }
         }
     }
+
+    /// What a frame is for.
+    package enum Kind: Hashable, Sendable {
+        /// RARP.
+        case announcement
+        /// The guest tries whether anybody else has its address (RFC 5227).
+        case probe
+        case other
+    }
+
+    /// The octets that are kept of a frame: an ARP packet has 42.
+    private static let snap: UInt32 = 64
 
     private static let takeLimit = 1024
 
@@ -85,12 +104,12 @@ package struct GuestFrames: ~Copyable {
         if !takesAnnouncements {
             program += [step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), yes: 0, no: 1), step(end, 0)]
         }
-        guard macs.count <= macLimit else { return program + [step(end, 64)] }
+        guard macs.count <= macLimit else { return program + [step(end, snap)] }
         for mac in macs {
             program += [
                 step(loadWord, 8), step(isEqual, UInt32(truncatingIfNeeded: mac.value), yes: 0, no: 3),
                 step(loadHalf, 6), step(isEqual, UInt32(truncatingIfNeeded: mac.value >> 32), yes: 0, no: 1),
-                step(end, 64),
+                step(end, snap),
             ]
         }
         return program + [step(end, 0)]

@@ -33,6 +33,9 @@ struct Acquaintance {
     /// What it was last found to do by each of its ports, and when (CLOCK_MONOTONIC, nanoseconds).
     var found = BySide<(result: InquiryResult, at: Int64)>()
 
+    /// When the guest was last heard to probe its address (RFC 5227; CLOCK_MONOTONIC, nanoseconds).
+    var probedAt: Int64?
+
     private static let mostHeard = 2
 
     mutating func hear(_ ip: IPAddress) {
@@ -55,7 +58,7 @@ package struct Asking: ~Copyable {
             switch self {
             case .acquaintance: .resting
             case .check: .deciding
-            case .readiness: .waiting
+            case .readiness: .readiness
             }
         }
     }

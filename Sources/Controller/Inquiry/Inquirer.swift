@@ -25,14 +25,16 @@ package struct Inquirer: ~Copyable {
     /// The answers are kept from others already (``InquiryTarget/shield(_:using:)``).
     ///
     /// - Throws: ``NetlinkError`` of code `system`.
-    init(_ target: InquiryTarget, _ pace: InquiryPace, now: Int64) throws(NetlinkError) {
+    init(_ target: InquiryTarget, _ pace: InquiryPace, probedAt: Int64? = nil, now: Int64) throws(NetlinkError) {
         sockets = try InquirySockets(on: target.ports, Inquirer.filter)
         self.target = target
-        course = InquiryCourse(pace, firstNumber: .random(in: 0...UInt16.max), now: now)
+        course = InquiryCourse(pace, firstNumber: .random(in: 0...UInt16.max), probedAt: probedAt, now: now)
     }
 
     /// For poll(2).
     package var descriptor: Int32 { sockets.descriptor }
+    /// When the guest was last heard to probe the address (RFC 5227), on CLOCK_MONOTONIC in nanoseconds.
+    var probedAt: Int64? { course.probedAt }
     /// When to look at it again, on CLOCK_MONOTONIC in nanoseconds; nil once it is over.
     package var due: Int64? { course.due }
 

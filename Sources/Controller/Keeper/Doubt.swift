@@ -20,6 +20,8 @@ final class Doubt {
     /// The last sign of the guest's own ports, by any address, and the port's side.
     private(set) var spokeAt: Int64 = 0
     private(set) var spokeBy: Side?
+    /// When the guest was last heard to probe an address (RFC 5227) by its own ports.
+    private(set) var probedAt: Int64?
     let limits: Trail.Limits
     /// On CLOCK_MONOTONIC, in nanoseconds.
     let openedAt: Int64
@@ -64,12 +66,13 @@ final class Doubt {
     /// Reads the frames and counters that have changed since the last call.
     func listen(at now: Int64, using socket: inout CommandSocket) {
         for ear in ears {
-            ear.frames.take { mac, isAnnouncement in
+            ear.frames.take { mac, kind in
                 guard macs.contains(mac) else { return }
                 if ear.side == .remote {
                     trails[mac, default: Trail()].heardAbroad(at: now)
                 } else {
-                    heard(mac, by: ear.side, at: now, announcements: isAnnouncement ? 1 : 0)
+                    if kind == .probe { probedAt = now }
+                    heard(mac, by: ear.side, at: now, announcements: kind == .announcement ? 1 : 0)
                 }
             }
         }

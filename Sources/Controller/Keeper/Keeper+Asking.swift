@@ -99,7 +99,7 @@ extension Keeper {
             try shield(target.ports)
             let now = monotonicNanoseconds()
             let inquirer = try ControllerError.reading("answers of guest \(record.guest.id)") {
-                () throws(NetlinkError) in try Inquirer(target, purpose.pace, now: now)
+                () throws(NetlinkError) in try Inquirer(target, purpose.pace, probedAt: lastProbe(row), now: now)
             }
             let running = Asking.Running(inquirer, side, purpose, owned)
             asking.running[row] = running
@@ -108,6 +108,11 @@ extension Keeper {
         } catch {
             return .cannot(error.description)
         }
+    }
+
+    /// When a guest was last heard to probe its address, by an inquiry or while it was in doubt.
+    private func lastProbe(_ row: Int64) -> Int64? {
+        [wards[row]?.acquaintance.probedAt, wards[row]?.doubt?.probedAt].compactMap { $0 }.max()
     }
 
     /// Nothing is put into a guest of which it only says what it would do.
@@ -149,7 +154,9 @@ extension Keeper {
         var woken: [Int64] = []
         if !asking.running.isEmpty { asking.events.wait(milliseconds: 0, &woken) }
         for (row, known) in asking.running where known.due <= now || woken.contains(row) {
-            if let result = known.inquirer?.advance(now: now) {
+            let result = known.inquirer?.advance(now: now)
+            if let probe = known.inquirer?.probedAt { wards[row]?.acquaintance.probedAt = probe }
+            if let result {
                 asking.running[row] = nil
                 ended.append(conclude(row, known, result, now: now))
             } else if known.hearing != nil {

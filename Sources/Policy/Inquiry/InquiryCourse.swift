@@ -31,6 +31,8 @@ public struct InquiryPace: Hashable, Sendable {
     /// and the address's first use (ANNOUNCE_WAIT): who has heard none for so long disturbs none.
     public static let resting = InquiryPace(
         listening: 2_000_000_000, shortest: 200_000_000, longest: 200_000_000, limit: 1_000_000_000)
+    /// For a primary that the guest may use any time: it probes the address again when its link has come up.
+    public static let readiness = InquiryPace(listening: resting.listening)
 
     /// Makes a pace from its parts.
     public init(
@@ -57,6 +59,8 @@ public struct InquiryCourse: Hashable, Sendable {
     /// How many questions were put.
     public private(set) var asks = 0
     private var pauses = 0
+    /// When the guest was last heard to probe the address.
+    public private(set) var probedAt: Int64?
     /// How it ended.
     public private(set) var result: InquiryResult?
 
@@ -69,11 +73,13 @@ public struct InquiryCourse: Hashable, Sendable {
 
     /// - Parameters:
     ///   - firstNumber: any: the answers to another inquiry are not taken for this one's.
+    ///   - probedAt: when the guest was last heard to probe the address before; nil for never.
     ///   - now: when it begins.
-    public init(_ pace: InquiryPace, firstNumber: UInt16, now: Int64) {
+    public init(_ pace: InquiryPace, firstNumber: UInt16, probedAt: Int64? = nil, now: Int64) {
         self.pace = pace
         self.firstNumber = firstNumber
-        next = now + pace.listening
+        self.probedAt = probedAt
+        next = max(now + pace.listening, probedAt.map { $0 + InquiryCourse.pause } ?? now)
     }
 
     /// When to look at it again; nil once it is over.
@@ -119,6 +125,7 @@ public struct InquiryCourse: Hashable, Sendable {
     /// The guest probes the address itself (RFC 5227): another's question would be a conflict to it.
     public mutating func hearProbe(now: Int64) {
         guard result == nil else { return }
+        probedAt = now
         pauses += 1
         if pauses > InquiryCourse.mostPauses {
             return stop("the guest tries again and again whether the address is free (RFC 5227)")

@@ -80,6 +80,17 @@ import Testing
         #expect((later.last ?? 0) < 100_000_000 + InquiryCourse.pause + 500_000_000)
     }
 
+    /// What was heard before it begins counts as well, and who waits for a primary listens first.
+    @Test(arguments: [InquiryPace.deciding, .waiting, .readiness, .resting])
+    func aGuestThatProbedTheAddressJustBeforeIsNotAskedYet(pace: InquiryPace) {
+        var course = InquiryCourse(pace, firstNumber: 0, probedAt: 9 * Self.second, now: 10 * Self.second)
+        let asked = run(&course, from: 10 * Self.second, to: 20 * Self.second)
+        #expect(asked.first == max(9 * Self.second + InquiryCourse.pause, 10 * Self.second + pace.listening))
+        #expect(course.result != .silent(asks: 0, in: 0))
+        var another = InquiryCourse(pace, firstNumber: 0, probedAt: 2 * Self.second, now: 10 * Self.second)
+        #expect(run(&another, from: 10 * Self.second, to: 20 * Self.second).first == 10 * Self.second + pace.listening)
+    }
+
     @Test func aGuestCannotPutItOffForEver() {
         var course = InquiryCourse(.waiting, firstNumber: 0, now: 0)
         for second in 0..<Int64(20) { course.hearProbe(now: second * Self.second) }
