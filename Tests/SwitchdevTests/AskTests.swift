@@ -33,6 +33,14 @@ import Testing
             + [136, 0, 0, 0, 0x60, 0, 0, 0] + AskTests.six.octets + [2, 1] + AskTests.guest
     }
 
+    /// Both are tables of family netdev.
+    @Test func noGuestsTableIsThatOfQuestions() {
+        for label in ["ask-7", "ask/7", ":ask-7"] {
+            let copy = CopySpecification(source: 1, target: 2, matches: [], number: 1, label: label)
+            #expect(copy.tableName.hasPrefix("fdbsteer-") && AskShield.name(7) == "fdbsteer/ask-7")
+        }
+    }
+
     @Test func anARPRequestWithoutASendersAddress() {
         let frame = Self.ask.frame(to: Self.four)
         #expect(Array(frame[..<12]) == [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] + Self.source)

@@ -47,7 +47,7 @@ struct SourceGuardTests {
             }
             return try SourceGuard(
                 bridge: port("br0"), filtersVLANs: bridge.bridge?.filtersVLANs == true,
-                defaultPVID: bridge.bridge?.defaultPVID ?? 0, guest: guest,
+                tagType: bridge.bridge?.tagType ?? 0x8100, defaultPVID: bridge.bridge?.defaultPVID ?? 0, guest: guest,
                 addresses: addresses.map { try Address($0) },
                 ports: [port("vfrep0"), port("tap0"), port("uplink0")],
                 fabric: SourceGuard.fabric(of: bridge.index, links),
@@ -76,6 +76,13 @@ struct SourceGuardTests {
             let bridge = try #require(try Links.snapshot(using: &socket)["br0"]).index
             return try socket.withPacketFilters { socket throws(NetlinkError) in
                 try SourceGuardTable.refused(onBridge: bridge, using: &socket)
+            }
+        }
+
+        func dropped() throws -> [String: UInt64] {
+            let bridge = try #require(try Links.snapshot(using: &socket)["br0"]).index
+            return try socket.withPacketFilters { socket throws(NetlinkError) in
+                try SourceGuardTable.dropped(onBridge: bridge, using: &socket)
             }
         }
 
@@ -120,6 +127,8 @@ struct SourceGuardTests {
             #expect(try bench.steal(from: "uplink0") == "uplink0", "the guest has left")
             try bench.pin()
             #expect(try bench.steal(Self.other) == "third0", "nobody's guest")
+            let chain = SourceGuard.chain(of: "vm1")
+            #expect(try bench.dropped() == [chain: 5])
             try bench.install(spec)
             #expect(try bench.steal() == "vfrep0", "made again")
             try bench.remove(spec)
@@ -217,6 +226,17 @@ struct SourceGuardTests {
         }
     }
 
+    /// A trial tells a kernel that can from one that cannot, and leaves nothing.
+    @Test func aTrialMakesNothing() throws {
+        try Namespace.run {
+            let bench = try Bench()
+            try SourceGuardTable.check(using: &bench.socket)
+            try AskShield.check("tap0", using: &bench.socket)
+            #expect(throws: NetlinkError.self) { try AskShield.check("a-name-that-no-port-has", using: &bench.socket) }
+            #expect(try Command.run(["nft", "list", "ruleset"]).output == "")
+        }
+    }
+
     @Test func guestsShareATable() throws {
         try Namespace.run {
             let bench = try Bench()
@@ -260,6 +280,7 @@ struct SourceGuardTests {
             bytes.withUnsafeBytes {
                 _ = GuardReply.elements(in: $0)
                 _ = GuardReply.comment(in: $0)
+                _ = GuardReply.chain(in: $0)
                 _ = GuardReply.generation(in: $0)
             }
         }

@@ -17,6 +17,9 @@ package struct MetricsReader: ~Copyable {
     private var history: Held<History>?
     private var totals = HistoryTotals()
     private var records: [GuestRecord] = []
+    private var boot = ""
+    /// The guests of this boot as they were last read.
+    var here: [GuestRecord] { records.filter { $0.boot == boot } }
     /// When the journal was read, and when it had last changed then, in nanoseconds since 1970.
     private var recordsReadAt: Int64 = 0
     private var recordsChange: Int64 = 0
@@ -77,6 +80,7 @@ package struct MetricsReader: ~Copyable {
                 [.here, .earlierBoot].contains(journal.place(of: $0))
             }
             recordsChange = change
+            boot = journal.boot
         }
         // A process that dies writes nothing, but its lock is gone.
         return JournalTotals(records, boot: journal.boot, waiting: journal.waiting) { journal.isLocked($0) }

@@ -11,6 +11,7 @@ import System
 package final class MetricsPage: Sendable {
     private struct State: ~Copyable {
         var reader: MetricsReader
+        var guards = MetricsGuard()
         var bytes: [UInt8] = []
         /// On CLOCK_MONOTONIC, in nanoseconds; nil before the first page.
         var madeAt: Int64?
@@ -49,7 +50,7 @@ package final class MetricsPage: Sendable {
             if let madeAt = state.madeAt, now - madeAt < lifetime { return state.bytes }
             let families = try state.reader.read()
             let own = counters.withLock { $0 }
-            state.bytes = Exposition.render(families + own.families)
+            state.bytes = Exposition.render(families + own.families + state.guards.families(state.reader.here))
             state.madeAt = now
             return state.bytes
         }

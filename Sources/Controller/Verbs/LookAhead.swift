@@ -21,8 +21,8 @@ package struct LookAhead {
         let record = try journal.guest(id)
         let links = try host.kernel.links()
         var subject = Subject(record.guest)
-        let observation = Survey.read(
-            &subject, links: links, beside: .success(journal), on: &host.kernel)
+        var observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
+        Survey.tryPacketFilters(&observation, on: &host.kernel)
         return PreflightReport(
             guest: id.text, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: observation.unseen.map(\.words))
@@ -46,7 +46,8 @@ package struct LookAhead {
             }
         }
         let journal = Result { () throws(ControllerError) in try Journal(reading: host.folder) }
-        let observation = Survey.read(&subject, links: links, beside: journal, on: &host.kernel)
+        var observation = Survey.read(&subject, links: links, beside: journal, on: &host.kernel)
+        Survey.tryPacketFilters(&observation, on: &host.kernel)
         return PreflightReport(
             guest: nil, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: unseen + observation.unseen.map(\.words))

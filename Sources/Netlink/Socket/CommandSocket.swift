@@ -213,20 +213,24 @@ public struct CommandSocket: ~Copyable {
     /// Sends requests that the kernel carries out all together or not at all, as nftables does (nfnetlink's batches,
     /// `nfnetlink_rcv_batch` in net/netfilter/nfnetlink.c).
     ///
-    /// - Parameter requests: the first begins and the last ends the batch; kernels before 6.10 acknowledge neither.
+    /// - Parameters:
+    ///   - requests: the first begins and the last ends the batch; kernels before 6.10 acknowledge neither.
+    ///   - isTrial: the last request is one like the others. Without its end the kernel undoes the batch after it has tried each
+    ///     request, and nobody sees any of it (`nft --check`).
     /// - Throws: ``NetlinkError`` of the first request that was refused. `refused`: nothing was changed. `overrun`, `timeout`
     ///   or `malformed`: the answer was lost; read back. `system` or `oversized`: nothing was sent.
-    public mutating func performTogether<R: Request>(_ requests: [R]) throws(NetlinkError) {
+    public mutating func performTogether<R: Request>(_ requests: [R], isTrial: Bool = false) throws(NetlinkError) {
         beginSend()
         let first = sequence
+        let end = isTrial ? requests.count : requests.count - 1
         for (index, request) in requests.enumerated() {
-            let isFrame = index == 0 || index == requests.count - 1
+            let isFrame = index == 0 || index == end
             guard append(request, flags: isFrame ? [] : .acknowledge) else {
                 throw NetlinkError(.oversized, "netlink batch does not fit \(CommandSocket.sendBufferSize) bytes")
             }
         }
         try send()
-        var open = Set(1..<max(1, requests.count - 1))
+        var open = Set(1..<max(1, end))
         var failure: NetlinkError?
         while !open.isEmpty {
             try receive(from: first, count: requests.count) { (index, header, payload) throws(NetlinkError) in

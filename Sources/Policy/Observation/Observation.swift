@@ -31,6 +31,8 @@ package struct Observation {
     package var features: [Int32: OffloadFeatures]?
     /// Queueing disciplines of the ports.
     package var disciplines: [QueueingDiscipline]?
+    /// What this kernel's nftables cannot do; only `preflight` tries it.
+    package var filtering: PacketFiltering?
     /// The guests beside this one.
     package var neighbours: Neighbours?
     /// The namespace is the initial one.
@@ -136,6 +138,7 @@ extension Observation {
         package static let disciplines = Parts(rawValue: 128)
         package static let neighbours = Parts(rawValue: 256)
         package static let namespace = Parts(rawValue: 512)
+        package static let filtering = Parts(rawValue: 1024)
     }
 
     /// What was read.
@@ -151,6 +154,7 @@ extension Observation {
         if disciplines != nil { parts.insert(.disciplines) }
         if neighbours != nil { parts.insert(.neighbours) }
         if isInitialNamespace != nil { parts.insert(.namespace) }
+        if filtering != nil { parts.insert(.filtering) }
         return parts
     }
 
@@ -164,6 +168,19 @@ extension Observation {
             self.parts = parts
             self.words = words
         }
+    }
+}
+
+/// Why this kernel's nftables refuses what a guest needs; nil for what it can do.
+package struct PacketFiltering: Equatable {
+    /// To say who may send from its addresses (``SourceGuardTable``).
+    package var guarding: String?
+    /// To keep its answers from others (``AskShield``).
+    package var asking: String?
+
+    package init(guarding: String? = nil, asking: String? = nil) {
+        self.guarding = guarding
+        self.asking = asking
     }
 }
 

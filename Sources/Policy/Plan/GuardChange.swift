@@ -43,8 +43,8 @@ extension SourceGuard {
         let ports = links.ports(of: guest.bridge.index)
         self.init(
             bridge: Port(index: guest.bridge.index, name: bridge?.name ?? guest.bridge.name),
-            filtersVLANs: filtersVLANs, defaultPVID: bridge?.bridge?.defaultPVID ?? 0, guest: guest.id.text,
-            addresses: guest.declared,
+            filtersVLANs: filtersVLANs, tagType: bridge?.bridge?.tagType ?? 0x8100,
+            defaultPVID: bridge?.bridge?.defaultPVID ?? 0, guest: guest.id.text, addresses: guest.declared,
             ports: guest.ports.map { Port(index: $0.port.index, name: links[$0.port.index]?.name ?? $0.port.name) },
             fabric: SourceGuard.fabric(of: guest.bridge.index, links),
             pvids: filtersVLANs ? Dictionary(uniqueKeysWithValues: ports.map { ($0.index, 0) }) : [:])

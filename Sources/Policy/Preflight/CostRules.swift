@@ -2,7 +2,7 @@ import Switchdev
 
 /// What is shared, costs CPU, or stands in the way of a copy.
 package enum CostRules {
-    static let all = [sharedPort, offloadFeatures, ingressQdisc, clsactQdisc]
+    static let all = [sharedPort, noGuard, noAsking, offloadFeatures, ingressQdisc, clsactQdisc]
 
     package static let sharedPort = Rule(
         "shared-port", .costs, .blocks, refuses: .prepare,
@@ -35,6 +35,38 @@ package enum CostRules {
                     remedy: "bridge fdb show br \(it.subject.bridge) brport \(link.name)", refuses: [])
             }
         }
+    }
+
+    static let noGuard = Rule(
+        "no-guard", .costs, needs: .filtering,
+        shown: "here: a kernel that refuses nftables' tables of bridges (strace makes it EOPNOTSUPP)",
+        harm: "nothing while the daemon runs; without it one frame by a third port takes the address"
+    ) { it, answer in
+        // Sticky entries do not roam.
+        guard let refusal = it.observation.filtering?.guarding, it.subject.guest?.isSticky != true else { return }
+        answer(
+            it.subject.bridge,
+            "this kernel cannot keep other ports from sending from a guest's addresses: any port that learns can take "
+                + "them by a frame. Only fdbsteerd puts them back, and makes them sticky for five seconds at a time while they are "
+                + "taken again and again",
+            evidence: ["nftables, family bridge": refusal],
+            remedy: "modprobe nf_tables_bridge, or a kernel with CONFIG_NF_TABLES_BRIDGE; then prepare the guest again")
+    }
+
+    static let noAsking = Rule(
+        "no-asking", .costs, needs: .filtering,
+        shown: "here: a kernel that refuses nftables' tables of netdevs (the same)",
+        harm: "nothing: the guest is served by frames, counters and QEMU's events alone"
+    ) { it, answer in
+        guard let refusal = it.observation.filtering?.asking else { return }
+        answer(
+            it.subject.bridge,
+            "this kernel cannot keep a guest's answers from others, so no guest is asked whether it takes its port's frames: "
+                + "`--until answer:` is refused, and fdbsteerd asks nobody",
+            evidence: ["nftables, family netdev": refusal],
+            remedy:
+                "modprobe nf_tables, or a kernel with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS (Linux 5.12 or later)"
+        )
     }
 
     static let offloadFeatures = Rule(

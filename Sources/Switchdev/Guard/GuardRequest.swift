@@ -79,7 +79,8 @@ enum GuardRequest: Request {
     case addRule(table: String, chain: String, [PacketExpression], comment: String? = nil)
     /// All rules of a chain.
     case flush(table: String, chain: String)
-    case rules(table: String, chain: String)
+    /// Those of all chains without a name.
+    case rules(table: String, chain: String?)
 
     /// Before anything else looks at a frame of a bridge, and before the bridge learns from it (`br_handle_frame`): nft(8)'s "raw"
     /// is -300.
@@ -137,7 +138,8 @@ enum GuardRequest: Request {
         case .addRule(let table, let chain, let expressions, let comment):
             body.putRule(expressions, in: chain, of: table)
             if let comment { body.comment(NFTA_RULE_USERDATA.rawValue, comment) }
-        case .flush(let table, let chain), .rules(let table, let chain): body.putRule(in: chain, of: table)
+        case .flush(let table, let chain): body.putRule(in: chain, of: table)
+        case .rules(let table, let chain): body.putRule(in: chain, of: table)
         default: encodeElements(into: &body)
         }
     }
@@ -258,6 +260,13 @@ enum GuardReply {
             return String(decoding: attribute.bytes.dropFirst(2).prefix { $0 != 0 }, as: UTF8.self)
         }
         return nil
+    }
+
+    /// The chain of a rule.
+    static func chain(in payload: UnsafeRawBufferPointer) -> String {
+        for attribute in AttributeReader(payload, from: MemoryLayout<nfgenmsg>.size)
+        where attribute.type == Int(NFTA_RULE_CHAIN.rawValue) { return attribute.text }
+        return ""
     }
 
     /// The number of the ruleset (`nf_tables_fill_gen_info`).

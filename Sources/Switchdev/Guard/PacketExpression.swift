@@ -7,6 +7,8 @@ enum PacketVerdict: Hashable {
     case accept, drop
     /// Goes on in another chain and does not come back.
     case goto(String)
+    /// Goes on in another chain, and comes back after its last rule.
+    case jump(String)
 }
 
 /// One expression of a rule of nftables. Expressions hand values on in registers (linux/netfilter/nf_tables.h).
@@ -47,8 +49,8 @@ enum PacketExpression {
     static var destination: PacketExpression { .load(offset: 0, length: 6) }
     static func source(_ register: Register = .first) -> PacketExpression { .load(offset: 6, length: 6, register) }
 
-    /// Whether a frame has a tag of 802.1Q.
-    static func isTagged(_ isTagged: Bool = true, type: UInt16 = UInt16(ETH_P_8021Q)) -> [PacketExpression] {
+    /// Whether a frame has a tag of this type.
+    static func isTagged(_ isTagged: Bool = true, type: UInt16) -> [PacketExpression] {
         [
             .load(offset: 12, length: 2),
             .compare(isTagged ? NFT_CMP_EQ : NFT_CMP_NEQ, bytes(type.bigEndian)),
@@ -168,10 +170,10 @@ extension MessageBody {
         }
     }
 
-    /// A rule of a chain, or all of them.
-    mutating func putRule(_ expressions: [PacketExpression]? = nil, in chain: String, of table: String) {
+    /// A rule of a chain, or all of them; without a chain's name those of all chains.
+    mutating func putRule(_ expressions: [PacketExpression]? = nil, in chain: String?, of table: String) {
         put(Int(NFTA_RULE_TABLE.rawValue), text: table)
-        put(Int(NFTA_RULE_CHAIN.rawValue), text: chain)
+        if let chain { put(Int(NFTA_RULE_CHAIN.rawValue), text: chain) }
         guard let expressions else { return }
         nested(NFTA_RULE_EXPRESSIONS.rawValue) { list in
             for expression in expressions { expression.encode(into: &list) }
@@ -189,14 +191,15 @@ extension MessageBody {
         nested(type) { nest in bytes.withUnsafeBytes { nest.put(Int(NFTA_DATA_VALUE.rawValue), bytes: $0) } }
     }
 
-    /// A verdict as data: NF_DROP and NF_ACCEPT of linux/netfilter.h, or NFT_GOTO.
+    /// A verdict as data: NF_DROP and NF_ACCEPT of linux/netfilter.h, NFT_GOTO or NFT_JUMP.
     mutating func put(_ verdict: PacketVerdict) {
         nested(NFTA_DATA_VERDICT.rawValue) { nest in
             switch verdict {
             case .drop: nest.putBig(NFTA_VERDICT_CODE.rawValue, 0)
             case .accept: nest.putBig(NFTA_VERDICT_CODE.rawValue, 1)
-            case .goto(let chain):
-                nest.putBig(NFTA_VERDICT_CODE.rawValue, UInt32(bitPattern: NFT_GOTO.rawValue))
+            case .goto(let chain), .jump(let chain):
+                let code = if case .goto = verdict { NFT_GOTO } else { NFT_JUMP }
+                nest.putBig(NFTA_VERDICT_CODE.rawValue, UInt32(bitPattern: code.rawValue))
                 nest.put(Int(NFTA_VERDICT_CHAIN.rawValue), text: chain)
             }
         }

@@ -20,6 +20,8 @@ public struct SourceGuard: Hashable, Sendable {
     public let bridge: Port
     /// Frames belong to VLANs there.
     public let filtersVLANs: Bool
+    /// The type of the bridge's tags: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad). What has another is untagged to the bridge.
+    public let tagType: UInt16
     /// The VLAN of what a port that was not known receives without a tag; 0 for none.
     public let defaultPVID: UInt16
     /// The guest's name.
@@ -35,11 +37,12 @@ public struct SourceGuard: Hashable, Sendable {
 
     /// Makes a guard from its parts.
     public init(
-        bridge: Port, filtersVLANs: Bool, defaultPVID: UInt16 = 0, guest: String, addresses: [Address], ports: [Port],
-        fabric: Set<Int32> = [], pvids: [Int32: UInt16] = [:]
+        bridge: Port, filtersVLANs: Bool, tagType: UInt16 = 0x8100, defaultPVID: UInt16 = 0, guest: String,
+        addresses: [Address], ports: [Port], fabric: Set<Int32> = [], pvids: [Int32: UInt16] = [:]
     ) {
         self.bridge = bridge
         self.filtersVLANs = filtersVLANs
+        self.tagType = tagType
         self.defaultPVID = defaultPVID
         self.guest = guest
         self.addresses = addresses
@@ -52,7 +55,8 @@ public struct SourceGuard: Hashable, Sendable {
     public static func table(ofBridge index: Int32) -> String { "fdbsteer-guard-\(index)" }
 
     /// The guest's chain. A guest's name may have a colon, which nft(8) cannot read back, and never a slash.
-    var chain: String { "guest-" + guest.replacing(":", with: "/") }
+    public static func chain(of guest: String) -> String { "guest-" + guest.replacing(":", with: "/") }
+    var chain: String { SourceGuard.chain(of: guest) }
 
     /// Kinds of devices behind which other hosts are (IFLA_INFO_KIND).
     public static let fabricKinds: [String] = [

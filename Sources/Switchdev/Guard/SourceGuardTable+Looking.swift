@@ -38,6 +38,22 @@ extension SourceGuardTable {
         }
     }
 
+    /// How many frames from each guest's addresses were dropped since its chain was made, by the chain's name
+    /// (``SourceGuard/chain(of:)``); none without the table.
+    ///
+    /// - Throws: ``NetlinkError`` when answers are lost.
+    public static func dropped(
+        onBridge bridge: Int32, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> [String: UInt64] {
+        var frames: [String: UInt64] = [:]
+        try rules(of: nil, in: SourceGuard.table(ofBridge: bridge), using: &socket) { chain, payload in
+            // Only a guest's last rule counts.
+            let counted = PacketFilterTable.counter(in: payload).frames
+            if chain.hasPrefix(SourceGuard.chain(of: "")) { frames[chain, default: 0] += counted }
+        }
+        return frames
+    }
+
     // MARK: - Removing
 
     /// Removes what is a guest's, and the table after the bridge's last guest. What is gone already is not an error.

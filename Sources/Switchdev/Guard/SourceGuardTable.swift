@@ -14,7 +14,9 @@ import System
 public enum SourceGuardTable {
     static let pinned = GuardSet.addresses("pinned")
     static let hook = "prerouting"
-    private static let foreign = "foreign"
+    /// Comes back for frames that are to be dropped. Tables of an earlier version have a chain "foreign", which dropped them itself:
+    /// guests' chains of that version still go there.
+    private static let strangers = "strangers"
     /// Elements in one message: each takes up to 130 octets, and a transaction has 64 KiB for two such messages and the table.
     private static let chunk = 180
     static let attempts = 3
@@ -85,7 +87,9 @@ public enum SourceGuardTable {
 
     /// What the hook's rules are made for; without its name a bridge may be renamed.
     private static func structureComment(_ spec: SourceGuard, isNamed: Bool) -> String {
-        (isNamed ? spec.bridge.name : "any name") + (spec.filtersVLANs ? ", VLANs, PVID \(spec.defaultPVID)" : "")
+        let tags = spec.tagType == UInt16(ETH_P_8021Q) ? "" : " of type \(String(spec.tagType, radix: 16))"
+        return (isNamed ? spec.bridge.name : "any name")
+            + (spec.filtersVLANs ? ", VLANs\(tags), PVID \(spec.defaultPVID)" : "") + ", \(strangers)"
     }
 
     /// Whether a comment says that the hook's rules are right.
@@ -100,23 +104,21 @@ public enum SourceGuardTable {
             requests.append(.addSet(table: table, set, number: UInt32(number + 1)))
         }
         requests += [
-            .addChain(table: table, foreign), .flush(table: table, chain: foreign),
+            .addChain(table: table, strangers), .flush(table: table, chain: strangers),
             .addRule(
-                table: table, chain: foreign,
+                table: table, chain: strangers,
                 [.meta(NFT_META_IIF), .lookUp(set: GuardSet.fabric.name), .verdict(.accept)]),
         ]
         for kind in SourceGuard.fabricKinds {
             requests.append(
                 .addRule(
-                    table: table, chain: foreign,
+                    table: table, chain: strangers,
                     [.meta(NFT_META_IIFKIND), .compare(NFT_CMP_EQ, name(kind)), .verdict(.accept)]))
         }
         requests += [
             .addRule(
-                table: table, chain: foreign,
-                [.meta(NFT_META_IIF), .source(.word(1)), .countIn(set: GuardSet.refused.name), .verdict(.drop)]),
-            // The set is full.
-            .addRule(table: table, chain: foreign, [.verdict(.drop)]),
+                table: table, chain: strangers,
+                [.meta(NFT_META_IIF), .source(.word(1)), .countIn(set: GuardSet.refused.name)]),
             .addChain(table: table, hook, isHook: true), .flush(table: table, chain: hook),
         ]
         if spec.filtersVLANs, let vlan = VLANID(rawValue: spec.defaultPVID) {
@@ -139,11 +141,11 @@ public enum SourceGuardTable {
         }
         guard spec.filtersVLANs else { return rules + [[.source(), .decide(map: pinned.name)]] }
         rules += [
-            PacketExpression.isTagged() + [.source()] + PacketExpression.vlan(.word(2)) + [
+            PacketExpression.isTagged(type: spec.tagType) + [.source()] + PacketExpression.vlan(.word(2)) + [
                 .decide(map: GuardSet.tagged.name)
             ],
             // A tag of VLAN 0 has only a priority: the frame is in its port's PVID.
-            PacketExpression.isTagged() + PacketExpression.vlan() + [
+            PacketExpression.isTagged(type: spec.tagType) + PacketExpression.vlan() + [
                 .compare(NFT_CMP_NEQ, [0, 0]), .verdict(.accept),
             ],
             [.meta(NFT_META_IIF), .decide(map: GuardSet.untagged.name)],
@@ -211,7 +213,7 @@ public enum SourceGuardTable {
     }
 
     static func ownComment(_ spec: SourceGuard) -> String {
-        "ports \(spec.ports.map { "\($0.index)" }.joined(separator: ", "))"
+        "\(strangers) but ports \(spec.ports.map { "\($0.index)" }.joined(separator: ", "))"
     }
 
     /// The guest's chain. A port that was made anew under the same name is the guest's as well as one that was renamed.
@@ -223,7 +225,7 @@ public enum SourceGuardTable {
         rules += spec.ports.map {
             [PacketExpression.meta(NFT_META_IIFNAME), .compare(NFT_CMP_EQ, name($0.name)), .verdict(.accept)]
         }
-        rules.append([.verdict(.goto(foreign))])
+        rules += [[.verdict(.jump(strangers))], [.count, .verdict(.drop)]]
         return [.addChain(table: table, chain), .flush(table: table, chain: chain)]
             + rules.enumerated().map { number, rule in
                 .addRule(table: table, chain: chain, rule, comment: number == 0 ? ownComment(spec) : nil)
@@ -297,14 +299,41 @@ public enum SourceGuardTable {
     ) throws(NetlinkError) -> String? {
         var found: String?
         var isFirst = true
+        try rules(of: chain, in: table, using: &socket) { _, payload in
+            if isFirst { found = GuardReply.comment(in: payload) }
+            isFirst = false
+        }
+        return found
+    }
+
+    /// Reads the rules of a chain, or of all of a table's; none without the table.
+    static func rules(
+        of chain: String?, in table: String, using socket: inout CommandSocket,
+        _ body: (_ chain: String, UnsafeRawBufferPointer) -> Void
+    ) throws(NetlinkError) {
         do throws(NetlinkError) {
-            try socket.dump(GuardRequest.rules(table: table, chain: chain)) { (_, payload) throws(NetlinkError) in
-                if isFirst { found = GuardReply.comment(in: payload) }
-                isFirst = false
+            try socket.dump(GuardRequest.rules(table: table, chain: chain)) { (header, payload) throws(NetlinkError) in
+                guard header.type == PacketFilterRequest.type(NFT_MSG_NEWRULE) else { return }
+                body(GuardReply.chain(in: payload), payload)
             }
         } catch {
             guard error.saysNoTable else { throw error.during("cannot read the nftables table \(table)") }
         }
-        return found
+    }
+
+    // MARK: - Trying
+
+    /// Tries whether this kernel can guard addresses, and makes nothing.
+    ///
+    /// - Throws: ``NetlinkError``: `refused` by a kernel that cannot (EOPNOTSUPP without CONFIG_NF_TABLES_BRIDGE), or without the
+    ///   privilege (EPERM); `system` without nftables' sockets (EPROTONOSUPPORT).
+    public static func check(using socket: inout CommandSocket) throws(NetlinkError) {
+        let spec = SourceGuard(
+            bridge: .init(index: 0, name: "fdbsteer"), filtersVLANs: false, guest: "trial", addresses: [], ports: [])
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            let table = "fdbsteer/probe"
+            let requests = structure(spec, table, isNamed: false) + own(spec, table)
+            try socket.performTogether([.begin(generation: nil)] + requests, isTrial: true)
+        }
     }
 }

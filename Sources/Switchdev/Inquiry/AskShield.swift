@@ -6,8 +6,8 @@ import System
 /// and would flood them. Packet sockets see them before.
 ///
 /// The table belongs to the socket that made it (NFT_TABLE_F_OWNER): the kernel removes it with the socket, however the
-/// process ends, and lets nobody else change it. `nft list tables` shows it as `fdbsteer-ask-NUMBER`, with the
-/// socket's port id; each chain counts what it drops.
+/// process ends, and lets nobody else change it. `nft list tables` shows it as `fdbsteer/ask-NUMBER`, with the
+/// socket's port id; each chain counts what it drops. A guest's table (``CopySpecification``) begins with `fdbsteer-`.
 public enum AskShield {
     /// Drops answers at ports from now on. What is so already is no error.
     ///
@@ -39,6 +39,21 @@ public enum AskShield {
         for port in ports { try raise([port], using: &socket) }
     }
 
+    /// Tries whether this kernel can drop answers at a port, and makes nothing.
+    ///
+    /// - Throws: ``NetlinkError``, as ``SourceGuardTable/check(using:)`` does.
+    public static func check(_ port: String, using socket: inout CommandSocket) throws(NetlinkError) {
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            let (table, chain) = ("fdbsteer/probe", "port")
+            try socket.performTogether(
+                [
+                    .begin, .addTable(table), .addChain(table, chain, device: port),
+                    AskShieldRequest.addRule(table, chain),
+                ],
+                isTrial: true)
+        }
+    }
+
     /// Drops answers at a port no longer; that it did not is no error.
     ///
     /// - Throws: ``NetlinkError``.
@@ -53,7 +68,7 @@ public enum AskShield {
         }
     }
 
-    private static func name(_ socket: UInt32) -> String { "fdbsteer-ask-\(socket)" }
+    static func name(_ socket: UInt32) -> String { "fdbsteer/ask-\(socket)" }
     private static func chain(_ port: Int32) -> String { "port-\(port)" }
 }
 

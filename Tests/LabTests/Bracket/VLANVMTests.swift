@@ -41,6 +41,35 @@ struct VLANVMTests {
         }
     }
 
+    /// A neighbour's frames do not take an address in the VLAN where it is guarded: tagged with the bridge's type; without a tag, or with one
+    /// of the other type, which is none to the bridge, in the port's PVID.
+    @Test(arguments: [("802.1Q", UInt16(0x8100), UInt16(0x88a8)), ("802.1ad", 0x88a8, 0x8100)])
+    func theGuardKnowsTheTypeOfTheBridgesTags(name: String, type: UInt16, other: UInt16) throws {
+        try Self.run(name, vlans: [20]) { it in
+            let tally = try FrameTally(["vfrep0-far"])
+            func steal(vlan: UInt16?, _ type: UInt16) throws -> [String] {
+                _ = try tally.send(
+                    5, from: "third0-far", to: "52:54:00:fd:b5:fe", source: Self.mac, vlan: vlan, tagType: type)
+                let entries = try Command.run(["bridge", "fdb", "show", "br", "br0"]).output
+                return entries.split(separator: "\n").filter { $0.hasPrefix(Self.mac) && $0.contains("vlan 20") }
+                    .map { String($0.split(separator: " ")[2]) }
+            }
+            #expect(try steal(vlan: 20, type) == ["vfrep0"])
+            #expect(try it.expect("verify vm1").output.contains("5 frames from"))
+            // In VLAN 1 the address is nobody's.
+            #expect(try steal(vlan: 20, other) == ["vfrep0"])
+            #expect(try steal(vlan: nil, type) == ["vfrep0"])
+            #expect(try it.expect("verify vm1").output.contains("5 frames from"))
+            try Command.script("bridge vlan add dev third0 vid 20 pvid untagged")
+            try it.expect("reconcile")
+            #expect(try steal(vlan: 20, other) == ["vfrep0"])
+            #expect(try it.expect("verify vm1").output.contains("10 frames from"))
+            // nft(8) reads what it lists.
+            try Command.script("saved=$(nft list ruleset)\nnft flush ruleset\necho \"$saved\" | nft -f -")
+            try it.expect("verify vm1")
+        }
+    }
+
     /// The kernel neither changes nor deletes an entry in a VLAN that its port has not: the rest is given back all the same.
     @Test func aVLANThatLeftThePort() throws {
         try Self.run(vlans: [20, 30]) { it in

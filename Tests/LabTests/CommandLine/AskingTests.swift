@@ -29,7 +29,7 @@ struct AskingTests {
             let others = try ["uplink0-far", "vfrep0-far"].map { try Overhearing($0) }
             let running = try lab.startWaiting("answer:standby")
             let tables = try Command.run(["nft", "list", "ruleset"]).output
-            #expect(tables.contains("table netdev fdbsteer-ask-") && tables.contains("drop"), "\(tables)")
+            #expect(tables.contains("table netdev fdbsteer/ask-") && tables.contains("drop"), "\(tables)")
             usleep(200_000)
             #expect(try lab.isWaiting(), "a guest without the address does not answer")
             try give(Self.ip + "/24", on: "tap0-far", in: guest)
@@ -38,7 +38,7 @@ struct AskingTests {
             #expect(command.output.contains("signal: \(Self.ip) answered by tap0 in"), "\(command.output)")
             #expect(try lab.port() == "tap0")
             for other in others { #expect(other.asks() == 0 && other.answers() == 0, "\(other.place)") }
-            #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer-ask"))
+            #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer/ask"))
             let left = try guest.run { try Command.run(["ip", "neigh", "show"]).output }
             #expect(left.isEmpty, "the guest remembers \(left)")
         }
@@ -129,7 +129,7 @@ struct AskingTests {
         try CommandLineLab.run { lab in
             try lab.prepare()
             try lab.refused("switch vm1 --to standby --until \(signal)", code: code, saying: words)
-            #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer-ask"))
+            #expect(try !Command.run(["nft", "list", "tables"]).output.contains("fdbsteer/ask"))
         }
     }
 

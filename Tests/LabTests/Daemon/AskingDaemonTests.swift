@@ -20,7 +20,7 @@ struct AskingDaemonTests {
             try guest.speak(by: "vfrep0-far")
             try daemon.waitFor("answers questions by=primary guest=vm1")
             for other in others { #expect(other.asks() == 0 && other.answers() == 0, "\(other.place)") }
-            #expect(try tables().contains("fdbsteer-ask-"))
+            #expect(try tables().contains("fdbsteer/ask-"))
             #expect(try guest.neighbours().isEmpty)
             // With the guest its ports are forgotten.
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
@@ -47,7 +47,7 @@ struct AskingDaemonTests {
             try daemon.lab.prepare("--ip \(Self.ip)")
             usleep(4_000_000)
             #expect(heard.asks() == 0 && daemon.count("answers") == 0)
-            #expect(try !tables().contains("fdbsteer-ask"))
+            #expect(try !tables().contains("fdbsteer/ask"))
         }
     }
 
@@ -56,12 +56,12 @@ struct AskingDaemonTests {
             try lab.prepare("--ip \(Self.ip)")
             try DaemonLab.run(in: lab) { daemon in
                 try daemon.waitFor("answers no questions")
-                #expect(try tables().contains("fdbsteer-ask-"))
+                #expect(try tables().contains("fdbsteer/ask-"))
                 try Command.script("nft flush ruleset")
-                #expect(try tables().contains("fdbsteer-ask-"))
+                #expect(try tables().contains("fdbsteer/ask-"))
                 if signal == SIGKILL { kill(daemon.process, signal) }
             }
-            try lab.waitUntil { try !tables().contains("fdbsteer-ask") }
+            try lab.waitUntil { try !tables().contains("fdbsteer/ask") }
         }
     }
 

@@ -74,6 +74,22 @@ struct GuardTests {
         }
     }
 
+    @Test func theMetricsHaveTheFramesThatWereDropped() throws {
+        try DaemonLab.run(configuration: "[metrics]\nlisten = \"127.0.0.1:9923\"\n") { daemon in
+            try Command.script("ip link set lo up")
+            try daemon.lab.prepare()
+            try daemon.lab.lab.addPort("third0")
+            #expect(try Self.attack(daemon.lab, times: 7, entry: "dev vfrep0") == 0)
+            let metric = "\nfdbsteer_guard_dropped_frames_total{guest=\"vm1\"} "
+            var page = ""
+            for _ in 0..<300 where !page.contains(metric + "7\n") {
+                page = try HTTPConnection.get("/metrics", port: 9923).body
+                usleep(100_000)
+            }
+            #expect(page.contains(metric + "7\n"), "\(page)")
+        }
+    }
+
     /// Without the guard the daemon does not concede the fight.
     @Test func aGuestThatCannotBeGuardedIsHeldWhileItIsFoughtOver() throws {
         try DaemonLab.run(configuration: "[daemon]\nrepair_burst = 3\n") { daemon in

@@ -174,6 +174,37 @@ struct PreflightPortTests {
         }
     }
 
+    /// A kernel without the families of nftables that guards and questions need: the socket for them cannot be opened, or each
+    /// batch is refused.
+    @Test(arguments: ["socket:error=EPROTONOSUPPORT", "sendmsg:error=EOPNOTSUPP"])
+    func nftablesThatCannot(refusal: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.preflight()
+            func traced(_ arguments: String, _ options: [String]) throws -> Command {
+                try Command.run(
+                    ["strace", "-f", "-v", "-o", lab.state + "/trace"] + options + [CommandLineLab.binary]
+                        + arguments.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.state])
+            }
+            let call = String(refusal.prefix { $0 != ":" })
+            // Which of the calls is the first for nftables.
+            func first(_ arguments: String) throws -> Int {
+                _ = try traced(arguments, ["-e", "trace=\(call)"])
+                let calls = TextFile.read(lab.state + "/trace").split(separator: "\n").filter {
+                    $0.contains(" \(call)(")
+                }
+                return try #require(calls.firstIndex { $0.contains("NETFILTER") || $0.contains("BATCH_BEGIN") }) + 1
+            }
+            let preflight = "preflight \(CommandLineLab.arguments)"
+            let found = try traced(
+                preflight, ["-e", "trace=\(call)", "-e", "inject=\(refusal):when=\(try first(preflight))+"])
+            #expect(found.exitCode == 0, "costs nothing but a way: \(found.output)\(found.errors)")
+            for code in ["no-guard", "no-asking"] {
+                #expect(found.output.contains("costs \(code) br0"), "\(found.output)")
+            }
+            #expect(found.output.contains("modprobe nf_tables_bridge") && found.output.contains("five seconds"))
+        }
+    }
+
     // MARK: - What preflight does not do
 
     @Test(arguments: [false, true]) func itOnlyReads(prepared: Bool) throws {
@@ -190,7 +221,11 @@ struct PreflightPortTests {
             #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
             #expect(try Command.run(["ls", "-lRn", "--time-style=full-iso", lab.state]).output == before)
             let lines = TextFile.read(trace).split(separator: "\n")
-            let sends = lines.filter { $0.contains(" sendmsg(") || $0.contains(" sendto(") }
+            var sends = lines.filter { $0.contains(" sendmsg(") || $0.contains(" sendto(") }
+            // A transaction of nftables that is never ended is undone (`nft --check`).
+            let trials = sends.filter { $0.contains("nlmsg_type=NFNL_MSG_BATCH_BEGIN") }
+            #expect(trials.count == 2 && !lines.contains { $0.contains("BATCH_END") })
+            sends.removeAll { trials.contains($0) }
             #expect(sends.count >= 4)
             for line in sends {
                 #expect(!line.contains("RTM_NEW") && !line.contains("RTM_SET") && !line.contains("RTM_DEL"), "\(line)")
@@ -234,6 +269,7 @@ struct PreflightPortTests {
             #expect(own.output.contains("blocks other-guest"))
             #expect(!user.output.contains("other-guest"))
             #expect(user.output.contains("not seen: which guests are prepared"), "\(user.output)")
+            #expect(user.output.contains("not seen: what nftables can do"), "\(user.output)")
         }
     }
 }

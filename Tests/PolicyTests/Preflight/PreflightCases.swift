@@ -93,6 +93,8 @@ extension PreflightTests {
             $0.makeSwitch(driver: "mlx5_core")
             try $0.add("52:54:00:00:00:77", port: 6)
         },
+        Case(CostRules.noGuard, .costs, "br0", "no nftables for bridges") { $0.filtering.guarding = "EOPNOTSUPP" },
+        Case(CostRules.noAsking, .costs, "br0", "no nftables for netdevs") { $0.filtering.asking = "EOPNOTSUPP" },
         Case(CostRules.offloadFeatures, .costs, "tap0", "a standby without TSO") { $0.features[6] = [.checksum] },
         Case(CostRules.offloadFeatures, .costs, "tap0", "a primary without TSO") { $0.features[5] = [.checksum] },
         Case(CostRules.ingressQdisc, .costs, "tap0", "an ingress qdisc") {

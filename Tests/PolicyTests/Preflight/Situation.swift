@@ -30,6 +30,7 @@ struct Situation: Sendable {
     var drivers: [Int32: Driver] = [:]
     var features: [Int32: OffloadFeatures] = [5: [.checksum, .tcpSegmentation], 6: [.checksum, .tcpSegmentation]]
     var disciplines: [QueueingDiscipline] = []
+    var filtering = PacketFiltering()
     var otherGuests: [Int32: String] = [:]
     var owners: [Address: String] = [:]
     var isInitialNamespace: Bool?
@@ -136,6 +137,7 @@ struct Situation: Sendable {
         observation.drivers = drivers
         observation.features = features
         observation.disciplines = disciplines
+        observation.filtering = filtering
         observation.neighbours = Neighbours()
         observation.neighbours?.ports = otherGuests
         observation.neighbours?.owners = owners
