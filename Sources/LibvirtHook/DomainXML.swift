@@ -68,6 +68,9 @@ package struct DomainXML: Hashable, Sendable {
         }
     }
 
+    /// The interfaces that are ports of a bridge, and no half of a failover pair.
+    package var singles: [Device] { devices.filter { $0.type != "pci" && $0.teaming == nil && $0.bridge != nil } }
+
     private final class Reading {
         var isDomain = false
         var name = ""

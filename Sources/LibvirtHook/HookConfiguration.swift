@@ -1,5 +1,5 @@
 /// What a domain's XML does not tell the hook, from a file of lines `uplink BRIDGE PORT`, `port PCI PORT`, `state FOLDER`,
-/// `ignore DOMAIN`.
+/// `ignore DOMAIN`, `interfaces bridged`.
 ///
 /// A word with blanks or `#` is written in double quotes, in which `\\` stands before a quote or itself; the name after `ignore`
 /// may have blanks without them. Lines end as on Unix or on Windows, and a byte order mark is passed over.
@@ -12,6 +12,9 @@ package struct HookConfiguration: Hashable, Sendable {
     package var state: String?
     /// Domains that the hook ignores.
     package var ignored: Set<String> = []
+    /// Interfaces that are no half of a failover pair are guests with one port (`interfaces bridged`, not `interfaces pairs`); nil for
+    /// the default, which is no.
+    package var takesSingles: Bool?
     /// What is wrong, with its line. Nothing is prepared then, because what the file means to say is not known.
     package var complaints: [String] = []
 
@@ -46,6 +49,12 @@ package struct HookConfiguration: Hashable, Sendable {
         case ("state", 2):
             guard state == nil || state == texts[1] else { return "says otherwise than a line before" }
             state = texts[1]
+        case ("interfaces", 2):
+            guard let value = ["bridged": true, "pairs": false][texts[1]] else {
+                return "is neither \"interfaces pairs\" nor \"interfaces bridged\""
+            }
+            guard takesSingles == nil || takesSingles == value else { return "says otherwise than a line before" }
+            takesSingles = value
         case ("ignore", 2): ignored.insert(texts[1])
         case ("ignore", 3...) where !words.contains(where: \.isQuoted):
             guard let first = words.dropFirst().first, let last = words.last else { return "is not understood" }

@@ -45,8 +45,8 @@ package struct HookPlan: Sendable {
     /// What is not done, and should be.
     package private(set) var errors: [String] = []
 
-    /// The most failover pairs of a domain: QEMU's machines have fewer slots for them.
-    private static let mostPairs = 256
+    /// The most interfaces of a domain: QEMU's machines have fewer slots for them.
+    private static let mostInterfaces = 256
 
     /// - Parameters:
     ///   - call: the hook's arguments.
@@ -66,16 +66,16 @@ package struct HookPlan: Sendable {
         case "restore":
             steps = [.forgetArrival]
         case "started":
-            let pairs = pairs(of: domain, call)
-            for id in HookPlan.guests(of: call, domain, known) where !pairs.contains(where: { $0.id == id }) {
+            let interfaces = interfaces(of: domain, call, takesSingles: configuration.takesSingles == true)
+            for id in HookPlan.guests(of: call, domain, known) where !interfaces.contains(where: { $0.id == id }) {
                 notes.append("\(id) was left by an earlier run")
                 steps.append(.release(id))
             }
             if domain == nil { errors.append("nothing is prepared: the domain's XML cannot be read") }
             // Firmware and the first part of the boot only use the standby.
             if configuration.complaints.isEmpty {
-                for pair in pairs { prepare(pair, configuration, at: isArriving ? .remote : .standby) }
-            } else if !pairs.isEmpty {
+                for interface in interfaces { prepare(interface, configuration, isArriving: isArriving) }
+            } else if !interfaces.isEmpty {
                 errors.append("nothing is prepared: the hook's configuration is not understood")
             }
             steps.append(.forgetArrival)
@@ -89,7 +89,8 @@ package struct HookPlan: Sendable {
         }
     }
 
-    private typealias Pair = (id: GuestID, standby: DomainXML.Device, primary: DomainXML.Device)
+    /// The standby is the one port where there is no primary.
+    private typealias Interface = (id: GuestID, standby: DomainXML.Device, primary: DomainXML.Device?)
 
     /// The journal's guests of a domain: their names are the domain's, or its UUID, and an alias, which has no `:`.
     private static func guests(of call: HookCall, _ domain: DomainXML?, _ known: [GuestID]) -> [GuestID] {
@@ -100,44 +101,49 @@ package struct HookPlan: Sendable {
         }
     }
 
-    private mutating func pairs(of domain: DomainXML?, _ call: HookCall) -> [Pair] {
-        let found = domain?.pairs ?? []
-        if found.count > HookPlan.mostPairs {
+    private mutating func interfaces(of domain: DomainXML?, _ call: HookCall, takesSingles: Bool) -> [Interface] {
+        typealias Found = (standby: DomainXML.Device, primary: DomainXML.Device?)
+        var found: [Found] = (domain?.pairs ?? []).map { ($0.standby, $0.primary) }
+        if takesSingles { found += (domain?.singles ?? []).map { ($0, nil) } }
+        if found.count > HookPlan.mostInterfaces {
             errors.append(
-                "\(found.count) failover pairs are too many: those after the first \(HookPlan.mostPairs) are left out")
+                "\(found.count) interfaces are too many: those after the first \(HookPlan.mostInterfaces) are left out")
         }
-        return found.prefix(HookPlan.mostPairs).compactMap { standby, primary in
+        return found.prefix(HookPlan.mostInterfaces).compactMap { standby, primary in
             let alias = standby.alias ?? ""
             // A domain's name may have characters that the name of a guest interface must not have.
             let id = (try? GuestID("\(call.domain):\(alias)")) ?? (try? GuestID("\(domain?.uuid ?? ""):\(alias)"))
             guard let id else {
-                errors.append("the pair of \(alias) is left out: its name is too long")
+                errors.append("the interface \(alias) is left out: its name is too long")
                 return nil
             }
             return (id, standby, primary)
         }
     }
 
-    private mutating func prepare(_ pair: Pair, _ configuration: HookConfiguration, at side: Side) {
-        func without(_ what: String) { errors.append("\(pair.id) is left out: \(what)") }
-        guard let bridge = pair.standby.bridge else {
-            return without("its standby is no port of a bridge (interface type '\(pair.standby.type)')")
+    private mutating func prepare(_ interface: Interface, _ configuration: HookConfiguration, isArriving: Bool) {
+        let (id, standby, primary) = interface
+        let role = primary == nil ? "interface" : "standby"
+        func without(_ what: String) { errors.append("\(id) is left out: \(what)") }
+        guard let bridge = standby.bridge else {
+            return without("its \(role) is no port of a bridge (interface type '\(standby.type)')")
         }
-        guard let tap = pair.standby.tap else { return without("its standby has no tap yet") }
-        guard let pci = pair.primary.pci else { return without("the XML does not say which VF its primary is") }
-        guard let mac = pair.standby.mac ?? pair.primary.mac else { return without("it has no MAC") }
-        if side == .remote, configuration.uplinks[bridge] == nil {
+        guard let tap = standby.tap else { return without("its \(role) has no tap yet") }
+        if let primary, primary.pci == nil { return without("the XML does not say which VF its primary is") }
+        guard let mac = standby.mac ?? primary?.mac else { return without("it has no MAC") }
+        if isArriving, configuration.uplinks[bridge] == nil {
             return without(
                 "it comes from another host, and the hook's configuration has no line \"uplink \(bridge) PORT\"")
         }
-        let tags = pair.standby.vlans.isEmpty ? pair.primary.vlans : pair.standby.vlans
+        let tags = standby.vlans.isEmpty ? primary?.vlans ?? [] : standby.vlans
+        let side: Side = isArriving ? .remote : primary == nil ? .local : .standby
         do {
             let addresses = try tags.isEmpty ? [Address(mac)] : tags.map { try Address("\(mac)/\($0)") }
             steps.append(
                 .prepare(
                     try PreparationRequest(
-                        id: pair.id, bridge: bridge, primary: configuration.ports[pci] ?? "pci/\(pci)", standby: tap,
-                        uplink: configuration.uplinks[bridge], addresses: addresses, side: side)))
+                        id: id, bridge: bridge, primary: primary?.pci.map { configuration.ports[$0] ?? "pci/\($0)" },
+                        standby: tap, uplink: configuration.uplinks[bridge], addresses: addresses, side: side)))
         } catch {
             without("\(error)")
         }

@@ -72,6 +72,34 @@ import Testing
         #expect(without.steps == [.forgetArrival] && without.errors.first?.contains("uplink br0 PORT") == true)
     }
 
+    @Test func interfacesWithoutATeamAreGuestsWithOnePortByConfiguration() throws {
+        let text = "uplink br0 bond0\nuplink br1 bond1\ninterfaces bridged"
+        func request(_ side: Side) throws -> PreparationRequest {
+            try PreparationRequest(
+                id: GuestID("vm1:net2"), bridge: "br1", primary: nil, standby: "vnet6", uplink: "bond1",
+                addresses: [Address("52:54:00:11:22:44")], side: side)
+        }
+        #expect(
+            try plan("vm1 started begin -", Domains.running, text).steps == [
+                .prepare(self.request(.standby)), .prepare(request(.local)), .forgetArrival,
+            ])
+        #expect(
+            try plan("vm1 started begin -", Domains.running, text, isArriving: true).steps == [
+                .prepare(self.request(.remote)), .prepare(request(.remote)), .forgetArrival,
+            ])
+        let without = try plan(
+            "vm1 started begin -", Domains.running, "uplink br0 bond0\ninterfaces bridged", isArriving: true)
+        #expect(without.steps.count == 2 && without.errors.first?.contains("uplink br1 PORT") == true)
+        let id = try GuestID("vm1:net2")
+        #expect(
+            try plan("vm1 release end migrated", Domains.running, text, known: ["vm1:net2"]).steps == [
+                .leave(id), .release(id), .forgetArrival,
+            ])
+        for wrong in ["interfaces all", "interfaces bridged\ninterfaces pairs"] {
+            #expect(HookConfiguration(Array(wrong.utf8)).complaints.count == 1)
+        }
+    }
+
     @Test func theEnd() throws {
         let id = try GuestID("vm1:ua-backup0")
         let known = ["vm1", "vm1:ua-backup0", "vm10:ua-backup0", "vm1:x:ua-backup0", "x:vm1"]

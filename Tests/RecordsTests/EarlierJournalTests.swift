@@ -77,7 +77,8 @@ import Testing
         #expect(records[0].phase == .switching && records[0].goal == .primary && records[0].guest.side == .standby)
         #expect(records[0].guest.kind == .bond && records[0].proof == .proven && records[0].bracket == nil)
         #expect(records[0].guest.addresses.map(\.description) == ["52:54:00:00:00:01", "52:54:00:00:00:09/7"])
-        #expect(records[0].guest.primary.learningToRestore && records[0].guest.primary.index == 11)
+        let primary = try #require(records[0].guest.primary)
+        #expect(primary.learningToRestore && primary.index == 11)
         #expect(records[1].phase == .bracketed && records[1].goal == .standby)
         #expect(records[1].bracket == Bracket(openedAt: 17, means: .nftables, ownsClsact: true))
         // Those of other network namespaces are taken over too.

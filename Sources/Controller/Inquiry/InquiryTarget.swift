@@ -41,15 +41,15 @@ struct InquiryTarget {
         }
         let flooding: BridgePort.Flags = owned.ip.isIPv6 ? .multicastFlood : .broadcastFlood
         let flags = { (index: Int32) in links.first { $0.index == index }?.bridgePort?.flags }
-        if side == .standby, flags(guest.standby.index)?.contains(flooding) == true,
-            flags(guest.primary.index)?.contains(flooding) == false
+        if let primary = guest.primary, side == .standby, flags(guest.standby.index)?.contains(flooding) == true,
+            flags(primary.index)?.contains(flooding) == false
         {
             throw ControllerError(
                 .precondition,
-                "guest \(guest.id) cannot be asked by its standby: a bracket copies what \(guest.primary.name) is not "
+                "guest \(guest.id) cannot be asked by its standby: a bracket copies what \(primary.name) is not "
                     + "flooded with to it, and the guest might answer that copy",
                 remedy:
-                    "bridge link set dev \(guest.primary.name) \(owned.ip.isIPv6 ? "mcast_flood" : "bcast_flood") on")
+                    "bridge link set dev \(primary.name) \(owned.ip.isIPv6 ? "mcast_flood" : "bcast_flood") on")
         }
         self.port = present
         place = side == .primary ? 1 : 2
@@ -78,7 +78,7 @@ struct InquiryTarget {
     static func links(
         of guest: GuestInterface, using socket: inout CommandSocket
     ) throws(ControllerError) -> [Link] {
-        let own = guest.nic == nil ? [guest.primary, guest.standby] : [guest.standby]
+        let own = guest.nic == nil ? guest.own.map(\.port) : [guest.standby]
         let links = try ControllerError.reading("the ports of guest \(guest.id)") { () throws(NetlinkError) in
             try Links.read(own.map(\.index), using: &socket)
         }

@@ -26,6 +26,7 @@ final class Doubt {
     /// On CLOCK_MONOTONIC, in nanoseconds.
     let openedAt: Int64
     private let macs: Set<MACAddress>
+    private let arrival: Side
     private let ears: [Ear]
     private let counted: [Int32]
     private var received: UInt64?
@@ -43,6 +44,7 @@ final class Doubt {
     /// - Parameter listens: opens packet sockets; otherwise entries and counters are all that is heard.
     init(_ guest: GuestInterface, _ observation: Observation, listens: Bool, at now: Int64, limits: Trail.Limits) {
         macs = Set(guest.addresses.map(\.mac))
+        arrival = guest.arrival
         self.limits = limits
         openedAt = now
         // The uplink first: of what came in since the last look, the guest's own frames count as the later ones.
@@ -111,7 +113,7 @@ final class Doubt {
                 // A packet socket that was open has already counted the frame that moved the entry.
                 let isNew = now == openedAt
                 if isHere, isNew || !hears(.remote) { trails[mac, default: Trail()].heardAbroad(at: now) }
-                if !isHere, isNew || !hears(.standby) { heard(mac, by: .standby, at: now) }
+                if !isHere, isNew || !hears(arrival) { heard(mac, by: arrival, at: now) }
             default: break
             }
             away.insert(mac)

@@ -55,7 +55,7 @@ extension Keeper {
         _ record: GuestRecord, _ observation: Observation, _ doubt: Doubt, at now: Int64
     ) -> AskState? {
         let isHere = record.entrySide != .remote
-        let side = isHere ? record.entrySide : doubt.spokeBy ?? .standby
+        let side = isHere ? record.entrySide : doubt.spokeBy ?? record.guest.arrival
         guard wards[record.row]?.word == nil, let port = observation.ports[side], isHere || port.kind != "veth" else {
             return nil
         }

@@ -190,7 +190,7 @@ extension Keeper {
     mutating func bracketTheMute(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let (row, guest) = (claim.record.row, claim.record.guest)
         if case .told(let text) = wards[row]?.mute { return .beyondRepair(text) }
-        let what = "primary port \(guest.primary.name) has no carrier"
+        let what = "primary port \(guest.firstPort.name) has no carrier"
         let cannot: String
         if let objection = guest.kind.objection {
             cannot = "guest \(guest.id) \(objection)"

@@ -53,7 +53,7 @@ extension Keeper {
                 spared.insert(stray.address)
                 // The guest's next frame takes the entry back; what a control plane said was contradicted already.
                 again = min(again, stray.origin == .frame ? now + Keeper.listeningPause : again, until)
-            case .believe where !isHere: return try arrive(&claim, by: .standby)
+            case .believe where !isHere: return try arrive(&claim, by: record.guest.arrival)
             case .believe:
                 // A guest that has nothing to say is silent too; one that is asked says so.
                 if case .asking(let until)? = inquiry {
@@ -286,10 +286,10 @@ extension Keeper {
             heedingDue = now + Keeper.heedingPause
             guard let ward = wards[row], ward.word == nil, ward.doubt == nil, now >= ward.heedAfter else { continue }
             let guest = record.guest
-            let own = [(Side.primary, guest.primary), (.standby, guest.standby)].filter {
-                $1.index != guest.port(of: .remote)?.index && !guest.learns($0)
+            let own = guest.own.filter {
+                $0.port.index != guest.port(of: .remote)?.index && !guest.learns($0.side)
             }
-            ports += own.map(\.1.index)
+            ports += own.map(\.port.index)
             rows.append((row, own.count))
         }
         guard !ports.isEmpty, let counters = try? PortCounters.read(ports, using: &host.kernel.socket) else {

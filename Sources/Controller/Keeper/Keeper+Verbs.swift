@@ -106,14 +106,15 @@ extension Keeper {
         let guest = claim.record.guest
         guard claim.record.phase == .pinned else { return false }
         let links = try host.kernel.links()
-        var found = links[guest.primary.name]
-        if let place = guest.primary.devlink {
+        guard let primary = guest.primary else { return false }
+        var found = links[primary.name]
+        if let place = primary.devlink {
             let devlink = try host.kernel.devlink()
             found = links.all.first { $0.isEswitchPort && devlink[interface: $0.index]?.path == place }
         }
         guard let link = found, link.master == guest.bridge.index else { return false }
-        if link.index != guest.primary.index { try claim.rebind(primary: PortIdentity(link)) }
-        watch.found(guest.primary.name)
+        if link.index != primary.index { try claim.rebind(primary: PortIdentity(link)) }
+        watch.found(primary.name)
         try relearn(&claim)
         // The guard knows ports by their indexes. Where it cannot be made, `verify` and the next look say so.
         _ = try? host.kernel.restoreGuard(of: claim.record.guest)

@@ -43,7 +43,7 @@ struct FilterCounters {
     static func read(
         _ guest: GuestInterface, _ nic: LegacyNIC, using socket: inout CommandSocket
     ) throws(NetlinkError) -> FilterCounters {
-        let ports = try PortCounters.read([guest.primary.index, guest.standby.index], using: &socket)
+        let ports = try PortCounters.read([guest.firstPort.index, guest.standby.index], using: &socket)
         let function = try VirtualFunction.receivedPackets(nic.vf, of: nic.pf.index, using: &socket)
         return FilterCounters(
             uplink: ports[0]?.rxPackets ?? 0, standby: ports[1]?.txPackets ?? 0, function: function ?? 0)
@@ -54,7 +54,7 @@ struct FilterCounters {
         switch guest.side {
         case .standby where uplink > first.uplink && standby > first.standby:
             return
-                "\(uplink - first.uplink) frames came in by \(guest.primary.name), \(standby - first.standby) left by "
+                "\(uplink - first.uplink) frames came in by \(guest.firstPort.name), \(standby - first.standby) left by "
                 + guest.standby.name
         case .primary where function > first.function:
             return "VF \(nic.vf) received \(function - first.function) frames"
@@ -77,7 +77,7 @@ struct FilterCounters {
         guard let nic = guest.nic, let mac = guest.addresses.first?.mac else { return .nothingToProve }
         do throws(NetlinkError) {
             let filters = try NICFilters.read(
-                mac, vf: nic.vf, of: nic.pf.index, uplink: guest.primary.index, using: &socket)
+                mac, vf: nic.vf, of: nic.pf.index, uplink: guest.firstPort.index, using: &socket)
             if let problem = FilterPlan.problems(guest, filters).first { return .missing(reason: problem) }
             let first = try FilterCounters.read(guest, nic, using: &socket)
             let clock = Stopwatch()

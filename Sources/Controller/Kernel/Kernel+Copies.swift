@@ -28,11 +28,11 @@ extension Kernel {
         if observation.bridge?.bridge?.filtersVLANs == true {
             vlans = (
                 try self.vlans(of: guest.standby.index, named: guest.standby.name),
-                try self.vlans(of: guest.primary.index, named: guest.primary.name)
+                try self.vlans(of: guest.firstPort.index, named: guest.firstPort.name)
             )
         }
         return CopySpecification(
-            source: guest.standby.index, target: guest.primary.index,
+            source: guest.standby.index, target: guest.firstPort.index,
             matches: try Planner.matches(guest, vlans: vlans), groups: Planner.groups(observation),
             tagType: observation.bridge?.bridge?.tagType ?? 0x8100, number: UInt32(truncatingIfNeeded: record.row),
             label: guest.id.text)

@@ -14,7 +14,7 @@ extension Kernel {
         guard let bridge = observation.bridge, bridge.hasGroups, let target = guest.port(of: side) else { return }
         let isSettled = phase == .pinned && guest.side == side
         if isSettled, guest.addresses.allSatisfy({ observation.entry($0)?.port == target.index }) { return }
-        let ports = [guest.primary.index, guest.standby.index, target.index]
+        let ports = guest.own.map(\.port.index) + [target.index]
         observation.groups = try ControllerError.reading("the multicast groups of \(bridge.name)") {
             () throws(NetlinkError) in try groups(of: bridge.index, on: ports)
         }

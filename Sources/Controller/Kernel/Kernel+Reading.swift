@@ -74,7 +74,7 @@ extension Kernel {
         let bridge = links[0].flatMap { $0.kind == "bridge" ? $0 : nil }
         var ports = BySide<Link>()
         for ((side, _), link) in zip(known, links.dropFirst()) { ports[side] = link }
-        if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[.standby] }
+        if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[guest.arrival] }
         if guest.nic != nil { ports[.remote] = ports[.primary] }
         return Observation(bridge: bridge, ports: ports)
     }
@@ -103,7 +103,7 @@ extension Kernel {
     ) throws(ControllerError) {
         guard let nic = guest.nic, let mac = guest.addresses.first?.mac else { return }
         observation.filters = try ControllerError.reading("the filters of \(nic.pf.name)") { () throws(NetlinkError) in
-            try NICFilters.read(mac, vf: nic.vf, of: nic.pf.index, uplink: guest.primary.index, using: &socket)
+            try NICFilters.read(mac, vf: nic.vf, of: nic.pf.index, uplink: guest.firstPort.index, using: &socket)
         }
     }
 
@@ -118,7 +118,7 @@ extension Kernel {
             read[side] = try vlans(of: port.index, named: port.name)
         }
         // One port may serve both sides.
-        if guest.uplink?.index == guest.standby.index { read[.remote] = read[.standby] }
+        if guest.uplink?.index == guest.standby.index { read[.remote] = read[guest.arrival] }
         observation.vlans = read
     }
 

@@ -77,7 +77,7 @@ struct Survey {
     private static func readTable(
         _ bridge: Link, _ subject: Subject, into observation: inout Observation, on kernel: inout Kernel
     ) {
-        let ports = [Side.primary, .standby].compactMap { observation.ports[$0] }.filter { $0.master == bridge.index }
+        let ports = subject.ownSides.compactMap { observation.ports[$0] }.filter { $0.master == bridge.index }
         do throws(NetlinkError) {
             var table = try Table.snapshot(
                 bridge: bridge.index, ports: Set(ports.map(\.index)).sorted(), using: &kernel.socket)
@@ -108,11 +108,11 @@ struct Survey {
         } catch {
             observation.unseen.append(.init(.disciplines, "queueing disciplines: \(error)"))
         }
-        let pair = [Side.primary, .standby].compactMap { observation.ports[$0] }
+        let own = subject.ownSides.compactMap { observation.ports[$0] }
         do throws(NetlinkError) {
-            observation.features = try OffloadFeatures.read(pair.map(\.index))
+            observation.features = try OffloadFeatures.read(own.map(\.index))
             if let features = observation.features {
-                for port in pair where features[port.index] == nil {
+                for port in own where features[port.index] == nil {
                     observation.unseen.append(.init(.features, "the features of \(port.name)"))
                 }
             } else {
@@ -122,7 +122,7 @@ struct Survey {
         } catch {
             observation.unseen.append(.init(.features, "the features of the ports: \(error)"))
         }
-        guard pair.contains(where: \.isEswitchPort) else { return }
+        guard own.contains(where: \.isEswitchPort) else { return }
         observation.isInitialNamespace = Survey.isInitialNamespace
         if observation.isInitialNamespace == nil {
             observation.unseen.append(

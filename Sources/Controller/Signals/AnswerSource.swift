@@ -9,22 +9,18 @@ final class AnswerSource: SignalSource {
     private let target: InquiryTarget
 
     /// - Parameters:
-    ///   - port: `primary`, `standby`, or the name of that port.
+    ///   - port: `primary`, `standby`, `local`, or the name of that port.
     ///   - owned: the guest's IP address.
     /// - Throws: ``ControllerError`` of codes `precondition` and `usage`.
     init(
         _ port: String, _ owned: AnnouncementRequest.Owned, of guest: GuestInterface,
         using socket: inout CommandSocket
     ) throws(ControllerError) {
-        let side: Side
-        switch port {
-        case "primary", guest.primary.name: side = .primary
-        case "standby", guest.standby.name: side = .standby
-        default:
+        guard let side = guest.own.first(where: { port == $0.side.rawValue || port == $0.port.name })?.side else {
             throw ControllerError(
                 .precondition,
-                "guest \(guest.id) cannot be asked by \(port): it is neither its primary nor its standby",
-                remedy: "write answer:primary or answer:standby")
+                "guest \(guest.id) cannot be asked by \(port): that port does not lead to the guest on this host",
+                remedy: "write \(guest.own.map { "answer:\($0.side.rawValue)" }.joined(separator: " or "))")
         }
         target = try InquiryTarget(guest, by: side, owned, using: &socket)
         try InquiryTarget.shield(target.ports, using: &socket)

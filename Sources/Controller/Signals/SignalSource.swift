@@ -79,20 +79,17 @@ extension Signal {
     private static func port(
         _ name: String, of guest: GuestInterface, using socket: inout CommandSocket
     ) throws(ControllerError) -> PortIdentity {
-        switch name {
-        case "primary": return guest.primary
-        case "standby": return guest.standby
-        case "uplink":
-            if let uplink = guest.uplink { return uplink }
-        default: break
-        }
+        if name == "uplink", let uplink = guest.uplink { return uplink }
+        if let own = guest.own.first(where: { $0.side.rawValue == name }) { return own.port }
         let found = try ControllerError.reading("interface \(name)") { () throws(NetlinkError) in
             try Links.read(named: [name], using: &socket)
         }
         guard let link = found.first ?? nil else {
             throw ControllerError(
                 .precondition, "there is no interface \(name) to wait for",
-                remedy: "name an interface, or primary, standby or uplink for the guest's")
+                remedy:
+                    "name an interface, or \(guest.own.map(\.side.rawValue).joined(separator: ", ")) or uplink for the guest's"
+            )
         }
         return PortIdentity(link)
     }

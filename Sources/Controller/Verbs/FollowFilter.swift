@@ -77,7 +77,7 @@ package struct FollowFilter {
         on kernel: inout Kernel
     ) throws(ControllerError) -> [Address] {
         let entries = try kernel.entries(addresses, of: guest)
-        var own: Set = [guest.primary.index, guest.standby.index]
+        var own = Set(guest.own.map(\.port.index))
         if let uplink = guest.uplink, takesLearned { own.insert(uplink.index) }
         return zip(addresses, entries).compactMap { address, entry in
             guard let entry else { return address }

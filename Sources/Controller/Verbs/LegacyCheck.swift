@@ -33,9 +33,9 @@ struct LegacyCheck {
         try check(function, address, pf)
         try checkUplink(pf, device)
         var notes = try judge(pf)
-        if request.primary != pf.name {
+        if let primary = request.primary, primary != pf.name {
             notes.append(
-                "\(request.primary) is a VF: some PF drivers keep a MAC that a VF has taken off its list (igb does), which "
+                "\(primary) is a VF: some PF drivers keep a MAC that a VF has taken off its list (igb does), which "
                     + "nothing shows but the frames; \(pf.name) itself is the safer port")
         }
         let isOnVF = function.mac == address.mac
@@ -74,7 +74,7 @@ struct LegacyCheck {
 
     /// The port to the NIC is the PF's netdev or that of another VF, and that VF may do what a bridge's port does.
     private func checkUplink(_ pf: Link, _ device: PCIDevice) throws(ControllerError) {
-        guard let uplink = links[request.primary], uplink.index != pf.index else { return }
+        guard let uplink = request.primary.flatMap({ links[$0] }), uplink.index != pf.index else { return }
         guard let parent = uplink.parentDevice, let (physical, number) = PCIFunctions().virtualFunction(parent),
             physical == device.address
         else {

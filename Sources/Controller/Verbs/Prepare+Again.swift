@@ -85,7 +85,8 @@ extension Prepare {
         func isThere(_ side: Side) -> Bool { observation.ports[side]?.master == guest.bridge.index }
         compare("bridge", guest.bridge, request.bridge, isThere: observation.bridge != nil)
         compare("primary", guest.primary, request.primary, isThere: isThere(.primary))
-        compare("standby", guest.standby, request.standby, isThere: isThere(.standby))
+        compare(
+            guest.primary == nil ? "port" : "standby", guest.standby, request.standby, isThere: isThere(guest.arrival))
         compare("uplink", guest.uplink, request.uplink, isThere: isThere(.remote))
         compare("addresses", guest.declared.words, request.addresses.words, guest.declares(exactly: request.addresses))
         compare("PF", guest.nic?.pf, request.legacy?.pf, isThere: true)

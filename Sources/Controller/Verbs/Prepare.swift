@@ -142,8 +142,11 @@ package struct Prepare {
         let devlink = try kernel.devlink()
         func locate(_ port: inout PortIdentity) { port.devlink = devlink[interface: port.index]?.path }
         var located = guest
-        locate(&located.primary)
         locate(&located.standby)
+        if var primary = guest.primary {
+            locate(&primary)
+            located.primary = primary
+        }
         if var uplink = guest.uplink {
             locate(&uplink)
             located.uplink = uplink
@@ -193,8 +196,11 @@ package struct Prepare {
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
         return try request.replacing(
             bridge: links[request.bridge]?.name,
-            primary: names.netdev(request.primary, role: "primary", bridge: request.bridge),
-            standby: names.netdev(request.standby, role: "standby", bridge: request.bridge),
+            primary: try request.primary.map { primary throws(ControllerError) in
+                try names.netdev(primary, role: "primary", bridge: request.bridge)
+            },
+            standby: names.netdev(
+                request.standby, role: request.primary == nil ? "port" : "standby", bridge: request.bridge),
             uplink: try request.uplink.map { uplink throws(ControllerError) in
                 try names.netdev(uplink, role: "uplink", bridge: request.bridge)
             })

@@ -36,10 +36,12 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let stale: Bool
     /// Where it was prepared, seen from here.
     package let place: Place
-    /// The port of the VF.
-    package let primary: Port
-    /// The port of the paravirtual NIC.
-    package let standby: Port
+    /// The port of the VF; nil for a guest with one port.
+    package let primary: Port?
+    /// The port of the paravirtual NIC; nil for a guest with one port.
+    package let standby: Port?
+    /// The port of a guest that has one.
+    package let local: Port?
     /// The port towards other hosts.
     package let uplink: Port?
     /// `MAC` or `MAC/VLAN`.
@@ -73,8 +75,9 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         writtenBy = record.by
         stale = place.isVoid
         self.place = place
-        primary = port(guest.primary)
-        standby = port(guest.standby)
+        primary = guest.port(of: .primary).map(port)
+        standby = guest.port(of: .standby).map(port)
+        local = guest.port(of: .local).map(port)
         uplink = guest.uplink.map(port)
         addresses = guest.addresses.map(\.description)
         sticky = guest.isSticky

@@ -181,7 +181,9 @@ extension Topology {
             add("isolated: cannot reach other isolated ports", to: port.name)
         }
         for guest in open {
-            add("a bracket is open: frames for \(guest.id) are copied to \(guest.primary.name)", to: guest.standby.name)
+            add(
+                "a bracket is open: frames for \(guest.id) are copied to \(guest.firstPort.name)",
+                to: guest.standby.name)
         }
         return remarks
     }

@@ -7,6 +7,7 @@
 public struct BySide<Value> {
     @usableFromInline var primary: Value?
     @usableFromInline var standby: Value?
+    @usableFromInline var local: Value?
     @usableFromInline var remote: Value?
 
     /// Makes an empty container.
@@ -23,6 +24,7 @@ public struct BySide<Value> {
             switch side {
             case .primary: primary
             case .standby: standby
+            case .local: local
             case .remote: remote
             }
         }
@@ -30,13 +32,14 @@ public struct BySide<Value> {
             switch side {
             case .primary: primary = newValue
             case .standby: standby = newValue
+            case .local: local = newValue
             case .remote: remote = newValue
             }
         }
     }
 
     /// The values in the order of the sides.
-    @inlinable public var values: [Value] { [primary, standby, remote].compactMap { $0 } }
+    @inlinable public var values: [Value] { [primary, standby, local, remote].compactMap { $0 } }
 }
 
 extension BySide: Sendable where Value: Sendable {}

@@ -7,6 +7,8 @@ public enum Side: String, Hashable, Sendable, CaseIterable, Codable {
     case primary
     /// Through the bridge port of its paravirtual NIC.
     case standby
+    /// Through the port of a guest that has one alone: a tap, a veth, or the representor of a VF that migrates along.
+    case local
     /// The guest is on another host, behind the uplink.
     case remote
 }
@@ -67,15 +69,16 @@ public struct PortIdentity: Hashable, Sendable {
     }
 }
 
-/// One failover pair of one VM: a bridge, the ports that reach the guest, and its addresses.
+/// One interface of one VM: a bridge, the ports that reach the guest, and its addresses. It is a failover pair, or has one port on
+/// each host.
 public struct GuestInterface: Hashable, Sendable {
     /// Its name.
     public let id: GuestID
     /// The bridge. `learningToRestore` is unused here.
     public var bridge: PortIdentity
-    /// The port of the VF.
-    public var primary: PortIdentity
-    /// The port of the paravirtual NIC.
+    /// The port of the VF; nil for a guest with one port.
+    public var primary: PortIdentity?
+    /// The port of the paravirtual NIC; of a guest with one port, that port.
     public var standby: PortIdentity
     /// The port that leads to the guest while it is on another host.
     public var uplink: PortIdentity?
@@ -102,7 +105,7 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// Makes a guest interface from its fields.
     package init(
-        id: GuestID, bridge: PortIdentity, primary: PortIdentity, standby: PortIdentity, uplink: PortIdentity? = nil,
+        id: GuestID, bridge: PortIdentity, primary: PortIdentity?, standby: PortIdentity, uplink: PortIdentity? = nil,
         addresses: [Address], side: Side, isSticky: Bool, nic: LegacyNIC? = nil
     ) {
         self.id = id
@@ -121,15 +124,29 @@ public struct GuestInterface: Hashable, Sendable {
     public func port(of side: Side) -> PortIdentity? {
         switch side {
         case .primary: primary
-        case .standby: standby
+        case .standby: primary == nil ? nil : standby
+        case .local: primary == nil ? standby : nil
         case .remote: nic == nil ? uplink : primary
         }
     }
 
+    /// The side at which a guest that comes from another host is first reached.
+    public var arrival: Side { primary == nil ? .local : .standby }
+
+    /// The ports that lead to the guest on this host, with their sides.
+    package var own: [(side: Side, port: PortIdentity)] {
+        var own = [(side: arrival, port: standby)]
+        if let primary { own.insert((side: .primary, port: primary), at: 0) }
+        return own
+    }
+
+    /// The primary, or the one port: what a bracket copies to, and what leads to a NIC in legacy mode, is always a primary.
+    package var firstPort: PortIdentity { primary ?? standby }
+
     /// The ports with the sides that they serve; an uplink that is also the standby appears once.
     public var ports: [(side: Side, port: PortIdentity)] {
         // The tuple labels are given here, because converting the array takes longer than making it.
-        var ports = [(side: Side.primary, port: primary), (side: Side.standby, port: standby)]
+        var ports = own
         if let uplink, uplink.index != standby.index { ports.append((side: .remote, port: uplink)) }
         return ports
     }
@@ -138,14 +155,14 @@ public struct GuestInterface: Hashable, Sendable {
     package var eswitchPort: PortIdentity? { ports.map(\.port).first(where: \.isEswitchPort) }
 
     /// Whether the port of a side learns. It does not while the guest is here, so a late frame from its other port moves
-    /// nothing. While the guest is on another host its standby learns, so the guest's first frame here, QEMU's
+    /// nothing. While the guest is on another host the port by which it would come learns, so the guest's first frame here, QEMU's
     /// announcement, brings its addresses along.
-    package func learns(_ side: Side) -> Bool { self.side == .remote && side == .standby && standby.learningToRestore }
+    package func learns(_ side: Side) -> Bool { self.side == .remote && side == arrival && standby.learningToRestore }
 
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {
-        if primary.index == index { return .primary }
-        if standby.index == index { return .standby }
+        if let primary, primary.index == index { return .primary }
+        if standby.index == index { return arrival }
         return uplink?.index == index ? .remote : nil
     }
 }
@@ -162,7 +179,10 @@ extension GuestInterface {
             return true
         }
         var isNews = update(&renamed.bridge)
-        isNews = update(&renamed.primary) || isNews
+        if var primary, update(&primary) {
+            renamed.primary = primary
+            isNews = true
+        }
         isNews = update(&renamed.standby) || isNews
         if var uplink, update(&uplink) {
             renamed.uplink = uplink
@@ -178,8 +198,10 @@ extension GuestInterface {
     /// What has another name in `other`, in words.
     package func renamings(to other: GuestInterface) -> String {
         let pairs =
-            [(bridge, other.bridge), (primary, other.primary), (standby, other.standby)]
-            + [(uplink, other.uplink)].compactMap { old, new in old.flatMap { old in new.map { (old, $0) } } }
+            [(bridge, other.bridge), (standby, other.standby)]
+            + [(primary, other.primary), (uplink, other.uplink)].compactMap { old, new in
+                old.flatMap { old in new.map { (old, $0) } }
+            }
         var words: [String] = []
         for (old, new) in pairs where old.name != new.name {
             let text = "\(old.name) (ifindex \(old.index)) is called \(new.name) now"

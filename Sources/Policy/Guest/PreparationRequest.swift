@@ -6,9 +6,10 @@ public struct PreparationRequest: Hashable, Sendable {
     public let id: GuestID
     /// The bridge's interface name.
     public let bridge: String
-    /// The port of the VF: an interface name, the driver's name of the port (`pf0vf3`), or the VF (`pci/0000:03:00.5`).
-    public let primary: String
-    /// The port of the paravirtual NIC.
+    /// The port of the VF: an interface name, the driver's name of the port (`pf0vf3`), or the VF (`pci/0000:03:00.5`); nil for a
+    /// guest with one port.
+    public let primary: String?
+    /// The port of the paravirtual NIC; of a guest with one port, that port, named as ``primary`` is.
     public let standby: String
     /// The port that leads to the guest while it is on another host.
     public let uplink: String?
@@ -30,22 +31,24 @@ public struct PreparationRequest: Hashable, Sendable {
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
-        id: GuestID, bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address],
+        id: GuestID, bridge: String, primary: String?, standby: String, uplink: String?, addresses: [Address],
         side: Side?, allowsLeak: Bool = false, kind: GuestKind? = nil, legacy: LegacyRequest? = nil,
         ips: [AnnouncementRequest.Owned] = []
     ) throws(ControllerError) {
         if primary == standby {
             throw ControllerError(
-                .usage, "primary and standby are the same port, \(primary)",
-                remedy: "name the VF's representor as primary and the tap (or other paravirtual port) as standby")
+                .usage, "primary and standby are the same port, \(standby)",
+                remedy:
+                    "name the VF's representor as primary and the tap (or other paravirtual port) as standby, or a guest's "
+                    + "only port by --port")
         }
-        if primary == uplink {
+        if let uplink, primary ?? standby == uplink {
             throw ControllerError(
-                .usage, "primary and uplink are the same port, \(primary)",
+                .usage, "\(primary == nil ? "port" : "primary") and uplink are the same port, \(uplink)",
                 remedy: "name the port towards the physical network as uplink")
         }
-        for (name, role) in [(primary, "primary"), (standby, "standby"), (uplink ?? "", "uplink")] where name == bridge
-        {
+        let roles = [(primary, "primary"), (standby, primary == nil ? "port" : "standby"), (uplink, "uplink")]
+        for (name, role) in roles where name == bridge {
             throw ControllerError(
                 .usage, "\(role) is the bridge \(bridge) itself", remedy: "name one of the bridge's ports")
         }
@@ -60,6 +63,16 @@ public struct PreparationRequest: Hashable, Sendable {
             throw ControllerError(
                 .usage, "a VF in legacy mode has one MAC, and \(addresses.count) addresses are given",
                 remedy: "name the guest's own MAC; its further MACs cannot be moved on this NIC")
+        }
+        if let side, side != .remote, (side == .local) != (primary == nil) {
+            throw ControllerError(
+                .usage,
+                "a guest with \(primary == nil ? "one port" : "a primary and a standby") has no side \(side.rawValue)",
+                remedy: "write --at \(primary == nil ? "local" : "primary, standby") or remote")
+        }
+        if primary == nil, let kind, kind != .unknown {
+            throw ControllerError(
+                .usage, "a guest with one port joins no two NICs: it is of no kind", remedy: "leave --kind out")
         }
         if side == .remote, uplink == nil, legacy == nil {
             throw ControllerError(

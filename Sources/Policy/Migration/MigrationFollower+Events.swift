@@ -41,7 +41,7 @@ extension MigrationFollower {
         // The device's state is being loaded: the guest is stopped on the other host and will run here next. From now on its
         // frames wait in the queue of its standby.
         case .awaited where isIncoming && side == .remote:
-            settle(at: .standby)
+            settle(at: home)
             actions.append(.announce)
         // The guest's driver was reloaded, so the guest may be without its primary for a while. Without copies it gains
         // nothing to leave a primary that may be in use.

@@ -38,7 +38,7 @@ extension MigrationFollower {
 
     /// The guest was asked to give up its primary, and may do so at any moment.
     package mutating func leave() {
-        guard [.primary, .coming, .standby].contains(state) else { return }
+        guard configuration.hasPrimary, [.primary, .coming, .standby].contains(state) else { return }
         if side == .primary { open(to: .standby) } else if bracket != nil { bracket = .standby }
         state = .leaving
         wasUnplugged = false
@@ -49,7 +49,7 @@ extension MigrationFollower {
 
     /// The guest has given up its primary.
     package mutating func left(to next: State) {
-        settle(at: .standby)
+        settle(at: home)
         state = next
         wasUnplugged = true
         disarm(.unplug)
@@ -60,6 +60,7 @@ extension MigrationFollower {
 
     /// The guest gets its primary, and may use it at any moment.
     package mutating func come() {
+        guard configuration.hasPrimary else { return rest() }
         open(to: .primary)
         state = .coming
         disarm(.unplug)
@@ -78,7 +79,7 @@ extension MigrationFollower {
 
     /// The guest is here and cannot use a primary.
     package mutating func rest() {
-        settle(at: .standby)
+        settle(at: home)
         state = .standby
         disarm(.unplug)
         disarm(.primary)
@@ -88,7 +89,7 @@ extension MigrationFollower {
 
     /// The guest starts to run here.
     package mutating func arrive() {
-        settle(at: .standby)
+        settle(at: home)
         actions.append(.announce)
         if state == .gone {
             // QEMU does not plug the primary again after a completed migration.
@@ -113,6 +114,7 @@ extension MigrationFollower {
     // MARK: - Helpers
 
     package mutating func watch(_ isOn: Bool) {
+        guard configuration.hasPrimary else { return }
         // Sent again even if the watch is on: it then waits for a frame from now on.
         if isOn || isWatching { actions.append(.watchPrimary(isOn)) }
         isWatching = isOn

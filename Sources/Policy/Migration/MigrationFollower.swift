@@ -12,6 +12,8 @@ public struct MigrationFollower: Hashable, Sendable {
         public var standbyDevice: String?
         /// The id of the primary in QEMU; nil: events of any device count, except DEVICE_DELETED.
         public var primaryDevice: String?
+        /// The guest is a failover pair; otherwise it has one port, and nothing is plugged or unplugged.
+        public var hasPrimary: Bool
         /// The guest takes one of two copies, so frames may go to both ports (strategy `bracket`). Otherwise `cut`.
         public var takesCopies: Bool
         /// A guest that has not given up its primary after this many nanoseconds raises an alarm.
@@ -28,17 +30,20 @@ public struct MigrationFollower: Hashable, Sendable {
         /// - Parameters:
         ///   - standbyDevice: the id of the virtio NIC in QEMU.
         ///   - primaryDevice: the id of the primary in QEMU.
+        ///   - hasPrimary: the guest is a failover pair.
         ///   - takesCopies: the guest takes one of two copies.
         ///   - unplugLimit: nanoseconds; an orderly removal takes a Linux guest 6 to 7 s.
         ///   - primaryLimit: nanoseconds.
         ///   - retryPause: nanoseconds.
         public init(
-            standbyDevice: String? = nil, primaryDevice: String? = nil, takesCopies: Bool = true,
+            standbyDevice: String? = nil, primaryDevice: String? = nil, hasPrimary: Bool = true,
+            takesCopies: Bool = true,
             unplugLimit: Int64 = 30_000_000_000, primaryLimit: Int64 = 60_000_000_000,
             retryPause: Int64 = 1_000_000_000
         ) {
             self.standbyDevice = standbyDevice
             self.primaryDevice = primaryDevice
+            self.hasPrimary = hasPrimary
             self.takesCopies = takesCopies
             self.unplugLimit = unplugLimit
             self.primaryLimit = primaryLimit
@@ -52,7 +57,7 @@ public struct MigrationFollower: Hashable, Sendable {
         case unknown
         /// QEMU waits for the guest from another host, so the guest is remote.
         case awaited
-        /// The guest is here and uses its standby.
+        /// The guest is here and uses its standby, or its one port.
         case standby
         /// The guest is here and uses its primary.
         case primary
@@ -172,6 +177,9 @@ public struct MigrationFollower: Hashable, Sendable {
         self.bracket = bracket
         sideBefore = side
     }
+
+    /// Where a guest is that is here and not on its primary.
+    package var home: Side { configuration.hasPrimary ? .standby : .local }
 
     /// Processes an input. The actions are to be done in order; there are none if the input changes nothing.
     public mutating func handle(_ input: Input) -> [Action] {

@@ -7,25 +7,30 @@ extension Observation {
     ///
     /// Software ports that forward and let the same through, which this guest has alone, and addresses that nobody has taken.
     package func isPlain(for guest: GuestInterface) -> Bool {
-        guard let bridge, bridge.isUp, let settings = bridge.bridge, guest.nic == nil, let primary = ports[.primary],
-            let standby = ports[.standby],
-            let first = primary.bridgePort?.flags, let second = standby.bridgePort?.flags,
-            primary.index != standby.index, primary.mtu == standby.mtu, primary.virtualFunctions.isEmpty,
-            first.subtracting(.learning) == second.subtracting(.learning), !first.contains(.locked),
-            guest.sharesPorts || !first.contains(.learning),
-            guest.sharesPorts || guest.learns(.standby) || !second.contains(.learning), isPlain(primary, bridge),
+        guard let bridge, bridge.isUp, let settings = bridge.bridge, guest.nic == nil,
+            let standby = ports[guest.arrival], let second = standby.bridgePort?.flags, !second.contains(.locked),
+            guest.sharesPorts || guest.learns(guest.arrival) || !second.contains(.learning),
             isPlain(standby, bridge), guest.fromPVID.isEmpty, let entries
         else { return false }
+        var primaryMAC: MACAddress?
+        if guest.primary != nil {
+            guard let primary = ports[.primary], let first = primary.bridgePort?.flags,
+                primary.index != standby.index, primary.mtu == standby.mtu, primary.virtualFunctions.isEmpty,
+                first.subtracting(.learning) == second.subtracting(.learning),
+                guest.sharesPorts || !first.contains(.learning), isPlain(primary, bridge)
+            else { return false }
+            primaryMAC = primary.mac
+        }
         var uplinkMAC: MACAddress?
         if guest.uplink != nil {
-            guard let uplink = ports[.remote], uplink.index != standby.index, uplink.index != primary.index,
+            guard let uplink = ports[.remote], uplink.index != standby.index, uplink.index != guest.primary?.index,
                 isPlain(uplink, bridge)
             else { return false }
             uplinkMAC = uplink.mac
         }
         for address in guest.addresses {
             let mac = address.mac
-            if mac == bridge.mac || mac == primary.mac || mac == standby.mac || mac == uplinkMAC
+            if mac == bridge.mac || mac == primaryMAC || mac == standby.mac || mac == uplinkMAC
                 || foreignPorts.contains(where: { $0.mac == mac }) || Sentinel.isSentinel(mac)
                 || (address.vlan != nil && !settings.filtersVLANs)
             {

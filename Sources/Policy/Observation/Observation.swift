@@ -63,7 +63,7 @@ package struct Observation {
     package func name(_ index: Int32) -> String? {
         if let bridge, bridge.index == index { return bridge.name }
         if let primary = ports[.primary], primary.index == index { return primary.name }
-        if let standby = ports[.standby], standby.index == index { return standby.name }
+        if let standby = ports[.standby] ?? ports[.local], standby.index == index { return standby.name }
         if let uplink = ports[.remote], uplink.index == index { return uplink.name }
         return interfaces?[index]?.name
     }

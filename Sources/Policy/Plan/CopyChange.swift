@@ -147,11 +147,11 @@ extension CopyChange {
         self.init(
             specification: specification
                 ?? CopySpecification(
-                    source: guest.standby.index, target: guest.primary.index,
+                    source: guest.standby.index, target: guest.firstPort.index,
                     matches: guest.addresses.map { CopySpecification.Match(mac: $0.mac, tag: .any) },
                     number: UInt32(truncatingIfNeeded: record.row), label: guest.id.text),
             bracket: bracket ?? record.bracket ?? Bracket.none, portName: guest.standby.name,
-            targetName: guest.primary.name, isOn: isOn)
+            targetName: guest.firstPort.name, isOn: isOn)
     }
 }
 
@@ -188,7 +188,8 @@ extension Bracket {
             !flags[1].contains(.multicastFlood)
         {
             notes.append(
-                "\(guest.primary.name) has mcast_flood off: multicast that the bridge floods reaches the standby only")
+                "\(guest.firstPort.name) has mcast_flood off: multicast that the bridge floods reaches the standby only"
+            )
         }
         return notes
     }

@@ -73,7 +73,7 @@ package struct FilterPlan {
         // Another MAC on the VF is another guest's by now: not ours to clear.
         if side != .primary, function.mac == mac { changes.append(FilterPlan.functionMAC(zero, was: mac, nic)) }
         if filters.hasEntry != (side == .standby) {
-            changes.append(FilterPlan.entry(mac, guest.primary, isOn: side == .standby))
+            changes.append(FilterPlan.entry(mac, guest.firstPort, isOn: side == .standby))
         }
         makes = changes.filter(\.change.makes).map(Step.filter)
         breaks = changes.filter { !$0.change.makes }.map(Step.filter)
@@ -97,7 +97,7 @@ package struct FilterPlan {
             changes.append(functionMAC(nic.hadMAC, was: now, nic))
         }
         if isUnfinished ? filters.hasEntry != nic.hadEntry : filters.hasEntry && !nic.hadEntry {
-            changes.append(entry(mac, guest.primary, isOn: nic.hadEntry))
+            changes.append(entry(mac, guest.firstPort, isOn: nic.hadEntry))
         }
         return changes.filter(\.change.makes) + changes.filter { !$0.change.makes }
     }
@@ -117,7 +117,7 @@ package struct FilterPlan {
         }
         if filters.hasEntry != (guest.side == .standby) {
             problems.append(
-                "the unicast list of \(guest.primary.name) \(filters.hasEntry ? "has" : "lacks") \(mac), which is on "
+                "the unicast list of \(guest.firstPort.name) \(filters.hasEntry ? "has" : "lacks") \(mac), which is on "
                     + guest.side.rawValue)
         }
         return problems

@@ -51,7 +51,7 @@ public struct GroupMove: Hashable, Sendable {
     ///   - ports: interface indexes of the ports that have entries of its addresses.
     package init?(of guest: GuestInterface, to side: Side, from ports: Set<Int32>) {
         guard let target = guest.port(of: side) else { return nil }
-        let old = [(Side.primary, guest.primary), (Side.standby, guest.standby)].compactMap { place, port -> OldPort? in
+        let old = guest.own.compactMap { place, port -> OldPort? in
             guard port.index != target.index else { return nil }
             let isAlone = !guest.sharesPorts && port.index != guest.uplink?.index
             guard isAlone || guest.side == place || ports.contains(port.index) else { return nil }

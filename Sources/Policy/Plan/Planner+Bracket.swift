@@ -7,6 +7,11 @@ extension Planner {
         _ record: GuestRecord, to goal: Side, observation: Observation, options: VerbOptions
     ) throws(ControllerError) {
         let guest = record.guest
+        if guest.primary == nil {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) has one port: there is no other to copy its frames to",
+                remedy: "use --strategy cut")
+        }
         if goal == .remote || (guest.side == .remote && goal == .standby) {
             throw ControllerError(
                 .precondition,
@@ -100,7 +105,7 @@ extension Planner {
                 throw ControllerError(
                     .precondition,
                     "VLAN \(vlan) leaves standby \(guest.standby.name) \(isUntagged ? "untagged" : "tagged") and primary "
-                        + "\(guest.primary.name) not so: a copy has the tag of the frame that it is made of",
+                        + "\(guest.firstPort.name) not so: a copy has the tag of the frame that it is made of",
                     remedy: "give both ports the same VLANs, or use --strategy cut")
             }
             matches.append(.init(mac: address.mac, tag: isUntagged ? .untagged : .vlan(vlan)))

@@ -13,9 +13,15 @@ extension Planner {
         renewing: Bool = false
     ) throws(ControllerError) -> Plan {
         guard let target = guest.port(of: side) else {
-            throw ControllerError(
-                .precondition, "guest \(guest.id) has no uplink, so it has no side remote",
-                remedy: "release it and prepare it with --uplink")
+            throw side == .remote
+                ? ControllerError(
+                    .precondition, "guest \(guest.id) has no uplink, so it has no side remote",
+                    remedy: "release it and prepare it with --uplink")
+                : ControllerError(
+                    .precondition,
+                    "guest \(guest.id) has \(guest.primary == nil ? "one port" : "a primary and a standby"), and no side "
+                        + side.rawValue,
+                    remedy: "its sides are \(guest.own.map(\.side.rawValue).joined(separator: ", ")) and remote")
         }
         let findings = try judge(guest, to: side, observation, verb)
         let links = observation.links

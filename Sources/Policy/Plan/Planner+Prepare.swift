@@ -25,9 +25,11 @@ package struct Planner {
         else { throw ControllerError(.precondition, "side \(subject.side?.rawValue ?? "") has no port") }
 
         let links = observation.links
-        var steps = [(Side.primary, guest.primary), (.standby, guest.standby)]
-            .filter { $1.learningToRestore && !guest.learns($0) }.map { Step.setting($0.1, .learning(isOn: false)) }
-        if guest.primary.backupToClear { steps.append(.setting(guest.primary, .backup(from: nil, to: guest.standby))) }
+        var steps = guest.own.filter { $0.port.learningToRestore && !guest.learns($0.side) }
+            .map { Step.setting($0.port, .learning(isOn: false)) }
+        if let primary = guest.primary, primary.backupToClear {
+            steps.append(.setting(primary, .backup(from: nil, to: guest.standby)))
+        }
         let pins = request.addresses.compactMap {
             Plan.pin(
                 $0, before: observation.entry($0), on: target, of: guest, links: links, renewing: true,
@@ -50,7 +52,7 @@ package struct Planner {
     private func guest(
         _ request: PreparationRequest, _ preflight: Preflight, at side: Side, nic: LegacyNIC?
     ) -> GuestInterface? {
-        let isShared = [Side.primary, .standby].contains { side in
+        let isShared = preflight.subject.ownSides.contains { side in
             if case .shared = preflight.sharing(side) { true } else { false }
         }
         func identity(_ side: Side) -> PortIdentity? {
@@ -60,10 +62,15 @@ package struct Planner {
             identity.learningToRestore = side != .remote && !isShared && learns
             return identity
         }
-        guard let bridge = preflight.bridge, var primary = identity(.primary), let standby = identity(.standby) else {
+        guard let bridge = preflight.bridge, let standby = identity(request.primary == nil ? .local : .standby) else {
             return nil
         }
-        primary.backupToClear = !isShared && preflight.port(.primary)?.bridgePort?.backupPort == nil
+        var primary: PortIdentity?
+        if request.primary != nil {
+            guard let port = preflight.port(.primary), var identity = identity(.primary) else { return nil }
+            identity.backupToClear = !isShared && port.bridgePort?.backupPort == nil
+            primary = identity
+        }
         var guest = GuestInterface(
             id: request.id, bridge: PortIdentity(bridge), primary: primary, standby: standby, uplink: identity(.remote),
             addresses: request.addresses, side: side, isSticky: isShared && !preflight.hasTunnel)

@@ -89,7 +89,7 @@ extension PortSetting {
             }
             // A backup that left the bridge cannot be named again, and another one is somebody else's choice.
             if port.backupToClear, settings.backupPort == nil,
-                observation.ports[.standby]?.master == guest.bridge.index
+                observation.ports[guest.arrival]?.master == guest.bridge.index
             {
                 steps.append(.setting(port, .backup(from: nil, to: guest.standby)))
             }

@@ -133,6 +133,6 @@ package enum AddressRules {
         answer(
             it.subject.addresses.first?.description ?? "",
             "the table does not tell where the guest is (\(found)): prepare must be told",
-            remedy: "prepare ... --at primary, standby or remote")
+            remedy: "prepare ... --at \(it.subject.ownSides.map(\.rawValue).joined(separator: ", ")) or remote")
     }
 }

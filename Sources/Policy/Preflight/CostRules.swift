@@ -13,14 +13,14 @@ package enum CostRules {
             let sharing = it.sharing(side)
             if sharing == .unknown { answer.cannotTell() }
             guard case .shared(let reason) = sharing else { continue }
-            let switched = it.pair.map { [$0.primary, $0.standby] }?.first(where: \.isEswitchPort)
+            let switched = it.ownPorts.first(where: \.isEswitchPort)
             if let switched {
                 answer(
                     link.name,
                     "\(reason), so that its learning must stay on and the entries be sticky, but sticky entries of "
                         + "\(switched.name) cannot be moved so that hardware follows", .blocks,
                     evidence: ["\(link.name) serves": reason],
-                    remedy: "give this guest a primary and a standby port of its own")
+                    remedy: "give this guest ports of its own")
             } else {
                 let flags = link.bridgePort?.flags ?? []
                 let isSticky = it.subject.guest?.isSticky ?? !it.hasTunnel

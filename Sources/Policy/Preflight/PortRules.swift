@@ -98,8 +98,7 @@ package enum PortRules {
         "locked", .loses, shown: "here: locked standby",
         harm: "the guest's frames before its entry is moved; of other MACs also after"
     ) { it, answer in
-        let ports = it.isSurvey ? it.allPorts : it.pair.map { [$0.primary, $0.standby] } ?? []
-        for port in ports where port.bridgePort?.flags.contains(.locked) == true {
+        for port in it.ownPorts where port.bridgePort?.flags.contains(.locked) == true {
             answer(
                 port.name,
                 "it is locked: what the guest sends there is dropped until its entry is moved there, and always for MACs "

@@ -24,7 +24,8 @@ package struct Preflight {
 
     /// The sides that were given, with their roles and names.
     var roles: [(side: Side, role: String, name: String)] {
-        [(Side.primary, "primary"), (.standby, "standby"), (.remote, "uplink")].compactMap { side, role in
+        [(Side.primary, "primary"), (.standby, "standby"), (.local, "port"), (.remote, "uplink")].compactMap {
+            side, role in
             subject.names[side].map { (side, role, $0) }
         }
     }
@@ -62,6 +63,9 @@ package struct Preflight {
     var allPorts: [Link] {
         isSurvey ? bridge.map { links.ports(of: $0.index) } ?? [] : ports.map(\.link)
     }
+
+    /// The ports that lead to the guest on this host, or all of a bridge.
+    var ownPorts: [Link] { isSurvey ? allPorts : ports.filter { $0.side != .remote }.map(\.link) }
 
     /// Primary and standby, when both are ports of the bridge and two.
     var pair: (primary: Link, standby: Link)? {

@@ -4,9 +4,9 @@ public import FDB
 public struct PreflightRequest: Hashable, Sendable {
     /// The bridge's interface name.
     public let bridge: String
-    /// The port of the VF, named as in ``PreparationRequest``.
-    public let primary: String
-    /// The port of the paravirtual NIC.
+    /// The port of the VF, named as in ``PreparationRequest``; nil for a guest with one port.
+    public let primary: String?
+    /// The port of the paravirtual NIC, or the one port.
     public let standby: String
     /// The port behind which a guest on another host is reached.
     public let uplink: String?
@@ -17,7 +17,7 @@ public struct PreflightRequest: Hashable, Sendable {
 
     /// Makes a request from its parts.
     public init(
-        bridge: String, primary: String, standby: String, uplink: String?, addresses: [Address], side: Side? = nil
+        bridge: String, primary: String?, standby: String, uplink: String?, addresses: [Address], side: Side? = nil
     ) {
         self.bridge = bridge
         self.primary = primary

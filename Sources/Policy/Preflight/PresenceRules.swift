@@ -10,10 +10,10 @@ package enum PresenceRules {
     static let samePort = Rule(
         "same-port", .blocks, shown: "here: one port named twice", harm: "-"
     ) { it, answer in
-        guard let primary = it.subject.names[.primary] else { return }
-        for (side, role, name) in it.roles where side != .primary && name == primary {
+        guard let first = it.roles.first else { return }
+        for (side, role, name) in it.roles.dropFirst() where name == first.name {
             answer(
-                name, "it is primary and \(role): there is nothing to redirect between",
+                name, "it is \(first.role) and \(role): there is nothing to redirect between",
                 remedy: side == .standby
                     ? "name the VF's representor as --primary and the tap as --standby"
                     : "name the port towards the physical network as --uplink")

@@ -48,8 +48,8 @@ package struct Rule: Sendable {
 
 /// What a finding stands in the way of.
 package struct Refusal: OptionSet, Hashable, Sendable {
-    package let rawValue: UInt8
-    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    package let rawValue: UInt16
+    package init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// `prepare`.
     package static let prepare = Refusal(rawValue: 1)
@@ -58,7 +58,8 @@ package struct Refusal: OptionSet, Hashable, Sendable {
     package static let toPrimary = Refusal(rawValue: 4)
     package static let toStandby = Refusal(rawValue: 8)
     package static let toRemote = Refusal(rawValue: 16)
-    package static let anySide: Refusal = [.toPrimary, .toStandby, .toRemote]
+    package static let toLocal = Refusal(rawValue: 256)
+    package static let anySide: Refusal = [.toPrimary, .toStandby, .toLocal, .toRemote]
     /// Redirections but for repairs: a repair puts back what others do, but who redirects must know of them.
     package static let byCommand = Refusal(rawValue: 32)
     /// Opening a bracket.
@@ -71,6 +72,7 @@ package struct Refusal: OptionSet, Hashable, Sendable {
         switch side {
         case .primary: .toPrimary
         case .standby: .toStandby
+        case .local: .toLocal
         case .remote: .toRemote
         }
     }

@@ -23,9 +23,7 @@ package struct Subject {
     /// A prepared guest.
     package init(_ guest: GuestInterface) {
         bridge = guest.bridge.name
-        names[.primary] = guest.primary.name
-        names[.standby] = guest.standby.name
-        names[.remote] = guest.uplink?.name
+        names = Subject.names(guest.primary?.name, guest.standby.name, guest.uplink?.name)
         addresses = guest.addresses
         self.guest = guest
         id = guest.id
@@ -42,9 +40,7 @@ package struct Subject {
     /// A guest that is to be prepared.
     package init(_ request: PreparationRequest) {
         bridge = request.bridge
-        names[.primary] = request.primary
-        names[.standby] = request.standby
-        names[.remote] = request.uplink
+        names = Subject.names(request.primary, request.standby, request.uplink)
         addresses = request.addresses
         side = request.side
         movesFilters = request.legacy != nil
@@ -55,9 +51,7 @@ package struct Subject {
     /// A guest that may be prepared.
     package init(_ request: PreflightRequest) {
         bridge = request.bridge
-        names[.primary] = request.primary
-        names[.standby] = request.standby
-        names[.remote] = request.uplink
+        names = Subject.names(request.primary, request.standby, request.uplink)
         addresses = request.addresses
         side = request.side
     }
@@ -65,14 +59,26 @@ package struct Subject {
     /// A bridge with all its ports.
     package init(bridge: String) { self.bridge = bridge }
 
+    private static func names(_ primary: String?, _ standby: String, _ uplink: String?) -> BySide<String> {
+        var names = BySide<String>()
+        names[.primary] = primary
+        names[primary == nil ? .local : .standby] = standby
+        names[.remote] = uplink
+        return names
+    }
+
+    /// The sides that the guest has on this host.
+    package var ownSides: [Side] { names[.local] == nil ? [.primary, .standby] : [.local] }
+
     /// Gives each address its VLAN.
     ///
     /// Without NDA_VLAN the kernel makes an entry for VLAN id 0 and one for each VLAN of the port (`br_fdb_add`), so on a
     /// bridge that filters VLANs every address has one: an untagged guest's is the PVID on which its ports agree. An address
     /// for which they do not agree stays without (``VLANRules/pvidDiffers``).
     package mutating func resolveAddresses(_ observation: Observation) {
-        guard observation.bridge?.bridge?.filtersVLANs == true, let pvid = observation.vlans?[.primary]?.pvid,
-            observation.vlans?[.standby]?.pvid == pvid
+        guard observation.bridge?.bridge?.filtersVLANs == true,
+            let pvid = observation.vlans?[ownSides[0]]?.pvid,
+            ownSides.allSatisfy({ observation.vlans?[$0]?.pvid == pvid })
         else { return }
         addresses = Set(addresses.map { $0.vlan == nil ? (try? Address(mac: $0.mac, vlan: pvid)) ?? $0 : $0 }).sorted()
     }

@@ -66,7 +66,7 @@ package struct Condition: Hashable, Sendable {
 extension Rule {
     /// Those whose findings are conditions of a prepared guest.
     package static let ofConditions = all.filter {
-        !$0.refuses.isDisjoint(with: [.intent, .toPrimary, .toStandby, .toRemote])
+        !$0.refuses.isDisjoint(with: Refusal.anySide.union(.intent))
     }
 }
 

@@ -97,7 +97,7 @@ extension Drift {
         let guest = record.guest
         let origin = Trail.Origin(entry, on: observation.links[entry.port])
         if record.entrySide == .remote {
-            return entry.port == guest.standby.index && guest.learns(.standby) && origin == .frame ? origin : nil
+            return entry.port == guest.standby.index && guest.learns(guest.arrival) && origin == .frame ? origin : nil
         }
         let isAbroad = entry.port == guest.uplink?.index || isBehindTunnel(entry, observation)
         return isAbroad && origin != .program ? origin : nil

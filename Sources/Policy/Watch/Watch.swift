@@ -174,7 +174,7 @@ public struct Watch: Sendable {
         guard link.isUp else { return [] }
         return lost.filter { name, row in
             guard let guest = records[row]?.guest, guest.bridge.index == link.master else { return false }
-            return link.isCalled(name) || (link.isEswitchPort && guest.primary.devlink != nil)
+            return link.isCalled(name) || (link.isEswitchPort && guest.primary?.devlink != nil)
         }.values.sorted().map { Suspicion(row: $0, cause: .primaryBack) }
     }
 
@@ -183,7 +183,7 @@ public struct Watch: Sendable {
 
     /// The carrier of a guest's primary, or nil if unknown.
     public func primaryCarrier(_ row: Int64) -> Bool? {
-        records[row].flatMap { facts[$0.guest.primary.index] }.map { $0.hasCarrier && $0.isUp }
+        records[row]?.guest.primary.flatMap { facts[$0.index] }.map { $0.hasCarrier && $0.isUp }
     }
 
     /// Records the state of a port, and returns whether it changed.

@@ -108,7 +108,7 @@ package struct Claim: ~Copyable {
     package func rebind(primary port: PortIdentity) throws(ControllerError) {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
-        let old = record.guest.primary.index
+        guard let old = record.guest.primary?.index else { return }
         try journal.mark(port: port.index, of: record)
         var document = file.document
         document.update("ports") { element in

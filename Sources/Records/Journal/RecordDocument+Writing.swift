@@ -35,7 +35,7 @@ extension RecordDocument {
         update("ports") { element in
             switch element["role"]?.text {
             case "primary": label(element, guest.primary)
-            case "standby": label(element, guest.standby)
+            case "standby", "local": label(element, guest.standby)
             case "uplink": label(element, guest.uplink)
             default: element
             }

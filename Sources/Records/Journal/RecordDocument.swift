@@ -87,7 +87,7 @@ extension RecordDocument {
         if guest.sharesPorts, !guest.isSticky { self["shares_ports"] = .bool(true) }
         self["bridge"] = RecordDocument.port(guest.bridge)
         self["goal"] = record.goal.map { .string($0.rawValue) }
-        var ports = [RecordDocument.port(guest.primary, "primary"), RecordDocument.port(guest.standby, "standby")]
+        var ports = guest.own.map { RecordDocument.port($0.port, $0.side.rawValue) }
         if let uplink = guest.uplink { ports.append(RecordDocument.port(uplink, "uplink")) }
         self["ports"] = .array(ports)
         self["nic"] = guest.nic.map(RecordDocument.nic)
@@ -237,9 +237,11 @@ extension RecordDocument {
             guard let role = port["role"]?.text else { throw Fault("a port has no \"role\"") }
             ports.append((role, try RecordDocument.identity(port, role)))
         }
-        guard let bridge = self["bridge"], let primary = ports.first(where: { $0.role == "primary" })?.port,
-            let standby = ports.first(where: { $0.role == "standby" })?.port
-        else { throw Fault("\"bridge\", or the port \"primary\" or \"standby\", is missing") }
+        func port(_ role: Side) -> PortIdentity? { ports.first { $0.role == role.rawValue }?.port }
+        let primary = port(.primary)
+        guard let bridge = self["bridge"], let standby = primary == nil ? port(.local) : port(.standby) else {
+            throw Fault("\"bridge\", or the port \"primary\", \"standby\" or \"local\", is missing")
+        }
         var addresses: [Address] = []
         var fromPVID: [Address] = []
         var adopted: [Address] = []

@@ -23,7 +23,13 @@ struct PrepareCommand: ParsableCommand {
     )
     var primary: String?
     @Option(help: "The bridge port of the paravirtual NIC (tap).")
-    var standby: String
+    var standby: String?
+    @Option(
+        help: """
+            Instead of --primary and --standby, for a guest that has one port on each host: its tap or veth, or the \
+            representor of a VF that migrates along.
+            """)
+    var port: String?
     @Option(
         help: """
             The bridge port behind which the guest is reached while it is on another host; with --pf the one that goes \
@@ -48,7 +54,9 @@ struct PrepareCommand: ParsableCommand {
             discussion: "Each is IP, or IP=MAC[/VLAN] where the guest has addresses in several VLANs.",
             valueName: "ip"))
     var ip: String?
-    @Option(help: "Where the guest is now: primary, standby or remote. Default: where its entries are.")
+    @Option(
+        help: "Where the guest is now: primary, standby (with --port: local) or remote. Default: where its entries are."
+    )
     var at: Side?
     @Option(
         help: """
@@ -73,6 +81,15 @@ struct PrepareCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
+        if port != nil {
+            guard primary == nil, standby == nil, pf == nil, vf == nil else {
+                throw ValidationError("a guest with one --port has neither --primary, --standby, --pf nor --vf")
+            }
+            return
+        }
+        guard standby != nil else {
+            throw ValidationError("name the guest's ports: --primary and --standby, or --port where it has one")
+        }
         guard (pf == nil) == (vf == nil), (pf == nil) != (primary == nil) else {
             throw ValidationError("name the VF by --primary, or by --pf and --vf where its NIC is in legacy mode")
         }
@@ -89,7 +106,8 @@ struct PrepareCommand: ParsableCommand {
             var legacy: LegacyRequest?
             if let pf, let vf { legacy = LegacyRequest(pf: pf, vf: vf, acceptsUnusable: acceptUnusableNic) }
             var request = try PreparationRequest(
-                id: GuestID(guest), bridge: bridge, primary: primary ?? uplink ?? pf ?? "", standby: standby,
+                id: GuestID(guest), bridge: bridge, primary: port == nil ? primary ?? uplink ?? pf : nil,
+                standby: port ?? standby ?? "",
                 uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
                 kind: kind, legacy: legacy, ips: ips)
             request.isGuarded = !noGuard
@@ -108,7 +126,7 @@ struct SwitchCommand: ParsableCommand {
 
     @Argument(help: "The guest interface.")
     var guest: String
-    @Option(help: "primary, standby or remote.")
+    @Option(help: "primary, standby or remote; local or remote for a guest with one port.")
     var to: Side
     @Option(
         help: "cut: one move, now. bracket: from now on each frame reaches both ports, until --close or abort.")

@@ -22,7 +22,8 @@ struct PreflightCommand: ParsableCommand {
         commandName: "preflight",
         abstract: "Say why a redirection would lose, leak or blackhole frames; change nothing.",
         discussion: """
-            Give the name of a prepared guest, or --bridge, --primary, --standby and --address as for prepare. Exit \
+            Give the name of a prepared guest, or --bridge, --primary and --standby (or --port), and --address as for \
+            prepare. Exit \
             code 0 when nothing was found that blocks, loses or leaks, 3 when something was.
             """)
 
@@ -34,6 +35,8 @@ struct PreflightCommand: ParsableCommand {
     var primary: String?
     @Option(help: "The bridge port of the paravirtual NIC (tap).")
     var standby: String?
+    @Option(help: "The one bridge port of a guest that is no pair, named as for prepare.")
+    var port: String?
     @Option(help: "The bridge port behind which the guest is reached while it is on another host.")
     var uplink: String?
     @Option(
@@ -45,14 +48,16 @@ struct PreflightCommand: ParsableCommand {
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var common: CommonOptions
 
-    private static let usage = "name a prepared guest, or --bridge, --primary, --standby and --address"
+    private static let usage = "name a prepared guest, or --bridge, --primary and --standby (or --port), and --address"
 
     func validate() throws {
-        let given = [bridge, primary, standby, uplink, at?.rawValue].contains { $0 != nil } || !addresses.isEmpty
+        let given = [bridge, primary, standby, port, uplink, at?.rawValue].contains { $0 != nil } || !addresses.isEmpty
         if guest != nil {
             guard !given else { throw ValidationError("a prepared guest has its ports: \(Self.usage)") }
         } else {
-            guard bridge != nil, primary != nil, standby != nil, !addresses.isEmpty else {
+            guard bridge != nil, !addresses.isEmpty, (primary == nil) == (standby == nil),
+                (primary == nil) != (port == nil)
+            else {
                 throw ValidationError(Self.usage)
             }
         }
@@ -68,7 +73,8 @@ struct PreflightCommand: ParsableCommand {
         let request = common.call.check { () throws(ControllerError) in
             let parsed = try [Address](listed: addresses)
             return PreflightRequest(
-                bridge: bridge ?? "", primary: primary ?? "", standby: standby ?? "", uplink: uplink, addresses: parsed,
+                bridge: bridge ?? "", primary: primary, standby: standby ?? port ?? "", uplink: uplink,
+                addresses: parsed,
                 side: at)
         }
         common.call.run(reading: true) { host throws(ControllerError) in

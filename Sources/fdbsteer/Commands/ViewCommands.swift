@@ -67,8 +67,8 @@ struct StatusCommand: ParsableCommand {
                     [["GUEST", "SIDE", "STATE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]]
                         + guests.map { guest in
                             [
-                                guest.guest, guest.side.rawValue, guest.state, guest.bridge, guest.primary.name,
-                                guest.standby.name, guest.uplink?.name ?? "-",
+                                guest.guest, guest.side.rawValue, guest.state, guest.bridge, guest.primary?.name ?? "-",
+                                (guest.standby ?? guest.local)?.name ?? "-", guest.uplink?.name ?? "-",
                                 guest.addresses.prefix(2).joined(separator: " ")
                                     + (guest.addresses.count > 2 ? " and \(guest.addresses.count - 2) more" : ""),
                             ]

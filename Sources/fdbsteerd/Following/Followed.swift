@@ -35,11 +35,12 @@ final class Followed {
         follower = MigrationFollower(
             MigrationFollower.Configuration(
                 standbyDevice: settings.standbyDevice, primaryDevice: settings.primaryDevice,
-                takesCopies: kind.takesOneOfTwo, unplugLimit: configuration.bracket.timeout,
+                hasPrimary: guest.primary != nil, takesCopies: guest.primary != nil && kind.takesOneOfTwo,
+                unplugLimit: configuration.bracket.timeout,
                 primaryLimit: configuration.bracket.timeout),
             side: guest.side, bracket: record.bracketGoal)
         // What takes its time goes before the guest is asked to give up its primary.
-        if settings.follow, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
+        if settings.follow, guest.primary != nil, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
         let isHeard = settings.follow || settings.followRXFilter
         monitorPath = isHeard ? settings.qmp.map(Following.resolved) : nil
     }

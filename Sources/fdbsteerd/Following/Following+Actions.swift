@@ -64,11 +64,11 @@ extension Following {
     private func watchPrimary(of guest: Followed, _ context: borrowing DaemonContext) throws(ControllerError) {
         guard let known = context.keeper.record(guest.row)?.guest else { return }
         do throws(NetlinkError) {
-            let frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.primary.index)
+            let frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.firstPort.index)
             context.descriptors.watch(frames.descriptor, token: guest.row)
             guest.frames = consume frames
         } catch {
-            throw ControllerError(.precondition, "cannot watch the frames of \(known.primary.name)", cause: error)
+            throw ControllerError(.precondition, "cannot watch the frames of \(known.firstPort.name)", cause: error)
         }
     }
 }

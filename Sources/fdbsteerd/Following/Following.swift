@@ -87,7 +87,7 @@ struct Following {
         else { return }
         context.log.notice(
             "the primary is back",
-            metadata: ["guest": "\(record.guest.id)", "port": "\(record.guest.primary.name)"])
+            metadata: ["guest": "\(record.guest.id)", "port": "\(record.guest.firstPort.name)"])
         let returning = Followed(settings, record, configuration: context.configuration)
         returning.isReturning = true
         guests[row] = returning

@@ -66,11 +66,12 @@ struct LegacyFilterTests {
     }
 
     @Test func whatIsSoAlreadyIsLeftAlone() throws {
-        for side in Side.allCases {
+        let sides: [Side] = [.primary, .standby, .remote]
+        for side in sides {
             let plan = try FilterPlan(guest(on: side), to: side, filters: filters(on: side).read)
             #expect(plan.around([]).isEmpty)
             #expect(FilterPlan.problems(try guest(on: side), filters(on: side).read).isEmpty)
-            for other in Side.allCases where other != side {
+            for other in sides where other != side {
                 #expect(!FilterPlan.problems(try guest(on: side), filters(on: other).read).isEmpty)
             }
         }

@@ -76,7 +76,7 @@ import Testing
             Entry(
                 address: address, port: $0.port, bridge: 3, state: $0.isStatic ? .noARP : .reachable, flags: $0.flags)
         }
-        let target = it.target == 5 ? guest.primary : guest.standby
+        let target = it.target == 5 ? guest.firstPort : guest.standby
         let change = Plan.pin(address, before: before, on: target, of: guest, links: links, suspicious: true)
         #expect(change?.change.primitive == it.primitive)
         let proof = Plan.proof(of: change.map { [$0] } ?? [], guest: guest, links: links)
@@ -98,7 +98,7 @@ import Testing
             try link(9, "other", switched: true),
         ])
         let before = Entry(address: address, port: 9, bridge: 3, state: .noARP, flags: .offloaded)
-        let change = try #require(Plan.pin(address, before: before, on: guest.primary, of: guest, links: links))
+        let change = try #require(Plan.pin(address, before: before, on: guest.firstPort, of: guest, links: links))
         let proof = Plan.proof(of: [change], guest: guest, links: links)
         #expect(proof.obstacles.count == 1)
         #expect(proof.barriers.isEmpty)

@@ -79,9 +79,11 @@ import Testing
     @Test(arguments: Side.allCases) func aPortRefusesRedirectionsToIt(side: Side) throws {
         var situation = Situation()
         situation.isPrepared = true
+        situation.hasOnePort = side == .local
+        situation.side = side == .local ? .local : .primary
         switch side {
         case .primary: situation.primary.isUp = false
-        case .standby: situation.standby.isUp = false
+        case .standby, .local: situation.standby.isUp = false
         case .remote: situation.uplink.isUp = false
         }
         let verdict = try situation.verdict()

@@ -15,6 +15,8 @@ struct Situation: Sendable {
     var others: [LinkFixture] = [LinkFixture(index: 9, name: "other0", kind: "bridge")]
     var missing: [Side: String] = [:]
     var standbyIsPrimary = false
+    /// The guest has `tap0` alone, which is then meant by ``standby``.
+    var hasOnePort = false
     var uplinkIsStandby = false
     var isPrepared = false
     var isSticky = false
@@ -73,6 +75,7 @@ struct Situation: Sendable {
 
     private func names() -> BySide<String> {
         var names = BySide<String>([.primary: "vf0", .standby: "tap0", .remote: uplinkIsStandby ? "tap0" : "up0"])
+        if hasOnePort { (names[.local], names[.standby], names[.primary]) = (names[.standby], nil, nil) }
         if standbyIsPrimary { names[.standby] = "vf0" }
         for (side, name) in missing { names[side] = name }
         return names
@@ -89,7 +92,8 @@ struct Situation: Sendable {
         let pf = PortIdentity(name: "vf0", index: 5, isEswitchPort: false)
         var guest = GuestInterface(
             id: try GuestID("vm"), bridge: PortIdentity(name: "br0", index: 3, isEswitchPort: false),
-            primary: identity(.primary, learns: true), standby: identity(.standby, learns: true),
+            primary: hasOnePort ? nil : identity(.primary, learns: true),
+            standby: identity(hasOnePort ? .local : .standby, learns: true),
             uplink: movesFilters ? nil : identity(.remote, learns: false), addresses: addresses, side: side,
             isSticky: isSticky,
             nic: movesFilters
@@ -106,7 +110,8 @@ struct Situation: Sendable {
         let names = names()
         var subject = Subject(
             PreflightRequest(
-                bridge: "br0", primary: names[.primary] ?? "", standby: names[.standby] ?? "", uplink: names[.remote],
+                bridge: "br0", primary: hasOnePort ? nil : names[.primary] ?? "",
+                standby: names[hasOnePort ? .local : .standby] ?? "", uplink: names[.remote],
                 addresses: addresses, side: saidSide))
         subject.movesFilters = movesFilters
         return subject

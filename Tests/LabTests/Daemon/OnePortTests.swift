@@ -1,0 +1,161 @@
+import Glibc
+import Lab
+import Testing
+
+/// Guests with one port on each host: a tap, a veth, or the representor of a VF that migrates along.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct OnePortTests {
+    private static let mac = CommandLineLab.mac
+
+    private static func prepare(_ lab: CommandLineLab, at side: String, _ extra: String = "") throws {
+        let command = try lab.fdbsteer(
+            "prepare vm1 --bridge br0 --port tap0 --uplink uplink0 --at \(side) --address \(mac) \(extra)")
+        #expect(command.exitCode == 0, "\(command.errors)")
+    }
+
+    @Test func itGoesAndComesBackAndIsGivenBack() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let before = try lab.table()
+            try OnePortTests.prepare(lab, at: "local")
+            #expect(
+                try lab.fdbsteer("prepare vm1 --bridge br0 --port tap0 --uplink uplink0 --address \(OnePortTests.mac)")
+                    .output.contains("already prepared"))
+            for side in ["remote", "local", "remote"] {
+                let port = side == "local" ? "tap0" : "uplink0"
+                #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+                #expect(try lab.lab.entry(OnePortTests.mac)?.contains("dev \(port) master br0 static") == true)
+                #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+                #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"\(side)\""))
+            }
+            let learning = try Command.run(["bridge", "-d", "link", "show", "dev", "tap0"]).output
+            #expect(learning.contains("learning on"), "the first frame here brings the addresses along: \(learning)")
+            try lab.refused("switch vm1 --to standby", code: 3, saying: "one port", "local and remote")
+            try lab.refused("switch vm1 --to primary", code: 3, saying: "one port")
+            try lab.refused("switch vm1 --to local --strategy bracket", code: 3, saying: "one port", "--strategy cut")
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            try Command.script("bridge fdb del \(OnePortTests.mac) dev uplink0 master")
+            #expect(try lab.table() == before)
+        }
+    }
+
+    @Test func whatContradictsItselfIsRefused() throws {
+        try CommandLineLab.run { lab in
+            let begin = "prepare vm1 --bridge br0 --address \(OnePortTests.mac)"
+            try lab.refused("\(begin) --port tap0 --at primary", code: 64, saying: "one port", "--at local or remote")
+            try lab.refused("\(begin) --port tap0 --at remote", code: 64, saying: "--uplink")
+            try lab.refused("\(begin) --port tap0 --uplink tap0 --at local", code: 64, saying: "same port")
+            try lab.refused("\(begin) --port tap0 --at local --kind bond", code: 64, saying: "--kind")
+            try lab.refused("\(begin) --port none0 --at local", code: 3, saying: "none0")
+            try lab.refused("\(begin) --primary vfrep0 --standby tap0 --at local", code: 64, saying: "no side local")
+            try lab.prepare()
+            try lab.refused("switch vm1 --to local", code: 3, saying: "no side local", "primary, standby and remote")
+            try lab.refused("\(begin) --port tap0 --at local", code: 3, saying: "its primary is vfrep0, not none")
+        }
+    }
+
+    @Test func theFirstFrameOfAGuestThatArrivesBringsItsEntryAndItIsPinned() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try OnePortTests.prepare(lab, at: "remote")
+            try DaemonLab.run(in: lab) { daemon in
+                for _ in 0..<300
+                where daemon.count("to local") + daemon.count("to=local") + daemon.count("local\"") == 0 {
+                    try BridgeLab.sendFrame(behind: "tap0", source: OnePortTests.mac)
+                    usleep(20_000)
+                }
+                try daemon.waitForEntry("dev tap0 master br0 static")
+                try OnePortTests.waitForSide("local", daemon)
+                #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
+                #expect(daemon.count("repaired") == 0, "\(daemon.log)")
+            }
+        }
+    }
+
+    private static func waitForSide(_ side: String, _ daemon: DaemonLab) throws {
+        for _ in 0..<1000 {
+            if try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"\(side)\"") { return }
+            usleep(10_000)
+        }
+        throw LabError("the guest is not on side \(side):\n\(daemon.log)")
+    }
+
+    /// How many frames an interface has received.
+    private static func received(_ interface: String) throws -> Int {
+        let shown = try Command.run(["ip", "-s", "-j", "link", "show", "dev", interface]).output
+        return Int(try #require(shown.firstMatch(of: /"rx":\{"bytes":\d+,"packets":(\d+)/)).output.1) ?? 0
+    }
+
+    private static func follow(
+        at side: String, status: String, _ body: @escaping @Sendable (DaemonLab, FakeMonitor) throws -> Void
+    ) throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let monitor = try FakeMonitor()
+            try OnePortTests.prepare(lab, at: side)
+            let configuration =
+                "[log]\nlevel = \"debug\"\n[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\n"
+                + "addresses_ip = [\"192.0.2.7\"]\n"
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                try monitor.serve(status: status)
+                try body(daemon, monitor)
+            }
+        }
+    }
+
+    @Test func aTargetIsLocalFromResumeOnAndAnnounced() throws {
+        try OnePortTests.follow(at: "remote", status: "inmigrate") { daemon, monitor in
+            try daemon.waitFor("to=awaited")
+            monitor.tell("MIGRATION", #"{"status": "setup"}"#)
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            // A pod's kernel speaks early.
+            try BridgeLab.sendFrame(behind: "tap0", source: OnePortTests.mac)
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            let before = try OnePortTests.received(BridgeLab.far("uplink0"))
+            monitor.tell("RESUME")
+            monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+            try daemon.waitFor("to=standby")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            usleep(500_000)
+            // Three rounds of a RARP frame and a gratuitous ARP.
+            #expect(try OnePortTests.received(BridgeLab.far("uplink0")) - before >= 6, "\(daemon.log)")
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(daemon.count("bracket opened") == 0 && daemon.count("needs-attention") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aTargetWhoseMigrationFailsStaysRemote() throws {
+        try OnePortTests.follow(at: "remote", status: "inmigrate") { daemon, monitor in
+            try daemon.waitFor("to=awaited")
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            monitor.tell("MIGRATION", #"{"status": "failed"}"#)
+            monitor.hangUp()
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            #expect(try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"remote\""))
+        }
+    }
+
+    @Test(arguments: ["completed", "cancelled", "postcopy"]) func aSource(end: String) throws {
+        try OnePortTests.follow(at: "local", status: "running") { daemon, monitor in
+            try daemon.waitFor("to=standby")
+            monitor.tell("MIGRATION", #"{"status": "setup"}"#)
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            try daemon.waitFor("to=migrating")
+            switch end {
+            case "cancelled":
+                monitor.tell("MIGRATION", #"{"status": "cancelled"}"#)
+                try daemon.waitFor("to=standby", times: 2)
+                try daemon.waitForEntry("dev tap0 master br0 static")
+            case "postcopy":
+                monitor.tell("STOP")
+                monitor.tell("MIGRATION", #"{"status": "postcopy-active"}"#)
+                try daemon.waitFor("to=gone")
+                try daemon.waitForEntry("dev uplink0 master br0 static")
+            default:
+                monitor.tell("STOP")
+                monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+                try daemon.waitFor("to=gone")
+                try daemon.waitForEntry("dev uplink0 master br0 static")
+            }
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+            #expect(daemon.count("repaired") == 0 && daemon.count("needs-attention") == 0, "\(daemon.log)")
+        }
+    }
+}
