@@ -9,9 +9,9 @@ struct FDBSteerBench: ParsableCommand {
         abstract: "Measures what a redirection costs, beside the commands that scripts use.",
         subcommands: [
             LossCommand.self, OffloadCommand.self, MACFilterCommand.self, SendCommand.self, HandoverCommand.self,
-            MigrateCommand.self, MigrateManyCommand.self, MigrateEndsCommand.self, MigrateTCPCommand.self,
-            BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self, ScaleCommand.self,
-            ChaosCommand.self,
+            EVPNCommand.self, MigrateCommand.self, MigrateManyCommand.self, MigrateEndsCommand.self,
+            MigrateTCPCommand.self, BracketCommand.self, WatchCommand.self, PeerCommand.self, ThroughputCommand.self,
+            ScaleCommand.self, ChaosCommand.self,
         ])
 
     static func main() {

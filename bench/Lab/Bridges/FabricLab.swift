@@ -1,6 +1,3 @@
-import CLab
-import Glibc
-
 /// Two hosts, each a bridge, and a third bridge that joins them and learns, like a switch of the physical network.
 ///
 /// Each host has an uplink to the fabric, a port that acts as the VF's representor, one that acts as the standby's tap, and
@@ -53,7 +50,7 @@ package struct FabricLab: Sendable {
             }
         }
         try FabricLab.addPair(fabricPeer, of: fabric, FabricLab.far(fabricPeer), of: nil)
-        for port in ports { try FabricLab.waitForForwarding(port) }
+        for port in ports { try MigrationHosts.waitForForwarding(port) }
     }
 
     /// The other end of a port; for an uplink, the fabric's port.
@@ -76,15 +73,6 @@ package struct FabricLab: Sendable {
             """)
     }
 
-    /// The bridge learns of a carrier from a work queue; until then the port is disabled.
-    private static func waitForForwarding(_ port: String) throws {
-        for _ in 0..<1000 {
-            if try Command.run(["bridge", "link", "show", "dev", port]).output.contains("state forwarding") { return }
-            usleep(2000)
-        }
-        throw LabError("\(port) did not come up as a bridge port")
-    }
-
     /// Switches flooding of unknown unicast on or off, on all ports of the hosts and the fabric.
     ///
     /// - Throws: ``LabError``.
@@ -94,8 +82,8 @@ package struct FabricLab: Sendable {
 
     /// The frame that QEMU sends for a guest that runs on a new host: a broadcast reverse ARP request from the guest's MAC
     /// (`announce_self_create` in net/announce.c). Bridges on its path learn where the guest is.
-    package var announcement: [UInt8] {
-        let mac = Interface.octets(guestMAC)
+    package static func announcement(of mac: String) -> [UInt8] {
+        let mac = Interface.octets(mac)
         let request: [UInt8] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]
         let frame = [UInt8](repeating: 0xff, count: 6) + mac + request + mac + [0, 0, 0, 0] + mac + [0, 0, 0, 0]
         return frame + [UInt8](repeating: 0, count: 60 - frame.count)

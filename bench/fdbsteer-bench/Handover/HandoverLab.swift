@@ -68,7 +68,7 @@ final class HandoverLab {
 
     /// Brings both hosts to the state before the migration: the guest is on the source's primary, and all bridges know it.
     func begin(_ method: HandoverMethod) throws {
-        try sourcePrimary.send(lab.announcement)
+        try sourcePrimary.send(FabricLab.announcement(of: lab.guestMAC))
         usleep(5000)
         switch method.kind {
         case .steered, .learned, .pinned:
@@ -92,7 +92,7 @@ final class HandoverLab {
         case .learning: break
         }
         // Every guest soon sends something on its new port: learning depends on that.
-        try sourceStandby.send(lab.announcement)
+        try sourceStandby.send(FabricLab.announcement(of: lab.guestMAC))
         times.unplug = begin...Stopwatch.realTime
     }
 
@@ -108,7 +108,7 @@ final class HandoverLab {
             var written: Int64?
             switch step {
             case .target: written = try check(Switch(to: .standby).run(guest, on: &targetHost))
-            case .announce: try targetStandby.send(lab.announcement)
+            case .announce: try targetStandby.send(FabricLab.announcement(of: lab.guestMAC))
             case .source: written = try check(Switch(to: .remote).run(guest, on: &sourceHost))
             }
             times.done[step] = written ?? Stopwatch.realTime
@@ -117,7 +117,7 @@ final class HandoverLab {
     }
 
     /// QEMU repeats its announcement.
-    func announceAgain() throws { try targetStandby.send(lab.announcement) }
+    func announceAgain() throws { try targetStandby.send(FabricLab.announcement(of: lab.guestMAC)) }
 
     /// The guest gets a VF on the target, and stops using its standby.
     func plug(_ method: HandoverMethod, into times: inout Times) throws {
@@ -127,7 +127,7 @@ final class HandoverLab {
         case .sticky: try stick(lab.target.primary)
         case .learning: break
         }
-        try targetPrimary.send(lab.announcement)
+        try targetPrimary.send(FabricLab.announcement(of: lab.guestMAC))
         times.plug = begin...Stopwatch.realTime
     }
 

@@ -1,7 +1,5 @@
-import Glibc
 import Lab
 import LossMeter
-import Synchronization
 import System
 
 /// One run of the hand-over bench in the calling thread's namespace: rounds in which the methods alternate.
@@ -94,16 +92,16 @@ final class HandoverRun {
 
     private func record(_ method: HandoverMethod) throws -> ([Peer: Recording], HandoverLab.Times) {
         let start = Stopwatch.realTime + HandoverRun.lead
-        let senders = try Peer.allCases.map { try Sender(burst($0, start: start)) }
+        let senders = try Peer.allCases.map { try BurstThread(burst($0, start: start)) }
         var times = HandoverLab.Times()
         let script = Result {
-            HandoverRun.sleep(until: start, HandoverRun.unplug)
+            BurstThread.sleep(until: start, HandoverRun.unplug)
             try bench.unplug(method, into: &times)
-            HandoverRun.sleep(until: start, HandoverRun.runs)
+            BurstThread.sleep(until: start, HandoverRun.runs)
             try bench.migrate(method, into: &times)
-            HandoverRun.sleep(until: start, HandoverRun.again)
+            BurstThread.sleep(until: start, HandoverRun.again)
             try bench.announceAgain()
-            HandoverRun.sleep(until: start, HandoverRun.plug)
+            BurstThread.sleep(until: start, HandoverRun.plug)
             try bench.plug(method, into: &times)
         }
         let recordings = senders.map { $0.wait() }
@@ -125,37 +123,5 @@ final class HandoverRun {
         burst.start = start
         burst.isRealTime = true
         return burst
-    }
-
-    /// One burst on its own thread.
-    private struct Sender {
-        private let thread: LabThread
-        private let outcome = Outcome()
-
-        private final class Outcome: Sendable {
-            let recording = Mutex<Result<Recording, LabError>?>(nil)
-        }
-
-        init(_ burst: Burst) throws {
-            thread = try Namespace.thread { [outcome] in
-                let result: Result<Recording, LabError>
-                do {
-                    result = .success(try burst.run { _ in Change(destination: nil) }.0)
-                } catch {
-                    result = .failure(LabError("\(error)"))
-                }
-                outcome.recording.withLock { $0 = result }
-            }
-        }
-
-        func wait() -> Result<Recording, LabError> {
-            thread.join()
-            return outcome.recording.withLock { $0 } ?? .failure(LabError("a sender ended without a result"))
-        }
-    }
-
-    private static func sleep(until start: Int64, _ milliseconds: Int64) {
-        let left = start + milliseconds * 1_000_000 - Stopwatch.realTime
-        if left > 0 { usleep(UInt32(left / 1000)) }
     }
 }
