@@ -44,7 +44,7 @@ extension Keeper {
         var spared: Set<Address> = []
         var again = now + Keeper.heedingPause
         for stray in astray {
-            switch verdict(stray, doubt, record, at: now) {
+            switch verdict(stray, doubt, record, observation, at: now) {
             case .restore: break
             case .leave where isHere && Keeper.isSilence(inquiry):
                 guard let reason = departure(astray, record, observation) else { continue }
@@ -77,13 +77,17 @@ extension Keeper {
     }
 
     private func verdict(
-        _ stray: Drift.Stray, _ doubt: Doubt, _ record: GuestRecord, at now: Int64
+        _ stray: Drift.Stray, _ doubt: Doubt, _ record: GuestRecord, _ observation: Observation, at now: Int64
     ) -> Trail.Verdict {
         let ward = wards[record.row]
         guard let trail = doubt.trails[stray.address.mac] else { return .restore }
         guard record.entrySide != .remote else {
             // QEMU says when a guest runs that it is asked about; its announcement may be ahead of that word.
-            if ward?.word == nil { return trail.arrival(at: now, doubt.limits) }
+            if ward?.word == nil {
+                let uplink = observation.ports[.remote]
+                let isAdvertised = uplink?.isTunnel == true && uplink?.bridgePort?.flags.contains(.learning) != true
+                return trail.arrival(at: now, doubt.limits, isAdvertised: isAdvertised)
+            }
             let until = trail.last + doubt.limits.patience
             return now < until ? .leave(until: until) : .restore
         }

@@ -33,6 +33,9 @@ public struct EntryChange: Hashable, Sendable {
         /// not age (`br_fdb_external_learn_add`). That message changes neither a static entry's state nor its age, so the
         /// entry is made anew.
         case recreateExternal = "recreate-extern-learn"
+        /// RTM_NEWNEIGH REPLACE with NUD_REACHABLE on an entry that has NTF_EXT_LEARNED, which stays (`fdb_add_entry`): it is a control
+        /// plane's alone again, and the bridge does not age it.
+        case makeExternal = "make-extern-learn"
         /// RTM_DELNEIGH.
         case delete
     }
@@ -81,7 +84,7 @@ public struct EntryChange: Hashable, Sendable {
         case .reseat: (pin(oldPort ?? port), pin(port, .use))
         case .recreateDynamic: (.delete(address, port: oldPort ?? port), age)
         case .recreateExternal: (.delete(address, port: oldPort ?? port), external)
-        case .makeDynamic: (age, nil)
+        case .makeDynamic, .makeExternal: (age, nil)
         case .delete: (.delete(address, port: port), nil)
         }
     }
@@ -104,7 +107,7 @@ extension EntryChange.Primitive {
     var isPair: Bool {
         switch self {
         case .takeOver, .deleteCreate, .reseat, .recreateDynamic, .recreateExternal: true
-        case .replace, .use, .makeDynamic, .delete: false
+        case .replace, .use, .makeDynamic, .makeExternal, .delete: false
         }
     }
 }

@@ -98,6 +98,11 @@ private struct GivingBack {
         if let before, before.isControlPlanes, isWhereFound, !port.isEswitchPort {
             return (.external, "is a control plane's again on \(port.name) (extern_learn)")
         }
+        // No frame moves an entry to an uplink that does not learn: the control plane has heard of the guest elsewhere since, and
+        // would not make again what it believes to be there.
+        if side == .remote, !learns, forwards, entry.flags.contains(.externallyLearned), !port.isEswitchPort {
+            return (.external, "is left to the control plane that has it on \(port.name) (extern_learn)")
+        }
         guard learns || floods else {
             return (
                 .fixed(sticky: false),
@@ -134,7 +139,8 @@ extension Plan {
                 address, end == .learned ? .makeDynamic : .recreateDynamic, port: port, oldPort: port)
             expected = .init(port: port, isStatic: false, isSticky: false, isExternal: false)
         case .external:
-            change = EntryChange(address, .recreateExternal, port: port, oldPort: port)
+            let isMarked = entry.flags.contains(.externallyLearned)
+            change = EntryChange(address, isMarked ? .makeExternal : .recreateExternal, port: port, oldPort: port)
             expected = .init(port: port, isStatic: false, isSticky: false, isExternal: true)
         case .deleted:
             if entry.isDynamic { return nil }

@@ -119,7 +119,7 @@ package struct Preflight {
     /// A port of the bridge is a tunnel, whose control plane advertises the bridge's entries, with their flags, to its fabric. A sticky
     /// one says to everybody that the address never moves (RFC 7432, 7.7), so that nobody believes the host that it moves to.
     package var hasTunnel: Bool {
-        bridge.map { links.ports(of: $0.index).contains { $0.kind == "vxlan" } } ?? false
+        bridge.map { links.ports(of: $0.index).contains(where: \.isTunnel) } ?? false
     }
 
     /// The bridge or the port of it that has a MAC as its own.

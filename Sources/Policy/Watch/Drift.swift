@@ -106,8 +106,13 @@ extension Drift {
     /// A control plane has the address behind a tunnel: it uses its own port, whichever the guest's uplink is.
     private static func isBehindTunnel(_ entry: Entry, _ observation: Observation) -> Bool {
         let port = observation.links[entry.port]
-        return port?.kind == "vxlan" && Trail.Origin(entry, on: port) == .controlPlane
+        return port?.isTunnel == true && Trail.Origin(entry, on: port) == .controlPlane
     }
+}
+
+extension Link {
+    /// A tunnel whose entries a control plane may make, and from whose bridge it may tell the fabric.
+    package var isTunnel: Bool { kind == "vxlan" }
 }
 
 extension GuestRecord {

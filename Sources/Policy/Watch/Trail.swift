@@ -154,15 +154,20 @@ package struct Trail: Hashable, Sendable {
     }
 
     /// Judges an address that the record has on another host, and that is heard by a port of the guest's own.
-    package func arrival(at now: Int64, _ limits: Limits) -> Verdict {
+    ///
+    /// - Parameter isAdvertised: a control plane has told the fabric that the address is here, and nobody else has a route to it. It moves
+    ///   the entry by itself when another host claims the address; who moves it before makes the guest unreachable.
+    package func arrival(at now: Int64, _ limits: Limits, isAdvertised: Bool = false) -> Verdict {
         if let answered, now - answered <= limits.patience { return .believe }
         if let own, own.announcements >= 2 || (own.count >= 3 && own.span >= limits.silence) { return .believe }
-        guard let steady, now - steady.last < limits.patience else { return .restore }
-        if steady.count >= limits.frames {
+        if let steady, now - steady.last < limits.patience {
             let isAlone = own.map { $0.first <= steady.first } ?? false
-            if steady.span >= (isAlone ? limits.patience : limits.contested) { return .believe }
+            let isLong = steady.span >= (isAlone ? limits.patience : limits.contested)
+            return steady.count >= limits.frames && isLong ? .believe : .leave(until: steady.last + limits.patience)
         }
-        return .leave(until: steady.last + limits.patience)
+        guard isAdvertised, let own else { return .restore }
+        let end = own.first + limits.silence
+        return now < end ? .leave(until: end) : .believe
     }
 
     /// Whether the guest's own ports have spoken, by whatever address, since the uplink began to.

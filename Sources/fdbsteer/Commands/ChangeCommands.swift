@@ -308,7 +308,7 @@ extension Report {
             return addresses.count { $0.error == nil && words.contains($0.primitive) }
         }
         let learned = count([.makeDynamic, .recreateDynamic, .delete])
-        let external = count([.recreateExternal])
+        let external = count([.recreateExternal, .makeExternal])
         let fixed = count([.replace])
         return "\(learned == 1 ? "1 address" : "\(learned) addresses") given back to learning"
             + (external == 0 ? "" : ", \(external) to a control plane") + (fixed == 0 ? "" : ", \(fixed) kept static")

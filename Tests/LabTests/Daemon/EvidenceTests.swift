@@ -206,4 +206,46 @@ struct EvidenceTests {
             #expect(try lab.fdbsteer("release vm1").exitCode == 0)
         }
     }
+
+    // MARK: - A tunnel as the uplink, with the test in zebra's place
+
+    private static func run(
+        behindATunnelAt side: String, _ body: @escaping @Sendable (DaemonLab) throws -> Void
+    ) throws {
+        try CommandLineLab.run { lab in
+            try Command.script(
+                "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
+                    + "ip link set vx100 master br0 up\nbridge link set dev vx100 learning off")
+            let prepared = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --address \(mac) --at \(side)")
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try DaemonLab.run(in: lab, configuration: "") { try body($0) }
+        }
+    }
+
+    @Test func whatAControlPlaneHasAdvertisedIsItsToTakeBack() throws {
+        try EvidenceTests.run(behindATunnelAt: "remote") { daemon in
+            try EvidenceTests.send(behind: "tap0", count: 1)
+            usleep(1_500_000)
+            #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev tap0") == true, "\(daemon.log)")
+            try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+            usleep(1_500_000)
+            try daemon.waitForEntry("dev vx100 extern_learn master br0 static")
+            #expect(daemon.count("repaired") == 0 && daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aRouteIsFollowedAndLeftToWhoMadeIt() throws {
+        try EvidenceTests.run(behindATunnelAt: "standby") { daemon in
+            try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+            try daemon.waitFor("reason=\"a control plane has the guest behind the uplink now\"")
+            #expect(daemon.count("repaired") == 0, "\(daemon.log)")
+            let verified = try daemon.lab.fdbsteer("verify vm1")
+            #expect(verified.exitCode == 0, "\(verified.output)")
+            let released = try daemon.lab.fdbsteer("release vm1").output
+            #expect(released.contains("1 to a control plane"), "\(released)")
+            let left = try daemon.lab.lab.entry(EvidenceTests.mac) ?? ""
+            #expect(left.hasSuffix("dev vx100 extern_learn master br0 "), "\(left)")
+        }
+    }
 }

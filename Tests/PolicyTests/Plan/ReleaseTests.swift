@@ -57,6 +57,16 @@ import Testing
         #expect(plan(entry(5), found: found).changes.map(\.change.primitive) == [.delete])
     }
 
+    /// The guest's bridge learns nothing, as a VXLAN port under a control plane does not.
+    @Test func whatAControlPlaneHasTakenToTheUplinkIsLeftToIt() {
+        for found in [nil, EntrySet([]), EntrySet([entry(6, .reachable)])] as [EntrySet?] {
+            let plan = plan(entry(7, .noARP, .externallyLearned), found: found)
+            #expect(plan.changes.map(\.change) == [EntryChange(address, .makeExternal, port: 7, oldPort: 7)])
+        }
+        #expect(self.plan(entry(7, .reachable, .externallyLearned), found: nil).isEmpty)
+        #expect(plan(entry(7), found: nil).changes.map(\.change.primitive) == [.makeDynamic])
+    }
+
     @Test func staticEntriesStay() {
         #expect(plan(entry(6), found: EntrySet([entry(6)])).isEmpty)
         #expect(plan(entry(6), found: EntrySet([entry(5)])).isEmpty)

@@ -41,8 +41,10 @@ import Testing
         trail(signs).departure(at: time * millisecond, limits)
     }
 
-    private static func arrival(_ signs: [(Int64, Sign)], at time: Int64) -> Trail.Verdict {
-        trail(signs).arrival(at: time * millisecond, limits)
+    private static func arrival(
+        _ signs: [(Int64, Sign)], at time: Int64, isAdvertised: Bool = false
+    ) -> Trail.Verdict {
+        trail(signs).arrival(at: time * millisecond, limits, isAdvertised: isAdvertised)
     }
 
     @Test func anAnswerProvesThatTheGuestIsHere() {
@@ -111,6 +113,15 @@ import Testing
         for (index, sign) in pod.enumerated() {
             #expect(TrailTests.arrival(Array(pod[...index]), at: sign.0) != .believe, "\(sign)")
         }
+    }
+
+    /// In an EVPN fabric the frame has moved the fabric's route: to put the entry back leaves nobody with one.
+    @Test func whatAControlPlaneHasAdvertisedStaysUntilItIsContradicted() {
+        let patient = Trail.Verdict.leave(until: 30_000 * TrailTests.millisecond)
+        #expect(TrailTests.arrival([(0, .home)], at: 1000, isAdvertised: true) == patient)
+        #expect(TrailTests.arrival([(0, .home), (2000, .home)], at: 29_999, isAdvertised: true) == patient)
+        #expect(TrailTests.arrival([(0, .home)], at: 30_000, isAdvertised: true) == .believe)
+        #expect(TrailTests.arrival([(0, .home), (500, .abroad)], at: 1001, isAdvertised: true) == .restore)
     }
 
     @Test func whoGoesOnSpeakingHasArrived() {

@@ -35,6 +35,8 @@ final class EVPNRun {
     private static let greatestLag: Int64 = 50_000_000
     /// A Burst adds frames for slow changes; here they are ordinary frames.
     private static let burstSlack = 150
+    /// QEMU's other announcements, in milliseconds after the first.
+    private static let announcements: [Int64] = [50, 200, 450, 800]
     /// Void hand-overs of a method in a row, after which it is not tried again.
     private static let attempts = 5
 
@@ -50,8 +52,10 @@ final class EVPNRun {
 
     init(_ lab: EVPNLab, scratch: String, rate: Int) throws {
         self.lab = lab
-        source = try EVPNHost(lab.source, state: TemporaryFolder(parent: scratch).path)
-        target = try EVPNHost(lab.target, state: TemporaryFolder(parent: scratch).path)
+        source = try EVPNHost(
+            lab.source, programs: OwnProgram.folder, state: TemporaryFolder(parent: scratch).path)
+        target = try EVPNHost(
+            lab.target, programs: OwnProgram.folder, state: TemporaryFolder(parent: scratch).path)
         self.rate = rate
     }
 
@@ -77,7 +81,7 @@ final class EVPNRun {
         result.duplicates = try [lab.source, lab.target].count { try lab.isDuplicate(guest.mac, on: $0) }
         if method.settlesSource {
             result.isSettled = try [source, target].allSatisfy {
-                try $0.fdbsteer(["verify", guest.id], expecting: [0, 3]) == 0
+                try $0.fdbsteer("verify \(guest.id)", expecting: [0, 3]).exitCode == 0
             }
         }
         try end(method, guest)
@@ -99,26 +103,24 @@ final class EVPNRun {
 
     private func begin(_ method: EVPNMethod, _ guest: Guest) throws {
         if method.isShared {
-            try source.fdb("add", EVPNRun.others.source, lab.source.standby, "static")
-            try target.fdb("add", EVPNRun.others.target, lab.target.standby, "static")
+            try setOther(EVPNRun.others.source, on: source, "add", "static")
+            try setOther(EVPNRun.others.target, on: target, "add", "static")
         }
         if method.keeper == .daemons { for host in [source, target] { try host.startDaemon() } }
         if method.keeper == .nobody {
             try announce(guest, behind: lab.source)
         } else {
-            try prepare(guest, on: source, at: "standby")
+            try source.prepare(guest.id, guest.mac, at: "standby")
         }
         for _ in 0..<500 where try !lab.entries(guest.mac, on: lab.target).contains("dev \(lab.target.uplink)") {
             usleep(10_000)
         }
-        if method.keeper != .nobody { try prepare(guest, on: target, at: "remote") }
+        if method.keeper != .nobody { try target.prepare(guest.id, guest.mac, at: "remote") }
     }
 
-    private func prepare(_ guest: Guest, on host: EVPNHost, at side: String) throws {
-        try host.fdbsteer([
-            "prepare", guest.id, "--bridge", host.lab.bridge, "--primary", host.lab.primary, "--standby",
-            host.lab.standby, "--uplink", host.lab.uplink, "--address", guest.mac, "--at", side,
-        ])
+    /// The standby's port has an address of somebody else, or no more.
+    private func setOther(_ mac: String, on host: EVPNHost, _ verb: String, _ kind: String) throws {
+        try host.script("bridge fdb \(verb) \(mac) dev \(host.lab.standby) master \(kind)")
     }
 
     private func announce(_ guest: Guest, behind host: EVPNLab.Host) throws {
@@ -127,13 +129,16 @@ final class EVPNRun {
 
     private func end(_ method: EVPNMethod, _ guest: Guest) throws {
         for host in [source, target] {
-            if method.keeper != .nobody { try host.fdbsteer(["release", guest.id]) }
+            if method.keeper != .nobody { try host.fdbsteer("release \(guest.id)") }
             host.endDaemon()
-            host.tryScript([host.lab.primary, host.lab.standby].map { "bridge fdb del \(guest.mac) dev \($0) master" })
+            // The guest is behind one of them, if at all.
+            for port in [host.lab.primary, host.lab.standby] {
+                try? host.script("bridge fdb del \(guest.mac) dev \(port) master")
+            }
         }
         if method.isShared {
-            try source.fdb("del", EVPNRun.others.source, lab.source.standby)
-            try target.fdb("del", EVPNRun.others.target, lab.target.standby)
+            try setOther(EVPNRun.others.source, on: source, "del", "")
+            try setOther(EVPNRun.others.target, on: target, "del", "")
         }
     }
 
@@ -150,10 +155,15 @@ final class EVPNRun {
             for step in method.steps {
                 switch step {
                 case .announce: try announce(guest, behind: lab.target)
-                case .target: try target.fdbsteer(["switch", guest.id, "--to", "standby"])
-                case .source: try source.fdbsteer(["switch", guest.id, "--to", "remote"])
+                case .target: try target.fdbsteer("switch \(guest.id) --to standby")
+                case .source: try source.fdbsteer("switch \(guest.id) --to remote")
                 }
                 done[step] = Stopwatch.realTime
+            }
+            // As QEMU announces a guest (`qemu_announce_self`).
+            for delay in done[.announce] == nil ? [] : EVPNRun.announcements {
+                BurstThread.sleep(until: runs, delay)
+                try announce(guest, behind: lab.target)
             }
         }
         let recordings = senders.map { $0.wait() }
