@@ -68,6 +68,28 @@ import Testing
         #expect(result.lost(.steering) == 4 && result.lost(.guestGap) == 0)
     }
 
+    @Test(
+        "a guest with one port: what left by it and was not accepted is the guest's gap, what went elsewhere is steering"
+    )
+    func onePort() {
+        let refused = Fate(served: .sourceStandby, marks: .standby)
+        let nowhere = Fate(served: [], marks: [])
+        let late = Fate(served: .sourceStandby, marks: [])
+        let deaf = Fate(served: .targetStandby, marks: .standby)
+        let all: [(Fate, Int)] = [
+            (.byStandby, 10), (refused, 4), (nowhere, 3), (.byStandby, 3), (late, 5), (late, 2), (deaf, 6),
+            (.onTarget, 10),
+        ]
+        let handover = 25 * MigrationTests.millisecond
+        let result = MigrationAnalysis(blackouts: [span(21, 25)], handover: handover, isPair: false)
+            .results([recording(all)])[0]
+        #expect(result.lost(.guestGap) == 10 && result.lost(.steering) == 5 && result.lost(.blackout) == 5)
+        #expect(result.unseen == 0)
+        let overflowed = MigrationAnalysis(blackouts: [], handover: nil, isPair: false)
+            .results([recording([(.byStandby, 10), (late, 3), (.byStandby, 10)])])[0]
+        #expect(overflowed.lost(.guestGap) == 3 && overflowed.unseen == 3)
+    }
+
     @Test("between STOP and RESUME the processors stood still, wherever the frame went")
     func blackout() {
         let lost = Fate(served: .sourceStandby, marks: [])

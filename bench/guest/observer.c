@@ -1,6 +1,6 @@
 /*
  * The program of the migrating guest. It counts the bench's numbered frames on each of its NICs and on the failover device,
- * records when NICs come and go, sends its own frames, and reports all of this on request through a virtio-serial port.
+ * which accepts them; a guest with one virtio NIC and no failover device accepts what that NIC receives. The program records when NICs come and go, sends its own frames, and reports all of this on request through a virtio-serial port.
  *
  * Everything is in memory, so it migrates with the guest. The guest's clock stops while the guest is stopped; the numbers
  * of the frames relate its records to the hosts' clock.
@@ -92,7 +92,7 @@ static uint32_t run, frames;
 static int64_t begin_time;
 static int64_t drops;
 static int packets, links, log_file, serial, sender, control;
-static int failover_index, primary_index;
+static int failover_index, standby_index, primary_index;
 static uint8_t own_mac[ETH_ALEN];
 static uint32_t reply_number;
 static unsigned reply_gap = 10;
@@ -134,6 +134,9 @@ static void up(const char *name) {
     ioctl(control, SIOCSIFFLAGS, &request);
 }
 
+/* The device by which the guest receives and sends; 0: not there yet. */
+static int own_index(void) { return failover_index ? failover_index : standby_index; }
+
 static void link_changed(struct nlmsghdr *header) {
     struct ifinfomsg *info = NLMSG_DATA(header);
     if (info->ifi_index <= 0 || info->ifi_index >= INTERFACES || info->ifi_type != 1) return;
@@ -157,8 +160,10 @@ static void link_changed(struct nlmsghdr *header) {
         interface->flags = info->ifi_flags;
         interface->is_slave = is_slave;
         note("new %s %s flags %x slave %d", role_names[interface->role], interface->name, info->ifi_flags, is_slave);
-        if (interface->role == FAILOVER) {
-            failover_index = info->ifi_index;
+        if (interface->role == FAILOVER) failover_index = info->ifi_index;
+        if (interface->role == STANDBY_NIC) standby_index = info->ifi_index;
+        /* net_failover makes its device before it registers the NIC. */
+        if (info->ifi_index == own_index()) {
             if (mac) memcpy(own_mac, mac, ETH_ALEN);
             up(interface->name);
         }
@@ -219,6 +224,10 @@ static void count_frame(const uint8_t *bytes, unsigned size, int index, int64_t 
     if (stream >= STREAMS || number >= frames) return;
     uint8_t *mark = &marks[stream][number];
     switch (interfaces[index].role) {
+    case STANDBY_NIC:
+        *mark |= *mark & STANDBY ? STANDBY_AGAIN : STANDBY;
+        if (index != own_index()) break;
+        __attribute__((fallthrough));
     case FAILOVER:
         *mark |= *mark & ACCEPTED ? ACCEPTED_AGAIN : ACCEPTED;
         if (!times[stream][number]) {
@@ -226,7 +235,6 @@ static void count_frame(const uint8_t *bytes, unsigned size, int index, int64_t 
             times[stream][number] = units > 0 ? units : 1;
         }
         break;
-    case STANDBY_NIC: *mark |= *mark & STANDBY ? STANDBY_AGAIN : STANDBY; break;
     case PRIMARY_NIC: *mark |= *mark & PRIMARY ? PRIMARY_AGAIN : PRIMARY; break;
     case NONE: return;
     }
@@ -282,7 +290,7 @@ static void open_packets(void) {
 }
 
 static void reply(void) {
-    if (!failover_index) return;
+    if (!own_index()) return;
     uint8_t frame[REPLY_SIZE] = {0};
     uint32_t number = htonl(++reply_number);
     /* The peers' MACs differ from the guest's only in the last octet. */
@@ -293,7 +301,7 @@ static void reply(void) {
     frame[12] = REPLY_TYPE >> 8;
     frame[13] = REPLY_TYPE & 0xff;
     memcpy(frame + RUN_OFFSET, &number, 4);
-    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = failover_index, .sll_halen = ETH_ALEN};
+    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = own_index(), .sll_halen = ETH_ALEN};
     sendto(sender, frame, sizeof(frame), MSG_DONTWAIT, (struct sockaddr *)&address, sizeof(address));
 }
 

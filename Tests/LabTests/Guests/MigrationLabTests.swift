@@ -124,6 +124,32 @@ struct MigrationLabTests {
         #expect(record.served == [[[]], [Array(repeating: 1, count: 50)]])
     }
 
+    @Test(
+        "a guest with one port has one; without flooding what is for an address that no bridge knows leaves by no port")
+    func onePort() throws {
+        let hosts = try MigrationHosts(arePairs: false, floodsUnknown: false)
+        let (host, guest) = (hosts.hosts[0], hosts.guests[0])
+        #expect(guest.ports == ["tap0"])
+        let record = try host.namespace.run {
+            #expect(try Interface.index(of: guest.primary) == nil)
+            let tap = try Tap(guest.standby)
+            let watch = try PortWatch(
+                [PortWatch.Guest(mac: MigrationLabTests.guest, ports: guest.ports)], run: 70, runs: 2, capacity: 1000)
+            for run in UInt32(70)...71 {
+                if run == 71 { try Command.script("bridge fdb add \(guest.mac) dev \(guest.standby) master static") }
+                let stream = try FrameStream(
+                    interface: MigrationHosts.far(host.peer), destination: MigrationLabTests.guest,
+                    source: Interface.octets(MigrationHosts.peerMACs[0]), run: run, rate: 1000,
+                    start: Stopwatch.realTime,
+                    capacity: 50)
+                usleep(200_000)
+                _ = stream.stop()
+            }
+            return withExtendedLifetime(tap) { watch.stop() }
+        }
+        #expect(record.served == [[[], Array(repeating: 1, count: 50)]])
+    }
+
     private struct Pair: Sendable {
         let standby: Tap
         let primary: Tap

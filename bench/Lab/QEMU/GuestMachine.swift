@@ -13,10 +13,12 @@ package final class GuestMachine {
         package var primaryModel = "e1000e"
         /// The number of virtual CPUs.
         package var processors = 1
-        /// The primary exists from the beginning: QEMU plugs it as soon as the guest can accept it.
+        /// The primary of a pair exists from the beginning: QEMU plugs it as soon as the guest can accept it.
         package var hasPrimary = true
         /// The machine waits for a guest from another host.
         package var isIncoming = false
+        /// The guest that arrives stays stopped until `cont`.
+        package var isHeld = false
         /// PCI devices are plugged and unplugged by the PCIe slot itself (attention button) instead of by ACPI.
         package var usesNativeHotplug = false
         /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port discards what it receives.
@@ -85,6 +87,7 @@ package final class GuestMachine {
     /// Waits until the guest uses its NICs, including the primary if it should have one. A primary is in use once it has a
     /// carrier, some tenths of a second after it was registered.
     ///
+    /// - Parameter withPrimary: says nothing about a guest with one port.
     /// - Throws: ``LabError`` after three minutes: many guests that start at once share the processors.
     package func waitForGuest(withPrimary: Bool) throws {
         let observer = try observer()
@@ -93,9 +96,11 @@ package final class GuestMachine {
             // The first answer arrives once the guest has opened the port.
             status = try observer.ask("status", timeout: 180_000)
             let lines = status.split(separator: "\n")
-            let isUsed = lines.contains { $0.hasPrefix("primary") && $0.contains("flags 11043") && $0.hasSuffix("1") }
+            let (last, slave) = guest.isPair ? ("primary", "slave 1") : ("standby", "slave 0")
+            let isUsed = lines.contains { $0.hasPrefix(last) && $0.contains("flags 11043") && $0.hasSuffix(slave) }
             let isThere = lines.contains { $0.hasPrefix("primary") }
-            if lines.contains(where: { $0.hasPrefix("standby") }), withPrimary ? isUsed : !isThere { return }
+            let isAsAsked = withPrimary || !guest.isPair ? isUsed : !isThere
+            if isAsAsked, lines.contains(where: { $0.hasPrefix("standby") }) { return }
             usleep(100_000)
         }
         throw LabError("\(guest.name) on host \(host.name) did not get its NICs: \(status)")
@@ -129,6 +134,11 @@ package final class GuestMachine {
         if !answer.isEmpty { throw LabError("\(guest.name) cannot refuse: \(answer)") }
     }
 
+    /// Lets a guest run that was held.
+    ///
+    /// - Throws: ``LabError``.
+    package func go() throws { try session.execute("cont") }
+
     /// Sets the carrier of the paravirtual NIC.
     ///
     /// - Throws: ``LabError``.
@@ -157,12 +167,14 @@ package final class GuestMachine {
             "-device", "virtio-serial-pci", "-chardev", "socket,id=observer,path=\(observer),server=on,wait=off",
             "-device", "virtserialport,chardev=observer,name=observer",
         ]
-        arguments += tap("standby", guest.standby) + tap("primary", guest.primary)
+        let failover = guest.isPair ? "on" : "off"
+        arguments += tap("standby", guest.standby)
         arguments += [
             "-device",
-            "virtio-net-pci,id=\(standbyDevice),netdev=standby,mac=\(mac),failover=on,bus=slot0,romfile=",
+            "virtio-net-pci,id=\(standbyDevice),netdev=standby,mac=\(mac),failover=\(failover),bus=slot0,romfile=",
         ]
-        if shape.hasPrimary {
+        if guest.isPair { arguments += tap("primary", guest.primary) }
+        if guest.isPair, shape.hasPrimary {
             arguments += [
                 "-device",
                 "\(shape.primaryModel),id=\(primaryDevice),netdev=primary,mac=\(mac),"
@@ -173,6 +185,7 @@ package final class GuestMachine {
             arguments += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
         }
         for monitor in monitors { arguments += ["-qmp", "unix:\(monitor),server=on,wait=off"] }
+        if shape.isHeld { arguments.append("-S") }
         if shape.isIncoming { arguments += ["-incoming", "unix:\(incoming)"] }
         return arguments
     }

@@ -5,12 +5,19 @@ import Glibc
 package struct MigrationGuest: Hashable, Sendable {
     /// The number of the guest, from 0.
     package let number: Int
+    /// It has a failover pair; else one port, that of its paravirtual NIC.
+    package let isPair: Bool
 
     /// The most guests, because their MACs must stay below those of the peers.
     package static let most = 99
 
-    /// - Parameter number: from 0 to ``most`` - 1.
-    package init(_ number: Int) { self.number = number }
+    /// - Parameters:
+    ///   - number: from 0 to ``most`` - 1.
+    ///   - isPair: it has a failover pair.
+    package init(_ number: Int, isPair: Bool = true) {
+        self.number = number
+        self.isPair = isPair
+    }
 
     /// The guest's name in the controller.
     package var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
@@ -20,12 +27,14 @@ package struct MigrationGuest: Hashable, Sendable {
     package var primary: String { "vfrep\(number)" }
     /// The port of its paravirtual NIC.
     package var standby: String { "tap\(number)" }
+    /// Its ports; it is in full use once the guest sends by the last one.
+    package var ports: [String] { isPair ? [standby, primary] : [standby] }
 }
 
 /// Two hosts and the fabric between them, each a network namespace.
 ///
-/// A host has a bridge with an uplink to the fabric, and a port with a peer behind it. For each guest it has a tap that acts
-/// as the VF's representor and a tap for the paravirtual NIC. The fabric is a learning bridge with one more peer.
+/// A host has a bridge with an uplink to the fabric, and a port with a peer behind it. For each guest it has a tap for the
+/// paravirtual NIC and, if the guest has a pair, one that acts as the VF's representor. The fabric is a learning bridge with one more peer.
 package final class MigrationHosts: Sendable {
     /// One host. Interface names are the same in both.
     package final class Host: Sendable {
@@ -39,6 +48,8 @@ package final class MigrationHosts: Sendable {
         package let uplink = "uplink0"
         /// The port of another guest on this host, from which that guest sends.
         package let peer = "peer0"
+        /// The fabric's port towards this host.
+        package var fabricPort: String { "host-\(name)" }
 
         init(name: String) throws {
             self.name = name
@@ -46,7 +57,7 @@ package final class MigrationHosts: Sendable {
         }
 
         fileprivate func build(_ guests: [MigrationGuest]) throws {
-            let (bridge, taps) = (bridge, guests.flatMap { [$0.primary, $0.standby] })
+            let (bridge, taps) = (bridge, guests.flatMap(\.ports))
             try namespace.run {
                 try MigrationHosts.makeBridge(bridge)
                 for tap in taps {
@@ -70,6 +81,10 @@ package final class MigrationHosts: Sendable {
     package let fabric: NetworkNamespace
     /// The fabric's port with a peer behind it.
     package let fabricPeer = "peer0"
+    /// The bridges send frames for addresses that they do not know to all ports.
+    package let floodsUnknown: Bool
+    /// The bridge of the fabric.
+    package let fabricBridge = "fabric"
     /// The guests for which there are ports.
     package let guests: [MigrationGuest]
     /// The first guest's IP address, if it has one.
@@ -79,17 +94,22 @@ package final class MigrationHosts: Sendable {
 
     /// Makes the namespaces and their bridges.
     ///
-    /// - Parameter guests: the number of guests.
+    /// - Parameters:
+    ///   - guests: the number of guests.
+    ///   - arePairs: the guests have failover pairs, else one port each.
+    ///   - floodsUnknown: the bridges send frames for addresses that they do not know to all ports.
     /// - Throws: ``LabError``.
-    package init(guests: Int = 1) throws {
-        self.guests = (0..<guests).map(MigrationGuest.init)
+    package init(guests: Int = 1, arePairs: Bool = true, floodsUnknown: Bool = true) throws {
+        self.guests = (0..<guests).map { MigrationGuest($0, isPair: arePairs) }
+        self.floodsUnknown = floodsUnknown
         fabric = try NetworkNamespace()
         hosts = [try Host(name: "a"), try Host(name: "b")]
-        try fabric.run { try MigrationHosts.makeBridge("fabric") }
-        try MigrationHosts.addPeer(fabricPeer, to: "fabric", in: fabric)
+        let fabricBridge = fabricBridge
+        try fabric.run { try MigrationHosts.makeBridge(fabricBridge) }
+        try MigrationHosts.addPeer(fabricPeer, to: fabricBridge, in: fabric)
         for host in hosts {
             try host.build(self.guests)
-            let (far, uplink, bridge, path) = ("host-\(host.name)", host.uplink, host.bridge, host.namespace.path)
+            let (far, uplink, bridge, path) = (host.fabricPort, host.uplink, host.bridge, host.namespace.path)
             try fabric.run {
                 try Command.script(
                     """
@@ -97,7 +117,7 @@ package final class MigrationHosts: Sendable {
                     ip link set \(far) addrgenmode none
                     ip link set \(uplink) addrgenmode none
                     ip link set \(uplink) netns \(path)
-                    ip link set \(far) master fabric
+                    ip link set \(far) master \(fabricBridge)
                     ip link set \(far) up
                     """)
             }
@@ -111,6 +131,18 @@ package final class MigrationHosts: Sendable {
                 try MigrationHosts.waitForForwarding(uplink)
             }
             try fabric.run { try MigrationHosts.waitForForwarding(far) }
+        }
+        if !floodsUnknown { try stopFlooding() }
+    }
+
+    private func stopFlooding() throws {
+        let places =
+            hosts.map { ($0.namespace, [$0.uplink, $0.peer] + guests.flatMap(\.ports)) }
+            + [(fabric, [fabricPeer] + hosts.map(\.fabricPort))]
+        for (namespace, ports) in places {
+            try namespace.run {
+                try Command.script(ports.map { "bridge link set dev \($0) flood off" }.joined(separator: "\n"))
+            }
         }
     }
 

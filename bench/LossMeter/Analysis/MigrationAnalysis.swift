@@ -30,9 +30,9 @@ package struct GuestMarks: OptionSet, Hashable, Sendable {
     package static let primary = GuestMarks(rawValue: 4)
     /// On its VF, more than once.
     package static let primaryAgain = GuestMarks(rawValue: 8)
-    /// On its failover device: delivered.
+    /// On its failover device, or on its only NIC: delivered.
     package static let accepted = GuestMarks(rawValue: 16)
-    /// On its failover device, more than once: delivered twice.
+    /// On that device, more than once: delivered twice.
     package static let acceptedAgain = GuestMarks(rawValue: 32)
 }
 
@@ -59,7 +59,7 @@ package enum LossKind: String, CaseIterable, Hashable, Sendable {
     /// The guest ran, and the frame was not sent to the NIC that the guest accepted frames from: it reached no NIC of the
     /// guest, or only one that the guest did not accept frames from.
     case steering
-    /// The frame was sent to both NICs, and the guest accepted it from neither.
+    /// The frame was sent to all NICs of the guest, and the guest accepted it from none.
     case guestGap
     /// The guest's processors were stopped when it was sent, or before it got from the port to the guest.
     case blackout
@@ -98,12 +98,12 @@ package struct LossSpan: Hashable, Sendable {
 package struct MigrationResult: Hashable, Sendable {
     /// Frames that the peer sent.
     package var sent = 0
-    /// Frames that the guest's failover device accepted.
+    /// Frames that the guest accepted.
     package var delivered = 0
     /// The lost frames, in the order of sending.
     package var spans: [LossSpan] = []
-    /// Frames of ``LossKind/steering`` that had left through the standby's port, and that no NIC of the guest saw: dropped
-    /// between the two.
+    /// Frames, but for those of ``LossKind/blackout``, that had left through the standby's port, and that no NIC of the guest
+    /// saw: dropped between the two.
     package var unseen = 0
     /// Deliveries beyond a frame's first.
     package var duplicated = 0
@@ -126,14 +126,17 @@ package struct MigrationAnalysis: Sendable {
     package let blackouts: [ClosedRange<Int64>]
     /// The time when the guest began to run on the other host; nil: it stayed.
     package let handover: Int64?
+    /// The guest has a failover pair; else its paravirtual NIC alone.
+    package let isPair: Bool
 
     /// The longest time for which a hypervisor that is about to stop its guest may leave frames in the tap, in nanoseconds.
     static let longestFlight: Int64 = 250_000_000
 
     /// Makes an analysis from its fields.
-    package init(blackouts: [ClosedRange<Int64>], handover: Int64?) {
+    package init(blackouts: [ClosedRange<Int64>], handover: Int64?, isPair: Bool = true) {
         self.blackouts = blackouts
         self.handover = handover
+        self.isPair = isPair
     }
 
     /// The frames that had left through a port when the guest received its last frame from it before it stopped.
@@ -167,8 +170,11 @@ package struct MigrationAnalysis: Sendable {
         return last.map { Flight(span: $0.sent..<stop, ports: $0.ports) }
     }
 
+    /// The guest's ports on the host where it is.
     private func ports(at moment: Int64) -> ServedPorts {
-        if let handover, moment >= handover { .target } else { .source }
+        let isThere = handover.map { moment >= $0 } ?? false
+        if isPair { return isThere ? .target : .source }
+        return isThere ? .targetStandby : .sourceStandby
     }
 
     private func result(_ recording: MigrationRecording, flights: [Flight]) -> MigrationResult {
@@ -201,7 +207,7 @@ package struct MigrationAnalysis: Sendable {
                 } else {
                     .steering
                 }
-            if kind == .steering, marks.isEmpty,
+            if kind != .blackout, marks.isEmpty,
                 !served.isDisjoint(with: ports(at: sent).intersection([.sourceStandby, .targetStandby]))
             {
                 result.unseen += 1

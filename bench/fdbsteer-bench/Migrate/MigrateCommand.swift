@@ -8,14 +8,16 @@ struct MigrateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
         abstract:
-            "A guest with a failover pair migrates between two QEMUs: what became of each frame, method by method.",
+            "A guest with a failover pair, or with one port, migrates between two QEMUs: what became of each frame, by method.",
         discussion: """
             Makes a network namespace for each of two hosts and one for the fabric between them, and starts a small Linux \
             guest (bench/guest) that counts what it gets on each of its NICs. Peers on both hosts and on the fabric send to \
-            it all the time. Each lost frame is accounted for (docs/migration.md). Needs root and QEMU; run it from the \
+            it all the time. Each lost frame is accounted for (docs/migration.md, docs/one-port.md). Needs root and QEMU; run it from the \
             project's root. Nothing outside its namespaces is touched.
             """)
 
+    @Option(help: "pair: virtio-net and a VF; port: virtio-net alone, and only migrate and cancel.")
+    var guest = Guest.pair
     @Option(help: "migrate, plug, unplug-pcie, unplug-acpi, refused-pcie, refused-acpi, surprise or cancel.")
     var operation = MigrationOperation.migrate
     @Option(help: "How often, for each method.")
@@ -28,6 +30,13 @@ struct MigrateCommand: ParsableCommand {
     var methods: String?
     @Option(help: "QEMU's model of the VF: vmxnet3, or e1000e, whose link comes up half a second late.")
     var primary = "vmxnet3"
+    @Option(
+        help:
+            "Frames a second with the MAC of a guest with one port that come in by its port on the target until it runs there."
+    )
+    var early = 0
+    @Option(help: "on or off: the bridges send frames for unknown addresses to all ports.")
+    var flooding = Flooding.on
     @Flag(help: "Exit with 1 when a bracket or the daemons lose a frame by steering, or leave something behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
@@ -37,6 +46,9 @@ struct MigrateCommand: ParsableCommand {
     @Option(name: .long, help: "Write the timelines as an SVG picture.")
     var svg: String?
 
+    enum Guest: String, ExpressibleByArgument { case pair, port }
+    enum Flooding: String, ExpressibleByArgument { case on, off }
+
     func validate() throws {
         guard migrations > 0, rate == 0 || (100...20_000).contains(rate), (1...1000).contains(guestRate) else {
             throw ValidationError(
@@ -45,19 +57,30 @@ struct MigrateCommand: ParsableCommand {
         guard ["vmxnet3", "e1000e"].contains(primary) else {
             throw ValidationError("--primary is vmxnet3 or e1000e")
         }
+        guard (0...1000).contains(early), early == 0 || guest == .port else {
+            throw ValidationError("--early goes from 0 to 1000, and is for --guest port")
+        }
+        guard !known.isEmpty else {
+            throw ValidationError("--operation \(operation.rawValue): a guest with one port knows migrate and cancel")
+        }
         let methods = try chosen
-        guard !check || methods.contains(where: MigrationMethod.checked.contains) else {
-            let checked = MigrationMethod.checked.map(\.rawValue).joined(separator: ", ")
+        guard !check || methods.contains(where: checked.contains) else {
+            let checked = checked.map(\.rawValue).joined(separator: ", ")
             throw ValidationError("--check is about \(checked): none is among --methods")
         }
     }
 
+    private var known: [MigrationMethod] { guest == .pair ? operation.methods : operation.methodsForPorts }
+
+    /// A port that speaks too early costs frames that only a gate saves.
+    private var checked: [MigrationMethod] { early == 0 ? MigrationMethod.checked : [] }
+
     private var chosen: [MigrationMethod] {
         get throws {
-            guard let methods else { return operation.methods }
+            guard let methods else { return known }
             return try methods.split(separator: ",").map { name in
-                guard let method = operation.methods.first(where: { $0.rawValue == name }) else {
-                    let known = operation.methods.map(\.rawValue).joined(separator: ", ")
+                guard let method = known.first(where: { $0.rawValue == name }) else {
+                    let known = known.map(\.rawValue).joined(separator: ", ")
                     throw ValidationError("--methods \(name): \(operation.rawValue) knows \(known)")
                 }
                 return method
@@ -72,8 +95,9 @@ struct MigrateCommand: ParsableCommand {
         var shape = try MigrationRig.shape(primary: primary)
         shape.usesNativeHotplug = operation.usesNativeHotplug
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, rate: rate,
-            guestRate: guestRate)
+            folder: scratch.path, shape: shape,
+            hosts: try MigrationHosts(arePairs: guest == .pair, floodsUnknown: flooding == .on), rate: rate,
+            guestRate: guestRate, earlyRate: early)
         defer { rig.end() }
         let rate = rate == 0 ? try rig.findRate() : rate
         let methods = try chosen
@@ -107,7 +131,7 @@ struct MigrateCommand: ParsableCommand {
             try TextFile.write(MigrationChart(timelines, title: title).svg, to: svg)
         }
         guard check else { return }
-        let complaints = report.complaints(of: MigrationMethod.checked.map(\.rawValue))
+        let complaints = report.complaints(of: checked.map(\.rawValue))
         for complaint in complaints { print(complaint) }
         if !complaints.isEmpty { throw ExitCode(1) }
     }

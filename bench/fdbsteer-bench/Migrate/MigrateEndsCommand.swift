@@ -70,7 +70,8 @@ struct MigrateEndsCommand: ParsableCommand {
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(
-            folder: scratch.path, shape: try MigrationRig.shape(), rate: rate, guestRate: 100
+            folder: scratch.path, shape: try MigrationRig.shape(), hosts: try MigrationHosts(), rate: rate,
+            guestRate: 100
         )
         defer { rig.end() }
         var rows: [Row] = []

@@ -59,9 +59,8 @@ struct MigrateManyCommand: ParsableCommand {
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         let rig = try MigrationRig(
-            folder: scratch.path, shape: try MigrationRig.shape(), guests: guests,
-            rate: rate,
-            guestRate: guestRate)
+            folder: scratch.path, shape: try MigrationRig.shape(), hosts: try MigrationHosts(guests: guests),
+            rate: rate, guestRate: guestRate)
         defer { rig.end() }
         var records: [Part: [MigrationRig.Record]] = [:]
         for round in 0..<rounds {

@@ -63,7 +63,7 @@ struct MigrateTCPCommand: ParsableCommand {
         var shape = try MigrationRig.shape()
         shape.hasSink = true
         let rig = try MigrationRig(
-            folder: scratch.path, shape: shape, rate: MigrationRig.leastRate,
+            folder: scratch.path, shape: shape, hosts: try MigrationHosts(), rate: MigrationRig.leastRate,
             guestRate: 100)
         defer { rig.end() }
         try rig.hosts.addPeerAddress()

@@ -39,16 +39,16 @@ final class MigrationDaemon {
     }
 
     private static func section(_ machine: GuestMachine) -> String {
-        """
-        [[guest]]
-        id = "\(machine.guest.name)"
-        qmp = "\(machine.controllerMonitor)"
-        follow = true
-        kind = "net_failover"
-        standby_device = "\(GuestMachine.standbyDevice)"
-        primary_device = "\(GuestMachine.primaryDevice)"
-
-        """
+        var lines = [
+            "[[guest]]", "id = \"\(machine.guest.name)\"", "qmp = \"\(machine.controllerMonitor)\"", "follow = true",
+        ]
+        if machine.guest.isPair {
+            lines += [
+                "kind = \"net_failover\"", "standby_device = \"\(GuestMachine.standbyDevice)\"",
+                "primary_device = \"\(GuestMachine.primaryDevice)\"",
+            ]
+        }
+        return lines.joined(separator: "\n") + "\n"
     }
 
     /// Starts the daemon, possibly again after ``kill()``, and waits until QEMU has answered it.

@@ -24,13 +24,33 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// A daemon on each host follows QEMU; no other program acts.
     case fdbsteerd
 
+    /// Proxmox VE's, with `bridge-disable-mac-learning`: taps neither learn nor are flooded, and the host that runs the guest has
+    /// a static entry (qemu-server, `add_nets_bridge_fdb`, `del_nets_bridge_fdb`).
+    case proxmox
+    /// KubeVirt's: the bridges learn, and the guest's link is set down and up on the target after the migration.
+    case linkRefresh = "link-refresh"
+
+    /// The methods for guests with one port.
+    static let forPorts: [MigrationMethod] = [.learning, .fdbsteerd, .proxmox, .linkRefresh]
+
+    /// The methods for guests with a pair.
+    static let forPairs = allCases.filter { $0 != .proxmox && $0 != .linkRefresh }
+
     /// The methods that must not lose a frame by steering.
     static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd]
 
     /// An orchestrator's script runs the migration, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
 
-    private var isSteered: Bool { !isScript && self != .learning }
+    /// The orchestrator lets the guest run on the target.
+    var isHeld: Bool { self == .proxmox }
+
+    private var isSteered: Bool {
+        switch self {
+        case .kernelDoc, .kernelDocStatic, .learning, .proxmox, .linkRefresh: false
+        case .cutUnplug, .cutActive, .stopMove, .bracket, .bracketLearning, .fdbsteerd: true
+        }
+    }
 
     // MARK: - Before and after
 
@@ -42,8 +62,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         for stage in stages {
             // In the documentation the paravirtual NIC's link is down except during migrations.
             if isScript { try stage.source.setStandbyLink(false) }
+            if self == .proxmox { try prepareAsProxmox(stage) }
             guard isSteered else { continue }
-            try prepare(stage, stage.source, at: "primary")
+            try prepare(stage, stage.source, at: stage.guest.isPair ? "primary" : "local")
             guard let target = stage.target else { continue }
             try prepare(stage, target, at: "remote")
             if self == .bracketLearning { try setLearning(stage, target, true) }
@@ -59,9 +80,31 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     private func prepare(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
         let (host, guest) = (machine.host, machine.guest)
-        try stage.steer(
-            host, "prepare", guest.name, "--bridge", host.bridge, "--primary", guest.primary, "--standby",
-            guest.standby, "--uplink", host.uplink, "--address", guest.mac, "--kind", "net_failover", "--at", side)
+        let ports =
+            guest.isPair
+            ? ["--primary", guest.primary, "--standby", guest.standby, "--kind", "net_failover"]
+            : ["--port", guest.standby]
+        let place = ["--bridge", host.bridge, "--uplink", host.uplink, "--address", guest.mac, "--at", side]
+        try stage.steer(host, ["prepare", guest.name] + ports + place)
+    }
+
+    /// The taps' settings, and the entry where the guest is.
+    private func prepareAsProxmox(_ stage: MigrationStage) throws {
+        let tap = stage.guest.standby
+        for host in [stage.source, stage.target].compactMap(\.?.host) {
+            try stage.bridge(host, "link set dev \(tap) learning off flood off")
+        }
+        try stage.bridge(stage.source.host, "fdb append \(stage.guest.mac) dev \(tap) master static")
+    }
+
+    /// Undoes what ``prepareAsProxmox(_:)`` and the migration did, wherever the entries are by now.
+    private func endAsProxmox(_ stage: MigrationStage) throws {
+        let (tap, mac) = (stage.guest.standby, stage.guest.mac)
+        for host in [stage.source, stage.target].compactMap(\.?.host) {
+            let flood = stage.hosts.floodsUnknown ? "on" : "off"
+            try stage.bridge(host, "link set dev \(tap) learning on flood \(flood)")
+            for port in [tap, host.uplink] { try stage.bridge(host, "fdb del \(mac) dev \(port) master") }
+        }
     }
 
     /// Undoes the preparation, after the frames were counted.
@@ -75,6 +118,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         for daemon in stages.flatMap(\.daemons.values) { daemon.kill() }
         return try zip(stages, unsettled).map { stage, unsettled in
             if isScript { try stage.destination.setStandbyLink(true) }
+            if self == .proxmox { try endAsProxmox(stage) }
             guard isSteered else { return [] }
             var complaints = unsettled
             for host in [stage.source, stage.target].compactMap(\.?.host) {
@@ -153,6 +197,16 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try removeEntries(stage, stage.source)
             try plugByScript(stage, target)
         case .learning, .fdbsteerd: return
+        case .proxmox:
+            guard moment == .completed, let target = stage.target else { return }
+            let (tap, mac) = (stage.guest.standby, stage.guest.mac)
+            try stage.bridge(stage.source.host, "fdb del \(mac) dev \(tap) master static")
+            try stage.bridge(target.host, "fdb append \(mac) dev \(tap) master static")
+            try stage.perform(target, "cont") { try $0.go() }
+        case .linkRefresh:
+            guard moment == .resumed, let target = stage.target else { return }
+            try stage.perform(target, "set_link down") { try $0.setStandbyLink(false) }
+            try stage.perform(target, "set_link up") { try $0.setStandbyLink(true) }
         case .bracket: try bracket(moment, stage)
         case .bracketLearning:
             try bracket(moment, stage)

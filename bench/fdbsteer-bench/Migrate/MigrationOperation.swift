@@ -28,15 +28,18 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
     /// There is no warning, so frames lost until a program has noticed are not a fault.
     var losesBySteering: Bool { self == .surprise }
 
-    /// The methods that make sense for this operation.
+    /// The methods that make sense for this operation and a guest with one port; none: there is no such operation.
+    var methodsForPorts: [MigrationMethod] { self == .migrate || self == .cancel ? MigrationMethod.forPorts : [] }
+
+    /// The methods that make sense for this operation and a guest with a pair.
     var methods: [MigrationMethod] {
         // The script has no steps for these operations.
-        let withoutScript = MigrationMethod.allCases.filter { !$0.isScript }
+        let withoutScript = MigrationMethod.forPairs.filter { !$0.isScript }
         return switch self {
-        case .migrate: MigrationMethod.allCases
+        case .migrate: MigrationMethod.forPairs
         case .cancel, .surprise, .refusedPCIe, .refusedACPI: withoutScript
         // A caller that plugs and unplugs itself also has to notify the controller itself.
-        case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.allCases.filter { $0 != .fdbsteerd }
+        case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.forPairs.filter { $0 != .fdbsteerd }
         }
     }
 }
@@ -70,10 +73,11 @@ extension MigrationRig {
 
     private func migrate(_ method: MigrationMethod) throws -> Record {
         let source = try runningMachine()
-        let target = try waitingMachine(hasPrimary: !method.isScript)
+        let target = try waitingMachine(hasPrimary: !method.isScript, isHeld: method.isHeld)
         do {
             let stage = stage(source, target)
             try method.prepare(stage)
+            try watchFabric(stage, target)
             var record = try record(stage) {
                 try method.start(stage, target: target)
                 var ended: Set<MigrationMoment> = []
@@ -82,9 +86,10 @@ extension MigrationRig {
                     return ended.contains(.failed) || ended.isSuperset(of: [.completed, .primarySpoke])
                 } handle: {
                     try method.handle($0, stage)
+                    if $0 == .resumed { stage.fabric?.hush() }
                 }
                 if ended.contains(.failed) { return "QEMU gave the migration up" }
-                return isOver ? nil : "the guest did not use its VF on the target"
+                return isOver ? nil : "the guest sent nothing by its port on the target"
             }
             record.complaints = try method.end(stage)
             moved(to: target)
@@ -184,23 +189,24 @@ extension MigrationRig {
 
     private func cancel(_ method: MigrationMethod) throws -> Record {
         let source = try runningMachine()
-        let target = try waitingMachine(hasPrimary: true)
+        let target = try waitingMachine(hasPrimary: true, isHeld: method.isHeld)
         defer { target.end() }
         let stage = stage(source, target)
         try method.prepare(stage)
+        try watchFabric(stage, target)
         var record = try record(stage) {
             try method.start(stage, target: target)
             let isUnplugged = try stage.follow(seconds: MigrationRig.removalLimit, until: { $0 == .unplugged }) {
                 try method.handle($0, stage)
             }
-            guard isUnplugged else { return "the VF was not removed" }
+            guard isUnplugged else { return "the migration did not begin" }
             stage.isCancelled = true
             stage.primaryIsNewFrom = Stopwatch.realTime
             try stage.perform(source, "migrate_cancel") { try $0.session.execute("migrate_cancel") }
             let isOver = try stage.follow(seconds: MigrationRig.plugLimit, until: { $0 == .primarySpoke }) {
                 try method.handle($0, stage)
             }
-            return isOver ? nil : "the guest did not get its VF back"
+            return isOver ? nil : "the guest sent nothing by its port"
         }
         record.complaints = try method.end(stage)
         return record

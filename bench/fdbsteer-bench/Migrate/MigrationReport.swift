@@ -29,6 +29,15 @@ struct MigrationReport: Encodable {
         let outageMsMedian: Double
         let outageMsMax: Double
         let downtimeMsMedian: Double
+        /// The most by which an outage exceeded the time for which the processors were stopped.
+        let beyondStopMsMax: Double
+        /// Frames with the guest's MAC that came in by the target's port before the guest was there.
+        let earlySentTotal: Int
+        /// Those that reached the fabric.
+        let earlyLeftTotal: Int
+        /// Moves of the guest's MAC from one port of the fabric's bridge to another before the guest was stopped.
+        let earlyMovesMedian: Int
+        let earlyMovesMax: Int
         /// The faults on the hosts afterwards.
         let complaints: [String]
     }
@@ -39,7 +48,10 @@ struct MigrationReport: Encodable {
     let operation: String
     let rate: Int
     let guestRate: Int
+    let guest: String
     let primary: String
+    let early: Int
+    let flooding: String
     /// One row for each method, with all three peers' frames together; an outage is that of the worst peer.
     let methods: [Row]
     /// One row for each method and peer.
@@ -52,7 +64,10 @@ struct MigrationReport: Encodable {
         operation = command.operation.rawValue
         self.rate = rate
         guestRate = command.guestRate
+        guest = command.guest.rawValue
         primary = command.primary
+        early = command.early
+        flooding = command.flooding.rawValue
         self.methods = methods.map { Row($0.rawValue, peer: nil, records[$0] ?? []) }
         peers = methods.flatMap { method in
             MigrationReport.peers.indices.map { Row(method.rawValue, peer: $0, records[method] ?? []) }
@@ -61,7 +76,17 @@ struct MigrationReport: Encodable {
 
     /// The faults that `--check` reports.
     func complaints(of names: [String]) -> [String] {
-        MigrationReport.complaints(methods.filter { names.contains($0.method) }, operation: operation)
+        let rows = methods.filter { names.contains($0.method) }
+        let complaints = MigrationReport.complaints(rows, operation: operation)
+        return guest == "pair" ? complaints : complaints + rows.compactMap(MigrationReport.lateness)
+    }
+
+    /// The most, in milliseconds, by which the outage of a guest with one port may exceed its blackout.
+    private static let grace = 10.0
+
+    private static func lateness(_ row: Row) -> String? {
+        if row.beyondStopMsMax <= grace { return nil }
+        return "FAILED: \(row.method): an outage was \(row.beyondStopMsMax) ms longer than the guest was stopped"
     }
 
     /// The faults in the given rows.
@@ -77,7 +102,18 @@ struct MigrationReport: Encodable {
     }
 
     /// The rows with a header, columns two spaces apart.
-    var text: String { MigrationReport.text(methods, first: "method", second: operation) }
+    var text: String {
+        let text = MigrationReport.text(methods, first: "method", second: operation)
+        if guest == "pair" { return text }
+        let head = ["method", "outage beyond stop ms max", "early sent", "early left", "early moves med/max"]
+        let rows = methods.map {
+            [
+                $0.method, "\($0.beyondStopMsMax)", "\($0.earlySentTotal)", "\($0.earlyLeftTotal)",
+                "\($0.earlyMovesMedian)/\($0.earlyMovesMax)",
+            ]
+        }
+        return text + "\n" + TextTable.aligned([head] + rows, numbersFrom: 1)
+    }
 
     /// The given rows as text.
     static func text(_ given: [Row], first: String, second: String) -> String {
@@ -117,7 +153,9 @@ extension MigrationReport.Row {
         let steering = spread { $0.lost(.steering) }
         let gap = spread { $0.lost(.guestGap) }
         let blackout = spread { $0.lost(.blackout) }
-        let outage = Summary.Spread(results.map { $0.map(\.outage).max() ?? 0 })
+        let outages = results.map { $0.map(\.outage).max() ?? 0 }
+        let outage = Summary.Spread(outages)
+        let moves = Summary.Spread(valid.map { Int64($0.earlyMoves) })
         self.init(
             method: name, peer: peer.map { MigrationReport.peers[$0] } ?? "all", migrations: valid.count,
             void: complete.count - valid.count, failed: records.count - complete.count,
@@ -130,7 +168,10 @@ extension MigrationReport.Row {
             outageMsMedian: milliseconds(outage.median),
             outageMsMax: milliseconds(outage.maximum),
             downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median),
-            complaints: records.flatMap(\.complaints))
+            beyondStopMsMax: milliseconds(zip(outages, valid).map { $0 - $1.downtime }.max() ?? 0),
+            earlySentTotal: valid.reduce(0) { $0 + $1.fabric.sent },
+            earlyLeftTotal: valid.reduce(0) { $0 + $1.fabric.left }, earlyMovesMedian: Int(moves.median),
+            earlyMovesMax: Int(moves.maximum), complaints: records.flatMap(\.complaints))
     }
 }
 
@@ -143,6 +184,9 @@ extension MigrationRig.Record {
     var isVoid: Bool {
         drops != 0 || lag > MigrationRig.Record.greatestLag || (overflow > 0 && results.contains { $0.unseen > 0 })
     }
+
+    /// Moves of the guest's MAC on the fabric before the guest was stopped.
+    var earlyMoves: Int { fabric.moves.count { $0 < stop ?? .max } }
 
     /// Frames lost by all peers.
     var lost: Int { results.reduce(0) { $0 + $1.lost } }
@@ -174,6 +218,7 @@ extension MigrationRig.Record {
         lines += logs.sorted { $0.time < $1.time }.map {
             "  \(($0.time - start % day) / 1000) us \($0.host): fdbsteerd: \($0.text)"
         }
+        lines += fabric.moves.map { "  \(after($0)) us fabric: the MAC moved" }
         lines += complaints.map { "  AFTERWARDS: \($0)" }
         lines += notes.map { "  guest \($0.time / 1000) us \($0.newest) \($0.text)" }
         for (peer, result) in zip(["a", "b", "fabric"], results) {

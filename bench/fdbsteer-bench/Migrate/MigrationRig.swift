@@ -20,6 +20,8 @@ final class MigrationRig {
         let hasMoved: Bool
         /// The time for which the processors were stopped, in nanoseconds.
         let downtime: Int64
+        /// The time of STOP; nil: they were not stopped.
+        let stop: Int64?
         /// The largest delay of a sender, in nanoseconds.
         let lag: Int64
         /// Frames that the tester lost.
@@ -28,6 +30,8 @@ final class MigrationRig {
         let overflow: Int
         /// Frames that left through other guests' ports.
         let strayed: Int
+        /// What the fabric saw of a guest with one port.
+        let fabric: FabricWatch.Figures
         /// The reason why it did not complete.
         let failure: String?
         /// The lines that the daemons logged, with the host and the nanosecond of the day.
@@ -52,6 +56,7 @@ final class MigrationRig {
     private var started = 0
     private var rate: Int
     private let guestRate: Int
+    private let earlyRate: Int
 
     /// The configuration of guests with a device in the role of the VF.
     ///
@@ -65,18 +70,23 @@ final class MigrationRig {
     /// - Parameters:
     ///   - folder: the folder for sockets and journals.
     ///   - shape: the configuration of the guests, from ``shape(primary:)``.
-    ///   - guests: the number of guests.
+    ///   - hosts: the hosts and the number of guests.
     ///   - rate: frames a second from each of three peers to each guest.
     ///   - guestRate: frames a second from each guest.
+    ///   - earlyRate: frames a second with the MAC of a guest with one port that come in by its port on the target before it
+    ///     is there.
     /// - Throws: ``LabError``.
-    init(folder: String, shape: GuestMachine.Shape, guests: Int = 1, rate: Int, guestRate: Int) throws {
+    init(
+        folder: String, shape: GuestMachine.Shape, hosts: MigrationHosts, rate: Int, guestRate: Int, earlyRate: Int = 0
+    ) throws {
         self.folder = folder
         self.shape = shape
         fdbsteer = try OwnProgram.sibling("fdbsteer")
         self.rate = rate
         self.guestRate = guestRate
-        homes = Array(repeating: 0, count: guests)
-        hosts = try MigrationHosts(guests: guests)
+        self.earlyRate = earlyRate
+        homes = Array(repeating: 0, count: hosts.guests.count)
+        self.hosts = hosts
     }
 
     /// Ends all machines.
@@ -113,15 +123,18 @@ final class MigrationRig {
 
     // MARK: - Machines
 
-    private func start(_ guest: Int, on host: Int, isIncoming: Bool, hasPrimary: Bool) throws -> GuestMachine {
+    private func start(
+        _ guest: Int, on host: Int, isIncoming: Bool, hasPrimary: Bool, isHeld: Bool = false
+    ) throws -> GuestMachine {
         started += 1
         let own = folder + "/qemu-\(started)"
         guard mkdir(own, 0o700) == 0 else { throw LabError("cannot make \(own)") }
         var shape = shape
         shape.isIncoming = isIncoming
         shape.hasPrimary = hasPrimary
+        shape.isHeld = isHeld
         let machine = try GuestMachine(shape, of: hosts.guests[guest], on: hosts.hosts[host], folder: own)
-        let ports = [machine.guest.standby, machine.guest.primary]
+        let ports = machine.guest.ports
         do {
             try machine.host.namespace.run { try ports.forEach(MigrationHosts.waitForForwarding) }
         } catch {
@@ -147,8 +160,16 @@ final class MigrationRig {
     }
 
     /// A machine on the other host that waits for the guest.
-    func waitingMachine(_ guest: Int = 0, hasPrimary: Bool) throws -> GuestMachine {
-        try start(guest, on: 1 - homes[guest], isIncoming: true, hasPrimary: hasPrimary)
+    ///
+    /// - Parameter isHeld: the guest does not run there before `cont`.
+    func waitingMachine(_ guest: Int = 0, hasPrimary: Bool, isHeld: Bool = false) throws -> GuestMachine {
+        try start(guest, on: 1 - homes[guest], isIncoming: true, hasPrimary: hasPrimary, isHeld: isHeld)
+    }
+
+    /// Watches the fabric from now on if the guest has one port, and lets that port speak early.
+    func watchFabric(_ stage: MigrationStage, _ target: GuestMachine) throws {
+        if target.guest.isPair { return }
+        stage.fabric = try FabricWatch(hosts, target.guest, target: target.host, rate: earlyRate)
     }
 
     /// Records that the guest moved to a machine on the other host.
@@ -176,8 +197,8 @@ final class MigrationRig {
         for (guest, stage) in stages.enumerated() {
             try stage.source.observer().begin(
                 run: traffic.run(of: guest), frames: traffic.capacity, replies: guestRate)
-            stage.lastWordOnPrimary = { [unowned stage] in
-                traffic.lastWordOnPrimary(of: guest, on: stage.destination.host.name)
+            stage.lastWord = { [unowned stage] in
+                traffic.lastWord(of: guest, on: stage.destination.host.name)
             }
         }
         let before = try stages.map(overflow)
@@ -213,14 +234,16 @@ final class MigrationRig {
             return traffic.recording(of: guest, peer: peer, places: places, marks: count.marks)
         }
         let blackouts = stage.blackouts
-        let analysis = MigrationAnalysis(blackouts: blackouts, handover: stage.handover)
+        let analysis = MigrationAnalysis(
+            blackouts: blackouts, handover: stage.handover, isPair: stage.guest.isPair)
         return Record(
             recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: traffic.start,
             source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
-            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, lag: traffic.lag(of: guest),
+            downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, stop: blackouts.first?.lowerBound,
+            lag: traffic.lag(of: guest),
             drops: drops, overflow: try overflow(stage) - overflowBefore, strayed: traffic.strayed(of: guest),
-            failure: failure, logs: stage.logs)
+            fabric: try stage.fabric?.stop() ?? FabricWatch.Figures(), failure: failure, logs: stage.logs)
     }
 
     /// The frames that the standby's taps dropped because their queues were full, since they were created.

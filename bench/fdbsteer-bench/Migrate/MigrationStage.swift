@@ -26,7 +26,7 @@ enum MigrationMoment: Hashable, Sendable {
     case refused
     /// The bench is about to plug a VF.
     case aboutToPlug
-    /// The guest's first frame through its new VF.
+    /// The guest's first frame through its new VF, or by its only port.
     case primarySpoke
 }
 
@@ -49,6 +49,8 @@ final class MigrationStage {
     private let folder: String
     /// The path of the controller's program.
     private let fdbsteer: String
+    /// What the fabric sees of the guest, if it has one port.
+    var fabric: FabricWatch?
     /// The daemons that follow QEMU, by host.
     var daemons: [String: MigrationDaemon] = [:]
     private(set) var actions: [MigrationAction] = []
@@ -58,8 +60,8 @@ final class MigrationStage {
     private var isActive = false
     private var isResumed = false
     private var hasSpoken = false
-    /// The time of the guest's last frame on the port of its VF, on the host where it gets one.
-    var lastWordOnPrimary: () -> Int64 = { 0 }
+    /// The time of the guest's last frame on the port of its VF, or on its only port, on the host where it is in the end.
+    var lastWord: () -> Int64 = { 0 }
     /// Earlier frames do not count: they are from the VF that is about to go.
     var primaryIsNewFrom: Int64 = .max
 
@@ -97,7 +99,10 @@ final class MigrationStage {
     }
 
     /// Runs a verb of the controller on a host.
-    func steer(_ host: MigrationHosts.Host, _ words: String...) throws {
+    func steer(_ host: MigrationHosts.Host, _ words: String...) throws { try steer(host, words) }
+
+    /// Runs a verb of the controller on a host.
+    func steer(_ host: MigrationHosts.Host, _ words: [String]) throws {
         try command(host, [fdbsteer] + words + ["--state", state(host.name)])
     }
 
@@ -118,7 +123,7 @@ final class MigrationStage {
         daemons.compactMap { name, daemon in
             let state: String? =
                 name == destination.host.name
-                ? (losesPrimary ? "standby" : "primary") : name == source.host.name ? "gone" : nil
+                ? (losesPrimary || !guest.isPair ? "standby" : "primary") : name == source.host.name ? "gone" : nil
             guard let state, !daemon.settles(guest, at: state) else { return nil }
             return "host \(name): fdbsteerd does not know \(guest.name) as \(state)"
         }
@@ -200,7 +205,7 @@ final class MigrationStage {
                 if let moment = moment(event) { moments.append(moment) }
             }
         }
-        if !hasSpoken, lastWordOnPrimary() > primaryIsNewFrom {
+        if !hasSpoken, lastWord() > primaryIsNewFrom {
             hasSpoken = true
             moments.append(.primarySpoke)
         }

@@ -41,7 +41,7 @@ final class MigrationTraffic {
         let (first, capacity) = (UInt32.random(in: 0..<(.max / 2)), capacity)
         self.first = first
         let watched = guests.map {
-            PortWatch.Guest(mac: Interface.octets($0.mac), ports: [$0.standby, $0.primary])
+            PortWatch.Guest(mac: Interface.octets($0.mac), ports: $0.ports)
         }
         watches = Dictionary(
             uniqueKeysWithValues: try hosts.hosts.map { host in
@@ -56,9 +56,9 @@ final class MigrationTraffic {
     /// The first of a guest's runs.
     func run(of guest: Int) -> UInt32 { first + UInt32(guest * MigrationTraffic.peers) }
 
-    /// The time of a guest's last frame on the port of its VF on a host.
-    func lastWordOnPrimary(of guest: Int, on host: String) -> Int64 {
-        watches[host]?.value.lastWord(guest: guest, port: 1) ?? 0
+    /// The time of a guest's last frame on the port of its VF, or on its only port, on a host.
+    func lastWord(of guest: Int, on host: String) -> Int64 {
+        watches[host]?.value.lastWord(guest: guest, port: guests[guest].ports.count - 1) ?? 0
     }
 
     /// Starts to send.
