@@ -1,5 +1,5 @@
 /// What a domain's XML does not tell the hook, from a file of lines `uplink BRIDGE PORT`, `port PCI PORT`, `state FOLDER`,
-/// `ignore DOMAIN`, `interfaces bridged`.
+/// `ignore DOMAIN`, `interfaces bridged`, `gate on`.
 ///
 /// A word with blanks or `#` is written in double quotes, in which `\\` stands before a quote or itself; the name after `ignore`
 /// may have blanks without them. Lines end as on Unix or on Windows, and a byte order mark is passed over.
@@ -15,6 +15,8 @@ package struct HookConfiguration: Hashable, Sendable {
     /// Interfaces that are no half of a failover pair are guests with one port (`interfaces bridged`, not `interfaces pairs`); nil for
     /// the default, which is no.
     package var takesSingles: Bool?
+    /// Guests are prepared with a gate (`prepare --gate`); nil for the default, which is no.
+    package var hasGates: Bool?
     /// What is wrong, with its line. Nothing is prepared then, because what the file means to say is not known.
     package var complaints: [String] = []
 
@@ -49,18 +51,25 @@ package struct HookConfiguration: Hashable, Sendable {
         case ("state", 2):
             guard state == nil || state == texts[1] else { return "says otherwise than a line before" }
             state = texts[1]
-        case ("interfaces", 2):
-            guard let value = ["bridged": true, "pairs": false][texts[1]] else {
-                return "is neither \"interfaces pairs\" nor \"interfaces bridged\""
-            }
-            guard takesSingles == nil || takesSingles == value else { return "says otherwise than a line before" }
-            takesSingles = value
+        case ("interfaces", 2): return choose(\.takesSingles, texts[0], texts[1], ("bridged", "pairs"))
+        case ("gate", 2): return choose(\.hasGates, texts[0], texts[1], ("on", "off"))
         case ("ignore", 2): ignored.insert(texts[1])
         case ("ignore", 3...) where !words.contains(where: \.isQuoted):
             guard let first = words.dropFirst().first, let last = words.last else { return "is not understood" }
             ignored.insert(String(decoding: line[first.start..<last.end], as: UTF8.self))
         default: return "is not understood"
         }
+        return nil
+    }
+
+    private mutating func choose(
+        _ choice: WritableKeyPath<HookConfiguration, Bool?>, _ name: String, _ word: String, _ words: (String, String)
+    ) -> String? {
+        guard word == words.0 || word == words.1 else {
+            return "is neither \"\(name) \(words.0)\" nor \"\(name) \(words.1)\""
+        }
+        if let old = self[keyPath: choice], old != (word == words.0) { return "says otherwise than a line before" }
+        self[keyPath: choice] = word == words.0
         return nil
     }
 

@@ -139,11 +139,11 @@ package struct HookPlan: Sendable {
         let side: Side = isArriving ? .remote : primary == nil ? .local : .standby
         do {
             let addresses = try tags.isEmpty ? [Address(mac)] : tags.map { try Address("\(mac)/\($0)") }
-            steps.append(
-                .prepare(
-                    try PreparationRequest(
-                        id: id, bridge: bridge, primary: primary?.pci.map { configuration.ports[$0] ?? "pci/\($0)" },
-                        standby: tap, uplink: configuration.uplinks[bridge], addresses: addresses, side: side)))
+            var request = try PreparationRequest(
+                id: id, bridge: bridge, primary: primary?.pci.map { configuration.ports[$0] ?? "pci/\($0)" },
+                standby: tap, uplink: configuration.uplinks[bridge], addresses: addresses, side: side)
+            request.isGated = configuration.hasGates == true && configuration.uplinks[bridge] != nil
+            steps.append(.prepare(request))
         } catch {
             without("\(error)")
         }

@@ -101,6 +101,9 @@ extension Prepare {
         if let side = request.side, side != guest.side {
             wishes.append("its side is \(guest.side.rawValue), not \(side.rawValue)")
         }
+        if request.isGated != guest.isGated {
+            wishes.append(guest.isGated ? "it has a gate, and is to have none" : "it has no gate")
+        }
         if let kind = request.kind, kind != guest.kind {
             wishes.append("its kind is \(guest.kind.rawValue), not \(kind.rawValue)")
         }

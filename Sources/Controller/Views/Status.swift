@@ -48,6 +48,8 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let addresses: [String]
     /// Entries are sticky because a port serves others too.
     package let sticky: Bool
+    /// Whether its ports are locked while it is on another host: `open` or `closed`; nil for a guest without a gate.
+    package let gate: Gate?
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     package let proofStatus: OffloadProof.Status
     /// What is waited for: the guest is not held meanwhile.
@@ -61,6 +63,11 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package var problems: [String]?
     /// What the daemon knows to be wrong, and since when; nil when no daemon runs, or for a guest that is void.
     package var conditions: [ConditionView]?
+
+    /// Whether the fabric can hear the guest's ports.
+    package enum Gate: String, Hashable, Sendable, Encodable {
+        case open, closed
+    }
 
     init(_ record: GuestRecord, running: Bool, _ place: Place) {
         func port(_ identity: PortIdentity) -> Port { Port(name: identity.name, ifindex: identity.index) }
@@ -81,6 +88,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         uplink = guest.uplink.map(port)
         addresses = guest.addresses.map(\.description)
         sticky = guest.isSticky
+        gate = guest.isGated ? guest.side == .remote ? .closed : .open : nil
         proofStatus = record.proof
         kind = guest.kind
     }

@@ -51,6 +51,8 @@ public struct PortIdentity: Hashable, Sendable {
     public var learningToRestore: Bool
     /// Preparing the guest set the standby as the backup port of a port that had none; `release` removes it.
     public var backupToClear: Bool
+    /// The port is locked while the guest is on another host, and was not locked before; `release` unlocks it.
+    public var gates = false
 
     /// Makes an identity from its fields.
     public init(
@@ -156,8 +158,18 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// Whether the port of a side learns. It does not while the guest is here, so a late frame from its other port moves
     /// nothing. While the guest is on another host the port by which it would come learns, so the guest's first frame here, QEMU's
-    /// announcement, brings its addresses along.
-    package func learns(_ side: Side) -> Bool { self.side == .remote && side == arrival && standby.learningToRestore }
+    /// announcement, brings its addresses along; not through a gate.
+    package func learns(_ side: Side) -> Bool {
+        self.side == .remote && side == arrival && standby.learningToRestore && !standby.gates
+    }
+
+    /// Its ports let nothing of its addresses in while the guest is on another host, so that no switch of the fabric learns them here.
+    public var isGated: Bool { own.contains { $0.port.gates } }
+
+    /// Whether the port of a side is locked now.
+    package func isClosed(_ side: Side) -> Bool {
+        self.side == .remote && side != .remote && port(of: side)?.gates == true
+    }
 
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {

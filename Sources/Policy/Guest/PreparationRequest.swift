@@ -28,6 +28,8 @@ public struct PreparationRequest: Hashable, Sendable {
 
     /// Its addresses are guarded against other ports, where the kernel can.
     public var isGuarded = true
+    /// Its ports are locked while it is on another host (``GuestInterface/isGated``).
+    public var isGated = false
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
@@ -116,7 +118,7 @@ public struct PreparationRequest: Hashable, Sendable {
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
             allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips ?? self.ips)
-        request.isGuarded = isGuarded
+        (request.isGuarded, request.isGated) = (isGuarded, isGated)
         return request
     }
 

@@ -40,10 +40,13 @@ extension Planner {
         let settings =
             verb == .abort || verb == .repair || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
+        // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
+        let closing = settings.filter(\.closesGate)
         let unpinned = pins.count { $0.before == nil }
         var plan = Plan(
             verb: verb, guest: moved, from: guest.side, to: side,
-            steps: filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)])) + settings,
+            steps: closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))
+                + settings.filter { !$0.closesGate },
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
                 + (groups?.notes ?? []),
             links: links, groups: groups)
@@ -63,5 +66,12 @@ extension Planner {
             verb == .repair ? .to(side) : [.to(side), .byCommand],
             whereabouts: Whereabouts(guest: guest, observation: observation))
         return verb == .switch ? verdict.findings.filter { $0.severity != .note } : []
+    }
+}
+
+extension Step {
+    /// It locks a port.
+    fileprivate var closesGate: Bool {
+        if case .setting(_, .locked(isOn: true)) = self { true } else { false }
     }
 }

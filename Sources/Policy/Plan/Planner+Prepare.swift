@@ -23,9 +23,18 @@ package struct Planner {
         guard let side = subject.side ?? preflight.sideByEntries,
             let guest = guest(request, preflight, at: side, nic: legacy?.nic), let target = guest.port(of: side)
         else { throw ControllerError(.precondition, "side \(subject.side?.rawValue ?? "") has no port") }
+        if request.isGated, guest.sharesPorts || guest.uplink == nil || guest.nic != nil {
+            throw ControllerError(
+                .precondition,
+                guest.uplink == nil
+                    ? "guest \(guest.id) has no uplink: a gate is closed while a guest is on another host"
+                    : "guest \(guest.id) cannot have a gate: a port of it serves others, who would be locked out",
+                remedy: guest.uplink == nil ? "name the port towards other hosts by --uplink" : "leave --gate out")
+        }
 
         let links = observation.links
-        var steps = guest.own.filter { $0.port.learningToRestore && !guest.learns($0.side) }
+        var steps = guest.own.filter { guest.isClosed($0.side) }.map { Step.setting($0.port, .locked(isOn: true)) }
+        steps += guest.own.filter { $0.port.learningToRestore && !guest.learns($0.side) }
             .map { Step.setting($0.port, .learning(isOn: false)) }
         if let primary = guest.primary, primary.backupToClear {
             steps.append(.setting(primary, .backup(from: nil, to: guest.standby)))
@@ -59,6 +68,9 @@ package struct Planner {
             guard let link = preflight.port(side) else { return nil }
             var identity = PortIdentity(link)
             let learns = link.bridgePort?.flags.contains(.learning) ?? false
+            identity.gates =
+                request.isGated && side != .remote && !isShared
+                && link.bridgePort?.flags.contains(.locked) == false
             identity.learningToRestore = side != .remote && !isShared && learns
             return identity
         }

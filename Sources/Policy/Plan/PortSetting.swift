@@ -4,6 +4,8 @@ package import Switchdev
 public enum PortSetting: Hashable, Sendable {
     /// Whether source addresses of frames become entries.
     case learning(isOn: Bool)
+    /// Whether the port takes frames only from addresses that have their entry on it.
+    case locked(isOn: Bool)
     /// The port that takes over frames of entries on this port while it has no carrier; nil for none.
     ///
     /// Software's safety net: drivers are not told of it, and it ends with the entries, when the port leaves the bridge.
@@ -13,6 +15,7 @@ public enum PortSetting: Hashable, Sendable {
     package var inverse: PortSetting {
         switch self {
         case .learning(let isOn): .learning(isOn: !isOn)
+        case .locked(let isOn): .locked(isOn: !isOn)
         case .backup(let from, let to): .backup(from: to, to: from)
         }
     }
@@ -21,6 +24,7 @@ public enum PortSetting: Hashable, Sendable {
     package func request(port: PortIdentity) -> PortSettingRequest {
         switch self {
         case .learning(let isOn): .learning(port: port.index, isOn: isOn)
+        case .locked(let isOn): .locked(port: port.index, isOn: isOn)
         case .backup(_, let to): .backup(port: port.index, backup: to?.index)
         }
     }
@@ -29,6 +33,7 @@ public enum PortSetting: Hashable, Sendable {
     package func words(port: String) -> String {
         switch self {
         case .learning(let isOn): "switch learning \(isOn ? "on" : "off") on \(port)"
+        case .locked(let isOn): isOn ? "lock \(port)" : "unlock \(port)"
         case .backup(_, let to): to.map { "make \($0.name) the backup of \(port)" } ?? "take \(port)'s backup away"
         }
     }
@@ -41,6 +46,10 @@ public enum PortSetting: Hashable, Sendable {
             return PlannedMessage(
                 netlink: words + "IFLA_BRPORT_LEARNING \(isOn ? 1 : 0)",
                 bridgeCommand: "bridge link set dev \(port.name) learning \(isOn ? "on" : "off")")
+        case .locked(let isOn):
+            return PlannedMessage(
+                netlink: words + "IFLA_BRPORT_LOCKED \(isOn ? 1 : 0)",
+                bridgeCommand: "bridge link set dev \(port.name) locked \(isOn ? "on" : "off")")
         case .backup(_, let to):
             return PlannedMessage(
                 netlink: words + "IFLA_BRPORT_BACKUP_PORT \(to?.index ?? 0)",
@@ -56,7 +65,7 @@ extension PortSetting {
         _ guest: GuestInterface, _ observation: Observation, _ notes: inout [String]
     ) -> [Step] {
         var steps: [Step] = []
-        for (side, port) in guest.ports where port.learningToRestore || port.backupToClear {
+        for (side, port) in guest.ports where port.learningToRestore || port.backupToClear || port.gates {
             guard let link = observation.ports[side], let settings = link.bridgePort, link.master == guest.bridge.index
             else {
                 notes.append("\(port.name) is no port of \(guest.bridge.name) any more: no settings to put back")
@@ -65,6 +74,7 @@ extension PortSetting {
             if port.learningToRestore, !settings.flags.contains(.learning) {
                 steps.append(.setting(port, .learning(isOn: true)))
             }
+            if port.gates, settings.flags.contains(.locked) { steps.append(.setting(port, .locked(isOn: false))) }
             guard port.backupToClear, let backup = settings.backupPort else { continue }
             if backup == guest.standby.index {
                 steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
@@ -86,6 +96,10 @@ extension PortSetting {
             let learns = guest.learns(side)
             if port.learningToRestore, settings.flags.contains(.learning) != learns {
                 steps.append(.setting(port, .learning(isOn: learns)))
+            }
+            let isClosed = guest.isClosed(side)
+            if port.gates, settings.flags.contains(.locked) != isClosed {
+                steps.append(.setting(port, .locked(isOn: isClosed)))
             }
             // A backup that left the bridge cannot be named again, and another one is somebody else's choice.
             if port.backupToClear, settings.backupPort == nil,

@@ -3,7 +3,7 @@ import Switchdev
 /// What primary and standby let through. The primary is the measure: the guest is used to it.
 package enum PortRules {
     static let all = [
-        mtuSmaller, uplinkMTUSmaller, unicastFlood, multicastFlood, broadcastFlood, isolated, locked,
+        mtuSmaller, uplinkMTUSmaller, unicastFlood, multicastFlood, broadcastFlood, isolated, locked, gateOpen,
         sourceCheckMissing, neighbourSuppression, hairpin, bpduGuard, learningOn,
     ]
 
@@ -95,15 +95,33 @@ package enum PortRules {
     /// A locked port takes a frame only when its source has an entry on it (`br_handle_frame_finish`), so it drops what the
     /// guest sends before its entry arrives, or from a MAC that was not prepared.
     static let locked = Rule(
-        "locked", .loses, shown: "here: locked standby",
+        "locked", .loses, refuses: .intent, shown: "here: locked standby",
         harm: "the guest's frames before its entry is moved; of other MACs also after"
     ) { it, answer in
         for port in it.ownPorts where port.bridgePort?.flags.contains(.locked) == true {
+            let gate = it.subject.guest?.own.first { $0.port.index == port.index && $0.port.gates }
+            if let gate, it.subject.guest?.isClosed(gate.side) == true { continue }
             answer(
                 port.name,
                 "it is locked: what the guest sends there is dropped until its entry is moved there, and always for MACs "
                     + "that are not redirected",
-                evidence: ["\(port.name) locked": "on"], remedy: "bridge link set dev \(port.name) locked off")
+                evidence: ["\(port.name) locked": "on"], remedy: "bridge link set dev \(port.name) locked off",
+                refuses: gate == nil ? [] : nil)
+        }
+    }
+
+    static let gateOpen = Rule(
+        "gate-open", .leaks, refuses: .intent, shown: "here: `locked off` while the guest is remote",
+        harm: "the fabric learns the guest's MAC here, before it is"
+    ) { it, answer in
+        guard let guest = it.subject.guest, guest.isGated else { return }
+        for (side, port) in guest.own where guest.isClosed(side) {
+            guard let link = it.port(side), link.bridgePort?.flags.contains(.locked) == false else { continue }
+            answer(
+                link.name,
+                "its gate is open while guest \(guest.id) is on another host: what speaks there with the guest's MAC draws its "
+                    + "frames here",
+                evidence: ["\(link.name) locked": "off"], remedy: "bridge link set dev \(port.name) locked on")
         }
     }
 

@@ -110,6 +110,7 @@ extension RecordDocument {
             .init("eswitch", .bool(port.isEswitchPort)), .init("restore_learning", .bool(port.learningToRestore)),
             .init("clear_backup", .bool(port.backupToClear)),
         ]
+        if port.gates { members.append(.init("gate", .bool(true))) }
         if let devlink = port.devlink { members.append(.init("devlink", .string(devlink))) }
         return .object(members)
     }
@@ -274,6 +275,7 @@ extension RecordDocument {
             name: name, index: index, isEswitchPort: port["eswitch"]?.bool == true,
             learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true
         )
+        identity.gates = port["gate"]?.bool == true
         if identity.isEswitchPort { identity.devlink = port["devlink"]?.text }
         return identity
     }

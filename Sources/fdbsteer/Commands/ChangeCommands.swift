@@ -76,6 +76,13 @@ struct PrepareCommand: ParsableCommand {
             they come by neither the guest's ports, the uplink, nor another port to other hosts.
             """)
     var noGuard = false
+    @Flag(
+        help: """
+            Lock the guest's ports while it is on another host: nothing with its MAC leaves there before "switch --to" \
+            brings it here, so that no switch of the fabric learns it too early. It fails closed: without a switch, or \
+            fdbsteerd that follows QEMU, the guest that has come is not heard.
+            """)
+    var gate = false
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -111,6 +118,7 @@ struct PrepareCommand: ParsableCommand {
                 uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
                 kind: kind, legacy: legacy, ips: ips)
             request.isGuarded = !noGuard
+            request.isGated = gate
             return request
         }
         common.call.run { host throws(ControllerError) in

@@ -118,7 +118,9 @@ extension GuestStatus {
         case .goneNamespace: return "void: its network namespace is gone"
         case .otherNamespace: return "in another network namespace"
         }
-        if phase == "pinned" { return sticky ? "pinned sticky" : "pinned" }
+        if phase == "pinned" {
+            return (sticky ? "pinned sticky" : "pinned") + (gate.map { ", gate \($0.rawValue)" } ?? "")
+        }
         let arrow = goal.map { " to \($0.rawValue)" } ?? ""
         if let wait, running { return phase + arrow + " for \(wait.words)" }
         if phase == "bracketed" { return "bracket\(arrow)" }

@@ -85,6 +85,11 @@ extension PreflightTests {
             $0.bridge.spanningTree = 1
         },
         Case(PortRules.learningOn, .loses, "vf0", "learning is on again") { $0.isPrepared = true },
+        Case(
+            PortRules.gateOpen, .leaks, "tap0", "a gate that others opened", besides: [PortRules.learningOn]
+        ) {
+            ($0.isPrepared, $0.isGated, $0.side) = (true, true, .remote)
+        },
         Case(CostRules.sharedPort, .costs, "tap0", "another MAC behind the standby") {
             try $0.add("52:54:00:00:00:77", port: 6)
         },

@@ -17,6 +17,8 @@ struct Situation: Sendable {
     var standbyIsPrimary = false
     /// The guest has `tap0` alone, which is then meant by ``standby``.
     var hasOnePort = false
+    /// The guest's ports are locked while it is on another host.
+    var isGated = false
     var uplinkIsStandby = false
     var isPrepared = false
     var isSticky = false
@@ -101,6 +103,8 @@ struct Situation: Sendable {
                     pf: pf, vf: 0, hadEntry: false, hadMAC: MACAddress(value: 0x0200_0000_0001),
                     order: .makeBeforeBreak) : nil)
         if isFromPVID { guest.fromPVID = addresses }
+        guest.primary?.gates = isGated
+        guest.standby.gates = isGated
         return guest
     }
 
