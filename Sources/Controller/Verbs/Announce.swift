@@ -6,12 +6,17 @@ import Switchdev
 import System
 
 /// Tells the physical network that a guest is here: RARP for each of its addresses, in its VLAN, and ARP and neighbour
-/// advertisements for the IP addresses given; out of the uplink.
+/// advertisements for the IP addresses given, and for those that are known otherwise; out of the uplink.
 package struct Announce {
     /// The IP addresses to announce beside the MACs.
     let ips: [AnnouncementRequest.Owned]
+    /// IP addresses that the record or the guest's own frames tell. Those that do not say whose they are stay out.
+    let known: [AnnouncementRequest.Owned]
 
-    package init(ips: [AnnouncementRequest.Owned] = []) { self.ips = ips }
+    package init(ips: [AnnouncementRequest.Owned] = [], known: [AnnouncementRequest.Owned] = []) {
+        self.ips = ips
+        self.known = known.filter { known in !ips.contains { $0.ip == known.ip } }
+    }
 
     /// Announces a guest as often as asked.
     ///
@@ -20,8 +25,9 @@ package struct Announce {
     package static func run(
         _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false, on host: inout Host
     ) throws(ControllerError) -> AnnouncementReport {
-        let guest = try Journal.open(host.folder, for: id).guest(id).guest
-        let prepared = try Announce(ips: request.ips).prepare(guest, on: &host.kernel)
+        let journal = try Journal.open(host.folder, for: id)
+        let guest = try journal.guest(id).guest
+        let prepared = try Announce(ips: request.ips, known: journal.ips(of: id)).prepare(guest, on: &host.kernel)
         if !dryRun {
             for round in 0..<request.count {
                 if round > 0 { sleepNanoseconds(request.interval) }
@@ -79,9 +85,14 @@ package struct Announce {
     /// RARP for each address, and what the request says of IP addresses.
     private func announcements(of guest: GuestInterface) throws(ControllerError) -> [Announcement] {
         var announcements = guest.addresses.map { Announcement($0) }
-        for owned in ips {
+        func owner(_ owned: AnnouncementRequest.Owned) -> Address? {
             let address = owned.address ?? (guest.addresses.count == 1 ? guest.addresses.first : nil)
-            guard let address, guest.addresses.contains(address) else {
+            return guest.addresses.first { own in
+                address.map { $0.mac == own.mac && ($0.vlan == nil || $0.vlan == own.vlan) } ?? false
+            }
+        }
+        for owned in ips {
+            guard let address = owner(owned) else {
                 throw ControllerError(
                     .usage,
                     owned.address.map { "\($0) is no address of guest \(guest.id)" }
@@ -92,6 +103,7 @@ package struct Announce {
             }
             announcements.append(Announcement(address, ip: owned.ip))
         }
+        announcements += known.compactMap { owned in owner(owned).map { Announcement($0, ip: owned.ip) } }
         return announcements
     }
 

@@ -8,7 +8,8 @@ struct AnnounceCommand: ParsableCommand {
         commandName: "announce",
         abstract: "Tell the physical network, on the uplink, that a guest is on this host.",
         discussion:
-            "Sends RARP for each of the guest's addresses, in its VLAN; ARP and neighbour advertisements for --ip.")
+            "Sends RARP for each of the guest's addresses, in its VLAN; ARP and neighbour advertisements for --ip, and for what \"prepare --ip\" has recorded."
+    )
 
     @Argument(help: "The guest interface.")
     var guest: String

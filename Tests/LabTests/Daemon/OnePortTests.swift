@@ -89,10 +89,9 @@ struct OnePortTests {
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             let monitor = try FakeMonitor()
-            try OnePortTests.prepare(lab, at: side)
+            try OnePortTests.prepare(lab, at: side, "--ip 192.0.2.7,2001:db8::7")
             let configuration =
                 "[log]\nlevel = \"debug\"\n[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\n"
-                + "addresses_ip = [\"192.0.2.7\"]\n"
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try monitor.serve(status: status)
                 try body(daemon, monitor)
@@ -114,8 +113,8 @@ struct OnePortTests {
             try daemon.waitFor("to=standby")
             try daemon.waitForEntry("dev tap0 master br0 static")
             usleep(500_000)
-            // Three rounds of a RARP frame and a gratuitous ARP.
-            #expect(try OnePortTests.received(BridgeLab.far("uplink0")) - before >= 6, "\(daemon.log)")
+            // Three rounds of RARP, a gratuitous ARP and an unsolicited neighbour advertisement.
+            #expect(try OnePortTests.received(BridgeLab.far("uplink0")) - before >= 9, "\(daemon.log)")
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(daemon.count("bracket opened") == 0 && daemon.count("needs-attention") == 0, "\(daemon.log)")
         }
