@@ -44,6 +44,9 @@ package struct Database: ~Copyable {
             sqlite3_close(handle)
             throw DatabaseError(path: path, code: code, message: message)
         }
+        // As the log that it is made of; SQLite gives its journal the same mode. To open the file for that and close it again would end
+        // this process's locks on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        chmod(path, 0o600)
         self.handle = handle
         self.path = path
         sqlite3_busy_handler(

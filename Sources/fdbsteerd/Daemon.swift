@@ -67,6 +67,8 @@ struct Daemon: ParsableCommand {
         // Before there are other threads: they inherit what is blocked.
         let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGTERM, SIGINT, SIGHUP]) }
         let folder = StateFolder(state ?? file.current.daemon.state ?? Environment.value("FDBSTEER_STATE"))
+        // A second daemon on the folder ends here, whatever address it would serve.
+        let keeper = try Keeper(folder: folder)
         let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))
         let health = LoopHealth()
         var server: MetricsServer?
@@ -86,7 +88,7 @@ struct Daemon: ParsableCommand {
         }
         defer { server?.stop() }
         var loop = try Loop(
-            from: file, folder: folder, signals: signals, page: page, health: health, log: log)
+            keeper, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
         // What happened before is in the history before it leaves the log.
         _ = try? History.current(in: folder)
         try loop.run()

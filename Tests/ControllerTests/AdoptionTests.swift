@@ -53,6 +53,45 @@ import Testing
         }
     }
 
+    /// Who is killed after an address was taken from its entry, and before it is taken from the record, leaves a phase that says so.
+    @Test(.enabled(if: Namespace.obstacle == nil, "needs root: network namespaces cannot be made"))
+    func aKillWhileAnAddressIsGivenUpIsSeen() throws {
+        let asked = try filter(unicast: ["52:54:00:00:00:02"])
+        let bundle = try #require(
+            CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments.first)
+        let binary =
+            bundle.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            + "/fdbsteer"
+        try Namespace.run {
+            let lab = try BridgeLab(extraPorts: ["vf2", "tap2"])
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            var host = try Host(folder: StateFolder(folder.path))
+            let id = try GuestID("vm1")
+            _ = try Prepare(
+                PreparationRequest(
+                    id: id, bridge: lab.bridge, primary: lab.primary, standby: lab.standby, uplink: lab.uplink,
+                    addresses: [Address("52:54:00:00:00:01")], side: .primary)
+            ).run(on: &host)
+            #expect(try FollowFilter(asked, limit: 8).run(id, on: &host).joined.count == 1)
+            let rival =
+                "prepare vm2 --bridge \(lab.bridge) --primary vf2 --standby tap2 --address 52:54:00:00:00:02 --at primary"
+            // At the first write to a record after the entry has gone.
+            let killed = try Command.run(
+                [
+                    "strace", "-f", "-o", folder.path + "/trace", "-e", "trace=sendmsg,renameat", "-e",
+                    "inject=renameat:signal=KILL:when=2", binary,
+                ] + rival.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": folder.path])
+            #expect(killed.exitCode != 0)
+            #expect(try lab.entry("52:54:00:00:00:02") == nil, "\(killed.errors)")
+            #expect(try Journal(folder: StateFolder(folder.path)).guest(id).phase == .switching)
+            #expect(try Reconcile().run(on: &host).exitCode == 0)
+            #expect(try Journal(folder: StateFolder(folder.path)).guest(id).phase == .pinned)
+            #expect(try lab.entry("52:54:00:00:00:02")?.contains("dev vfrep0 master br0 static") == true)
+            #expect(try Verify.run(id, on: &host).ok)
+        }
+    }
+
     /// What a guest asked for ranks below what an operator declares, and below what is seen elsewhere.
     @Test(.enabled(if: Namespace.obstacle == nil, "needs root: network namespaces cannot be made"))
     func whatWasAskedForIsGivenUp() throws {

@@ -184,7 +184,8 @@ import Testing
             #expect(try journal.record(record)?.guest.primary?.index == 40)
             try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 2"), to: path)
             let error = #expect(throws: ControllerError.self) { try journal.record(record.guest.id) }
-            #expect("\(try #require(error))".contains("vm1.json is broken: it was written by a newer fdbsteer"))
+            #expect("\(try #require(error))".contains("vm1.json cannot be read: it was written by a newer fdbsteer"))
+            #expect("\(try #require(error))".contains("use that version") && error?.remedy?.contains("remove") == false)
         }
     }
 

@@ -189,7 +189,7 @@ extension Keeper {
     /// what comes by the standby, until it has let go of the primary.
     mutating func bracketTheMute(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let (row, guest) = (claim.record.row, claim.record.guest)
-        if case .told(let text) = wards[row]?.mute { return .beyondRepair(text) }
+        if case .told(let text) = wards[row]?.mute { return .unbracketed(text) }
         let what = "primary port \(guest.firstPort.name) has no carrier"
         let cannot: String
         if let objection = guest.kind.objection {
@@ -209,7 +209,7 @@ extension Keeper {
         }
         let text = "\(what); no bracket was opened: \(cannot)"
         wards[row]?.mute = .told(text)
-        return .beyondRepair(text)
+        return .unbracketed(text)
     }
 
     /// Repairs, closes or leaves an open bracket, as the guest's drift requires.

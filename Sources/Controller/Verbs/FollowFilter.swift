@@ -128,7 +128,10 @@ package struct FollowFilter {
         let pinned = entries.compactMap { $0 }.filter {
             $0.isStatic && own.contains($0.port) && found?[$0.address]?.isStatic != true
         }
+        // Who dies between leaves a phase that says so, and whoever ends that makes the entries again.
+        let isAtRest = claim.record.phase == .pinned
+        if isAtRest { try claim.write(.intent(.switching, goal: guest.side)) }
         _ = kernel.socket.perform(pinned.map { EntryRequest.delete($0.address, port: $0.port) })
-        try claim.drop(addresses)
+        try claim.drop(addresses, settlesAt: isAtRest ? guest.side : nil)
     }
 }

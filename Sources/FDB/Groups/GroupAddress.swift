@@ -34,6 +34,13 @@ public struct IPAddress: Hashable, Sendable, Comparable, CustomStringConvertible
     /// The unspecified address, all zero.
     public var isUnspecified: Bool { octets.allSatisfy { $0 == 0 } }
 
+    /// An interface that others reach may have it: it is no group, no broadcast, not unspecified, and not of 127.0.0.0/8 or ::1.
+    public var isOfAnInterface: Bool {
+        if isUnspecified || isMulticast { return false }
+        if isIPv6 { return octets.last != 1 || octets.dropLast().contains { $0 != 0 } }
+        return octets[0] != 127 && !octets.allSatisfy { $0 == 0xff }
+    }
+
     /// Sorts IPv4 first, then by the octets.
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
         if left.octets.count != right.octets.count { return left.octets.count < right.octets.count }

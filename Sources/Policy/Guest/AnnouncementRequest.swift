@@ -20,9 +20,9 @@ public struct AnnouncementRequest: Hashable, Sendable {
         /// - Throws: ``ControllerError`` of code `usage`.
         public init(_ text: String) throws(ControllerError) {
             let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let ip = IPAddress(String(parts.first ?? "")), !ip.isMulticast, !ip.isUnspecified else {
+            guard let ip = IPAddress(String(parts.first ?? "")), ip.isOfAnInterface else {
                 throw ControllerError(
-                    .usage, "\"\(text)\" begins with no IP address of an interface",
+                    .usage, "\"\(text)\" begins with no IP address that an interface has for others",
                     remedy: "write 192.0.2.7 or 2001:db8::7, with =MAC[/VLAN] where the guest has several addresses")
             }
             var address: Address?

@@ -65,7 +65,7 @@ public enum Signal: Hashable, Sendable, CustomStringConvertible {
                 self = .answer(port: rest, ip: nil)
                 break
             }
-            guard let ip = IPAddress(String(text)), !ip.isMulticast, !ip.isUnspecified else {
+            guard let ip = IPAddress(String(text)), ip.isOfAnInterface else {
                 throw wrong("ends with no IP address of an interface")
             }
             self = .answer(port: port, ip: ip)

@@ -54,7 +54,8 @@ package struct EventLog {
             let descriptor = try opened()
             defer { close(descriptor) }
             let written = write(descriptor, line, line.count)
-            guard written == line.count else {
+            // A full disk may cut off the newline at the end alone: the next line begins with one.
+            guard written >= line.count - 1 else {
                 throw DatabaseError(path: folder.eventsFile, errno: written < 0 ? errno : ENOSPC)
             }
             var information = stat()

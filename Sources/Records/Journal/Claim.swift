@@ -149,7 +149,9 @@ package struct Claim: ~Copyable {
     }
 
     /// Takes adopted addresses away from a guest.
-    package func drop(_ addresses: [Address]) throws(ControllerError) {
+    ///
+    /// - Parameter side: nothing is under way any more, and the guest is on this side; nil to leave the phase.
+    package func drop(_ addresses: [Address], settlesAt side: Side? = nil) throws(ControllerError) {
         let lock = try journal.lockAll()
         defer { withExtendedLifetime(lock) {} }
         var document = file.document
@@ -158,6 +160,7 @@ package struct Claim: ~Copyable {
         if let kept = document["found"]?.elements {
             document["found"] = .array(kept.filter { $0.address.map { !addresses.contains($0) } ?? true })
         }
+        if let side { document.settle(side, proof: record.proof) }
         try file.write(document)
         try journal.unmark(addresses, of: record)
     }

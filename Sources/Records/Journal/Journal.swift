@@ -105,9 +105,13 @@ package final class Journal {
             kept?[name] = Kept(bytes: bytes, document: document, record: record)
             return (document, record)
         } catch {
+            let isNewer = error.isNewer
             throw ControllerError(
-                .precondition, "the record \(folder.path)/\(file) is broken: \(error.words)",
-                remedy: "remove the file and prepare guest \(name) anew; its entries stay as they are")
+                .precondition,
+                "the record \(folder.path)/\(file) \(isNewer ? "cannot be read" : "is broken"): \(error.words)",
+                remedy: isNewer
+                    ? "use that version, or release guest \(name) with it before this one prepares it"
+                    : "remove the file and prepare guest \(name) anew; its entries stay as they are")
         }
     }
 

@@ -163,7 +163,9 @@ extension RecordDocument {
     /// What is wrong with a record's file.
     struct Fault: Error {
         let words: String
-        init(_ words: String) { self.words = words }
+        /// It is whole, but of a version that this one does not know.
+        let isNewer: Bool
+        init(_ words: String, isNewer: Bool = false) { (self.words, self.isNewer) = (words, isNewer) }
     }
 
     /// The record.
@@ -175,7 +177,7 @@ extension RecordDocument {
         guard version <= RecordDocument.version else {
             throw Fault(
                 "it was written by a newer fdbsteer (record version \(version), this one reads "
-                    + "\(RecordDocument.version))")
+                    + "\(RecordDocument.version))", isNewer: true)
         }
         let guest: GuestInterface
         if let before, RecordDocument.ofTheGuest.allSatisfy({ raw($0) == before.document.raw($0) }) {

@@ -140,6 +140,6 @@ public enum GuestWord: Hashable, Sendable {
     }
 
     private static func unicast(_ octets: Slice<UnsafeRawBufferPointer>) -> IPAddress? {
-        IPAddress(octets: octets).flatMap { $0.isUnspecified || $0.isMulticast ? nil : $0 }
+        IPAddress(octets: octets).flatMap { $0.isOfAnInterface ? $0 : nil }
     }
 }

@@ -19,9 +19,13 @@ struct AnnounceCommand: ParsableCommand {
     var ips: [String] = []
     @Option(help: "How many rounds.")
     var count: UInt16 = 5
-    @Option(help: "Between rounds.")
+    @Option(help: "Between rounds.", transform: TimeLimit.read)
     var interval = TimeLimit(nanoseconds: 100_000_000)
     @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if count == 0 { throw ValidationError("--count is at least 1") }
+    }
 
     func run() {
         let (id, request) = common.call.check { () throws(ControllerError) in

@@ -40,6 +40,8 @@ struct HistoryCommand: ParsableCommand {
                 return 0
             }
             let history = try HistoryReading.entries(id, limit: limit, in: common.call.folder)
+            // A name that neither history nor journal has is a typing error.
+            if let id, history.isEmpty { _ = try Journal.open(common.call.folder, for: id).guest(id, .anywhere) }
             if common.json {
                 Output.json(View(history: history))
             } else if history.isEmpty {

@@ -33,14 +33,14 @@ struct ProofOptions: ParsableArguments {
         name: .long, help: "Exit with 7 when nothing shows that hardware followed; what was done stays.")
     var requireProof = false
 
-    @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.")
+    @Option(name: .long, help: "How long to wait for hardware: 500ms, 5s.", transform: TimeLimit.read)
     var proofTimeout = TimeLimit(nanoseconds: VerbOptions().proofTimeout)
 
     @Option(
         name: .long,
         help:
-            "Watch the old port afterwards until it sends nothing any more, at most so long (500ms, 5s); for the history's report."
-    )
+            "Watch the old port afterwards until it sends nothing any more, at most so long (500ms, 5s); for the history's report.",
+        transform: TimeLimit.read)
     var observe = TimeLimit(nanoseconds: 0)
 
     /// These options combined with the others.
@@ -74,14 +74,15 @@ struct FolderName: ExpressibleByArgument {
 }
 
 /// A duration given on the command line (``DurationText``).
-struct TimeLimit: ExpressibleByArgument, CustomStringConvertible {
+struct TimeLimit: CustomStringConvertible {
     let nanoseconds: Int64
 
-    init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-
-    init?(argument: String) {
-        guard let nanoseconds = DurationText.nanoseconds(argument) else { return nil }
-        self.nanoseconds = nanoseconds
+    /// Reads the value of an option.
+    static func read(_ text: String) throws -> TimeLimit {
+        guard let nanoseconds = DurationText.nanoseconds(text) else {
+            throw ValidationError("a duration is a whole number with its unit: 500ms, 5s, 2min")
+        }
+        return TimeLimit(nanoseconds: nanoseconds)
     }
 
     var description: String { DurationText.text(nanoseconds) }

@@ -12,7 +12,9 @@ struct WaitOptions: ParsableArguments {
             "Wait for a signal, then move; several times: for the first of them.",
             discussion: "\(Signal.forms). \(Signal.explanation)", valueName: "signal"))
     var signals: [String] = []
-    @Option(help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).")
+    @Option(
+        help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).",
+        transform: TimeLimit.read)
     var timeout = TimeLimit(nanoseconds: 10_000_000_000)
 
     @Option(help: "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open).")

@@ -25,6 +25,14 @@ struct BadInputTests {
             ("\(good) --address ff:ff:ff:ff:ff:ff", 64, "broadcast"),
             ("\(good) --address 00:00:00:00:00:00", 64, "all-zero"),
             ("\(good) --address 52:54:00:00:00:01/0", 64, "VLAN"),
+            (
+                "\(good) --address 52:54:00:00:00:01 --ip 127.0.0.1", 64,
+                "no IP address that an interface has for others"
+            ),
+            ("\(good) --address 52:54:00:00:00:01 --ip 192.0.2.7,::1", 64, "no IP address that an interface has"),
+            ("\(good) --address 52:54:00:00:00:01 --ip 224.0.0.1", 64, "no IP address that an interface has"),
+            ("\(good) --address 52:54:00:00:00:01 --ip 0.0.0.0", 64, "no IP address that an interface has"),
+            ("\(good) --address 52:54:00:00:00:01 --ip 255.255.255.255", 64, "no IP address that an interface has"),
             ("\(good) --address 52:54:00:00:00:01 --address 52:54:00:00:00:01", 64, "given twice"),
             ("\(good) --address 52:54:00:00:00:01/5", 3, "br0 filters none"),
             ("\(good) --address 52:54:00:00:00:aa", 3, "belongs to guest vm9"),
@@ -62,7 +70,9 @@ struct BadInputTests {
             }
             #expect(access(lab.state + "/guests", F_OK) != 0, "a refused verb wrote a journal")
             try lab.prepare()
-            for verb in ["switch vm2 --to standby", "verify vm2", "release vm2", "abort vm2", "status vm2"] {
+            for verb in [
+                "switch vm2 --to standby", "verify vm2", "release vm2", "abort vm2", "status vm2", "history vm2",
+            ] {
                 try lab.refused(verb, code: 3, saying: "guest vm2 is not known")
             }
             let limits = ["observe 4294967295min", "proof-timeout 9000h", "timeout 1d", "observe 9223372036854775807s"]
@@ -73,6 +83,8 @@ struct BadInputTests {
                 let json = try lab.fdbsteer(wrong + " --json")
                 #expect(json.exitCode == 64 && json.output.contains("\"code\" : \"usage\""), "\(wrong): \(json.output)")
             }
+            try lab.refused("switch vm1 --to standby --timeout 5", code: 64, saying: "500ms, 5s, 2min")
+            try lab.refused("announce vm1 --count 0", code: 64, saying: "--count is at least 1")
             try lab.refused("status v/m", code: 64, saying: "guest name")
             try lab.refused(
                 "prepare vm1 --bridge br0 --primary tap0 --standby vfrep0 --address 52:54:00:00:00:01 --at primary",

@@ -129,6 +129,24 @@ struct HistoryTests {
         }
     }
 
+    /// The database is for whom its log is for; one that was made with another mode gets that as well. A guest that is released is in
+    /// the history still.
+    @Test func theDatabaseHasTheModeOfTheLog() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            func modes() throws -> String {
+                try Command.run(["stat", "-c", "%a", lab.state + "/events.log", lab.state + "/history.db"]).output
+            }
+            #expect(try lab.fdbsteer("history").exitCode == 0)
+            #expect(try modes() == "600\n600\n")
+            #expect(chmod(lab.state + "/history.db", 0o644) == 0)
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            let history = try lab.fdbsteer("history vm1")
+            #expect(history.exitCode == 0 && history.output.contains(" release "), "\(history.output)\(history.errors)")
+            #expect(try modes() == "600\n600\n")
+        }
+    }
+
     @Test func aFullFileSystemIsANoteAndSpoilsNothing() throws {
         try CommandLineLab.run { lab in
             let script = """

@@ -108,7 +108,10 @@ struct SurvivalTests {
             usleep(1_500_000)
             try Command.script("ip link set vfrep0-far down")
             try daemon.waitFor("code=no-carrier")
-            usleep(300_000)
+            // The reason is not hidden by what the rules say of the port.
+            try daemon.waitFor("condition code=bracket-refused")
+            #expect(
+                daemon.log.contains("no bracket was opened") && daemon.log.contains("frames a second"), "\(daemon.log)")
             // Without the limit a bracket would be open by now.
             #expect(daemon.count("redirected") == 0, "\(daemon.log)")
             #expect(try daemon.lab.fdbsteer("status").output.contains("primary  pinned"))
