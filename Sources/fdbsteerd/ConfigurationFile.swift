@@ -42,7 +42,7 @@ extension Keeper {
     mutating func apply(_ configuration: DaemonConfiguration) {
         limits = configuration.repairLimits
         options = configuration.verbOptions
-        observed = configuration.observed
+        setObserved(configuration.observed)
         trailLimits.silence = configuration.daemon.departureSilence
         setAsking(configuration.askingRules)
     }

@@ -104,6 +104,11 @@ extension Loop {
         case .renamed(let words):
             context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
             look(at: [suspicion])
+        case .unbracketed(let what):
+            // What the rules say of the carrier has not the reason.
+            let remedy =
+                "\"fdbsteer switch \(context.keeper.record(row)?.guest.id.text ?? "") --to standby\" where the guest receives there"
+            context.keeper.set(row, .look, [Condition(Condition.unbracketed, .problem, "", what, remedy: remedy)])
         case .beyondRepair(let what):
             // The rules say the same with a remedy, where they know it.
             if context.keeper.judge(row) { context.keeper.set(row, .look, []) } else { report(what, row) }
@@ -124,7 +129,7 @@ extension Loop {
     /// - Returns: whether it only observes the guest.
     private mutating func would(_ what: String, _ report: Report, _ row: Int64) -> Bool {
         guard report.outcome == .planned else { return false }
-        context.keeper.observe(row, .look, "it would \(what)")
+        context.keeper.observe(row, .look, report.moves, "it would \(what)")
         return true
     }
 

@@ -78,11 +78,11 @@ struct Loop: ~Copyable {
 
     /// Subscribes, reconciles, and is ready to run.
     init(
-        from file: ConfigurationFile, folder: StateFolder, signals: SignalSet, page: MetricsPage,
+        _ keeper: consuming Keeper, from file: ConfigurationFile, folder: StateFolder, signals: SignalSet,
+        page: MetricsPage,
         health: LoopHealth, log: Logger
     ) throws(ControllerError) {
         let configuration = file.current
-        var keeper = try Keeper(folder: folder)
         keeper.apply(configuration)
         let hearing = try Hearing(
             &keeper, folder: folder, receiveBuffer: Int32(clamping: configuration.daemon.receiveBuffer))
@@ -108,7 +108,7 @@ struct Loop: ~Copyable {
     private mutating func begin(_ report: ReconciliationReport) {
         for guest in report.guests {
             context.log.log(
-                level: guest.ok ? .info : .error, "reconciled",
+                level: !guest.ok ? .error : guest.changed ? .notice : .info, "reconciled",
                 metadata: ["guest": "\(guest.guest)", "result": "\(guest.words)"])
         }
         for address in report.sentinelsRemoved {

@@ -96,10 +96,32 @@ extension Keeper {
     package func isObserved(_ row: Int64) -> Bool { watch.records[row].map { observed.contains($0.guest.id) } ?? false }
 
     /// Says what would be done about a guest that is only observed.
-    package mutating func observe(_ row: Int64, _ source: Condition.Source, _ words: String) {
+    ///
+    /// - Parameter moves: the entries and ports, which tell this plan from another one (``Report/moves``).
+    package mutating func observe(_ row: Int64, _ source: Condition.Source, _ moves: String, _ words: String) {
         let condition = Condition(
-            Condition.wouldAct, .problem, "", words, remedy: "act = true in its configuration lets the daemon do it")
+            Condition.wouldAct, .problem, moves, words, remedy: "act = true in its configuration lets the daemon do it")
         set(row, source, [condition])
+    }
+
+    /// Applies a new configuration of who is only observed. What would have been done about others is over: it is done, where a look
+    /// still finds a reason.
+    package mutating func setObserved(_ new: Observed) {
+        let old = observed
+        observed = new
+        for (row, record) in watch.records where old.contains(record.guest.id) && !new.contains(record.guest.id) {
+            for source in Condition.Source.allCases {
+                let found = wards[row]?.conditions.found(by: source) ?? []
+                set(row, source, found.filter { $0.code != Condition.wouldAct })
+            }
+        }
+    }
+
+    /// What a redirection would do with a guest's entries, in words.
+    package func moves(_ row: Int64, to side: Side) -> String {
+        guard let guest = watch.records[row]?.guest, let port = guest.port(of: side) else { return "" }
+        let from = watch.records[row].flatMap { guest.port(of: $0.entrySide)?.name }
+        return Report.moves(guest.addresses.map { ("\($0)", from, port.name) })
     }
 
     /// Takes what is to be told.

@@ -38,6 +38,8 @@ package struct Keeper: ~Copyable {
         case renamed(String)
         /// It is not as intended, and nothing can be done here.
         case beyondRepair(String)
+        /// Its primary has no carrier, and this is why no bracket was opened.
+        case unbracketed(String)
     }
 
     var host: Host
@@ -73,7 +75,7 @@ package struct Keeper: ~Copyable {
     /// How redirections are made.
     package var options = VerbOptions()
     /// Guests of which it only says what it would do.
-    package var observed = Observed()
+    package internal(set) var observed = Observed()
     /// How long and how often something must be seen before a guest is believed to have come or gone.
     package var trailLimits = Trail.Limits()
     /// When the guests on other hosts are next looked at (``heed(now:)``); never without such guests.
@@ -244,10 +246,8 @@ package struct Keeper: ~Copyable {
     /// Stops watching a guest.
     mutating func forget(_ row: Int64) {
         setFought(row, false)
-        if let ward = wards[row], !ward.conditions.isEmpty {
-            conditionsAreNew = true
-            if let guest = watch.records[row]?.guest.id { counters.conditions[guest] = nil }
-        }
+        for source in Condition.Source.allCases { set(row, source, []) }
+        if let guest = watch.records[row]?.guest.id { counters.conditions[guest] = nil }
         forgetAsking(row)
         watch.remove(row)
         wards[row] = nil

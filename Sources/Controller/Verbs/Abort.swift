@@ -27,27 +27,46 @@ package struct Abort: GuestVerb {
         case .preparing:
             return try Release(options: options).run(under: claim, on: &kernel, since: clock)
         case .switching, .releasing, .opening, .bracketed, .closing:
-            return try putBack(claim, on: &kernel, since: clock)
+            return try putBack(claim, for: .abort, on: &kernel, since: clock)
         }
     }
 
-    /// Brings the entries of a guest to the side that the journal says, and records that nothing is under way.
+    /// Brings the entries of a guest to the side that the journal says, makes its guard again, and records that nothing is under way.
     ///
-    /// - Parameter arrival: the side where a switch has brought them already: there they stay.
+    /// - Parameters:
+    ///   - verb: on whose behalf.
+    ///   - arrival: the side where a switch has brought them already: there they stay.
     func putBack(
-        _ claim: borrowing Claim, at arrival: Side? = nil, on kernel: inout Kernel, since clock: Stopwatch
+        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side? = nil, on kernel: inout Kernel,
+        since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        let guest = claim.record.guest
+        var report: Report
+        do throws(ControllerError) {
+            report = try moveBack(claim, for: verb, at: arrival, on: &kernel, since: clock)
+        } catch {
+            if !options.dryRun { _ = try? kernel.restoreGuard(of: guest) }
+            throw error
+        }
+        // A release that did not end has removed it.
+        if !options.dryRun, (try? kernel.restoreGuard(of: guest)) == true {
+            report.notes.append("make the nftables table \(SourceGuard.table(ofBridge: guest.bridge.index)) again")
+            if report.outcome == .already { report.outcome = .done }
+        }
+        return report
+    }
+
+    private func moveBack(
+        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side?, on kernel: inout Kernel,
+        since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let record = claim.record
-        defer {
-            // A release that did not end has removed it.
-            if !options.dryRun { _ = try? kernel.restoreGuard(of: record.guest) }
-        }
         if record.bracket != nil {
-            return try CloseBracket(at: record.guest.side, verb: .abort, options: options).run(
+            return try CloseBracket(at: record.guest.side, verb: verb, options: options).run(
                 under: claim, on: &kernel, since: clock)
         }
         let side = arrival ?? record.guest.side
-        var report = try Switch(to: side, verb: .abort, options: options, renews: arrival != nil).run(
+        var report = try Switch(to: side, verb: verb, options: options, renews: arrival != nil).run(
             under: claim, on: &kernel, since: clock)
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report

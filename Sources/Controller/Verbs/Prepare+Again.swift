@@ -177,11 +177,11 @@ extension Prepare {
     ) throws(ControllerError) -> Report {
         if options.dryRun {
             let claim = try journal.claim(record.guest.id, onlyReads: true)
-            return try Abort(options: options).putBack(claim, on: &host.kernel, since: clock)
+            return try Abort(options: options).putBack(claim, for: .reconcile, on: &host.kernel, since: clock)
         }
         let claim = try journal.claim(record.guest.id)
         try requireRest(claim.record, journal)
-        var report = try Abort(options: options).putBack(claim, on: &host.kernel, since: clock)
+        var report = try Abort(options: options).putBack(claim, for: .reconcile, on: &host.kernel, since: clock)
         report.verb = .prepare
         report.notes.insert("prepared already; what others had changed since is put back", at: 0)
         if let words = claim.renaming { report.notes.append(words) }

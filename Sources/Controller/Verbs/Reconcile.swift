@@ -13,6 +13,8 @@ package struct Reconciliation: Hashable, Sendable, Encodable {
     package var words: String
     /// The guest's entries are on the side that the journal says.
     package var ok: Bool
+    /// Something was done, or tried.
+    package var changed = false
     /// What is wrong with its bridge, ports and filters afterwards, as `verify` says it.
     package var problems: [String] = []
 }
@@ -95,14 +97,16 @@ package struct Reconcile {
         let name = record.guest.id.text
         if let words = claim.journal.place(of: record).words {
             if !options.dryRun { try claim.write(.removed) }
-            return Reconciliation(guest: name, words: "forgotten: it \(words); prepare it anew", ok: true)
+            return Reconciliation(
+                guest: name, words: "forgotten: it \(words); prepare it anew", ok: true, changed: !options.dryRun)
         }
         switch record.phase {
         case .preparing:
             let released = host.book(
                 try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
             return Reconciliation(
-                guest: name, words: "its prepare did not end: released, as before it", ok: released.exitCode == 0)
+                guest: name, words: "its prepare did not end: released, as before it", ok: released.exitCode == 0,
+                changed: released.isEvent)
         case .bracketed:
             var (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
             if let report { _ = host.book(report) }
@@ -113,13 +117,16 @@ package struct Reconcile {
             let released = host.book(
                 try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
             return Reconciliation(
-                guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0)
+                guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0,
+                changed: released.isEvent)
         default:
             let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
-                try Abort(options: options).putBack(claim, at: goal, on: &host.kernel, since: Stopwatch()))
+                try Abort(options: options).putBack(
+                    claim, for: .reconcile, at: goal, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
             result.problems = Verify.problems(of: &record, on: &host.kernel)
+            result.changed = report.isEvent
             return result
         }
     }
@@ -147,10 +154,12 @@ package struct Reconcile {
             case .already: "as intended on \(side)"
             case .planned: "\(report.messages?.count ?? 0) messages would bring it to \(side)"
             case .done where report.addresses.isEmpty: "on \(side) already"
+            case .done where report.addresses.count == 1: "1 entry brought back to \(side)"
             case .done: "\(report.addresses.count) entries brought back to \(side)"
             default: "failed: \(report.failures.joined(separator: "; "))"
             }
-        return why + what + (report.proof.map { "; proof: \($0)" } ?? "")
+        let also = report.outcome == .done ? report.notes : []
+        return why + ([what] + also).joined(separator: ", ") + (report.proof.map { "; proof: \($0)" } ?? "")
     }
 
     /// Deletes sentinels on the guests' ports, but for those of a guest whose redirection is running.

@@ -124,6 +124,16 @@ public struct MigrationFollower: Hashable, Sendable {
         /// Stop a timer.
         case disarm(Timer)
 
+        /// The side where it moves entries; nil where it moves none.
+        package var target: Side? {
+            switch self {
+            case .openBracket: .standby
+            case .closeBracket(let side), .move(let side): side
+            case .becomeRemote: .remote
+            case .announce, .watchPrimary, .alarm, .calm, .arm, .disarm: nil
+            }
+        }
+
         /// It changes entries, or puts frames on the network.
         package var changesTheGuest: Bool {
             switch self {

@@ -44,7 +44,8 @@ public struct Books: Hashable, Sendable {
         switch verb {
         // The guest's record is written with phase `preparing` before its plan is carried out.
         case .prepare: return Books(begin: .none, commit: done, rollBack: .removed)
-        case .switch, .abort: return Books(begin: .intent(.switching, goal: to), commit: done, rollBack: undone)
+        case .switch, .abort, .reconcile:
+            return Books(begin: .intent(.switching, goal: to), commit: done, rollBack: undone)
         case .release: return Books(begin: .intent(.releasing, goal: to), commit: .removed, rollBack: undone)
         case .repair: return Books(begin: .none, commit: .confirmed(to), rollBack: .none)
         }

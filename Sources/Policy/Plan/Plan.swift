@@ -79,6 +79,8 @@ public struct Plan: Hashable, Sendable {
     /// The verbs that change something.
     public enum Verb: String, Hashable, Sendable, Codable {
         case prepare, `switch`, release, abort
+        /// Ends what a dead process left, and brings entries and ports' settings to what the record says.
+        case reconcile
         /// Puts entries back where the journal says: what is under way in it is nothing that another process must end.
         case repair
     }

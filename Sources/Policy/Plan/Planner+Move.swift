@@ -38,7 +38,7 @@ extension Planner {
         // A release that did not end has put some of them back. For a redirection they are as they should be, but for the
         // standby of a guest that comes or goes.
         let settings =
-            verb == .abort || verb == .repair || (guest.side == .remote) != (side == .remote)
+            [.abort, .reconcile, .repair].contains(verb) || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
         // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
         let closing = settings.filter(\.closesGate)
@@ -48,7 +48,7 @@ extension Planner {
             steps: closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))
                 + settings.filter { !$0.closesGate },
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
-                + (groups?.notes ?? []),
+                + (groups?.notes ?? []) + (verb == .reconcile ? PortSetting.words(settings) : []),
             links: links, groups: groups)
         plan.findings = findings
         return plan

@@ -38,6 +38,13 @@ public enum PortSetting: Hashable, Sendable {
         }
     }
 
+    /// What steps do to ports, in words.
+    static func words(_ steps: [Step]) -> [String] {
+        steps.compactMap {
+            if case .setting(let port, let setting) = $0 { setting.words(port: port.name) } else { nil }
+        }
+    }
+
     /// The message in words, and the command that sends the same.
     package func message(port: PortIdentity) -> PlannedMessage {
         let words = "RTM_SETLINK AF_BRIDGE \(port.name) "

@@ -24,7 +24,27 @@ extension Report {
         self.init(plan, startedAt: startedAt, options: options)
         outcome = .planned
         let (guest, links) = (plan.guest, observation.links)
-        messages = plan.messages { links[$0]?.name ?? guest.name(ofPort: $0) }
+        func name(_ port: Int32) -> String { links[port]?.name ?? guest.name(ofPort: port) }
+        messages = plan.messages(name: name)
+        for (index, planned) in plan.changes.enumerated() {
+            addresses[index].from = planned.before.map { name($0.port) }
+        }
+    }
+
+    /// What a planned report would do: its entries with their ports, or else its messages.
+    package var moves: String {
+        if !addresses.isEmpty { return Report.moves(addresses.map { ($0.address, $0.from, $0.port) }) }
+        return Report.list((messages ?? []).map { $0.bridgeCommand ?? $0.netlink })
+    }
+
+    /// Entries that move from one port to another, in words.
+    package static func moves(_ entries: [(address: String, from: String?, to: String)]) -> String {
+        list(entries.map { "\($0.address) from \($0.from ?? "no port") to \($0.to)" })
+    }
+
+    /// The first two of several things, and the number of the others.
+    private static func list(_ all: [String]) -> String {
+        all.prefix(2).joined(separator: ", ") + (all.count > 2 ? " and \(all.count - 2) more" : "")
     }
 
     /// Nothing had to be changed; what is known of hardware.

@@ -30,6 +30,8 @@ public struct Report: Hashable, Sendable, Encodable {
         public let primitive: String
         /// The port that has the entry afterwards.
         public let port: String
+        /// The port that has it before, of a change that is only planned; nil where there is no entry.
+        public var from: String?
         /// What failed.
         public let error: String?
 

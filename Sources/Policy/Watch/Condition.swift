@@ -1,7 +1,7 @@
 /// Something that is wrong with a prepared guest, for as long as it is so.
 package struct Condition: Hashable, Sendable {
     /// Who found it. What one source no longer finds is over, whatever the others find.
-    package enum Source: Hashable, Sendable {
+    package enum Source: Hashable, Sendable, CaseIterable {
         /// The rules about the guest's bridge and ports.
         case rules
         /// The comparison of the table with the record.
@@ -33,6 +33,8 @@ package struct Condition: Hashable, Sendable {
 
     /// The table cannot be made as the record says.
     package static let notAsIntended = "not-as-intended"
+    /// The primary has no carrier, and no bracket could be opened.
+    package static let unbracketed = "bracket-refused"
     /// Something undoes the repairs.
     package static let fought = "repairs-fought"
     /// The daemon would change something, and is configured to observe only.
@@ -116,6 +118,11 @@ package struct Conditions: Hashable, Sendable {
     package init() {}
 
     package var isEmpty: Bool { entries.isEmpty }
+
+    /// What a source has found.
+    package func found(by source: Condition.Source) -> [Condition] {
+        entries.filter { $0.source == source }.map(\.condition)
+    }
 
     /// Replaces what a source has found.
     ///

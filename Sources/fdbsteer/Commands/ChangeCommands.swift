@@ -295,7 +295,7 @@ extension Report {
             return "\(guest): \(from.rawValue) -> \(to.rawValue), \(count) moved in "
                 + "\(Output.duration(timings.moveNanoseconds)) (\(total) with journal and re-read)\(proof)"
         case (.done, .release): return "\(guest): released on \(to.rawValue), \(givenBack)"
-        case (.done, .repair): return "\(guest): put back on \(to.rawValue)\(proof)"
+        case (.done, .repair), (.done, .reconcile): return "\(guest): put back on \(to.rawValue)\(proof)"
         case (.done, .abort): return "\(guest): aborted, back on \(to.rawValue)\(proof)"
         case (.incomplete, _):
             let left = addresses.count { $0.error != nil }

@@ -14,7 +14,8 @@ extension Following {
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
         let (row, reason) = (guest.row, "\(action)")
         if action.changesTheGuest, context.keeper.isObserved(row) {
-            context.keeper.observe(row, .follower, "QEMU's events ask for this: \(reason)")
+            let moves = action.target.map { context.keeper.moves(row, to: $0) } ?? ""
+            context.keeper.observe(row, .follower, moves, "QEMU's events ask for this: \(reason)")
             return
         }
         switch action {

@@ -108,10 +108,12 @@ struct ConditionTests {
         }
     }
 
-    @Test func aSecondDaemonOnOneFolderEnds() throws {
+    /// It says so before it finds the address of its metrics taken.
+    @Test(arguments: ["", "[metrics]\nlisten = \"off\"\n"])
+    func aSecondDaemonOnOneFolderEnds(configuration: String) throws {
         try DaemonLab.run { daemon in
             let file = daemon.lab.state + "/second.toml"
-            try TextFile.write("[metrics]\nlisten = \"off\"\n", to: file)
+            try TextFile.write(configuration, to: file)
             let second = try Command.run(
                 [CommandLineLab.products + "/fdbsteerd", "--config", file, "--state", daemon.lab.state])
             #expect(second.exitCode == 3, "\(second.errors)")
@@ -130,6 +132,21 @@ struct ConditionTests {
         }
     }
 
+    /// What goes with the record is over: a release, or another guest of the same name.
+    @Test(arguments: [false, true]) func aConditionEndsWithItsRecord(isReplaced: Bool) throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            try Command.script("ip link set tap0 down")
+            try daemon.waitFor(" condition code=port-down")
+            #expect(try daemon.lab.fdbsteer("release vm1").exitCode == 0)
+            if isReplaced { try daemon.lab.prepare() }
+            try daemon.waitFor("condition over code=port-down")
+            let events = TextFile.read(daemon.lab.state + "/events.log")
+            #expect(events.contains("condition_over"), "\(events)")
+            if isReplaced { try daemon.waitFor(" condition code=port-down", times: 2) }
+        }
+    }
+
     // MARK: - Observing only
 
     @Test func anObservingDaemonSaysWhatItWouldDoAndDoesNothing() throws {
@@ -138,10 +155,16 @@ struct ConditionTests {
             let before = try daemon.lab.table()
             try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
             try daemon.waitFor("condition code=would-act")
-            #expect(daemon.log.contains("repair the guest (stolen)"), "\(daemon.log)")
+            let mac = CommandLineLab.mac
+            #expect(
+                daemon.log.contains("\(mac) from tap0 to vfrep0: it would repair the guest (stolen)"), "\(daemon.log)")
             #expect(try daemon.lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
-            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev vfrep0 master static")
+            // Another plan is another condition.
+            try Command.script("bridge fdb replace \(mac) dev uplink0 master static")
+            try daemon.waitFor("\(mac) from uplink0 to vfrep0: it would")
             try daemon.waitFor("condition over code=would-act")
+            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev vfrep0 master static")
+            try daemon.waitFor("condition over code=would-act", times: 2)
             #expect(try daemon.lab.table() == before)
             try Command.script("ip link set vfrep0 nomaster")
             try daemon.waitFor("move the guest to standby")

@@ -153,9 +153,25 @@ struct DaemonTests {
             try DaemonLab.run(in: lab, log: "first") { kill($0.process, SIGKILL) }
             try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
             try DaemonLab.run(in: lab, log: "second") { daemon in
-                #expect(daemon.log.contains("1 entries brought back to primary"), "\(daemon.log)")
+                #expect(daemon.log.contains("1 entry brought back to primary"), "\(daemon.log)")
                 try daemon.waitForEntry("dev vfrep0 master br0 static")
             }
+        }
+    }
+
+    /// A setting, and the guard, that were put right at the start are told as what they were.
+    @Test func settingsThatArePutRightAtTheStartAreTold() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            try Command.script("bridge link set dev tap0 learning on\nnft flush ruleset")
+            try DaemonLab.run(in: lab) { daemon in
+                let told = daemon.log.split(separator: "\n").first { $0.contains("reconciled") } ?? ""
+                #expect(told.contains("notice") && told.contains("switch learning off on tap0"), "\(daemon.log)")
+                #expect(told.contains("make the nftables table fdbsteer-guard-"), "\(told)")
+            }
+            let history = try lab.fdbsteer("history vm1").output
+            #expect(history.contains(" reconcile ") && !history.contains(" abort "), "\(history)")
+            #expect(try lab.fdbsteer("reconcile").output.contains("as intended on primary"))
         }
     }
 

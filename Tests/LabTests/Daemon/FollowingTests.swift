@@ -8,7 +8,7 @@ import Testing
 struct FollowingTests {
     private static func run(
         at side: String = "primary", kind: String = "net_failover", status: String = "running",
-        migration: String? = nil, _ body: @escaping @Sendable (DaemonLab, FakeMonitor) throws -> Void
+        migration: String? = nil, more: String = "", _ body: @escaping @Sendable (DaemonLab, FakeMonitor) throws -> Void
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             let monitor = try FakeMonitor()
@@ -18,7 +18,7 @@ struct FollowingTests {
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
             let configuration =
                 "[log]\nlevel = \"debug\"\n[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\n"
-                + "primary_device = \"prim\"\nstandby_device = \"net1\"\n"
+                + "primary_device = \"prim\"\nstandby_device = \"net1\"\n" + more
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try monitor.serve(status: status, migration: migration)
                 try body(daemon, monitor)
@@ -51,6 +51,20 @@ struct FollowingTests {
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(daemon.count("repaired") == 0 && daemon.count("code=needs-attention") == 0, "\(daemon.log)")
             #expect(try Command.run(["nft", "list", "tables", "netdev"]).output.contains("fdbsteer-vm") == false)
+        }
+    }
+
+    /// What QEMU's events ask for is only said while `act` is false, and is no condition once it is true.
+    @Test func whatAnObservedGuestsEventsAskForIsSaid() throws {
+        try FollowingTests.run(more: "act = false\n") { daemon, monitor in
+            try daemon.waitFor("to=primary")
+            monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
+            try daemon.waitFor("\(CommandLineLab.mac) from vfrep0 to tap0: QEMU's events ask for this")
+            #expect(daemon.count("bracket opened") == 0, "\(daemon.log)")
+            let file = daemon.lab.state + "/fdbsteerd.toml"
+            try TextFile.write(TextFile.read(file).replacing("act = false\n", with: ""), to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("condition over code=would-act")
         }
     }
 
