@@ -1,4 +1,3 @@
-import CNetlink
 import FDB
 import Glibc
 package import Netlink
@@ -17,11 +16,7 @@ package struct Announcer: ~Copyable {
     ///   - port: the uplink.
     /// - Throws: ``NetlinkError`` of code `system`.
     package init(_ frames: [[UInt8]], port: PortIdentity) throws(NetlinkError) {
-        descriptor = try systemCall("opening a packet socket on \(port.name)") {
-            let result = cn_packet_socket(port.index, nil, 0)
-            if result < 0 { errno = -result }
-            return result < 0 ? -1 : result
-        }
+        descriptor = try openPacketSocket(on: port.index, named: port.name)
         self.frames = frames
         self.port = port.name
     }

@@ -25,11 +25,7 @@ package struct GuestFrames: ~Copyable {
         from macs: some Sequence<MACAddress>, port: Int32, takesAnnouncements: Bool = false
     ) throws(NetlinkError) {
         let program = GuestFrames.filter(Set(macs).sorted(), takesAnnouncements: takesAnnouncements)
-        descriptor = try systemCall("opening a packet socket") {
-            let result = cn_packet_socket(port, program, UInt16(program.count))
-            if result < 0 { errno = -result }
-            return result < 0 ? -1 : result
-        }
+        descriptor = try openPacketSocket(on: port, named: "ifindex \(port)", program)
     }
 
     deinit { closePacketSocket(descriptor) }
@@ -89,29 +85,22 @@ package struct GuestFrames: ~Copyable {
 
     /// Accepts frames from these MACs that come in and, unless they are asked for, are no RARP.
     static func filter(_ macs: [MACAddress], takesAnnouncements: Bool = false) -> [sock_filter] {
-        func step(_ code: Int32, _ value: UInt32, yes: UInt8 = 0, no: UInt8 = 0) -> sock_filter {
-            sock_filter(code: UInt16(code), jt: yes, jf: no, k: value)
+        func step(_ code: Int32, _ value: UInt32, no: UInt8 = 0) -> sock_filter {
+            FrameFilter.step(code, value, no: no)
         }
         let loadByte = BPF_LD | BPF_B | BPF_ABS
         let loadHalf = BPF_LD | BPF_H | BPF_ABS
-        let loadWord = BPF_LD | BPF_W | BPF_ABS
         let isEqual = BPF_JMP | BPF_JEQ | BPF_K
         let end = BPF_RET | BPF_K
         var program = [
             step(loadByte, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
-            step(isEqual, UInt32(PACKET_OUTGOING), yes: 0, no: 1), step(end, 0),
+            step(isEqual, UInt32(PACKET_OUTGOING), no: 1), step(end, 0),
         ]
         if !takesAnnouncements {
-            program += [step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), yes: 0, no: 1), step(end, 0)]
+            program += [step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), no: 1), step(end, 0)]
         }
         guard macs.count <= macLimit else { return program + [step(end, snap)] }
-        for mac in macs {
-            program += [
-                step(loadWord, 8), step(isEqual, UInt32(truncatingIfNeeded: mac.value), yes: 0, no: 3),
-                step(loadHalf, 6), step(isEqual, UInt32(truncatingIfNeeded: mac.value >> 32), yes: 0, no: 1),
-                step(end, snap),
-            ]
-        }
+        for mac in macs { program += FrameFilter.accept(from: mac, octets: snap) }
         return program + [step(end, 0)]
     }
 }

@@ -46,7 +46,7 @@ struct GuestHearing: ~Copyable {
     /// Accepts frames that come in from these MACs: ARP, IPv4, neighbour solicitations and advertisements.
     private static func filter(_ macs: [MACAddress]) -> [sock_filter] {
         let (equal, half, byte) = (BPF_JMP | BPF_JEQ | BPF_K, BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_B | BPF_ABS)
-        let (step, end) = (InquirySockets.step, BPF_RET | BPF_K)
+        let (step, end) = (FrameFilter.step, BPF_RET | BPF_K)
         var program = [
             step(byte, UInt32(bitPattern: Int32(CN_FRAME_KIND)), 0, 0),
             step(equal, UInt32(PACKET_OUTGOING), 7, 0),
@@ -56,13 +56,7 @@ struct GuestHearing: ~Copyable {
             step(byte, 54, 0, 0), step(equal, 135, 2, 0), step(equal, 136, 1, 0),
             step(end, 0, 0, 0),
         ]
-        for mac in macs {
-            program += [
-                step(BPF_LD | BPF_W | BPF_ABS, 8, 0, 0), step(equal, UInt32(truncatingIfNeeded: mac.value), 0, 3),
-                step(half, 6, 0, 0), step(equal, UInt32(truncatingIfNeeded: mac.value >> 32), 0, 1),
-                step(end, 128, 0, 0),
-            ]
-        }
+        for mac in macs { program += FrameFilter.accept(from: mac, octets: 128) }
         return program + [step(end, 0, 0, 0)]
     }
 }

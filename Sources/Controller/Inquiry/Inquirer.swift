@@ -73,7 +73,7 @@ package struct Inquirer: ~Copyable {
 
     /// Accepts frames that come in and go to a question's source, and ARP without a sender's address.
     private static let filter: [sock_filter] = {
-        let (equal, step) = (BPF_JMP | BPF_JEQ | BPF_K, InquirySockets.step)
+        let (equal, step) = (BPF_JMP | BPF_JEQ | BPF_K, FrameFilter.step)
         let prefix = UInt32(truncatingIfNeeded: Ask(place: 0, number: 0).mac.value >> 24)
         return [
             step(BPF_LD | BPF_B | BPF_ABS, UInt32(bitPattern: Int32(CN_FRAME_KIND)), 0, 0),

@@ -21,11 +21,7 @@ struct InquirySockets: ~Copyable {
         var opened: [Int32] = []
         do throws(NetlinkError) {
             for port in ports {
-                let socket = try systemCall("opening a packet socket on \(port.name)") {
-                    let result = cn_packet_socket(port.index, filter, UInt16(filter.count))
-                    if result < 0 { errno = -result }
-                    return result < 0 ? -1 : result
-                }
+                let socket = try openPacketSocket(on: port.index, named: port.name, filter)
                 opened.append(socket)
                 set.watch(socket, token: 0)
             }
@@ -62,10 +58,5 @@ struct InquirySockets: ~Copyable {
     /// - Returns: nil, or errno.
     func send(_ frame: [UInt8], by number: Int) -> Int32? {
         Glibc.send(sockets[number], frame, frame.count, 0) < 0 ? errno : nil
-    }
-
-    /// One instruction of the classic packet filter.
-    static func step(_ code: Int32, _ value: UInt32, _ yes: UInt8, _ no: UInt8) -> sock_filter {
-        sock_filter(code: UInt16(code), jt: yes, jf: no, k: value)
     }
 }

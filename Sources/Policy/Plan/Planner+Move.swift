@@ -38,7 +38,7 @@ extension Planner {
         // A release that did not end has put some of them back. For a redirection they are as they should be, but for the
         // standby of a guest that comes or goes.
         let settings =
-            [.abort, .reconcile, .repair].contains(verb) || (guest.side == .remote) != (side == .remote)
+            verb != .switch || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
         // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
         let closing = settings.filter(\.closesGate)
