@@ -135,7 +135,9 @@ struct Survey {
     ///
     /// - Parameter observation: of a guest's ports.
     static func tryPacketFilters(_ observation: inout Observation, on kernel: inout Kernel) {
-        guard let port = observation.ports[.standby] ?? observation.ports[.local] ?? observation.ports[.primary] else { return }
+        guard let port = observation.ports[.standby] ?? observation.ports[.local] ?? observation.ports[.primary] else {
+            return
+        }
         var unseen: NetlinkError?
         func refusal(_ body: () throws(NetlinkError) -> Void) -> String? {
             do throws(NetlinkError) {
