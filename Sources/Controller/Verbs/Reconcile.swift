@@ -120,6 +120,11 @@ package struct Reconcile {
                 guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0,
                 changed: released.isEvent)
         default:
+            if let words = try contradiction(record, on: &host.kernel) {
+                if !options.dryRun { _ = try? host.kernel.restoreGuard(of: record.guest) }
+                return Reconciliation(
+                    guest: name, words: words, ok: false, problems: Verify.problems(of: &record, on: &host.kernel))
+            }
             let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
                 try Abort(options: options).putBack(
@@ -139,6 +144,24 @@ package struct Reconcile {
         else { return nil }
         let there = PlannedChange.Expectation(port: port.index, isStatic: true, isSticky: guest.isSticky)
         return try kernel.entries(guest.addresses, of: guest).allSatisfy(there.holds) ? goal : nil
+    }
+
+    /// Why a guest's entries stay where they are: a control plane has heard of the guest elsewhere, which the guest contradicts, but no
+    /// record does (docs/evidence.md). fdbsteerd looks at it next.
+    private func contradiction(
+        _ record: GuestRecord, on kernel: inout Kernel
+    ) throws(ControllerError) -> String? {
+        let guest = record.guest
+        guard record.phase == .pinned, guest.side != .remote,
+            try kernel.entries(guest.addresses, of: guest).contains(where: {
+                $0?.flags.contains(.externallyLearned) == true && $0?.port != guest.port(of: guest.side)?.index
+            }), case let observation = try kernel.observe(guest),
+            case .astray(let astray) = Drift(record, observation),
+            let address = astray.first(where: { $0.origin == .controlPlane })?.address,
+            let port = observation.entry(address).flatMap({ observation.links[$0.port]?.name })
+        else { return nil }
+        return "left alone: a control plane has \(address) behind \(port); if the guest is here: "
+            + "fdbsteer switch \(guest.id) --to \(guest.side.rawValue)"
     }
 
     private func words(_ record: GuestRecord, _ report: Report) -> String {

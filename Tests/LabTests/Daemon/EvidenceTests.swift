@@ -210,7 +210,8 @@ struct EvidenceTests {
     // MARK: - A tunnel as the uplink, with the test in zebra's place
 
     private static func run(
-        behindATunnelAt side: String, _ body: @escaping @Sendable (DaemonLab) throws -> Void
+        behindATunnelAt side: String, before: @escaping @Sendable (CommandLineLab) throws -> Void = { _ in },
+        _ body: @escaping @Sendable (DaemonLab) throws -> Void
     ) throws {
         try CommandLineLab.run { lab in
             try Command.script(
@@ -219,6 +220,7 @@ struct EvidenceTests {
             let prepared = try lab.fdbsteer(
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --address \(mac) --at \(side)")
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try before(lab)
             try DaemonLab.run(in: lab, configuration: "") { try body($0) }
         }
     }
@@ -247,5 +249,23 @@ struct EvidenceTests {
             let left = try daemon.lab.lab.entry(EvidenceTests.mac) ?? ""
             #expect(left.hasSuffix("dev vx100 extern_learn master br0 "), "\(left)")
         }
+    }
+
+    /// The guest has left while no daemon ran: a record is no reason to take it from the host where it is.
+    @Test func aRouteThatWasThereBeforeTheDaemonIsFollowedToo() throws {
+        try EvidenceTests.run(
+            behindATunnelAt: "standby",
+            before: { lab in
+                try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+                let reconciled = try lab.fdbsteer("reconcile")
+                #expect(reconciled.exitCode == 5, "\(reconciled.output)")
+                #expect(reconciled.output.contains("a control plane has \(EvidenceTests.mac) behind vx100"))
+                #expect(try lab.lab.entry(EvidenceTests.mac)?.contains("dev vx100 extern_learn") == true)
+            },
+            { daemon in
+                try daemon.waitFor("reason=\"a control plane has the guest behind the uplink now\"")
+                #expect(!daemon.log.contains("brought back") && daemon.count("repaired") == 0, "\(daemon.log)")
+                #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev vx100 extern_learn") == true)
+            })
     }
 }

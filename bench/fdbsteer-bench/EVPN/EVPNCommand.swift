@@ -21,7 +21,7 @@ struct EVPNCommand: ParsableCommand {
     @Flag(
         help: """
             Exit with 1 when daemons lose more than ten milliseconds of frames beyond what is lost without, a frame is lost after \
-            the hosts knew the guest's place, a hand-over is not one move to bgpd, or the guest is not where the records have it.
+            the hosts knew the guest's place, a hand-over is not one move to bgpd (or none, where the source is told first), or the guest is not where the records have it.
             """)
     var check = false
     @Option(name: .long, help: "Write the results as JSON.")

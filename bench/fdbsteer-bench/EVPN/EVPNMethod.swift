@@ -31,6 +31,8 @@ struct EVPNMethod: Hashable, Sendable {
     }
     /// Something brings the source's record to `remote`.
     var settlesSource: Bool { keeper == .daemons || keeper == .commands && steps.contains(.source) }
+    /// The moves that bgpd counts at least: where the source withdraws its route first, the target's may be the first one that is known.
+    var leastMobility: Int { steps.first == .source ? 0 : 1 }
     /// The same without daemons and with a port of the guest's own.
     var baseline: EVPNMethod { EVPNMethod(keeper: .commands, steps: steps) }
 

@@ -64,7 +64,7 @@ struct EVPNReport: Encodable {
                     method.keeper != .nobody && row.unexplained > 0,
                     "\(row.unexplained) frames lost that were not under way during the hand-over"),
                 complaint(
-                    row.mobility.least != 1 || row.mobility.greatest != 1,
+                    row.mobility.greatest > 1 || row.mobility.least < method.leastMobility,
                     "bgpd saw \(row.mobility.least) to \(row.mobility.greatest) moves a hand-over"),
                 complaint(row.duplicates > 0, "zebra held the guest for a duplicate \(row.duplicates) times"),
                 complaint(row.unreached > 0, "the guest was not reached after \(row.unreached) hand-overs"),
