@@ -15,9 +15,12 @@ struct LibvirtHookTests {
         """
 
     /// Calls the hook with libvirt's arguments.
-    private func hook(_ lab: CommandLineLab, _ words: String, xml: String = LibvirtHookTests.domain) throws -> String {
+    private func hook(
+        _ lab: CommandLineLab, _ words: String, xml: String = LibvirtHookTests.domain, lines: String = ""
+    ) throws -> String {
         let configuration = lab.state + "/hook.conf"
-        try TextFile.write("uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n", to: configuration)
+        try TextFile.write(
+            "uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\nstate \(lab.state)\n\(lines)", to: configuration)
         try TextFile.write(xml, to: lab.state + "/domain.xml")
         let program = CommandLineLab.products + "/fdbsteer-libvirt-hook"
         let command = try Command.run(
@@ -59,6 +62,26 @@ struct LibvirtHookTests {
             // The next start is independent.
             _ = try hook(lab, "vm1 started begin -")
             #expect(try lab.port() == "tap0")
+        }
+    }
+
+    /// An interface without `<teaming>`, with a gate while it is awaited.
+    @Test func aGuestWithOnePort() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let xml = LibvirtHookTests.domain.replacing("<teaming type='persistent'/>", with: "")
+                .replacing(/<interface type='hostdev'(.|\n)*<\/interface>/, with: "")
+            let lines = "interfaces bridged\ngate on\n"
+            #expect(try hook(lab, "vm1 started begin -", xml: xml).isEmpty, "by default pairs only")
+            _ = try hook(lab, "vm1 started begin -", xml: xml, lines: lines)
+            #expect(try lab.port() == "tap0")
+            #expect(try lab.fdbsteer("status").output.contains(/vm1:ua-backup0 +local +pinned, gate open/))
+            _ = try hook(lab, "vm1 release end destroyed", xml: xml, lines: lines)
+            _ = try hook(lab, "vm1 migrate begin -", xml: xml, lines: lines)
+            _ = try hook(lab, "vm1 started begin -", xml: xml, lines: lines)
+            #expect(try lab.port() == "uplink0")
+            #expect(try lab.fdbsteer("status").output.contains(/vm1:ua-backup0 +remote +pinned, gate closed/))
+            _ = try hook(lab, "vm1 release end migrated", xml: xml, lines: lines)
+            #expect(try lab.fdbsteer("status").output.contains("no guest"))
         }
     }
 
