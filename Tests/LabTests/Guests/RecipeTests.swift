@@ -82,12 +82,12 @@ struct RecipeTests {
             // From another node.
             _ = try node.call("pre-start", from: "pve2")
             _ = try node.call("post-start")
-            #expect(try node.status().contains(/pve-100-net0 +remote /))
+            #expect(try node.status().contains(/pve-100-net0 +remote\b/))
             #expect(try node.entries("bc:24:11:00:00:01").contains("dev eno1 master vmbr0 static"))
             // The next start is one of its own.
             _ = try node.call("post-stop")
             _ = try node.call("post-start")
-            #expect(try node.status().contains(/pve-100-net0 +local /))
+            #expect(try node.status().contains(/pve-100-net0 +local\b/))
         }
     }
 
