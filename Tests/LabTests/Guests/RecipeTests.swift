@@ -12,7 +12,7 @@ struct RecipeTests {
             defer { folder.remove() }
             // sysfs shows the interfaces of the namespace in which it was mounted.
             try Command.script("mount -t sysfs sysfs /sys")
-            try Command.script("ip link add vmbr0 type bridge vlan_filtering 0\nip link set vmbr0 up")
+            try Command.script("ip link add vmbr0 type bridge\nip link set vmbr0 up")
             for port in ["tap100i0", "fwpr100p1", "tap200i0", "eno1"] {
                 try Command.script(
                     """
