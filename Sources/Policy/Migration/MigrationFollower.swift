@@ -191,6 +191,19 @@ public struct MigrationFollower: Hashable, Sendable {
     /// Where a guest is that is here and not on its primary.
     package var home: Side { configuration.hasPrimary ? .standby : .local }
 
+    /// What QEMU says of the guest; nil for nothing.
+    ///
+    /// A guest that is being copied runs here until QEMU stops it. What the fabric shows of it before is of others, such as a pod's
+    /// kernel on the target that has its MAC already.
+    package var word: Trail.Word? {
+        switch state {
+        case .unknown: nil
+        case .awaited, .gone: .elsewhere
+        case .standby, .primary, .leaving, .coming: .here
+        case .migrating: isRunning ? .here : .leaving
+        }
+    }
+
     /// Processes an input. The actions are to be done in order; there are none if the input changes nothing.
     public mutating func handle(_ input: Input) -> [Action] {
         actions = []
@@ -211,14 +224,4 @@ public struct MigrationFollower: Hashable, Sendable {
 extension MigrationFollower.State {
     /// The guest is on this host.
     public var isHere: Bool { [.standby, .primary, .leaving, .migrating, .coming].contains(self) }
-
-    /// What QEMU says of the guest by that; nil for nothing.
-    package var word: Trail.Word? {
-        switch self {
-        case .unknown: nil
-        case .awaited, .gone: .elsewhere
-        case .standby, .primary, .leaving, .coming: .here
-        case .migrating: .leaving
-        }
-    }
 }

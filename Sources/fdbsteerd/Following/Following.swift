@@ -113,7 +113,7 @@ struct Following {
         let monitor = guest.monitorPath.flatMap { monitors[$0] }
         context.keeper.set(guest.row, .monitor, silence(of: guest, monitor))
         let (id, isConnected) = (guest.settings.id, monitor?.client.isConnected ?? isListening)
-        let word = guest.settings.follow && isConnected ? guest.follower.state.word : nil
+        let word = guest.settings.follow && isConnected ? guest.follower.word : nil
         if context.keeper.wards[guest.row]?.word != word { context.keeper.wards[guest.row]?.word = word }
         if context.keeper.counters.qmpConnected[id] != isConnected {
             context.keeper.counters.qmpConnected[id] = isConnected

@@ -120,6 +120,28 @@ struct OnePortTests {
         }
     }
 
+    @Test func aSourceBelievesTheUplinkOnceTheGuestIsStopped() throws {
+        try OnePortTests.follow(at: "local", status: "running") { daemon, monitor in
+            try daemon.waitFor("to=standby")
+            monitor.tell("MIGRATION", #"{"status": "setup"}"#)
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            try daemon.waitFor("to=migrating")
+            for _ in 0..<3 {
+                // A pod's kernel on the target speaks with the guest's MAC.
+                try BridgeLab.sendFrame(behind: "uplink0", source: OnePortTests.mac)
+                try daemon.waitForEntry("dev tap0 master br0 static")
+            }
+            monitor.tell("STOP")
+            try daemon.waitFor("Name(rawValue: \"STOP\")")
+            try BridgeLab.sendFrame(behind: "uplink0", source: OnePortTests.mac)
+            usleep(300_000)
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+            try daemon.waitFor("to=gone")
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
+        }
+    }
+
     @Test func aTargetWhoseMigrationFailsStaysRemote() throws {
         try OnePortTests.follow(at: "remote", status: "inmigrate") { daemon, monitor in
             try daemon.waitFor("to=awaited")

@@ -31,6 +31,17 @@ import Testing
         #expect(course.event(.shutdown).isEmpty && course.frames(.disconnected).isEmpty)
     }
 
+    /// A pod's kernel on the target may have its MAC, and speak, as long as it is being copied.
+    @Test func whatIsBeingCopiedRunsHereUntilItIsStopped() {
+        var course = leaving()
+        course.migration(.active)
+        #expect(course.state == .migrating && course.follower.word == .here)
+        course.event(.stop)
+        #expect(course.state == .migrating && course.follower.word == .leaving)
+        course.migration(.completed)
+        #expect(course.follower.word == .elsewhere)
+    }
+
     /// In post-copy the guest runs on the target while its memory follows, for seconds or minutes. Versions of QEMU report the two
     /// events in different orders.
     @Test func inPostcopyTheGuestIsGoneOnceItIsStopped() {

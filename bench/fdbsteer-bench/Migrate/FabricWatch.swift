@@ -43,8 +43,8 @@ final class FabricWatch: Sendable {
         let mac = MACAddress(guest.mac)
         let started = try hosts.fabric.run { [self] in
             let monitor = Held(try FDBMonitor())
-            // The frames that come in: those of one EtherType are shown on receipt alone.
-            let frames = try Interface.open(port, type: FabricWatch.type, receiveBuffer: 1 << 20)
+            // A bridge takes a port's frames before sockets for one EtherType see them.
+            let frames = try Interface.open(port, type: FabricWatch.every, receiveBuffer: 4 << 20)
             let known = try Command.run(["bridge", "fdb", "get", guest.mac, "br", bridge]).output
             let place = known.firstMatch(of: /dev (\S+)/).flatMap { if_nametoindex(String($0.output.1)) }
             return try Namespace.thread { [self] in
@@ -56,7 +56,10 @@ final class FabricWatch: Sendable {
         if rate > 0 { try speak(guest, octets, rate) }
     }
 
-    private static let type: UInt16 = 0x88b5
+    /// ETH_P_ALL.
+    private static let every: UInt16 = 3
+    /// The EtherType of the bench's frames (bench/LossMeter/Frames/Frame.swift).
+    private static let type: [UInt8] = [0x88, 0xb5]
 
     /// Made on one thread, and used on another.
     private final class Held<T: ~Copyable>: @unchecked Sendable {
@@ -131,7 +134,8 @@ final class FabricWatch: Sendable {
             let now = Stopwatch.realTime
             if moves > 0 { state.withLock { $0.moves += Array(repeating: now, count: moves) } }
             while case let size = recv(frames, &bytes, bytes.count, Int32(MSG_DONTWAIT)), size >= 14 {
-                if bytes[6..<12].elementsEqual(octets) { state.withLock { $0.left += 1 } }
+                // The guest's own frames have another EtherType.
+                if bytes[6..<14].elementsEqual(octets + FabricWatch.type) { state.withLock { $0.left += 1 } }
             }
             if isLast { return }
             usleep(FabricWatch.patience)

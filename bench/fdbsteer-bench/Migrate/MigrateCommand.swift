@@ -73,7 +73,7 @@ struct MigrateCommand: ParsableCommand {
     private var known: [MigrationMethod] { guest == .pair ? operation.methods : operation.methodsForPorts }
 
     /// A port that speaks too early costs frames that only a gate saves.
-    private var checked: [MigrationMethod] { early == 0 ? MigrationMethod.checked : [] }
+    private var checked: [MigrationMethod] { early == 0 ? MigrationMethod.checked : [.fdbsteerdGate] }
 
     private var chosen: [MigrationMethod] {
         get throws {

@@ -23,6 +23,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case bracketLearning = "bracket-tap-learns"
     /// A daemon on each host follows QEMU; no other program acts.
     case fdbsteerd
+    /// The same, and nothing of the guest leaves the target's port before the guest is there (`prepare --gate`).
+    case fdbsteerdGate = "fdbsteerd-gate"
 
     /// Proxmox VE's, with `bridge-disable-mac-learning`: taps neither learn nor are flooded, and the host that runs the guest has
     /// a static entry (qemu-server, `add_nets_bridge_fdb`, `del_nets_bridge_fdb`).
@@ -31,13 +33,13 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case linkRefresh = "link-refresh"
 
     /// The methods for guests with one port.
-    static let forPorts: [MigrationMethod] = [.learning, .fdbsteerd, .proxmox, .linkRefresh]
+    static let forPorts: [MigrationMethod] = [.learning, .fdbsteerd, .fdbsteerdGate, .proxmox, .linkRefresh]
 
     /// The methods for guests with a pair.
-    static let forPairs = allCases.filter { $0 != .proxmox && $0 != .linkRefresh }
+    static let forPairs = allCases.filter { ![.fdbsteerdGate, .proxmox, .linkRefresh].contains($0) }
 
     /// The methods that must not lose a frame by steering.
-    static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd]
+    static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd, .fdbsteerdGate]
 
     /// An orchestrator's script runs the migration, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
@@ -48,7 +50,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     private var isSteered: Bool {
         switch self {
         case .kernelDoc, .kernelDocStatic, .learning, .proxmox, .linkRefresh: false
-        case .cutUnplug, .cutActive, .stopMove, .bracket, .bracketLearning, .fdbsteerd: true
+        case .cutUnplug, .cutActive, .stopMove, .bracket, .bracketLearning, .fdbsteerd, .fdbsteerdGate: true
         }
     }
 
@@ -69,7 +71,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try prepare(stage, target, at: "remote")
             if self == .bracketLearning { try setLearning(stage, target, true) }
         }
-        if self == .fdbsteerd { try MigrationStage.startDaemons(stages) }
+        if self == .fdbsteerd || self == .fdbsteerdGate { try MigrationStage.startDaemons(stages) }
     }
 
     /// Like `prepare`, for a guest without a VF.
@@ -83,7 +85,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
         let ports =
             guest.isPair
             ? ["--primary", guest.primary, "--standby", guest.standby, "--kind", "net_failover"]
-            : ["--port", guest.standby]
+            : ["--port", guest.standby] + (self == .fdbsteerdGate ? ["--gate"] : [])
         let place = ["--bridge", host.bridge, "--uplink", host.uplink, "--address", guest.mac, "--at", side]
         try stage.steer(host, ["prepare", guest.name] + ports + place)
     }
@@ -196,7 +198,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guard moment == .completed, let target = stage.target else { return }
             try removeEntries(stage, stage.source)
             try plugByScript(stage, target)
-        case .learning, .fdbsteerd: return
+        case .learning, .fdbsteerd, .fdbsteerdGate: return
         case .proxmox:
             guard moment == .completed, let target = stage.target else { return }
             let (tap, mac) = (stage.guest.standby, stage.guest.mac)

@@ -78,15 +78,20 @@ struct MigrationReport: Encodable {
     func complaints(of names: [String]) -> [String] {
         let rows = methods.filter { names.contains($0.method) }
         let complaints = MigrationReport.complaints(rows, operation: operation)
-        return guest == "pair" ? complaints : complaints + rows.compactMap(MigrationReport.lateness)
+        return guest == "pair" ? complaints : complaints + rows.flatMap(MigrationReport.lateness)
     }
 
     /// The most, in milliseconds, by which the outage of a guest with one port may exceed its blackout.
     private static let grace = 10.0
 
-    private static func lateness(_ row: Row) -> String? {
-        if row.beyondStopMsMax <= grace { return nil }
-        return "FAILED: \(row.method): an outage was \(row.beyondStopMsMax) ms longer than the guest was stopped"
+    private static func lateness(_ row: Row) -> [String] {
+        var faults: [String] = []
+        if row.beyondStopMsMax > grace {
+            faults.append("an outage was \(row.beyondStopMsMax) ms longer than the guest was stopped")
+        }
+        if row.earlyMovesMax > 0 { faults.append("the MAC moved on the fabric before the guest was stopped") }
+        if row.earlyLeftTotal > 0 { faults.append("\(row.earlyLeftTotal) early frames reached the fabric") }
+        return faults.map { "FAILED: \(row.method): \($0)" }
     }
 
     /// The faults in the given rows.
