@@ -201,6 +201,8 @@ final class MigrationRig {
                 traffic.lastWord(of: guest, on: stage.destination.host.name)
             }
         }
+        // What a bridge does not know goes nowhere then, until the guest has broadcast: one in a hundred of its frames.
+        if !hosts.floodsUnknown { MigrationRig.wait(110 / Double(guestRate)) }
         let before = try stages.map(overflow)
         try traffic.begin()
         var failures: [String?] = []
