@@ -84,7 +84,10 @@ import Testing
         let result = MigrationAnalysis(blackouts: [span(21, 25)], handover: handover, isPair: false)
             .results([recording(all)])[0]
         #expect(result.lost(.guestGap) == 10 && result.lost(.steering) == 5 && result.lost(.blackout) == 5)
-        #expect(result.unseen == 0)
+        #expect(result.unseen == 0 && result.late == 0)
+        let kept = MigrationAnalysis(blackouts: [span(21, 25)], handover: handover, isPair: false)
+            .results([recording([(.byStandby, 10), (.onTarget, 3), (.byStandby, 7), (.onTarget, 20)])])[0]
+        #expect(kept.lost == 0 && kept.late == 3)
         let overflowed = MigrationAnalysis(blackouts: [], handover: nil, isPair: false)
             .results([recording([(.byStandby, 10), (late, 3), (.byStandby, 10)])])[0]
         #expect(overflowed.lost(.guestGap) == 3 && overflowed.unseen == 3)

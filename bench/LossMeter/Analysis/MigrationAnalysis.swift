@@ -105,6 +105,8 @@ package struct MigrationResult: Hashable, Sendable {
     /// Frames, but for those of ``LossKind/blackout``, that had left through the standby's port, and that no NIC of the guest
     /// saw: dropped between the two.
     package var unseen = 0
+    /// Delivered frames that, while the guest ran, went to the other host alone: a queue there kept them until it came.
+    package var late = 0
     /// Deliveries beyond a frame's first.
     package var duplicated = 0
     /// Frames that reached the guest through two ports.
@@ -189,6 +191,11 @@ package struct MigrationAnalysis: Sendable {
             if marks.isSuperset(of: [.standby, .primary]) { result.copied += 1 }
             if marks.contains(.accepted) {
                 result.delivered += 1
+                if served.isDisjoint(with: ports(at: sent)), !served.isEmpty,
+                    !blackouts.contains(where: { $0.contains(sent) })
+                {
+                    result.late += 1
+                }
                 if isInLoss, let last = lastDelivered { result.outage = max(result.outage, sent - last) }
                 isInLoss = false
                 lastDelivered = sent

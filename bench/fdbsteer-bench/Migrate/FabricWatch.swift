@@ -18,8 +18,8 @@ final class FabricWatch: Sendable {
         var moves: [Int64] = []
         /// Early frames that came in by the target's port.
         var sent = 0
-        /// Early frames that reached the fabric.
-        var left = 0
+        /// The times when early frames reached the fabric.
+        var left: [Int64] = []
     }
 
     private static let speaker = "early0"
@@ -135,7 +135,7 @@ final class FabricWatch: Sendable {
             if moves > 0 { state.withLock { $0.moves += Array(repeating: now, count: moves) } }
             while case let size = recv(frames, &bytes, bytes.count, Int32(MSG_DONTWAIT)), size >= 14 {
                 // The guest's own frames have another EtherType.
-                if bytes[6..<14].elementsEqual(octets + FabricWatch.type) { state.withLock { $0.left += 1 } }
+                if bytes[6..<14].elementsEqual(octets + FabricWatch.type) { state.withLock { $0.left.append(now) } }
             }
             if isLast { return }
             usleep(FabricWatch.patience)

@@ -31,6 +31,9 @@ struct MigrationReport: Encodable {
         let downtimeMsMedian: Double
         /// The most by which an outage exceeded the time for which the processors were stopped.
         let beyondStopMsMax: Double
+        /// Frames that a queue on the target kept while the guest still ran on the source.
+        let lateTotal: Int
+        let lateMedian: Int
         /// Frames with the guest's MAC that came in by the target's port before the guest was there.
         let earlySentTotal: Int
         /// Those that reached the fabric.
@@ -90,6 +93,9 @@ struct MigrationReport: Encodable {
             faults.append("an outage was \(row.beyondStopMsMax) ms longer than the guest was stopped")
         }
         if row.earlyMovesMax > 0 { faults.append("the MAC moved on the fabric before the guest was stopped") }
+        if row.lateTotal > 0 {
+            faults.append("\(row.lateTotal) frames waited on the target for a guest that still ran")
+        }
         if row.earlyLeftTotal > 0 { faults.append("\(row.earlyLeftTotal) early frames reached the fabric") }
         return faults.map { "FAILED: \(row.method): \($0)" }
     }
@@ -99,7 +105,10 @@ struct MigrationReport: Encodable {
         rows.compactMap { row in
             if row.migrations == 0 { return "FAILED: \(row.method): no \(operation) that says anything" }
             if row.failed > 0 { return "FAILED: \(row.method): \(row.failed) did not get to their end" }
-            if row.steeringLostTotal > 0, MigrationOperation(rawValue: operation)?.losesBySteering != true {
+            // A gate holds QEMU's own announcement back as well: what is lost until the daemon's is bounded by the outage.
+            let isGated = row.method == MigrationMethod.fdbsteerdGate.rawValue
+            let mayLose = isGated || MigrationOperation(rawValue: operation)?.losesBySteering == true
+            if row.steeringLostTotal > 0, !mayLose {
                 return "FAILED: \(row.method): \(row.steeringLostTotal) frames lost by steering"
             }
             return row.complaints.isEmpty ? nil : "FAILED: \(row.method): \(row.complaints.joined(separator: "; "))"
@@ -110,10 +119,13 @@ struct MigrationReport: Encodable {
     var text: String {
         let text = MigrationReport.text(methods, first: "method", second: operation)
         if guest == "pair" { return text }
-        let head = ["method", "outage beyond stop ms max", "early sent", "early left", "early moves med/max"]
+        let head = [
+            "method", "late med/total", "outage beyond stop ms max", "early sent", "early left", "early moves med/max",
+        ]
         let rows = methods.map {
             [
-                $0.method, "\($0.beyondStopMsMax)", "\($0.earlySentTotal)", "\($0.earlyLeftTotal)",
+                $0.method, "\($0.lateMedian)/\($0.lateTotal)", "\($0.beyondStopMsMax)", "\($0.earlySentTotal)",
+                "\($0.earlyLeftTotal)",
                 "\($0.earlyMovesMedian)/\($0.earlyMovesMax)",
             ]
         }
@@ -160,6 +172,7 @@ extension MigrationReport.Row {
         let blackout = spread { $0.lost(.blackout) }
         let outages = results.map { $0.map(\.outage).max() ?? 0 }
         let outage = Summary.Spread(outages)
+        let late = spread(\.late)
         let moves = Summary.Spread(valid.map { Int64($0.earlyMoves) })
         self.init(
             method: name, peer: peer.map { MigrationReport.peers[$0] } ?? "all", migrations: valid.count,
@@ -174,8 +187,9 @@ extension MigrationReport.Row {
             outageMsMax: milliseconds(outage.maximum),
             downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median),
             beyondStopMsMax: milliseconds(zip(outages, valid).map { $0 - $1.downtime }.max() ?? 0),
+            lateTotal: Int(late.total), lateMedian: Int(late.median),
             earlySentTotal: valid.reduce(0) { $0 + $1.fabric.sent },
-            earlyLeftTotal: valid.reduce(0) { $0 + $1.fabric.left }, earlyMovesMedian: Int(moves.median),
+            earlyLeftTotal: valid.reduce(0) { $0 + $1.earlyLeft }, earlyMovesMedian: Int(moves.median),
             earlyMovesMax: Int(moves.maximum), complaints: records.flatMap(\.complaints))
     }
 }
@@ -185,13 +199,17 @@ extension MigrationRig.Record {
     private static let greatestLag: Int64 = 50_000_000
 
     /// The tester itself lost frames, or sent them too late, or the emulator did not keep up while the guest ran: the figures
-    /// have no meaning.
+    /// have no meaning. Early frames fill the target's tap, and that is part of what they cost.
     var isVoid: Bool {
-        drops != 0 || lag > MigrationRig.Record.greatestLag || (overflow > 0 && results.contains { $0.unseen > 0 })
+        drops != 0 || lag > MigrationRig.Record.greatestLag
+            || (overflow > 0 && fabric.sent == 0 && results.contains { $0.unseen > 0 })
     }
 
     /// Moves of the guest's MAC on the fabric before the guest was stopped.
     var earlyMoves: Int { fabric.moves.count { $0 < stop ?? .max } }
+
+    /// Early frames that reached the fabric before the guest ran on the target; the last ones are sent a moment after.
+    var earlyLeft: Int { fabric.left.count { $0 < handover ?? .max } }
 
     /// Frames lost by all peers.
     var lost: Int { results.reduce(0) { $0 + $1.lost } }

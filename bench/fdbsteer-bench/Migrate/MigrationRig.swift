@@ -16,8 +16,8 @@ final class MigrationRig {
         let start: Int64
         let source: String
         let target: String?
-        /// The guest is on the target.
-        let hasMoved: Bool
+        /// The time of RESUME on the target; nil: the guest stayed.
+        let handover: Int64?
         /// The time for which the processors were stopped, in nanoseconds.
         let downtime: Int64
         /// The time of STOP; nil: they were not stopped.
@@ -241,7 +241,7 @@ final class MigrationRig {
         return Record(
             recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: traffic.start,
-            source: stage.source.host.name, target: stage.target?.host.name, hasMoved: stage.handover != nil,
+            source: stage.source.host.name, target: stage.target?.host.name, handover: stage.handover,
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, stop: blackouts.first?.lowerBound,
             lag: traffic.lag(of: guest),
             drops: drops, overflow: try overflow(stage) - overflowBefore, strayed: traffic.strayed(of: guest),
