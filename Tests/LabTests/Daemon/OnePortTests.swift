@@ -132,7 +132,7 @@ struct OnePortTests {
                 try daemon.waitForEntry("dev tap0 master br0 static")
             }
             monitor.tell("STOP")
-            try daemon.waitFor("Name(rawValue: \"STOP\")")
+            try daemon.waitFor("STOP")
             try BridgeLab.sendFrame(behind: "uplink0", source: OnePortTests.mac)
             usleep(300_000)
             try daemon.waitForEntry("dev uplink0 master br0 static")
