@@ -224,9 +224,14 @@ extension Keeper {
                 wards[row]?.mute = nil
                 return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
             }
-            if host.kernel.view(claim.record)?.isCopyRight != true { return try repairBracket(&claim) }
+            let copies = claim.record.servingSide(observation) == .standby
+            if copies, host.kernel.view(claim.record)?.isCopyRight != true {
+                return try repairBracket(&claim, .port)
+            }
             return try settle(&claim, observation, cause: cause)
-        case .entries, .settings, .flags: return try repairBracket(&claim)
+        case .entries(let cause): return try repairBracket(&claim, cause)
+        case .settings: return try repairBracket(&claim, .port)
+        case .flags: return try repairBracket(&claim, .flagLost)
         case .primaryLost(let what):
             counters.primaryLosses += 1
             return try close(&claim, at: .standby, reason: what)
@@ -236,7 +241,17 @@ extension Keeper {
         }
     }
 
-    mutating func repairBracket(_ claim: inout Claim) throws(ControllerError) -> Outcome {
+    /// - Parameter cause: spends the budget of repairs, because a guest may have caused it; nil: it was permitted.
+    mutating func repairBracket(_ claim: inout Claim, _ cause: Watch.Cause?) throws(ControllerError) -> Outcome {
+        let row = claim.record.row
+        if let cause, !options(for: row).dryRun,
+            case .wait(let until, let isNews) = wards[row, default: Ward()].budget.ask(
+                at: monotonicNanoseconds(), limits)
+        {
+            if isNews { counters.driftBackoffs += 1 }
+            setFought(row, true)
+            return .fought(until: until, cause, by: [], isNews: isNews)
+        }
         let (result, report) = try RepairBracket(options: options(for: claim.record.row)).run(
             under: claim, on: &host.kernel)
         if let report { _ = book(report) }

@@ -38,7 +38,7 @@ extension Keeper {
         let doubt = doubt(of: record, observation, at: now)
         doubt.note(astray, isHere: isHere, at: now)
         if isHere, Keeper.lacksReader(record, observation), let reason = departure(astray, record, observation) {
-            return try depart(&claim, reason: "no guest is behind its port, and " + reason)
+            return try depart(&claim, observation, reason: "no guest is behind its port, and " + reason)
         }
         let inquiry = askInDoubt(record, observation, doubt, at: now)
         var spared: Set<Address> = []
@@ -48,7 +48,8 @@ extension Keeper {
             case .restore: break
             case .leave where isHere && Keeper.isSilence(inquiry):
                 guard let reason = departure(astray, record, observation) else { continue }
-                return try depart(&claim, reason: "it has answered questions and answers none now, and " + reason)
+                return try depart(
+                    &claim, observation, reason: "it has answered questions and answers none now, and " + reason)
             case .leave(let until):
                 spared.insert(stray.address)
                 // The guest's next frame takes the entry back; what a control plane said was contradicted already.
@@ -63,7 +64,7 @@ extension Keeper {
                 }
                 let isAlone = doubt.trails[stray.address.mac]?.isContradicted(byOwnSignAt: doubt.spokeAt) == true
                 if !isAlone, let reason = departure(astray, record, observation) {
-                    return try depart(&claim, reason: reason)
+                    return try depart(&claim, observation, reason: reason)
                 }
                 spared.insert(stray.address)
                 doubt.elsewhere.insert(stray.address.mac)
@@ -127,7 +128,10 @@ extension Keeper {
     private func hasMore(than astray: [Drift.Stray], _ record: GuestRecord, _ observation: Observation) -> Bool {
         if !PortSetting.steps(record.guest, observation).isEmpty { return true }
         let others = Set(record.guest.addresses).subtracting(astray.map(\.address))
-        return others.contains { address in observation.entry(address).map { record.fault(of: $0) != nil } ?? true }
+        let side = record.servingSide(observation)
+        return others.contains { address in
+            observation.entry(address).map { record.fault(of: $0, on: side) != nil } ?? true
+        }
     }
 
     /// What an operator should know of a doubt; nil for what ends by itself.
@@ -179,7 +183,7 @@ extension Keeper {
         let restored = astray.filter { !spared.contains($0.address) }
         if restored.contains(where: { $0.origin == .controlPlane }) { wards[row]?.correctedAt = now }
         doubt.restored(restored.map(\.address.mac))
-        if claim.record.phase == .bracketed { return try repairBracket(&claim) }
+        if claim.record.phase == .bracketed { return try repairBracket(&claim, nil) }
         let plan = try Planner().repair(claim.record, observation: observation, sparing: spared)
         if plan.isEmpty { return .doubtful(words, again: now + Keeper.listeningPause, .stolen) }
         let report = try execute(plan, under: &claim)
@@ -196,11 +200,13 @@ extension Keeper {
 
     // MARK: - Redirections
 
-    private mutating func depart(_ claim: inout Claim, reason: String) throws(ControllerError) -> Outcome {
+    private mutating func depart(
+        _ claim: inout Claim, _ observation: Observation, reason: String
+    ) throws(ControllerError) -> Outcome {
         if let wait = tooOften(claim.record, reason) { return wait }
         if !isObserved(claim.record.row) { counters.departures += 1 }
         if claim.record.phase == .bracketed {
-            let closed = try close(&claim, at: .standby, reason: reason)
+            let closed = try close(&claim, at: claim.record.servingSide(observation), reason: reason)
             guard claim.record.phase == .pinned else { return closed }
         }
         return try redirect(&claim, to: .remote, reason: reason)

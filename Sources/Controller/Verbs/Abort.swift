@@ -40,7 +40,12 @@ package struct Abort: GuestVerb {
         _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side? = nil, on kernel: inout Kernel,
         since clock: Stopwatch
     ) throws(ControllerError) -> Report {
-        let guest = claim.record.guest
+        let (record, guest) = (claim.record, claim.record.guest)
+        if record.phase != .pinned, record.phase != .bracketed,
+            let gone = try Abort.missing(guest, at: arrival ?? guest.side, on: &kernel)
+        {
+            return try end(gone, for: verb, under: claim, on: &kernel, since: clock)
+        }
         var report: Report
         do throws(ControllerError) {
             report = try moveBack(claim, for: verb, at: arrival, on: &kernel, since: clock)
@@ -69,6 +74,40 @@ package struct Abort: GuestVerb {
         var report = try Switch(to: side, verb: verb, options: options, renews: arrival != nil).run(
             under: claim, on: &kernel, since: clock)
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
+        return report
+    }
+
+    /// What the side of a guest lacks, so that nothing can be brought there; nil if nothing is missing.
+    static func missing(
+        _ guest: GuestInterface, at side: Side, on kernel: inout Kernel
+    ) throws(ControllerError) -> String? {
+        let observation = try kernel.observePorts(of: guest)
+        guard let bridge = observation.bridge else { return "bridge \(guest.bridge.name) no longer exists" }
+        if guest.port(of: side) == nil || observation.ports[side]?.master == bridge.index { return nil }
+        return "\(side.rawValue) port \(guest.port(of: side)?.name ?? "") is no port of \(bridge.name) any more"
+    }
+
+    /// Ends what cannot be undone, because what it was about is gone: a release comes to its end; everything else is no longer under
+    /// way, and the guest is where it was as far as anybody knows. So it can be released, redirected, or found to have lost its port.
+    private func end(
+        _ gone: String, for verb: Plan.Verb, under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
+    ) throws(ControllerError) -> Report {
+        let (record, side) = (claim.record, claim.record.guest.side)
+        if record.phase == .releasing {
+            return try Release(options: options).run(under: claim, on: &kernel, since: clock)
+        }
+        if !options.dryRun {
+            let end: JournalChange =
+                if let bracket = record.bracket {
+                    .bracket(.bracketed, bracket, side: side, goal: record.goal ?? side, proof: nil)
+                } else { .settled(side, proof: .earlier(.missing), endsBracket: false) }
+            try claim.write(end)
+        }
+        let plan = Plan(
+            verb: verb, guest: record.guest, from: side, to: side, steps: [],
+            notes: ["\(gone): nothing is brought back there"])
+        var report = Report(plan, startedAt: clock.startedAt, options: options)
+        report.outcome = options.dryRun ? .planned : .done
         return report
     }
 }

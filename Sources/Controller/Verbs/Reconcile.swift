@@ -112,7 +112,7 @@ package struct Reconcile {
             if let report { _ = host.book(report) }
             result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
-        case .releasing where try Release.plan(claim, on: &host.kernel).0.isEmpty:
+        case .releasing where try Release.plan(claim, on: &host.kernel).0.givesNothingBack:
             // Everything was given back, and only the record is left of it.
             let released = host.book(
                 try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
@@ -140,7 +140,8 @@ package struct Reconcile {
     /// write, or could not write. Frames have followed, so they stay.
     private func arrival(_ record: GuestRecord, on kernel: inout Kernel) throws(ControllerError) -> Side? {
         let guest = record.guest
-        guard record.phase == .switching, let goal = record.goal, goal != guest.side, let port = guest.port(of: goal)
+        guard record.phase == .switching, let goal = record.goal, goal != guest.side, let port = guest.port(of: goal),
+            try Abort.missing(guest, at: goal, on: &kernel) == nil
         else { return nil }
         let there = PlannedChange.Expectation(port: port.index, isStatic: true, isSticky: guest.isSticky)
         return try kernel.entries(guest.addresses, of: guest).allSatisfy(there.holds) ? goal : nil

@@ -15,24 +15,26 @@ struct RepairBracket {
         let observation = try kernel.observe(claim.record, to: goal)
         let record = claim.named(by: observation)
         let plan = try Planner().openBracket(record, to: goal, copy: nil, observation: observation)
+        let side = record.servingSide(observation)
         var done: [String] = []
         var report: Report?
-        if kernel.view(record)?.isCopyRight != true {
+        // Nothing is copied while the standby delivers nothing.
+        if side == .standby, kernel.view(record)?.isCopyRight != true {
             done.append(options.dryRun ? "its copy would be made anew" : "its copy was made anew")
             if !options.dryRun { try remakeCopy(claim, goal: goal, observation, on: &kernel) }
         }
         if !plan.isEmpty {
-            let entries = "\(plan.changes.count) entries"
+            let what = plan.changes.isEmpty ? "settings and groups" : "\(plan.changes.count) entries"
             if options.dryRun {
-                done.append("\(entries) would be brought to standby")
+                done.append("\(what) would be put right on \(side.rawValue)")
             } else {
                 var execution = Execution(plan, options: options, clock: Stopwatch())
                 let moved = execution.run(under: claim, on: &kernel)
                 report = moved
                 done.append(
                     moved.exitCode == 0
-                        ? "\(entries) brought back to standby"
-                        : "entries are wrong still: \(moved.failures.joined(separator: "; "))")
+                        ? "\(what) put right on \(side.rawValue)"
+                        : "\(what) are wrong still: \(moved.failures.joined(separator: "; "))")
             }
         }
         let words = kernel.view(record).map { "bracket to \(goal.rawValue) \($0.words); stays open: \(record.closing)" }

@@ -167,6 +167,10 @@ public struct Plan: Hashable, Sendable {
 
     /// Nothing would be changed.
     public var isEmpty: Bool { steps.isEmpty }
+    /// Nothing is left to do but to take our own tables away.
+    package var givesNothingBack: Bool {
+        steps.allSatisfy { if case .sourceGuard = $0 { true } else { false } }
+    }
 }
 
 extension Plan {

@@ -44,12 +44,14 @@ extension Planner {
     /// Plans to open a bracket: the copy first, then what is not on the standby yet moves there.
     ///
     /// - Parameters:
-    ///   - copy: makes the copy; nil when it is there, and only entries and groups are looked at.
+    ///   - copy: makes the copy; nil for an open bracket, of which entries (``GuestRecord/servingSide(_:)``), groups and ports'
+    ///     settings are looked at.
     package func openBracket(
         _ record: GuestRecord, to goal: Side, copy: CopyChange?, observation: Observation, notes: [String] = []
     ) throws(ControllerError) -> Plan {
         let guest = record.guest
-        let base = try move(guest, to: .standby, observation: observation, isProven: record.proof == .proven)
+        let side = copy == nil ? record.servingSide(observation) : .standby
+        let base = try move(guest, to: side, observation: observation, isProven: record.proof == .proven)
         var joins: [Step] = []
         if goal == .primary,
             let groups = GroupPlan(of: guest, to: .primary, pins: [], table: observation.groups),
@@ -60,7 +62,7 @@ extension Planner {
         }
         let entries =
             goal == .primary ? base.steps.filter { !$0.changes.isEmpty } : base.steps.filter { $0 != .groups([]) }
-        let steps = (copy.map { [Step.copy($0)] } ?? []) + joins + entries
+        let steps = (copy.map { [Step.copy($0)] } ?? PortSetting.steps(guest, observation)) + joins + entries
         let isMove = steps.contains { !$0.changes.isEmpty }
         var plan = Plan(
             verb: .switch, guest: guest, from: guest.side, to: goal, steps: steps, notes: notes + base.notes,

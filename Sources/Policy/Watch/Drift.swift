@@ -28,9 +28,8 @@ package enum Drift: Hashable {
 
     /// A port that the guest needs is gone, or no port of its bridge any more; nil if none is.
     private static func lostPort(_ record: GuestRecord, _ bridge: Link, _ observation: Observation) -> Drift? {
-        let side = record.entrySide
         // A bracket needs both ports.
-        for needed in record.phase == .bracketed ? [Side.primary, side] : [side] {
+        for needed in record.phase == .bracketed ? [Side.primary, .standby] : [record.entrySide] {
             let port = observation.ports[needed]
             guard port == nil || port?.master != bridge.index else { continue }
             let what =
@@ -47,12 +46,13 @@ package enum Drift: Hashable {
             self = .beyondRepair("bridge \(guest.bridge.name) no longer exists")
             return
         }
-        let side = record.entrySide
+        let side = record.servingSide(observation)
         guard guest.port(of: side) != nil else {
             self = .none
             return
         }
-        if let lost = Drift.lostPort(record, bridge, observation) {
+        let lost = Drift.lostPort(record, bridge, observation)
+        if let lost, side == record.entrySide {
             self = lost
             return
         }
@@ -64,7 +64,7 @@ package enum Drift: Hashable {
                 cause = cause ?? .removed
                 continue
             }
-            switch record.fault(of: entry) {
+            switch record.fault(of: entry, on: side) {
             case nil: break
             case .flagLost: flagless.append(address)
             case .stolen:
@@ -81,6 +81,8 @@ package enum Drift: Hashable {
             self = .astray(astray)
         } else if let cause {
             self = .entries(cause)
+        } else if let lost {
+            self = lost
         } else if !PortSetting.steps(guest, observation).isEmpty {
             self = .settings
         } else if side == .primary, let port = observation.ports[.primary], !port.hasCarrier || !port.isUp {
@@ -116,13 +118,25 @@ extension Link {
 }
 
 extension GuestRecord {
+    /// Where the entries belong as things stand: a bracket copies what its standby sends, so that a guest whose standby delivers
+    /// nothing is reached by its primary alone, until the standby delivers again.
+    package func servingSide(_ observation: Observation) -> Side {
+        func delivers(_ side: Side) -> Bool {
+            observation.ports[side].map { $0.master == observation.bridge?.index && $0.obstacle == nil } ?? false
+        }
+        return phase == .bracketed && !delivers(.standby) && delivers(.primary) ? .primary : entrySide
+    }
+
     /// What is wrong with an entry of one of the guest's addresses: ``Watch/Cause/stolen``, ``Watch/Cause/weakened`` or
     /// ``Watch/Cause/flagLost``; nil if the entry is as recorded.
-    package func fault(of entry: Entry) -> Watch.Cause? {
-        guard let port = guest.port(of: entrySide) else { return nil }
+    ///
+    /// - Parameter side: where the entries belong; nil for ``entrySide``.
+    package func fault(of entry: Entry, on side: Side? = nil) -> Watch.Cause? {
+        let side = side ?? entrySide
+        guard let port = guest.port(of: side) else { return nil }
         if entry.port != port.index { return .stolen }
         // A control plane's entry does not age.
-        let isClaimed = entrySide == .remote && !port.isEswitchPort && entry.flags.contains(.externallyLearned)
+        let isClaimed = side == .remote && !port.isEswitchPort && entry.flags.contains(.externallyLearned)
         if !(entry.isStatic || isClaimed) || entry.isSticky != guest.isSticky { return .weakened }
         if port.isEswitchPort, proof == .proven, !entry.flags.contains(.offloaded) { return .flagLost }
         return nil

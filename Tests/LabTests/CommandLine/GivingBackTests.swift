@@ -148,4 +148,34 @@ import Testing
             #expect(try lab.fdbsteer("verify vm1").output.contains("as intended, on standby"))
         }
     }
+
+    /// A process died in the middle of a verb, and then what it was about went: the record says so and holds nothing else up.
+    @Test(arguments: ["abort vm1", "reconcile"], ["ip link set vfrep0 nomaster", "ip link del br0"])
+    func whatCannotBeUndoneAnyMoreEnds(_ verb: String, _ loss: String) throws {
+        for phase in ["switching", "releasing"] {
+            try CommandLineLab.run { lab in
+                try lab.prepare()
+                let path = lab.state + "/guests/vm1.json"
+                let text = TextFile.read(path)
+                let unfinished = text.replacing(
+                    "\"phase\" : \"pinned\"", with: "\"phase\" : \"\(phase)\",\n  \"goal\" : \"standby\"")
+                #expect(unfinished != text)
+                try TextFile.write(unfinished, to: path)
+                try Command.script(loss)
+                let ended = try lab.fdbsteer(verb)
+                #expect(ended.exitCode == 0 || verb == "reconcile", "\(ended.output)\(ended.errors)")
+                let status = try lab.fdbsteer("status --json").output
+                if phase == "releasing" {
+                    #expect(!status.contains("vm1"), "\(ended.output)\n\(status)")
+                    #expect(!(try Command.run(["nft", "list", "tables"]).output.contains("fdbsteer")))
+                } else {
+                    #expect(status.contains("\"phase\" : \"pinned\""), "\(ended.output)\n\(status)")
+                    #expect(
+                        ended.output.contains(loss.contains("br0") ? "no longer exists" : "no port of br0"),
+                        "\(ended.output)")
+                    #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                }
+            }
+        }
+    }
 }

@@ -327,6 +327,33 @@ struct FollowingTests {
         }
     }
 
+    /// A bracket that is open on the way away from the primary: the guest may still use that, and has no other way.
+    @Test(arguments: [
+        ("ip link set tap0 nomaster", "ip link set tap0 master br0"), ("ip link set tap0 down", "ip link set tap0 up"),
+        ("ip link set tap0-far down", "ip link set tap0-far up"),
+    ])
+    func aBracketWhoseStandbyDeliversNothingIsServedByThePrimaryMeanwhile(_ taken: String, _ given: String) throws {
+        try DaemonLab.run { daemon in
+            try Command.script("ip link set br0 type bridge forward_delay 0")
+            try daemon.lab.prepare("--kind net_failover")
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby --strategy bracket").exitCode == 0)
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            try Command.script(taken)
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            // What frames by the uplink take goes back there too.
+            try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            let probe = FrameProbe(to: CommandLineLab.mac, from: "52:54:00:fd:b5:fe")
+            #expect(try probe.send(from: "uplink0-far", lookingAt: "vfrep0-far") == ["vfrep0-far"])
+            try Command.script(given)
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            try FollowingTests.expectBracket(daemon)
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby --close").exitCode == 0)
+            let verify = try daemon.lab.fdbsteer("verify vm1")
+            #expect(verify.exitCode == 0, "\(verify.output)\(daemon.log)")
+        }
+    }
+
     @Test func whatWasReadBeforehandIsReadAgainAfterAChange() throws {
         try FollowingTests.run(kind: "netvsc") { daemon, monitor in
             try daemon.waitFor("to=primary")

@@ -60,6 +60,18 @@ package final class FakeMonitor {
         return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(separator: "\n").map(String.init)
     }
 
+    /// An honest answer to a line of a client: the machine runs and was never migrated.
+    ///
+    /// - Parameter filters: the answer to `query-rx-filter`.
+    package static func answer(_ question: String, filters: String = "[]") -> String {
+        let mark = question.contains("\"id\"") ? question.split(separator: "\"id\"").last ?? "" : ""
+        let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
+        let answer =
+            question.contains("query-status")
+            ? #"{"status": "running", "running": true}"# : question.contains("query-rx-filter") ? filters : "{}"
+        return "{\"return\": \(answer)\(id.isEmpty ? "" : ", \"id\": \(id)")}\n"
+    }
+
     /// Closes the connection; the next client may connect.
     package func hangUp() {
         if peer >= 0 { close(peer) }

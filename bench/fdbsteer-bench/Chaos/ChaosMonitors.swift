@@ -85,22 +85,13 @@ final class ChaosMonitor: Sendable {
             }
             let questions = monitor.heard()
             switch manner {
-            case .honest, .flood: for question in questions { monitor.say(ChaosMonitor.answer(question)) }
+            case .honest, .flood: for question in questions { monitor.say(FakeMonitor.answer(question)) }
             case .nonsense: for _ in questions { monitor.say("{\"return\": [[[[\u{0}\n") }
             case .silent, .dead: break
             }
             for line in lines { monitor.say(line) }
             if manner == .flood { monitor.say(ChaosMonitor.wave) }
         }
-    }
-
-    private static func answer(_ question: String) -> String {
-        let mark = question.contains("\"id\"") ? question.split(separator: "\"id\"").last ?? "" : ""
-        let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
-        let answer =
-            question.contains("query-status")
-            ? #"{"status": "running", "running": true}"# : question.contains("query-rx-filter") ? "[]" : "{}"
-        return "{\"return\": \(answer)\(id.isEmpty ? "" : ", \"id\": \(id)")}\n"
     }
 }
 

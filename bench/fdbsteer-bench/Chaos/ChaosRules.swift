@@ -81,8 +81,9 @@ enum ChaosRules {
             if world.daemon != nil, !["pinned", "bracketed", "waiting"].contains(known.phase), !world.isFull {
                 return ChaosViolation(rule: .entry, text: "\(guest.id) is still \(known.phase), and nobody is at it")
             }
-            let wrong = guest.addresses.compactMap { wrongEntry($0, guest, known, view) }
-            let side = ChaosGuest.Place(rawValue: known.entrySide) ?? .standby
+            let entrySide = view.entrySide(known, guest)
+            let wrong = guest.addresses.compactMap { wrongEntry($0, guest, on: entrySide, known, view) }
+            let side = ChaosGuest.Place(rawValue: entrySide) ?? .standby
             guard let first = wrong.first, view.reasons(known, guest, at: side).isEmpty else { continue }
             // While QEMU says that a migration is under way, entries stay where frames take them (docs/evidence.md).
             if world.daemon != nil, !world.isFull, guest.doubt != .untilSwitched {
@@ -99,12 +100,12 @@ enum ChaosRules {
 
     /// What is wrong with an entry of a guest; nil if it is as the record says.
     private static func wrongEntry(
-        _ address: String, _ guest: ChaosGuest, _ known: ChaosView.Guest, _ view: ChaosView
+        _ address: String, _ guest: ChaosGuest, on side: String, _ known: ChaosView.Guest, _ view: ChaosView
     ) -> String? {
         let entry = view.kernel.entry(address, on: guest.bridge.name)
-        let right = view.kernel.port(known.ports[known.entrySide])
+        let right = view.kernel.port(known.ports[side])
         if let entry, entry.port == right?.name, entry.state == "static" { return nil }
-        return "\(address) should be on \(known.entrySide) (\(right?.name ?? "which is in no bridge")), the table has "
+        return "\(address) should be on \(side) (\(right?.name ?? "which is in no bridge")), the table has "
             + (entry?.words ?? "no entry")
     }
 
@@ -197,8 +198,11 @@ enum ChaosRules {
             let found = guest.found?[address]
             let learns = view.kernel.ports[entry.port]?.flags["learning"] == "true"
             let isStaticAsFound = found?.state == "static" || !learns
+            // One that led to the guest on this host has no reason on the uplink, once the guest has gone there.
+            let isGone = entry.port == guest.uplink.name && found?.port != entry.port
+            let hasToBeStatic = found?.state == "static" && !isGone
             if entry.flags.contains("sticky") && !(found?.flags.contains("sticky") ?? false)
-                || entry.state == "static" && !isStaticAsFound || found?.state == "static" && entry.state != "static"
+                || entry.state == "static" && !isStaticAsFound || hasToBeStatic && entry.state != "static"
                 || entry.flags.contains("extern_learn") != (found?.flags.contains("extern_learn") ?? false)
             {
                 throw ChaosViolation(

@@ -34,8 +34,6 @@ struct ChaosView {
             self.ports = ports
         }
 
-        /// The side of which the entries are: while a bracket is open they are on the standby.
-        var entrySide: String { ["bracketed", "opening", "closing"].contains(phase) ? "standby" : side }
     }
 
     let kernel: ChaosKernel
@@ -77,6 +75,16 @@ struct ChaosView {
                 guard let index = known.ports[place.rawValue] else { return false }
                 return kernel.ports[guest.port(place).name]?.ifindex == index
             }
+    }
+
+    /// The side where a guest's entries belong: while a bracket is open, that is the standby, or the primary while the standby
+    /// delivers nothing.
+    func entrySide(_ known: Guest, _ guest: ChaosGuest) -> String {
+        func delivers(_ side: String) -> Bool {
+            kernel.port(known.ports[side]).map { $0.port.works && $0.port.bridge == guest.bridge.name } ?? false
+        }
+        guard ["bracketed", "opening", "closing"].contains(known.phase) else { return known.side }
+        return !delivers("standby") && delivers("primary") ? "primary" : "standby"
     }
 
     /// What `status` says that can be the reason why a guest is not served at a place: not what is wrong with another of its

@@ -5,7 +5,7 @@ import Lab
 struct WatchCommand: ParsableCommand {
     /// A part of the bench.
     enum Part: String, CaseIterable, ExpressibleByArgument, Sendable {
-        case drift, removal, scale, scrape
+        case drift, removal, scale, scrape, storms
     }
 
     static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct WatchCommand: ParsableCommand {
             Starts the fdbsteerd beside this bench in network namespaces of its own, one a part. Needs root. Nothing outside \
             the namespaces is touched. drift: stolen entries, with and without a storm of unrelated changes, and forced \
             overruns. removal: the primary port goes away under traffic. scale: many guests. scrape: redirections and repairs \
-            beside thousands of scrapes a second. With --check every number that is not given is small.
+            beside thousands of scrapes a second. storms: a guest that does without end what a guest can do. With --check every number that is not given is small.
             """)
 
     @Option(name: .long, help: "Measure this part only; may be repeated. Default: all.")
@@ -46,6 +46,8 @@ struct WatchCommand: ParsableCommand {
     var requests = 5000
     @Option(help: "Switches beside scrapes, and as many without. Default: 100.")
     var switches: Int?
+    @Option(help: "Seconds of each storm of a guest's own doing, more than 5. Default: 300.")
+    var stormSeconds: Int?
     @Flag(help: "Exit with 1 for a repair that nothing called for, a guest that was not repaired, or a wrong entry.")
     var check = false
     @Option(name: .long, help: "Write the results as JSON.")
@@ -55,6 +57,9 @@ struct WatchCommand: ParsableCommand {
         let counts = [thefts, overruns, removals, otherRemovals, guests, scrapes, switches]
         guard counts.allSatisfy({ $0.map { $0 > 0 } ?? true }), idle ?? 0 >= 0 else {
             throw ValidationError("counts are at least 1, and --idle 0")
+        }
+        guard (6...86400).contains(stormSeconds ?? 6) else {
+            throw ValidationError("--storm-seconds goes from 6 to 86400")
         }
         guard (1...256).contains(addresses ?? 32), guests ?? 1 <= 10_000,
             (1...500).contains(bridgeGuests)
@@ -107,6 +112,11 @@ struct WatchCommand: ParsableCommand {
         case .scrape:
             let scrape = WatchScrape(requests: requests, switches: count(switches, 100, 10))
             try apart(path, "scrape", &report) { try scrape.run(folder: $0, into: &$1) }
+        case .storms:
+            let storms = WatchGuestStorms(seconds: count(stormSeconds, 300, 10))
+            for kind in GuestStorm.Kind.allCases {
+                try apart(path, "storm-\(kind)", &report) { try storms.run(kind, folder: $0, into: &$1) }
+            }
         }
     }
 

@@ -21,8 +21,6 @@ struct WatchDrift {
     /// Unrelated changes a second.
     let rate: Int
 
-    /// The time limit for the repair of a theft before the next one, in nanoseconds.
-    private static let patience: Int64 = 5_000_000_000
     /// A configuration that does not slow down after thousands of thefts.
     static let configuration = """
         [daemon]
@@ -78,21 +76,12 @@ struct WatchDrift {
             let pause = monotonicNanoseconds() + Int64.random(in: 1_000_000..<15_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let guest = lab.guests.randomElement(), let address = guest.addresses.randomElement() else { break }
-            let sent = monotonicNanoseconds()
-            try lab.steal(guest, address)
-            var stolen: Int64?
-            let isRepaired = try ear.listen(until: sent + Self.patience) { heard in
-                guard heard.address == address else { return false }
-                if heard.port != guest.primary {
-                    stolen = stolen ?? heard.time
-                    return false
-                }
-                guard let stolen else { return false }
-                series.heard.append(heard.time - stolen)
-                series.sent.append(heard.time - sent)
-                return true
+            if let times = try ear.steal(address, of: guest, in: lab) {
+                series.heard.append(times.heard)
+                series.sent.append(times.sent)
+            } else {
+                missed += 1
             }
-            if !isRepaired { missed += 1 }
         }
         if let running { series.rates.append(try running.stop()) }
         return missed

@@ -34,6 +34,7 @@ struct WatchReport: Encodable, Sendable {
     var removal: [WatchRemoval.Row] = []
     var scale: WatchScale.Row?
     var scrape: [WatchScrape.Row] = []
+    var guestStorms: [WatchGuestStorms.Row] = []
     /// Faults: repairs without a cause, guests that were not repaired, entries that are wrong.
     var complaints: [String] = []
 
@@ -85,6 +86,26 @@ struct WatchReport: Encodable, Sendable {
                 "Beside \(scrape[0].offeredRequests) scrapes a second (\(scrape[0].servedRequests) served)\n"
                     + TextTable.aligned([["what", "load"] + WatchSpread.header + ["ratio"]] + rows, numbersFrom: 2))
         }
+        if !guestStorms.isEmpty { parts.append(stormsText) }
         return parts.joined(separator: "\n\n")
+    }
+
+    private var stormsText: String {
+        let rows = guestStorms.map { row in
+            [
+                "\(row.kind)", "\(Int(row.seconds))", "\(row.perSecond)", WatchReport.tenths(row.quietCPUPercent),
+                WatchReport.tenths(row.cpuPercent), "\(row.logLines)", "\(row.logBytes)", "\(row.historyEntries)",
+                "\(row.grownKB)",
+            ]
+        }
+        let header = [
+            "storm", "s", "a second", "CPU % without", "CPU %", "log lines", "bytes", "history", "grown KiB",
+        ]
+        let repairs = guestStorms.flatMap { row in
+            [("none", row.quiet), ("\(row.kind)", row.stormy)].map { [$0.0] + $0.1.cells }
+        }
+        return "Guests that storm\n" + TextTable.aligned([header] + rows, numbersFrom: 1)
+            + "\n\nMeanwhile thefts of another guest's entry, from the theft's notification to the repair's\n"
+            + TextTable.aligned([["storm"] + WatchSpread.header] + repairs, numbersFrom: 1)
     }
 }

@@ -97,15 +97,10 @@ struct WatchScrape {
             let pause = monotonicNanoseconds() + Int64.random(in: 11_000_000..<20_000_000)
             _ = try ear.listen(until: pause) { _ in false }
             guard let address = guest.addresses.randomElement() else { break }
-            try lab.steal(guest, address)
-            var stolen: Int64?
-            let isRepaired = try ear.listen(until: monotonicNanoseconds() + 5_000_000_000) { heard in
-                if heard.port != guest.primary { stolen = stolen ?? heard.time }
-                guard let stolen, heard.port == guest.primary else { return false }
-                block[2].append(heard.time - stolen)
-                return true
+            guard let times = try ear.steal(address, of: guest, in: lab) else {
+                throw LabError("a theft was not repaired within 5 s")
             }
-            if !isRepaired { throw LabError("a theft was not repaired within 5 s") }
+            block[2].append(times.heard)
         }
         return block
     }

@@ -113,4 +113,23 @@ final class WatchEar {
         }
         return enough
     }
+
+    /// Moves an address of a guest to its other port, and waits for the repair, 5 s at most.
+    ///
+    /// - Returns: the time in nanoseconds until the repair's notification, from the theft's notification and from just before
+    ///   its request; nil without a repair.
+    func steal(_ address: Address, of guest: WatchLab.Guest, in lab: WatchLab) throws -> (heard: Int64, sent: Int64)? {
+        let sent = monotonicNanoseconds()
+        try lab.steal(guest, address)
+        var stolen: Int64?
+        var times: (heard: Int64, sent: Int64)?
+        _ = try listen(until: sent + 5_000_000_000) { heard in
+            guard heard.address == address else { return false }
+            if heard.port != guest.primary { stolen = stolen ?? heard.time }
+            guard let stolen, heard.port == guest.primary else { return false }
+            times = (heard.time - stolen, heard.time - sent)
+            return true
+        }
+        return times
+    }
 }
