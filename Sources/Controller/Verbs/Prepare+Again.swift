@@ -157,10 +157,13 @@ extension Prepare {
             report.notes.insert("it would be released first, and \(note)", at: 0)
             return report
         }
+        let earlier = try Earlier(
+            addresses: Set(guest.addresses), entries: journal.claim(guest.id, onlyReads: true).found)
         let released = try Release(options: options).run(guest.id, on: &host)
         guard released.exitCode == 0 else { return released }
         do throws(ControllerError) {
-            var report = try pin(request, links: host.kernel.links(), beside: journal, on: &host, since: clock)
+            var report = try pin(
+                request, links: host.kernel.links(), beside: journal, after: earlier, on: &host, since: clock)
             report.notes.insert(note, at: 0)
             return report
         } catch {
@@ -186,6 +189,27 @@ extension Prepare {
         report.notes.insert("prepared already; what others had changed since is put back", at: 0)
         if let words = claim.renaming { report.notes.append(words) }
         return host.book(report)
+    }
+}
+
+extension Prepare {
+    /// What was there before a guest was first prepared.
+    struct Earlier {
+        /// The addresses that were pinned then.
+        let addresses: Set<Address>
+        /// nil for a record that has not kept them.
+        let entries: EntrySet?
+
+        /// What a second `prepare` has found, without what the first one made: a pin that frames had taken to a port that was not the
+        /// guest's is left by a release, and is still nobody else's.
+        func found(_ entries: [Entry]) -> [Entry] {
+            entries.compactMap { entry in
+                guard let known = self.entries, entry.isStatic, addresses.contains(entry.address),
+                    known[entry.address]?.isStatic != true
+                else { return entry }
+                return known[entry.address]
+            }
+        }
     }
 }
 

@@ -37,10 +37,12 @@ package struct Prepare {
 
     /// Makes a record, and pins.
     ///
-    /// - Parameter void: a record of the name that the kernel has nothing of any more; it is forgotten.
+    /// - Parameters:
+    ///   - void: a record of the name that the kernel has nothing of any more; it is forgotten.
+    ///   - earlier: what the guest's record said that this one replaces.
     func pin(
         _ request: PreparationRequest, links: Links, beside reading: Journal?, insteadOf void: GuestRecord? = nil,
-        on host: inout Host, since clock: Stopwatch
+        after earlier: Earlier? = nil, on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         var seen = survey(request, links: links, beside: reading, on: &host)
         var evicted: [String] = []
@@ -61,7 +63,8 @@ package struct Prepare {
                 try claim.write(.removed)
             }
             prepared = try journal.claim(
-                preparing: request.id, given: request.addresses, ips: request.ips, found: { plan.found }
+                preparing: request.id, given: request.addresses, ips: request.ips,
+                found: { earlier?.found(plan.found) ?? plan.found }
             ) { () throws(ControllerError) in
                 // Others may have prepared a guest since, or released this one and given its ports their settings back.
                 let guest = plan.guest

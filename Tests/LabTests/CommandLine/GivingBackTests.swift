@@ -178,4 +178,24 @@ import Testing
             }
         }
     }
+
+    /// The uplink is made anew, its frames take a pin, and `prepare` replaces the record: the pin is not what was found.
+    @Test func aPinOfOursIsNoFindOfTheNextPrepare() throws {
+        try CommandLineLab.run { lab in
+            try BridgeLab.sendFrame(behind: "vfrep0", source: Self.mac)
+            try lab.prepare()
+            try Command.script("ip link del uplink0")
+            try lab.lab.addPort("uplink0")
+            // As a frame by that port would leave it.
+            try Command.script("bridge fdb replace \(Self.mac) dev uplink0 master static")
+            let again = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(Self.mac)")
+            #expect(again.exitCode == 0 && again.output.contains("prepared anew"), "\(again.output)\(again.errors)")
+            #expect(try lab.lab.entry(Self.mac)?.contains("dev vfrep0 master br0 static") == true)
+            let release = try lab.fdbsteer("release vm1")
+            #expect(release.exitCode == 0, "\(release.errors)")
+            let entry = try lab.lab.entry(Self.mac) ?? ""
+            #expect(entry.contains("vfrep0") && !entry.contains("static"), "\(entry)\n\(release.output)")
+        }
+    }
 }
