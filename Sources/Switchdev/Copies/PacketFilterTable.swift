@@ -1,5 +1,6 @@
 import CNetlink
 import FDB
+import Glibc
 import Netlink
 import Synchronization
 import System
@@ -24,6 +25,12 @@ struct PacketFilterTable {
         }
         add(UInt64(UInt32(bitPattern: specification.source)))
         add(UInt64(UInt32(bitPattern: specification.target)))
+        // A chain is bound to a name since Linux 6.16 (`nft_netdev_event`, net/netfilter/nft_chain_filter.c): after a renaming it
+        // copies nothing.
+        var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+        if if_indextoname(UInt32(bitPattern: specification.source), &name) != nil {
+            for byte in name { add(UInt64(UInt8(bitPattern: byte))) }
+        }
         add(UInt64(specification.groups.rawValue))
         add(UInt64(specification.tagType))
         for match in specification.matches.sorted(by: { ($0.mac, $0.tag.order) < ($1.mac, $1.tag.order) }) {

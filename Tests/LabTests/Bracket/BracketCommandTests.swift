@@ -66,6 +66,34 @@ struct BracketCommandTests {
         }
     }
 
+    /// nftables binds a chain to a name.
+    @Test(arguments: ["", "handle ffff: ingress"]) func aStandbyThatIsRenamedIsCopiedAfterAReconcile(_ qdisc: String)
+        throws
+    {
+        let before: @Sendable () throws -> Void = {
+            if !qdisc.isEmpty { try Command.script("tc qdisc add dev tap0 \(qdisc)") }
+        }
+        try BracketLab.run(before: before) { lab in
+            let none = try lab.leftovers()
+            try lab.expect("switch vm1 --to standby --strategy bracket")
+            try lab.expectServed(["vfrep0", "tap0"])
+            try Command.script("ip link set tap0 name tap0new")
+            let verify = try lab.lab.fdbsteer("verify vm1")
+            if verify.exitCode == 0 {
+                try lab.expectServed(["vfrep0", "tap0"])
+            } else {
+                #expect(
+                    verify.exitCode == 3 && verify.output.contains("its copy is missing or wrong"), "\(verify.output)")
+            }
+            try lab.expect("reconcile")
+            try lab.expect("verify vm1")
+            try lab.expectServed(["vfrep0", "tap0"])
+            try Command.script("ip link set tap0new name tap0")
+            try lab.expect("abort vm1")
+            #expect(try lab.leftovers() == none)
+        }
+    }
+
     @Test func whatItRefuses() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
