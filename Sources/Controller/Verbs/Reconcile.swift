@@ -54,6 +54,7 @@ package struct Reconcile {
         let journal = options.dryRun ? reading : try Journal(folder: host.folder)
         report.probes = try ProbeRestore(options: options).run(journal, on: &host.kernel)
         let (records, faults) = try journal.recordsAndFaults()
+        if !options.dryRun { refreshGuards(records.filter { journal.place(of: $0) == .here }, on: &host.kernel) }
         for record in records {
             let options = observed.contains(record.guest.id) ? options.onlyPlanning : options
             report.guests.append(Reconcile(options: options).run(record, in: journal, on: &host))
@@ -63,6 +64,15 @@ package struct Reconcile {
         if !options.dryRun { try? journal.sweepMarks() }
         report.sentinelsRemoved = try sweepSentinels(journal, on: &host.kernel)
         return report
+    }
+
+    /// Takes over into guards what ports have come since, and their VLANs; what is missing of a guard is made with its guest.
+    private func refreshGuards(_ records: [GuestRecord], on kernel: inout Kernel) {
+        let guarded = records.filter { $0.guest.isGuarded && !observed.contains($0.guest.id) }
+        guard !guarded.isEmpty, let links = try? kernel.links() else { return }
+        for tenants in Dictionary(grouping: guarded, by: \.guest.bridge.index).values {
+            if let first = tenants.first { _ = try? kernel.refreshGuard(first.guest, links) }
+        }
     }
 
     /// Reconciles one guest of a journal.
