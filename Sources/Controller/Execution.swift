@@ -75,6 +75,8 @@ struct Execution {
             return .answered(KernelRefusal.all(kernel.join(requests)))
         case .sourceGuard(let change):
             return kernel.apply(change)
+        case .neighbours(let changes):
+            return kernel.change(changes)
         case .copy(let change):
             event = copy(change, on: &kernel)
             // A copy moves frames where no entry does.
@@ -107,6 +109,7 @@ struct Execution {
         case .restoreSetting(let port, let setting): kernel.set(setting, of: port)
         case .restoreCopy(let change): copy(change, on: &kernel)
         case .restoreGuard(let change): kernel.apply(change)
+        case .restoreNeighbours(let changes): kernel.restore(changes)
         default: .failed(Redirection.Failure("internal error: \(action) puts nothing right"))
         }
     }

@@ -91,6 +91,41 @@ import Testing
         }
     }
 
+    @Test func neighboursAreReadAsTheyWereWritten() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            var guest = try JournalTests.guest()
+            let (four, six) = (try #require(IPAddress("192.0.2.7")), try #require(IPAddress("2001:db8::7")))
+            let mac = guest.addresses[0].mac
+            let bridge = PortIdentity(name: "br0.10", index: 9, isEswitchPort: false)
+            guest.neighbours = [four, six].map { GuestNeighbour(ip: $0, mac: mac, interface: bridge) }
+            let found = [
+                IPNeighbour(
+                    ip: four, interface: 9, mac: mac, state: .noARP, flags: .externallyLearned,
+                    protocol: GroupProtocol(rawValue: 11)),
+                IPNeighbour(ip: six, interface: 9, mac: nil, state: []),
+            ]
+            do {
+                let claim = try journal.claim(preparing: guest.id, neighbours: { found }) {
+                    () throws(ControllerError) in guest
+                }
+                try claim.write(.settled(.primary, proof: .earlier(.proven), endsBracket: false))
+                // What shows nothing about hardware takes nothing away.
+                try claim.write(.confirmed(.primary), shown: .nothingToProve)
+            }
+            let record = try #require(try journal.record(guest.id))
+            #expect(record.guest == guest && record.proof == .proven)
+            var claim = try journal.claim(guest.id)
+            #expect(claim.foundNeighbours == found)
+            try claim.write(.settled(.primary, proof: .shown, endsBracket: false), shown: .nothingToProve)
+            try claim.reread()
+            #expect(claim.record.proof == .proven && claim.record.guest == guest)
+            try claim.write(.settled(.standby, proof: .shown, endsBracket: false), shown: .nothingToProve)
+            try claim.reread()
+            #expect(claim.record.proof == .nothingToProve)
+        }
+    }
+
     @Test func aBracketIsRememberedUntilItIsSettled() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)

@@ -59,11 +59,13 @@ extension Keeper {
         switch drift {
         case .none:
             wards[row]?.flaglessSince = nil
+            wards[row]?.neighbourClaimedAt = nil
             wards[row]?.mute = nil
             return try settle(&claim, observation, cause: cause)
         case .primaryMute: return wards[row]?.isFollowed == true ? .fine : try bracketTheMute(&claim)
         case .entries(let found): return try repair(&claim, observation, cause: found)
         case .settings: return try repair(&claim, observation, cause: .port)
+        case .neighbours: return try restoreNeighbours(&claim, observation)
         case .flags(let addresses): return try awaitFlags(addresses, &claim, observation)
         case .astray(let astray): return try judge(astray, &claim, observation)
         case .primaryLost(let what):
@@ -110,15 +112,17 @@ extension Keeper {
         return .redirected(book(report, reason: reason), reason: reason)
     }
 
-    private mutating func repair(
-        _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause, flagless: [Address] = []
+    mutating func repair(
+        _ claim: inout Claim, _ observation: Observation, cause: Watch.Cause, flagless: [Address] = [],
+        contradicts: Bool = false
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
         let (limits, options) = (limits, options(for: row))
         let now = monotonicNanoseconds()
         let takers = cause == .stolen ? observation.takers(of: claim.record.guest) : []
         if options.dryRun {
-            let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
+            let plan = try Planner().repair(
+                claim.record, observation: observation, flagless: flagless, contradicts: contradicts)
             let clock = Stopwatch()
             let report = Report(planned: plan, startedAt: clock.startedAt, observation, options: options)
             return plan.isEmpty ? .fine : .repaired(report, cause, by: takers)
@@ -138,7 +142,8 @@ extension Keeper {
             setFought(row, true)
             return .fought(until: until, cause, by: takers, isNews: isNews)
         }
-        let plan = try Planner().repair(claim.record, observation: observation, flagless: flagless)
+        let plan = try Planner().repair(
+            claim.record, observation: observation, flagless: flagless, contradicts: contradicts)
         if plan.isEmpty { return .fine }
         var report = try execute(plan, under: &claim)
         if !takers.isEmpty { report.notes.append("taken by \(takers.joined(separator: ", "))") }
@@ -218,7 +223,8 @@ extension Keeper {
     ) throws(ControllerError) -> Outcome {
         let row = claim.record.row
         switch drift {
-        case .none:
+        // Its closing puts neighbours right.
+        case .none, .neighbours:
             wards[row]?.flaglessSince = nil
             if wards[row]?.mute == .bracketed, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
                 wards[row]?.mute = nil

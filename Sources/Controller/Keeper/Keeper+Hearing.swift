@@ -12,12 +12,29 @@ extension Keeper {
     package mutating func hear(
         _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
     ) throws(NetlinkError) -> [Watch.Suspicion] {
-        guard let change = try LinkChange(header, payload) else { return [] }
+        guard let change = try LinkChange(header, payload) else {
+            return try hearNeighbour(header, payload).map { [$0] } ?? []
+        }
         guardsAreOld = true
         let rows = watch.rows(at: change.index)
         suspect(rows)
         for row in rows where wards[row]?.ready != nil { spoilReady(row) }
-        return try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }
+        let suspicions = try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }
+        guard watch.hasNeighbours(on: change.index) else { return suspicions }
+        let users = try watch.hearNeighbours(change) { () throws(NetlinkError) in try Link(decoding: payload) }
+        suspect(users.map(\.row))
+        return suspicions + users
+    }
+
+    /// What a notification of a changed neighbour says about a guest: the group of bridge entries has those too.
+    private func hearNeighbour(
+        _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
+    ) throws(NetlinkError) -> Watch.Suspicion? {
+        guard header.type == .newNeighbour || header.type == .deleteNeighbour,
+            let interface = IPNeighbour.interface(of: payload), watch.hasNeighbours(on: interface),
+            let found = try IPNeighbour(decoding: payload)
+        else { return nil }
+        return watch.hear(found, isRemoval: header.type == .deleteNeighbour)
     }
 
     /// What a look may follow at once: a guest can take its carrier away and give it back, or send under a MAC that is fought over, as

@@ -14,7 +14,7 @@ extension Keeper {
     /// Guests that are listened to at a time: each has three packet sockets, one of them on the uplink, whose filters every frame passes.
     private static let listenerLimit = 16
     /// Between two corrections of what a control plane says, in nanoseconds: each is an event of the whole fabric.
-    private static let correctionPause: Int64 = 60_000_000_000
+    static let correctionPause: Int64 = 60_000_000_000
     /// Between two looks at the counters of guests that are on other hosts, in nanoseconds.
     private static let heedingPause: Int64 = 1_000_000_000
     /// The longest pause for a guest whose ports receive frames that are not its own, in nanoseconds.

@@ -188,7 +188,7 @@ package struct Keeper: ~Copyable {
         var suspects = Set(learnPorts(links))
         suspect(watch.records.keys)
         for (row, record) in watch.records {
-            guard record.phase == .pinned, !suspects.contains(row) else {
+            guard record.phase == .pinned, record.guest.neighbours == nil, !suspects.contains(row) else {
                 suspects.insert(row)
                 continue
             }

@@ -14,6 +14,9 @@ package struct Ward {
     var restorations = RepairBudget()
     /// When an entry was last taken back from a control plane (CLOCK_MONOTONIC, nanoseconds).
     var correctedAt: Int64?
+    /// The same of a neighbour, and since when one is a control plane's.
+    var neighbourCorrectedAt: Int64?
+    var neighbourClaimedAt: Int64?
     /// When its ports are worth a look again, and the pause before that, for ports that receive other frames (CLOCK_MONOTONIC,
     /// nanoseconds).
     var heedAfter: Int64 = 0

@@ -84,6 +84,7 @@ extension Kernel {
     ) throws(ControllerError) {
         let found = EntrySet(try entries(guest.addresses, of: guest))
         observation.entries = found
+        if let neighbours = guest.neighbours { try readNeighbours(neighbours, into: &observation) }
         if !guest.fromPVID.isEmpty { try readVLANs(of: guest, into: &observation) }
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []

@@ -45,6 +45,7 @@ struct Survey {
             observation.unseen.append(.init(.neighbours, "which guests are prepared: \(error)"))
         }
         readTable(bridge, subject, into: &observation, on: &kernel)
+        if let neighbours = subject.guest?.neighbours { try? kernel.readNeighbours(neighbours, into: &observation) }
         observation.drivers = [:]
         for (_, port) in ports where port.isEswitchPort {
             observation.drivers?[port.index] = Driver(interface: port.name)

@@ -67,7 +67,7 @@ package struct DaemonCounters: Hashable, Sendable {
     }
 
     /// Causes on the page from the start: what ``Drift`` finds.
-    private static let knownCauses: [Watch.Cause] = [.stolen, .removed, .weakened, .port, .flagLost]
+    private static let knownCauses: [Watch.Cause] = [.stolen, .removed, .weakened, .port, .flagLost, .neighbour]
     /// Counts a repair.
     package mutating func countRepair(_ cause: Watch.Cause) { driftRepairs[cause, default: 0] += 1 }
 

@@ -35,7 +35,7 @@ extension Prepare {
             return try replace(record, losses, by: request, journal, links: links, on: &host, since: clock)
         }
         switch Drift(record, observation) {
-        case .entries, .settings, .astray:
+        case .entries, .settings, .astray, .neighbours:
             return try putBack(record, journal, on: &host, since: clock)
         default: break
         }
@@ -92,6 +92,13 @@ extension Prepare {
         compare("PF", guest.nic?.pf, request.legacy?.pf, isThere: true)
         compare(
             "VF", guest.nic.map { "\($0.vf)" }, request.legacy.map { "\($0.vf)" }, guest.nic?.vf == request.legacy?.vf)
+        let devices = guest.neighbourInterfaces
+        let isLost = devices.contains { device in links[device.index] == nil }
+        compare(
+            "neighbours' interface", devices.isEmpty ? nil : devices.map(\.name).joined(separator: ","),
+            request.neighbours.joined(separator: ","),
+            request.neighbours.isEmpty || isLost
+                || Set(request.neighbours.map { links[$0]?.index }) == Set(devices.map { Optional($0.index) }))
         return wishes
     }
 
@@ -136,6 +143,10 @@ extension Prepare {
                     + (observation.ports[side] == nil
                         ? "no longer exists" : "is no port of \(guest.bridge.name) any more"))
         }
+        for interface in guest.neighbourInterfaces
+        where observation.neighbourhood?.links.contains(where: { $0.index == interface.index }) != true {
+            losses.append("\(interface.name) (neighbours, ifindex \(interface.index)) no longer exists")
+        }
         return losses + preflight.judge(by: [VLANRules.pvidChanged]).problems
     }
 
@@ -147,7 +158,8 @@ extension Prepare {
         let guest = record.guest
         let request = try request.replacing(
             side: request.side ?? guest.side, kind: request.kind ?? guest.kind,
-            ips: request.ips.isEmpty ? journal.ips(of: guest.id) : request.ips)
+            ips: request.ips.isEmpty ? journal.ips(of: guest.id) : request.ips,
+            neighbours: request.neighbours.isEmpty ? guest.neighbourInterfaces.map(\.name) : request.neighbours)
         // What is refused here has changed nothing.
         let (plan, _) = try plan(request, links: links, beside: journal, insteadOf: guest, on: &host)
         let note = "prepared anew: \(losses.joined(separator: "; "))"

@@ -64,7 +64,8 @@ package struct Prepare {
             }
             prepared = try journal.claim(
                 preparing: request.id, given: request.addresses, ips: request.ips,
-                found: { earlier?.found(plan.found) ?? plan.found }
+                found: { earlier?.found(plan.found) ?? plan.found },
+                neighbours: { plan.foundNeighbours }
             ) { () throws(ControllerError) in
                 // Others may have prepared a guest since, or released this one and given its ports their settings back.
                 let guest = plan.guest
@@ -190,8 +191,11 @@ package struct Prepare {
         let request = try request.replacing(resolved: seen.subject.addresses)
         let records = request.legacy == nil ? [] : try journal?.records().filter { $0.guest.id != request.id } ?? []
         let legacy = try legacy(request, seen.observation.ports[.primary], links: links, records: records, on: &host)
-        let plan = try Planner().prepare(request, seen.observation, legacy: legacy, waiving: options.waived)
-        return (plan, seen.observation.neighbours)
+        var observation = seen.observation
+        let neighbours = try neighbours(request, &observation, links: links, beside: journal, on: &host)
+        let plan = try Planner().prepare(
+            request, observation, legacy: legacy, neighbours: neighbours, waiving: options.waived)
+        return (plan, observation.neighbours)
     }
 
     /// The request with the names of netdevs.

@@ -70,7 +70,8 @@ package struct Release: GuestVerb {
         let record = claim.named(by: observation)
         try kernel.readFilters(of: record.guest, into: &observation)
         let plan = Planner().release(
-            record.guest, observation: observation, found: claim.found, isUnfinished: record.phase == .preparing)
+            record.guest, observation: observation, found: claim.found, neighbours: claim.foundNeighbours,
+            isUnfinished: record.phase == .preparing)
         return (record.bracket == nil ? plan : plan.ending(CopyChange(record, isOn: false)), observation)
     }
 }

@@ -120,6 +120,9 @@ package struct Verify {
         var observation = readsEntries ? try kernel.observe(guest) : try kernel.observePorts(of: guest)
         guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
+        if let neighbours = guest.neighbours, observation.neighbourhood == nil {
+            try kernel.readNeighbours(neighbours, into: &observation)
+        }
         if observation.vlans == nil { try kernel.readVLANs(of: guest, into: &observation) }
         let verdict = Preflight(Subject(guest), observation).judge(by: rules)
         return (observation, verdict, FilterPlan.problems(guest, observation.filters))

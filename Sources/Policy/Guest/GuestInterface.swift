@@ -104,6 +104,8 @@ public struct GuestInterface: Hashable, Sendable {
     /// The NIC whose filters move with the addresses, if its eswitch is in legacy mode. The primary is then the bridge port
     /// that leads to the NIC, and the VF has no port.
     public var nic: LegacyNIC? = nil
+    /// The neighbours that follow it; nil for none.
+    public var neighbours: [GuestNeighbour]? = nil
 
     /// Makes a guest interface from its fields.
     package init(
@@ -204,16 +206,22 @@ extension GuestInterface {
             renamed.nic = nic
             isNews = true
         }
+        if let neighbours {
+            let now = neighbours.map { neighbour in
+                var neighbour = neighbour
+                isNews = update(&neighbour.interface) || isNews
+                return neighbour
+            }
+            if isNews { renamed.neighbours = now }
+        }
         return isNews ? renamed : nil
     }
 
     /// What has another name in `other`, in words.
     package func renamings(to other: GuestInterface) -> String {
-        let pairs =
-            [(bridge, other.bridge), (standby, other.standby)]
-            + [(primary, other.primary), (uplink, other.uplink)].compactMap { old, new in
-                old.flatMap { old in new.map { (old, $0) } }
-            }
+        var pairs = [(bridge, other.bridge), (standby, other.standby)]
+        for case (let old?, let new?) in [(primary, other.primary), (uplink, other.uplink)] { pairs.append((old, new)) }
+        pairs += zip(neighbourInterfaces, other.neighbourInterfaces)
         var words: [String] = []
         for (old, new) in pairs where old.name != new.name {
             let text = "\(old.name) (ifindex \(old.index)) is called \(new.name) now"

@@ -30,6 +30,8 @@ public struct PreparationRequest: Hashable, Sendable {
     public var isGuarded = true
     /// Its ports are locked while it is on another host (``GuestInterface/isGated``).
     public var isGated = false
+    /// Interfaces on which neighbours of the IP addresses follow the guest.
+    public var neighbours: [String] = []
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
@@ -112,13 +114,14 @@ public struct PreparationRequest: Hashable, Sendable {
     package func replacing(
         bridge: String? = nil, primary: String? = nil, standby: String? = nil, uplink: String? = nil,
         addresses: [Address]? = nil, side: Side? = nil, kind: GuestKind? = nil,
-        ips: [AnnouncementRequest.Owned]? = nil
+        ips: [AnnouncementRequest.Owned]? = nil, neighbours: [String]? = nil
     ) throws(ControllerError) -> PreparationRequest {
         var request = try PreparationRequest(
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
             allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips ?? self.ips)
         (request.isGuarded, request.isGated) = (isGuarded, isGated)
+        request.neighbours = neighbours ?? self.neighbours
         return request
     }
 

@@ -15,6 +15,8 @@ package struct Observation {
     package var groups: GroupTable?
     /// What the filters of a NIC in legacy mode say, where the guest has one.
     package var filters: NICFilters?
+    /// The neighbours that follow the guest, where it has some.
+    package var neighbourhood: Neighbourhood?
 
     // What only `preflight`, `prepare` and `topology` read.
     /// All interfaces of the network namespace.
@@ -65,7 +67,7 @@ package struct Observation {
         if let primary = ports[.primary], primary.index == index { return primary.name }
         if let standby = ports[.standby] ?? ports[.local], standby.index == index { return standby.name }
         if let uplink = ports[.remote], uplink.index == index { return uplink.name }
-        return interfaces?[index]?.name
+        return interfaces?[index]?.name ?? neighbourhood?.links.first { $0.index == index }?.name
     }
 
     /// The name of a port; with its interface index where it is not the guest's.

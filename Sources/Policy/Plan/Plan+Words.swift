@@ -19,6 +19,10 @@ extension Plan {
                 return change.messages
             case .sourceGuard(let change):
                 return [change.message]
+            case .neighbours(let changes):
+                return changes.flatMap { change in
+                    change.requests.map { PlannedMessage($0.words { _ in change.neighbour.interface.name }) }
+                }
             }
         } + (groups?.removals ?? []).map { PlannedMessage($0.words(name: name)) }
     }

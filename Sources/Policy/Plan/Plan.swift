@@ -59,6 +59,8 @@ public enum Step: Hashable, Sendable {
     case copy(CopyChange)
     /// Who may send from the guest's addresses.
     case sourceGuard(GuardChange)
+    /// Neighbours that follow the guest, changed together, after its entries.
+    case neighbours([NeighbourChange])
 
     /// Its change of a NIC's filter.
     package var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
@@ -66,7 +68,7 @@ public enum Step: Hashable, Sendable {
     /// as well.
     package var isIndependent: Bool {
         switch self {
-        case .setting, .entries, .groups, .sourceGuard: true
+        case .setting, .entries, .groups, .sourceGuard, .neighbours: true
         case .filter, .copy: false
         }
     }
@@ -109,6 +111,8 @@ public struct Plan: Hashable, Sendable {
     public let notes: [String]
     /// The entries of the guest's addresses before its `prepare`: what `release` gives back.
     public var found: [Entry] = []
+    /// The same of the neighbours that follow it: those that were not fdbsteer's.
+    public var foundNeighbours: [IPNeighbour] = []
     /// What preflight found, but for notes.
     public var findings: [Finding] = []
     /// How it moves the guest's frames.

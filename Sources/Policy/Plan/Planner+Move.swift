@@ -8,9 +8,10 @@ extension Planner {
     ///   - isProven: the journal says that hardware followed when the guest came to its present side, so that an OFFLOADED
     ///     flag left on a software port is nothing to worry about.
     ///   - renewing: makes entries anew that an eswitch port has already, so that they can be proven.
+    ///   - contradicts: replaces also neighbours that a control plane has made.
     package func move(
         _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch,
-        renewing: Bool = false
+        renewing: Bool = false, contradicts: Bool = true
     ) throws(ControllerError) -> Plan {
         guard let target = guest.port(of: side) else {
             throw side == .remote
@@ -42,14 +43,21 @@ extension Planner {
             ? PortSetting.steps(moved, observation) : []
         // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
         let closing = settings.filter(\.closesGate)
+        var steps =
+            closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))
+            + settings.filter { !$0.closesGate }
+        var notes = groups?.notes ?? []
+        if guest.neighbours != nil {
+            let neighbours = NeighbourChange.following(guest, at: side, observation, contradicts: contradicts)
+            if !neighbours.isEmpty { steps.append(.neighbours(neighbours)) }
+            notes += NeighbourChange.notes(neighbours, verb)
+        }
         let unpinned = pins.count { $0.before == nil }
         var plan = Plan(
-            verb: verb, guest: moved, from: guest.side, to: side,
-            steps: closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))
-                + settings.filter { !$0.closesGate },
+            verb: verb, guest: moved, from: guest.side, to: side, steps: steps,
             notes: (unpinned == 0 ? [] : ["\(unpinned) of \(guest.addresses.count) addresses had lost their entry"])
-                + (groups?.notes ?? []) + (verb == .reconcile ? PortSetting.words(settings) : []),
-            links: links, groups: groups)
+                + notes
+                + (verb == .reconcile ? PortSetting.words(settings) : []), links: links, groups: groups)
         plan.findings = findings
         return plan
     }

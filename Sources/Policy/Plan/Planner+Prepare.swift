@@ -10,10 +10,11 @@ package struct Planner {
     /// - Parameters:
     ///   - request: its addresses have their VLANs (``PreparationRequest/replacing(resolved:)``).
     ///   - observation: all that the rules ask for.
+    ///   - neighbours: those that are to follow it.
     ///   - waived: findings that the caller accepts.
     package func prepare(
         _ request: PreparationRequest, _ observation: Observation, legacy: LegacyPreparation? = nil,
-        waiving waived: Set<Finding.Code> = []
+        neighbours: [GuestNeighbour] = [], waiving waived: Set<Finding.Code> = []
     ) throws(ControllerError) -> Plan {
         var subject = Subject(request)
         if subject.side == nil { subject.side = legacy?.side }
@@ -21,7 +22,7 @@ package struct Planner {
         let verdict = preflight.judge()
         try verdict.refuse(.prepare, waiving: waived)
         guard let side = subject.side ?? preflight.sideByEntries,
-            let guest = guest(request, preflight, at: side, nic: legacy?.nic), let target = guest.port(of: side)
+            var guest = guest(request, preflight, at: side, nic: legacy?.nic), let target = guest.port(of: side)
         else { throw ControllerError(.precondition, "side \(subject.side?.rawValue ?? "") has no port") }
         if request.isGated, guest.sharesPorts || guest.uplink == nil || guest.nic != nil {
             throw ControllerError(
@@ -32,6 +33,7 @@ package struct Planner {
                 remedy: guest.uplink == nil ? "name the port towards other hosts by --uplink" : "leave --gate out")
         }
 
+        if !neighbours.isEmpty { guest.neighbours = neighbours }
         let links = observation.links
         var steps = guest.own.filter { guest.isClosed($0.side) }.map { Step.setting($0.port, .locked(isOn: true)) }
         steps += guest.own.filter { $0.port.learningToRestore && !guest.learns($0.side) }
@@ -50,8 +52,12 @@ package struct Planner {
         }
         let filters = try FilterPlan(guest, to: side, filters: legacy?.filters)
         steps += filters.around(pins.isEmpty ? [] : [.entries(pins)])
+        let following = NeighbourChange.following(guest, at: side, observation)
+        if !following.isEmpty { steps.append(.neighbours(following)) }
         var plan = Plan(
-            verb: .prepare, guest: guest, from: side, to: side, steps: steps, notes: legacy?.notes ?? [], links: links)
+            verb: .prepare, guest: guest, from: side, to: side, steps: steps,
+            notes: (legacy?.notes ?? []) + NeighbourChange.notes(following), links: links)
+        plan.foundNeighbours = observation.neighbourhood?.entries.filter { !$0.isOwn } ?? []
         plan.found = request.addresses.compactMap { observation.entry($0) }
         plan.findings = verdict.findings.filter { $0.severity != .note }
         return plan

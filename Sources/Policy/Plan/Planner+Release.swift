@@ -8,9 +8,11 @@ extension Planner {
     ///
     /// - Parameters:
     ///   - found: the entries as `prepare` found them; nil for a record of a version that did not keep them.
+    ///   - neighbours: the neighbours as `prepare` found them.
     ///   - isUnfinished: the guest's `prepare` did not come to its end.
     package func release(
-        _ guest: GuestInterface, observation: Observation, found: EntrySet?, isUnfinished: Bool = false
+        _ guest: GuestInterface, observation: Observation, found: EntrySet?, neighbours: [IPNeighbour] = [],
+        isUnfinished: Bool = false
     ) -> Plan {
         var notes: [String] = []
         var steps: [Step] = []
@@ -40,6 +42,8 @@ extension Planner {
         if guest.nic != nil, !isUnfinished { notes.append("the VF's MAC is left as it is") }
         // What is deleted is to be learned at once.
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
+        let givenNeighbours = NeighbourChange.givingBack(guest, observation, found: neighbours, notes: &notes)
+        if !givenNeighbours.isEmpty { steps.append(.neighbours(givenNeighbours)) }
         if guest.isGuarded {
             steps.append(
                 .sourceGuard(GuardChange(SourceGuard(guest, links: observation.links), isOn: false)))

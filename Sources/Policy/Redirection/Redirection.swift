@@ -37,6 +37,8 @@ public struct Redirection: Sendable {
         case restoreCopy(CopyChange)
         /// Restore who may send from the guest's addresses.
         case restoreGuard(GuardChange)
+        /// Restore neighbours.
+        case restoreNeighbours([NeighbourChange])
         /// Record the new state and the proof from hardware.
         case recordCommit(OffloadProof)
         /// Record that the old state is valid.
@@ -247,6 +249,10 @@ public struct Redirection: Sendable {
 
     private mutating func collect(_ refusals: [Int: KernelRefusal], of step: Step) {
         if case .groups(let requests) = step { return collect(refusals, of: requests) }
+        if case .neighbours(let changes) = step {
+            for (index, refusal) in refusals.sorted(by: { $0.key < $1.key }) { fail(changes[index].failure(refusal)) }
+            return
+        }
         guard case .entries(let changes) = step else { return }
         for (index, refusal) in refusals.sorted(by: { $0.key < $1.key }) {
             let address = changes[index].change.address
@@ -347,6 +353,7 @@ public struct Redirection: Sendable {
                 case .setting(let port, let setting): .restoreSetting(port, setting.inverse)
                 case .copy(let change): .restoreCopy(change.undo)
                 case .sourceGuard(let change): .restoreGuard(change.undo)
+                case .neighbours(let changes): .restoreNeighbours(changes.map(\.undo))
                 case .filter(let planned): .restoreFilter(planned.undo)
                 case .entries, .groups: nil
                 }
@@ -365,34 +372,5 @@ public struct Redirection: Sendable {
     private mutating func finish(_ outcome: Outcome) -> Action {
         phase = .finished
         return .finish(outcome)
-    }
-}
-
-extension PlannedChange {
-    /// Whether an entry is as it was found, except for ages and the flags that only drivers set.
-    package static func isRestored(_ entry: Entry?, to before: Entry?) -> Bool {
-        guard let entry, let before else { return entry == nil && before == nil }
-        return entry.port == before.port && entry.isStatic == before.isStatic && entry.isLocal == before.isLocal
-            && entry.isSticky == before.isSticky
-            && (entry.isControlPlanes == before.isControlPlanes || !before.isControlPlanes)
-    }
-
-    /// The change that makes the original entry again if nothing is left of it.
-    package var recreation: EntryChange {
-        let primitive: EntryChange.Primitive =
-            switch undo.primitive {
-            case .makeDynamic, .recreateDynamic: .makeDynamic
-            case .recreateExternal: .recreateExternal
-            default: .replace
-            }
-        return EntryChange(undo.address, primitive, port: undo.port, sticky: undo.sticky)
-    }
-
-    /// The change that returns an entry to its planned place after a driver took it back or moved it.
-    package func repair(of entry: Entry?, plan: Plan) -> EntryChange {
-        let fromEswitch = entry.map { plan.eswitchPorts.contains($0.port) } ?? false
-        return EntryChange(
-            change.address, Plan.primitive(before: entry, fromEswitch: fromEswitch, to: change.port), port: change.port,
-            oldPort: entry?.port, sticky: change.sticky)
     }
 }

@@ -49,6 +49,8 @@ package struct Condition: Hashable, Sendable {
     package static let monitorSilent = "monitor-silent"
     /// A migration did not go as expected.
     package static let attention = "needs-attention"
+    /// A control plane has a neighbour of a guest that is here.
+    package static let neighbourClaimed = "neighbour-claimed"
     /// The filters of a NIC are not as intended.
     package static let filters = "nic-filters"
 

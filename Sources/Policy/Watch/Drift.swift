@@ -9,6 +9,8 @@ package enum Drift: Hashable {
     case entries(Watch.Cause)
     /// Only settings of ports differ: restore them.
     case settings
+    /// Only neighbours that follow the guest differ: restore them.
+    case neighbours
     /// Static entries of an eswitch port have lost the OFFLOADED flag: make them again.
     case flags([Address])
     /// Frames, or a control plane, have brought entries to the other side of the uplink: ``Trail`` says what that shows.
@@ -87,8 +89,13 @@ package enum Drift: Hashable {
             self = .settings
         } else if side == .primary, let port = observation.ports[.primary], !port.hasCarrier || !port.isUp {
             self = .primaryMute
+        } else if !flagless.isEmpty {
+            self = .flags(flagless)
         } else {
-            self = flagless.isEmpty ? .none : .flags(flagless)
+            let isRight =
+                guest.neighbours == nil
+                || NeighbourChange.following(guest, at: guest.side, observation).isEmpty
+            self = isRight ? .none : .neighbours
         }
     }
 }
@@ -149,12 +156,15 @@ extension Planner {
     /// - Parameters:
     ///   - flagless: entries to make again, so that the driver can set their flag.
     ///   - spared: entries to leave as they are.
+    ///   - contradicts: replaces also neighbours that a control plane has made.
     package func repair(
-        _ record: GuestRecord, observation: Observation, flagless: [Address] = [], sparing spared: Set<Address> = []
+        _ record: GuestRecord, observation: Observation, flagless: [Address] = [], sparing spared: Set<Address> = [],
+        contradicts: Bool = false
     ) throws(ControllerError) -> Plan {
         let guest = record.guest
         let plan = try move(
-            guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair)
+            guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair,
+            contradicts: contradicts)
         if !spared.isEmpty {
             let steps = plan.steps.compactMap { step -> Step? in
                 guard case .entries(let changes) = step else { return step }

@@ -19,6 +19,8 @@ public struct Watch: Sendable {
         case port
         /// A static entry of an eswitch port has no OFFLOADED flag.
         case flagLost = "flag_lost"
+        /// A neighbour that follows a guest is missing, or is another's.
+        case neighbour
         /// Another process wrote the journal's record.
         case recorded
         /// A port appeared with the name of a lost primary.
@@ -53,6 +55,11 @@ public struct Watch: Sendable {
         let address: Address
     }
 
+    private struct NeighbourKey: Hashable {
+        let interface: Int32
+        let ip: IPAddress
+    }
+
     /// The properties of a port that matter here.
     package struct PortFacts: Hashable {
         package var name = ""
@@ -70,6 +77,9 @@ public struct Watch: Sendable {
     /// The guests by their bridges.
     private var tenants: [Int32: Set<Int64>] = [:]
     private var facts: [Int32: PortFacts] = [:]
+    /// The guests by the neighbours that follow them, and by the interfaces of those, with whether the interface was last seen up.
+    private var neighbourOwners: [NeighbourKey: Int64] = [:]
+    private var neighbourUsers: [Int32: (rows: Set<Int64>, isUp: Bool?)] = [:]
     /// The guests by the names of primaries that have disappeared.
     private var lost: [String: Int64] = [:]
 
@@ -93,6 +103,11 @@ public struct Watch: Sendable {
         }
         for (_, port) in record.guest.ports { users[port.index, default: []].insert(record.row) }
         tenants[record.guest.bridge.index, default: []].insert(record.row)
+        for neighbour in record.guest.neighbours ?? [] {
+            let index = neighbour.interface.index
+            neighbourOwners[NeighbourKey(interface: index, ip: neighbour.ip)] = record.row
+            neighbourUsers[index, default: ([], nil)].rows.insert(record.row)
+        }
     }
 
     /// Stops watching a guest.
@@ -101,6 +116,12 @@ public struct Watch: Sendable {
         if rows[record.guest.id] == row { rows[record.guest.id] = nil }
         tenants[record.guest.bridge.index]?.remove(row)
         if tenants[record.guest.bridge.index]?.isEmpty == true { tenants[record.guest.bridge.index] = nil }
+        for neighbour in record.guest.neighbours ?? [] {
+            let key = NeighbourKey(interface: neighbour.interface.index, ip: neighbour.ip)
+            if neighbourOwners[key] == row { neighbourOwners[key] = nil }
+            neighbourUsers[key.interface]?.rows.remove(row)
+            if neighbourUsers[key.interface]?.rows.isEmpty == true { neighbourUsers[key.interface] = nil }
+        }
         for address in record.guest.addresses {
             let key = Key(bridge: record.guest.bridge.index, address: address)
             if owners[key] == row { owners[key] = nil }
@@ -126,6 +147,34 @@ public struct Watch: Sendable {
         }
         if change.isRemoval { return Suspicion(row: record.row, cause: .removed) }
         return record.fault(of: change.entry).map { Suspicion(row: record.row, cause: $0) }
+    }
+
+    /// Whether a guest has neighbours on an interface.
+    package func hasNeighbours(on interface: Int32) -> Bool { neighbourUsers[interface] != nil }
+
+    /// What a change of a neighbour shows about a guest; nil if it concerns none, or is as recorded.
+    ///
+    /// - Parameter isRemoval: it is gone.
+    package func hear(_ found: IPNeighbour, isRemoval: Bool) -> Suspicion? {
+        guard let row = neighbourOwners[NeighbourKey(interface: found.interface, ip: found.ip)],
+            let guest = records[row]?.guest,
+            let neighbour = guest.neighbours?.first(where: {
+                $0.ip == found.ip && $0.interface.index == found.interface
+            })
+        else { return nil }
+        let isRight = guest.side == .remote ? isRemoval || !found.isOwn : !isRemoval && neighbour.holds(for: found)
+        return isRight ? nil : Suspicion(row: row, cause: .neighbour)
+    }
+
+    /// What a link notification shows about neighbours: the guests to check when their interface comes up, which has lost them.
+    package mutating func hearNeighbours<E: Error>(
+        _ change: LinkChange, link: () throws(E) -> Link
+    ) throws(E) -> [Suspicion] {
+        guard let users = neighbourUsers[change.index], !change.isOfPort else { return [] }
+        let isUp = if change.isRemoval { false } else { try link().isUp }
+        neighbourUsers[change.index]?.isUp = isUp
+        if users.isUp == isUp { return [] }
+        return users.rows.sorted().map { Suspicion(row: $0, cause: .port) }
     }
 
     /// What a link notification shows about guests: the guests to check.

@@ -65,10 +65,13 @@ package struct Claim: ~Copyable {
             document["bracket"] = RecordDocument.bracket(bracket)
             if let proof { document["proof"] = .string(status(proof).rawValue) }
         case .settled(let side, let proof, let endsBracket):
-            document.settle(side, proof: status(proof))
+            // What changed no entry of hardware has shown nothing, and what was known holds.
+            let isStill = side == record.guest.side && record.phase == .pinned && record.proof == .proven
+            let known = proof == .shown && shown == .nothingToProve && isStill ? record.proof : status(proof)
+            document.settle(side, proof: known)
             if endsBracket { document["bracket"] = nil }
         case .confirmed(let side):
-            if shown == record.proof { return }
+            if shown == record.proof || shown == .nothingToProve { return }
             document.settle(side, proof: shown)
         case .removed:
             return try remove()
@@ -127,6 +130,9 @@ package struct Claim: ~Copyable {
     /// The entries of the guest's addresses before they were pinned; nil in a record of a version that did not keep them.
     package var found: EntrySet? { file.document.found }
 
+    /// The neighbours that follow the guest, as they were before.
+    package var foundNeighbours: [IPNeighbour] { file.document.foundNeighbours }
+
     /// Adds addresses to a guest; an address of another guest on the same bridge is refused.
     ///
     /// - Parameter found: their entries before they are pinned.
@@ -163,21 +169,6 @@ package struct Claim: ~Copyable {
         if let side { document.settle(side, proof: record.proof) }
         try file.write(document)
         try journal.unmark(addresses, of: record)
-    }
-
-    /// Whether a port is one that another guest of this boot and network namespace was prepared for.
-    ///
-    /// - Parameter port: its interface index.
-    package func isUsedByOthers(_ port: Int32) throws(ControllerError) -> Bool {
-        try !journal.guests(at: port, but: record.guest.id.text, most: 1).isEmpty
-    }
-
-    /// Whether another guest's open bracket on the same standby has made that port's clsact.
-    package func sharesClsact() throws(ControllerError) -> Bool {
-        let standby = record.guest.standby.index
-        return try journal.guests(at: standby, but: record.guest.id.text).contains {
-            $0.guest.standby.index == standby && $0.bracket?.ownsClsact == true
-        }
     }
 
     /// Another process holds the guest.
@@ -335,11 +326,12 @@ extension Journal {
     ///   - given: the addresses as the caller named them, before their VLANs were resolved.
     ///   - ips: the guest's IP addresses, for the record.
     ///   - found: the entries that the plan was decided by; asked after `plan`.
+    ///   - neighbours: the same of neighbours.
     /// - Throws: ``ControllerError`` of code `precondition` when the guest is known already, or the journal cannot be written, of
     ///   code `busy` when another process prepares it.
     package func claim(
         preparing id: GuestID, given: [Address] = [], ips: [AnnouncementRequest.Owned] = [],
-        found: () -> [Entry]? = { nil },
+        found: () -> [Entry]? = { nil }, neighbours: () -> [IPNeighbour] = { [] },
         _ plan: () throws(ControllerError) -> GuestInterface
     ) throws(ControllerError) -> Claim {
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
@@ -361,7 +353,7 @@ extension Journal {
             record = GuestRecord(
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
                 cookie: cookie, proof: .missing, revision: 1, since: now, by: Journal.label)
-            document = RecordDocument(record, ips: ips, found: found())
+            document = RecordDocument(record, ips: ips, found: found(), neighbours: neighbours())
             try make(record, document)
         } catch {
             // Without a record there is nobody to hold. Whoever waits for this lock takes one of a new file.

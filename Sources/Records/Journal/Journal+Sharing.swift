@@ -185,3 +185,20 @@ extension GuestRecord {
         boot == other.boot && Place.isSame(cookie, other.cookie, inodes: namespace == other.namespace)
     }
 }
+
+extension Claim {
+    /// Whether a port is one that another guest of this boot and network namespace was prepared for.
+    ///
+    /// - Parameter port: its interface index.
+    package func isUsedByOthers(_ port: Int32) throws(ControllerError) -> Bool {
+        try !journal.guests(at: port, but: record.guest.id.text, most: 1).isEmpty
+    }
+
+    /// Whether another guest's open bracket on the same standby has made that port's clsact.
+    package func sharesClsact() throws(ControllerError) -> Bool {
+        let standby = record.guest.standby.index
+        return try journal.guests(at: standby, but: record.guest.id.text).contains {
+            $0.guest.standby.index == standby && $0.bracket?.ownsClsact == true
+        }
+    }
+}

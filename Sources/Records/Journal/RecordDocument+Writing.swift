@@ -40,6 +40,7 @@ extension RecordDocument {
             default: element
             }
         }
+        if guest.neighbours != nil { relabelNeighbours(guest) }
         if let nic = guest.nic, let old = self["nic"], let pf = old["pf"] {
             self["nic"] = old.with([.init("pf", label(pf, nic.pf))])
         }

@@ -66,7 +66,11 @@ extension RecordDocument {
     /// - Parameters:
     ///   - ips: the guest's IP addresses, as they were given.
     ///   - found: the entries of the addresses before anything was changed.
-    init(_ record: GuestRecord, ips: [AnnouncementRequest.Owned] = [], found: [Entry]? = nil) {
+    ///   - neighbours: the neighbours that are to follow it, before anything was changed.
+    init(
+        _ record: GuestRecord, ips: [AnnouncementRequest.Owned] = [], found: [Entry]? = nil,
+        neighbours: [IPNeighbour] = []
+    ) {
         let guest = record.guest
         members = []
         self["version"] = .integer(RecordDocument.version)
@@ -98,6 +102,7 @@ extension RecordDocument {
                     $0, isDeclared: !guest.adopted.contains($0), isFromPVID: guest.fromPVID.contains($0))
             })
         self["ips"] = ips.isEmpty ? nil : .array(ips.map { .string($0.description) })
+        writeNeighbours(of: guest, found: neighbours)
         self["found"] = found.map { .array($0.map(RecordDocument.entry)) }
     }
 
@@ -203,7 +208,9 @@ extension RecordDocument {
     }
 
     /// The members that a redirection does not change.
-    private static let ofTheGuest = ["addresses", "ports", "guest", "bridge", "nic", "kind", "sticky", "guarded"]
+    private static let ofTheGuest = [
+        "addresses", "ports", "guest", "bridge", "nic", "kind", "sticky", "guarded", "neighbours",
+    ]
 
     private func raw(_ name: String) -> [UInt8]? { members.last { $0.name == name }?.text }
 
@@ -266,10 +273,11 @@ extension RecordDocument {
         guest.isGuarded = self["guarded"]?.bool == true
         guest.adopted = adopted
         if self["shares_ports"]?.bool == true { guest.sharesPorts = true }
+        if let neighbours = self["neighbours"] { guest.neighbours = try RecordDocument.neighbours(neighbours) }
         return guest
     }
 
-    private static func identity(_ port: JSON, _ role: String) throws(Fault) -> PortIdentity {
+    static func identity(_ port: JSON, _ role: String) throws(Fault) -> PortIdentity {
         guard let name = port["name"]?.text, let index = port["ifindex"]?.integer.flatMap({ Int32(exactly: $0) }) else {
             throw Fault("the port \"\(role)\" lacks \"name\" or \"ifindex\"")
         }

@@ -56,6 +56,8 @@ public struct Link: Hashable, Sendable {
     public let bridgePort: BridgePort?
     /// Its settings as a bridge.
     public let bridge: Bridge?
+    /// The VLAN of a VLAN interface (IFLA_VLAN_ID).
+    public let vlan: VLANID?
 
     /// Entries of the port reach hardware, because it has a switch id.
     public var isEswitchPort: Bool { switchID != nil }
@@ -115,6 +117,7 @@ public struct Link: Hashable, Sendable {
         portKind = info.portKind
         bridgePort = info.bridgePort
         bridge = info.bridge
+        vlan = info.vlan
         isUp = fixed.ifi_flags & UInt32(IFF_UP) != 0
         hasCarrier = fixed.ifi_flags & UInt32(IFF_LOWER_UP.rawValue) != 0
     }
@@ -149,6 +152,7 @@ public struct Link: Hashable, Sendable {
         var portKind: String?
         var bridgePort: BridgePort?
         var bridge: Bridge?
+        var vlan: VLANID?
 
         init() {}
 
@@ -158,6 +162,9 @@ public struct Link: Hashable, Sendable {
                 case Int(IFLA_INFO_KIND): kind = attribute.text
                 case Int(IFLA_INFO_SLAVE_KIND): portKind = attribute.text
                 case Int(IFLA_INFO_DATA) where kind == "bridge": bridge = Bridge(decoding: attribute.nested)
+                case Int(IFLA_INFO_DATA) where kind == "vlan":
+                    vlan = attribute.nested.first { $0.type == Int(IFLA_VLAN_ID) }?.integer(as: UInt16.self).flatMap(
+                        VLANID.init(rawValue:))
                 case Int(IFLA_INFO_SLAVE_DATA) where portKind == "bridge":
                     bridgePort = BridgePort(decoding: attribute.nested)
                 default: break

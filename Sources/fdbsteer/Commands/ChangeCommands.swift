@@ -55,6 +55,14 @@ struct PrepareCommand: ParsableCommand {
             valueName: "ip"))
     var ip: String?
     @Option(
+        help: ArgumentHelp(
+            "Where this host routes for the guest: the neighbours of its IP addresses follow it on this interface.",
+            discussion: """
+                The bridge itself, or a VLAN or macvlan interface above it; several are separated by commas. A permanent \
+                neighbour is there while the guest is here, and no longer when it has gone.
+                """, valueName: "interface"))
+    var neighbour: String?
+    @Option(
         help: "Where the guest is now: primary, standby (with --port: local) or remote. Default: where its entries are."
     )
     var at: Side?
@@ -102,6 +110,20 @@ struct PrepareCommand: ParsableCommand {
         }
     }
 
+    private func neighbours(of request: PreparationRequest) throws(ControllerError) -> [String] {
+        let devices = neighbour?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
+        for (index, device) in devices.enumerated() where device.isEmpty || devices[..<index].contains(device) {
+            throw ControllerError(
+                .usage, "--neighbour names \(device.isEmpty ? "an empty interface" : "\(device) twice")",
+                remedy: "write --neighbour br0, or --neighbour br0.10,br0.20")
+        }
+        if !devices.isEmpty, request.ips.isEmpty {
+            throw ControllerError(
+                .usage, "--neighbour needs the guest's IP addresses", remedy: "name them by --ip")
+        }
+        return devices
+    }
+
     func run() {
         let request = common.call.check { () throws(ControllerError) in
             let parsed = try [Address](listed: addresses)
@@ -119,6 +141,7 @@ struct PrepareCommand: ParsableCommand {
                 kind: kind, legacy: legacy, ips: ips)
             request.isGuarded = !noGuard
             request.isGated = gate
+            request.neighbours = try neighbours(of: request)
             return request
         }
         common.call.run { host throws(ControllerError) in

@@ -5,7 +5,45 @@ import Switchdev
 @testable import Policy
 
 extension PreflightTests {
-    static let cases: [Case] = presence + traffic + addresses + vlans + switches
+    static let cases: [Case] = presence + traffic + addresses + vlans + switches + neighbours
+
+    /// A prepared guest with a neighbour that follows it.
+    private static func prepare(
+        _ it: inout Situation, _ found: IPNeighbour?, isUp: Bool = true, exists: Bool = true
+    ) throws {
+        it.isPrepared = true
+        it.primary.portFlags.remove(.learning)
+        it.standby.portFlags.remove(.learning)
+        let link = try LinkFixture(index: 3, name: "br0", kind: "bridge", isUp: isUp).link()
+        it.neighbourhood = Neighbourhood(links: exists ? [link] : [], entries: [found].compactMap { $0 })
+    }
+
+    private static let neighbours: [Case] = [
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour that is missing") { try prepare(&$0, nil) },
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour that a control plane has") {
+            let intended = try Situation.neighbour().intended
+            try prepare(
+                &$0,
+                IPNeighbour(
+                    ip: intended.ip, interface: 3, mac: intended.mac, state: .noARP, flags: .externallyLearned,
+                    protocol: .fdbsteer))
+        },
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour of another MAC") {
+            try prepare(
+                &$0, .own(try Situation.neighbour().ip, MACAddress(value: 0x5254_0000_0002), interface: 3))
+        },
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour's interface that is down") {
+            try prepare(&$0, nil, isUp: false)
+        },
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour's interface that is gone") {
+            try prepare(&$0, nil, exists: false)
+        },
+        Case(NeighbourRules.neighbour, .loses, "br0", "a neighbour of a guest that has gone") {
+            $0.side = .remote
+            $0.entries = $0.addresses.map { Situation.entry($0, port: 4, state: .noARP) }
+            try prepare(&$0, try Situation.neighbour().intended)
+        },
+    ]
 
     private static let presence: [Case] = [
         Case(PresenceRules.noBridge, .blocks, "br0", "a bridge that is none") { $0.bridge.kind = "veth" },

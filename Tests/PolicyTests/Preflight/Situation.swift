@@ -38,6 +38,15 @@ struct Situation: Sendable {
     var otherGuests: [Int32: String] = [:]
     var owners: [Address: String] = [:]
     var isInitialNamespace: Bool?
+    /// What is read of the neighbour that follows the guest; nil for none that does.
+    var neighbourhood: Neighbourhood?
+
+    /// The neighbour: 192.0.2.7 on the bridge.
+    static func neighbour() throws -> GuestNeighbour {
+        GuestNeighbour(
+            ip: try #require(IPAddress("192.0.2.7")), mac: MACAddress(value: 0x5254_0000_0001),
+            interface: PortIdentity(name: "br0", index: 3, isEswitchPort: false))
+    }
 
     static func entry(
         _ address: Address, port: Int32, bridge: Int32 = 3, state: EntryState = .reachable, flags: EntryFlags = []
@@ -105,6 +114,7 @@ struct Situation: Sendable {
         if isFromPVID { guest.fromPVID = addresses }
         guest.primary?.gates = isGated
         guest.standby.gates = isGated
+        if neighbourhood != nil { guest.neighbours = [try Situation.neighbour()] }
         return guest
     }
 
@@ -151,6 +161,7 @@ struct Situation: Sendable {
         observation.neighbours?.ports = otherGuests
         observation.neighbours?.owners = owners
         observation.isInitialNamespace = isInitialNamespace
+        observation.neighbourhood = neighbourhood
         return observation
     }
 
@@ -180,6 +191,7 @@ struct LinkFixture: Request, Sendable {
     var ageingTime: UInt32 = 30_000
     var defaultPVID: UInt16 = 0
     var spanningTree: UInt32 = 0
+    var vlan: UInt16?
 
     var type: MessageType { .newLink }
     var flags: MessageFlags { [] }
@@ -221,6 +233,7 @@ struct LinkFixture: Request, Sendable {
                     $0.put(Int(IFLA_BR_VLAN_DEFAULT_PVID), defaultPVID)
                 }
             }
+            if let vlan { $0.nest(Int(IFLA_INFO_DATA)) { $0.put(Int(IFLA_VLAN_ID), vlan) } }
             guard let portKind else { return }
             $0.put(Int(IFLA_INFO_SLAVE_KIND), text: portKind)
             guard portKind == "bridge" else { return }
