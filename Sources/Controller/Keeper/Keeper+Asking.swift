@@ -122,15 +122,18 @@ extension Keeper {
     private func candidates(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
         let acquaintance = wards[record.row]?.acquaintance ?? Acquaintance()
         if case .yes(let owned) = acquaintance.answers { return [owned] }
-        return knownIPs(record).filter { !acquaintance.mute.contains($0.ip) }
+        let heard = acquaintance.heard.map { AnnouncementRequest.Owned(ip: $0) }
+        return (declaredIPs(record) + heard).filter { !acquaintance.mute.contains($0.ip) }
     }
 
-    /// A guest's IP addresses: as recorded, as configured, and as heard of it.
-    func knownIPs(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
+    /// A guest's IP addresses as operators have declared them, in its record and in the configuration.
+    ///
+    /// What was heard of a guest is not among them: a router forwards frames of others, and a guest may say anything. It is good for
+    /// a question, and not to be told to others.
+    func declaredIPs(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
         let recorded = (try? journal.ips(of: record.guest.id)) ?? []
         let configured = (asking.rules.ips[record.guest.id] ?? []).sorted { $0.ip < $1.ip }
-        let heard = wards[record.row]?.acquaintance.heard ?? []
-        return recorded + configured + heard.map { AnnouncementRequest.Owned(ip: $0) }
+        return recorded + configured
     }
 
     private mutating func shield(_ ports: [PortIdentity]) throws(ControllerError) {

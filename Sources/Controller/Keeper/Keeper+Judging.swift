@@ -203,6 +203,15 @@ extension Keeper {
     private mutating func depart(
         _ claim: inout Claim, _ observation: Observation, reason: String
     ) throws(ControllerError) -> Outcome {
+        if claim.record.guest.isGated {
+            // Nothing would open the gate again: what speaks behind a closed one is no evidence.
+            return .doubtful(
+                Condition(
+                    Condition.elsewhere, .problem, "",
+                    "\(reason); its record stays, because only a switch closes its gate",
+                    remedy: "fdbsteer switch \(claim.record.guest.id) --to remote, if it has left"),
+                again: monotonicNanoseconds() + Keeper.heedingPause, .stolen)
+        }
         if let wait = tooOften(claim.record, reason) { return wait }
         if !isObserved(claim.record.row) { counters.departures += 1 }
         if claim.record.phase == .bracketed {

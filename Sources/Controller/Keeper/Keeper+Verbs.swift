@@ -72,14 +72,14 @@ extension Keeper {
         return try written(report, row, reason)
     }
 
-    /// What announces a guest on its uplink, with the IP addresses that its record and its own frames tell.
+    /// What announces a guest on its uplink, with the IP addresses that its record and the configuration tell.
     ///
     /// - Throws: ``ControllerError`` for a guest that is not here or has no uplink.
     package mutating func announcer(
         _ row: Int64, ips: [AnnouncementRequest.Owned]
     ) throws(ControllerError) -> Announcer {
         guard let record = watch.records[row] else { throw Keeper.unwatched }
-        return try Announce(ips: ips, known: knownIPs(record)).announcer(for: record.guest, on: &host)
+        return try Announce(ips: ips, known: declaredIPs(record)).announcer(for: record.guest, on: &host)
     }
 
     /// Lets a guest's own filter decide about its addresses (``FollowFilter``).

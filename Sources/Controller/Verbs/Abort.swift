@@ -90,7 +90,8 @@ package struct Abort: GuestVerb {
     /// Ends what cannot be undone, because what it was about is gone: a release comes to its end; everything else is no longer under
     /// way, and the guest is where it was as far as anybody knows. So it can be released, redirected, or found to have lost its port.
     private func end(
-        _ gone: String, for verb: Plan.Verb, under claim: borrowing Claim, on kernel: inout Kernel, since clock: Stopwatch
+        _ gone: String, for verb: Plan.Verb, under claim: borrowing Claim, on kernel: inout Kernel,
+        since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let (record, side) = (claim.record, claim.record.guest.side)
         if record.phase == .releasing {

@@ -10,7 +10,7 @@ import System
 package struct Announce {
     /// The IP addresses to announce beside the MACs.
     let ips: [AnnouncementRequest.Owned]
-    /// IP addresses that the record or the guest's own frames tell. Those that do not say whose they are stay out.
+    /// IP addresses that the record or the configuration tells. Those that do not say whose they are stay out.
     let known: [AnnouncementRequest.Owned]
 
     package init(ips: [AnnouncementRequest.Owned] = [], known: [AnnouncementRequest.Owned] = []) {

@@ -12,6 +12,12 @@ extension Planner {
                 .precondition, "guest \(guest.id) has one port: there is no other to copy its frames to",
                 remedy: "use --strategy cut")
         }
+        if guest.isGated, guest.side == .remote {
+            throw ControllerError(
+                .precondition,
+                "guest \(guest.id) is on another host and its gate is closed: what it sent by its primary would be dropped",
+                remedy: "switch it to standby first, which opens the gate")
+        }
         if goal == .remote || (guest.side == .remote && goal == .standby) {
             throw ControllerError(
                 .precondition,

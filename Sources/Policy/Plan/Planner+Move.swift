@@ -37,9 +37,9 @@ extension Planner {
         var moved = guest
         moved.side = side
         // A release that did not end has put some of them back. For a redirection they are as they should be, but for the
-        // standby of a guest that comes or goes.
+        // standby of a guest that comes or goes, and for a gate, which a switch that was killed may have left either way.
         let settings =
-            verb != .switch || (guest.side == .remote) != (side == .remote)
+            verb != .switch || guest.isGated || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
         // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
         let closing = settings.filter(\.closesGate)

@@ -24,15 +24,7 @@ package struct Planner {
         guard let side = subject.side ?? preflight.sideByEntries,
             var guest = guest(request, preflight, at: side, nic: legacy?.nic), let target = guest.port(of: side)
         else { throw ControllerError(.precondition, "side \(subject.side?.rawValue ?? "") has no port") }
-        if request.isGated, guest.sharesPorts || guest.uplink == nil || guest.nic != nil {
-            throw ControllerError(
-                .precondition,
-                guest.uplink == nil
-                    ? "guest \(guest.id) has no uplink: a gate is closed while a guest is on another host"
-                    : "guest \(guest.id) cannot have a gate: a port of it serves others, who would be locked out",
-                remedy: guest.uplink == nil ? "name the port towards other hosts by --uplink" : "leave --gate out")
-        }
-
+        if request.isGated { try requireGate(guest, preflight) }
         if !neighbours.isEmpty { guest.neighbours = neighbours }
         let links = observation.links
         var steps = guest.own.filter { guest.isClosed($0.side) }.map { Step.setting($0.port, .locked(isOn: true)) }
@@ -63,6 +55,28 @@ package struct Planner {
         return plan
     }
 
+    /// Refuses a gate where it would lock out others, or that nobody would open.
+    private func requireGate(_ guest: GuestInterface, _ preflight: Preflight) throws(ControllerError) {
+        if guest.uplink == nil {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) has no uplink: a gate is closed while a guest is on another host",
+                remedy: "name the port towards other hosts by --uplink")
+        }
+        if guest.sharesPorts || guest.nic != nil {
+            throw ControllerError(
+                .precondition,
+                "guest \(guest.id) cannot have a gate: a port of it serves others, who would be locked out",
+                remedy: "leave --gate out")
+        }
+        let locked = preflight.ownPorts.first { $0.bridgePort?.flags.contains(.locked) == true }
+        if let locked {
+            throw ControllerError(
+                .precondition,
+                "\(locked.name) is locked already, and whoever locked it would have to open it when the guest comes",
+                remedy: "bridge link set dev \(locked.name) locked off, or leave --gate out")
+        }
+    }
+
     /// The guest as it is to be recorded. Ports that serve it alone stop learning; others go on, and its entries are sticky.
     private func guest(
         _ request: PreparationRequest, _ preflight: Preflight, at side: Side, nic: LegacyNIC?
@@ -76,7 +90,6 @@ package struct Planner {
             let learns = link.bridgePort?.flags.contains(.learning) ?? false
             identity.gates =
                 request.isGated && side != .remote && !isShared
-                && link.bridgePort?.flags.contains(.locked) == false
             identity.learningToRestore = side != .remote && !isShared && learns
             return identity
         }

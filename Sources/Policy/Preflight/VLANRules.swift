@@ -99,8 +99,16 @@ package enum VLANRules {
         shown: "VM: PVID 20 on the standby; it blocks when the address names no VLAN",
         harm: "untagged frames that the guest sends"
     ) { it, answer in
-        guard let (primary, first, standby, second) = filtered(it) else { return }
         let bare = it.subject.addresses.first { $0.vlan == nil }
+        if let bare, it.bridge?.bridge?.filtersVLANs == true, let port = it.port(.local),
+            let vlans = it.observation.vlans?[.local], vlans.pvid == nil
+        {
+            answer(
+                port.name, "it has no PVID and address \(bare) names no VLAN, so that prepare cannot choose one",
+                .blocks,
+                evidence: ["\(port.name) PVID": "none"], remedy: "give MAC/VLAN")
+        }
+        guard let (primary, first, standby, second) = filtered(it) else { return }
         guard first.pvid != second.pvid || (bare != nil && first.pvid == nil) else { return }
         func word(_ pvid: VLANID?) -> String { pvid?.description ?? "none" }
         let consequence = bare.map { " and address \($0) names no VLAN, so that prepare cannot choose one" } ?? ""

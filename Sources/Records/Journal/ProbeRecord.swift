@@ -158,7 +158,7 @@ package struct ProbeRecord: ~Copyable {
     static func content(boot: String, namespace: Int64, cookie: Int64? = nil, snapshot: String) -> [UInt8] {
         JSON.object(
             [
-                .init("version", .integer(RecordDocument.version)), .init("boot", .string(boot)),
+                .init("version", .integer(1)), .init("boot", .string(boot)),
                 .init("namespace", .integer(namespace)),
             ] + (cookie.map { [.init("cookie", .integer($0))] } ?? []) + [.init("snapshot", .string(snapshot))]
         ).file

@@ -9,7 +9,11 @@ import Switchdev
 /// A switch changes six short members of a record that may have thousands of addresses: the text of the others is copied.
 struct RecordDocument: Equatable {
     /// Raised only when the meaning of a member changes. Members are added without it.
-    static let version: Int64 = 1
+    static let version: Int64 = 2
+
+    /// The version of a record without a gate and with two ports, which earlier programs understand: one that knows no gate would leave
+    /// the port locked, and to one that knows no single port the record is broken.
+    private static func version(of guest: GuestInterface) -> Int64 { guest.isGated || guest.primary == nil ? 2 : 1 }
 
     /// A member of the object: its name, and its value as it stands in the file.
     private struct Member: Equatable {
@@ -73,7 +77,7 @@ extension RecordDocument {
     ) {
         let guest = record.guest
         members = []
-        self["version"] = .integer(RecordDocument.version)
+        self["version"] = .integer(RecordDocument.version(of: guest))
         self["id"] = .integer(record.row)
         self["revision"] = .integer(record.revision)
         self["guest"] = .string(guest.id.text)

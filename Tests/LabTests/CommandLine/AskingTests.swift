@@ -123,7 +123,8 @@ struct AskingTests {
         arguments: [
             ("answer:standby", 3, "no IP address of it is known"),
             ("answer:uplink=192.0.2.7", 3, "does not lead to the guest"),
-            ("answer:br0=192.0.2.7", 3, "does not lead to the guest"), ("answer:standby=224.0.0.1", 64, "ends with no IP"),
+            ("answer:br0=192.0.2.7", 3, "does not lead to the guest"),
+            ("answer:standby=224.0.0.1", 64, "ends with no IP"),
         ] as [(String, Int32, String)])
     func whoCannotBeAskedIsRefused(signal: String, code: Int32, words: String) throws {
         try CommandLineLab.run { lab in

@@ -103,9 +103,54 @@ struct GateTests {
             #expect(try lab.fdbsteer("switch vm1 --to remote").exitCode == 0)
             #expect(try GateTests.isLocked("tap0") && GateTests.isLocked("vfrep0"))
             #expect(try GateTests.leaks() == 0)
+            try lab.refused(
+                "switch vm1 --to primary --strategy bracket --allow-duplicates", code: 3, saying: "its gate is closed")
             #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
             #expect(try !GateTests.isLocked("tap0") && !GateTests.isLocked("vfrep0"))
             #expect(try GateTests.leaks() == 100)
+        }
+    }
+
+    /// What a killed switch left is put right by the next, whichever way that goes.
+    @Test func aSwitchAfterAKilledOneSetsTheGate() throws {
+        try CommandLineLab.run { lab in
+            #expect(try lab.fdbsteer(GateTests.prepare).exitCode == 0)
+            #expect(try lab.fdbsteer("switch vm1 --to local").exitCode == 0)
+            // As if it had been killed after the lock.
+            try Command.script("bridge link set dev tap0 locked on")
+            #expect(try lab.fdbsteer("switch vm1 --to local").exitCode == 0)
+            #expect(try !GateTests.isLocked())
+            #expect(try lab.fdbsteer("switch vm1 --to remote").exitCode == 0)
+            try Command.script("bridge link set dev tap0 locked off")
+            #expect(try lab.fdbsteer("switch vm1 --to remote").exitCode == 0)
+            #expect(try GateTests.isLocked())
+        }
+    }
+
+    /// The fabric's frames with the guest's MAC move its entry, and close no gate.
+    @Test func noFrameOfTheFabricClosesAGate() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            #expect(try lab.fdbsteer(GateTests.prepare).exitCode == 0)
+            #expect(try lab.fdbsteer("switch vm1 --to local").exitCode == 0)
+            try DaemonLab.run(in: lab) { daemon in
+                // Nobody reads what is sent to the guest, and the fabric speaks for it.
+                try Command.script("ip link set \(BridgeLab.far("tap0")) down")
+                for _ in 0..<100 {
+                    try BridgeLab.sendFrame(behind: "uplink0", source: GateTests.mac)
+                    if daemon.count("only a switch closes its gate") > 0 { break }
+                    usleep(50_000)
+                }
+                try daemon.waitFor("only a switch closes its gate")
+                #expect(try !GateTests.isLocked())
+                #expect(try lab.fdbsteer("status --json").output.contains("\"side\" : \"local\""))
+                try Command.script("ip link set \(BridgeLab.far("tap0")) up")
+                for _ in 0..<500 {
+                    if try lab.lab.entry(GateTests.mac)?.contains("dev tap0 ") == true { break }
+                    try BridgeLab.sendFrame(behind: "tap0", source: GateTests.mac)
+                    usleep(20_000)
+                }
+                try daemon.waitForEntry("dev tap0 master br0 static")
+            }
         }
     }
 
@@ -113,6 +158,9 @@ struct GateTests {
         try CommandLineLab.run { lab in
             let begin = "prepare vm1 --bridge br0 --port tap0 --address \(GateTests.mac) --gate"
             try lab.refused("\(begin) --at local", code: 3, saying: "no uplink")
+            try Command.script("bridge link set dev tap0 locked on")
+            try lab.refused("\(begin) --at remote --uplink uplink0", code: 3, saying: "tap0 is locked already")
+            try Command.script("bridge link set dev tap0 locked off")
             try BridgeLab.sendFrame(behind: "tap0", source: "52:54:00:00:00:55")
             try lab.refused("\(begin) --at remote --uplink uplink0", code: 3, saying: "locked out", "leave --gate out")
         }
