@@ -217,7 +217,8 @@ import Testing
             #expect(value["addresses"]?.elements?.first?["derived"]?.text == "pvid")
             #expect(value["ports"]?.elements?.first?["devlink"]?.text == "pci/0")
             #expect(try journal.record(record)?.guest.primary?.index == 40)
-            try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 2"), to: path)
+            #expect(text.contains("\"version\" : 1"), "what earlier programs understand keeps their version")
+            try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 3"), to: path)
             let error = #expect(throws: ControllerError.self) { try journal.record(record.guest.id) }
             #expect("\(try #require(error))".contains("vm1.json cannot be read: it was written by a newer fdbsteer"))
             #expect("\(try #require(error))".contains("use that version") && error?.remedy?.contains("remove") == false)

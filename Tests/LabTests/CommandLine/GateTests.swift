@@ -27,6 +27,7 @@ struct GateTests {
             let prepared = try lab.fdbsteer(GateTests.prepare)
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
             #expect(try lab.fdbsteer("status").output.contains("gate closed"))
+            #expect(TextFile.read(lab.state + "/guests/vm1.json").contains("\"version\" : 2"))
             #expect(try GateTests.leaks() == 0)
             #expect(try lab.lab.entry(GateTests.mac)?.contains("dev uplink0 master br0 static") == true)
             #expect(try lab.fdbsteer("verify vm1").exitCode == 0)
