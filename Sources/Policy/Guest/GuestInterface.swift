@@ -139,9 +139,9 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// The ports that lead to the guest on this host, with their sides.
     package var own: [(side: Side, port: PortIdentity)] {
-        var own = [(side: arrival, port: standby)]
-        if let primary { own.insert((side: .primary, port: primary), at: 0) }
-        return own
+        // The tuple labels are given here, because converting the array takes longer than making it.
+        if let primary { return [(side: Side.primary, port: primary), (side: Side.standby, port: standby)] }
+        return [(side: Side.local, port: standby)]
     }
 
     /// The primary, or the one port: what a bracket copies to, and what leads to a NIC in legacy mode, is always a primary.
@@ -149,7 +149,6 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// The ports with the sides that they serve; an uplink that is also the standby appears once.
     public var ports: [(side: Side, port: PortIdentity)] {
-        // The tuple labels are given here, because converting the array takes longer than making it.
         var ports = own
         if let uplink, uplink.index != standby.index { ports.append((side: .remote, port: uplink)) }
         return ports
@@ -166,7 +165,7 @@ public struct GuestInterface: Hashable, Sendable {
     }
 
     /// Its ports let nothing of its addresses in while the guest is on another host, so that no switch of the fabric learns them here.
-    public var isGated: Bool { own.contains { $0.port.gates } }
+    public var isGated: Bool { standby.gates || primary?.gates == true }
 
     /// Whether the port of a side is locked now.
     package func isClosed(_ side: Side) -> Bool {

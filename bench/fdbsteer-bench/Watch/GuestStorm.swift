@@ -146,7 +146,11 @@ final class GuestStorm {
         func rest() {
             switch kind {
             case .filters: break
-            case .negotiations, .unplugs: negotiate()
+            case .negotiations: negotiate()
+            case .unplugs:
+                // The storm may have ended between a request and its answer, after which a negotiation says nothing.
+                monitor.tell("DEVICE_DELETED", #"{"device": "vf", "path": "/machine/peripheral/vf"}"#)
+                negotiate()
             case .carrier: try? socket.perform(NICRequest.setUp(link: far, true))
             }
         }
