@@ -86,10 +86,12 @@ struct MigrationReport: Encodable {
 
     /// The most, in milliseconds, by which the outage of a guest with one port may exceed its blackout.
     private static let grace = 10.0
+    /// So many migrations must have been measured before the longest outage is judged: one alone says as much of the machine.
+    private static let leastForOutages = 5
 
     private static func lateness(_ row: Row) -> [String] {
         var faults: [String] = []
-        if row.beyondStopMsMax > grace {
+        if row.migrations >= leastForOutages, row.beyondStopMsMax > grace {
             faults.append("an outage was \(row.beyondStopMsMax) ms longer than the guest was stopped")
         }
         if row.earlyMovesMax > 0 { faults.append("the MAC moved on the fabric before the guest was stopped") }
