@@ -35,7 +35,7 @@ package struct StateFolder: Hashable, Sendable {
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 
-    /// The journal cannot be written. The caller knows what was changed until then.
+    /// The error of a journal that cannot be written. Only the caller can tell whether anything was changed before.
     package static func unwritable(
         _ path: String, _ reason: String,
         remedy: String = "run as root, or name a writable folder by --state or FDBSTEER_STATE"

@@ -104,8 +104,8 @@ extension Keeper {
         set(row, source, [condition])
     }
 
-    /// Applies a new configuration of who is only observed. What would have been done about others is over: it is done, where a look
-    /// still finds a reason.
+    /// Applies a new list of guests that are only observed. For a guest that leaves the list the conditions `would-act` end: the next
+    /// look acts where it still finds a reason.
     package mutating func setObserved(_ new: Observed) {
         let old = observed
         observed = new

@@ -302,7 +302,7 @@ extension Keeper {
         var ports: [Int32] = []
         heedingDue = .max
         for (row, record) in watch.records where record.guest.side == .remote && record.phase == .pinned {
-            // A gate is there because its port speaks before the guest is: what comes by it shows nothing.
+            // A gated port may send frames with the guest's MAC before the guest is here, so its counters prove nothing.
             if record.guest.isGated { continue }
             heedingDue = now + Keeper.heedingPause
             guard let ward = wards[row], ward.word == nil, ward.doubt == nil, now >= ward.heedAfter else { continue }

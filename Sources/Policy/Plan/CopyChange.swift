@@ -25,7 +25,7 @@ public struct CopyChange: Hashable, Sendable {
         self.isOn = isOn
     }
 
-    /// Puts back what was before.
+    /// The change that restores the earlier state.
     package var undo: CopyChange {
         CopyChange(
             specification: specification, bracket: bracket, portName: portName, targetName: targetName, isOn: !isOn)

@@ -14,7 +14,7 @@ public struct GuardChange: Hashable, Sendable {
         self.isOn = isOn
     }
 
-    /// Puts back what was before.
+    /// The change that restores the earlier state.
     package var undo: GuardChange { GuardChange(spec, isOn: !isOn) }
 
     /// The message in words, and what shows the same.

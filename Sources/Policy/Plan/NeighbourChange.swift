@@ -17,7 +17,7 @@ public struct NeighbourChange: Hashable, Sendable {
         self.after = after
     }
 
-    /// Puts back what was before.
+    /// The change that restores the earlier state.
     package var undo: NeighbourChange { NeighbourChange(neighbour, before: after, after: before?.restorable) }
 
     /// The messages. What was not fdbsteer's is made anew: in place it would keep fdbsteer's protocol, which says whose it is.

@@ -41,7 +41,8 @@ extension Planner {
         let settings =
             verb != .switch || guest.isGated || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation) : []
-        // A gate closes before the entries go, and opens after they have come: a locked port takes what has its entry there.
+        // Ports are locked before the entries leave them and unlocked after the entries have come: a locked port accepts frames
+        // from an address that has its entry there.
         let closing = settings.filter(\.closesGate)
         var steps =
             closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))

@@ -65,7 +65,7 @@ package struct Claim: ~Copyable {
             document["bracket"] = RecordDocument.bracket(bracket)
             if let proof { document["proof"] = .string(status(proof).rawValue) }
         case .settled(let side, let proof, let endsBracket):
-            // What changed no entry of hardware has shown nothing, and what was known holds.
+            // A write that changed no entry of an eswitch port says nothing about hardware: the earlier proof still holds.
             let isStill = side == record.guest.side && record.phase == .pinned && record.proof == .proven
             let known = proof == .shown && shown == .nothingToProve && isStill ? record.proof : status(proof)
             document.settle(side, proof: known)

@@ -134,7 +134,7 @@ struct GateTests {
             #expect(try lab.fdbsteer(GateTests.prepare).exitCode == 0)
             #expect(try lab.fdbsteer("switch vm1 --to local").exitCode == 0)
             try DaemonLab.run(in: lab) { daemon in
-                // Nobody reads what is sent to the guest, and the fabric speaks for it.
+                // The guest's link is down, while frames with its MAC arrive from the fabric.
                 try Command.script("ip link set \(BridgeLab.far("tap0")) down")
                 for _ in 0..<100 {
                     try BridgeLab.sendFrame(behind: "uplink0", source: GateTests.mac)

@@ -179,7 +179,8 @@ import Testing
         }
     }
 
-    /// The uplink is made anew, its frames take a pin, and `prepare` replaces the record: the pin is not what was found.
+    /// The uplink is made anew, a frame there moves the pin to it, and `prepare` replaces the record: the new record must not list
+    /// that pin as found.
     @Test func aPinOfOursIsNoFindOfTheNextPrepare() throws {
         try CommandLineLab.run { lab in
             try BridgeLab.sendFrame(behind: "vfrep0", source: Self.mac)
