@@ -85,22 +85,22 @@ package struct GuestFrames: ~Copyable {
 
     /// Accepts frames from these MACs that come in and, unless they are asked for, are no RARP.
     static func filter(_ macs: [MACAddress], takesAnnouncements: Bool = false) -> [sock_filter] {
-        func step(_ code: Int32, _ value: UInt32, no: UInt8 = 0) -> sock_filter {
-            FrameFilter.step(code, value, no: no)
-        }
         let loadByte = BPF_LD | BPF_B | BPF_ABS
         let loadHalf = BPF_LD | BPF_H | BPF_ABS
         let isEqual = BPF_JMP | BPF_JEQ | BPF_K
         let end = BPF_RET | BPF_K
         var program = [
-            step(loadByte, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
-            step(isEqual, UInt32(PACKET_OUTGOING), no: 1), step(end, 0),
+            FrameFilter.step(loadByte, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
+            FrameFilter.step(isEqual, UInt32(PACKET_OUTGOING), no: 1), FrameFilter.step(end, 0),
         ]
         if !takesAnnouncements {
-            program += [step(loadHalf, 12), step(isEqual, UInt32(ETH_P_RARP), no: 1), step(end, 0)]
+            program += [
+                FrameFilter.step(loadHalf, 12), FrameFilter.step(isEqual, UInt32(ETH_P_RARP), no: 1),
+                FrameFilter.step(end, 0),
+            ]
         }
-        guard macs.count <= macLimit else { return program + [step(end, snap)] }
+        guard macs.count <= macLimit else { return program + [FrameFilter.step(end, snap)] }
         for mac in macs { program += FrameFilter.accept(from: mac, octets: snap) }
-        return program + [step(end, 0)]
+        return program + [FrameFilter.step(end, 0)]
     }
 }

@@ -58,9 +58,7 @@ extension Keeper {
         let row = claim.record.row
         switch drift {
         case .none:
-            wards[row]?.flaglessSince = nil
-            wards[row]?.neighbourClaimedAt = nil
-            wards[row]?.mute = nil
+            isRight(row)
             return try settle(&claim, observation, cause: cause)
         case .primaryMute: return wards[row]?.isFollowed == true ? .fine : try bracketTheMute(&claim)
         case .entries(let found): return try repair(&claim, observation, cause: found)
@@ -94,10 +92,25 @@ extension Keeper {
         let observation = try host.kernel.observe(record.guest)
         guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return false }
         if record.revision != known.revision { learnUnheard(record) }
-        wards[known.row]?.flaglessSince = nil
-        wards[known.row]?.mute = nil
+        isRight(known.row)
         setFought(known.row, false)
         return true
+    }
+
+    /// A look found the guest as recorded: what it waited for is over.
+    private mutating func isRight(_ row: Int64) {
+        wards[row]?.flaglessSince = nil
+        wards[row]?.neighbourClaimedAt = nil
+        wards[row]?.mute = nil
+    }
+
+    /// The outcome for a guest whose repairs others undo, until a moment on CLOCK_MONOTONIC.
+    mutating func fought(
+        _ row: Int64, until: Int64, _ cause: Watch.Cause, by takers: [String], isNews: Bool
+    ) -> Outcome {
+        if isNews { counters.driftBackoffs += 1 }
+        setFought(row, true)
+        return .fought(until: until, cause, by: takers, isNews: isNews)
     }
 
     /// Redirects a guest that is held, and reads its record again.
@@ -138,9 +151,7 @@ extension Keeper {
             if !takers.isEmpty, claim.record.canBeBesieged, wards[row]?.isBesieged(at: now) != true {
                 return try besiege(&claim, observation, takers, at: now)
             }
-            if isNews { counters.driftBackoffs += 1 }
-            setFought(row, true)
-            return .fought(until: until, cause, by: takers, isNews: isNews)
+            return fought(row, until: until, cause, by: takers, isNews: isNews)
         }
         let plan = try Planner().repair(
             claim.record, observation: observation, flagless: flagless, contradicts: contradicts)
@@ -254,9 +265,7 @@ extension Keeper {
             case .wait(let until, let isNews) = wards[row, default: Ward()].budget.ask(
                 at: monotonicNanoseconds(), limits)
         {
-            if isNews { counters.driftBackoffs += 1 }
-            setFought(row, true)
-            return .fought(until: until, cause, by: [], isNews: isNews)
+            return fought(row, until: until, cause, by: [], isNews: isNews)
         }
         let (result, report) = try RepairBracket(options: options(for: claim.record.row)).run(
             under: claim, on: &host.kernel)

@@ -25,9 +25,7 @@ extension Keeper {
             return .repaired(book(report), .stolen, by: takers)
         }
         wards[row]?.siege = Ward.Siege(at: now)
-        if isNews { counters.driftBackoffs += 1 }
-        setFought(row, true)
-        return .fought(until: now + Ward.Siege.hold, .stolen, by: takers, isNews: isNews)
+        return fought(row, until: now + Ward.Siege.hold, .stolen, by: takers, isNews: isNews)
     }
 
     /// Lets the entries of a besieged guest roam again when their time is over.

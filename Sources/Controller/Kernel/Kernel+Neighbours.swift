@@ -10,10 +10,7 @@ extension Kernel {
     mutating func readNeighbours(
         _ neighbours: [GuestNeighbour], into observation: inout Observation
     ) throws(ControllerError) {
-        var interfaces: [Int32] = []
-        for neighbour in neighbours where !interfaces.contains(neighbour.interface.index) {
-            interfaces.append(neighbour.interface.index)
-        }
+        let interfaces = neighbours.interfaces.map(\.index)
         observation.neighbourhood = try ControllerError.reading("the guest's neighbours") { () throws(NetlinkError) in
             let links = try Links.read(interfaces, using: &socket).compactMap { $0 }
             let keys = neighbours.map { (ip: $0.ip, interface: $0.interface.index) }

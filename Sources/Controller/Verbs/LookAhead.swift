@@ -20,12 +20,7 @@ package struct LookAhead {
         let journal = try Journal.open(host.folder, for: id)
         let record = try journal.guest(id)
         let links = try host.kernel.links()
-        var subject = Subject(record.guest)
-        var observation = Survey.read(&subject, links: links, beside: .success(journal), on: &host.kernel)
-        Survey.tryPacketFilters(&observation, on: &host.kernel)
-        return PreflightReport(
-            guest: id.text, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
-            waiving: waived, unseen: observation.unseen.map(\.words))
+        return look(at: Subject(record.guest), of: id.text, links: links, beside: .success(journal), on: &host)
     }
 
     /// Of a guest that is to be prepared.
@@ -46,10 +41,18 @@ package struct LookAhead {
             }
         }
         let journal = Result { () throws(ControllerError) in try Journal(reading: host.folder) }
+        return look(at: subject, of: nil, links: links, beside: journal, unseen: unseen, on: &host)
+    }
+
+    private func look(
+        at subject: Subject, of guest: String?, links: Links, beside journal: Result<Journal?, ControllerError>,
+        unseen: [String] = [], on host: inout Host
+    ) -> PreflightReport {
+        var subject = subject
         var observation = Survey.read(&subject, links: links, beside: journal, on: &host.kernel)
         Survey.tryPacketFilters(&observation, on: &host.kernel)
         return PreflightReport(
-            guest: nil, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
+            guest: guest, bridge: subject.bridge, findings: Preflight(subject, observation).judge().findings,
             waiving: waived, unseen: unseen + observation.unseen.map(\.words))
     }
 }

@@ -29,9 +29,14 @@ public struct GuestNeighbour: Hashable, Sendable {
 
 extension GuestInterface {
     /// The interfaces on which it has neighbours, each once.
-    package var neighbourInterfaces: [PortIdentity] {
+    package var neighbourInterfaces: [PortIdentity] { neighbours?.interfaces ?? [] }
+}
+
+extension [GuestNeighbour] {
+    /// Their interfaces, each once.
+    package var interfaces: [PortIdentity] {
         var interfaces: [PortIdentity] = []
-        for neighbour in neighbours ?? [] where !interfaces.contains(where: { $0.index == neighbour.interface.index }) {
+        for neighbour in self where !interfaces.contains(where: { $0.index == neighbour.interface.index }) {
             interfaces.append(neighbour.interface)
         }
         return interfaces

@@ -64,12 +64,25 @@ package final class FakeMonitor {
     ///
     /// - Parameter filters: the answer to `query-rx-filter`.
     package static func answer(_ question: String, filters: String = "[]") -> String {
-        let mark = question.contains("\"id\"") ? question.split(separator: "\"id\"").last ?? "" : ""
-        let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
         let answer =
             question.contains("query-status")
             ? #"{"status": "running", "running": true}"# : question.contains("query-rx-filter") ? filters : "{}"
+        return reply(answer, to: question)
+    }
+
+    private static func reply(_ answer: String, to question: String) -> String {
+        let mark = question.contains("\"id\"") ? question.split(separator: "\"id\"").last ?? "" : ""
+        let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
         return "{\"return\": \(answer)\(id.isEmpty ? "" : ", \"id\": \(id)")}\n"
+    }
+
+    /// An event as QEMU sends it.
+    ///
+    /// - Parameters:
+    ///   - name: the name as QEMU spells it.
+    ///   - data: a JSON object.
+    package static func event(_ name: String, _ data: String = "{}") -> String {
+        #"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(name)", "data": \#(data)}"# + "\n"
     }
 
     /// Closes the connection; the next client may connect.
@@ -95,9 +108,7 @@ package final class FakeMonitor {
         for _ in 0..<1000 where !left.isEmpty {
             for line in heard() {
                 guard let name = left.first(where: { line.contains("\"\($0)\"") }) else { continue }
-                let mark = line.contains("\"id\"") ? line.split(separator: "\"id\"").last ?? "" : ""
-                let id = mark.drop { !("0"..."9").contains($0) }.prefix { ("0"..."9").contains($0) }
-                say("{\"return\": \(answers[name] ?? "")\(id.isEmpty ? "" : ", \"id\": \(id)")}\n")
+                say(FakeMonitor.reply(answers[name] ?? "", to: line))
                 left.remove(name)
             }
             usleep(10_000)
@@ -105,12 +116,6 @@ package final class FakeMonitor {
         if !left.isEmpty { throw LabError("the client did not ask for \(left.sorted().joined(separator: ", "))") }
     }
 
-    /// Sends an event.
-    ///
-    /// - Parameters:
-    ///   - name: the name as QEMU spells it.
-    ///   - data: a JSON object.
-    package func tell(_ name: String, _ data: String = "{}") {
-        say(#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(name)", "data": \#(data)}"# + "\n")
-    }
+    /// Sends an event (``event(_:_:)``).
+    package func tell(_ name: String, _ data: String = "{}") { say(FakeMonitor.event(name, data)) }
 }

@@ -32,9 +32,7 @@ final class ChaosMonitor: Sendable {
 
     /// Events in one write of a flood.
     private static let wave = String(
-        repeating:
-            #"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "BALLOON_CHANGE", "data": {"actual": 1}}"#
-            + "\n", count: 200)
+        repeating: FakeMonitor.event("BALLOON_CHANGE", #"{"actual": 1}"#), count: 200)
 
     /// - Throws: ``LabError``.
     init() throws {
@@ -51,20 +49,13 @@ final class ChaosMonitor: Sendable {
 
     /// Sends an event at its next turn.
     func tell(_ event: String, _ data: String = "{}") {
-        state.withLock {
-            $0.lines.append(
-                #"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "\#(event)", "data": \#(data)}"# + "\n")
-        }
+        state.withLock { $0.lines.append(FakeMonitor.event(event, data)) }
     }
 
     /// Ends it. Its clients must have ended before, because it may be sending to one that does not read.
     func end() {
         state.withLock { $0.isOver = true }
-        let running = thread.withLock { thread -> LabThread? in
-            defer { thread = nil }
-            return thread
-        }
-        running?.join()
+        thread.withLock { $0.take() }?.join()
     }
 
     private func serve(_ monitor: FakeMonitor) {

@@ -41,8 +41,6 @@ final class ChaosPort {
     var isHere = true
     var isUp = true
     var farIsUp = true
-    /// How often it was made.
-    var incarnation = 1
     /// Its settings as all others but fdbsteer left them.
     var flags = ChaosPort.defaults
     /// The queueing discipline of somebody else on it, as `tc` shows it; nil for none.

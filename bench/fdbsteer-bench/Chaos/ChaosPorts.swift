@@ -97,7 +97,6 @@ enum ChaosPorts {
     /// Brings a port back to where it belongs, whatever has happened to it.
     static func restore(_ port: ChaosPort, _ world: ChaosWorld) throws {
         if !port.exists {
-            port.incarnation += 1
             try port.make()
             return
         }

@@ -8,10 +8,8 @@ struct ChaosView {
         let side: String
         let phase: String
         let isRunning: Bool
-        let isStale: Bool
         /// Problems, and the daemon's conditions.
         let problems: [String]
-        let addresses: [String]
         /// The interface indexes of the sides.
         let ports: [String: Int64]
 
@@ -20,20 +18,17 @@ struct ChaosView {
             self.side = side
             self.phase = phase
             isRunning = object["running"]?.bool ?? false
-            isStale = object["stale"]?.bool ?? false
             problems =
                 (object["problems"]?.elements ?? []).compactMap(\.text)
                 + (object["conditions"]?.elements ?? []).map {
                     "\($0["subject"]?.text ?? ""): \($0["message"]?.text ?? $0.description)"
                 }
-            addresses = (object["addresses"]?.elements ?? []).compactMap(\.text)
             var ports: [String: Int64] = [:]
             for (place, member) in [("primary", "primary"), ("standby", "standby"), ("remote", "uplink")] {
                 ports[place] = object[member]?["ifindex"]?.integer
             }
             self.ports = ports
         }
-
     }
 
     let kernel: ChaosKernel
