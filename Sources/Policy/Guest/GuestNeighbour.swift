@@ -21,6 +21,14 @@ public struct GuestNeighbour: Hashable, Sendable {
     /// What the kernel is to have while the guest is here.
     package var intended: IPNeighbour { .own(ip, mac, interface: interface.index) }
 
+    /// Whether what the kernel has is right while the guest is on a side.
+    package func isRight(_ found: IPNeighbour?, at side: Side) -> Bool {
+        side == .remote ? found?.isOwn != true : holds(for: found)
+    }
+
+    /// Whether what the kernel has is of the same IP address and interface.
+    package func isKey(of found: IPNeighbour) -> Bool { ip == found.ip && interface.index == found.interface }
+
     /// Whether what the kernel has is as intended.
     package func holds(for found: IPNeighbour?) -> Bool {
         found.map { $0.isOwn && $0.state.contains(.permanent) && $0.mac == mac } ?? false

@@ -135,12 +135,7 @@ public struct MigrationFollower: Hashable, Sendable {
         }
 
         /// It changes entries, or puts frames on the network.
-        package var changesTheGuest: Bool {
-            switch self {
-            case .openBracket, .closeBracket, .move, .becomeRemote, .announce: true
-            case .watchPrimary, .alarm, .calm, .arm, .disarm: false
-            }
-        }
+        package var changesTheGuest: Bool { target != nil || self == .announce }
     }
 
     /// The declared properties of the guest.

@@ -16,6 +16,6 @@ package struct Neighbourhood: Equatable, Sendable {
     package func link(_ neighbour: GuestNeighbour) -> Link? { links.first { $0.index == neighbour.interface.index } }
 
     package func entry(_ neighbour: GuestNeighbour) -> IPNeighbour? {
-        entries.first { $0.ip == neighbour.ip && $0.interface == neighbour.interface.index }
+        entries.first(where: neighbour.isKey)
     }
 }

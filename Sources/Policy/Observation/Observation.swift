@@ -85,7 +85,7 @@ package struct Observation {
         let uplink = guest.uplink?.index
         let isHere =
             guest.side != .remote && !isLeaving
-            && !guest.addresses.contains { !guest.adopted.contains($0) && entry($0)?.port == uplink }
+            && !guest.declared.contains { entry($0)?.port == uplink }
         let entries = guest.adopted.sorted().compactMap(entry).filter { entry in
             if entry.isLocal { return false }
             if entry.port == uplink { return isHere && uplink != guest.standby.index }

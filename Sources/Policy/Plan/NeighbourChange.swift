@@ -53,11 +53,8 @@ extension NeighbourChange {
         return neighbours.compactMap { neighbour in
             guard seen.link(neighbour)?.isUp == true else { return nil }
             let found = seen.entry(neighbour)
-            if side == .remote {
-                return found?.isOwn == true ? NeighbourChange(neighbour, before: found, after: nil) : nil
-            }
-            if neighbour.holds(for: found) || (found?.isControlPlanes == true && !contradicts) { return nil }
-            return NeighbourChange(neighbour, before: found, after: neighbour.intended)
+            if neighbour.isRight(found, at: side) || (found?.isControlPlanes == true && !contradicts) { return nil }
+            return NeighbourChange(neighbour, before: found, after: side == .remote ? nil : neighbour.intended)
         }
     }
 
@@ -78,7 +75,7 @@ extension NeighbourChange {
                 }
                 continue
             }
-            let before = earlier.first { $0.ip == neighbour.ip && $0.interface == neighbour.interface.index }
+            let before = earlier.first(where: neighbour.isKey)
             // Whoever had it behind a tunnel was wrong as long as the guest is here.
             let after = before?.isControlPlanes == true || guest.side == .remote ? nil : before?.restorable
             if after?.isStatic == true { notes.append("\(place) is static again: it was so before prepare") }

@@ -88,8 +88,7 @@ package struct Planner {
             guard let link = preflight.port(side) else { return nil }
             var identity = PortIdentity(link)
             let learns = link.bridgePort?.flags.contains(.learning) ?? false
-            identity.gates =
-                request.isGated && side != .remote && !isShared
+            identity.gates = request.isGated && side != .remote
             identity.learningToRestore = side != .remote && !isShared && learns
             return identity
         }

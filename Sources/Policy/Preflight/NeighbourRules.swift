@@ -26,8 +26,7 @@ package enum NeighbourRules {
                 continue
             }
             let found = seen.entry(neighbour)
-            let isRight = guest.side == .remote ? found?.isOwn != true : neighbour.holds(for: found)
-            if isRight { continue }
+            if neighbour.isRight(found, at: guest.side) { continue }
             answer(
                 name,
                 guest.side == .remote

@@ -158,12 +158,9 @@ public struct Watch: Sendable {
     package func hear(_ found: IPNeighbour, isRemoval: Bool) -> Suspicion? {
         guard let row = neighbourOwners[NeighbourKey(interface: found.interface, ip: found.ip)],
             let guest = records[row]?.guest,
-            let neighbour = guest.neighbours?.first(where: {
-                $0.ip == found.ip && $0.interface.index == found.interface
-            })
+            let neighbour = guest.neighbours?.first(where: { $0.isKey(of: found) })
         else { return nil }
-        let isRight = guest.side == .remote ? isRemoval || !found.isOwn : !isRemoval && neighbour.holds(for: found)
-        return isRight ? nil : Suspicion(row: row, cause: .neighbour)
+        return neighbour.isRight(isRemoval ? nil : found, at: guest.side) ? nil : Suspicion(row: row, cause: .neighbour)
     }
 
     /// What a link notification shows about neighbours: the guests to check when their interface comes up, which has lost them.

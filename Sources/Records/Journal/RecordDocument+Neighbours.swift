@@ -54,13 +54,4 @@ extension RecordDocument {
                 protocol: maker.map { GroupProtocol(rawValue: $0) })
         }
     }
-
-    mutating func relabelNeighbours(_ guest: GuestInterface) {
-        update("neighbours") { element in
-            guard
-                let now = guest.neighbourInterfaces.first(where: { Int64($0.index) == element["ifindex"]?.integer })
-            else { return element }
-            return element.with([.init("name", .string(now.name))])
-        }
-    }
 }

@@ -40,7 +40,11 @@ extension RecordDocument {
             default: element
             }
         }
-        if guest.neighbours != nil { relabelNeighbours(guest) }
+        if let interfaces = guest.neighbours?.interfaces {
+            update("neighbours") { element in
+                label(element, interfaces.first { Int64($0.index) == element["ifindex"]?.integer })
+            }
+        }
         if let nic = guest.nic, let old = self["nic"], let pf = old["pf"] {
             self["nic"] = old.with([.init("pf", label(pf, nic.pf))])
         }

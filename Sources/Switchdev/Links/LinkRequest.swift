@@ -29,8 +29,7 @@ struct LinkGet: Request {
 /// Changes one setting of a bridge port (RTM_SETLINK of family AF_BRIDGE, `br_setlink` in net/bridge/br_netlink.c).
 public struct PortSettingRequest: Request, Hashable, Sendable {
     private enum Setting: Hashable {
-        case learning(Bool)
-        case locked(Bool)
+        case flag(Int, Bool)
         case backup(Int32)
     }
 
@@ -40,13 +39,13 @@ public struct PortSettingRequest: Request, Hashable, Sendable {
 
     /// Switches learning on or off: whether source addresses of frames become entries.
     public static func learning(port: Int32, isOn: Bool) -> PortSettingRequest {
-        PortSettingRequest(port: port, setting: .learning(isOn))
+        PortSettingRequest(port: port, setting: .flag(Int(IFLA_BRPORT_LEARNING), isOn))
     }
 
     /// Locks or unlocks the port: a locked one takes frames only from addresses that have their entry on it (`br_handle_frame_finish`,
     /// kernel 5.18).
     public static func locked(port: Int32, isOn: Bool) -> PortSettingRequest {
-        PortSettingRequest(port: port, setting: .locked(isOn))
+        PortSettingRequest(port: port, setting: .flag(Int(IFLA_BRPORT_LOCKED), isOn))
     }
 
     /// Sets the port of the bridge that takes over while this one has no carrier (`nbp_backup_change`, kernel 4.19).
@@ -69,8 +68,7 @@ public struct PortSettingRequest: Request, Hashable, Sendable {
         // The kernel only reads single settings if the attribute is marked as a nest.
         body.nest(Int(IFLA_PROTINFO) | Int(NLA_F_NESTED)) {
             switch setting {
-            case .learning(let isOn): $0.put(Int(IFLA_BRPORT_LEARNING), UInt8(isOn ? 1 : 0))
-            case .locked(let isOn): $0.put(Int(IFLA_BRPORT_LOCKED), UInt8(isOn ? 1 : 0))
+            case .flag(let attribute, let isOn): $0.put(attribute, UInt8(isOn ? 1 : 0))
             case .backup(let index): $0.put(Int(IFLA_BRPORT_BACKUP_PORT), UInt32(bitPattern: index))
             }
         }
