@@ -38,7 +38,7 @@ package enum SystemFile {
     /// The pause between two attempts to lock, in nanoseconds.
     private static let lockPause: Int64 = 500_000
 
-    /// Takes the OFD lock (fcntl(2)) of a file's first byte, until the descriptor is closed.
+    /// Takes the OFD lock (fcntl(2)) of a file's first byte, until ``unlock(_:)``.
     ///
     /// - Parameter patience: how long to try, in nanoseconds; what is left of it afterwards.
     /// - Returns: false when another holds it.
@@ -49,6 +49,15 @@ package enum SystemFile {
             patience -= lockPause
         }
         return true
+    }
+
+    /// Gives back the lock that ``lock(_:patience:)`` took, and closes the file.
+    ///
+    /// An OFD lock ends with the last descriptor of its open file. A process that another thread is starting has one until its
+    /// exec, so that closing alone would hold others off for that long.
+    package static func unlock(_ descriptor: Int32) {
+        _ = cn_lock_byte(descriptor, 0, 1)
+        close(descriptor)
     }
 
     /// The first line of a file, as those of sysfs have; nil if the file cannot be read.

@@ -20,9 +20,9 @@ struct HistoryLock: ~Copyable {
         try HistoryLock.wait(for: descriptor, folder.eventsLockFile)
     }
 
-    deinit { close(descriptor) }
+    deinit { SystemFile.unlock(descriptor) }
 
-    /// Locks a file until its descriptor is closed.
+    /// Locks a file until ``SystemFile/unlock(_:)``.
     ///
     /// - Throws: ``DatabaseError`` when another process keeps the lock for two seconds.
     static func wait(for descriptor: Int32, _ path: String) throws(DatabaseError) {

@@ -73,7 +73,7 @@ struct GuestLock: ~Copyable {
         _ = pwrite(file, content, content.count, 0)
     }
 
-    deinit { close(descriptor) }
+    deinit { SystemFile.unlock(descriptor) }
 }
 
 extension Journal {

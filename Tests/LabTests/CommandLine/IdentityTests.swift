@@ -148,7 +148,7 @@ struct IdentityTests {
     @Test func whatIsWantedOtherwiseIsNamedFieldByField() throws {
         try CommandLineLab.run { lab in
             try lab.prepare("--kind bond")
-            try Command.script("ip link add tap1 type veth peer name tap1-far\nip link set tap1 master br0 up")
+            try lab.lab.addPort("tap1")
             let mac = CommandLineLab.mac
             let ports = "prepare vm1 --bridge br0 --primary vfrep0"
             for (arguments, words) in [

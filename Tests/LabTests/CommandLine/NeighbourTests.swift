@@ -174,10 +174,7 @@ struct NeighbourTests {
             try Command.script("ip link add gw0 link br0 type macvlan\nip link set gw0 up")
             try lab.refused(
                 "\(begin) --ip 192.0.2.7,2001:db8::7 --neighbour gw0", code: 3, saying: "interface is br0, not gw0")
-            for port in ["p2", "t2"] {
-                try Command.script(
-                    "ip link add \(port) type veth peer name \(port)-far\nip link set \(port) master br0 up")
-            }
+            for port in ["p2", "t2"] { try lab.lab.addPort(port) }
             try lab.refused(
                 "prepare vm2 --bridge br0 --primary p2 --standby t2 --at primary --address 52:54:00:00:00:09 "
                     + "--ip 192.0.2.7 --neighbour br0", code: 3, saying: "192.0.2.7 on br0 follows guest vm1")
@@ -192,14 +189,7 @@ struct NeighbourTests {
         try NeighbourTests.run { lab in
             try Command.script("ip link add gw0 link br0 type macvlan\nip link set gw0 up")
             for guest in 1...4 {
-                for port in ["a\(guest)", "b\(guest)"] {
-                    try Command.script(
-                        """
-                        ip link add \(port) type veth peer name \(port)-far
-                        ip link set \(port)-far up
-                        ip link set \(port) master br0 up
-                        """)
-                }
+                for port in ["a\(guest)", "b\(guest)"] { try lab.lab.addPort(port) }
                 let ips = (1...50).map { "10.\(guest).0.\($0)" }.joined(separator: ",")
                 _ = try NeighbourTests.run(
                     lab,

@@ -70,9 +70,7 @@ struct ConditionTests {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
             for guest in 11...29 {
-                try Command.script(
-                    "ip link add vf\(guest) type veth peer name far\(guest)\nip link set far\(guest) up\nip link set vf\(guest) master br0 up"
-                )
+                try daemon.lab.lab.addPort("vf\(guest)")
                 let command = try daemon.lab.fdbsteer(
                     "prepare vm\(guest) --bridge br0 --primary vf\(guest) --standby tap0 --uplink uplink0 "
                         + "--address 52:54:00:00:01:\(guest) --at primary")
@@ -176,8 +174,7 @@ struct ConditionTests {
     @Test func oneGuestCanBeObservedOnly() throws {
         try DaemonLab.run(configuration: "[[guest]]\nid = \"vm1\"\nact = false\n") { daemon in
             try daemon.lab.prepare()
-            try Command.script(
-                "ip link add vf2 type veth peer name far2\nip link set far2 up\nip link set vf2 master br0 up")
+            try daemon.lab.lab.addPort("vf2")
             let second = "52:54:00:00:01:02"
             #expect(
                 try daemon.lab.fdbsteer(
