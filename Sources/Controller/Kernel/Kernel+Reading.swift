@@ -75,7 +75,7 @@ extension Kernel {
         var ports = BySide<Link>()
         for ((side, _), link) in zip(known, links.dropFirst()) { ports[side] = link }
         if let uplink = guest.uplink, uplink.index == guest.standby.index { ports[.remote] = ports[guest.arrival] }
-        if guest.nic != nil { ports[.remote] = ports[.primary] }
+        if guest.isLegacy { ports[.remote] = ports[.primary] }
         return Observation(bridge: bridge, ports: ports)
     }
 

@@ -39,7 +39,14 @@ public struct BySide<Value> {
     }
 
     /// The values in the order of the sides.
-    @inlinable public var values: [Value] { [primary, standby, local, remote].compactMap { $0 } }
+    @inlinable public var values: [Value] {
+        var values: [Value] = []
+        if let primary { values.append(primary) }
+        if let standby { values.append(standby) }
+        if let local { values.append(local) }
+        if let remote { values.append(remote) }
+        return values
+    }
 }
 
 extension BySide: Sendable where Value: Sendable {}

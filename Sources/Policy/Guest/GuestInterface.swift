@@ -73,17 +73,20 @@ public struct PortIdentity: Hashable, Sendable {
 
 /// One interface of one VM: a bridge, the ports that reach the guest, and its addresses. It is a failover pair, or has one port on
 /// each host.
+///
+/// `Optional<…>` instead of `…?` leaves out the implicit nil, in whose place the initializer would put the value: for that the
+/// runtime looks for a type by its name, which costs a process 10,000 instructions for each.
 public struct GuestInterface: Hashable, Sendable {
     /// Its name.
     public let id: GuestID
     /// The bridge. `learningToRestore` is unused here.
     public var bridge: PortIdentity
     /// The port of the VF; nil for a guest with one port.
-    public var primary: PortIdentity?
+    public var primary: Optional<PortIdentity>
     /// The port of the paravirtual NIC; of a guest with one port, that port.
     public var standby: PortIdentity
     /// The port that leads to the guest while it is on another host.
-    public var uplink: PortIdentity?
+    public var uplink: Optional<PortIdentity>
     /// Sorted, without duplicates.
     public let addresses: [Address]
     /// Those of the addresses that the guest got by asking for them; all others an operator has declared.
@@ -103,7 +106,7 @@ public struct GuestInterface: Hashable, Sendable {
     public var fromPVID: [Address] = []
     /// The NIC whose filters move with the addresses, if its eswitch is in legacy mode. The primary is then the bridge port
     /// that leads to the NIC, and the VF has no port.
-    public var nic: LegacyNIC? = nil
+    public var nic: Optional<LegacyNIC>
     /// The neighbours that follow it; nil for none.
     public var neighbours: [GuestNeighbour]? = nil
 
@@ -130,9 +133,12 @@ public struct GuestInterface: Hashable, Sendable {
         case .primary: primary
         case .standby: primary == nil ? nil : standby
         case .local: primary == nil ? standby : nil
-        case .remote: nic == nil ? uplink : primary
+        case .remote: isLegacy ? primary : uplink
         }
     }
+
+    /// Filters of a NIC move with the addresses.
+    package var isLegacy: Bool { if case .some = nic { true } else { false } }
 
     /// The side at which a guest that comes from another host is first reached.
     public var arrival: Side { primary == nil ? .local : .standby }
@@ -174,7 +180,7 @@ public struct GuestInterface: Hashable, Sendable {
 
     /// The side whose port has an interface index.
     public func side(ofPort index: Int32) -> Side? {
-        if let primary, primary.index == index { return .primary }
+        if primary?.index == index { return .primary }
         if standby.index == index { return arrival }
         return uplink?.index == index ? .remote : nil
     }
@@ -217,7 +223,9 @@ extension GuestInterface {
     /// What has another name in `other`, in words.
     package func renamings(to other: GuestInterface) -> String {
         var pairs = [(bridge, other.bridge), (standby, other.standby)]
-        for case (let old?, let new?) in [(primary, other.primary), (uplink, other.uplink)] { pairs.append((old, new)) }
+        for case (let old?, let new?) in [
+            (primary, other.primary), (uplink, other.uplink), (nic?.pf, other.nic?.pf),
+        ] { pairs.append((old, new)) }
         pairs += zip(neighbourInterfaces, other.neighbourInterfaces)
         var words: [String] = []
         for (old, new) in pairs where old.name != new.name {
@@ -229,7 +237,10 @@ extension GuestInterface {
 
     /// The name of the guest's port that has an interface index.
     package func name(ofPort index: Int32) -> String {
-        side(ofPort: index).flatMap { port(of: $0)?.name } ?? "ifindex \(index)"
+        if standby.index == index { return standby.name }
+        if primary?.index == index, let name = primary?.name { return name }
+        if uplink?.index == index, let name = uplink?.name { return name }
+        return "ifindex \(index)"
     }
 }
 

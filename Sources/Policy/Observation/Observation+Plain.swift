@@ -7,7 +7,7 @@ extension Observation {
     ///
     /// Software ports that forward and let the same through, which this guest has alone, and addresses that nobody has taken.
     package func isPlain(for guest: GuestInterface) -> Bool {
-        guard let bridge, bridge.isUp, let settings = bridge.bridge, guest.nic == nil,
+        guard let bridge, bridge.isUp, let settings = bridge.bridge, !guest.isLegacy,
             let standby = ports[guest.arrival], let second = standby.bridgePort?.flags,
             second.contains(.locked) == guest.isClosed(guest.arrival),
             guest.sharesPorts || guest.learns(guest.arrival) || !second.contains(.learning),

@@ -56,17 +56,20 @@ package struct Observation {
         // A port may serve two sides.
         var all: [Link] = []
         for link in ports.values where !all.contains(where: { $0.index == link.index }) { all.append(link) }
-        return Links(all + foreignPorts + (bridge.map { [$0] } ?? []))
+        all += foreignPorts
+        if let bridge { all.append(bridge) }
+        return Links(all)
     }
 
     package func entry(_ address: Address) -> Entry? { entries?[address] }
 
     /// The present name of the bridge or a port among what was read of a guest.
     package func name(_ index: Int32) -> String? {
-        if let bridge, bridge.index == index { return bridge.name }
-        if let primary = ports[.primary], primary.index == index { return primary.name }
-        if let standby = ports[.standby] ?? ports[.local], standby.index == index { return standby.name }
-        if let uplink = ports[.remote], uplink.index == index { return uplink.name }
+        if bridge?.index == index { return bridge?.name }
+        if ports[.primary]?.index == index { return ports[.primary]?.name }
+        if ports[.standby]?.index == index { return ports[.standby]?.name }
+        if ports[.local]?.index == index { return ports[.local]?.name }
+        if ports[.remote]?.index == index { return ports[.remote]?.name }
         return interfaces?[index]?.name ?? neighbourhood?.links.first { $0.index == index }?.name
     }
 

@@ -28,14 +28,14 @@ package struct Claim: ~Copyable {
     /// - Parameter observation: read by their interface indexes.
     package func named(by observation: Observation) -> GuestRecord {
         guard let guest = record.guest.renamed(observation.name) else { return record }
-        file.rename(guest)
+        file.rename(guest, record.guest.renamings(to: guest))
         var record = record
         record.guest = guest
         return record
     }
 
     /// What the guest's bridge and ports are called now, where the record has another name, in words.
-    package var renaming: String? { file.renamed.map { record.guest.renamings(to: $0) } }
+    package var renaming: String? { file.renaming }
 
     /// Writes the names that ``named(by:)`` has found, and nothing else.
     package func writeNames() throws(ControllerError) { try file.write(file.document) }
@@ -184,8 +184,8 @@ extension Claim {
     /// The file of a record whose guest is held.
     fileprivate final class File {
         var document: RecordDocument
-        /// The guest with the names that its bridge and ports have now, where those of the record are others.
-        private(set) var renamed: GuestInterface?
+        /// What the guest's bridge and ports are called now, where the record has other names, in words.
+        private(set) var renaming: String?
         private let name: String
         private let folder: RecordFolder
         private let lock: GuestLock?
@@ -203,12 +203,12 @@ extension Claim {
 
         func begin(_ document: RecordDocument) {
             self.document = document
-            renamed = nil
+            renaming = nil
         }
 
-        func rename(_ guest: GuestInterface) {
-            if renamed == guest { return }
-            renamed = guest
+        func rename(_ guest: GuestInterface, _ words: String) {
+            if renaming == words { return }
+            renaming = words
             document.rename(guest)
         }
 

@@ -30,7 +30,7 @@ package final class Journal {
     /// Records as they were last read, by name; nil for a process that reads each once.
     private var kept: [String: Kept]?
 
-    private struct Kept {
+    struct Kept {
         let bytes: [UInt8]
         let document: RecordDocument
         let record: GuestRecord
@@ -98,7 +98,7 @@ package final class Journal {
         if let old, old.bytes == bytes { return (old.document, old.record) }
         do throws(RecordDocument.Fault) {
             guard let document = RecordDocument(bytes) else { throw RecordDocument.Fault("it is no JSON object") }
-            let record = try document.record(after: old.map { ($0.document, $0.record) })
+            let record = try document.record(after: old)
             guard record.guest.id.text == name else {
                 throw RecordDocument.Fault("it is about guest \(record.guest.id)")
             }
@@ -204,7 +204,9 @@ package final class Journal {
     /// The program that runs, and its verb: who writes records and holds locks.
     static let label: String = {
         let words = CommandLine.arguments
-        let program = words.first?.split(separator: "/").last.map(String.init) ?? "?"
+        let path = words.first ?? "?"
+        let start = path.utf8.lastIndex(of: UInt8(ascii: "/")).map(path.utf8.index(after:)) ?? path.startIndex
+        let program = String(path[start...])
         return words.count > 1 && !words[1].hasPrefix("-") ? "\(program) \(words[1])" : program
     }()
 }

@@ -179,9 +179,9 @@ extension RecordDocument {
 
     /// The record.
     ///
-    /// - Parameter before: an earlier document of the guest and its record: what has the same text is not read again.
+    /// - Parameter before: an earlier document of the guest with its record: what has the same text is not read again.
     /// - Throws: ``Fault`` that names the member.
-    func record(after before: (document: RecordDocument, record: GuestRecord)? = nil) throws(Fault) -> GuestRecord {
+    func record(after before: Journal.Kept? = nil) throws(Fault) -> GuestRecord {
         let version = try integer("version")
         guard version <= RecordDocument.version else {
             throw Fault(
@@ -246,14 +246,14 @@ extension RecordDocument {
     private func guestInterface() throws(Fault) -> GuestInterface {
         let name = try text("guest")
         guard let id = try? GuestID(name) else { throw Fault("\"guest\" is \"\(name)\"") }
-        var ports: [(role: String, port: PortIdentity)] = []
-        for port in self["ports"]?.elements ?? [] {
-            guard let role = port["role"]?.text else { throw Fault("a port has no \"role\"") }
-            ports.append((role, try RecordDocument.identity(port, role)))
+        let ports = self["ports"]?.elements ?? []
+        if ports.contains(where: { $0["role"]?.text == nil }) { throw Fault("a port has no \"role\"") }
+        func port(_ role: String) throws(Fault) -> PortIdentity? {
+            guard let port = ports.first(where: { $0["role"]?.text == role }) else { return nil }
+            return try RecordDocument.identity(port, role)
         }
-        func port(_ role: Side) -> PortIdentity? { ports.first { $0.role == role.rawValue }?.port }
-        let primary = port(.primary)
-        guard let bridge = self["bridge"], let standby = primary == nil ? port(.local) : port(.standby) else {
+        let primary = try port("primary")
+        guard let bridge = self["bridge"], let standby = try port(primary == nil ? "local" : "standby") else {
             throw Fault("\"bridge\", or the port \"primary\", \"standby\" or \"local\", is missing")
         }
         var addresses: [Address] = []
@@ -270,7 +270,7 @@ extension RecordDocument {
         }
         var guest = GuestInterface(
             id: id, bridge: try RecordDocument.identity(bridge, "bridge"), primary: primary, standby: standby,
-            uplink: ports.first { $0.role == "uplink" }?.port, addresses: addresses, side: try word("side"),
+            uplink: try port("uplink"), addresses: addresses, side: try word("side"),
             isSticky: self["sticky"]?.bool == true, nic: try legacyNIC())
         guest.kind = try word("kind")
         guest.fromPVID = fromPVID
