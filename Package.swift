@@ -154,7 +154,8 @@ let package = Package(
             dependencies: ["TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "Lab"],
             swiftSettings: swift),
         .testTarget(
-            name: "LibvirtHookTests", dependencies: ["LibvirtHook", "Policy", "FDB"], swiftSettings: swift),
+            name: "LibvirtHookTests", dependencies: ["TestSupport", "LibvirtHook", "Policy", "FDB"],
+            swiftSettings: swift),
         .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
         // These tests run in the lab VM that scripts/test boots.
         .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),

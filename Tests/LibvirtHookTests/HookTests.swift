@@ -1,6 +1,7 @@
 import Policy
 import FDB
 import LibvirtHook
+import TestSupport
 import Testing
 
 @Suite struct DomainTests {
@@ -134,12 +135,12 @@ import Testing
             }
             return Array((text + "</devices></domain>").utf8)
         }
-        func time(_ count: Int) throws -> Duration {
+        func time(_ count: Int) throws -> Double {
             let bytes = text(count)
-            let begin = ContinuousClock.now
+            let begin = processorTime()
             let pairs = try DomainXML(bytes).pairs
             let errors = try plan("vm1 started begin -", bytes).errors
-            let took = ContinuousClock.now - begin
+            let took = processorTime() - begin
             #expect(pairs.count == count && errors.contains { $0.contains("too many") })
             return took
         }

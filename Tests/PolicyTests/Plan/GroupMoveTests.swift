@@ -2,6 +2,7 @@ import FDB
 import Netlink
 import Switchdev
 import System
+import TestSupport
 import Testing
 
 @testable import Policy
@@ -75,12 +76,12 @@ import Testing
         let table = GroupTable(bridge: 3, entries: entries)
         let move = try move(try GroupMoveTests.guest(), to: .standby)
         var additions: [GroupRequest] = []
-        let time = ContinuousClock().measure {
-            additions = move.additions(table)
-            _ = move.removals(table, copied: Set(additions.map(\.key)))
-        }
+        let begin = processorTime()
+        additions = move.additions(table)
+        _ = move.removals(table, copied: Set(additions.map(\.key)))
+        let time = processorTime() - begin
         #expect(additions.count == 2000)
-        #expect(time < .seconds(2), "\(time)")
+        #expect(time < 2, "\(time)")
     }
 
     @Test func onASharedPortNothingIsRemoved() throws {

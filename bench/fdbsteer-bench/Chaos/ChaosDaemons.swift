@@ -95,6 +95,10 @@ enum ChaosDaemons {
         id = "\(world.guests[2].id)"
         kind = "net_failover"
         return_to_primary = "when-back"
+        [[guest]]
+        id = "\(world.guests[4].id)"
+        qmp = "\(world.monitors[4].path)"
+        follow = true
 
         """
     }

@@ -4,7 +4,7 @@ import Lab
 /// Frames with a guest's address from where the guest is not, and its own.
 enum ChaosFrames {
     static let family = ChaosFamily(weight: 8) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         let count = random.one(of: [1, 2, 3, 20])
         let gap = random.one(of: [0, 1000, 10_000, 40_000])
         let place = random.one(of: ["neighbour", "uplink", "guest"])

@@ -31,6 +31,8 @@ struct ChaosKernel {
     /// Without the bridges' and ports' own addresses.
     let entries: [Entry]
     let ports: [String: Port]
+    /// The permanent neighbours: MACs by interface and IP address, `br0 192.0.2.7`.
+    let neighbours: [String: String]
 
     /// Reads both.
     ///
@@ -58,6 +60,12 @@ struct ChaosKernel {
                 ifindex: index, bridge: bridge, works: works && object["state"]?.text == "forwarding", flags: flags)
         }
         self.ports = ports
+        var neighbours: [String: String] = [:]
+        for object in try ChaosKernel.objects(["ip", "-j", "neigh", "show", "nud", "permanent"]) {
+            guard let address = object["dst"]?.text, let name = object["dev"]?.text else { continue }
+            neighbours["\(name) \(address)"] = object["lladdr"]?.text
+        }
+        self.neighbours = neighbours
     }
 
     /// The entry of an address on a bridge, without a VLAN: bridges filter none while one looks.

@@ -89,14 +89,16 @@ final class ChaosMonitor: Sendable {
 /// Monitors that flood, lie and die.
 enum ChaosMonitors {
     static let family = ChaosFamily(weight: 6) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         if random.onceIn(3) {
             let lie = random.one(of: lies)
-            return ChaosOperation(kind: "monitor lie", words: "monitor of vm1 says \(lie.event) \(lie.data)") { world in
-                let guest = world.guests[1]
+            let liar = random.one(of: [1, 4])
+            return ChaosOperation(kind: "monitor lie", words: "monitor of vm\(liar) says \(lie.event) \(lie.data)") {
+                world in
+                let guest = world.guests[liar]
                 // Whoever follows it acts on its word.
                 guest.doubt = .untilSwitched
-                world.monitors[1].tell(lie.event, lie.data)
+                world.monitors[liar].tell(lie.event, lie.data)
                 usleep(30_000)
             }
         }

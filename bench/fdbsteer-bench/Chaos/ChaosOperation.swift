@@ -21,6 +21,9 @@ struct ChaosRandom: RandomNumberGenerator {
     /// One of these.
     mutating func one<T>(of choices: [T]) -> T { choices[Int.random(in: 0..<choices.count, using: &self)] }
 
+    /// The number of a guest.
+    mutating func guest() -> Int { Int.random(in: 0..<5, using: &self) }
+
     /// True once in so many times.
     mutating func onceIn(_ times: Int) -> Bool { Int.random(in: 0..<times, using: &self) == 0 }
 }

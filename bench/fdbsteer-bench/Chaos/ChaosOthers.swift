@@ -4,12 +4,12 @@ import Lab
 /// Other programs change entries and settings, of guests' ports and of their own.
 enum ChaosOthers {
     static let family = ChaosFamily(weight: 10) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         let mark = Int.random(in: 0..<6, using: &random)
         let isPrimary = Bool.random(using: &random)
         let flag = random.one(of: ["flood", "mcast_flood", "bcast_flood", "neigh_suppress", "cost", "priority"])
         let value = Int.random(in: 1...60, using: &random)
-        switch Int.random(in: 0..<8, using: &random) {
+        switch Int.random(in: 0..<10, using: &random) {
         case 0:
             return ChaosOperation(kind: "others steal", words: "others steal vm\(number)'s entry") { world in
                 try steal(world.guests[number], world)
@@ -46,6 +46,26 @@ enum ChaosOthers {
                 } else {
                     try world.addEntry(mac, behind: port)
                 }
+            }
+        case 6:
+            return ChaosOperation(kind: "others gate", words: "others open the gate of vm4") { world in
+                let port = world.guests[4].standby
+                guard world.guests[4].found != nil, port.exists, port.isHere, port.bridge != nil else { return }
+                try Command.script("bridge link set dev \(port.name) locked off")
+            }
+        case 7:
+            return ChaosOperation(
+                kind: "others neighbour", words: "others \(isPrimary ? "delete" : "change") a neighbour"
+            ) {
+                world in
+                let guest = world.guests[2 + mark % 2]
+                guard let address = guest.neighbour,
+                    try ChaosKernel().neighbours["\(guest.bridge.name) \(address)"] != nil
+                else { return }
+                let change =
+                    isPrimary
+                    ? ["del", address] : ["replace", address, "lladdr", "52:54:00:c4:ee:99", "nud", "reachable"]
+                _ = try Command.run(["ip", "neigh"] + change + ["dev", guest.bridge.name])
             }
         default:
             return ChaosOperation(kind: "others flag", words: "others change \(flag) of a port of vm\(number)") {

@@ -123,8 +123,11 @@ final class ChaosPort {
 
 /// A guest of the model.
 final class ChaosGuest {
-    /// The sides, as fdbsteer names them.
+    /// The sides, as fdbsteer names them; the one port of a guest without a pair, `local`, is here a standby.
     enum Place: String, CaseIterable { case primary, standby, remote }
+
+    /// What a guest has beside its addresses.
+    enum Trait { case onePort, gate, neighbour, followed }
 
     /// What the model knows about where the record may lead.
     enum Doubt {
@@ -143,8 +146,9 @@ final class ChaosGuest {
     let uplink: ChaosPort
     let addresses: [String]
     let kind: String
+    private let traits: Set<Trait>
     /// The NIC, or the other host, with which the guest sends and receives.
-    var place = Place.primary
+    private(set) var place: Place
     var doubt = Doubt.none
     /// The entries of its addresses when it was prepared, by address; nil while it is not.
     var found: [String: ChaosKernel.Entry]?
@@ -154,15 +158,31 @@ final class ChaosGuest {
     /// The incarnation of the bridge on which it was prepared.
     var foundBridge = 0
 
-    init(_ number: Int, _ bridge: ChaosBridge, uplink: ChaosPort, addresses: Int, kind: String) {
+    init(_ number: Int, _ bridge: ChaosBridge, uplink: ChaosPort, addresses: Int, kind: String, _ traits: Trait...) {
         self.number = number
         self.bridge = bridge
         self.uplink = uplink
         self.kind = kind
-        primary = ChaosPort("vf\(number)", bridge)
+        self.traits = Set(traits)
         standby = ChaosPort("tap\(number)", bridge)
+        primary = traits.contains(.onePort) ? standby : ChaosPort("vf\(number)", bridge)
+        place = traits.contains(.onePort) ? .standby : .primary
         self.addresses = (0..<addresses).map { "52:54:00:c4:0\(number):0\($0)" }
     }
+
+    /// It has one port on this host, which is its primary and its standby here.
+    var hasOnePort: Bool { traits.contains(.onePort) }
+    /// Its port is locked while it is on another host.
+    var hasGate: Bool { traits.contains(.gate) }
+    /// The daemon follows its monitor.
+    var isFollowed: Bool { traits.contains(.followed) }
+    /// The IP address whose neighbour on the bridge follows it; nil for none.
+    var neighbour: String? { traits.contains(.neighbour) ? "192.0.2.\(100 + number)" : nil }
+    /// Its ports on this host.
+    var own: [ChaosPort] { hasOnePort ? [standby] : [primary, standby] }
+
+    /// A side as fdbsteer names it.
+    func word(_ place: Place) -> String { hasOnePort && place != .remote ? "local" : place.rawValue }
 
     /// The port of a side.
     func port(_ place: Place) -> ChaosPort {
@@ -184,6 +204,6 @@ final class ChaosGuest {
 
     /// The guest goes where it was redirected.
     func follow(to place: Place) {
-        (self.place, doubt, hasLostPrimary) = (place, .none, false)
+        (self.place, doubt, hasLostPrimary) = (hasOnePort && place == .primary ? .standby : place, .none, false)
     }
 }

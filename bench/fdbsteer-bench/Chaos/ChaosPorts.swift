@@ -4,8 +4,9 @@ import Lab
 /// Ports are renamed, removed, made anew, moved, and lose their carrier.
 enum ChaosPorts {
     static let family = ChaosFamily(weight: 14) { random in
-        let number = Int.random(in: 0..<10, using: &random)
-        let name = ["up0", "up1", "nb0", "nb1", "vf0", "tap0", "vf1", "tap1", "vf2", "tap2"][number]
+        let names = ["up0", "up1", "nb0", "nb1", "vf0", "tap0", "vf1", "tap1", "vf2", "tap2", "tap3", "tap4"]
+        let number = Int.random(in: 0..<names.count, using: &random)
+        let name = names[number]
         let tag = Int.random(in: 0..<100, using: &random)
         let actions: [(kind: String, act: (ChaosPort, ChaosWorld) throws -> Void)] = [
             ("rename", { port, _ in try rename(port, tag) }), ("rename", { port, _ in try rename(port, tag) }),

@@ -82,7 +82,9 @@ enum ChaosRules {
                 return ChaosViolation(rule: .entry, text: "\(guest.id) is still \(known.phase), and nobody is at it")
             }
             let entrySide = view.entrySide(known, guest)
-            let wrong = guest.addresses.compactMap { wrongEntry($0, guest, on: entrySide, known, view) }
+            let wrong =
+                guest.addresses.compactMap { wrongEntry($0, guest, on: entrySide, known, view) }
+                + [wrongGate(guest, known, view), wrongNeighbour(guest, known, view)].compactMap { $0 }
             let side = ChaosGuest.Place(rawValue: entrySide) ?? .standby
             guard let first = wrong.first, view.reasons(known, guest, at: side).isEmpty else { continue }
             // While QEMU says that a migration is under way, entries stay where frames take them (docs/evidence.md).
@@ -109,6 +111,22 @@ enum ChaosRules {
             + (entry?.words ?? "no entry")
     }
 
+    /// What is wrong with a guest's gate; nil if its port is locked while the guest is elsewhere, and only then.
+    private static func wrongGate(_ guest: ChaosGuest, _ known: ChaosView.Guest, _ view: ChaosView) -> String? {
+        guard guest.hasGate, let port = view.kernel.ports[guest.standby.name] else { return nil }
+        let isClosed = port.flags["locked"] == "true"
+        return isClosed == (known.side == "remote")
+            ? nil : "its gate is \(isClosed ? "closed" : "open") on \(known.side)"
+    }
+
+    /// What is wrong with a guest's neighbour; nil if it is there while the guest is here, and only then.
+    private static func wrongNeighbour(_ guest: ChaosGuest, _ known: ChaosView.Guest, _ view: ChaosView) -> String? {
+        guard let address = guest.neighbour else { return nil }
+        let found = view.kernel.neighbours["\(guest.bridge.name) \(address)"]
+        let right = known.side == "remote" ? nil : guest.addresses[0]
+        return found == right ? nil : "the neighbour \(address) on \(known.side) is \(found ?? "missing")"
+    }
+
     // MARK: - What is others'
 
     private static func checkForeign(_ view: ChaosView, _ world: ChaosWorld, isThorough: Bool) throws {
@@ -118,9 +136,12 @@ enum ChaosRules {
                     rule: .foreign, text: "\(port.name) is no port of \(port.bridge?.name ?? "") any more")
             }
             let isOurs = world.guests.contains {
-                ($0.primary === port || $0.standby === port) && view.guests[$0.id] != nil
+                $0.own.contains { $0 === port } && view.guests[$0.id] != nil
             }
+            let isGated = isOurs && world.guests.contains { $0.hasGate && $0.standby === port }
             for (flag, value) in port.flags where flag != "learning" || !isOurs {
+                // An entry's place and the gate's are one judgement.
+                if isGated, flag == "locked" { continue }
                 guard found.flags[flag] == value else {
                     throw ChaosViolation(
                         rule: isOurs || flag != "learning" ? .foreign : .release,
@@ -160,7 +181,7 @@ enum ChaosRules {
 
     /// A guest that sends and receives is reachable within a second, unless something says why not.
     private static func checkReachable(_ guest: ChaosGuest, _ view: ChaosView, _ world: ChaosWorld) throws {
-        let isFollowedHere = guest.number == 1 && guest.place == .remote && world.daemon != nil
+        let isFollowedHere = guest.isFollowed && guest.place == .remote && world.daemon != nil
         guard guest.doubt == .none, !isFollowedHere, !world.isFull else { return }
         let place = guest.port(guest.place)
         let source = guest.place == .remote ? world.neighbours[guest.bridge.number] : guest.uplink
@@ -231,6 +252,9 @@ enum ChaosRules {
             "-path", "*/ports/*", "-o", "-path", "*/waits/*", ")", "!", "-type", "d",
         ])
         if !left.output.isEmpty { throw ChaosViolation(rule: .leftover, text: "the state folder has \(left.output)") }
+        if !view.kernel.neighbours.isEmpty {
+            throw ChaosViolation(rule: .leftover, text: "neighbours: \(view.kernel.neighbours)")
+        }
         if world.foreignTables != nil {
             let tables = try Command.run(["nft", "list", "tables"]).output
             if tables.contains("fdbsteer") { throw ChaosViolation(rule: .leftover, text: "nftables: \(tables)") }

@@ -3,7 +3,7 @@ import Lab
 /// VLANs of ports and their PVID change, where the kernel filters VLANs.
 enum ChaosVLANs {
     static let family = ChaosFamily(weight: 3) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         let isPrimary = Bool.random(using: &random)
         let action = Int.random(in: 0..<3, using: &random)
         let words = ["filter on or off", "PVID 7 and back", "VLAN 8 and away"][action]

@@ -31,7 +31,7 @@ enum ChaosVerbs {
     }
 
     static let family = ChaosFamily(weight: 34) { random in
-        let guest = Int.random(in: 0..<3, using: &random)
+        let guest = random.guest()
         if random.onceIn(12) {
             let verbs = (verb(&random), verb(&random))
             return ChaosOperation(
@@ -56,17 +56,20 @@ enum ChaosVerbs {
 
     /// The arguments of a verb.
     static func words(_ verb: Verb, _ guest: ChaosGuest) -> [String] {
-        let ports = [
-            "--bridge", guest.bridge.name, "--primary", guest.primary.name, "--standby", guest.standby.name, "--uplink",
-            guest.uplink.name,
-        ]
+        let own = guest.hasOnePort ? ["--port"] : ["--primary", "--standby"]
+        let ports =
+            ["--bridge", guest.bridge.name, "--uplink", guest.uplink.name]
+            + zip(own, guest.own).flatMap { [$0, $1.name] }
         let addresses = guest.addresses.flatMap { ["--address", $0] }
         return switch verb {
         case .prepare:
-            ["prepare", guest.id] + ports + addresses + ["--at", guest.place.rawValue, "--kind", guest.kind]
-        case .move(let place): ["switch", guest.id, "--to", place.rawValue]
-        case .open(let place): ["switch", guest.id, "--to", place.rawValue, "--strategy", "bracket"]
-        case .close(let place): ["switch", guest.id, "--to", place.rawValue, "--close"]
+            ["prepare", guest.id] + ports + addresses + ["--at", guest.word(guest.place)]
+                + (guest.hasOnePort ? [] : ["--kind", guest.kind]) + (guest.hasGate ? ["--gate"] : [])
+                + (guest.neighbour.map { ["--ip", "\($0)=\(guest.addresses[0])", "--neighbour", guest.bridge.name] }
+                    ?? [])
+        case .move(let place): ["switch", guest.id, "--to", guest.word(place)]
+        case .open(let place): ["switch", guest.id, "--to", guest.word(place), "--strategy", "bracket"]
+        case .close(let place): ["switch", guest.id, "--to", guest.word(place), "--close"]
         case .abort, .release, .verify: ["\(verb)", guest.id, "--json"]
         case .announce: ["announce", guest.id, "--count", "1", "--ip", "192.0.2.7=\(guest.addresses[0])"]
         case .reconcile: ["reconcile", "--json"]
@@ -142,7 +145,7 @@ extension ChaosView {
     /// Whether nothing of what a guest needs is missing, or in the way.
     func isHealthy(_ guest: ChaosGuest) -> Bool {
         guard !isFull, guest.doubt == .none else { return false }
-        return [guest.primary, guest.standby, guest.uplink].allSatisfy { works($0, on: guest.bridge) }
+        return (guest.own + [guest.uplink]).allSatisfy { works($0, on: guest.bridge) }
     }
 
     /// The exit codes of a verb that are right for a guest.

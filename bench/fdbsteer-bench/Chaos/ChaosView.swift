@@ -15,7 +15,7 @@ struct ChaosView {
 
         init?(_ object: JSON) {
             guard let side = object["side"]?.text, let phase = object["phase"]?.text else { return nil }
-            self.side = side
+            self.side = side == "local" ? "standby" : side
             self.phase = phase
             isRunning = object["running"]?.bool ?? false
             problems =
@@ -25,7 +25,7 @@ struct ChaosView {
                 }
             var ports: [String: Int64] = [:]
             for (place, member) in [("primary", "primary"), ("standby", "standby"), ("remote", "uplink")] {
-                ports[place] = object[member]?["ifindex"]?.integer
+                ports[place] = (object[member] ?? (place == "remote" ? nil : object["local"]))?["ifindex"]?.integer
             }
             self.ports = ports
         }
@@ -86,7 +86,7 @@ struct ChaosView {
     /// ports, or with its monitor.
     func reasons(_ known: Guest, _ guest: ChaosGuest, at place: ChaosGuest.Place) -> [String] {
         let right = guest.port(place)
-        let others: [ChaosPort] = [guest.primary, guest.standby, guest.uplink].filter { $0 !== right }
+        let others: [ChaosPort] = (guest.own + [guest.uplink]).filter { $0 !== right }
         return known.problems.filter { text in
             let isElsewhere = others.contains { (port: ChaosPort) in
                 text.contains(port.home) || text.contains("\(port.name):")

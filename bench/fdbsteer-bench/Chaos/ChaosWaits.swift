@@ -6,7 +6,7 @@ enum ChaosWaits {
     private enum Signal: String, CaseIterable { case word, carrier, frame, command, qmp }
 
     static let family = ChaosFamily(weight: 6) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         let signal = random.one(of: Signal.allCases)
         let place = random.one(of: [.primary, .standby] as [ChaosGuest.Place])
         let comes = !random.onceIn(3)
@@ -30,17 +30,17 @@ enum ChaosWaits {
             && before.guests[guest.id].map {
                 $0.phase == "pinned" && before.isCurrent($0, guest)
             } ?? false
-        // vm1's monitor belongs to the daemon that follows it.
-        let monitor = world.monitors[number == 1 ? 0 : number]
+        // A monitor belongs to the daemon that follows it.
+        let monitor = world.monitors[guest.isFollowed ? 0 : number]
         let until =
             switch signal {
             case .word: "word"
-            case .carrier: "carrier:primary=down"
-            case .frame: "frame:\(place)"
+            case .carrier: "carrier:\(guest.word(.primary))=down"
+            case .frame: "frame:\(guest.word(place))"
             case .command: "command:/bin/\(comes ? "true" : "sleep")"
             case .qmp: "qmp:\(monitor.path):DEVICE_DELETED"
             }
-        var words = ["switch", guest.id, "--to", place.rawValue, "--until", until, "--timeout", "400ms"]
+        var words = ["switch", guest.id, "--to", guest.word(place), "--until", until, "--timeout", "400ms"]
         if isBracket { words += ["--strategy", "bracket"] }
         let command = try world.fdbsteer(words, bound: ChaosWorld.bound + 0.4) { process in
             usleep(120_000)
@@ -73,7 +73,7 @@ enum ChaosWaits {
 /// Processes that are killed at any system call.
 enum ChaosKills {
     static let family = ChaosFamily(weight: 10) { random in
-        let number = Int.random(in: 0..<3, using: &random)
+        let number = random.guest()
         let verb = ChaosVerbs.verb(&random)
         let call = Int.random(in: 1...170, using: &random)
         return ChaosOperation(

@@ -5,8 +5,8 @@ import System
 
 /// What an episode acts on, in the calling thread's namespaces, with the model of it.
 ///
-/// Two bridges, each with an uplink and a neighbour's port; two guests on the first and one on the second. Nothing sends by
-/// itself. The state folder is a small tmpfs of its own.
+/// Two bridges, each with an uplink and a neighbour's port; on each two guests with a pair or with one port, on the first one
+/// more. Nothing sends by itself. The state folder is a small tmpfs of its own.
 final class ChaosWorld {
     /// An entry that is nobody's business but its maker's.
     struct ForeignEntry: Hashable {
@@ -68,8 +68,10 @@ final class ChaosWorld {
         neighbours = bridges.map { ChaosPort("nb\($0.number)", $0) }
         guests = [
             ChaosGuest(0, bridges[0], uplink: uplinks[0], addresses: 1, kind: "unknown"),
-            ChaosGuest(1, bridges[0], uplink: uplinks[0], addresses: 2, kind: "net_failover"),
-            ChaosGuest(2, bridges[1], uplink: uplinks[1], addresses: 1, kind: "net_failover"),
+            ChaosGuest(1, bridges[0], uplink: uplinks[0], addresses: 2, kind: "net_failover", .followed),
+            ChaosGuest(2, bridges[1], uplink: uplinks[1], addresses: 1, kind: "net_failover", .neighbour),
+            ChaosGuest(3, bridges[0], uplink: uplinks[0], addresses: 2, kind: "unknown", .onePort, .neighbour),
+            ChaosGuest(4, bridges[1], uplink: uplinks[1], addresses: 1, kind: "unknown", .onePort, .gate, .followed),
         ]
         elsewhere = try NetworkNamespace()
         here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
@@ -83,7 +85,7 @@ final class ChaosWorld {
     deinit { close(here) }
 
     /// All ports, those without a bridge too.
-    var ports: [ChaosPort] { uplinks + neighbours + guests.flatMap { [$0.primary, $0.standby] } }
+    var ports: [ChaosPort] { uplinks + neighbours + guests.flatMap(\.own) }
 
     /// Makes a bridge under its first name, without ports.
     func make(_ bridge: ChaosBridge) throws {
@@ -126,7 +128,7 @@ final class ChaosWorld {
                 "1,6 0 0 0",
             ])
         if filter.exitCode != 0 { skipped.insert("a filter of others: this kernel has no cls_bpf") }
-        for guest in guests.dropFirst() { guest.standby.foreignFilters = try filters(of: guest.standby) }
+        for guest in guests[1...2] { guest.standby.foreignFilters = try filters(of: guest.standby) }
         guard access("/usr/sbin/nft", X_OK) == 0 else {
             skipped.insert("tables of others: there is no nft")
             return
