@@ -142,7 +142,8 @@ extension Keeper {
                 ConditionRecord(guest: record.guest.id.text, row: record.row, $0)
             }
         }
-        try journal.write(all.sorted { ($0.guest, $0.since) < ($1.guest, $1.since) })
+        let followed = wards.compactMap { $1.isFollowed ? watch.records[$0]?.guest.id.text : nil }
+        try journal.write(all.sorted { ($0.guest, $0.since) < ($1.guest, $1.since) }, followed: followed.sorted())
         conditionsAreNew = false
     }
 }

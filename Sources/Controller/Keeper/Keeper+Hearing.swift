@@ -84,6 +84,7 @@ extension Keeper {
     package mutating func follow(_ rows: Set<Int64>) {
         for (row, ward) in wards where ward.isFollowed != rows.contains(row) {
             wards[row]?.isFollowed = !ward.isFollowed
+            conditionsAreNew = true
             if ward.isFollowed { stopAsking(row) }
             if ward.isFollowed { wards[row]?.word = nil }
             spoilReady(row)

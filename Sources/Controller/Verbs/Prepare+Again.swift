@@ -46,7 +46,7 @@ extension Prepare {
                 notes.append("its addresses were not guarded any more, and are again")
             }
         }
-        let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems
+        let problems = Preflight(Subject(guest), observation).judge(by: Rule.ofIntent).problems.map(\.words)
         let plan = Plan(
             verb: .prepare, guest: guest, from: guest.side, to: guest.side, steps: [],
             notes: notes + problems)
@@ -147,7 +147,7 @@ extension Prepare {
         where observation.neighbourhood?.links.contains(where: { $0.index == interface.index }) != true {
             losses.append("\(interface.name) (neighbours, ifindex \(interface.index)) no longer exists")
         }
-        return losses + preflight.judge(by: [VLANRules.pvidChanged]).problems
+        return losses + preflight.judge(by: [VLANRules.pvidChanged]).problems.map(\.words)
     }
 
     /// Releases a guest, and prepares it with what has taken the place of what it had.

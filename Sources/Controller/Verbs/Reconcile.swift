@@ -120,7 +120,7 @@ package struct Reconcile {
         case .bracketed:
             var (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
             if let report { _ = host.book(report) }
-            result.problems = Verify.problems(of: &record, on: &host.kernel)
+            result.problems = Verify.problems(of: &record, on: &host.kernel).map(\.words)
             return result
         case .releasing where try Release.plan(claim, on: &host.kernel).0.givesNothingBack:
             // Everything was given back, and only the record is left of it.
@@ -133,14 +133,15 @@ package struct Reconcile {
             if let words = try contradiction(record, on: &host.kernel) {
                 if !options.dryRun { _ = try? host.kernel.restoreGuard(of: record.guest) }
                 return Reconciliation(
-                    guest: name, words: words, ok: false, problems: Verify.problems(of: &record, on: &host.kernel))
+                    guest: name, words: words, ok: false,
+                    problems: Verify.problems(of: &record, on: &host.kernel).map(\.words))
             }
             let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
                 try Abort(options: options).putBack(
                     claim, for: .reconcile, at: goal, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
-            result.problems = Verify.problems(of: &record, on: &host.kernel)
+            result.problems = Verify.problems(of: &record, on: &host.kernel).map(\.words)
             result.changed = report.isEvent
             return result
         }

@@ -60,9 +60,19 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package var bracket: BracketView?
     /// What is wrong with its bridge, ports and filters, as `verify` says it; nil for a guest that is void. The entries are not
     /// compared.
-    package var problems: [String]?
+    package var problems: [Problem]?
     /// What the daemon knows to be wrong, and since when; nil when no daemon runs, or for a guest that is void.
     package var conditions: [ConditionView]?
+    /// How it is, in one word.
+    package fileprivate(set) var health = Health.ok
+    /// What to do next, a command where there is one; nil where nothing is to be done.
+    package fileprivate(set) var next: String?
+    /// The network namespace where it was prepared.
+    package let namespace: NamespaceView
+    /// The daemon redirects it by QEMU's events; nil when no daemon runs.
+    package fileprivate(set) var followed: Bool?
+    /// The processes of which an open bracket can expect to be closed, and by what; nil without a bracket.
+    package fileprivate(set) var closing: String?
 
     /// Whether the fabric can hear the guest's ports.
     package enum Gate: String, Hashable, Sendable, Encodable {
@@ -91,6 +101,15 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         gate = guest.isGated ? guest.side == .remote ? .closed : .open : nil
         proofStatus = record.proof
         kind = guest.kind
+        namespace = NamespaceView(inode: record.namespace, cookie: record.cookie)
+    }
+}
+
+extension GuestStatus {
+    /// Fills in what follows from the rest.
+    fileprivate mutating func judge(by daemon: DaemonKnowledge?) {
+        (health, next) = verdict()
+        closing = closer(daemon)
     }
 }
 
@@ -147,11 +166,11 @@ package struct Status {
         } else {
             (records, faults) = try journal.recordsAndFaults()
         }
-        let conditions = journal.conditions
+        let daemon = journal.daemon
         var statuses: [GuestStatus] = []
         for var record in records {
             let isRunning = journal.isLocked(record)
-            var problems: [String]?
+            var problems: [Problem]?
             let place = journal.place(of: record)
             if place == .here { problems = Verify.problems(of: &record, on: &host.kernel) }
             var status = GuestStatus(record, running: isRunning, place)
@@ -159,15 +178,17 @@ package struct Status {
             if place == .here {
                 status.bracket = host.kernel.view(record)
                 status.problems = problems
-                status.conditions = conditions?.filter { $0.row == record.row }.map(ConditionView.init)
+                status.conditions = daemon?.conditions.filter { $0.row == record.row }.map(ConditionView.init)
             }
             status.wait = journal.wait(of: status.guest)
             if let wait = status.wait {
                 status.running = true
                 if record.phase == .pinned { (status.phase, status.goal) = ("waiting", wait.goal) }
             }
+            status.followed = daemon.map { $0.followed.contains(status.guest) }
+            status.judge(by: daemon)
             statuses.append(status)
         }
-        return (statuses, faults)
+        return (statuses.sorted { $0.isBefore($1) }, faults)
     }
 }

@@ -29,16 +29,18 @@ package struct Verification: Hashable, Sendable, Encodable {
     /// What is known of hardware: `nothing_to_prove`, `proven` or `missing`.
     package let proofStatus: OffloadProof.Status
     /// What differs.
-    package var problems: [String]
+    package var problems: [Problem]
     /// Ports that have sent from the guest's addresses within the last hour, and whose frames were dropped, in words.
     package var refused: [String] = []
+    /// What to do first about what differs; nil when nothing does.
+    package var next: String? = nil
 }
 
 /// Compares what is intended for a guest with the bridge's table and, where there is any, with hardware.
 package struct Verify {
     private var record: GuestRecord
     private let observation: Observation
-    private var problems: [String] = []
+    private var problems: [Problem] = []
 
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Verification {
@@ -70,6 +72,7 @@ package struct Verify {
         verify.problems += guarding.problems
         var verification = try verify.verification()
         verification.refused = guarding.refused
+        verification.next = verification.problems.first?.remedy
         return verification
     }
 
@@ -77,13 +80,13 @@ package struct Verify {
     /// are not compared.
     ///
     /// - Parameter record: gets the names that bridge and ports have now.
-    static func problems(of record: inout GuestRecord, on kernel: inout Kernel) -> [String] {
+    static func problems(of record: inout GuestRecord, on kernel: inout Kernel) -> [Problem] {
         do throws(ControllerError) {
             let (observation, problems) = try look(at: record, on: &kernel)
             record = record.named(by: observation)
             return problems
         } catch {
-            return ["\(error)"]
+            return [Problem("\(error)", remedy: error.remedy ?? "see the message")]
         }
     }
 
@@ -106,9 +109,9 @@ package struct Verify {
 
     private static func look(
         at record: GuestRecord, on kernel: inout Kernel
-    ) throws(ControllerError) -> (Observation, problems: [String]) {
+    ) throws(ControllerError) -> (Observation, problems: [Problem]) {
         let (observation, verdict, filters) = try look(at: record, by: Rule.ofIntent, readsEntries: true, on: &kernel)
-        return (observation, verdict.problems + filters)
+        return (observation, verdict.problems + filters.map { Problem($0, remedy: Problem.reconcile) })
     }
 
     /// - Returns: what was read, what the rules say, and what is wrong with the filters of its NIC.
@@ -131,7 +134,7 @@ package struct Verify {
     /// Whether other ports can take the guest's addresses by frames, and who has tried to.
     private static func guarding(
         _ record: GuestRecord, near links: Links, on kernel: inout Kernel
-    ) throws(ControllerError) -> (problems: [String], refused: [String]) {
+    ) throws(ControllerError) -> (problems: [Problem], refused: [String]) {
         let guest = record.guest
         guard guest.isGuarded else { return ([], []) }
         let found = try kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) }
@@ -143,8 +146,10 @@ package struct Verify {
         let bridge = links[guest.bridge.index]?.name ?? guest.bridge.name
         return (
             [
-                "any port of \(bridge) can take its addresses by frames: the nftables table "
-                    + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\""
+                Problem(
+                    "any port of \(bridge) can take its addresses by frames: the nftables table "
+                        + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\"",
+                    remedy: Problem.reconcile)
             ], refused
         )
     }
@@ -159,12 +164,17 @@ package struct Verify {
     private mutating func checkPhase(isLocked: Bool, _ bracket: BracketView?) {
         let guest = record.guest
         if let bracket, !bracket.isCopyRight {
-            problems.append("a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"")
+            problems.append(
+                Problem(
+                    "a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"",
+                    remedy: Problem.reconcile))
         }
         if record.phase == .pinned || record.phase == .bracketed { return }
         problems.append(
-            "\(record.phase.rawValue) is under way"
-                + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""))
+            Problem(
+                "\(record.phase.rawValue) is under way"
+                    + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""),
+                remedy: isLocked ? "wait for its end: fdbsteer status \(guest.id)" : "fdbsteer abort \(guest.id)"))
     }
 
     /// Compares the entries, and asks hardware.
@@ -182,15 +192,25 @@ package struct Verify {
         }
         for state in addresses where !state.ok {
             problems.append(
-                "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
-                    + "the table shows: \(state.found)")
+                Problem(
+                    "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
+                        + "the table shows: \(state.found)", remedy: Problem.reconcile))
         }
-        for taker in observation.takers(of: guest) { problems.append("addresses were taken by \(taker)") }
+        for taker in observation.takers(of: guest) {
+            problems.append(
+                Problem(
+                    "addresses were taken by \(taker)", remedy: "find out who is behind \(taker): fdbsteer topology"))
+        }
         let hardware = try HardwareView(record, observation)
-        problems += hardware.problems
+        problems += hardware.problems.map { Problem($0, remedy: Problem.reconcile) }
         let proof = hardware.proof(tableIsRight: problems.isEmpty)
         return Verification(
             guest: guest.id.text, side: guest.side, ok: problems.isEmpty, addresses: addresses, proof: proof.text,
             proofStatus: proof.status, problems: problems)
     }
+}
+
+extension Problem {
+    /// What puts entries, settings and filters back.
+    fileprivate static let reconcile = "fdbsteer reconcile"
 }

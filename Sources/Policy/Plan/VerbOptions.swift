@@ -3,7 +3,7 @@ public struct VerbOptions: Hashable, Sendable {
     /// Only plan.
     public private(set) var dryRun: Bool
     /// A missing proof is a failure (exit code 7); what was done stays.
-    public let requireProof: Bool
+    public var requireProof: Bool
     /// How long to wait for hardware, in nanoseconds.
     public let proofTimeout: Int64
     /// Findings of preflight that the caller accepts.

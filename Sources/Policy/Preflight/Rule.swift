@@ -128,10 +128,8 @@ package struct Verdict {
     /// Answers that it cannot be told.
     mutating func cannotTell() { unknown.append(rule) }
 
-    /// How a prepared guest is not as intended, in words.
-    package var problems: [String] {
-        findings.filter { $0.refuses.contains(.intent) }.map { "\($0.subject): \($0.message)" }
-    }
+    /// How a prepared guest is not as intended.
+    package var problems: [Problem] { findings.filter { $0.refuses.contains(.intent) }.map(Problem.init) }
 
     /// Refuses a verb with the findings that stand in its way, or because it is not known whether there is one.
     ///

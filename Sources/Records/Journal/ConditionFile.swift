@@ -33,6 +33,11 @@ package struct ConditionRecord: Hashable, Sendable {
         condition = Condition(code, severity, subject, message, remedy: remedy)
     }
 
+    /// Those of a file.
+    fileprivate static func all(in file: JSON) -> [ConditionRecord]? {
+        file["conditions"]?.elements?.compactMap(ConditionRecord.init)
+    }
+
     fileprivate var json: JSON {
         .object([
             .init("guest", .string(guest)), .init("row", .integer(row)), .init("code", .string(condition.code)),
@@ -41,6 +46,16 @@ package struct ConditionRecord: Hashable, Sendable {
             .init("since_ns", .integer(since)),
         ])
     }
+}
+
+/// What the daemon of a folder knows of its guests.
+package struct DaemonKnowledge: Sendable {
+    /// The daemon.
+    package let process: Holder?
+    /// What is wrong with guests.
+    package let conditions: [ConditionRecord]
+    /// The guests that it redirects by QEMU's events.
+    package let followed: Set<String>
 }
 
 /// The lock of the one daemon of a folder. It ends with the value.
@@ -69,24 +84,36 @@ extension Journal {
     }
 
     /// Puts the conditions of all guests in the place of those that the file had. The daemon alone writes it.
-    package func write(_ conditions: [ConditionRecord]) throws(ControllerError) {
+    ///
+    /// - Parameter followed: the guests that are redirected by QEMU's events.
+    package func write(_ conditions: [ConditionRecord], followed: [String]) throws(ControllerError) {
         var bytes: [UInt8] = []
         JSON.object([
             .init("version", .integer(1)), .init("boot", .string(boot)),
             .init("conditions", .array(conditions.map(\.json))),
+            .init("followed", .array(followed.map { .string($0) })),
         ]).write(to: &bytes)
         bytes.append(UInt8(ascii: "\n"))
         try folder.replace(Journal.conditionsFile, by: bytes, through: ".conditions")
     }
 
-    /// The conditions that a daemon of this boot has written last; nil for none, or a file that is broken.
-    package var lastConditions: [ConditionRecord]? {
+    /// The file of conditions as a daemon of this boot has written it last; nil for none, or one that is broken.
+    private var lastFile: JSON? {
         guard let bytes = (try? folder.read(Journal.conditionsFile)) ?? nil,
             let file = bytes.withUnsafeBytes({ JSON($0) }), file["version"]?.integer == 1, file["boot"]?.text == boot
         else { return nil }
-        return file["conditions"]?.elements?.compactMap(ConditionRecord.init)
+        return file
     }
 
-    /// The conditions that the daemon knows of; nil when no daemon runs, so that nobody knows.
-    package var conditions: [ConditionRecord]? { isLocked(path: Journal.daemonLock) ? lastConditions ?? [] : nil }
+    /// The conditions that a daemon of this boot has written last; nil for none.
+    package var lastConditions: [ConditionRecord]? { lastFile.flatMap(ConditionRecord.all) }
+
+    /// The daemon of this folder and what it knows; nil when none runs, so that nobody knows.
+    package var daemon: DaemonKnowledge? {
+        guard isLocked(path: Journal.daemonLock) else { return nil }
+        let file = lastFile
+        return DaemonKnowledge(
+            process: holder(path: Journal.daemonLock), conditions: file.flatMap(ConditionRecord.all) ?? [],
+            followed: Set(file?["followed"]?.elements?.compactMap(\.text) ?? []))
+    }
 }

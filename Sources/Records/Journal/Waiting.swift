@@ -11,6 +11,8 @@ package struct WaitView: Hashable, Sendable, Encodable {
     package let since: Int64
     /// The time at which the wait ends without a signal, in nanoseconds since 1970.
     package let until: Int64
+    /// The process that waits.
+    package let holder: Holder?
 }
 
 /// A redirection that waits for a signal, until the value ends. Who waits does not hold the guest: others redirect and repair it
@@ -65,6 +67,8 @@ extension Journal {
             let goal = wait["goal"]?.text.flatMap(Side.init), let since = wait["since_ns"]?.integer,
             let until = wait["until_ns"]?.integer
         else { return nil }
-        return WaitView(signals: signals.compactMap(\.text), goal: goal, since: since, until: until)
+        return WaitView(
+            signals: signals.compactMap(\.text), goal: goal, since: since, until: until,
+            holder: holder(of: Waiting.lock(name)))
     }
 }

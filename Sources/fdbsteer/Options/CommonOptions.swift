@@ -155,7 +155,8 @@ struct Call {
 }
 
 /// An error in JSON.
-private struct ErrorView: Encodable {
+struct ErrorView: Encodable {
+    /// What is wrong.
     struct Content: Encodable {
         let code: String
         let exitCode: Int32
@@ -163,13 +164,20 @@ private struct ErrorView: Encodable {
         let remedy: String?
         let errno: String?
         let extack: String?
+
+        init(_ error: ControllerError) {
+            code = error.code.name
+            exitCode = error.code.rawValue
+            message = error.message
+            remedy = error.remedy
+            errno = error.cause?.errno
+            extack = error.cause?.extack
+        }
     }
 
     let error: Content
 
     init(_ error: ControllerError) {
-        self.error = Content(
-            code: error.code.name, exitCode: error.code.rawValue, message: error.message, remedy: error.remedy,
-            errno: error.cause?.errno, extack: error.cause?.extack)
+        self.error = Content(error)
     }
 }

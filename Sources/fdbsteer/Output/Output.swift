@@ -1,6 +1,7 @@
 import Glibc
 import JSON
 import Synchronization
+import System
 
 /// Standard output and standard error.
 enum Output {
@@ -27,7 +28,10 @@ enum Output {
     }
 
     /// Prints rows of cells, aligned by column, with two spaces between columns.
-    static func table(_ rows: [[String]]) {
+    static func table(_ rows: [[String]]) { aligned(rows).forEach(line) }
+
+    /// The lines of rows of cells.
+    static func aligned(_ rows: [[String]]) -> [String] {
         var widths: [Int] = []
         for row in rows {
             for (column, cell) in row.enumerated() {
@@ -35,12 +39,22 @@ enum Output {
                 widths[column] = max(widths[column], cell.count)
             }
         }
-        for row in rows {
-            let cells = row.enumerated().map { column, cell in
+        return rows.map { row in
+            row.enumerated().map { column, cell in
                 column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
-            }
-            line(cells.joined(separator: "  "))
+            }.joined(separator: "  ")
         }
+    }
+
+    /// The time since a moment, in whole units.
+    ///
+    /// - Parameter moment: in nanoseconds since 1970.
+    static func age(since moment: Int64) -> String {
+        let age = max(0, Stopwatch.realTime - moment)
+        let units: [Int64] = [3_600_000_000_000, 60_000_000_000, 1_000_000_000]
+        // Two hours are told in hours, less than that in minutes.
+        let unit = units.first { age >= 2 * $0 } ?? 1_000_000
+        return DurationText.text(age - age % unit)
     }
 
     /// Prints a text that already has its line ends.

@@ -1,0 +1,202 @@
+import ArgumentParser
+import Controller
+import Glibc
+import Policy
+import Records
+import Switchdev
+import System
+
+/// `fdbsteer status`.
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show the prepared guests, what is under way, and what is wrong; the worst first.",
+        discussion: """
+            With one name all that is known of that guest. HEALTH: problem (not as intended), interrupted (the process of a \
+            redirection died), warning (the next redirection would fail), under_way, elsewhere (in another network namespace), \
+            void (the kernel has nothing of it any more), ok.
+            """)
+
+    /// The JSON object.
+    private struct View: Encodable {
+        let guests: [GuestStatus]
+        /// What is wrong with records that are broken.
+        let broken: [String]
+    }
+
+    @Argument(help: "Guest interfaces. Default: all.")
+    var guests: [String] = []
+    @Flag(help: "Show it again and again, until Ctrl-C.")
+    var watch = false
+    @Option(help: "With --watch: the pause between two looks.", transform: TimeLimit.read)
+    var interval = TimeLimit(nanoseconds: 2_000_000_000)
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if watch, common.json {
+            throw ValidationError("--watch draws for people; \"fdbsteer monitor --json\" prints what happens as JSON")
+        }
+        if watch, interval.nanoseconds < 100_000_000 { throw ValidationError("--interval is 100ms at least") }
+    }
+
+    func run() {
+        let call = common.call
+        let ids = call.ids(guests)
+        call.run(reading: true) { host throws(ControllerError) in
+            guard watch else {
+                let view = try read(ids, on: &host)
+                if common.json {
+                    Output.json(View(guests: view.guests, broken: view.faults.map(\.description)))
+                } else {
+                    for line in lines(view.guests, isDetailed: ids.count == 1) { Output.line(line) }
+                }
+                for fault in view.faults { Output.error("fdbsteer: \(fault)") }
+                return view.faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue
+            }
+            while Output.failure == nil {
+                let view = try read(ids, on: &host)
+                Output.text(
+                    Screen.drawing(lines(view.guests, isDetailed: ids.count == 1) + view.faults.map { "\($0)" }))
+                sleepNanoseconds(interval.nanoseconds)
+            }
+            return 0
+        }
+    }
+
+    private func read(
+        _ ids: [GuestID], on host: inout Host
+    ) throws(ControllerError) -> (guests: [GuestStatus], faults: [ControllerError]) {
+        if ids.isEmpty { return try Status.readAll(nil, on: &host) }
+        if ids.count == 1 { return (try Status.read(ids[0], on: &host), []) }
+        var (guests, faults): ([GuestStatus], [ControllerError]) = ([], [])
+        for id in ids {
+            do throws(ControllerError) { guests += try Status.read(id, on: &host) } catch { faults.append(error) }
+        }
+        return (guests.sorted { $0.isBefore($1) }, faults)
+    }
+
+    private func lines(_ guests: [GuestStatus], isDetailed: Bool) -> [String] {
+        if isDetailed, let guest = guests.first { return guest.details }
+        if guests.isEmpty { return ["no guest is prepared"] }
+        let rows = guests.map { guest in
+            [
+                guest.guest, guest.health.rawValue, guest.side.rawValue, guest.state, guest.age, guest.bridge,
+                guest.primary?.name ?? "-", (guest.standby ?? guest.local)?.name ?? "-", guest.uplink?.name ?? "-",
+                guest.addresses.prefix(1).joined()
+                    + (guest.addresses.count > 1 ? " and \(guest.addresses.count - 1) more" : ""),
+            ]
+        }
+        let head = ["GUEST", "HEALTH", "SIDE", "STATE", "SINCE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]
+        return Output.aligned([head] + rows)
+            + guests.flatMap { guest in guest.troubles.map { "\(guest.guest): \($0)" } }
+    }
+}
+
+/// A terminal on which something is drawn again and again.
+private enum Screen {
+    /// The lines, on a terminal in the place of those before and cut to its height; elsewhere followed by an empty line.
+    static func drawing(_ lines: [String]) -> String {
+        guard isatty(STDOUT_FILENO) != 0 else { return lines.map { $0 + "\n" }.joined() + "\n" }
+        var size = winsize()
+        let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_row > 2
+        let height = isKnown ? Int(size.ws_row) - 1 : 24
+        var shown = lines
+        if lines.count > height {
+            shown = lines.prefix(height - 1) + ["and \(lines.count - height + 1) more lines"]
+        }
+        // Cursor home; each line erases what it leaves of the one before; at last all below.
+        return "\u{1b}[H" + shown.map { $0 + "\u{1b}[K\n" }.joined() + "\u{1b}[J"
+    }
+}
+
+extension ConditionView {
+    /// For how long it has been so.
+    var age: String { Output.age(since: sinceNanoseconds) }
+}
+
+extension GuestStatus {
+    /// For how long side and phase have been as they are.
+    fileprivate var age: String { sinceNanoseconds == 0 ? "-" : Output.age(since: sinceNanoseconds) }
+
+    /// The state in a few words.
+    var state: String {
+        switch place {
+        case .here: break
+        case .earlierBoot: return "void since reboot"
+        case .goneNamespace: return "void: its network namespace is gone"
+        case .otherNamespace: return "in another network namespace"
+        }
+        if phase == "pinned" {
+            return (sticky ? "pinned sticky" : "pinned") + (gate.map { ", gate \($0.rawValue)" } ?? "")
+        }
+        let arrow = goal.map { " to \($0.rawValue)" } ?? ""
+        if let wait, running { return phase + arrow + " for \(wait.words)" }
+        if phase == "bracketed" { return "bracket\(arrow)" }
+        return phase + arrow + (running ? "" : " (process gone: abort)")
+    }
+
+    /// What is wrong, what is open, and what to do about it.
+    fileprivate var troubles: [String] {
+        var lines: [String] = []
+        let conditions = conditions ?? []
+        for problem in problems ?? [] {
+            let age = conditions.first { $0.words == problem.words }.map { ", for \($0.age)" } ?? ""
+            lines.append("problem: \(problem)\(age) (\(problem.remedy))")
+        }
+        // What the look of just now has not told already.
+        for condition in conditions where problems?.contains(where: { $0.words == condition.words }) != true {
+            lines.append(
+                "\(condition.severity.rawValue): \(condition.words), for \(condition.age) (\(condition.remedy))")
+        }
+        if let bracket, phase == "bracketed" {
+            lines.append("bracket to \(bracket.goal.rawValue) \(bracket.words)")
+            lines.append(
+                "closes by: fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there; "
+                    + "fdbsteer abort \(guest) gives it up")
+            if let closing { lines.append("closed by: \(closing)") }
+        }
+        if let next, !lines.contains(where: { $0.contains(next) }) { lines.append("next: \(next)") }
+        return lines
+    }
+
+    /// All that is known.
+    fileprivate var details: [String] {
+        func port(_ role: String, _ port: Port?) -> [[String]] {
+            port.map { [["  " + role, "\($0.name) (ifindex \($0.ifindex))"]] } ?? []
+        }
+        func process(_ holder: Holder) -> String {
+            "process \(holder.pid) (\(holder.program)), since \(Output.age(since: holder.since))"
+        }
+        var rows = [
+            [
+                "  state",
+                "\(state), since \(sinceNanoseconds == 0 ? "-" : HistoryCommand.time(sinceNanoseconds)) by \(writtenBy)",
+            ],
+            ["  held by", holder.map(process) ?? "nobody"],
+        ]
+        if let wait {
+            let process = wait.holder.map { "process \($0.pid) (\($0.program))" } ?? "a process"
+            rows.append(["  waiting", "\(process) for \(wait.words), until \(HistoryCommand.time(wait.until))"])
+        }
+        rows.append(["  followed", followed.map { $0 ? "by fdbsteerd" : "no" } ?? "no: fdbsteerd does not run"])
+        rows += [["  kind", kind.rawValue], ["  namespace", namespace.words], ["  bridge", bridge]]
+        rows += port("primary", primary) + port("standby", standby) + port("port", local) + port("uplink", uplink)
+        for (index, address) in addresses.prefix(Self.shownAddresses).enumerated() {
+            rows.append([index == 0 ? "  addresses" : "", address])
+        }
+        if addresses.count > Self.shownAddresses {
+            rows.append(["", "and \(addresses.count - Self.shownAddresses) more (--json has all)"])
+        }
+        rows.append(["  proof", proofStatus.rawValue.replacing("_", with: " ")])
+        return ["\(guest): \(health.rawValue), on \(side.rawValue) for \(age)"] + Output.aligned(rows)
+            + troubles.map { "  \($0)" }
+    }
+
+    private static let shownAddresses = 16
+}
+
+extension NamespaceView {
+    fileprivate var words: String {
+        (name.map { "\($0), " } ?? "") + "inode \(inode)" + (cookie.map { ", cookie \($0)" } ?? "")
+    }
+}

@@ -1,0 +1,95 @@
+import Controller
+import Policy
+import Records
+import System
+
+/// What became of one of several guests, in JSON.
+private enum GuestAnswer<Answer: Encodable>: Encodable {
+    case given(Answer)
+    case refused(GuestID, ControllerError)
+
+    private enum Key: CodingKey { case guest, error }
+
+    func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .given(let answer): try answer.encode(to: encoder)
+        case .refused(let id, let error):
+            var container = encoder.container(keyedBy: Key.self)
+            try container.encode(id.text, forKey: .guest)
+            try container.encode(ErrorView.Content(error), forKey: .error)
+        }
+    }
+}
+
+/// The JSON object of a verb about several guests.
+private struct GuestAnswers<Answer: Encodable>: Encodable {
+    let guests: [GuestAnswer<Answer>]
+}
+
+extension Call {
+    /// The names of guests, each once, in the order given; exits with 64 for one that cannot be a name.
+    func ids(_ names: [String]) -> [GuestID] {
+        check { () throws(ControllerError) in
+            var ids: [GuestID] = []
+            for name in names {
+                let id = try GuestID(name)
+                if !ids.contains(id) { ids.append(id) }
+            }
+            return ids
+        }
+    }
+
+    /// Asks a verb about guests one after the other. All are tried; one that was named alone answers as the verb does.
+    ///
+    /// - Parameters:
+    ///   - isList: the guests were not named one by one: the answer has a list, also of one or none.
+    ///   - print: what a person reads of an answer.
+    ///   - exitCode: of an answer.
+    /// - Returns: the worst exit code.
+    func ask<Answer: Encodable>(
+        _ ids: [GuestID], isList: Bool = false, on host: inout Host, exitCode: (Answer) -> Int32,
+        print: (Answer) -> Void, _ verb: (GuestID, inout Host) throws(ControllerError) -> Answer
+    ) throws(ControllerError) -> Int32 {
+        if ids.count == 1, !isList {
+            let answer = try verb(ids[0], &host)
+            if json { Output.json(answer) } else { print(answer) }
+            return exitCode(answer)
+        }
+        var (answers, worst): ([GuestAnswer<Answer>], Int32) = ([], 0)
+        for id in ids {
+            do throws(ControllerError) {
+                let answer = try verb(id, &host)
+                if !json { print(answer) }
+                worst = Call.worse(worst, exitCode(answer))
+                answers.append(.given(answer))
+            } catch {
+                Output.error("fdbsteer: \(id): \(error)")
+                worst = Call.worse(worst, error.code.rawValue)
+                answers.append(.refused(id, error))
+            }
+        }
+        if json { Output.json(GuestAnswers(guests: answers)) }
+        return worst
+    }
+
+    /// The worse of two exit codes: the one after which more is to be done.
+    static func worse(_ one: Int32, _ other: Int32) -> Int32 {
+        let order: [ControllerError.Code] = [.timeout, .busy, .precondition, .unproven, .rolledBack, .notRolledBack]
+        func rank(_ code: Int32) -> Int {
+            code == 0 ? -1 : order.firstIndex { $0.rawValue == code } ?? order.count
+        }
+        return rank(one) >= rank(other) ? one : other
+    }
+
+    /// All guests of this network namespace, and those of which the kernel has nothing any more, in natural order, with what is wrong
+    /// with broken records, which is said.
+    func allGuests() throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
+        guard let journal = try Journal(reading: folder) else { return ([], false) }
+        let (records, faults) = try journal.recordsAndFaults()
+        for fault in faults { Output.error("fdbsteer: \(fault)") }
+        let near = records.filter { journal.place(of: $0) != .otherNamespace }
+        return (
+            near.sorted { NaturalOrder.isBefore($0.guest.id.text, $1.guest.id.text) }, !faults.isEmpty
+        )
+    }
+}
