@@ -47,7 +47,7 @@ struct Fields {
         let unknown = table.entries.filter { !known.contains($0.key) }
         for (key, entry) in unknown.sorted(by: { $0.value.line < $1.value.line }) {
             let suggestion =
-                nearest(to: key, in: known).map { "; did you mean \($0)?" } ?? "; there are "
+                Nearest.word(to: key, in: known).map { "; did you mean \($0)?" } ?? "; there are "
                 + known.joined(separator: ", ")
             problems.add(line: entry.line, "\(name(String(key.prefix(80)))) is unknown" + suggestion)
         }
@@ -156,29 +156,4 @@ extension Kind where Value == [AnnouncementRequest.Owned] {
             return addresses.count == nodes.count ? addresses : nil
         }
     }
-}
-
-/// The most similar word; nil if none is similar.
-func nearest(to word: String, in words: [String]) -> String? {
-    guard word.utf8.count <= 64 else { return nil }
-    let distances = words.map { (word: $0, distance: distance(Array(word.utf8), Array($0.utf8))) }
-    guard let best = distances.min(by: { $0.distance < $1.distance }), best.distance <= max(1, word.utf8.count / 3)
-    else {
-        return nil
-    }
-    return best.word
-}
-
-/// The number of letters to insert, remove or change (Levenshtein).
-private func distance(_ one: [UInt8], _ other: [UInt8]) -> Int {
-    var row = Array(0...other.count)
-    for (i, letter) in one.enumerated() {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for (j, counterpart) in other.enumerated() {
-            let best = min(diagonal + (letter == counterpart ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            (diagonal, row[j + 1]) = (row[j + 1], best)
-        }
-    }
-    return row[other.count]
 }

@@ -19,48 +19,21 @@ enum Main {
             exit(ControllerError.Code.usage.rawValue)
         }
         if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() }
+        let arguments = CommandLine.arguments.dropFirst()
+        // Who asked for JSON gets it, whatever is wrong with the rest.
+        let call = Call(folder: StateFolder(), json: CommandWords.wantsJSON(arguments), dryRun: false)
+        let words = call.check { () throws(ControllerError) in try CommandWords(arguments) }
         do {
-            var command = try FDBSteer.parseAsRoot(joiningAddresses(CommandLine.arguments.dropFirst()))
+            var command = try words.parsed()
             try command.run()
         } catch {
-            // Who asked for JSON gets it, whatever is wrong with the rest.
-            guard CommandLine.arguments.contains("--json"), FDBSteer.exitCode(for: error) == .validationFailure else {
+            if let error = error as? ControllerError { call.fail(error) }
+            guard call.json, FDBSteer.exitCode(for: error) == .validationFailure else {
                 FDBSteer.exit(withError: error)
             }
-            Call(folder: StateFolder(), json: true, dryRun: false).fail(
+            call.fail(
                 ControllerError(.usage, FDBSteer.message(for: error), remedy: "fdbsteer help VERB shows its options"))
         }
-    }
-
-    /// The same arguments with one list of addresses in the place of many options: the parser takes 10 s for 8,000.
-    private static func joiningAddresses(_ arguments: some Sequence<String>) -> [String] {
-        let option = "--address"
-        var joined: [String] = []
-        var place: Int?
-        var rest = arguments.makeIterator()
-        while let word = rest.next() {
-            var value: String?
-            if word == option {
-                guard let next = rest.next() else { return joined + [word] }
-                value = next
-            } else if word.hasPrefix(option + "=") {
-                value = String(word.dropFirst(option.count + 1))
-            }
-            guard let value, !value.isEmpty, !value.hasPrefix("-") else {
-                joined += value == nil ? [word] : [option, value ?? ""]
-                if word == "--" {
-                    while let word = rest.next() { joined.append(word) }
-                }
-                continue
-            }
-            if let place {
-                joined[place] += "," + value
-            } else {
-                joined += [option, value]
-                place = joined.count - 1
-            }
-        }
-        return joined
     }
 }
 

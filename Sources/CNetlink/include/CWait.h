@@ -50,6 +50,15 @@ static inline int cn_process_descriptor(pid_t process) {
     return fd < 0 ? -errno : fd;
 }
 
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+/** pidfd_send_signal(2), kernel 5.1 and later. Returns -errno on failure. */
+static inline int cn_signal_process(int descriptor, int signal) {
+    return syscall(SYS_pidfd_send_signal, descriptor, signal, (void *)0, 0) < 0 ? -errno : 0;
+}
+
 /** Makes a pipe that other programs do not inherit and whose reading end does not block. Returns -errno on failure. */
 static inline int cn_pipe(int ends[2]) {
     if (syscall(SYS_pipe2, ends, O_CLOEXEC) < 0) return -errno;

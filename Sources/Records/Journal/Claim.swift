@@ -287,7 +287,7 @@ extension Journal {
             return Claim(record, document, in: self, nil)
         }
         // A lock makes a file: not for a guest that nobody has prepared.
-        guard folder.exists(Journal.file(id.text)) else { throw .unknown(id) }
+        guard folder.exists(Journal.file(id.text)) else { throw .unknown(id, among: (try? names()) ?? []) }
         guard let lock = try GuestLock(id.text, in: folder, patience: Journal.lockPatience) else {
             throw Claim.busy(try guest(id, reach), holder(of: id.text))
         }

@@ -180,7 +180,7 @@ package final class Journal {
     }
 
     func known(_ id: GuestID, _ reach: Reach) throws(ControllerError) -> (RecordDocument, GuestRecord) {
-        guard let found = try document(id.text) else { throw .unknown(id) }
+        guard let found = try document(id.text) else { throw .unknown(id, among: (try? names()) ?? []) }
         if reach != .anywhere, let error = refusal(of: found.1, reach) { throw error }
         return found
     }
@@ -214,8 +214,12 @@ package final class Journal {
 extension ControllerError {
     /// A guest that nobody has prepared in this network namespace.
     ///
-    /// - Parameter folder: where there is no journal at all.
-    static func unknown(_ id: GuestID, noJournal folder: StateFolder? = nil) -> ControllerError {
+    /// - Parameters:
+    ///   - folder: where there is no journal at all.
+    ///   - names: of the guests that there are.
+    static func unknown(
+        _ id: GuestID, noJournal folder: StateFolder? = nil, among names: [String] = []
+    ) -> ControllerError {
         if let folder {
             return ControllerError(
                 .precondition, "guest \(id) is not known: there is no folder \(folder.path)",
@@ -223,6 +227,7 @@ extension ControllerError {
         }
         return ControllerError(
             .precondition, "guest \(id) is not known",
-            remedy: "prepare it first; \"fdbsteer status\" lists the guests")
+            remedy: (Nearest.word(to: id.text, in: names).map { "did you mean \($0)? " } ?? "")
+                + "prepare it first; \"fdbsteer status\" lists the guests")
     }
 }

@@ -1,5 +1,8 @@
+import CNetlink
+import Glibc
 import JSON
 package import Policy
+import System
 
 /// The signals that a guest's redirection waits for.
 package struct WaitView: Hashable, Sendable, Encodable {
@@ -70,5 +73,32 @@ extension Journal {
         return WaitView(
             signals: signals.compactMap(\.text), goal: goal, since: since, until: until,
             holder: holder(of: Waiting.lock(name)))
+    }
+}
+
+extension Journal {
+    /// Ends a process that waits for a guest's signal, as SIGTERM would from a shell, and waits until it has ended its wait: whether an
+    /// open bracket stays is as it was told.
+    ///
+    /// - Returns: what was waited for; nil when nobody waited.
+    /// - Throws: ``ControllerError`` of code `busy` when it cannot be ended.
+    package func endWait(of name: String) throws(ControllerError) -> WaitView? {
+        guard let wait = wait(of: name), let holder = wait.holder else { return nil }
+        let waits = { [self] in isLocked(Waiting.lock(name)) && self.holder(of: Waiting.lock(name)) == holder }
+        // The process is known by its descriptor before it is looked at again: its number may be another's by now.
+        let process = cn_process_descriptor(holder.pid)
+        defer { if process >= 0 { close(process) } }
+        guard process >= 0, waits() else { return nil }
+        let result = cn_signal_process(process, SIGTERM)
+        // It ends what it does, which may be the closing of a bracket.
+        for _ in 0..<500 where result == 0 && waits() { sleepNanoseconds(10_000_000) }
+        guard result == 0, !waits() else {
+            throw ControllerError(
+                .busy,
+                "process \(holder.pid) (\(holder.program)) waits for a signal of guest \(name) and does not end"
+                    + (result == 0 ? "" : ": \(String(cString: strerror(-result)))"),
+                remedy: "end it, then abort again")
+        }
+        return wait
     }
 }

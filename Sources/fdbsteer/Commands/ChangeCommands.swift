@@ -2,6 +2,7 @@ public import ArgumentParser
 import Controller
 import FDB
 import Policy
+import Records
 import Switchdev
 
 extension Side: ExpressibleByArgument {}
@@ -154,7 +155,8 @@ struct PrepareCommand: ParsableCommand {
 struct AbortCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "abort",
-        abstract: "End a redirection that did not end, on the side where the guest was.")
+        abstract: "End a redirection that did not end, on the side where the guest was.",
+        discussion: "A command that waits for the guest's signal (switch --until) is ended first.")
 
     @Argument(help: "The guest interface.")
     var guest: String
@@ -163,7 +165,14 @@ struct AbortCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            common.call.show(try Abort(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host))
+            let wait = common.dryRun ? nil : try Journal(reading: common.call.folder)?.endWait(of: id.text)
+            var report = try Abort(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host)
+            if let wait {
+                let process = wait.holder.map { "process \($0.pid)" } ?? "a process"
+                report.notes.insert("\(process) waits for \(wait.signals.joined(separator: " or ")) no longer", at: 0)
+                if report.outcome == .already { report.outcome = .done }
+            }
+            return common.call.show(report)
         }
     }
 }

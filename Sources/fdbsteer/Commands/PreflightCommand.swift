@@ -1,16 +1,27 @@
-public import ArgumentParser
+import ArgumentParser
 import Controller
 import FDB
-public import Policy
-
-extension Finding.Code: ExpressibleByArgument {}
+import Policy
+import System
 
 /// Findings that the caller accepts.
 struct WaiverOptions: ParsableArguments {
     @Option(
         name: .customLong("waive"), parsing: .singleValue,
-        help: "The code of a finding of preflight to accept, for example mtu-smaller; once for each.")
+        help: ArgumentHelp(
+            "The code of a finding of preflight to accept, for example mtu-smaller; once for each.", valueName: "code"),
+        completion: .list(WaiverOptions.known), transform: WaiverOptions.read)
     var waived: [Finding.Code] = []
+
+    /// All codes.
+    private static var known: [String] { Rule.all.map { $0.code.rawValue }.sorted() }
+
+    /// Reads the value of the option.
+    private static func read(_ text: String) throws -> Finding.Code {
+        if let code = Finding.Code(rawValue: text) { return code }
+        let meant = Nearest.word(to: text, in: known).map { "; did you mean \($0)?" } ?? ""
+        throw ValidationError("no finding has that code\(meant); the codes are \(known.joined(separator: ", "))")
+    }
 
     /// Each once.
     var codes: Set<Finding.Code> { Set(waived) }

@@ -12,10 +12,12 @@ struct CommonOptions: ParsableArguments {
         help: "Folder of journal and history. Default: FDBSTEER_STATE, or /run/fdbsteer and /var/lib/fdbsteer.")
     var state: FolderName?
 
-    @Flag(name: .long, help: "Print one JSON object on standard output.")
+    @Flag(name: [.customShort("j"), .long], help: "Print one JSON object on standard output.")
     var json = false
 
-    @Flag(name: .long, help: "Change nothing; print what would be done, each netlink message in words.")
+    @Flag(
+        name: [.customShort("n"), .long],
+        help: "Change nothing; print what would be done, each netlink message in words.")
     var dryRun = false
 
     /// The values of the options, without the parser.
@@ -80,7 +82,10 @@ struct TimeLimit: CustomStringConvertible {
     /// Reads the value of an option.
     static func read(_ text: String) throws -> TimeLimit {
         guard let nanoseconds = DurationText.nanoseconds(text) else {
-            throw ValidationError("a duration is a whole number with its unit: 500ms, 5s, 2min")
+            let isNumber = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
+            throw ValidationError(
+                (isNumber ? "the unit is missing, write \(text)s; " : "")
+                    + "a duration is a whole number with its unit: 500ms, 5s, 2min")
         }
         return TimeLimit(nanoseconds: nanoseconds)
     }

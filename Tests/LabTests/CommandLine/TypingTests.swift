@@ -1,0 +1,125 @@
+import Glibc
+import Lab
+import Testing
+
+/// Thirty mistakes that everybody makes: each answer says what is wrong and what to type.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct TypingTests {
+    /// A command line, its exit code, and what its answer has to contain.
+    struct Mistake: Sendable, CustomTestStringConvertible {
+        let words: String
+        let code: Int32
+        let answers: [String]
+        var testDescription: String { words }
+
+        init(_ words: String, _ code: Int32 = 64, _ answers: String...) {
+            self.words = words
+            self.code = code
+            self.answers = answers
+        }
+    }
+
+    private static let ports = "--primary vfrep0 --standby tap0 --uplink uplink0"
+    private static let mac = "--address 52:54:00:00:00:07"
+
+    static let mistakes = [
+        Mistake("statsu", 64, "there is no verb \"statsu\"", "did you mean \"fdbsteer status\"?"),
+        Mistake("swtich vm1 --to standby", 64, "did you mean \"fdbsteer switch\"?"),
+        Mistake("show", 64, "there is no verb \"show\"", "the verbs are topology, preflight,"),
+        Mistake("prepare", 64, "missing: <guest>; --bridge <bridge>; --address <address>; name the guest's ports:"),
+        Mistake("prepare vm7 \(ports)", 64, "missing: --bridge <bridge>; --address <address>", "fdbsteer help prepare"),
+        Mistake("switch", 64, "--to <to>", "name the guest, or several, or take --all"),
+        Mistake("switch vm1 --too standby", 64, "--to"),
+        Mistake("switch vm1 --to stanby", 64, "The value 'stanby' is invalid", "primary", "standby", "remote"),
+        Mistake("switch vm2 --to standby", 3, "guest vm2 is not known", "did you mean vm1?"),
+        Mistake("verify wm1", 3, "did you mean vm1?"),
+        Mistake("switch vm1 --to standby --timeout 10", 64, "the unit is missing, write 10s"),
+        Mistake("switch vm1 --to standby --timeout 10sec", 64, "a duration is a whole number with its unit"),
+        Mistake("switch vm1 --to standby --until qmp:/x", 64, "qmp:SOCKET:EVENT"),
+        Mistake("switch vm1 --to standby --until carier:tap0=up", 64, "carrier:PORT=up|down"),
+        Mistake("switch vm1 --to standby --waive mtu-smalle", 64, "did you mean mtu-smaller?", "no-carrier"),
+        Mistake("switch vm1 --to standby --strategy brackets", 64, "'cut' and 'bracket'"),
+        Mistake(
+            "switch vm1 --to standby --until qmp:/run/none.sock:MIGRATION=active --timeout 10ms", 3, "/run/none.sock"),
+        Mistake("prepare vm7 --bridge br1 \(ports) \(mac)", 3, "br1: it is no Linux bridge"),
+        Mistake("prepare vm7 --bridge br0 --primary vfrep1 --standby tap0 \(mac)", 3, "vfrep1: primary: there is no"),
+        Mistake("prepare vm7 --bridge br0 --primary tap0-far --standby tap0 \(mac)", 3, "it is no port of br0"),
+        Mistake(
+            "prepare vm1 --bridge br0 --primary tap0 --standby vfrep0 \(mac)", 3, "prepared already, but not like this"),
+        Mistake("prepare vm7 --bridge br0 \(ports) --address 52:54:00:00:07", 64, "is not a MAC address"),
+        Mistake("prepare vm7 --bridge br0 \(ports) \(mac)", 3, "--at"),
+        Mistake(
+            "prepare vm7 --bridge br0 \(ports) --address \(CommandLineLab.mac) --at primary", 3, "belongs to guest vm1"),
+        Mistake("prepare vm/7 --bridge br0 \(ports) \(mac)", 64, "guest name \"vm/7\" is not usable"),
+        Mistake("prepare vm7 --bridge br0 --port tap0 --primary vfrep0 \(mac)", 64, "a guest with one --port"),
+        Mistake("switch vm1 --to local", 3, "vm1"),
+        Mistake("switch vm1 --to standby --close", 3, "no bracket"),
+        Mistake("history --limit 0", 64, "--limit goes from 1"),
+        Mistake("history --report --number 77", 3, "fdbsteer history"),
+        Mistake("topology br9", 3, "br9"),
+        Mistake("status --state /nowhere vm1", 3, "/nowhere"),
+    ]
+
+    @Test(arguments: mistakes)
+    func isAnsweredByWhatIsWrongAndWhatToType(_ mistake: Mistake) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let before = try lab.table()
+            let command = try lab.fdbsteer(mistake.words)
+            #expect(command.exitCode == mistake.code, "\(command.output)\(command.errors)")
+            for answer in mistake.answers { #expect(command.errors.contains(answer), "\(command.errors)") }
+            // In JSON too, wherever the option stands.
+            for words in ["-j " + mistake.words, mistake.words + " --json"] {
+                let json = try lab.fdbsteer(words)
+                #expect(json.exitCode == mistake.code, "\(words): \(json.output)\(json.errors)")
+                #expect(json.output.contains("\"exit_code\" : \(mistake.code)"), "\(words): \(json.output)")
+            }
+            #expect(try lab.table() == before)
+        }
+    }
+
+    @Test func optionsMayStandBeforeTheVerbAndHaveShortNames() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let json = try lab.fdbsteer(
+                "-j --state \(lab.state) status vm1", environment: ["FDBSTEER_STATE": "/nowhere"])
+            #expect(json.exitCode == 0 && json.output.contains("\"guest\" : \"vm1\""), "\(json.output)\(json.errors)")
+            let planned = try lab.fdbsteer("-n switch vm1 --to standby")
+            #expect(planned.output.contains("switch would send"), "\(planned.output)\(planned.errors)")
+            #expect(try lab.fdbsteer("--json probe list").output.contains("{"))
+            let version = try lab.fdbsteer("-V")
+            #expect(try version.exitCode == 0 && version.output == lab.fdbsteer("--version").output)
+            #expect(try lab.fdbsteer("--help switch").output.contains("USAGE: fdbsteer switch"))
+        }
+    }
+
+    @Test func abortEndsACommandThatWaits() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind net_failover")
+            func waiting(_ extra: String) throws -> RunningCommand {
+                let words = "switch vm1 --to standby --until carrier:tap0=down --timeout 60s \(extra)"
+                let command = try RunningCommand(
+                    [CommandLineLab.binary] + words.split(separator: " ").map(String.init),
+                    environment: ["FDBSTEER_STATE": lab.state])
+                for _ in 0..<1000 where access(lab.state + "/waits/vm1.json", F_OK) != 0 { usleep(10_000) }
+                return command
+            }
+            let cut = try waiting("")
+            let process = cut.process
+            let aborted = try lab.fdbsteer("abort vm1")
+            #expect(aborted.exitCode == 0, "\(aborted.errors)")
+            #expect(
+                aborted.output.contains("process \(process) waits for carrier:tap0=down no longer"), "\(aborted.output)"
+            )
+            let ended = cut.wait()
+            #expect(ended.exitCode == 3 && ended.errors.contains("interrupted by SIGTERM"), "\(ended.errors)")
+            // Of a bracket the copy ends too.
+            let bracket = try waiting("--strategy bracket")
+            let back = try lab.fdbsteer("abort vm1")
+            #expect(back.exitCode == 0 && back.output.contains("no longer"), "\(back.output)\(back.errors)")
+            #expect(bracket.wait().exitCode == 6)
+            #expect(try lab.fdbsteer("status vm1").output.contains("vm1: ok, on primary"))
+            #expect(try lab.fdbsteer("abort vm1").output.contains("nothing to do"))
+        }
+    }
+}
