@@ -104,9 +104,11 @@ extension Keeper {
         if case .found(.silent)? = inquiry { true } else { false }
     }
 
-    /// Nobody reads what is sent to the guest's port.
+    /// Nobody reads what is sent to the guest's port, nor, where that is its primary, to its standby: a tap has a carrier for as
+    /// long as a process has it open, so that a guest that only lost its primary is still here.
     private static func lacksReader(_ record: GuestRecord, _ observation: Observation) -> Bool {
-        let sides = record.phase == .bracketed ? [Side.primary, .standby] : [record.guest.side]
+        let isOnStandby = record.guest.side == .standby && record.phase != .bracketed
+        let sides = isOnStandby ? [Side.standby] : record.guest.own.map(\.side)
         return sides.allSatisfy { side in
             guard let port = observation.ports[side] else { return true }
             return !port.isUp || !port.hasCarrier

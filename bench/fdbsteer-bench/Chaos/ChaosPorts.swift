@@ -45,9 +45,11 @@ enum ChaosPorts {
     static func hasLeft(_ port: ChaosPort, _ world: ChaosWorld) {
         world.forgetEntries(of: port)
         for guest in world.guests where guest.primary === port { guest.losePrimary() }
-        // The kernel drops what others had pinned there; whether it is put back elsewhere is up to fdbsteer, which says so.
+        // The kernel drops what others had pinned there, and what has been moved there since; whether it is put back elsewhere is
+        // up to fdbsteer, which says so.
         for guest in world.guests {
-            for (address, entry) in guest.found ?? [:] where entry.port.hasPrefix(port.home) {
+            let isThere = guest.port(guest.place) === port || guest.doubt != .none
+            for (address, entry) in guest.found ?? [:] where isThere || entry.port.hasPrefix(port.home) {
                 guest.lost.insert(address)
             }
         }

@@ -26,7 +26,7 @@ enum ChaosWaits {
         if try ChaosView(world).guests[guest.id] == nil { try ChaosVerbs.run(.prepare, number, world) }
         let before = try ChaosView(world)
         let isReady =
-            !isBracket && guest.place != place && before.isHealthy(guest)
+            !isBracket && guest.word(guest.place) != guest.word(place) && before.isHealthy(guest)
             && before.guests[guest.id].map {
                 $0.phase == "pinned" && before.isCurrent($0, guest)
             } ?? false
