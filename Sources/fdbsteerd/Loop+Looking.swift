@@ -53,9 +53,9 @@ extension Loop {
         switch outcome {
         case .fine:
             if suspicion.cause == .primaryBack, try following.rebindPrimary(row, &context) {
-                // A new port learns.
+                // A new port learns, and has no gate.
                 look(at: [Watch.Suspicion(row: row, cause: .port)])
-                following.comeBack(row, &context)
+                if context.keeper.record(row)?.guest.side == .standby { following.comeBack(row, &context) }
             }
             if suspicion.cause == .port, let isUp = context.keeper.watch.primaryCarrier(row) {
                 following.handleCarrier(of: row, isUp: isUp, &context)

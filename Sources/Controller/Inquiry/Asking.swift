@@ -107,8 +107,8 @@ package struct Asking: ~Copyable {
     var restDue: [Int64: Int64] = [:]
     /// The earliest of them, or earlier.
     var nextRest = Int64.max
-    /// Ports whose answers are kept from others.
-    var shielded: Set<Int32> = []
+    /// Ports whose answers are kept from others, with the names that they had then.
+    var shielded: [Int32: String] = [:]
     /// Shielded ports of guests that are not watched any more.
     var unused: Set<Int32> = []
     /// What has input when one of those that are running has.

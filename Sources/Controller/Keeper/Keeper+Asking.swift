@@ -136,10 +136,22 @@ extension Keeper {
         return recorded + configured
     }
 
+    /// A chain is bound to a name since Linux 6.16 (`nft_netdev_event`, net/netfilter/nft_chain_filter.c): a port that has another name
+    /// now gets a new one.
     private mutating func shield(_ ports: [PortIdentity]) throws(ControllerError) {
-        let new = ports.filter { !asking.shielded.contains($0.index) }
+        let new = ports.filter { asking.shielded[$0.index] != $0.name }
+        for port in new where asking.shielded[port.index] != nil {
+            try? AskShield.lower(port.index, using: &host.kernel.socket)
+            asking.shielded[port.index] = nil
+        }
         try InquiryTarget.shield(new, using: &host.kernel.socket)
-        asking.shielded.formUnion(new.map(\.index))
+        for port in new { asking.shielded[port.index] = port.name }
+    }
+
+    /// Ports of a guest have other names. Where it cannot be shielded, it is not asked any more.
+    mutating func reshield(_ guest: GuestInterface) {
+        let ports = guest.ports.map(\.port).filter { asking.shielded[$0.index] != nil }
+        try? shield(ports)
     }
 
     // MARK: - The loop
@@ -175,7 +187,7 @@ extension Keeper {
         for port in asking.unused where watch.rows(at: port).isEmpty {
             // A rule that cannot be removed only drops frames to the reserved MACs, which no host owns.
             try? AskShield.lower(port, using: &host.kernel.socket)
-            asking.shielded.remove(port)
+            asking.shielded[port] = nil
         }
         asking.unused = []
         return ended
@@ -278,7 +290,7 @@ extension Keeper {
         asking.restDue[row] = nil
         guard let guest = watch.records[row]?.guest else { return }
         counters.answers[guest.id] = nil
-        asking.unused.formUnion(guest.ports.map(\.port.index).filter { asking.shielded.contains($0) })
+        asking.unused.formUnion(guest.ports.map(\.port.index).filter { asking.shielded[$0] != nil })
     }
 
     /// Applies a new configuration of which guests may be asked.

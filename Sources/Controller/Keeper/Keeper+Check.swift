@@ -32,11 +32,12 @@ extension Keeper {
         }
         if record.revision != known.revision { learnUnheard(record) }
         guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
-        let observation = try host.kernel.observe(record.guest)
-        _ = claim.named(by: observation)
+        let observation = try observe(record)
+        let named = claim.named(by: observation)
         if let words = claim.renaming {
             try claim.writeNames()
             try relearn(&claim)
+            reshield(named.guest)
             return .renamed(words)
         }
         if let yielded = try yield(&claim, observation) { return yielded }
@@ -89,12 +90,19 @@ extension Keeper {
         else {
             return false
         }
-        let observation = try host.kernel.observe(record.guest)
+        let observation = try observe(record)
         guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return false }
         if record.revision != known.revision { learnUnheard(record) }
         isRight(known.row)
         setFought(known.row, false)
         return true
+    }
+
+    /// Reads a guest, and keeps what a control plane says of it.
+    private mutating func observe(_ record: GuestRecord) throws(ControllerError) -> Observation {
+        let observation = try host.kernel.observe(record.guest)
+        for address in record.guest.addresses { observation.entry(address).map { hearClaim($0, of: record) } }
+        return observation
     }
 
     /// A look found the guest as recorded: what it waited for is over.

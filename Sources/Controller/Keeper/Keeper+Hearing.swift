@@ -6,7 +6,24 @@ import Switchdev
 /// What is heard of the kernel, and what is read beforehand for as long as nothing is heard of it.
 extension Keeper {
     /// What a notification of a changed entry says about a guest.
-    package func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? { watch.hear(change) }
+    package mutating func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? {
+        if !change.isRemoval, let bridge = change.entry.bridge,
+            let record = watch.owner(of: change.entry.address, bridge: bridge)
+        {
+            hearClaim(change.entry, of: record)
+        }
+        return watch.hear(change)
+    }
+
+    /// Keeps what an entry at a guest's uplink says of who has told it.
+    mutating func hearClaim(_ entry: Entry, of record: GuestRecord) {
+        guard entry.port == record.guest.port(of: .remote)?.index else { return }
+        if record.isClaim(entry) {
+            wards[record.row]?.claimed.insert(entry.address)
+        } else {
+            wards[record.row]?.claimed.remove(entry.address)
+        }
+    }
 
     /// What a notification of a link says about guests.
     package mutating func hear(

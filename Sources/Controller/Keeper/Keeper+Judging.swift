@@ -44,7 +44,7 @@ extension Keeper {
         var spared: Set<Address> = []
         var again = now + Keeper.heedingPause
         for stray in astray {
-            switch verdict(stray, doubt, record, observation, at: now) {
+            switch verdict(stray, doubt, record, at: now) {
             case .restore: break
             case .leave where isHere && Keeper.isSilence(inquiry):
                 guard let reason = departure(astray, record, observation) else { continue }
@@ -78,15 +78,14 @@ extension Keeper {
     }
 
     private func verdict(
-        _ stray: Drift.Stray, _ doubt: Doubt, _ record: GuestRecord, _ observation: Observation, at now: Int64
+        _ stray: Drift.Stray, _ doubt: Doubt, _ record: GuestRecord, at now: Int64
     ) -> Trail.Verdict {
         let ward = wards[record.row]
         guard let trail = doubt.trails[stray.address.mac] else { return .restore }
         guard record.entrySide != .remote else {
             // QEMU says when a guest runs that it is asked about; its announcement may be ahead of that word.
             if ward?.word == nil {
-                let uplink = observation.ports[.remote]
-                let isAdvertised = uplink?.isTunnel == true && uplink?.bridgePort?.flags.contains(.learning) != true
+                let isAdvertised = ward?.claimed.contains(stray.address) == true
                 return trail.arrival(at: now, doubt.limits, isAdvertised: isAdvertised)
             }
             let until = trail.last + doubt.limits.patience
@@ -110,7 +109,7 @@ extension Keeper {
         let isOnStandby = record.guest.side == .standby && record.phase != .bracketed
         let sides = isOnStandby ? [Side.standby] : record.guest.own.map(\.side)
         return sides.allSatisfy { side in
-            guard let port = observation.ports[side] else { return true }
+            guard let port = observation.ports[side], port.master == observation.bridge?.index else { return true }
             return !port.isUp || !port.hasCarrier
         }
     }

@@ -111,6 +111,10 @@ package struct Keeper: ~Copyable {
         let report = try Reconcile(options: options, observed: observed).run(on: &host)
         _ = reload()
         learnPorts(try host.kernel.links())
+        for record in watch.records.values where record.guest.side == .remote {
+            let entries = try? host.kernel.entries(record.guest.addresses, of: record.guest)
+            for case let entry? in entries ?? [] { hearClaim(entry, of: record) }
+        }
         return report
     }
 
@@ -194,6 +198,7 @@ package struct Keeper: ~Copyable {
             }
             // A bridge that is gone has no guest that is as intended.
             let entries = try? host.kernel.entries(record.guest.addresses, of: record.guest)
+            for case let entry? in entries ?? [] { hearClaim(entry, of: record) }
             let isRight = entries?.allSatisfy { $0.map { record.fault(of: $0) == nil } ?? false } ?? false
             if !isRight { suspects.insert(row) }
         }

@@ -1,3 +1,4 @@
+import FDB
 package import Policy
 
 /// What the keeper has to remember of one guest beside its record.
@@ -12,6 +13,9 @@ package struct Ward {
     var moves = RepairBudget()
     /// How often its entries may be put back after frames have moved them.
     var restorations = RepairBudget()
+    /// Addresses that a control plane had at the uplink when their entries were last there. A frame that moves one takes the flag away
+    /// (`br_fdb_update`).
+    var claimed: Set<Address> = []
     /// When an entry was last taken back from a control plane (CLOCK_MONOTONIC, nanoseconds).
     var correctedAt: Int64?
     /// The same of a neighbour, and since when one is a control plane's.

@@ -36,9 +36,10 @@ package struct Abort: GuestVerb {
     /// - Parameters:
     ///   - verb: on whose behalf.
     ///   - arrival: the side where a switch has brought them already: there they stay.
+    ///   - claimed: addresses that stay where they are, and are named.
     func putBack(
-        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side? = nil, on kernel: inout Kernel,
-        since clock: Stopwatch
+        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side? = nil, sparing claimed: Claimed? = nil,
+        on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let (record, guest) = (claim.record, claim.record.guest)
         if record.phase != .pinned, record.phase != .bracketed,
@@ -48,7 +49,7 @@ package struct Abort: GuestVerb {
         }
         var report: Report
         do throws(ControllerError) {
-            report = try moveBack(claim, for: verb, at: arrival, on: &kernel, since: clock)
+            report = try moveBack(claim, for: verb, at: arrival, sparing: claimed, on: &kernel, since: clock)
         } catch {
             if !options.dryRun { _ = try? kernel.restoreGuard(of: guest) }
             throw error
@@ -62,8 +63,8 @@ package struct Abort: GuestVerb {
     }
 
     private func moveBack(
-        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side?, on kernel: inout Kernel,
-        since clock: Stopwatch
+        _ claim: borrowing Claim, for verb: Plan.Verb, at arrival: Side?, sparing claimed: Claimed?,
+        on kernel: inout Kernel, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let record = claim.record
         if record.bracket != nil {
@@ -71,8 +72,10 @@ package struct Abort: GuestVerb {
                 under: claim, on: &kernel, since: clock)
         }
         let side = arrival ?? record.guest.side
-        var report = try Switch(to: side, verb: verb, options: options, renews: arrival != nil).run(
-            under: claim, on: &kernel, since: clock)
+        var report = try Switch(
+            to: side, verb: verb, options: options, renews: arrival != nil, sparing: claimed?.addresses
+        ).run(under: claim, on: &kernel, since: clock)
+        if let claimed { report.notes.append(claimed.words) }
         if record.phase != .pinned, report.outcome == .already { report.outcome = .done }
         return report
     }

@@ -36,7 +36,7 @@ extension Prepare {
         }
         switch Drift(record, observation) {
         case .entries, .settings, .astray, .neighbours:
-            return try putBack(record, journal, on: &host, since: clock)
+            return try putBack(record, Claimed(record, observation), journal, on: &host, since: clock)
         default: break
         }
         var notes = ["prepared already, and the table is as recorded"]
@@ -169,13 +169,11 @@ extension Prepare {
             report.notes.insert("it would be released first, and \(note)", at: 0)
             return report
         }
-        let earlier = try Earlier(
-            addresses: Set(guest.addresses), entries: journal.claim(guest.id, onlyReads: true).found)
         let released = try Release(options: options).run(guest.id, on: &host)
         guard released.exitCode == 0 else { return released }
         do throws(ControllerError) {
             var report = try pin(
-                request, links: host.kernel.links(), beside: journal, after: earlier, on: &host, since: clock)
+                request, links: host.kernel.links(), beside: journal, on: &host, since: clock)
             report.notes.insert(note, at: 0)
             return report
         } catch {
@@ -188,40 +186,23 @@ extension Prepare {
 
     /// Brings entries and settings to what the record says.
     private func putBack(
-        _ record: GuestRecord, _ journal: Journal, on host: inout Host, since clock: Stopwatch
+        _ record: GuestRecord, _ claimed: Claimed?, _ journal: Journal, on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         if options.dryRun {
             let claim = try journal.claim(record.guest.id, onlyReads: true)
-            return try Abort(options: options).putBack(claim, for: .reconcile, on: &host.kernel, since: clock)
+            return try Abort(options: options).putBack(
+                claim, for: .reconcile, sparing: claimed, on: &host.kernel, since: clock)
         }
         let claim = try journal.claim(record.guest.id)
         try requireRest(claim.record, journal)
-        var report = try Abort(options: options).putBack(claim, for: .reconcile, on: &host.kernel, since: clock)
+        var report = try Abort(options: options).putBack(
+            claim, for: .reconcile, sparing: claimed, on: &host.kernel, since: clock)
         report.verb = .prepare
-        report.notes.insert("prepared already; what others had changed since is put back", at: 0)
+        if report.outcome != .already {
+            report.notes.insert("prepared already; what others had changed since is put back", at: 0)
+        }
         if let words = claim.renaming { report.notes.append(words) }
         return host.book(report)
-    }
-}
-
-extension Prepare {
-    /// What was there before a guest was first prepared.
-    struct Earlier {
-        /// The addresses that were pinned then.
-        let addresses: Set<Address>
-        /// nil for a record that has not kept them.
-        let entries: EntrySet?
-
-        /// What a second `prepare` has found, without what the first one made: a pin that frames had taken to a port that was not the
-        /// guest's is left by a release, and is still nobody else's.
-        func found(_ entries: [Entry]) -> [Entry] {
-            entries.compactMap { entry in
-                guard let known = self.entries, entry.isStatic, addresses.contains(entry.address),
-                    known[entry.address]?.isStatic != true
-                else { return entry }
-                return known[entry.address]
-            }
-        }
     }
 }
 

@@ -42,7 +42,7 @@ package struct Prepare {
     ///   - earlier: what the guest's record said that this one replaces.
     func pin(
         _ request: PreparationRequest, links: Links, beside reading: Journal?, insteadOf void: GuestRecord? = nil,
-        after earlier: Earlier? = nil, on host: inout Host, since clock: Stopwatch
+        on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         var seen = survey(request, links: links, beside: reading, on: &host)
         var evicted: [String] = []
@@ -64,7 +64,7 @@ package struct Prepare {
             }
             prepared = try journal.claim(
                 preparing: request.id, given: request.addresses, ips: request.ips,
-                found: { earlier?.found(plan.found) ?? plan.found },
+                found: { plan.found },
                 neighbours: { plan.foundNeighbours }
             ) { () throws(ControllerError) in
                 // Others may have prepared a guest since, or released this one and given its ports their settings back.

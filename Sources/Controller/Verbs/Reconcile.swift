@@ -130,17 +130,13 @@ package struct Reconcile {
                 guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0,
                 changed: released.isEvent)
         default:
-            if let words = try contradiction(record, on: &host.kernel) {
-                if !options.dryRun { _ = try? host.kernel.restoreGuard(of: record.guest) }
-                return Reconciliation(
-                    guest: name, words: words, ok: false,
-                    problems: Verify.problems(of: &record, on: &host.kernel).map(\.words))
-            }
+            let claimed = try claimed(record, on: &host.kernel)
             let goal = try arrival(record, on: &host.kernel)
             let report = host.book(
                 try Abort(options: options).putBack(
-                    claim, for: .reconcile, at: goal, on: &host.kernel, since: Stopwatch()))
-            var result = Reconciliation(guest: name, words: words(record, report), ok: report.exitCode == 0)
+                    claim, for: .reconcile, at: goal, sparing: claimed, on: &host.kernel, since: Stopwatch()))
+            var result = Reconciliation(
+                guest: name, words: words(record, report, claimed), ok: report.exitCode == 0 && claimed == nil)
             result.problems = Verify.problems(of: &record, on: &host.kernel).map(\.words)
             result.changed = report.isEvent
             return result
@@ -158,25 +154,18 @@ package struct Reconcile {
         return try kernel.entries(guest.addresses, of: guest).allSatisfy(there.holds) ? goal : nil
     }
 
-    /// Why a guest's entries stay where they are: a control plane has heard of the guest elsewhere, which the guest contradicts, but no
-    /// record does (docs/evidence.md). fdbsteerd looks at it next.
-    private func contradiction(
-        _ record: GuestRecord, on kernel: inout Kernel
-    ) throws(ControllerError) -> String? {
+    /// The addresses of a guest that stay where they are.
+    private func claimed(_ record: GuestRecord, on kernel: inout Kernel) throws(ControllerError) -> Claimed? {
         let guest = record.guest
         guard record.phase == .pinned, guest.side != .remote,
             try kernel.entries(guest.addresses, of: guest).contains(where: {
                 $0?.flags.contains(.externallyLearned) == true && $0?.port != guest.port(of: guest.side)?.index
-            }), case let observation = try kernel.observe(guest),
-            case .astray(let astray) = Drift(record, observation),
-            let address = astray.first(where: { $0.origin == .controlPlane })?.address,
-            let port = observation.entry(address).flatMap({ observation.links[$0.port]?.name })
+            })
         else { return nil }
-        return "left alone: a control plane has \(address) behind \(port); if the guest is here: "
-            + "fdbsteer switch \(guest.id) --to \(guest.side.rawValue)"
+        return try Claimed(record, kernel.observe(guest))
     }
 
-    private func words(_ record: GuestRecord, _ report: Report) -> String {
+    private func words(_ record: GuestRecord, _ report: Report, _ claimed: Claimed?) -> String {
         let side = report.to.rawValue
         let why =
             switch record.phase {
@@ -186,6 +175,7 @@ package struct Reconcile {
             }
         let what =
             switch report.outcome {
+            case .already where claimed != nil: "only this differs"
             case .already: "as intended on \(side)"
             case .planned: "\(report.messages?.count ?? 0) messages would bring it to \(side)"
             case .done where report.addresses.isEmpty: "on \(side) already"
@@ -193,7 +183,7 @@ package struct Reconcile {
             case .done: "\(report.addresses.count) entries brought back to \(side)"
             default: "failed: \(report.failures.joined(separator: "; "))"
             }
-        let also = report.outcome == .done ? report.notes : []
+        let also = report.outcome == .done || claimed != nil ? report.notes : []
         return why + ([what] + also).joined(separator: ", ") + (report.proof.map { "; proof: \($0)" } ?? "")
     }
 

@@ -1,4 +1,4 @@
-import FDB
+package import FDB
 package import Policy
 package import Records
 import Switchdev
@@ -15,12 +15,15 @@ package struct Switch: GuestVerb {
     let ready: Observation?
     /// Makes entries anew that an eswitch port has already: nobody knows whether hardware has followed.
     let renews: Bool
+    /// Addresses that stay where they are, as their neighbours do: a control plane has them elsewhere.
+    let spared: Set<Address>?
 
     package init(
         to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil,
-        renews: Bool = false
+        renews: Bool = false, sparing spared: Set<Address>? = nil
     ) {
         self.renews = renews
+        self.spared = spared
         self.side = side
         self.verb = verb
         self.options = options
@@ -37,7 +40,8 @@ package struct Switch: GuestVerb {
         try kernel.readFilters(of: record.guest, into: &observation)
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(
-            record.guest, to: side, observation: observation, isProven: isProven, verb: verb, renewing: renews)
+            record.guest, to: side, observation: observation, isProven: isProven, verb: verb, renewing: renews,
+            sparing: spared, contradicts: spared == nil)
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
         }

@@ -1,4 +1,4 @@
-import FDB
+package import FDB
 import Switchdev
 
 extension Planner {
@@ -8,10 +8,11 @@ extension Planner {
     ///   - isProven: the journal says that hardware followed when the guest came to its present side, so that an OFFLOADED
     ///     flag left on a software port is nothing to worry about.
     ///   - renewing: makes entries anew that an eswitch port has already, so that they can be proven.
+    ///   - spared: addresses whose entries stay as they are.
     ///   - contradicts: replaces also neighbours that a control plane has made.
     package func move(
         _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch,
-        renewing: Bool = false, contradicts: Bool = true
+        renewing: Bool = false, sparing spared: Set<Address>? = nil, contradicts: Bool = true
     ) throws(ControllerError) -> Plan {
         guard let target = guest.port(of: side) else {
             throw side == .remote
@@ -27,6 +28,7 @@ extension Planner {
         let findings = try judge(guest, to: side, observation, verb)
         let links = observation.links
         let pins = guest.addresses.compactMap { address -> PlannedChange? in
+            if spared?.contains(address) == true { return nil }
             let before = observation.entry(address)
             let isOurs = isProven && before?.port == guest.port(of: guest.side)?.index
             return Plan.pin(

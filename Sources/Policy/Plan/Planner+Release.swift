@@ -23,6 +23,10 @@ extension Planner {
                 return nil
             }
             guard let side = guest.side(ofPort: entry.port), let port = guest.port(of: side), !entry.isLocal else {
+                if let port = observation.roamed(entry, found: found) {
+                    notes.append("\(address) was moved to \(port.name) by a frame, given back to learning there")
+                    return Plan.giveBack(entry, as: port.isEswitchPort ? .learnedAnew : .learned)
+                }
                 notes.append("\(address) is no longer on a port of this guest, left alone: \(entry)")
                 return nil
             }
@@ -51,6 +55,17 @@ extension Planner {
         return Plan(
             verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes,
             links: observation.links)
+    }
+}
+
+extension Observation {
+    /// The port of others that has a guest's pin: a frame moves one that is not sticky, and it stays static. Where no frame can have
+    /// moved it, and where `prepare` found a static entry, it is not ours.
+    fileprivate func roamed(_ entry: Entry, found: EntrySet?) -> Link? {
+        guard let found, found[entry.address]?.isStatic != true, entry.isStatic, let port = links[entry.port] else {
+            return nil
+        }
+        return EntryOrigin(entry, on: port) == .frame ? port : nil
     }
 }
 

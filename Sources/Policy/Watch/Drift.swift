@@ -25,19 +25,19 @@ package enum Drift: Hashable {
     /// An entry that is not where the record has it, and that no program has put there.
     package struct Stray: Hashable {
         package let address: Address
-        package let origin: Trail.Origin
+        package let origin: EntryOrigin
     }
 
     /// A port that the guest needs is gone, or no port of its bridge any more; nil if none is.
     private static func lostPort(_ record: GuestRecord, _ bridge: Link, _ observation: Observation) -> Drift? {
+        func isThere(_ side: Side) -> Bool { observation.ports[side]?.master == bridge.index }
         // A bracket needs both ports.
-        for needed in record.phase == .bracketed ? [Side.primary, .standby] : [record.entrySide] {
-            let port = observation.ports[needed]
-            guard port == nil || port?.master != bridge.index else { continue }
+        for needed in record.phase == .bracketed ? [Side.primary, .standby] : [record.entrySide] where !isThere(needed)
+        {
             let what =
                 "\(needed.rawValue) port \(record.guest.port(of: needed)?.name ?? "") "
-                + (port == nil ? "no longer exists" : "was taken out of \(bridge.name)")
-            return needed == .primary ? .primaryLost(what) : .beyondRepair(what)
+                + (observation.ports[needed] == nil ? "no longer exists" : "was taken out of \(bridge.name)")
+            return needed == .primary && isThere(.standby) ? .primaryLost(what) : .beyondRepair(what)
         }
         return nil
     }
@@ -54,8 +54,8 @@ package enum Drift: Hashable {
             return
         }
         let lost = Drift.lostPort(record, bridge, observation)
-        if let lost, side == record.entrySide {
-            self = lost
+        if case .primaryLost(let what)? = lost, side == record.entrySide {
+            self = .primaryLost(what)
             return
         }
         var cause: Watch.Cause?
@@ -79,7 +79,11 @@ package enum Drift: Hashable {
             case let fault?: cause = cause ?? fault
             }
         }
-        if !astray.isEmpty {
+        if let lost, side == record.entrySide {
+            // Nobody can be behind a port that is gone: the guest may be where its entries are.
+            let isBehindUplink = astray.allSatisfy { observation.entry($0.address)?.port == guest.uplink?.index }
+            self = !astray.isEmpty && isBehindUplink ? .astray(astray) : lost
+        } else if !astray.isEmpty {
             self = .astray(astray)
         } else if let cause {
             self = .entries(cause)
@@ -102,9 +106,9 @@ package enum Drift: Hashable {
 
 extension Drift {
     /// How an entry came to the other side of the uplink; nil for one that was taken by a third port, or by a program.
-    private static func stray(_ entry: Entry, _ record: GuestRecord, _ observation: Observation) -> Trail.Origin? {
+    private static func stray(_ entry: Entry, _ record: GuestRecord, _ observation: Observation) -> EntryOrigin? {
         let guest = record.guest
-        let origin = Trail.Origin(entry, on: observation.links[entry.port])
+        let origin = EntryOrigin(entry, on: observation.links[entry.port])
         if record.entrySide == .remote {
             return entry.port == guest.standby.index && guest.learns(guest.arrival) && origin == .frame ? origin : nil
         }
@@ -115,7 +119,7 @@ extension Drift {
     /// A control plane has the address behind a tunnel: it uses its own port, whichever the guest's uplink is.
     private static func isBehindTunnel(_ entry: Entry, _ observation: Observation) -> Bool {
         let port = observation.links[entry.port]
-        return port?.isTunnel == true && Trail.Origin(entry, on: port) == .controlPlane
+        return port?.isTunnel == true && EntryOrigin(entry, on: port) == .controlPlane
     }
 }
 
@@ -134,6 +138,12 @@ extension GuestRecord {
         return phase == .bracketed && !delivers(.standby) && delivers(.primary) ? .primary : entrySide
     }
 
+    /// Whether an entry is a control plane's word that its address is behind the uplink: what a driver has learned has the same flag.
+    package func isClaim(_ entry: Entry) -> Bool {
+        guard let uplink = guest.port(of: .remote), entry.port == uplink.index else { return false }
+        return !uplink.isEswitchPort && entry.flags.contains(.externallyLearned)
+    }
+
     /// What is wrong with an entry of one of the guest's addresses: ``Watch/Cause/stolen``, ``Watch/Cause/weakened`` or
     /// ``Watch/Cause/flagLost``; nil if the entry is as recorded.
     ///
@@ -143,8 +153,9 @@ extension GuestRecord {
         guard let port = guest.port(of: side) else { return nil }
         if entry.port != port.index { return .stolen }
         // A control plane's entry does not age.
-        let isClaimed = side == .remote && !port.isEswitchPort && entry.flags.contains(.externallyLearned)
-        if !(entry.isStatic || isClaimed) || entry.isSticky != guest.isSticky { return .weakened }
+        if !(entry.isStatic || (side == .remote && isClaim(entry))) || entry.isSticky != guest.isSticky {
+            return .weakened
+        }
         if port.isEswitchPort, proof == .proven, !entry.flags.contains(.offloaded) { return .flagLost }
         return nil
     }
@@ -158,23 +169,13 @@ extension Planner {
     ///   - spared: entries to leave as they are.
     ///   - contradicts: replaces also neighbours that a control plane has made.
     package func repair(
-        _ record: GuestRecord, observation: Observation, flagless: [Address] = [], sparing spared: Set<Address> = [],
+        _ record: GuestRecord, observation: Observation, flagless: [Address] = [], sparing spared: Set<Address>? = nil,
         contradicts: Bool = false
     ) throws(ControllerError) -> Plan {
         let guest = record.guest
         let plan = try move(
             guest, to: guest.side, observation: observation, isProven: record.proof == .proven, verb: .repair,
-            contradicts: contradicts)
-        if !spared.isEmpty {
-            let steps = plan.steps.compactMap { step -> Step? in
-                guard case .entries(let changes) = step else { return step }
-                let kept = changes.filter { !spared.contains($0.change.address) }
-                return kept.isEmpty ? nil : .entries(kept)
-            }
-            return Plan(
-                verb: .repair, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: plan.notes,
-                links: observation.links)
-        }
+            sparing: spared, contradicts: contradicts)
         guard !flagless.isEmpty, let port = guest.port(of: guest.side) else { return plan }
         let renewals = flagless.compactMap {
             Plan.pin($0, before: observation.entry($0), on: port, of: guest, links: observation.links, renewing: true)

@@ -1,6 +1,3 @@
-package import FDB
-package import Switchdev
-
 /// Judges from the signs of one address where it is, without I/O; docs/evidence.md has the table.
 ///
 /// Two things follow from signs. The *entry* follows who spoke last, as on a bridge that learns: that is cheap, and the next frame
@@ -9,27 +6,6 @@ package import Switchdev
 ///
 /// Times are of CLOCK_MONOTONIC, in nanoseconds.
 package struct Trail: Hashable, Sendable {
-    /// What an entry's position shows.
-    package enum Origin: Hashable, Sendable {
-        /// A frame of the address came in by the port, in software or in hardware.
-        case frame
-        /// A control plane says so: an entry with NTF_EXT_LEARNED that no switch has made (zebra's, in an EVPN fabric).
-        case controlPlane
-        /// A program wrote it: the port does not learn, or the entry is the host's own.
-        case program
-
-        /// - Parameter port: the port that the entry is on; nil if it is unknown.
-        package init(_ entry: Entry, on port: Link?) {
-            if entry.isLocal {
-                self = .program
-            } else if entry.flags.contains(.externallyLearned), port?.isEswitchPort != true {
-                self = .controlPlane
-            } else {
-                self = port?.bridgePort?.flags.contains(.learning) == true ? .frame : .program
-            }
-        }
-    }
-
     /// What QEMU says of the guest. It stands above frames, which others can send too.
     package enum Word: Hashable, Sendable {
         /// It runs here.

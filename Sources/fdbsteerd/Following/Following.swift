@@ -72,13 +72,13 @@ struct Following {
 
     /// Takes the port that has come for the lost primary of a guest that is to go back to its primary.
     ///
-    /// - Returns: whether the guest goes back (``comeBack(_:_:)``).
+    /// - Returns: whether there is one.
     func rebindPrimary(_ row: Int64, _ context: inout DaemonContext) throws(ControllerError) -> Bool {
         guard guests[row]?.isReturning ?? true, !context.keeper.isObserved(row),
             let id = context.keeper.record(row)?.guest.id,
             context.configuration.guest(id)?.returnToPrimary == .whenBack
         else { return false }
-        return try context.keeper.rebindPrimary(row) && context.keeper.record(row)?.guest.side == .standby
+        return try context.keeper.rebindPrimary(row)
     }
 
     /// A guest whose primary was lost, and has come back, goes back to it once it uses it.

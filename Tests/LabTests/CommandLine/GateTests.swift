@@ -55,6 +55,27 @@ struct GateTests {
         }
     }
 
+    /// A primary that is made anew while the guest is elsewhere has neither gate nor learning off.
+    @Test func aPrimaryThatComesBackIsClosedToo() throws {
+        try CommandLineLab.run { lab in
+            let prepared = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(GateTests.mac) --at remote "
+                    + "--gate")
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            let configuration = "[[guest]]\nid = \"vm1\"\nreturn_to_primary = \"when-back\"\n"
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                #expect(try GateTests.isLocked("vfrep0"))
+                try Command.script("ip link del vfrep0")
+                try lab.lab.addPort("spare0")
+                // Nothing is heard of the port after this.
+                try Command.script("ip link set spare0 name vfrep0")
+                try lab.waitUntil { try GateTests.isLocked("vfrep0") }
+                try lab.waitUntil { try lab.fdbsteer("verify vm1").exitCode == 0 }
+                #expect(daemon.count("the primary is back") == 0, "\(daemon.log)")
+            }
+        }
+    }
+
     /// The guest's first frame is dropped by its port, and seen all the same.
     @Test func theFirstFrameCanBeTheSignal() throws {
         try CommandLineLab.run { lab in

@@ -179,6 +179,25 @@ import Testing
         }
     }
 
+    /// A frame moves a pin that is not sticky, and leaves it static; a port that does not learn has it from a program.
+    @Test(arguments: [true, false]) func aPinOnAPortOfOthers(learning: Bool) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            try Command.script("ip link del uplink0")
+            try lab.lab.addPort("uplink0")
+            try Command.script("bridge link set dev uplink0 learning \(learning ? "on" : "off")")
+            // As a frame by that port would leave it.
+            try Command.script("bridge fdb replace \(Self.mac) dev uplink0 master static")
+            let release = try lab.fdbsteer("release vm1")
+            #expect(release.exitCode == 0, "\(release.errors)")
+            let entry = try lab.lab.entry(Self.mac) ?? ""
+            #expect(
+                entry.contains("dev uplink0") && entry.contains("static") != learning, "\(entry)\n\(release.output)")
+            let said = learning ? "was moved to uplink0 by a frame" : "left alone"
+            #expect(release.output.contains(said), "\(release.output)")
+        }
+    }
+
     /// The uplink is made anew, a frame there moves the pin to it, and `prepare` replaces the record: the new record must not list
     /// that pin as found.
     @Test func aPinOfOursIsNoFindOfTheNextPrepare() throws {

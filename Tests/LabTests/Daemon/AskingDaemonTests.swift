@@ -28,6 +28,21 @@ struct AskingDaemonTests {
         }
     }
 
+    /// The kernel binds a chain to a name, whoever has it.
+    @Test func aRenamedPortKeepsItsAnswersFromOthers() throws {
+        try DaemonLab.run { daemon in
+            let guest = try AskedGuest(by: ["vfrep0"], ip: Self.ip)
+            try daemon.lab.prepare("--ip \(Self.ip)")
+            try daemon.waitFor("answers questions by=primary guest=vm1")
+            #expect(try tables().contains(/device "vfrep0"/))
+            try Command.script("ip link set vfrep0 name vfrep7")
+            try daemon.waitFor("renamed")
+            try daemon.lab.waitUntil { try tables().contains(/device "vfrep7"/) }
+            #expect(try !tables().contains(/device "vfrep0"/))
+            withExtendedLifetime(guest) {}
+        }
+    }
+
     @Test func aGuestThatDoesNotAnswerIsFoundOutWithFewQuestions() throws {
         try DaemonLab.run { daemon in
             let heard = try Overhearing("vfrep0-far")

@@ -246,21 +246,65 @@ struct EvidenceTests {
         }
     }
 
-    @Test func whatAControlPlaneHasAdvertisedIsItsToTakeBack() throws {
-        try EvidenceTests.run(behindATunnelAt: "remote") { daemon in
+    private static let claim = "bridge fdb replace \(mac) dev vx100 master extern_learn"
+
+    /// - Parameter isEarly: the control plane has spoken before the daemon was started.
+    @Test(arguments: [true, false]) func whatAControlPlaneHasAdvertisedIsItsToTakeBack(isEarly: Bool) throws {
+        try EvidenceTests.run(
+            behindATunnelAt: "remote", before: { _ in if isEarly { try Command.script(EvidenceTests.claim) } }
+        ) { daemon in
+            if !isEarly { try Command.script(EvidenceTests.claim) }
             try EvidenceTests.send(behind: "tap0", count: 1)
             usleep(1_500_000)
             #expect(try daemon.lab.lab.entry(EvidenceTests.mac)?.contains("dev tap0") == true, "\(daemon.log)")
-            try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+            try Command.script(EvidenceTests.claim)
             usleep(1_500_000)
             try daemon.waitForEntry("dev vx100 extern_learn master br0 static")
             #expect(daemon.count("repaired") == 0 && daemon.count("redirected") == 0, "\(daemon.log)")
         }
     }
 
+    /// Nobody has told the fabric anything of the frame.
+    @Test func aTunnelWithoutAControlPlaneIsAnUplinkLikeOthers() throws {
+        try EvidenceTests.run(behindATunnelAt: "remote") { daemon in
+            try EvidenceTests.send(behind: "tap0", count: 1)
+            try daemon.waitForEntry("dev tap0")
+            usleep(3_000_000)
+            try EvidenceTests.expect(daemon, side: "remote", on: "vx100")
+            #expect(daemon.count("redirected") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test(arguments: ["reconcile", "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100"])
+    func anAddressOfAControlPlaneStaysAndTheOthersComeBack(_ verb: String) throws {
+        let addresses = "--address \(EvidenceTests.mac) --address \(EvidenceTests.other)"
+        let isPrepare = verb != "reconcile"
+        let verb = isPrepare ? "\(verb) \(addresses)" : verb
+        try CommandLineLab.run { lab in
+            try Command.script(
+                "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
+                    + "ip link set vx100 master br0 up\nbridge link set dev vx100 learning off")
+            let prepared = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --at primary \(addresses)")
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try Command.script(EvidenceTests.claim)
+            try Command.script("bridge fdb del \(EvidenceTests.other) dev vfrep0 master")
+            for said in ["1 entry brought back", "only this differs"] {
+                let done = try lab.fdbsteer(verb)
+                #expect(done.exitCode == (isPrepare ? 0 : 5), "\(done.output)\(done.errors)")
+                #expect(done.output.contains("left alone: a control plane has \(EvidenceTests.mac) behind vx100"))
+                #expect(isPrepare || done.output.contains(said), "\(done.output)")
+                #expect(try lab.lab.entry(EvidenceTests.mac)?.contains("dev vx100 extern_learn") == true)
+                #expect(
+                    try lab.lab.entry(EvidenceTests.other)?.hasSuffix("dev vfrep0 master br0 static") == true,
+                    "\(done.output)")
+            }
+        }
+    }
+
     @Test func aRouteIsFollowedAndLeftToWhoMadeIt() throws {
         try EvidenceTests.run(behindATunnelAt: "standby") { daemon in
-            try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+            try Command.script(EvidenceTests.claim)
             try daemon.waitFor("reason=\"a control plane has the guest behind the uplink now\"")
             #expect(daemon.count("repaired") == 0, "\(daemon.log)")
             let verified = try daemon.lab.fdbsteer("verify vm1")
@@ -277,7 +321,7 @@ struct EvidenceTests {
         try EvidenceTests.run(
             behindATunnelAt: "standby",
             before: { lab in
-                try Command.script("bridge fdb replace \(EvidenceTests.mac) dev vx100 master extern_learn")
+                try Command.script(EvidenceTests.claim)
                 let reconciled = try lab.fdbsteer("reconcile")
                 #expect(reconciled.exitCode == 5, "\(reconciled.output)")
                 #expect(reconciled.output.contains("a control plane has \(EvidenceTests.mac) behind vx100"))

@@ -70,6 +70,23 @@ struct OnePortTests {
         }
     }
 
+    /// Its machine has ended, and its port with it: where its frames come from now, it is.
+    @Test(arguments: [["tap0"], ["vfrep0", "tap0"]]) func aGuestWhosePortsAreGoneIsWhereItsFramesAre(_ ports: [String])
+        throws
+    {
+        try CommandLineLab.run(flooding: false) { lab in
+            if ports.count == 1 { try OnePortTests.prepare(lab, at: "local") } else { try lab.prepare() }
+            try DaemonLab.run(in: lab) { daemon in
+                for port in ports { try Command.script("ip link del \(port)") }
+                try daemon.waitFor("code=no-interface")
+                #expect(daemon.count("to=remote") == 0, "\(daemon.log)")
+                try BridgeLab.sendFrame(behind: "uplink0", source: OnePortTests.mac)
+                try OnePortTests.waitForSide("remote", daemon)
+                try daemon.waitForEntry("dev uplink0 master br0 static")
+            }
+        }
+    }
+
     private static func waitForSide(_ side: String, _ daemon: DaemonLab) throws {
         for _ in 0..<1000 {
             if try daemon.lab.fdbsteer("status vm1 --json").output.contains("\"side\" : \"\(side)\"") { return }

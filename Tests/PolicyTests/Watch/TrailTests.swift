@@ -155,14 +155,14 @@ import Testing
         func entry(_ state: EntryState, _ flags: EntryFlags = []) throws -> Entry {
             Entry(address: try Address("52:54:00:12:34:56"), port: 5, bridge: 3, state: state, flags: flags)
         }
-        #expect(try Trail.Origin(entry(.noARP), on: port(.learning)) == .frame)
-        #expect(try Trail.Origin(entry(.reachable), on: port(.learning)) == .frame)
-        #expect(try Trail.Origin(entry(.noARP), on: port([])) == .program)
-        #expect(try Trail.Origin(entry(.permanent), on: port(.learning)) == .program)
-        #expect(try Trail.Origin(entry(.noARP, .externallyLearned), on: port([], kind: "vxlan")) == .controlPlane)
-        #expect(try Trail.Origin(entry(.reachable, .externallyLearned), on: port(.learning)) == .controlPlane)
+        #expect(try EntryOrigin(entry(.noARP), on: port(.learning)) == .frame)
+        #expect(try EntryOrigin(entry(.reachable), on: port(.learning)) == .frame)
+        #expect(try EntryOrigin(entry(.noARP), on: port([])) == .program)
+        #expect(try EntryOrigin(entry(.permanent), on: port(.learning)) == .program)
+        #expect(try EntryOrigin(entry(.noARP, .externallyLearned), on: port([], kind: "vxlan")) == .controlPlane)
+        #expect(try EntryOrigin(entry(.reachable, .externallyLearned), on: port(.learning)) == .controlPlane)
         // A switch learns by itself, and says it in the same way.
         let learned = try entry(.reachable, [.externallyLearned, .offloaded])
-        #expect(try Trail.Origin(learned, on: port(.learning, switchID: 1)) == .frame)
+        #expect(try EntryOrigin(learned, on: port(.learning, switchID: 1)) == .frame)
     }
 }
