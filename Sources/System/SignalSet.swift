@@ -23,6 +23,14 @@ package final class SignalSet: Sendable {
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
+    /// Holds a signal back in the calling thread from now on, so that a set that is made later finds it (sigprocmask(2)).
+    package static func hold(_ signal: Int32) {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, signal)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+    }
+
     /// Takes the next signal that came; nil for none.
     package func next() -> Int32? {
         let signal = cn_next_signal(descriptor)

@@ -19,6 +19,8 @@ enum Main {
             exit(ControllerError.Code.usage.rawValue)
         }
         if let plain = PlainSwitch(CommandLine.arguments.dropFirst()) { plain.run() }
+        // The caller's word may come before the verb that waits for it is ready to hear it.
+        SignalSet.hold(SIGUSR1)
         let arguments = CommandLine.arguments.dropFirst()
         // Who asked for JSON gets it, whatever is wrong with the rest.
         let call = Call(folder: StateFolder(), json: CommandWords.wantsJSON(arguments), dryRun: false)

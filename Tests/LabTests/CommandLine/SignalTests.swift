@@ -167,6 +167,29 @@ struct SignalTests {
         }
     }
 
+    /// A caller does not know when the process that it has started listens.
+    @Test func aWordBeforeTheWaitIsHeard() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            // With -D the tracer is another process: this one becomes fdbsteer, which stops at its first message to the kernel.
+            let running = try RunningCommand(
+                [
+                    "strace", "-D", "-o", "/dev/null", "-e", "inject=sendmsg:delay_enter=2000000:when=1",
+                    CommandLineLab.binary, "switch", "vm1", "--to", "standby", "--until", "word", "--timeout", "30s",
+                ], environment: ["FDBSTEER_STATE": lab.state])
+            let process = running.process
+            try lab.waitUntil {
+                let held = TextFile.read("/proc/\(process)/status").firstMatch(of: /SigBlk:\s*([0-9a-f]+)/)
+                return held.flatMap { UInt64($0.1, radix: 16) }.map { $0 & 1 << UInt64(SIGUSR1 - 1) != 0 } ?? false
+            }
+            #expect(try !lab.fdbsteer("status vm1").output.contains("waiting"), "it listens already")
+            kill(process, SIGUSR1)
+            let command = running.wait()
+            #expect(
+                command.exitCode == 0 && command.output.contains("SIGUSR1"), "\(command.exitCode) \(command.errors)")
+        }
+    }
+
     @Test(arguments: [SIGINT, SIGTERM])
     func anInterruptedWaitChangesNothing(signal: Int32) throws {
         try CommandLineLab.run { lab in
