@@ -1,5 +1,6 @@
 import Glibc
 import Lab
+import System
 
 /// `switch --until`, with signals that come or do not come.
 enum ChaosWaits {
@@ -43,8 +44,12 @@ enum ChaosWaits {
         var words = ["switch", guest.id, "--to", guest.word(place), "--until", until, "--timeout", "400ms"]
         if isBracket { words += ["--strategy", "bracket"] }
         let command = try world.fdbsteer(words, bound: ChaosWorld.bound + 0.4) { process in
-            usleep(120_000)
             guard comes else { return }
+            // A frame before it listens is none that it hears.
+            for _ in 0..<40 where !ChildProcess.hasEnded(process) {
+                if try ["waiting", "bracketed"].contains(ChaosView(world).guests[guest.id]?.phase) { break }
+                usleep(10_000)
+            }
             switch signal {
             case .word: kill(process, SIGUSR1)
             case .carrier: try ChaosPorts.setFar(guest.primary, up: false)
