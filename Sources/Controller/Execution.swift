@@ -16,11 +16,17 @@ struct Execution {
     private var evidence: Evidence
     /// When the entries, filters or copies were last changed, in nanoseconds since the call.
     private var movedAt: Int64
+    /// Steps that are still to be done.
+    private var stepsLeft: Int
+    /// Called after the last step, before anything is read again or recorded.
+    private let written: (() -> Void)?
 
     /// Between two looks at a port that is to become quiet, in nanoseconds.
     private static let observationPause: Int64 = 20_000_000
 
-    init(_ plan: Plan, options: VerbOptions, clock: Stopwatch) {
+    init(_ plan: Plan, options: VerbOptions, clock: Stopwatch, written: (() -> Void)? = nil) {
+        self.written = written
+        stepsLeft = plan.steps.count
         self.plan = plan
         self.options = options
         self.clock = clock
@@ -44,6 +50,8 @@ struct Execution {
                     report.timings.writesBeginNanoseconds = clock.elapsed
                 }
                 event = take(step, on: &kernel)
+                stepsLeft -= 1
+                if stepsLeft == 0, event.isSuccess { written?() }
                 report.timings.writesEndNanoseconds = clock.elapsed
             case .recordIntent, .recordCommit, .recordRollback:
                 event = book(action, in: claim)
@@ -188,10 +196,10 @@ extension GuestVerb {
     /// Executes a plan, or only reports it in a dry run.
     func carryOut(
         _ plan: Plan, _ observation: Observation, under claim: borrowing Claim, on kernel: inout Kernel,
-        since clock: Stopwatch
+        since clock: Stopwatch, written: (() -> Void)? = nil
     ) -> Report {
         if options.dryRun { return Report(planned: plan, startedAt: clock.startedAt, observation, options: options) }
-        var execution = Execution(plan, options: options, clock: clock)
+        var execution = Execution(plan, options: options, clock: clock, written: written)
         return execution.run(under: claim, on: &kernel)
     }
 }

@@ -5,7 +5,7 @@ package import Policy
 import System
 
 /// Sends a guest's announcements out of the uplink, past the bridge: nothing on this host learns from them.
-package struct Announcer: ~Copyable {
+package final class Announcer {
     /// The frames of one round.
     package let frames: [[UInt8]]
     private let descriptor: Int32

@@ -120,6 +120,10 @@ extension Keeper {
             return
         }
         wards[row]?.keepReady(ports, for: record)
+        if record.guest.side == .remote, record.guest.uplink != nil {
+            let announcer = try? makeAnnouncer(of: record)
+            wards[row]?.announcer = announcer
+        }
         guard let bridge = ports.bridge, bridge.hasGroups, host.kernel.groupWatch?.keeps(bridge.index) != true else {
             return
         }
@@ -135,6 +139,7 @@ extension Keeper {
     /// What was read for a guest may be wrong now.
     mutating func spoilReady(_ row: Int64) {
         wards[row]?.ready = nil
+        wards[row]?.announcer = nil
         if wards[row]?.isFollowed == true { unready.insert(row) } else { unready.remove(row) }
     }
 

@@ -16,16 +16,22 @@ extension Keeper {
     ///   - row: the guest.
     ///   - side: where to; an open bracket is closed there.
     ///   - reason: for the history.
+    ///   - arrived: called as soon as frames reach the guest there, before anything is read again, recorded or told.
     /// - Throws: ``ControllerError``; of codes `precondition` and `busy` when nothing was changed.
-    package mutating func move(_ row: Int64, to side: Side, reason: String) throws(ControllerError) -> Report {
+    package mutating func move(
+        _ row: Int64, to side: Side, reason: String, arrived: (() -> Void)? = nil
+    ) throws(ControllerError) -> Report {
         let clock = Stopwatch()
         guard let known = watch.records[row] else { throw Keeper.unwatched }
         if wards[row]?.siege != nil { try endSiege(row) }
         let ready = takeReady(known)
-        if let report = try quickly(known, to: side, ready, clock) { return try written(report, row, reason) }
+        if let report = try quickly(known, to: side, ready, arrived, clock) {
+            return try written(report, row, reason)
+        }
         var claim = try journal.claim(known.guest.id)
         guard claim.record.bracket != nil else {
-            let report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: clock)
+            let report = try Switch(to: side, options: options, arrived: arrived).run(
+                under: claim, on: &host.kernel, since: clock)
             return try written(report, row, reason)
         }
         let place = side == .remote ? Side.standby : side
@@ -42,12 +48,13 @@ extension Keeper {
     ///
     /// - Returns: nil when the record is no longer that one; nothing was changed then.
     private mutating func quickly(
-        _ known: GuestRecord, to side: Side, _ ready: Observation?, _ clock: Stopwatch
+        _ known: GuestRecord, to side: Side, _ ready: Observation?, _ arrived: (() -> Void)?, _ clock: Stopwatch
     ) throws(ControllerError) -> Report? {
         guard known.phase == .pinned, known.boot == journal.boot, let claim = try journal.claim(known) else {
             return nil
         }
-        return try Switch(to: side, options: options, ready: ready).run(under: claim, on: &host.kernel, since: clock)
+        return try Switch(to: side, options: options, ready: ready, arrived: arrived).run(
+            under: claim, on: &host.kernel, since: clock)
     }
 
     /// Opens a bracket for a guest, or notes where an open one leads to.
@@ -72,14 +79,19 @@ extension Keeper {
         return try written(report, row, reason)
     }
 
-    /// What announces a guest on its uplink, with the IP addresses that its record and the configuration tell.
+    /// What announces a guest on its uplink, with the IP addresses that its record and the configuration tell; made beforehand for a
+    /// guest that is awaited (``makeOneReady()``).
     ///
-    /// - Throws: ``ControllerError`` for a guest that is not here or has no uplink.
-    package mutating func announcer(
-        _ row: Int64, ips: [AnnouncementRequest.Owned]
-    ) throws(ControllerError) -> Announcer {
+    /// - Throws: ``ControllerError`` for a guest that has no uplink.
+    package mutating func announcer(_ row: Int64) throws(ControllerError) -> Announcer {
         guard let record = watch.records[row] else { throw Keeper.unwatched }
-        return try Announce(ips: ips, known: declaredIPs(record)).announcer(for: record.guest, on: &host)
+        if let ready = wards[row]?.announcer.take() { return ready }
+        return try makeAnnouncer(of: record)
+    }
+
+    mutating func makeAnnouncer(of record: GuestRecord) throws(ControllerError) -> Announcer {
+        let configured = asking.rules.ips[record.guest.id] ?? []
+        return try Announce(ips: configured, known: declaredIPs(record)).announcer(for: record.guest, on: &host)
     }
 
     /// Lets a guest's own filter decide about its addresses (``FollowFilter``).

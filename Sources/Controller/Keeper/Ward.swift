@@ -46,6 +46,8 @@ package struct Ward {
     var ready: Observation?
     /// The revision of the record that they were read for.
     var readyRevision: Int64 = 0
+    /// Announces it when it arrives.
+    var announcer: Announcer?
     /// The revision of a record that a process has let go of without an end: it is looked at once for that reason, because the look
     /// itself lets go of the lock.
     var abandonedRevision: Int64?

@@ -27,6 +27,11 @@ package struct Announce {
     ) throws(ControllerError) -> AnnouncementReport {
         let journal = try Journal.open(host.folder, for: id)
         let guest = try journal.guest(id).guest
+        guard guest.side != .remote else {
+            throw ControllerError(
+                .precondition, "guest \(guest.id) is remote: announcing it here would draw its frames away from it",
+                remedy: "switch it to standby or primary once it runs here")
+        }
         let prepared = try Announce(ips: request.ips, known: journal.ips(of: id)).prepare(guest, on: &host.kernel)
         if !dryRun {
             for round in 0..<request.count {
@@ -44,21 +49,18 @@ package struct Announce {
             rounds: dryRun ? 0 : request.count, notes: prepared.notes)
     }
 
-    /// What sends a guest's announcements, a round at a time, for callers that have their own clock.
+    /// What sends a guest's announcements, a round at a time, for callers that have their own clock, and that know that it is here or
+    /// about to be.
     ///
-    /// - Throws: ``ControllerError`` as ``run(_:_:dryRun:on:)``.
+    /// - Throws: ``ControllerError`` of code `precondition` for a guest that has no uplink, of code `usage` as
+    ///   ``run(_:_:dryRun:on:)``.
     package func announcer(for guest: GuestInterface, on host: inout Host) throws(ControllerError) -> Announcer {
-        try prepare(guest, on: &host.kernel).take()
+        try prepare(guest, on: &host.kernel).announcer
     }
 
     private func prepare(
         _ guest: GuestInterface, on kernel: inout Kernel
-    ) throws(ControllerError) -> Prepared {
-        guard guest.side != .remote else {
-            throw ControllerError(
-                .precondition, "guest \(guest.id) is remote: announcing it here would draw its frames away from it",
-                remedy: "switch it to standby or primary once it runs here")
-        }
+    ) throws(ControllerError) -> (announcer: Announcer, notes: [String], port: String) {
         guard let uplink = guest.uplink else {
             throw ControllerError(
                 .precondition, "guest \(guest.id) has no uplink to be announced on",
@@ -79,7 +81,7 @@ package struct Announce {
         let announcer = try ControllerError.reading("or write frames of \(uplink.name)") { () throws(NetlinkError) in
             try Announcer(frames, port: uplink)
         }
-        return Prepared(announcer: announcer, notes: notes, port: uplink.name)
+        return (announcer, notes, uplink.name)
     }
 
     /// RARP for each address, and what the request says of IP addresses.
@@ -105,13 +107,5 @@ package struct Announce {
         }
         announcements += known.compactMap { owned in owner(owned).map { Announcement($0, ip: owned.ip) } }
         return announcements
-    }
-
-    private struct Prepared: ~Copyable {
-        let announcer: Announcer
-        let notes: [String]
-        let port: String
-
-        consuming func take() -> Announcer { announcer }
     }
 }

@@ -17,13 +17,16 @@ package struct Switch: GuestVerb {
     let renews: Bool
     /// Addresses that stay where they are, as their neighbours do: a control plane has them elsewhere.
     let spared: Set<Address>?
+    /// Called as soon as frames reach the guest there, before anything is read again or recorded.
+    let arrived: (() -> Void)?
 
     package init(
         to side: Side, verb: Plan.Verb = .switch, options: VerbOptions = VerbOptions(), ready: Observation? = nil,
-        renews: Bool = false, sparing spared: Set<Address>? = nil
+        renews: Bool = false, sparing spared: Set<Address>? = nil, arrived: (() -> Void)? = nil
     ) {
         self.renews = renews
         self.spared = spared
+        self.arrived = arrived
         self.side = side
         self.verb = verb
         self.options = options
@@ -43,8 +46,9 @@ package struct Switch: GuestVerb {
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb, renewing: renews,
             sparing: spared, contradicts: spared == nil)
         if options.dryRun || !plan.isEmpty {
-            return carryOut(plan, observation, under: claim, on: &kernel, since: clock)
+            return carryOut(plan, observation, under: claim, on: &kernel, since: clock, written: arrived)
         }
+        arrived?()
         // Already in place: the proof recorded at the last move still holds.
         let isSettled = record.guest.side == side && record.phase == .pinned
         let proof = standing(record, isSettled: isSettled)

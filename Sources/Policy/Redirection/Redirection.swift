@@ -59,6 +59,15 @@ public struct Redirection: Sendable {
         case proved(OffloadProof)
         /// Entries were read; an address without an entry is missing from the set.
         case read(EntrySet)
+
+        /// Nothing was refused.
+        package var isSuccess: Bool {
+            switch self {
+            case .done: true
+            case .answered(let refusals): refusals.isEmpty
+            case .failed, .proved, .read: false
+            }
+        }
     }
 
     /// One thing that went wrong.

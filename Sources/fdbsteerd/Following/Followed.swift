@@ -105,7 +105,7 @@ final class Followed {
         /// On CLOCK_MONOTONIC, in nanoseconds.
         private(set) var nextRound: Int64 = 0
 
-        init(_ announcer: consuming Announcer, rounds: Int) {
+        init(_ announcer: Announcer, rounds: Int) {
             self.announcer = announcer
             roundsLeft = rounds
         }

@@ -9,7 +9,9 @@ import System
 /// What the policy answers, carried out.
 extension Following {
     mutating func carryOut(
-        _ action: MigrationFollower.Action, for guest: Followed, _ context: inout DaemonContext
+        _ action: MigrationFollower.Action, for guest: Followed,
+        before rest: inout ArraySlice<MigrationFollower.Action>,
+        _ context: inout DaemonContext
     ) throws(ControllerError) {
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
         let (row, reason) = (guest.row, "\(action)")
@@ -24,7 +26,13 @@ extension Following {
                 row, to: goal, isDeclared: guest.settings.kind.takesOneOfTwo, reason: reason)
             context.log.report(report, as: "bracket opened", about)
         case .closeBracket(let side), .move(let side):
-            context.log.report(try context.keeper.move(row, to: side, reason: reason), as: "redirected", about)
+            // What keeps it from being announced is told afterwards.
+            let isArrival = rest.contains(.announce) && (try? beginToAnnounce(guest, &context)) != nil
+            let report =
+                try isArrival
+                ? arrive(guest, at: side, reason: reason, &context) : context.keeper.move(row, to: side, reason: reason)
+            if isArrival { rest.removeAll { $0 == .announce } }
+            context.log.report(report, as: "redirected", about)
         case .becomeRemote:
             guard hasUplink(row, context) else {
                 context.log.notice("gone, and there is no uplink to be reached by", metadata: about)
@@ -32,10 +40,7 @@ extension Following {
             }
             context.log.report(try context.keeper.move(row, to: .remote, reason: reason), as: "redirected", about)
         case .announce:
-            let rounds = context.configuration.announce.count
-            guard rounds > 0, hasUplink(row, context) else { return }
-            let announcer = try context.keeper.announcer(row, ips: guest.settings.addressesIP)
-            guest.announcing = Followed.Announcing(announcer, rounds: rounds)
+            if context.keeper.record(row)?.guest.side != .remote { try beginToAnnounce(guest, &context) }
         case .watchPrimary(true):
             try watchPrimary(of: guest, context)
             context.keeper.awaitReadiness(row, by: .primary)
@@ -50,6 +55,30 @@ extension Following {
         case .arm(let timer, let nanoseconds): guest.timers[timer] = monotonicNanoseconds() + nanoseconds
         case .disarm(let timer): guest.timers[timer] = nil
         }
+    }
+
+    /// Redirects a guest that has come from another host, and announces it in the same breath: a gate has held back what QEMU sent, so
+    /// the fabric hears of the guest by this frame.
+    private func arrive(
+        _ guest: Followed, at side: Side, reason: String, _ context: inout DaemonContext
+    ) throws(ControllerError) -> Report {
+        let interval = context.configuration.announce.interval
+        do throws(ControllerError) {
+            return try context.keeper.move(guest.row, to: side, reason: reason) {
+                // A round that fails is told of with the next.
+                try? guest.announce(now: monotonicNanoseconds(), interval: interval)
+            }
+        } catch {
+            guest.announcing = nil
+            throw error
+        }
+    }
+
+    /// Makes ready what announces a guest: the first round is due at once.
+    private func beginToAnnounce(_ guest: Followed, _ context: inout DaemonContext) throws(ControllerError) {
+        let rounds = context.configuration.announce.count
+        guard rounds > 0, hasUplink(guest.row, context) else { return }
+        guest.announcing = Followed.Announcing(try context.keeper.announcer(guest.row), rounds: rounds)
     }
 
     /// A guest answered by its primary: it takes that port's frames, as its first frame by it shows.

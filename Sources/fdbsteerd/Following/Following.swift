@@ -199,7 +199,7 @@ struct Following {
         }
         while let action = actions.popFirst() {
             do throws(ControllerError) {
-                try carryOut(action, for: guest, &context)
+                try carryOut(action, for: guest, before: &actions, &context)
             } catch {
                 // The policy knows what to do about it; what it had asked for beside comes first.
                 actions += guest.follower.handle(.failed(action, "\(error)"))

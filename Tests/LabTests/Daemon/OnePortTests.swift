@@ -102,11 +102,12 @@ struct OnePortTests {
     }
 
     private static func follow(
-        at side: String, status: String, _ body: @escaping @Sendable (DaemonLab, FakeMonitor) throws -> Void
+        at side: String, status: String, _ extra: String = "",
+        _ body: @escaping @Sendable (DaemonLab, FakeMonitor) throws -> Void
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             let monitor = try FakeMonitor()
-            try OnePortTests.prepare(lab, at: side, "--ip 192.0.2.7,2001:db8::7")
+            try OnePortTests.prepare(lab, at: side, "--ip 192.0.2.7,2001:db8::7 " + extra)
             let configuration =
                 "[log]\nlevel = \"debug\"\n[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\n"
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
@@ -134,6 +135,33 @@ struct OnePortTests {
             #expect(try OnePortTests.received(BridgeLab.far("uplink0")) - before >= 9, "\(daemon.log)")
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(daemon.count("bracket opened") == 0 && daemon.count("needs-attention") == 0, "\(daemon.log)")
+        }
+    }
+
+    /// QEMU announces the guest by its port just before RESUME, and whoever else is behind the port may send the same frame at any time.
+    @Test func behindAGateQEMUsWordOpensAndNoAnnouncementDoes() throws {
+        try OnePortTests.follow(at: "remote", status: "inmigrate", "--gate") { daemon, monitor in
+            func isLocked() throws -> Bool {
+                try Command.run(["bridge", "-d", "link", "show", "dev", "tap0"]).output.contains("locked on")
+            }
+            try daemon.waitFor("to=awaited")
+            monitor.tell("MIGRATION", #"{"status": "active"}"#)
+            try daemon.waitFor("active")
+            for type: UInt16 in [0x8035, 0x0806, 0x86dd, 0x8035] {
+                try BridgeLab.sendFrame(behind: "tap0", source: OnePortTests.mac, type: type)
+            }
+            usleep(200_000)
+            #expect(try isLocked(), "\(daemon.log)")
+            let before = try OnePortTests.received(BridgeLab.far("uplink0"))
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            monitor.tell("RESUME")
+            try daemon.waitFor("to=standby")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            #expect(try !isLocked())
+            usleep(500_000)
+            // Three rounds of RARP, a gratuitous ARP and an unsolicited neighbour advertisement.
+            #expect(try OnePortTests.received(BridgeLab.far("uplink0")) - before >= 9, "\(daemon.log)")
+            #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
         }
     }
 

@@ -66,8 +66,8 @@ package struct BridgeLab: Sendable {
     }
 
     /// Sends one frame from the far end of a port, and waits until the port has received it.
-    package static func sendFrame(behind port: String, source: String) throws {
-        try Interface.sendFrame(from: far(port), source: source, to: port)
+    package static func sendFrame(behind port: String, source: String, type: UInt16 = 0x88b6) throws {
+        try Interface.sendFrame(from: far(port), source: source, to: port, type: type)
     }
 
     /// The bridge's entry of a MAC as `bridge fdb show` prints it; nil if there is none.

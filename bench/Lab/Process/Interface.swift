@@ -37,13 +37,15 @@ package enum Interface {
     ///   - source: the source MAC.
     ///   - port: the name of the bridge's port.
     /// - Throws: ``LabError``.
-    package static func sendFrame(from interface: String, source: String, to port: String) throws {
+    package static func sendFrame(from interface: String, source: String, to port: String, type: UInt16 = 0x88b6) throws
+    {
         let input = try open(port, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 16)
         defer { close(input) }
         let output = try open(interface, type: 0x88b5, receiveBuffer: 0)
         defer { close(output) }
         let frame =
-            [UInt8](repeating: 0xff, count: 6) + octets(source) + [0x88, 0xb6] + [UInt8](repeating: 0, count: 46)
+            [UInt8](repeating: 0xff, count: 6) + octets(source) + [UInt8(type >> 8), UInt8(type & 0xff)]
+            + [UInt8](repeating: 0, count: 46)
         guard send(output, frame, frame.count, 0) == frame.count else {
             throw LabError("cannot send on \(interface): \(String(cString: strerror(errno)))")
         }
