@@ -78,7 +78,7 @@ struct Execution {
         var event: Redirection.Event
         switch step {
         case .setting(let port, let setting):
-            return kernel.set(setting, of: port)
+            return kernel.set(setting, of: port, for: plan.guest)
         case .groups(let requests):
             return .answered(KernelRefusal.all(kernel.join(requests)))
         case .sourceGuard(let change):
@@ -114,7 +114,7 @@ struct Execution {
         case .restore(let changes), .repair(let changes): kernel.change(changes)
         case .restoreGroups(let requests): .answered(KernelRefusal.all(kernel.socket.perform(requests)))
         case .restoreFilter(let change): change.apply(using: &kernel.socket)
-        case .restoreSetting(let port, let setting): kernel.set(setting, of: port)
+        case .restoreSetting(let port, let setting): kernel.set(setting, of: port, for: plan.guest)
         case .restoreCopy(let change): copy(change, on: &kernel)
         case .restoreGuard(let change): kernel.apply(change)
         case .restoreNeighbours(let changes): kernel.restore(changes)

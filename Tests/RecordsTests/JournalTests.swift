@@ -218,7 +218,7 @@ import Testing
             #expect(value["ports"]?.elements?.first?["devlink"]?.text == "pci/0")
             #expect(try journal.record(record)?.guest.primary?.index == 40)
             #expect(text.contains("\"version\" : 1"), "what earlier programs understand keeps their version")
-            try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 3"), to: path)
+            try TextFile.write(text.replacing("\"version\" : 1", with: "\"version\" : 4"), to: path)
             let error = #expect(throws: ControllerError.self) { try journal.record(record.guest.id) }
             #expect("\(try #require(error))".contains("vm1.json cannot be read: it was written by a newer fdbsteer"))
             #expect("\(try #require(error))".contains("use that version") && error?.remedy?.contains("remove") == false)

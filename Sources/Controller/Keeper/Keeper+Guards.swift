@@ -12,7 +12,7 @@ extension Keeper {
     /// - Parameter known: all interfaces, where they have just been read.
     package mutating func restoreGuards(_ known: Links? = nil) {
         guardsAreOld = false
-        let records = watch.records.values.filter { $0.guest.isGuarded && $0.boot == journal.boot }
+        let records = watch.records.values.filter { $0.guest.needsTable && $0.boot == journal.boot }
         guard !records.isEmpty, let links = known ?? (try? host.kernel.links()) else { return }
         for (index, tenants) in Dictionary(grouping: records, by: \.guest.bridge.index) {
             let kept = tenants.filter { !isObserved($0.row) }

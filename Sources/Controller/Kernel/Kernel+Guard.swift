@@ -2,6 +2,7 @@ import FDB
 import Netlink
 import Policy
 import Switchdev
+import System
 
 /// Who may send from guests' addresses.
 extension Kernel {
@@ -17,11 +18,12 @@ extension Kernel {
             }
             return .done
         } catch {
-            if change.isOn { guardRefusal = error.description }
-            return .failed(
-                Redirection.Failure(
-                    "cannot \(change.isOn ? "guard" : "stop guarding") the guest's addresses",
-                    cause: KernelRefusal(error)))
+            // A gate is nothing that a guest can do without.
+            if change.isOn, change.spec.gate == nil { guardRefusal = error.description }
+            let aim =
+                change.spec.gate != nil && change.isOn
+                ? "make a gate in nftables" : "\(change.isOn ? "guard" : "stop guarding") the guest's addresses"
+            return .failed(Redirection.Failure("cannot \(aim)", cause: KernelRefusal(error)))
         }
     }
 
@@ -29,6 +31,32 @@ extension Kernel {
         let spec = try withVLANs(spec)
         try socket.withPacketFilters { (socket) throws(NetlinkError) in
             try SourceGuardTable.install(spec, using: &socket)
+        }
+    }
+
+    /// Shuts or opens a port to a guest's MACs; makes the table, where somebody has removed it.
+    mutating func setGate(isShut: Bool, at port: Int32, of guest: GuestInterface) throws(NetlinkError) {
+        let gate = SourceGuard.Gate(ports: [port], macs: guest.macs)
+        let bridge = guest.bridge.index
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            if !isShut { return try SourceGuardTable.open(gate, onBridge: bridge, using: &socket) }
+            do throws(NetlinkError) {
+                try SourceGuardTable.shut(gate, onBridge: bridge, using: &socket)
+            } catch {
+                guard error.errno == .noEntry else { throw error }
+            }
+        }
+        guard isShut, try readGate(gate, onBridge: bridge)[port] != gate.macs.count else { return }
+        try install(SourceGuard(guest, links: Links.snapshot(using: &socket)))
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            try SourceGuardTable.shut(gate, onBridge: bridge, using: &socket)
+        }
+    }
+
+    /// How far the ports of a guest are shut by its bridge's table.
+    mutating func readGate(_ gate: SourceGuard.Gate, onBridge bridge: Int32) throws(NetlinkError) -> [Int32: Int] {
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            try SourceGuardTable.shut(of: gate, onBridge: bridge, using: &socket)
         }
     }
 
@@ -45,7 +73,7 @@ extension Kernel {
     /// - Parameter near: the guest's bridge and ports, where they have just been read.
     /// - Returns: whether anything was missing.
     mutating func restoreGuard(of guest: GuestInterface, near: Observation? = nil) throws(ControllerError) -> Bool {
-        guard guest.isGuarded else { return false }
+        guard guest.needsTable else { return false }
         let near = if let near { near } else { try observePorts(of: guest) }
         if try holdsGuard(of: guest, near: near.links) { return false }
         let links = try links()
@@ -53,6 +81,14 @@ extension Kernel {
             try install(SourceGuard(guest, links: links))
         } catch {
             throw ControllerError(.precondition, "cannot guard the addresses of guest \(guest.id)", cause: error)
+        }
+        guard guest.isGatedByTable else { return true }
+        for (side, port) in guest.own where guest.isClosed(side) {
+            do throws(NetlinkError) {
+                try setGate(isShut: true, at: port.index, of: guest)
+            } catch {
+                throw ControllerError(.precondition, "cannot shut \(port.name)", cause: error)
+            }
         }
         return true
     }
@@ -76,9 +112,12 @@ extension Kernel {
         guard links[guest.bridge.index] != nil else { return true }
         let spec = SourceGuard(guest, links: links)
         return try ControllerError.reading("the nftables table of \(spec.bridge.name)") { () throws(NetlinkError) in
-            try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            let isMade = try socket.withPacketFilters { (socket) throws(NetlinkError) in
                 try SourceGuardTable.holds(spec, using: &socket)
             }
+            guard isMade, guest.side == .remote, let gate = spec.gate else { return isMade }
+            let shut = try readGate(gate, onBridge: spec.bridge.index)
+            return gate.ports.allSatisfy { shut[$0] == gate.macs.count }
         }
     }
 

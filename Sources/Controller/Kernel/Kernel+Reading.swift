@@ -85,6 +85,11 @@ extension Kernel {
         let found = EntrySet(try entries(guest.addresses, of: guest))
         observation.entries = found
         if let neighbours = guest.neighbours { try readNeighbours(neighbours, into: &observation) }
+        if let gate = SourceGuard.Gate(guest) {
+            observation.shut = try ControllerError.reading("the gate of guest \(guest.id)") { () throws(NetlinkError) in
+                try readGate(gate, onBridge: guest.bridge.index)
+            }
+        }
         if !guest.fromPVID.isEmpty { try readVLANs(of: guest, into: &observation) }
         let known = guest.ports.map(\.port.index) + [guest.bridge.index]
         var foreign: [Int32] = []

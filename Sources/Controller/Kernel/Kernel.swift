@@ -15,6 +15,8 @@ package struct Kernel: ~Copyable {
     var groupWatch: GroupWatch?
     /// Why a guest's addresses could not be guarded.
     var guardRefusal: String?
+    /// Why a port could not be locked.
+    var lockRefusal: String?
 
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
     init() throws(ControllerError) {
@@ -57,15 +59,29 @@ package struct Kernel: ~Copyable {
         .answered(KernelRefusal.all(Transaction(changes).run(on: &socket)))
     }
 
-    /// Changes a setting of a port.
-    mutating func set(_ setting: PortSetting, of port: PortIdentity) -> Redirection.Event {
+    /// Changes a setting of a port of a guest.
+    mutating func set(
+        _ setting: PortSetting, of port: PortIdentity, for guest: GuestInterface
+    ) -> Redirection.Event {
         do throws(NetlinkError) {
-            try socket.perform(setting.request(port: port))
+            if let request = setting.request(port: port) {
+                try socket.perform(request)
+                guard case .gate(isShut: true, _) = setting, try !isLocked(port.index) else { return .done }
+                // A kernel that does not know the flag passes it over.
+                throw NetlinkError(.refused, "the kernel has acknowledged it, but the port is not locked")
+            }
+            guard case .gate(let isShut, .table) = setting else { return .done }
+            try setGate(isShut: isShut, at: port.index, of: guest)
             return .done
         } catch {
+            if case .gate(isShut: true, by: .lock) = setting { lockRefusal = "\(port.name): \(error)" }
             return .failed(
                 Redirection.Failure("cannot \(setting.words(port: port.name))", cause: KernelRefusal(error)))
         }
+    }
+
+    private mutating func isLocked(_ port: Int32) throws(NetlinkError) -> Bool {
+        try Links.read([port], using: &socket)[0]?.bridgePort?.flags.contains(.locked) == true
     }
 
     /// Learns whether hardware, or the guest's frames, have followed a plan.

@@ -55,7 +55,9 @@ package struct Abort: GuestVerb {
             throw error
         }
         // A release that did not end has removed it.
-        if !options.dryRun, (try? kernel.restoreGuard(of: guest)) == true {
+        var there = guest
+        there.side = arrival ?? guest.side
+        if !options.dryRun, (try? kernel.restoreGuard(of: there)) == true {
             report.notes.append("make the nftables table \(SourceGuard.table(ofBridge: guest.bridge.index)) again")
             if report.outcome == .already { report.outcome = .done }
         }

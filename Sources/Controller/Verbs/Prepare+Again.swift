@@ -40,7 +40,7 @@ extension Prepare {
         default: break
         }
         var notes = ["prepared already, and the table is as recorded"]
-        if !options.dryRun, guest.isGuarded {
+        if !options.dryRun, guest.needsTable {
             let claim = try journal.claim(guest.id)
             if try host.kernel.restoreGuard(of: claim.record.guest) {
                 notes.append("its addresses were not guarded any more, and are again")

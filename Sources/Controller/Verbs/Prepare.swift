@@ -90,10 +90,18 @@ package struct Prepare {
             var execution = Execution(plan, options: options, clock: clock)
             var report = execution.run(under: prepared, on: &host.kernel)
             report.notes += evicted
-            guard report.outcome == .rolledBack, let refusal = host.kernel.guardRefusal.take() else {
-                return host.book(report)
+            guard report.outcome == .rolledBack else { return host.book(report) }
+            if let refusal = host.kernel.lockRefusal.take() {
+                return try differently(request, evicted, on: &host, since: clock) {
+                    $0.gate = .table
+                    return "its gate is the nftables table of \($0.bridge), because a port takes no lock: \(refusal)"
+                }
             }
-            return try unguarded(request, refusal, evicted, on: &host, since: clock)
+            guard let refusal = host.kernel.guardRefusal.take() else { return host.book(report) }
+            return try differently(request, evicted, on: &host, since: clock) {
+                $0.isGuarded = false
+                return "any port that learns can take these addresses by frames: \(refusal)"
+            }
         }
         // Static already, and only on software ports: an eswitch port's entry would have been renewed.
         let proof = OffloadProof.nothingToProve
@@ -125,16 +133,18 @@ package struct Prepare {
         return words
     }
 
-    /// Prepares a guest whose addresses this kernel cannot guard, after the attempt to guard them was rolled back.
-    private func unguarded(
-        _ request: PreparationRequest, _ refusal: String, _ evicted: [String], on host: inout Host,
-        since clock: Stopwatch
+    /// Prepares a guest by other means, after an attempt was rolled back because this kernel, or a driver, cannot do as was asked.
+    ///
+    /// - Parameter change: changes the request, and says what follows from that.
+    private func differently(
+        _ request: PreparationRequest, _ evicted: [String], on host: inout Host, since clock: Stopwatch,
+        _ change: (inout PreparationRequest) -> String
     ) throws(ControllerError) -> Report {
         var request = request
-        request.isGuarded = false
+        let note = change(&request)
         let reading = try Journal(reading: host.folder)
         var report = try pin(request, links: host.kernel.links(), beside: reading, on: &host, since: clock)
-        report.notes += evicted + ["any port that learns can take these addresses by frames: \(refusal)"]
+        report.notes += evicted + [note]
         return report
     }
 

@@ -68,7 +68,7 @@ package struct Reconcile {
 
     /// Takes over into guards what ports have come since, and their VLANs; what is missing of a guard is made with its guest.
     private func refreshGuards(_ records: [GuestRecord], on kernel: inout Kernel) {
-        let guarded = records.filter { $0.guest.isGuarded && !observed.contains($0.guest.id) }
+        let guarded = records.filter { $0.guest.needsTable && !observed.contains($0.guest.id) }
         guard !guarded.isEmpty, let links = try? kernel.links() else { return }
         for tenants in Dictionary(grouping: guarded, by: \.guest.bridge.index).values {
             if let first = tenants.first { _ = try? kernel.refreshGuard(first.guest, links) }

@@ -44,7 +44,7 @@ package struct Switch: GuestVerb {
         let isProven = record.phase == .pinned && record.proof == .proven
         let plan = try Planner().move(
             record.guest, to: side, observation: observation, isProven: isProven, verb: verb, renewing: renews,
-            sparing: spared, contradicts: spared == nil)
+            sparing: spared, contradicts: spared == nil, isAtRest: record.phase == .pinned)
         if options.dryRun || !plan.isEmpty {
             return carryOut(plan, observation, under: claim, on: &kernel, since: clock, written: arrived)
         }

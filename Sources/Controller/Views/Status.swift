@@ -48,8 +48,10 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let addresses: [String]
     /// Entries are sticky because a port serves others too.
     package let sticky: Bool
-    /// Whether its ports are locked while it is on another host: `open` or `closed`; nil for a guest without a gate.
+    /// Whether its ports, which are shut while it is on another host: `open` or `closed`; nil for a guest without a gate.
     package let gate: Gate?
+    /// What shuts them: `lock` for the bridge's flag, `table` for nftables.
+    package let gateBy: Policy.Gate?
     /// What was known of hardware when the guest came to its side: `nothing_to_prove`, `proven` or `missing`.
     package let proofStatus: OffloadProof.Status
     /// What is waited for: the guest is not held meanwhile.
@@ -98,6 +100,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         uplink = guest.uplink.map(port)
         addresses = guest.addresses.map(\.description)
         sticky = guest.isSticky
+        gateBy = guest.standby.gate
         gate = guest.isGated ? guest.side == .remote ? .closed : .open : nil
         proofStatus = record.proof
         kind = guest.kind

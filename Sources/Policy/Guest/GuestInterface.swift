@@ -37,6 +37,14 @@ public struct GuestID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
+/// How a port is shut while its guest is on another host.
+public enum Gate: String, Hashable, Sendable, Codable {
+    /// The bridge's own flag (`IFLA_BRPORT_LOCKED`, Linux 5.18): what has no entry on the port is dropped. It was not set before.
+    case lock
+    /// nftables' table of the bridge (``SourceGuardTable``): what comes from one of the guest's MACs is dropped.
+    case table
+}
+
 /// A bridge or a bridge port, identified by its interface index.
 public struct PortIdentity: Hashable, Sendable {
     /// What it was called when the record was last written: a label, which may have changed since.
@@ -51,8 +59,10 @@ public struct PortIdentity: Hashable, Sendable {
     public var learningToRestore: Bool
     /// Preparing the guest set the standby as the backup port of a port that had none; `release` removes it.
     public var backupToClear: Bool
-    /// The port is locked while the guest is on another host, and was not locked before; `release` unlocks it.
-    public var gates = false
+    /// The port is shut to the guest's frames while that is on another host, by this means; nil for a port without a gate.
+    public var gate: Gate?
+    /// It has a gate.
+    public var gates: Bool { gate != nil }
 
     /// Makes an identity from its fields.
     public init(
@@ -173,7 +183,18 @@ public struct GuestInterface: Hashable, Sendable {
     /// Its ports let nothing of its addresses in while the guest is on another host, so that no switch of the fabric learns them here.
     public var isGated: Bool { standby.gates || primary?.gates == true }
 
-    /// Whether the port of a side is locked now.
+    /// Its gate is a table of nftables, on each of its own ports.
+    public var isGatedByTable: Bool { standby.gate == .table }
+
+    /// Its MACs, without those that differ by their VLAN alone.
+    package var macs: [MACAddress] {
+        var macs: [MACAddress] = []
+        // Sorted: one MAC's addresses are neighbours.
+        for address in addresses where macs.last != address.mac { macs.append(address.mac) }
+        return macs
+    }
+
+    /// Whether the port of a side is shut now.
     package func isClosed(_ side: Side) -> Bool {
         self.side == .remote && side != .remote && port(of: side)?.gates == true
     }

@@ -28,8 +28,10 @@ public struct PreparationRequest: Hashable, Sendable {
 
     /// Its addresses are guarded against other ports, where the kernel can.
     public var isGuarded = true
-    /// Its ports are locked while it is on another host (``GuestInterface/isGated``).
+    /// Its ports are shut while it is on another host (``GuestInterface/isGated``).
     public var isGated = false
+    /// By which means, where they have the choice.
+    package var gate = Gate.lock
     /// Interfaces on which neighbours of the IP addresses follow the guest.
     public var neighbours: [String] = []
 
@@ -120,7 +122,7 @@ public struct PreparationRequest: Hashable, Sendable {
             id: id, bridge: bridge ?? self.bridge, primary: primary ?? self.primary, standby: standby ?? self.standby,
             uplink: uplink ?? self.uplink, addresses: addresses ?? self.addresses, side: side ?? self.side,
             allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips ?? self.ips)
-        (request.isGuarded, request.isGated) = (isGuarded, isGated)
+        (request.isGuarded, request.isGated, request.gate) = (isGuarded, isGated, gate)
         request.neighbours = neighbours ?? self.neighbours
         return request
     }

@@ -9,7 +9,7 @@ extension Observation {
     package func isPlain(for guest: GuestInterface) -> Bool {
         guard let bridge, bridge.isUp, let settings = bridge.bridge, !guest.isLegacy,
             let standby = ports[guest.arrival], let second = standby.bridgePort?.flags,
-            second.contains(.locked) == guest.isClosed(guest.arrival),
+            second.contains(.locked) == (guest.standby.gate == .lock && guest.isClosed(guest.arrival)),
             guest.sharesPorts || guest.learns(guest.arrival) || !second.contains(.learning),
             isPlain(standby, bridge), guest.fromPVID.isEmpty, let entries
         else { return false }

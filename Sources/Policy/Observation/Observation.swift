@@ -15,6 +15,8 @@ package struct Observation {
     package var groups: GroupTable?
     /// What the filters of a NIC in legacy mode say, where the guest has one.
     package var filters: NICFilters?
+    /// From how many of the guest's MACs the bridge's table lets nothing in, by port; nil for a guest without such a gate.
+    package var shut: [Int32: Int]?
     /// The neighbours that follow the guest, where it has some.
     package var neighbourhood: Neighbourhood?
 
@@ -62,6 +64,19 @@ package struct Observation {
     }
 
     package func entry(_ address: Address) -> Entry? { entries?[address] }
+
+    /// Whether a port with a gate is shut; nil where that is not known. One that is shut to some of the guest's MACs alone is neither.
+    package func isShut(_ port: PortIdentity, of guest: GuestInterface) -> Bool? {
+        switch port.gate {
+        case .lock: links[port.index]?.bridgePort?.flags.contains(.locked)
+        case .table:
+            shut.map { shut in
+                let count = shut[port.index] ?? 0
+                return count == guest.macs.count || (count > 0 && guest.side != .remote)
+            }
+        case nil: nil
+        }
+    }
 
     /// The present name of the bridge or a port among what was read of a guest.
     package func name(_ index: Int32) -> String? {
@@ -193,6 +208,8 @@ package struct PacketFiltering: Equatable {
 package struct Neighbours: Equatable {
     /// Names of other guests by the interface indexes of the guest's ports. Uplinks are everybody's.
     package var ports: [Int32: String] = [:]
+    /// Those of them that have a gate there.
+    package var gates: [Int32: String] = [:]
     /// Names of other guests by the guest's addresses on its bridge.
     package var owners: [Address: String] = [:]
     /// Names of other guests that have got some of the guest's addresses by asking for them: whom an operator names comes first.

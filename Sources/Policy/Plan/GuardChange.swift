@@ -41,12 +41,27 @@ extension SourceGuard {
         let bridge = links[guest.bridge.index]
         let filtersVLANs = bridge?.bridge?.filtersVLANs == true
         let ports = links.ports(of: guest.bridge.index)
+        let declared = guest.isGuarded ? guest.declared : []
         self.init(
             bridge: Port(index: guest.bridge.index, name: bridge?.name ?? guest.bridge.name),
             filtersVLANs: filtersVLANs, tagType: bridge?.bridge?.tagType ?? 0x8100,
-            defaultPVID: bridge?.bridge?.defaultPVID ?? 0, guest: guest.id.text, addresses: guest.declared,
+            defaultPVID: bridge?.bridge?.defaultPVID ?? 0, guest: guest.id.text, addresses: declared,
             ports: guest.ports.map { Port(index: $0.port.index, name: links[$0.port.index]?.name ?? $0.port.name) },
             fabric: SourceGuard.fabric(of: guest.bridge.index, links),
             pvids: filtersVLANs ? Dictionary(uniqueKeysWithValues: ports.map { ($0.index, 0) }) : [:])
+        gate = SourceGuard.Gate(guest)
     }
+}
+
+extension SourceGuard.Gate {
+    /// The gate of a guest; nil where the bridge's own means make it, or it has none.
+    package init?(_ guest: GuestInterface) {
+        guard guest.isGatedByTable else { return nil }
+        self.init(ports: guest.own.map(\.port.index), macs: guest.macs)
+    }
+}
+
+extension GuestInterface {
+    /// It needs the bridge's table of nftables: because its addresses are guarded, or as its gate.
+    package var needsTable: Bool { isGuarded || isGatedByTable }
 }

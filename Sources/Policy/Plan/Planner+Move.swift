@@ -10,9 +10,10 @@ extension Planner {
     ///   - renewing: makes entries anew that an eswitch port has already, so that they can be proven.
     ///   - spared: addresses whose entries stay as they are.
     ///   - contradicts: replaces also neighbours that a control plane has made.
+    ///   - isAtRest: no verb was interrupted before.
     package func move(
         _ guest: GuestInterface, to side: Side, observation: Observation, isProven: Bool, verb: Plan.Verb = .switch,
-        renewing: Bool = false, sparing spared: Set<Address>? = nil, contradicts: Bool = true
+        renewing: Bool = false, sparing spared: Set<Address>? = nil, contradicts: Bool = true, isAtRest: Bool = true
     ) throws(ControllerError) -> Plan {
         guard let target = guest.port(of: side) else {
             throw side == .remote
@@ -42,9 +43,8 @@ extension Planner {
         // standby of a guest that comes or goes, and for a gate, which a switch that was killed may have left either way.
         let settings =
             verb != .switch || guest.isGated || (guest.side == .remote) != (side == .remote)
-            ? PortSetting.steps(moved, observation) : []
-        // Ports are locked before the entries leave them and unlocked after the entries have come: a locked port accepts frames
-        // from an address that has its entry there.
+            ? PortSetting.steps(moved, observation, isAtRest: isAtRest && guest.side != .remote) : []
+        // Ports are shut before the entries leave them and opened after the entries have come.
         let closing = settings.filter(\.closesGate)
         var steps =
             closing + filters.around((groups?.steps ?? []) + (pins.isEmpty ? [] : [.entries(pins)]))
@@ -81,8 +81,8 @@ extension Planner {
 }
 
 extension Step {
-    /// It locks a port.
+    /// It shuts a port.
     fileprivate var closesGate: Bool {
-        if case .setting(_, .locked(isOn: true)) = self { true } else { false }
+        if case .setting(_, .gate(isShut: true, _)) = self { true } else { false }
     }
 }

@@ -24,10 +24,11 @@ package struct Planner {
         guard let side = subject.side ?? preflight.sideByEntries,
             var guest = guest(request, preflight, at: side, nic: legacy?.nic), let target = guest.port(of: side)
         else { throw ControllerError(.precondition, "side \(subject.side?.rawValue ?? "") has no port") }
+        try requireNoGateOfOthers(guest, observation)
         if request.isGated { try requireGate(guest, preflight) }
         if !neighbours.isEmpty { guest.neighbours = neighbours }
         let links = observation.links
-        var steps = guest.own.filter { guest.isClosed($0.side) }.map { Step.setting($0.port, .locked(isOn: true)) }
+        var steps = gateSteps(guest, links)
         steps += guest.own.filter { $0.port.learningToRestore && !guest.learns($0.side) }
             .map { Step.setting($0.port, .learning(isOn: false)) }
         if let primary = guest.primary, primary.backupToClear {
@@ -38,7 +39,7 @@ package struct Planner {
                 $0, before: observation.entry($0), on: target, of: guest, links: links, renewing: true,
                 suspicious: true)
         }
-        if guest.isGuarded {
+        if guest.isGuarded, !guest.isGatedByTable {
             steps.append(
                 .sourceGuard(GuardChange(SourceGuard(guest, links: links), isOn: true)))
         }
@@ -46,6 +47,7 @@ package struct Planner {
         steps += filters.around(pins.isEmpty ? [] : [.entries(pins)])
         let following = NeighbourChange.following(guest, at: side, observation)
         if !following.isEmpty { steps.append(.neighbours(following)) }
+        steps += lockTrial(guest)
         var plan = Plan(
             verb: .prepare, guest: guest, from: side, to: side, steps: steps,
             notes: (legacy?.notes ?? []) + NeighbourChange.notes(following), links: links)
@@ -53,6 +55,39 @@ package struct Planner {
         plan.found = request.addresses.compactMap { observation.entry($0) }
         plan.findings = verdict.findings.filter { $0.severity != .note }
         return plan
+    }
+
+    /// The steps that shut a guest's ports, where it is on another host, before anything else; a table is made first.
+    private func gateSteps(_ guest: GuestInterface, _ links: Links) -> [Step] {
+        let shut = guest.own.compactMap { side, port in
+            port.gate.flatMap { guest.isClosed(side) ? Step.setting(port, .gate(isShut: true, by: $0)) : nil }
+        }
+        guard guest.isGatedByTable else { return shut }
+        return [.sourceGuard(GuardChange(SourceGuard(guest, links: links), isOn: true))] + shut
+    }
+
+    /// The steps that find out, for a guest that is here, whether the driver of a port of a switch takes the lock, so that no later
+    /// switch fails for it. The guest's entries are on the port by then: its frames pass.
+    private func lockTrial(_ guest: GuestInterface) -> [Step] {
+        guest.own.filter { guest.side != .remote && $0.port.gate == .lock && $0.port.isEswitchPort }.flatMap {
+            _, port in
+            [true, false].map { Step.setting(port, .gate(isShut: $0, by: .lock)) }
+        }
+    }
+
+    /// Refuses a port at which another guest has a gate: that shuts it whenever the other is away.
+    private func requireNoGateOfOthers(
+        _ guest: GuestInterface, _ observation: Observation
+    ) throws(ControllerError) {
+        for (_, port) in guest.own {
+            guard let other = observation.neighbours?.gates[port.index] else { continue }
+            throw ControllerError(
+                .precondition,
+                "\(port.name) has the gate of guest \(other), which shuts it while that guest is on another host: guest "
+                    + "\(guest.id) cannot use it too",
+                remedy:
+                    "give guest \(guest.id) a port of its own, or release guest \(other) and prepare it without --gate")
+        }
     }
 
     /// Refuses a gate where it would lock out others, or that nobody would open.
@@ -84,11 +119,14 @@ package struct Planner {
         let isShared = preflight.subject.ownSides.contains { side in
             if case .shared = preflight.sharing(side) { true } else { false }
         }
+        // Where one port cannot be locked, all are shut by the table: one look tells how things are.
+        let lacksLock = preflight.ownPorts.contains { $0.bridgePort?.lacksLock == true }
+        let gate = lacksLock ? Gate.table : request.gate
         func identity(_ side: Side) -> PortIdentity? {
             guard let link = preflight.port(side) else { return nil }
             var identity = PortIdentity(link)
             let learns = link.bridgePort?.flags.contains(.learning) ?? false
-            identity.gates = request.isGated && side != .remote
+            identity.gate = request.isGated && side != .remote ? gate : nil
             identity.learningToRestore = side != .remote && !isShared && learns
             return identity
         }

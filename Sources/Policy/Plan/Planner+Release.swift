@@ -10,9 +10,10 @@ extension Planner {
     ///   - found: the entries as `prepare` found them; nil for a record of a version that did not keep them.
     ///   - neighbours: the neighbours as `prepare` found them.
     ///   - isUnfinished: the guest's `prepare` did not come to its end.
+    ///   - isAtRest: no verb was interrupted before.
     package func release(
         _ guest: GuestInterface, observation: Observation, found: EntrySet?, neighbours: [IPNeighbour] = [],
-        isUnfinished: Bool = false
+        isUnfinished: Bool = false, isAtRest: Bool = true
     ) -> Plan {
         var notes: [String] = []
         var steps: [Step] = []
@@ -40,7 +41,7 @@ extension Planner {
                 "\(deleted) of \(given.count) entries are deleted, so that hardware forgets them: the guest's next "
                     + "frame is learned and offloaded anew")
         }
-        steps += PortSetting.restoration(guest, observation, &notes)
+        steps += PortSetting.restoration(guest, observation, isAtRest: isAtRest, &notes)
         let filters = FilterPlan.release(guest, observation.filters, isUnfinished: isUnfinished)
         steps += filters.map(Step.filter)
         if guest.nic != nil, !isUnfinished { notes.append("the VF's MAC is left as it is") }
@@ -48,7 +49,7 @@ extension Planner {
         if !given.isEmpty { steps.insert(.entries(given), at: deleted > 0 ? steps.endIndex : 0) }
         let givenNeighbours = NeighbourChange.givingBack(guest, observation, found: neighbours, notes: &notes)
         if !givenNeighbours.isEmpty { steps.append(.neighbours(givenNeighbours)) }
-        if guest.isGuarded {
+        if guest.needsTable {
             steps.append(
                 .sourceGuard(GuardChange(SourceGuard(guest, links: observation.links), isOn: false)))
         }

@@ -4,8 +4,8 @@ package import Switchdev
 public enum PortSetting: Hashable, Sendable {
     /// Whether source addresses of frames become entries.
     case learning(isOn: Bool)
-    /// Whether the port takes frames only from addresses that have their entry on it.
-    case locked(isOn: Bool)
+    /// Whether the port lets the guest's frames in, and what shuts it.
+    case gate(isShut: Bool, by: Gate)
     /// The port that takes over frames of entries on this port while it has no carrier; nil for none.
     ///
     /// Software's safety net: drivers are not told of it, and it ends with the entries, when the port leaves the bridge.
@@ -15,16 +15,17 @@ public enum PortSetting: Hashable, Sendable {
     package var inverse: PortSetting {
         switch self {
         case .learning(let isOn): .learning(isOn: !isOn)
-        case .locked(let isOn): .locked(isOn: !isOn)
+        case .gate(let isShut, let means): .gate(isShut: !isShut, by: means)
         case .backup(let from, let to): .backup(from: to, to: from)
         }
     }
 
-    /// The netlink message.
-    package func request(port: PortIdentity) -> PortSettingRequest {
+    /// The message to the bridge; nil for what nftables does.
+    package func request(port: PortIdentity) -> PortSettingRequest? {
         switch self {
         case .learning(let isOn): .learning(port: port.index, isOn: isOn)
-        case .locked(let isOn): .locked(port: port.index, isOn: isOn)
+        case .gate(let isShut, .lock): .locked(port: port.index, isOn: isShut)
+        case .gate(_, .table): nil
         case .backup(_, let to): .backup(port: port.index, backup: to?.index)
         }
     }
@@ -33,7 +34,8 @@ public enum PortSetting: Hashable, Sendable {
     package func words(port: String) -> String {
         switch self {
         case .learning(let isOn): "switch learning \(isOn ? "on" : "off") on \(port)"
-        case .locked(let isOn): isOn ? "lock \(port)" : "unlock \(port)"
+        case .gate(let isShut, .lock): isShut ? "lock \(port)" : "unlock \(port)"
+        case .gate(let isShut, .table): isShut ? "shut \(port) by nftables" : "open \(port) in nftables"
         case .backup(_, let to): to.map { "make \($0.name) the backup of \(port)" } ?? "take \(port)'s backup away"
         }
     }
@@ -53,10 +55,14 @@ public enum PortSetting: Hashable, Sendable {
             return PlannedMessage(
                 netlink: words + "IFLA_BRPORT_LEARNING \(isOn ? 1 : 0)",
                 bridgeCommand: "bridge link set dev \(port.name) learning \(isOn ? "on" : "off")")
-        case .locked(let isOn):
+        case .gate(let isShut, .lock):
             return PlannedMessage(
-                netlink: words + "IFLA_BRPORT_LOCKED \(isOn ? 1 : 0)",
-                bridgeCommand: "bridge link set dev \(port.name) locked \(isOn ? "on" : "off")")
+                netlink: words + "IFLA_BRPORT_LOCKED \(isShut ? 1 : 0)",
+                bridgeCommand: "bridge link set dev \(port.name) locked \(isShut ? "on" : "off")")
+        case .gate(let isShut, .table):
+            return PlannedMessage(
+                netlink: "NFT_MSG_\(isShut ? "NEW" : "DEL")SETELEM bridge, shut: the guest's MACs by \(port.name)",
+                bridgeCommand: nil)
         case .backup(_, let to):
             return PlannedMessage(
                 netlink: words + "IFLA_BRPORT_BACKUP_PORT \(to?.index ?? 0)",
@@ -68,8 +74,10 @@ public enum PortSetting: Hashable, Sendable {
 
 extension PortSetting {
     /// The steps that give the ports' settings back at a release; what others have set since is left, and noted.
+    ///
+    /// - Parameter isAtRest: no verb was interrupted, so that what is not as recorded is of others.
     package static func restoration(
-        _ guest: GuestInterface, _ observation: Observation, _ notes: inout [String]
+        _ guest: GuestInterface, _ observation: Observation, isAtRest: Bool, _ notes: inout [String]
     ) -> [Step] {
         var steps: [Step] = []
         for (side, port) in guest.ports where port.learningToRestore || port.backupToClear || port.gates {
@@ -81,7 +89,14 @@ extension PortSetting {
             if port.learningToRestore, !settings.flags.contains(.learning) {
                 steps.append(.setting(port, .learning(isOn: true)))
             }
-            if port.gates, settings.flags.contains(.locked) { steps.append(.setting(port, .locked(isOn: false))) }
+            // A table is taken away as a whole.
+            if port.gate == .lock, settings.flags.contains(.locked) {
+                if guest.isClosed(side) || !isAtRest {
+                    steps.append(.setting(port, .gate(isShut: false, by: .lock)))
+                } else {
+                    notes.append("\(port.name) stays locked, which fdbsteer did not do")
+                }
+            }
             guard port.backupToClear, let backup = settings.backupPort else { continue }
             if backup == guest.standby.index {
                 steps.append(.setting(port, .backup(from: guest.standby, to: nil)))
@@ -94,7 +109,12 @@ extension PortSetting {
     }
 
     /// The steps that bring the ports' settings to what the record says.
-    package static func steps(_ guest: GuestInterface, _ observation: Observation) -> [Step] {
+    ///
+    /// - Parameter isAtRest: the guest was here before, and no verb was interrupted: whoever has locked its ports meanwhile has his
+    ///   reasons, and the lock is left (``PortRules/locked``).
+    package static func steps(
+        _ guest: GuestInterface, _ observation: Observation, isAtRest: Bool = true
+    ) -> [Step] {
         var steps: [Step] = []
         for (side, port) in guest.ports {
             guard let link = observation.ports[side], link.master == guest.bridge.index,
@@ -104,9 +124,10 @@ extension PortSetting {
             if port.learningToRestore, settings.flags.contains(.learning) != learns {
                 steps.append(.setting(port, .learning(isOn: learns)))
             }
-            let isClosed = guest.isClosed(side)
-            if port.gates, settings.flags.contains(.locked) != isClosed {
-                steps.append(.setting(port, .locked(isOn: isClosed)))
+            if let means = port.gate, let isShut = observation.isShut(port, of: guest), isShut != guest.isClosed(side),
+                guest.isClosed(side) || means == .table || !isAtRest
+            {
+                steps.append(.setting(port, .gate(isShut: guest.isClosed(side), by: means)))
             }
             // A backup that left the bridge cannot be named again, and another one is somebody else's choice.
             if port.backupToClear, settings.backupPort == nil,

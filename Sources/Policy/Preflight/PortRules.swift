@@ -100,7 +100,7 @@ package enum PortRules {
     ) { it, answer in
         for port in it.ownPorts where port.bridgePort?.flags.contains(.locked) == true {
             let gate = it.subject.guest?.own.first { $0.port.index == port.index && $0.port.gates }
-            if let gate, it.subject.guest?.isClosed(gate.side) == true { continue }
+            if let gate, gate.port.gate == .lock, it.subject.guest?.isClosed(gate.side) == true { continue }
             answer(
                 port.name,
                 "it is locked: what the guest sends there is dropped until its entry is moved there, and always for MACs "
@@ -116,12 +116,14 @@ package enum PortRules {
     ) { it, answer in
         guard let guest = it.subject.guest, guest.isGated else { return }
         for (side, port) in guest.own where guest.isClosed(side) {
-            guard let link = it.port(side), link.bridgePort?.flags.contains(.locked) == false else { continue }
+            guard let link = it.port(side), it.observation.isShut(port, of: guest) == false else { continue }
             answer(
                 link.name,
                 "its gate is open while guest \(guest.id) is on another host: what speaks there with the guest's MAC draws its "
                     + "frames here",
-                evidence: ["\(link.name) locked": "off"], remedy: "bridge link set dev \(port.name) locked on")
+                evidence: port.gate == .lock ? ["\(link.name) locked": "off"] : ["\(link.name) in nftables": "open"],
+                remedy: port.gate == .lock
+                    ? "bridge link set dev \(port.name) locked on" : "run \"fdbsteer reconcile\"")
         }
     }
 

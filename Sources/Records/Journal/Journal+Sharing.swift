@@ -92,6 +92,9 @@ extension Journal {
             // Uplinks are everybody's.
             let other = try guests(at: port, but: own, isUplinkToo: false, most: 1).first
             neighbours.ports[port] = other?.guest.id.text
+            if other?.guest.own.contains(where: { $0.port.index == port && $0.port.gates }) == true {
+                neighbours.gates[port] = other?.guest.id.text
+            }
         }
         for address in addresses {
             guard let owner = try ownerRecord(of: address, bridge: bridge)?.guest, owner.id.text != own else {

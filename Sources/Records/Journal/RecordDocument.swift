@@ -9,11 +9,14 @@ import Switchdev
 /// A switch changes six short members of a record that may have thousands of addresses: the text of the others is copied.
 struct RecordDocument: Equatable {
     /// Raised only when the meaning of a member changes. Members are added without it.
-    static let version: Int64 = 2
+    static let version: Int64 = 3
 
-    /// The version of a record without a gate and with two ports, which earlier programs understand: one that knows no gate would leave
-    /// the port locked, and to one that knows no single port the record is broken.
-    private static func version(of guest: GuestInterface) -> Int64 { guest.isGated || guest.primary == nil ? 2 : 1 }
+    /// The least version that says all of a record, so that earlier programs go on with what they understand: one that knows no gate
+    /// would leave the port locked, to one that knows no single port the record is broken, and one that knows no gate by a table would
+    /// leave the table shut.
+    private static func version(of guest: GuestInterface) -> Int64 {
+        guest.isGatedByTable ? 3 : guest.isGated || guest.primary == nil ? 2 : 1
+    }
 
     /// A member of the object: its name, and its value as it stands in the file.
     private struct Member: Equatable {
@@ -119,7 +122,7 @@ extension RecordDocument {
             .init("eswitch", .bool(port.isEswitchPort)), .init("restore_learning", .bool(port.learningToRestore)),
             .init("clear_backup", .bool(port.backupToClear)),
         ]
-        if port.gates { members.append(.init("gate", .bool(true))) }
+        if let gate = port.gate { members.append(.init("gate", gate == .lock ? .bool(true) : .string(gate.rawValue))) }
         if let devlink = port.devlink { members.append(.init("devlink", .string(devlink))) }
         return .object(members)
     }
@@ -289,7 +292,12 @@ extension RecordDocument {
             name: name, index: index, isEswitchPort: port["eswitch"]?.bool == true,
             learningToRestore: port["restore_learning"]?.bool == true, backupToClear: port["clear_backup"]?.bool == true
         )
-        identity.gates = port["gate"]?.bool == true
+        if let gate = port["gate"], gate.bool != false {
+            guard let means = gate.bool == true ? Gate.lock : gate.text.flatMap(Gate.init) else {
+                throw Fault("the port \"\(role)\" has a \"gate\" of an unknown kind")
+            }
+            identity.gate = means
+        }
         if identity.isEswitchPort { identity.devlink = port["devlink"]?.text }
         return identity
     }

@@ -20,6 +20,10 @@ struct GuardElement: Hashable {
     }
 
     static func key(_ port: Int32) -> [UInt8] { PacketExpression.bytes(port) }
+
+    static func key(_ port: Int32, _ mac: MACAddress) -> [UInt8] {
+        key(port) + PacketExpression.bytes(mac.octets) + [0, 0]
+    }
 }
 
 /// A set or a map of the table.
@@ -56,6 +60,8 @@ struct GuardSet: Hashable {
         name: "refused", keyType: 20 << 6 | 9, keyLength: 12, isMap: false, userData: order(0))
     /// How many pairs of port and address ``refused`` keeps.
     static let refusedLimit: UInt32 = 1024
+    /// Ports with MACs from which they let nothing in: gates.
+    static let shut = GuardSet(name: "shut", keyType: 20 << 6 | 9, keyLength: 12, isMap: false, userData: order(0))
     /// For how long, in milliseconds.
     static let refusedTimeout: UInt64 = 3_600_000
 }

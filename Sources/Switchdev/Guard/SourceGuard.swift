@@ -34,6 +34,22 @@ public struct SourceGuard: Hashable, Sendable {
     public let fabric: Set<Int32>
     /// The VLANs of what known ports receive without a tag; 0 for none. Only where the bridge filters VLANs.
     public var pvids: [Int32: UInt16]
+    /// The ports that are shut to the guest's MACs while it is on another host; nil for none.
+    public var gate: Gate?
+
+    /// Ports that are shut, now or at times, to frames from some MACs.
+    public struct Gate: Hashable, Sendable {
+        /// Interface indexes.
+        public let ports: [Int32]
+        /// The MACs.
+        public let macs: [MACAddress]
+
+        /// Makes one from its parts.
+        public init(ports: [Int32], macs: [MACAddress]) {
+            self.ports = ports
+            self.macs = macs
+        }
+    }
 
     /// Makes a guard from its parts.
     public init(

@@ -10,9 +10,10 @@ extension SourceGuardTable {
     /// - Throws: ``NetlinkError`` when answers are lost.
     public static func holds(_ spec: SourceGuard, using socket: inout CommandSocket) throws(NetlinkError) -> Bool {
         let table = SourceGuard.table(ofBridge: spec.bridge.index)
-        guard try comment(of: hook, in: table, using: &socket).map(isStructure(spec)) == true,
-            try comment(of: spec.chain, in: table, using: &socket) == ownComment(spec)
-        else { return false }
+        guard try comment(of: hook, in: table, using: &socket).map(isStructure(spec)) == true else { return false }
+        // A guest with a gate alone has no chain.
+        if spec.addresses.isEmpty { return true }
+        guard try comment(of: spec.chain, in: table, using: &socket) == ownComment(spec) else { return false }
         var isComplete = true
         for (set, elements) in pins(spec) {
             try socket.get(elements.map { GuardRequest.getElement(table: table, set: set, $0) }) {
@@ -61,16 +62,22 @@ extension SourceGuardTable {
     /// - Throws: ``NetlinkError``.
     public static func remove(_ spec: SourceGuard, using socket: inout CommandSocket) throws(NetlinkError) {
         let table = SourceGuard.table(ofBridge: spec.bridge.index)
-        for (set, elements) in pins(spec) {
-            for request in delete(elements, from: set, table) where try !remove(request, using: &socket) {
-                guard case .deleteElements(_, _, let part) = request else { continue }
-                for element in part {
-                    _ = try remove(.deleteElements(table: table, set: set, [element]), using: &socket)
-                }
-            }
-        }
+        for (set, elements) in pins(spec) { try remove(elements, from: set, table, using: &socket) }
+        if let gate = spec.gate { try remove(elements(of: gate), from: GuardSet.shut.name, table, using: &socket) }
         _ = try remove(.deleteChain(table: table, spec.chain), using: &socket)
         for _ in 0..<attempts where try !removeEmpty(table, using: &socket) {}
+    }
+
+    /// Removes those elements of a set that are in it.
+    static func remove(
+        _ elements: [GuardElement], from set: String, _ table: String, using socket: inout CommandSocket
+    ) throws(NetlinkError) {
+        for request in delete(elements, from: set, table) where try !remove(request, using: &socket) {
+            guard case .deleteElements(_, _, let part) = request, part.count > 1 else { continue }
+            for element in part {
+                _ = try remove(.deleteElements(table: table, set: set, [element]), using: &socket)
+            }
+        }
     }
 
     /// - Returns: false when there is nothing to remove.
@@ -95,7 +102,8 @@ extension SourceGuardTable {
         try socket.get([GuardRequest.generation]) { (_, reply) throws(NetlinkError) in
             if case .success(let (_, payload)) = reply { generation = GuardReply.generation(in: payload) }
         }
-        for set in [pinned, GuardSet.tagged] where try !elements(of: set.name, in: table, using: &socket).isEmpty {
+        for set in [pinned, GuardSet.tagged, GuardSet.shut]
+        where try !elements(of: set.name, in: table, using: &socket).isEmpty {
             return true
         }
         do throws(NetlinkError) {

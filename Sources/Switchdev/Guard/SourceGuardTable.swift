@@ -17,6 +17,8 @@ public enum SourceGuardTable {
     /// Comes back for frames that are to be dropped. Tables of an earlier version have a chain "foreign", which dropped them itself:
     /// guests' chains of that version still go there.
     private static let strangers = "strangers"
+    /// The end of a comment that says that the hook's rules have one for gates.
+    static let gates = ", gates"
     /// Elements in one message: each takes up to 130 octets, and a transaction has 64 KiB for two such messages and the table.
     private static let chunk = 180
     static let attempts = 3
@@ -59,46 +61,59 @@ public enum SourceGuardTable {
 
     private static func tryInstall(_ spec: SourceGuard, using socket: inout CommandSocket) throws(NetlinkError) {
         let table = SourceGuard.table(ofBridge: spec.bridge.index)
-        let isMade = try comment(of: hook, in: table, using: &socket).map(isStructure(spec)) == true
+        let found = try comment(of: hook, in: table, using: &socket)
+        let isMade = found.map(isStructure(spec)) == true
+        // What shuts other guests' ports stays.
+        let hasGates = spec.gate != nil || found?.hasSuffix(gates) == true
         var changes = try fabric(spec, table, using: &socket) + vlans(spec, table, using: &socket)
-        changes += own(spec, table)
+        // A guest with a gate alone is not guarded.
+        if !spec.addresses.isEmpty { changes += own(spec, table) }
         for (set, elements) in pins(spec) { changes += add(elements, to: set, table) }
         if isMade {
             try perform(changes, using: &socket)
         } else {
-            try performNamed(spec, table, changes, using: &socket)
+            try performNamed(spec, table, hasGates, changes, using: &socket)
         }
     }
 
     /// Makes the table as well; with the bridge's name where the kernel knows that.
     private static func performNamed(
-        _ spec: SourceGuard, _ table: String, _ changes: [GuardRequest], using socket: inout CommandSocket
+        _ spec: SourceGuard, _ table: String, _ hasGates: Bool, _ changes: [GuardRequest],
+        using socket: inout CommandSocket
     ) throws(NetlinkError) {
         if !isNameless.load(ordering: .relaxed) {
             do throws(NetlinkError) {
-                return try perform(structure(spec, table, isNamed: true) + changes, using: &socket)
+                return try perform(structure(spec, table, isNamed: true, hasGates) + changes, using: &socket)
             } catch {
                 guard error.code == .refused else { throw error }
             }
         }
-        try perform(structure(spec, table, isNamed: false) + changes, using: &socket)
+        try perform(structure(spec, table, isNamed: false, hasGates) + changes, using: &socket)
         isNameless.store(true, ordering: .relaxed)
     }
 
     /// What the hook's rules are made for; without its name a bridge may be renamed.
-    private static func structureComment(_ spec: SourceGuard, isNamed: Bool) -> String {
+    private static func structureComment(_ spec: SourceGuard, isNamed: Bool, hasGates: Bool) -> String {
         let tags = spec.tagType == UInt16(ETH_P_8021Q) ? "" : " of type \(String(spec.tagType, radix: 16))"
         return (isNamed ? spec.bridge.name : "any name")
             + (spec.filtersVLANs ? ", VLANs\(tags), PVID \(spec.defaultPVID)" : "") + ", \(strangers)"
+            + (hasGates ? gates : "")
     }
 
-    /// Whether a comment says that the hook's rules are right.
+    /// Whether a comment says that the hook's rules are right: gates of other guests do no harm.
     static func isStructure(_ spec: SourceGuard) -> (String) -> Bool {
-        { $0 == structureComment(spec, isNamed: true) || $0 == structureComment(spec, isNamed: false) }
+        { comment in
+            [true, false].contains { isNamed in
+                comment == structureComment(spec, isNamed: isNamed, hasGates: true)
+                    || spec.gate == nil && comment == structureComment(spec, isNamed: isNamed, hasGates: false)
+            }
+        }
     }
 
     /// The table without guests. What exists already stays, but for the rules.
-    private static func structure(_ spec: SourceGuard, _ table: String, isNamed: Bool) -> [GuardRequest] {
+    private static func structure(
+        _ spec: SourceGuard, _ table: String, isNamed: Bool, _ hasGates: Bool
+    ) -> [GuardRequest] {
         var requests: [GuardRequest] = [.addTable(table)]
         for (number, set) in [pinned, .tagged, .untagged, .fabric, .refused].enumerated() {
             requests.append(.addSet(table: table, set, number: UInt32(number + 1)))
@@ -124,16 +139,23 @@ public enum SourceGuardTable {
         if spec.filtersVLANs, let vlan = VLANID(rawValue: spec.defaultPVID) {
             requests += makeVLAN(vlan.rawValue, table, number: 6)
         }
-        let rules = hookRules(spec, isNamed: isNamed)
+        if hasGates { requests.append(.addSet(table: table, .shut, number: 7)) }
+        let rules = hookRules(spec, isNamed: isNamed, hasGates)
         for (number, rule) in rules.enumerated() {
-            let comment = number == 0 ? structureComment(spec, isNamed: isNamed) : nil
+            let comment = number == 0 ? structureComment(spec, isNamed: isNamed, hasGates: hasGates) : nil
             requests.append(.addRule(table: table, chain: hook, rule, comment: comment))
         }
         return requests
     }
 
-    private static func hookRules(_ spec: SourceGuard, isNamed: Bool) -> [[PacketExpression]] {
+    private static func hookRules(_ spec: SourceGuard, isNamed: Bool, _ hasGates: Bool) -> [[PacketExpression]] {
         var rules: [[PacketExpression]] = []
+        // A port is one of one bridge. Without a gate on the bridge no frame pays for this.
+        if hasGates {
+            rules.append([
+                .meta(NFT_META_IIF), .source(.word(1)), .lookUp(set: GuardSet.shut.name), .count, .verdict(.drop),
+            ])
+        }
         if isNamed {
             rules.append([
                 .meta(NFT_META_BRI_IIFNAME), .compare(NFT_CMP_NEQ, name(spec.bridge.name)), .verdict(.accept),
@@ -251,7 +273,7 @@ public enum SourceGuardTable {
 
     // MARK: - Messages
 
-    private static func add(_ elements: [GuardElement], to set: String, _ table: String) -> [GuardRequest] {
+    static func add(_ elements: [GuardElement], to set: String, _ table: String) -> [GuardRequest] {
         parts(elements).map { .addElements(table: table, set: set, $0) }
     }
 
@@ -332,7 +354,7 @@ public enum SourceGuardTable {
             bridge: .init(index: 0, name: "fdbsteer"), filtersVLANs: false, guest: "trial", addresses: [], ports: [])
         try socket.withPacketFilters { (socket) throws(NetlinkError) in
             let table = "fdbsteer/probe"
-            let requests = structure(spec, table, isNamed: false) + own(spec, table)
+            let requests = structure(spec, table, isNamed: false, true) + own(spec, table)
             try socket.performTogether([.begin(generation: nil)] + requests, isTrial: true)
         }
     }

@@ -36,6 +36,8 @@ public struct BridgePort: Hashable, Sendable {
     public let flags: Flags
     /// Interface index of the port that takes over while this one has no carrier (IFLA_BRPORT_BACKUP_PORT).
     public let backupPort: Int32?
+    /// The kernel did not tell ``Flags/locked``: it has no such flag (before Linux 5.18), and would ignore a request to set it.
+    public let lacksLock: Bool
 
     private static let table: [(attribute: Int, flag: Flags)] = [
         (Int(IFLA_BRPORT_LEARNING), .learning), (Int(IFLA_BRPORT_UNICAST_FLOOD), .flood),
@@ -46,7 +48,8 @@ public struct BridgePort: Hashable, Sendable {
     ]
 
     /// Makes settings from their parts.
-    public init(state: PortState, flags: Flags, backupPort: Int32? = nil) {
+    public init(state: PortState, flags: Flags, backupPort: Int32? = nil, lacksLock: Bool = false) {
+        self.lacksLock = lacksLock
         self.state = state
         self.flags = flags
         self.backupPort = backupPort
@@ -56,7 +59,9 @@ public struct BridgePort: Hashable, Sendable {
         var state = PortState.disabled
         var flags = Flags()
         var backup: Int32?
+        var lacksLock = true
         for attribute in attributes {
+            if attribute.type == Int(IFLA_BRPORT_LOCKED) { lacksLock = false }
             if attribute.type == Int(IFLA_BRPORT_STATE), let number: UInt8 = attribute.integer() {
                 state = PortState(rawValue: number)
             } else if attribute.type == Int(IFLA_BRPORT_BACKUP_PORT) {
@@ -67,7 +72,7 @@ public struct BridgePort: Hashable, Sendable {
                 flags.insert(known.flag)
             }
         }
-        self.init(state: state, flags: flags, backupPort: backup)
+        self.init(state: state, flags: flags, backupPort: backup, lacksLock: lacksLock)
     }
 }
 

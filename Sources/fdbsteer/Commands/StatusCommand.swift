@@ -127,7 +127,8 @@ extension GuestStatus {
         case .otherNamespace: return "in another network namespace"
         }
         if phase == "pinned" {
-            return (sticky ? "pinned sticky" : "pinned") + (gate.map { ", gate \($0.rawValue)" } ?? "")
+            return (sticky ? "pinned sticky" : "pinned")
+                + (gate.map { ", gate \($0.rawValue)" + (gateBy == .table ? " (nftables)" : "") } ?? "")
         }
         let arrow = goal.map { " to \($0.rawValue)" } ?? ""
         if let wait, running { return phase + arrow + " for \(wait.words)" }

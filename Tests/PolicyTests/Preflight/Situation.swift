@@ -112,8 +112,8 @@ struct Situation: Sendable {
                     pf: pf, vf: 0, hadEntry: false, hadMAC: MACAddress(value: 0x0200_0000_0001),
                     order: .makeBeforeBreak) : nil)
         if isFromPVID { guest.fromPVID = addresses }
-        guest.primary?.gates = isGated
-        guest.standby.gates = isGated
+        guest.primary?.gate = isGated ? .lock : nil
+        guest.standby.gate = isGated ? .lock : nil
         if neighbourhood != nil { guest.neighbours = [try Situation.neighbour()] }
         return guest
     }
