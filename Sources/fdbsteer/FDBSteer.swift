@@ -52,7 +52,7 @@ struct FDBSteer: ParsableCommand {
         version: Build.version,
         subcommands: [
             TopologyCommand.self, PreflightCommand.self, PrepareCommand.self, SwitchCommand.self, VerifyCommand.self,
-            StatusCommand.self, ProbeCommand.self,
+            StatusCommand.self, MonitorCommand.self, WatchCommand.self, ProbeCommand.self,
             AbortCommand.self, ReleaseCommand.self, AnnounceCommand.self, ReconcileCommand.self, HistoryCommand.self,
             MetricsCommand.self,
         ])

@@ -78,7 +78,7 @@ struct MetricsTests {
     @Test func strangeWordsMakeNoNewLabels() throws {
         let folder = try Folder()
         try folder.append()
-        _ = try HistoryReading.entries(nil, limit: 1, in: folder.state)
+        _ = try HistoryReading.entries(HistoryFilter(limit: 1), in: folder.state)
         let database = try Database(path: folder.state.historyFile)
         try database.execute(
             "UPDATE redirection SET side_after = 'x', strategy = 'y', outcome = 'z', evidence = 'no', move_ns = -4")
@@ -92,10 +92,13 @@ struct MetricsTests {
     @Test func anEarlierHistory() throws {
         let folder = try Folder()
         try folder.append(proof: 5)
-        _ = try HistoryReading.entries(nil, limit: 1, in: folder.state)
+        _ = try HistoryReading.entries(HistoryFilter(limit: 1), in: folder.state)
         let database = try Database(path: folder.state.historyFile)
         try database.execute(
-            "ALTER TABLE redirection DROP COLUMN evidence; DROP TABLE note; DROP TABLE log; PRAGMA user_version = 1")
+            "ALTER TABLE redirection DROP COLUMN evidence; ALTER TABLE redirection DROP COLUMN by_whom; "
+                + "ALTER TABLE redirection DROP COLUMN uid; ALTER TABLE redirection DROP COLUMN signal; "
+                + "ALTER TABLE redirection DROP COLUMN waited_ns; DROP TABLE refusal; DROP TABLE note; DROP TABLE log; PRAGMA user_version = 1"
+        )
         unlink(folder.state.eventsFile)
         var reader = MetricsReader(folder: folder.state)
         let families = try reader.read()
@@ -132,6 +135,18 @@ struct MetricsTests {
             #expect(families.has("fdbsteer_guest_states{state=\"pinned\"} 2"))
             #expect(families.has("fdbsteer_entries{state=\"pinned\"} 5"))
             #expect(families.has("fdbsteer_entries_unproven 3"))
+            // Those that an alert names.
+            for line in [
+                "guest_side{guest=\"vm1\",side=\"primary\"} 1", "guest_side{guest=\"vm2\",side=\"standby\"} 1",
+                "guest_state{guest=\"vm2\",state=\"pinned\"} 1", "guest_entries_unproven{guest=\"vm1\"} 3",
+                "guest_entries_unproven{guest=\"vm2\"} 0",
+                "guest_info{guest=\"vm1\",bridge=\"br0\",primary=\"pvm1\",standby=\"svm1\",uplink=\"\",kind=\"unknown\"} 1",
+            ] {
+                #expect(families.has("fdbsteer_" + line), "\(line)")
+            }
+            #expect(
+                String(decoding: Exposition.render(families), as: UTF8.self).contains(
+                    "since_time_seconds{guest=\"vm2\"} 1"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"primary\"} 1"))
             #expect(families.has("fdbsteer_guest_interfaces{side=\"standby\"} 1"))
             try first.reread()
@@ -142,6 +157,7 @@ struct MetricsTests {
         }
         // The locks went with the claims: a process that has written nothing since counts as gone.
         #expect(try reader.read().has("fdbsteer_guest_states{state=\"interrupted\"} 1"))
+        #expect(try reader.read().has("fdbsteer_guest_state{guest=\"vm1\",state=\"interrupted\"} 1"))
         for name in ["vm1", "vm2"] {
             let path = "\(folder.path)/guests/\(name).json"
             let boot = TextFile.read("/proc/sys/kernel/random/boot_id").dropLast()
@@ -200,11 +216,15 @@ struct MetricsTests {
         counters.netlinkOverruns += 1
         counters.driftBackoffs += 1
         counters.driftFights = 1
+        counters.lostPrimaries = [try GuestID("vm1"): 0, try GuestID("vm2"): 3]
+        counters.troubles = 2
         for line in [
             "drift_repairs_total{cause=\"removed\"} 1", "netlink_errors_total{errno=\"ENOBUFS\"} 1",
             "resyncs_total{reason=\"start\"} 1", "signal_wait_seconds_bucket{signal=\"qmp\",le=\"0.01\"} 1",
             "signal_wait_seconds_bucket{signal=\"qmp\",le=\"0.005\"} 0", "qmp_connected{guest=\"vm:1\"} 1",
             "primary_losses_total 2", "netlink_overruns_total 1", "drift_backoffs_total 1", "drift_fights 1",
+            "guest_primary_losses_total{guest=\"vm1\"} 0", "guest_primary_losses_total{guest=\"vm2\"} 3",
+            "daemon_troubles 2",
         ] {
             #expect(counters.families.has("fdbsteer_" + line), "\(line)")
         }

@@ -41,7 +41,7 @@ struct HistoryTakeOverTests {
     }
 
     private func times(_ folder: Folder) throws -> [Int64] {
-        try HistoryReading.entries(nil, limit: 100, in: folder.state).map(\.timeNanoseconds).reversed()
+        try HistoryReading.entries(HistoryFilter(limit: 100), in: folder.state).map(\.timeNanoseconds).reversed()
     }
 
     private func inUse(_ path: String) -> Bool { access(path, F_OK) == 0 }
@@ -81,7 +81,7 @@ struct HistoryTakeOverTests {
         let state = try history.database.run(
             "SELECT user_version, journal_mode, (SELECT count(*) FROM sqlite_schema WHERE name IN ('backlog', 'verdict')) "
                 + "FROM pragma_user_version, pragma_journal_mode")
-        #expect(state == [[.integer(3), .text("delete"), .integer(0)]])
+        #expect(state == [[.integer(4), .text("delete"), .integer(0)]])
         let verdicts = try StoredVerdict.all(in: folder.state)
         #expect(verdicts.map(\.nic.driver) == ["igb"] && verdicts.first?.timeNanoseconds == 5)
         #expect(verdicts.first?.verdict.staleFilter == true)

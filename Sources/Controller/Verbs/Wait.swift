@@ -99,9 +99,7 @@ package struct BracketUntilSignal {
         guard record.phase == .bracketed else { return opened }
         switch try waiter.run(for: id, goal: goal, in: journal, tell) {
         case .came(let seen):
-            var report = try close(at: goal, record, journal, on: &host)
-            report.signal = seen
-            return report
+            return try close(at: goal, record, journal, after: seen, on: &host)
         case let outcome:
             let side = record.guest.side
             if closesWithoutSignal { _ = try close(at: side, record, journal, on: &host) }
@@ -116,7 +114,8 @@ package struct BracketUntilSignal {
     }
 
     private func close(
-        at side: Side, _ record: GuestRecord, _ journal: Journal, on host: inout Host
+        at side: Side, _ record: GuestRecord, _ journal: Journal, after signal: SignalSighting? = nil,
+        on host: inout Host
     ) throws(ControllerError) -> Report {
         let claim = try journal.claim(record.guest.id)
         // A repair may have made the copy anew, by other means.
@@ -128,8 +127,10 @@ package struct BracketUntilSignal {
                 "the bracket of guest \(record.guest.id) was closed by others; the guest is on "
                     + claim.record.guest.side.rawValue)
         }
-        return host.book(
-            try CloseBracket(at: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
+        var report = try CloseBracket(at: side, options: options).run(
+            under: claim, on: &host.kernel, since: Stopwatch())
+        report.signal = signal
+        return host.book(report)
     }
 }
 

@@ -18,6 +18,13 @@ package enum EventKind: String {
     /// A guest is as intended again.
     case conditionOver = "condition_over"
 
+    /// Who runs this process: who has called sudo(8), or its real user.
+    static var user: Int64 {
+        let user = Int64(getuid())
+        guard user == 0, let text = getenv("SUDO_UID") else { return user }
+        return Int64(strtol(text, nil, 10))
+    }
+
     /// The size in bytes above which no reader takes a line.
     static let limit = 1 << 20
 
@@ -55,9 +62,14 @@ extension Report {
             .init("strategy", .string(strategy.rawValue)),
             .init("outcome", .string(outcome.rawValue)), .init("move_ns", .integer(timings.moveNanoseconds)),
             .init("total_ns", .integer(timings.totalNanoseconds)), .init("bridge", .string(bridge)),
+            .init("by", .string(Journal.label)), .init("uid", .integer(EventKind.user)),
         ]
         if let proof { members.append(.init("proof", .string(proof))) }
         if !failures.isEmpty { members.append(.init("message", .string(failures.joined(separator: "; ")))) }
+        if let signal {
+            members.append(.init("signal", .string(signal.signal)))
+            members.append(.init("waited_ns", .integer(signal.waitedNanoseconds)))
+        }
         if let evidence { members.append(.init("evidence", .string(evidence.record))) }
         let notes = notes + findings.map { $0.headline } + waived.map { "waived: \($0.headline)" }
         members.append(.init("results", .array(Report.groups(results))))

@@ -40,7 +40,8 @@ package struct EventLog {
         _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil
     ) {
         var members: [JSON.Member] = [
-            .init("guest", .string(guest)), .init("by", .string(Journal.label)), .init("message", .string(words)),
+            .init("guest", .string(guest)), .init("by", .string(Journal.label)),
+            .init("uid", .integer(EventKind.user)), .init("message", .string(words)),
         ]
         if let code { members.append(.init("code", .string(code))) }
         try? append(kind.line(time, members))

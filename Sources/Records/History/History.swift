@@ -23,10 +23,22 @@ package struct History: ~Copyable {
         CREATE TABLE IF NOT EXISTS backlog(first TEXT NOT NULL, bytes INTEGER NOT NULL);
         INSERT INTO log SELECT first, bytes, 0 FROM backlog;
         DROP TABLE backlog;
+        PRAGMA user_version = 3;
+        """
+    /// What came with version 4: by whom, the signal, and what was refused or not signalled in time.
+    private static let additions = """
+        ALTER TABLE redirection ADD COLUMN by_whom TEXT;
+        ALTER TABLE redirection ADD COLUMN uid INTEGER;
+        ALTER TABLE redirection ADD COLUMN signal TEXT;
+        ALTER TABLE redirection ADD COLUMN waited_ns INTEGER;
+        CREATE TABLE refusal(
+            time_ns INTEGER NOT NULL, guest TEXT NOT NULL, by_whom TEXT NOT NULL, uid INTEGER, kind TEXT NOT NULL,
+            message TEXT NOT NULL);
+        CREATE INDEX refusal_of_guest ON refusal(guest);
         PRAGMA user_version = \(History.version);
         """
-    /// A file of a newer version is still appended to, because tables are only added.
-    private static let version: Int64 = 3
+    /// A file of a newer version is still appended to, because tables and columns are only added.
+    private static let version: Int64 = 4
 
     /// Opens the database. It is made when it is missing, and one of an earlier version is converted.
     ///
@@ -42,7 +54,8 @@ package struct History: ~Copyable {
                     // Another process was faster.
                     if version >= History.version { return }
                     if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
-                    try database.execute(History.schema)
+                    if version < 3 { try database.execute(History.schema) }
+                    try database.execute(History.additions)
                 }, mapping: { $0 })
         }
         self.database = database
@@ -51,6 +64,9 @@ package struct History: ~Copyable {
 
     /// Inserts the rows of a line; the caller has a transaction.
     func insert(_ line: ReadLine) throws(DatabaseError) {
+        if !line.refusal.isEmpty {
+            try database.run("INSERT INTO refusal(\(ReadLine.refusalColumns)) VALUES(?,?,?,?,?,?)", line.refusal)
+        }
         if line.redirection.isEmpty { return }
         let places = String(repeating: ",?", count: line.redirection.count - 1)
         try database.run("INSERT INTO redirection(\(ReadLine.columns)) VALUES(?\(places))", line.redirection)
@@ -59,13 +75,27 @@ package struct History: ~Copyable {
         try database.insert(into: "note", line.notes.map { [row, $0] })
     }
 
-    /// The last redirections, the newest first.
-    package func entries(guest: String?, limit: Int) throws(DatabaseError) -> [HistoryEntry] {
-        let condition = guest == nil ? "" : "WHERE guest = ? "
-        let parameters = (guest.map { [SQLValue.text($0)] } ?? []) + [.integer(Int64(limit))]
-        return try database.run(
-            "SELECT \(History.columns) FROM redirection \(condition)ORDER BY id DESC LIMIT ?", parameters
+    /// The last redirections that a filter takes, and what was refused or not signalled in time, the newest first.
+    package func entries(_ filter: HistoryFilter) throws(DatabaseError) -> [HistoryEntry] {
+        let redirections = try database.run(
+            "SELECT \(History.columns) FROM redirection\(filter.condition("outcome")) ORDER BY id DESC LIMIT ?",
+            filter.parameters
         ).map(History.entry)
+        let refusals = try database.run(
+            "SELECT \(ReadLine.refusalColumns) FROM refusal\(filter.condition("kind")) ORDER BY rowid DESC LIMIT ?",
+            filter.parameters
+        ).map(HistoryEntry.init(refusal:))
+        // Both are sorted already.
+        if refusals.isEmpty { return redirections }
+        return Array((redirections + refusals).sorted { $0.timeNanoseconds > $1.timeNanoseconds }.prefix(filter.limit))
+    }
+
+    /// The number of the last redirection, of one guest or of all; nil if there is none.
+    func lastNumber(of guest: String?) throws(DatabaseError) -> Int64? {
+        let condition = guest == nil ? "" : "WHERE guest = ? "
+        return try database.run(
+            "SELECT id FROM redirection \(condition)ORDER BY id DESC LIMIT 1", guest.map { [SQLValue.text($0)] } ?? []
+        ).first?.integer(0)
     }
 
     /// One redirection; nil if there is none with that number.
@@ -76,46 +106,15 @@ package struct History: ~Copyable {
 
     private static let columns =
         "id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, "
-        + "(SELECT count(*) FROM result WHERE redirection = redirection.id)"
+        + "(SELECT count(*) FROM result WHERE redirection = redirection.id), by_whom, uid, signal, waited_ns"
 
     private static func entry(_ row: [SQLValue]) -> HistoryEntry {
         HistoryEntry(
-            id: row.integer(0) ?? 0, timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
+            id: row.integer(0), timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
             verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
             outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
             totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
-            addresses: Int(row.integer(13) ?? 0))
+            addresses: Int(row.integer(13) ?? 0), by: row.text(14), uid: row.integer(15), signal: row.text(16),
+            waitedNanoseconds: row.integer(17))
     }
-}
-
-/// One line of the history.
-package struct HistoryEntry: Hashable, Sendable, Encodable {
-    /// The number of the redirection; it counts up.
-    package let id: Int64
-    /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
-    package let timeNanoseconds: Int64
-    /// The guest interface's name.
-    package let guest: String
-    /// The verb.
-    package let verb: String
-    /// The side before.
-    package let from: String
-    /// The side afterwards, if the redirection succeeded.
-    package let to: String
-    /// `cut`.
-    package let strategy: String
-    /// The outcome as spelled in ``Report/Result``.
-    package let outcome: String
-    /// What is known about the hardware.
-    package let proof: String?
-    /// From the first netlink write to the last acknowledgement, in nanoseconds.
-    package let moveNanoseconds: Int64?
-    /// From the call to the commit, in nanoseconds.
-    package let totalNanoseconds: Int64?
-    /// The bridge's name.
-    package let bridge: String
-    /// What failed.
-    package let message: String?
-    /// The number of addresses that were changed.
-    package let addresses: Int
 }

@@ -2,16 +2,12 @@ package import Policy
 
 /// Reading the history, with all that happened until now.
 package struct HistoryReading {
-    /// The last redirections, the newest first.
-    ///
-    /// - Parameters:
-    ///   - id: of one guest, nil for all.
-    ///   - limit: at most so many.
+    /// The last redirections that a filter takes, the newest first.
     package static func entries(
-        _ id: GuestID?, limit: Int, in folder: StateFolder
+        _ filter: HistoryFilter, in folder: StateFolder
     ) throws(ControllerError) -> [HistoryEntry] {
         do throws(DatabaseError) {
-            return try History.current(in: folder)?.entries(guest: id?.text, limit: limit) ?? []
+            return try History.current(in: folder)?.entries(filter) ?? []
         } catch {
             throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
         }
@@ -19,7 +15,7 @@ package struct HistoryReading {
 
     /// All that the history knows of one redirection.
     ///
-    /// - Parameter number: as ``entries(_:limit:in:)`` numbers them; nil for the guest's last.
+    /// - Parameter number: as ``entries(_:in:)`` numbers them; nil for the guest's last.
     /// - Throws: ``ControllerError`` of code `precondition` when there is no such redirection.
     package static func report(
         _ id: GuestID?, number: Int64?, in folder: StateFolder
@@ -29,7 +25,7 @@ package struct HistoryReading {
             remedy: "\"fdbsteer history\" lists them with their numbers")
         do throws(DatabaseError) {
             if let history = try History.current(in: folder) {
-                let last = try history.entries(guest: id?.text, limit: 1).first?.id
+                let last = try history.lastNumber(of: id?.text)
                 if let number = number ?? last, let report = try history.report(number),
                     id == nil || report.entry.guest == id?.text
                 {

@@ -11,16 +11,23 @@ struct ReadLine: Hashable {
     var results: [[SQLValue]] = []
     /// The rows of the table `note`.
     var notes: [SQLValue] = []
+    /// The row of the table `refusal`, in the order of ``refusalColumns``; empty for other events.
+    var refusal: [SQLValue] = []
 
     static let columns =
-        "time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, evidence"
+        "time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, evidence, "
+        + "by_whom, uid, signal, waited_ns"
+    static let refusalColumns = "time_ns, guest, by_whom, uid, kind, message"
     /// The members of an event in that order.
     private static let members = [
         "time_ns", "guest", "verb", "from", "to", "strategy", "outcome", "proof", "move_ns", "total_ns", "bridge",
-        "message", "evidence",
+        "message", "evidence", "by", "uid", "signal", "waited_ns",
     ]
+    private static let refusalMembers = ["time_ns", "guest", "by", "uid", "event", "message"]
+    /// Members that are numbers.
+    private static func isNumber(_ name: String) -> Bool { name.hasSuffix("_ns") || name == "uid" }
     /// Those that can be missing, by their numbers.
-    private static let optional: Set = [7, 8, 9, 11, 12]
+    private static let optional: Set = [7, 8, 9, 11, 12, 13, 14, 15, 16]
 }
 
 extension ReadLine {
@@ -31,21 +38,33 @@ extension ReadLine {
         if line.first == UInt8(ascii: "{") {
             guard let event = line.withUnsafeBytes({ JSON($0) }), let id = event["id"]?.text else { return nil }
             self.init(id: id)
-            if event["event"]?.text == EventKind.redirection.rawValue { readMembers(event) }
+            switch event["event"]?.text.flatMap(EventKind.init) {
+            case .redirection: readMembers(event)
+            case .refused, .timeout: refusal = ReadLine.row(ReadLine.refusalMembers, of: event)
+            case .log, .condition, .conditionOver, nil: break
+            }
         } else {
             guard let old = ReadLine(backlog: line) else { return nil }
             self = old
         }
         let missing = redirection.indices.filter { redirection[$0] == .null }
-        guard ReadLine.optional.isSuperset(of: missing), results.allSatisfy({ !$0.prefix(3).contains(.null) }) else {
+        // Versions before 4 of the database did not tell the user.
+        let isRefusalWhole = refusal.indices.allSatisfy { $0 == 3 || refusal[$0] != .null }
+        guard isRefusalWhole, ReadLine.optional.isSuperset(of: missing),
+            results.allSatisfy({ !$0.prefix(3).contains(.null) })
+        else {
             return nil
         }
     }
 
-    private mutating func readMembers(_ event: JSON) {
-        redirection = ReadLine.members.map { name in
-            name.hasSuffix("_ns") ? event[name]?.integer.map { .integer($0) } ?? .null : SQLValue(event[name])
+    private static func row(_ members: [String], of event: JSON) -> [SQLValue] {
+        members.map { name in
+            isNumber(name) ? event[name]?.integer.map { .integer($0) } ?? .null : SQLValue(event[name])
         }
+    }
+
+    private mutating func readMembers(_ event: JSON) {
+        redirection = ReadLine.row(ReadLine.members, of: event)
         for group in event["results"]?.elements ?? [] {
             let rest = ["primitive", "port", "error"].map { SQLValue(group[$0]) }
             results += (group["addresses"]?.elements ?? []).map { [SQLValue($0)] + rest }
@@ -62,7 +81,7 @@ extension ReadLine {
             let count = fields.text(14).flatMap({ Int($0) }), (0...(fields.count - 15) / 4).contains(count)
         else { return nil }
         self.init(
-            id: id, redirection: Array(fields[1...13]),
+            id: id, redirection: Array(fields[1...13]) + [.null, .null, .null, .null],
             results: (0..<count).map { Array(fields[(15 + 4 * $0)..<(19 + 4 * $0)]) },
             notes: fields[(15 + 4 * count)...].filter { $0 != .null })
     }

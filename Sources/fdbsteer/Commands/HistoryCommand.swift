@@ -4,11 +4,14 @@ import Glibc
 import Policy
 import Records
 import Switchdev
+import System
 
 /// `fdbsteer history`.
 struct HistoryCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "history", abstract: "Show the last redirections, the newest first.")
+        commandName: "history",
+        abstract: "Show the last redirections, and what was refused or not signalled in time, the newest first.",
+        discussion: "TOOK is the work alone; the time that a signal was waited for stands apart, as WAITED.")
 
     /// The JSON object.
     private struct View: Encodable {
@@ -19,6 +22,16 @@ struct HistoryCommand: ParsableCommand {
     var guest: String?
     @Option(help: "At most so many.")
     var limit = 50
+    @Option(
+        help:
+            "Only from this time on: 2h, 30min (ago), or 2026-11-30, 2026-11-30T02:15 or 2026-11-30T02:15:00Z, in UTC.",
+        transform: HistoryCommand.moment)
+    var since: Int64?
+    @Option(
+        help: ArgumentHelp(
+            "Only with this outcome: \(HistoryCommand.outcomes.joined(separator: ", ")). Several are separated by commas.",
+            valueName: "outcome"), completion: .list(HistoryCommand.outcomes), transform: HistoryCommand.outcomes)
+    var outcome: [String] = []
     @Flag(help: "All about the last redirection: what one would attach to a change ticket.")
     var report = false
     @Option(help: "With --report: the redirection of this number.")
@@ -39,34 +52,65 @@ struct HistoryCommand: ParsableCommand {
                 if common.json { Output.json(report) } else { report.lines.forEach(Output.line) }
                 return 0
             }
-            let history = try HistoryReading.entries(id, limit: limit, in: common.call.folder)
+            let filter = HistoryFilter(guest: id?.text, since: since, outcomes: outcome, limit: limit)
+            let history = try HistoryReading.entries(filter, in: common.call.folder)
             // A name that neither history nor journal has is a typing error.
             if let id, history.isEmpty { _ = try Journal.open(common.call.folder, for: id).guest(id, .anywhere) }
             if common.json {
                 Output.json(View(history: history))
             } else if history.isEmpty {
-                Output.line("no redirection is recorded")
+                Output.line(
+                    since == nil && outcome.isEmpty ? "no redirection is recorded" : "no such redirection is recorded")
             } else {
-                Output.table(
-                    [
-                        [
-                            "NUMBER", "TIME", "GUEST", "VERB", "FROM", "TO", "OUTCOME", "ADDRESSES", "MOVE", "TOTAL",
-                            "PROOF",
-                        ]
-                    ]
-                        + history.map { entry in
-                            [
-                                "\(entry.id)", HistoryCommand.time(entry.timeNanoseconds), entry.guest, entry.verb,
-                                entry.from,
-                                entry.to,
-                                entry.outcome, "\(entry.addresses)",
-                                entry.moveNanoseconds.map(Output.duration) ?? "-",
-                                entry.totalNanoseconds.map(Output.duration) ?? "-", entry.message ?? entry.proof ?? "-",
-                            ]
-                        })
+                let head = [
+                    "NUMBER", "TIME", "GUEST", "VERB", "FROM", "TO", "OUTCOME", "ADDR", "WAITED", "MOVE", "TOOK",
+                ]
+                Output.table([head + ["BY", "PROOF, OR WHAT FAILED"]] + history.map(HistoryCommand.row))
             }
             return 0
         }
+    }
+
+    private static func row(_ entry: HistoryEntry) -> [String] {
+        func text(_ text: String) -> String { text.isEmpty ? "-" : text }
+        func duration(_ nanoseconds: Int64?) -> String { nanoseconds.map(Output.duration) ?? "-" }
+        let strategy = entry.strategy == "bracket" ? " (bracket)" : ""
+        return [
+            entry.id.map { "\($0)" } ?? "-", time(entry.timeNanoseconds), entry.guest, entry.verb + strategy,
+            text(entry.from), text(entry.to), entry.outcome, "\(entry.addresses)", duration(entry.waitedNanoseconds),
+            duration(entry.moveNanoseconds), duration(entry.totalNanoseconds), entry.doer,
+            entry.message ?? entry.proof ?? "-",
+        ]
+    }
+
+    private static let outcomes =
+        Report.Result.allCases.filter { $0 != .already && $0 != .planned }.map(\.rawValue) + ["timeout"]
+
+    /// Reads the value of --outcome.
+    private static func outcomes(_ text: String) throws -> [String] {
+        let words = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        for word in words where !outcomes.contains(word) {
+            let meant = Nearest.word(to: word, in: outcomes).map { "; did you mean \($0)?" } ?? ""
+            throw ValidationError("\(word) is no outcome\(meant); there are \(outcomes.joined(separator: ", "))")
+        }
+        return words
+    }
+
+    /// Reads the value of --since.
+    private static func moment(_ text: String) throws -> Int64 {
+        if let nanoseconds = DurationText.nanoseconds(text) { return Stopwatch.realTime - nanoseconds }
+        let halves = (text.hasSuffix("Z") ? text.dropLast() : text[...]).split(separator: "T", maxSplits: 1)
+        let date = halves.first?.split(separator: "-").compactMap { Int32($0) } ?? []
+        let clock = halves.count > 1 ? halves[1].split(separator: ":").compactMap { Int32($0) } : [0, 0]
+        if date.count == 3, (2...3).contains(clock.count), (1970...2261).contains(date[0]), (1...12).contains(date[1]),
+            (1...31).contains(date[2]), (0...23).contains(clock[0]), (0...59).contains(clock[1])
+        {
+            var fields = tm()
+            (fields.tm_year, fields.tm_mon, fields.tm_mday) = (date[0] - 1900, date[1] - 1, date[2])
+            (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock.count > 2 ? clock[2] : 0)
+            return Int64(timegm(&fields)) * 1_000_000_000
+        }
+        throw ValidationError("a time is a duration (2h: two hours ago) or 2026-11-30T02:15:00Z")
     }
 
     /// A time as ISO 8601 in UTC, to the millisecond.
@@ -85,11 +129,18 @@ struct HistoryCommand: ParsableCommand {
     }
 }
 
+extension HistoryEntry {
+    /// The program and its verb, and the user who is not root.
+    fileprivate var doer: String {
+        (by ?? "-") + (uid.flatMap { $0 == 0 ? nil : " (\(UserName.of($0)))" } ?? "")
+    }
+}
+
 extension HistoryReport {
     /// The report for people.
     var lines: [String] {
         var lines = [
-            "redirection \(entry.id): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
+            "redirection \(entry.id ?? 0): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
             "  when      \(HistoryCommand.time(entry.timeNanoseconds)), strategy \(entry.strategy)",
             "  outcome   \(entry.outcome)" + (entry.message.map { ": \($0)" } ?? ""),
             "  took      \(entry.moveNanoseconds.map(Output.duration) ?? "-") to move, "
@@ -97,8 +148,12 @@ extension HistoryReport {
                 + (evidence.map {
                     $0.proofNanoseconds > 0 ? ", \(Output.duration($0.proofNanoseconds)) until proof" : ""
                 } ?? ""),
-            "  proof     \(entry.proof ?? "-")",
+            "  proof     \(entry.proof ?? "-")", "  by        \(entry.doer)",
         ]
+        if let signal = entry.signal {
+            lines.append(
+                "  signal    \(signal), waited for \(entry.waitedNanoseconds.map(Output.duration) ?? "-") before that")
+        }
         for (index, result) in addresses.enumerated() {
             lines.append(
                 (index == 0 ? "  moved     " : "            ")

@@ -58,9 +58,12 @@ enum Output {
     }
 
     /// Prints a text that already has its line ends.
-    static func text(_ text: String) {
+    static func text(_ text: String) { bytes(Array(text.utf8)) }
+
+    /// The same of bytes.
+    static func bytes(_ bytes: [UInt8]) {
         // After the first failure nothing more is tried: a part that is missing would not be seen.
-        guard firstError.load(ordering: .relaxed) == 0, !write(Array(text.utf8), to: STDOUT_FILENO) else { return }
+        guard firstError.load(ordering: .relaxed) == 0, !write(bytes, to: STDOUT_FILENO) else { return }
         firstError.store(errno, ordering: .relaxed)
     }
 

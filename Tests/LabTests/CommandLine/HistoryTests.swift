@@ -35,8 +35,9 @@ struct HistoryTests {
             let refused = events.filter { $0.contains("\"event\":\"refused\"") }
             #expect(refused.count == 1 && refused[0].contains("tap0") && refused[0].contains("\"guest\":\"vm1\""))
             #expect(events.count { $0.contains("\"event\":\"timeout\"") } == 1)
-            // The history is that of redirections.
-            #expect(try HistoryTests.times(lab).count == 1)
+            // The history has them too.
+            #expect(try HistoryTests.times(lab).count == 3)
+            #expect(try lab.fdbsteer("history --outcome timeout").output.contains("fdbsteer switch"))
         }
     }
 

@@ -120,7 +120,8 @@ struct WatchGuestStorms {
             ids.contains { line.contains("guest=\($0.text)") }
         }
         let entries = try ids.map {
-            try HistoryReading.entries($0, limit: 1_000_000, in: StateFolder(lab.folder)).count
+            try HistoryReading.entries(HistoryFilter(guest: $0.text, limit: 1_000_000), in: StateFolder(lab.folder))
+                .count
         }
         return (lines.count, lines.reduce(0) { $0 + $1.utf8.count }, entries.reduce(0, +))
     }

@@ -144,7 +144,7 @@ final class WatchLab {
 
     /// The number of repairs in the history.
     func repairs() throws -> Int {
-        try HistoryReading.entries(nil, limit: 1_000_000, in: StateFolder(folder)).count {
+        try HistoryReading.entries(HistoryFilter(limit: 1_000_000), in: StateFolder(folder)).count {
             $0.verb == "repair" && $0.outcome == "done"
         }
     }

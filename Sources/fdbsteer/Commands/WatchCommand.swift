@@ -1,0 +1,166 @@
+import ArgumentParser
+import Controller
+import FDB
+import Glibc
+import JSON
+import Policy
+import System
+
+/// `fdbsteer watch`.
+struct WatchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "watch", abstract: "Show each move of a MAC between the ports of a bridge, until Ctrl-C.",
+        discussion: """
+            Any bridge can be watched: nothing has to be prepared, nothing is changed, and no privilege is needed. Each line has the \
+            time, the MAC, the ports, and how its entry was made: learned (by a frame), static (by a program), extern_learn (by a \
+            control plane). A return within 10 s is a flap. At the end there is a summary. With --json each event is an object on a \
+            line of its own, and the summary is the last.
+            """)
+
+    @Argument(help: "One bridge. Default: all.")
+    var bridge: String?
+    @Option(name: .customLong("for"), help: "End after this time.", transform: TimeLimit.read)
+    var limit: TimeLimit?
+    @Flag(help: "Only count: print the summary alone.")
+    var quiet = false
+    @OptionGroup var common: CommonOptions
+
+    func run() {
+        let call = common.call
+        call.run(reading: true) { host throws(ControllerError) in
+            let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM]) }
+            var watch = try MoveWatch(bridge: bridge, on: &host)
+            let begin = monotonicNanoseconds()
+            if !common.json { Output.error("watching \(watch.bridgeNames.joined(separator: ", "))") }
+            while Output.failure == nil, signals.next() == nil {
+                let left = limit.map { $0.nanoseconds - (monotonicNanoseconds() - begin) }
+                if let left, left <= 0 { break }
+                var polled = [
+                    pollfd(fd: watch.descriptor, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0),
+                ]
+                let pause = min(left ?? .max, 3_600_000_000_000)
+                poll(&polled, 2, Int32((pause + 999_999) / 1_000_000))
+                var events: [Moves.Event] = []
+                let isLost = try watch.hear(on: &host) { if !quiet { events.append($0) } }
+                if isLost {
+                    Output.error(
+                        "fdbsteer: the kernel dropped notifications: what is counted is a minimum from here on")
+                }
+                var lines: [UInt8] = []
+                for event in events {
+                    if common.json {
+                        event.json(&watch).write(to: &lines)
+                    } else {
+                        lines += event.words(&watch).utf8
+                    }
+                    lines.append(UInt8(ascii: "\n"))
+                }
+                if !lines.isEmpty { Output.bytes(lines) }
+            }
+            summarize(&watch, seconds: Double(monotonicNanoseconds() - begin) / 1e9)
+            return 0
+        }
+    }
+
+    /// How many addresses the summary names.
+    private static let named = 10
+
+    private func summarize(_ watch: inout MoveWatch, seconds: Double) {
+        let moves = watch.moves
+        let busiest = moves.busiest(WatchCommand.named)
+        if common.json {
+            let origins = Moves.Origin.allCases.map { JSON.Member($0.rawValue, .integer(Int64(moves.moves[$0] ?? 0))) }
+            let macs = busiest.map { count in
+                JSON.object([
+                    .init("bridge", .string(watch.name(count.bridge))), .init("address", .string("\(count.address)")),
+                    .init("port", count.port.map { .string(watch.name($0)) } ?? .null),
+                    .init("moves", .integer(Int64(count.moves))), .init("flaps", .integer(Int64(count.flaps))),
+                    .init("spoke_early", .bool(count.wasEarly)),
+                ])
+            }
+            let summary = JSON.object([
+                .init("event", .string("summary")), .init("seconds", .number(seconds)),
+                .init("changes", .integer(Int64(moves.changes))), .init("moves", .integer(Int64(moves.total))),
+                .init("moves_by_origin", .object(origins)), .init("flaps", .integer(Int64(moves.flaps))),
+                .init("second_ports", .integer(Int64(moves.seconds))),
+                .init("addresses_moved", .integer(Int64(moves.movers))),
+                .init("notifications_lost", .integer(Int64(watch.overruns))), .init("addresses", .array(macs)),
+            ])
+            return Output.line(summary.description)
+        }
+        let least = watch.overruns == 0 ? "" : "at least "
+        Output.line(
+            "\(least)\(moves.changes) changes in \(Int(seconds.rounded())) s: \(moves.total) moves of \(moves.movers) addresses ("
+                + Moves.Origin.allCases.filter { $0 != .local }.map { "\(moves.moves[$0] ?? 0) \($0.rawValue)" }
+                .joined(separator: ", ")
+                + "), \(moves.flaps) flaps, \(moves.seconds) on a second port"
+                + (watch.overruns == 0
+                    ? ""
+                    : "; the kernel dropped notifications \(watch.overruns == 1 ? "once" : "\(watch.overruns) times")"))
+        for count in busiest {
+            let place = count.port.map { "now on \(watch.name($0))" } ?? "now without an entry"
+            Output.line(
+                "  \(watch.name(count.bridge))  \(count.address)  \(count.moves) moves, \(count.flaps) flaps, \(place)"
+                    + (count.wasEarly ? ", which spoke with it before it stayed there" : ""))
+        }
+        if moves.movers > busiest.count { Output.line("  and \(moves.movers - busiest.count) more addresses") }
+    }
+}
+
+extension Moves.Event {
+    /// One line for people.
+    fileprivate func words(_ watch: inout MoveWatch) -> String {
+        switch self {
+        case .moved(let move):
+            var line = "\(HistoryCommand.time(move.time))  \(watch.name(move.bridge))  \(move.address)  "
+            line += "\(watch.name(move.from)) -> \(watch.name(move.to))  \(move.origin.rawValue)"
+            if move.originBefore != move.origin { line += " (was \(move.originBefore.rawValue))" }
+            line += ", after \(Output.duration(move.stay))"
+            if move.gap > 0 { line += " and \(Output.duration(move.gap)) without an entry" }
+            if move.isFlap { line += ", flap" }
+            if let early = move.early {
+                line +=
+                    "; \(watch.name(move.to)) spoke with it \(Output.duration(early.ago)) ago already, for "
+                    + "\(Output.duration(early.stay)), before it was there"
+            }
+            return line
+        case .second(let bridge, let address, let port, let origin, let other, let otherPort):
+            return "\(HistoryCommand.time(Stopwatch.realTime))  \(watch.name(bridge))  \(address)  second port: on "
+                + "\(watch.name(port)) \(origin.rawValue), and as \(other) on \(watch.name(otherPort))"
+        }
+    }
+
+    /// The object of a line.
+    fileprivate func json(_ watch: inout MoveWatch) -> JSON {
+        func time(_ time: Int64) -> [JSON.Member] {
+            [.init("time", .string(HistoryCommand.time(time))), .init("time_ns", .integer(time))]
+        }
+        switch self {
+        case .moved(let move):
+            var members: [JSON.Member] = [.init("event", .string("move"))]
+            members += time(move.time)
+            members += [
+                .init("bridge", .string(watch.name(move.bridge))), .init("address", .string("\(move.address)")),
+                .init("from", .string(watch.name(move.from))), .init("to", .string(watch.name(move.to))),
+                .init("origin", .string(move.origin.rawValue)),
+                .init("origin_before", .string(move.originBefore.rawValue)), .init("stay_ns", .integer(move.stay)),
+                .init("gap_ns", .integer(move.gap)), .init("number", .integer(Int64(move.number))),
+                .init("flap", .bool(move.isFlap)),
+            ]
+            if let early = move.early {
+                members += [.init("spoke_early_ns", .integer(early.ago)), .init("early_stay_ns", .integer(early.stay))]
+            }
+            return .object(members)
+        case .second(let bridge, let address, let port, let origin, let other, let otherPort):
+            var members: [JSON.Member] = [.init("event", .string("second_port"))]
+            members += time(Stopwatch.realTime)
+            members += [
+                .init("bridge", .string(watch.name(bridge))), .init("address", .string("\(address)")),
+                .init("port", .string(watch.name(port))), .init("origin", .string(origin.rawValue)),
+                .init("other_address", .string("\(other)")), .init("other_port", .string(watch.name(otherPort))),
+            ]
+            return .object(members)
+        }
+    }
+}
