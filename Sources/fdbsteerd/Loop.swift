@@ -324,9 +324,11 @@ struct Loop: ~Copyable {
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])
             if configuration.daemon.state != configurationFile.current.daemon.state
                 || configuration.metrics != configurationFile.current.metrics
+                || configuration.log.format != configurationFile.current.log.format
                 || configuration.daemon.receiveBuffer != configurationFile.current.daemon.receiveBuffer
             {
-                context.log.warning("daemon.state, daemon.receive_buffer and [metrics] change with a restart only")
+                context.log.warning(
+                    "daemon.state, daemon.receive_buffer, log.format and [metrics] change with a restart only")
             }
         } catch {
             context.log.error("configuration refused, the old one holds", metadata: ["error": "\(error)"])
@@ -338,7 +340,8 @@ struct Loop: ~Copyable {
 
     // MARK: - Saying so
 
-    private func publish() {
+    private mutating func publish() {
+        context.keeper.counters.troubles = troubles.count
         let now = context.keeper.counters
         page.count { $0 = now }
     }

@@ -69,6 +69,7 @@ extension Keeper {
         case .astray(let astray): return try judge(astray, &claim, observation)
         case .primaryLost(let what):
             counters.primaryLosses += 1
+            counters.lostPrimaries[claim.record.guest.id, default: 0] += 1
             return try redirect(&claim, to: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         }
@@ -259,6 +260,7 @@ extension Keeper {
         case .flags: return try repairBracket(&claim, .flagLost)
         case .primaryLost(let what):
             counters.primaryLosses += 1
+            counters.lostPrimaries[claim.record.guest.id, default: 0] += 1
             return try close(&claim, at: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         case .astray(let astray): return try judge(astray, &claim, observation)

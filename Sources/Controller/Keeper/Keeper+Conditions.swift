@@ -83,7 +83,12 @@ extension Keeper {
                 change.condition.words, code: change.condition.code)
         }
         wards[row] = ward
-        counters.conditions[guest] = Dictionary(grouping: ward.conditions.entries, by: \.condition.code).mapValues(
+        counters.conditions[guest] = Dictionary(
+            grouping: ward.conditions.entries,
+            by: {
+                DaemonCounters.ConditionKind($0.condition)
+            }
+        ).mapValues(
             \.count)
     }
 

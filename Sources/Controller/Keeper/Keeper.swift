@@ -228,6 +228,7 @@ package struct Keeper: ~Copyable {
     mutating func learn(_ record: GuestRecord) {
         let old = watch.records[record.row]
         watch.set(record)
+        counters.lostPrimaries[record.guest.id, default: 0] += 0
         if wards[record.row] == nil { wards[record.row] = Ward() }
         // What was heard of it concerned the side where it was.
         if let old, old.guest.side != record.guest.side { wards[record.row]?.doubt = nil }
@@ -252,7 +253,10 @@ package struct Keeper: ~Copyable {
     mutating func forget(_ row: Int64) {
         setFought(row, false)
         for source in Condition.Source.allCases { set(row, source, []) }
-        if let guest = watch.records[row]?.guest.id { counters.conditions[guest] = nil }
+        if let guest = watch.records[row]?.guest.id {
+            counters.conditions[guest] = nil
+            counters.lostPrimaries[guest] = nil
+        }
         forgetAsking(row)
         watch.remove(row)
         wards[row] = nil

@@ -20,6 +20,17 @@ package struct DaemonCounters: Hashable, Sendable {
     /// Signals on the page from the start; a wait for another one adds it.
     package static let knownSignals = ["qmp"]
 
+    /// What conditions are counted by.
+    package struct ConditionKind: Hashable, Sendable {
+        let code: String
+        let severity: Condition.Severity
+
+        init(_ condition: Condition) {
+            code = condition.code
+            severity = condition.severity
+        }
+    }
+
     /// When the daemon started, in nanoseconds since 1970 (CLOCK_REALTIME).
     package var startedAt: Int64
     /// Repairs that held, by what had changed.
@@ -32,6 +43,8 @@ package struct DaemonCounters: Hashable, Sendable {
     package var driftFights: Int = 0
     /// Primary ports that vanished or left their bridge, so that the guest was moved at once.
     package var primaryLosses: UInt64 = 0
+    /// The same of each guest that is watched.
+    package var lostPrimaries: [GuestID: UInt64] = [:]
     /// Guests that were found to have left, because their frames came in by the uplink.
     package var departures: UInt64 = 0
     /// What the kernel refused, by symbolic error number (`ENODEV`).
@@ -44,8 +57,10 @@ package struct DaemonCounters: Hashable, Sendable {
     package private(set) var signalWaits: [String: DurationHistogram] = [:]
     /// Whether QEMU's monitor answers, for each guest whose configuration names one.
     package var qmpConnected: [GuestID: Bool] = [:]
-    /// How many conditions of each code a guest has; guests without conditions are not there.
-    package var conditions: [GuestID: [String: Int]] = [:]
+    /// How many conditions of each code and severity a guest has; guests without conditions are not there.
+    package var conditions: [GuestID: [ConditionKind: Int]] = [:]
+    /// Operations of the daemon's own that fail and are tried again.
+    package var troubles = 0
     /// Whether a guest answers questions, for each of which that is known.
     package var answers: [GuestID: Bool] = [:]
     /// Inquiries by their results.
@@ -122,10 +137,15 @@ package struct DaemonCounters: Hashable, Sendable {
         var conditions = MetricFamily(
             "fdbsteer_conditions", .gauge,
             help: "What is wrong with a guest now, by the code of docs/daemon.md; only guests with which something is.",
-            labels: ["guest", "code"])
-        for (guest, codes) in self.conditions {
-            for (code, count) in codes { conditions.set(Int64(count), guest.text, code) }
+            labels: ["guest", "code", "severity"])
+        for (guest, kinds) in self.conditions {
+            for (kind, count) in kinds { conditions.set(Int64(count), guest.text, kind.code, kind.severity.rawValue) }
         }
+        var lost = MetricFamily(
+            "fdbsteer_guest_primary_losses_total", .counter,
+            help: "Primary ports of a guest that vanished or left their bridge, so that it was moved at once.",
+            labels: ["guest"])
+        for (guest, count) in lostPrimaries { lost.set(count, guest.text) }
         var answering = MetricFamily(
             "fdbsteer_guest_answers", .gauge,
             help:
@@ -140,7 +160,10 @@ package struct DaemonCounters: Hashable, Sendable {
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
         start.set(.real(Double(startedAt) / 1e9))
         return [
-            repairs, errors, reasons, waits, monitors, conditions, answering, asked, start,
+            repairs, errors, reasons, waits, monitors, conditions, lost, answering, asked, start,
+            single(
+                "fdbsteer_daemon_troubles", .gauge, UInt64(clamping: troubles),
+                help: "Operations of the daemon's own that fail and are tried again, as writing to a full /run."),
             single(
                 "fdbsteer_drift_backoffs_total", .counter, driftBackoffs,
                 help: "How often repairs of a guest were held back because something kept undoing them."),

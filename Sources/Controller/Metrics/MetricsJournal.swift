@@ -37,6 +37,9 @@ struct JournalTotals {
     /// Guests with an open bracket, and since when, in nanoseconds since 1970.
     private var brackets: [(guest: GuestID, since: Int64)] = []
 
+    /// Guests of this boot, each with what is under way.
+    private var each: [(record: GuestRecord, state: State)] = []
+
     private enum EntryState: String, CaseIterable {
         case pinned, changing, stale
     }
@@ -68,6 +71,7 @@ struct JournalTotals {
             entries[entry, default: 0] += addresses
             guard state != .stale else { continue }
             guests[record.guest.side, default: 0] += 1
+            each.append((record, state))
             if entry == .pinned, record.proof == .missing { unproven += addresses }
         }
     }
@@ -104,6 +108,42 @@ struct JournalTotals {
             help: "When the bracket of a guest was opened, in seconds since 1970; only guests with an open one.",
             labels: ["guest"])
         for (guest, since) in brackets { opened.set(.real(Double(since) / 1e9), guest.text) }
-        return [sides, phases, table, doubtful, opened]
+        return [sides, phases, table, doubtful, opened] + familiesOfEach
+    }
+
+    /// What an alert needs that has to name its guest; nothing by MAC.
+    private var familiesOfEach: [MetricFamily] {
+        var side = MetricFamily(
+            "fdbsteer_guest_side", .gauge,
+            help: "1 for the side that a guest is on; while a redirection runs, the side before it.",
+            labels: ["guest", "side"])
+        var since = MetricFamily(
+            "fdbsteer_guest_since_time_seconds", .gauge,
+            help: "Since when side and phase of a guest are as they are, in seconds since 1970.", labels: ["guest"])
+        var state = MetricFamily(
+            "fdbsteer_guest_state", .gauge, help: "1 for what is under way with a guest, as in fdbsteer_guest_states.",
+            labels: ["guest", "state"])
+        var unproven = MetricFamily(
+            "fdbsteer_guest_entries_unproven", .gauge,
+            help: "Pinned entries of a guest where nothing showed that hardware followed.", labels: ["guest"])
+        var info = MetricFamily(
+            "fdbsteer_guest_info", .gauge,
+            help:
+                "Always 1, to join with; the ports by the names that were last written. A guest with one port has it as standby.",
+            labels: ["guest", "bridge", "primary", "standby", "uplink", "kind"])
+        for (record, now) in each {
+            let guest = record.guest
+            let id = guest.id.text
+            side.set(1, id, guest.side.rawValue)
+            if record.since > 0 { since.set(.real(Double(record.since) / 1e9), id) }
+            state.set(1, id, now.rawValue)
+            let isUnproven = record.phase == .pinned && record.proof == .missing
+            unproven.set(isUnproven ? guest.addresses.count : 0, id)
+            func name(_ side: Side) -> String { guest.port(of: side)?.name ?? "" }
+            info.set(
+                1, id, guest.bridge.name, name(.primary), name(.local).isEmpty ? name(.standby) : name(.local),
+                name(.remote), guest.kind.rawValue)
+        }
+        return [side, since, state, unproven, info]
     }
 }
