@@ -87,7 +87,15 @@ struct StatusCommand: ParsableCommand {
             ]
         }
         let head = ["GUEST", "HEALTH", "SIDE", "STATE", "SINCE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]
-        return Output.aligned([head] + rows)
+        let table = Output.aligned([head] + rows)
+        // After the alignment: escapes have no width.
+        let painted = zip(table.dropFirst(), guests).map { line, guest -> String in
+            guard let place = line.firstRange(of: "  \(guest.health.rawValue)  ") else { return line }
+            var line = line
+            line.replaceSubrange(place, with: "  \(guest.health.painted)  ")
+            return line
+        }
+        return [table[0]] + painted
             + guests.flatMap { guest in guest.troubles.map { "\(guest.guest): \($0)" } }
     }
 }
@@ -189,7 +197,7 @@ extension GuestStatus {
             rows.append(["", "and \(addresses.count - Self.shownAddresses) more (--json has all)"])
         }
         rows.append(["  proof", proofStatus.rawValue.replacing("_", with: " ")])
-        return ["\(guest): \(health.rawValue), on \(side.rawValue) for \(age)"] + Output.aligned(rows)
+        return ["\(guest): \(health.painted), on \(side.rawValue) for \(age)"] + Output.aligned(rows)
             + troubles.map { "  \($0)" }
     }
 

@@ -151,6 +151,25 @@ struct StatusTests {
         }
     }
 
+    @Test func aTerminalGetsColourUnlessItIsNotWanted() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            func onTerminal(_ verb: String, _ variables: [String: String] = [:]) throws -> String {
+                // script(1) runs it on a terminal.
+                try Command.run(
+                    ["script", "-q", "-e", "-c", "\(CommandLineLab.binary) \(verb)", "/dev/null"],
+                    environment: ["FDBSTEER_STATE": lab.state, "TERM": "xterm"].merging(variables) { $1 }
+                ).output
+            }
+            for verb in ["status", "status vm1"] {
+                #expect(try onTerminal(verb).contains("\u{1b}[1;32mok\u{1b}[0m"), "\(verb)")
+                #expect(try !onTerminal(verb, ["NO_COLOR": "1"]).contains("\u{1b}"), "\(verb)")
+                #expect(try !onTerminal(verb, ["TERM": "dumb"]).contains("\u{1b}"), "\(verb)")
+                #expect(try !lab.fdbsteer(verb).output.contains("\u{1b}"), "\(verb)")
+            }
+        }
+    }
+
     @Test func watchingRedrawsUntilNobodyReads() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
