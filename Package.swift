@@ -69,7 +69,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteerd",
             dependencies: [
-                "Configuration", "Controller", "Exposition", "FDB", "MetricsServer", "Netlink", "Policy", "QMP",
+                "Configuration", "Controller", "Exposition", "FDB", "JSON", "MetricsServer", "Netlink", "Policy", "QMP",
                 "Records", "Switchdev", "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -151,7 +151,9 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(
             name: "MetricsServerTests",
-            dependencies: ["TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "Lab"],
+            dependencies: [
+                "TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "JSON", "Lab",
+            ],
             swiftSettings: swift),
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["TestSupport", "LibvirtHook", "Policy", "FDB"],

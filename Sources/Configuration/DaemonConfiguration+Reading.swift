@@ -71,6 +71,7 @@ extension DaemonConfiguration {
         table.finish(&problems)
         table = section("log", &problems)
         table.take("level", .word, into: &log.level, &problems)
+        table.take("format", .word, into: &log.format, &problems)
         table.finish(&problems)
         table = section("redirection", &problems)
         table.take("proof_timeout", .duration(ms(10)...s(600)), into: &redirection.proofTimeout, &problems)

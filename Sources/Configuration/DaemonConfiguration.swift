@@ -39,8 +39,15 @@ package struct DaemonConfiguration: Hashable, Sendable {
             case debug, info, notice, warning, error
         }
 
+        /// How lines are written.
+        package enum Format: String, Hashable, Sendable, CaseIterable {
+            case logfmt, json
+        }
+
         /// The least severe level that is logged.
         package var level = Level.info
+        /// How lines are written.
+        package var format = Format.logfmt
     }
 
     /// `[redirection]`.

@@ -53,7 +53,8 @@ struct Daemon: ParsableCommand {
             print(file.isMissing ? "\(file.path) does not exist: the defaults hold" : "\(file.path): as it should be")
             return
         }
-        var log = Logger(label: "fdbsteerd") { _ in LineLog(level: .info) }
+        let isJSON = file.current.log.format == .json
+        var log = Logger(label: "fdbsteerd") { _ in LineLog(level: .info, isJSON: isJSON) }
         log.logLevel = file.current.logLevel
         do throws(ControllerError) {
             try serve(file, log: log)
@@ -67,6 +68,14 @@ struct Daemon: ParsableCommand {
         // Before there are other threads: they inherit what is blocked.
         let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGTERM, SIGINT, SIGHUP]) }
         let folder = StateFolder(state ?? file.current.daemon.state ?? Environment.value("FDBSTEER_STATE"))
+        var namespace = stat()
+        let isKnown = stat("/proc/thread-self/ns/net", &namespace) == 0
+        log.notice(
+            "starting",
+            metadata: [
+                "version": "\(Build.version)", "state": "\(folder.path)",
+                "namespace": isKnown ? "\(namespace.st_ino)" : "unknown",
+            ])
         // A second daemon on the folder ends here, whatever address it would serve.
         let keeper = try Keeper(folder: folder)
         let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))

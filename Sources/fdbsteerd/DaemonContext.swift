@@ -19,7 +19,11 @@ struct DaemonContext: ~Copyable {
 
 extension Logger {
     /// Logs what was done to a guest.
-    func report(_ report: Report, as event: Logger.Message, _ about: Logger.Metadata) {
+    ///
+    /// - Parameter level: of one that was done; one that failed is an error.
+    func report(
+        _ report: Report, as event: Logger.Message, _ about: Logger.Metadata, level: Logger.Level = .notice
+    ) {
         var about = about
         about["from"] = "\(report.from.rawValue)"
         about["to"] = "\(report.to.rawValue)"
@@ -27,7 +31,7 @@ extension Logger {
         about["move_us"] = "\(report.timings.moveNanoseconds / 1000)"
         if let proof = report.proofStatus { about["proof"] = "\(proof.rawValue)" }
         if report.failures.isEmpty {
-            notice(event, metadata: about)
+            log(level: level, event, metadata: about)
         } else {
             about["failures"] = "\(report.failures.joined(separator: "; "))"
             error("\(event), but failed", metadata: about)

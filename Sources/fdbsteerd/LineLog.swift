@@ -1,18 +1,41 @@
 import Glibc
+import JSON
 import Logging
 import Synchronization
 import System
 
-/// Writes one line an event to standard error: time, level, event, and `key=value` pairs in the order of their keys.
+/// Writes one line an event to standard error: time, level, event, and the rest in the order of their keys, as logfmt
+/// (`key=value`, values in quotes where they have to be) or as a JSON object.
 ///
-/// Under systemd (JOURNAL_STREAM is set) the line begins with the level as `<N>` (sd-daemon(3)) instead of the time,
-/// which the journal notes itself.
+/// Under systemd (JOURNAL_STREAM is set) the line begins with the level as `<N>` (sd-daemon(3)), by which the journal selects, and has no
+/// time, which the journal notes itself.
 struct LineLog: LogHandler {
     var metadata: Logger.Metadata = [:]
     var logLevel: Logger.Level
-    private let isJournal = Environment.value("JOURNAL_STREAM") != nil
+    private let form: Form
 
-    init(level: Logger.Level) { logLevel = level }
+    /// How lines are written.
+    private struct Form: Sendable {
+        let isJournal = Environment.value("JOURNAL_STREAM") != nil
+        let isJSON: Bool
+
+        /// A line.
+        func line(_ level: Logger.Level, _ event: String, _ pairs: [(key: String, value: String)]) -> String {
+            let all =
+                (isJournal ? [] : [("time", LineLog.time())]) + [("level", "\(level)"), ("msg", event)]
+                + pairs.map { ($0.key, $0.value) }
+            let prefix = isJournal ? "<\(LineLog.priority(level))>" : ""
+            if isJSON {
+                return prefix + JSON.object(all.map { JSON.Member($0.0, .string($0.1)) }).description
+            }
+            return prefix + all.map { "\($0.0)=\(LineLog.quoted($0.1))" }.joined(separator: " ")
+        }
+    }
+
+    init(level: Logger.Level, isJSON: Bool) {
+        logLevel = level
+        form = Form(isJSON: isJSON)
+    }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -20,11 +43,19 @@ struct LineLog: LogHandler {
     }
 
     func log(event: LogEvent) {
-        var line = isJournal ? "<\(LineLog.priority(event.level))>" : LineLog.time() + " \(event.level) "
-        line += "\(event.message)"
-        let pairs = metadata.merging(event.metadata ?? [:]) { $1 }
-        for (key, value) in pairs.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(LineLog.quoted("\(value)"))" }
-        LineLog.write(line, isJournal: isJournal)
+        let pairs = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }.map {
+            (key: $0.key, value: "\($0.value)")
+        }
+        var line = form.line(event.level, "\(event.message)", pairs)
+        // A line that is cut off is no JSON any more: its long values are, and then all of them.
+        for most in [512, 0] where form.isJSON && line.utf8.count >= LineLog.longestLine {
+            line = form.line(
+                event.level, "\(event.message)",
+                pairs.map {
+                    (key: $0.key, value: $0.value.utf8.count <= most ? $0.value : $0.value.prefix(most) + "...")
+                })
+        }
+        LineLog.write(line, form)
     }
 
     /// The longest line in bytes: PIPE_BUF of limits.h, which a pipe takes in one piece.
@@ -36,11 +67,12 @@ struct LineLog: LogHandler {
     ///
     /// The daemon waits for no reader of its log: a line is lost and counted while a pipe or a socket has no room for it, or has no
     /// reader any more. A pipe has room for PIPE_BUF bytes when poll(2) calls it writable (pipe(7)).
-    private static func write(_ line: String, isJournal: Bool) {
+    private static func write(_ line: String, _ form: Form) {
         let lines = lost.load(ordering: .relaxed)
         if lines > 0 {
-            let about = isJournal ? "<4>" : LineLog.time() + " warning "
-            guard write("\(about)lines of this log were lost, for nobody read them count=\(lines)") else {
+            let about = form.line(
+                .warning, "lines of this log were lost, for nobody read them", [(key: "count", value: "\(lines)")])
+            guard write(about) else {
                 lost.add(1, ordering: .relaxed)
                 return
             }
@@ -76,9 +108,11 @@ struct LineLog: LogHandler {
         }
     }
 
-    /// Values with spaces, quotes or control characters are quoted, so that a line stays one line.
+    /// Values with spaces, quotes, `=` or control characters are quoted, so that a line stays one line, and its pairs stay apart.
     static func quoted(_ value: String) -> String {
-        let isPlain = !value.isEmpty && value.utf8.allSatisfy { $0 > 0x20 && $0 != 0x22 && $0 != 0x5c && $0 != 0x7f }
+        let isPlain =
+            !value.isEmpty
+            && value.utf8.allSatisfy { $0 > 0x20 && $0 != 0x22 && $0 != 0x3d && $0 != 0x5c && $0 != 0x7f }
         if isPlain { return value }
         var text = "\""
         for character in value.unicodeScalars {

@@ -95,7 +95,9 @@ extension Loop {
         case .redirected(let report, let reason):
             if would("move the guest to \(report.to.rawValue), because \(reason)", report, row) { return }
             about["reason"] = "\(reason)"
-            context.log.report(report, as: "redirected", about)
+            // The daemon brings a guest to its standby when its primary is lost.
+            context.log.report(
+                report, as: "redirected", about, level: report.to == .standby ? .warning : .notice)
             settle(report, row)
         case .recovered(let result):
             about["result"] = "\(result.words)"

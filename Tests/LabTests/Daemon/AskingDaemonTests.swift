@@ -18,7 +18,7 @@ struct AskingDaemonTests {
             usleep(1_500_000)
             #expect(daemon.count("answers") == 0)
             try guest.speak(by: "vfrep0-far")
-            try daemon.waitFor("answers questions by=primary guest=vm1")
+            try daemon.waitFor("msg=\"answers questions\" by=primary guest=vm1")
             for other in others { #expect(other.asks() == 0 && other.answers() == 0, "\(other.place)") }
             #expect(try tables().contains("fdbsteer/ask-"))
             #expect(try guest.neighbours().isEmpty)
@@ -47,7 +47,7 @@ struct AskingDaemonTests {
         try DaemonLab.run { daemon in
             let heard = try Overhearing("vfrep0-far")
             try daemon.lab.prepare("--ip \(Self.ip)")
-            try daemon.waitFor("answers no questions by=primary guest=vm1")
+            try daemon.waitFor("msg=\"answers no questions\" by=primary guest=vm1")
             let asks = heard.asks()
             #expect((2...6).contains(asks), "\(asks)")
             usleep(2_000_000)
@@ -86,7 +86,7 @@ struct AskingDaemonTests {
             let lab = daemon.lab
             let guest = try AskedGuest(by: ["vfrep0"], ip: Self.ip)
             try lab.prepare("--ip \(Self.ip)")
-            try daemon.waitFor("answers questions by=primary guest=vm1")
+            try daemon.waitFor("msg=\"answers questions\" by=primary guest=vm1")
             let other = try Overhearing("tap0-far")
             for _ in 0..<40 {
                 try BridgeLab.sendFrame(behind: "uplink0", source: CommandLineLab.mac)
@@ -108,7 +108,7 @@ struct AskingDaemonTests {
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try Command.script("ip link del vfrep0")
                 try daemon.waitForEntry("dev tap0")
-                try daemon.waitFor("answers questions by=standby guest=vm1")
+                try daemon.waitFor("msg=\"answers questions\" by=standby guest=vm1")
                 try lab.lab.addPort("vfrep0")
                 try daemon.waitFor("the primary is back")
                 usleep(500_000)

@@ -52,15 +52,17 @@ struct ConditionTests {
             try Command.script("ip link set lo up")
             try daemon.lab.prepare()
             try Command.script(trouble.script)
-            try daemon.waitFor("\(trouble.level) condition code=\(trouble.code)")
+            try daemon.waitFor("level=\(trouble.level) msg=condition code=\(trouble.code)")
             let code = "\"code\" : \"\(trouble.code)\""
             let status = try waitForStatus(daemon.lab) { $0.contains(code) }
             #expect(status.contains("\"conditions\""), "\(status)")
-            try waitForMetric("fdbsteer_conditions{guest=\"vm1\",code=\"\(trouble.code)\"} 1")
+            try waitForMetric(
+                "fdbsteer_conditions{guest=\"vm1\",code=\"\(trouble.code)\",severity=\"\(trouble.level == "error" ? "problem" : "warning")\"} 1"
+            )
             try Command.script(trouble.end)
-            try daemon.waitFor("condition over code=\(trouble.code)")
+            try daemon.waitFor("msg=\"condition over\" code=\(trouble.code)")
             _ = try waitForStatus(daemon.lab) { !$0.contains(code) }
-            #expect(daemon.count(" condition code=\(trouble.code)") == 1, "\(daemon.log)")
+            #expect(daemon.count("msg=condition code=\(trouble.code)") == 1, "\(daemon.log)")
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("\"event\":\"condition_over\"") && events.contains("\"code\":\"\(trouble.code)\""))
         }
@@ -77,7 +79,7 @@ struct ConditionTests {
                 #expect(command.exitCode == 0, "\(command.errors)")
             }
             try Command.script("ip link del br0")
-            try daemon.waitFor("condition code=no-bridge", times: 20)
+            try daemon.waitFor("msg=condition code=no-bridge", times: 20)
         }
     }
 
@@ -123,10 +125,10 @@ struct ConditionTests {
         let guest = "[[guest]]\nid = \"vm1\"\nqmp = \"/nowhere/qmp\"\nfollow = true\nkind = \"net_failover\"\n"
         try DaemonLab.run(configuration: guest) { daemon in
             try daemon.lab.prepare()
-            try daemon.waitFor("condition code=monitor-silent")
+            try daemon.waitFor("msg=condition code=monitor-silent")
             let status = try waitForStatus(daemon.lab) { $0.contains("monitor-silent") }
             #expect(status.contains("/nowhere/qmp") && status.contains("No such file"), "\(status)")
-            #expect(daemon.count(" condition code=monitor-silent") == 1, "\(daemon.log)")
+            #expect(daemon.count("msg=condition code=monitor-silent") == 1, "\(daemon.log)")
         }
     }
 
@@ -135,13 +137,13 @@ struct ConditionTests {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
             try Command.script("ip link set tap0 down")
-            try daemon.waitFor(" condition code=port-down")
+            try daemon.waitFor("msg=condition code=port-down")
             #expect(try daemon.lab.fdbsteer("release vm1").exitCode == 0)
             if isReplaced { try daemon.lab.prepare() }
-            try daemon.waitFor("condition over code=port-down")
+            try daemon.waitFor("msg=\"condition over\" code=port-down")
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("condition_over"), "\(events)")
-            if isReplaced { try daemon.waitFor(" condition code=port-down", times: 2) }
+            if isReplaced { try daemon.waitFor("msg=condition code=port-down", times: 2) }
         }
     }
 
@@ -152,7 +154,7 @@ struct ConditionTests {
             try daemon.lab.prepare()
             let before = try daemon.lab.table()
             try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
-            try daemon.waitFor("condition code=would-act")
+            try daemon.waitFor("msg=condition code=would-act")
             let mac = CommandLineLab.mac
             #expect(
                 daemon.log.contains("\(mac) from tap0 to vfrep0: it would repair the guest (stolen)"), "\(daemon.log)")
@@ -160,9 +162,9 @@ struct ConditionTests {
             // Another plan is another condition.
             try Command.script("bridge fdb replace \(mac) dev uplink0 master static")
             try daemon.waitFor("\(mac) from uplink0 to vfrep0: it would")
-            try daemon.waitFor("condition over code=would-act")
+            try daemon.waitFor("msg=\"condition over\" code=would-act")
             try Command.script("bridge fdb replace \(CommandLineLab.mac) dev vfrep0 master static")
-            try daemon.waitFor("condition over code=would-act", times: 2)
+            try daemon.waitFor("msg=\"condition over\" code=would-act", times: 2)
             #expect(try daemon.lab.table() == before)
             try Command.script("ip link set vfrep0 nomaster")
             try daemon.waitFor("move the guest to standby")
@@ -183,7 +185,7 @@ struct ConditionTests {
             try Command.script(
                 "bridge fdb del \(CommandLineLab.mac) dev vfrep0 master\nbridge fdb del \(second) dev vf2 master")
             try daemon.waitFor("repaired")
-            try daemon.waitFor("condition code=would-act guest=vm1")
+            try daemon.waitFor("msg=condition code=would-act guest=vm1")
             #expect(try daemon.lab.lab.entry(CommandLineLab.mac) == nil)
             #expect(try daemon.lab.lab.entry(second)?.contains("dev vf2") == true)
         }

@@ -88,11 +88,11 @@ struct DaemonTests {
             try daemon.lab.prepare()
             #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
             try Command.script("ip link set tap0 nomaster")
-            try daemon.waitFor("condition code=not-a-port")
+            try daemon.waitFor("msg=condition code=not-a-port")
             try Command.script("ip link set tap0 mtu 1400\nip link set tap0 mtu 1500\nip link set tap0 master br0")
             try daemon.waitFor("repaired")
-            try daemon.waitFor("condition over code=not-a-port")
-            #expect(daemon.count(" condition code=not-a-port") == 1, "\(daemon.log)")
+            try daemon.waitFor("msg=\"condition over\" code=not-a-port")
+            #expect(daemon.count("msg=condition code=not-a-port") == 1, "\(daemon.log)")
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("\"event\":\"condition\"") && events.contains("\"by\":\"fdbsteerd\""), "\(events)")
             try daemon.waitForEntry("dev tap0 master br0 static")
@@ -114,7 +114,7 @@ struct DaemonTests {
             // It is repaired nevertheless, later.
             try daemon.waitFor("repaired", times: 6)
             try daemon.waitForEntry("dev vfrep0")
-            #expect(daemon.count(" condition code=repairs-fought") == 1, "\(daemon.log)")
+            #expect(daemon.count("msg=condition code=repairs-fought") == 1, "\(daemon.log)")
         }
     }
 

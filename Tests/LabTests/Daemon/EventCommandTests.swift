@@ -153,7 +153,7 @@ struct EventCommandTests {
                 usleep(2_000_000)
                 let told = daemon.log.split(separator: "\n").filter { $0.contains("libvirt's events are not heard") }
                 #expect(told.count == 1 && told.first?.contains(words) == true, "\(daemon.log)")
-                #expect(daemon.count(" condition code=monitor-silent") == 1, "\(daemon.log)")
+                #expect(daemon.count("msg=condition code=monitor-silent") == 1, "\(daemon.log)")
                 #expect(daemon.count("hearing") == 0, "\(daemon.log)")
                 // Starts at 0, 0.1, 0.3, 0.7 and 1.5 s.
                 let starts = try Command.run(["sh", "-c", "cat \(lab.state)/starts 2>/dev/null"]).output.utf8.count / 2

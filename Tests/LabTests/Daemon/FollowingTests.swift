@@ -64,7 +64,7 @@ struct FollowingTests {
             let file = daemon.lab.state + "/fdbsteerd.toml"
             try TextFile.write(TextFile.read(file).replacing("act = false\n", with: ""), to: file)
             kill(daemon.process, SIGHUP)
-            try daemon.waitFor("condition over code=would-act")
+            try daemon.waitFor("msg=\"condition over\" code=would-act")
         }
     }
 

@@ -106,7 +106,7 @@ struct GuardTests {
             kill(daemon.process, SIGHUP)
             try daemon.waitFor("configuration read again")
             try daemon.waitFor("reason=reload")
-            #expect(daemon.count("condition over code=repairs-fought") == 0, "\(daemon.log)")
+            #expect(daemon.count("msg=\"condition over\" code=repairs-fought") == 0, "\(daemon.log)")
             // It is let roam again, and held at once when that is used.
             for _ in 0..<1000 {
                 if try daemon.lab.lab.entry(Self.mac)?.contains("sticky") == false { break }

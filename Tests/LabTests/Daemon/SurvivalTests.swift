@@ -109,7 +109,7 @@ struct SurvivalTests {
             try Command.script("ip link set vfrep0-far down")
             try daemon.waitFor("code=no-carrier")
             // The reason is not hidden by what the rules say of the port.
-            try daemon.waitFor("condition code=bracket-refused")
+            try daemon.waitFor("msg=condition code=bracket-refused")
             #expect(
                 daemon.log.contains("no bracket was opened") && daemon.log.contains("frames a second"), "\(daemon.log)")
             // Without the limit a bracket would be open by now.
@@ -121,14 +121,14 @@ struct SurvivalTests {
 
     @Test func aConfiguredGuestThatIsNotPreparedIsToldOnce() throws {
         try DaemonLab.run(configuration: "[[guest]]\nid = \"vm1\"\n[[guest]]\nid = \"vmm2\"\n") { daemon in
-            try daemon.waitFor("configured, but not prepared here guest=vmm2")
+            try daemon.waitFor("msg=\"configured, but not prepared here\" guest=vmm2")
             try daemon.lab.prepare()
             // It knows the guest once it has repaired it.
             try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
             try daemon.waitFor("repaired")
             #expect(try daemon.lab.fdbsteer("release vm1").exitCode == 0)
-            try daemon.waitFor("not prepared here guest=vm1", times: 2)
-            #expect(daemon.count("not prepared here guest=vmm2") == 1, "\(daemon.log)")
+            try daemon.waitFor("not prepared here\" guest=vm1", times: 2)
+            #expect(daemon.count("not prepared here\" guest=vmm2") == 1, "\(daemon.log)")
         }
     }
 }

@@ -89,7 +89,7 @@ final class MigrationDaemon {
         let end = monotonicNanoseconds() + 45_000_000_000
         repeat {
             let lines = log.split(separator: "\n").filter {
-                $0.contains(" info state ") && $0.contains(" guest=\(guest.name) ")
+                $0.contains(" level=info msg=state ") && $0.contains(" guest=\(guest.name) ")
             }
             if lines.last?.hasSuffix("to=\(state)") == true { return true }
             usleep(20_000)
