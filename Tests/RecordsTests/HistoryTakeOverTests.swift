@@ -95,7 +95,8 @@ struct HistoryTakeOverTests {
         #expect(try times(folder) == [7, 1])
         // It goes on appending rows.
         try old.execute(
-            "INSERT INTO redirection VALUES(9,8,'vm1','switch','primary','standby','cut','done',NULL,1,2,'br0',NULL,NULL)"
+            "INSERT INTO redirection(id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, "
+                + "total_ns, bridge, message, evidence) VALUES(9,8,'vm1','switch','primary','standby','cut','done',NULL,1,2,'br0',NULL,NULL)"
         )
         try folder.append()
         #expect(try times(folder) == [7, 1, 8, 1])

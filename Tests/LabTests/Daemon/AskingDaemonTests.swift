@@ -33,7 +33,7 @@ struct AskingDaemonTests {
         try DaemonLab.run { daemon in
             let guest = try AskedGuest(by: ["vfrep0"], ip: Self.ip)
             try daemon.lab.prepare("--ip \(Self.ip)")
-            try daemon.waitFor("answers questions by=primary guest=vm1")
+            try daemon.waitFor("msg=\"answers questions\" by=primary guest=vm1")
             #expect(try tables().contains(/device "vfrep0"/))
             try Command.script("ip link set vfrep0 name vfrep7")
             try daemon.waitFor("renamed")

@@ -48,15 +48,15 @@ struct EvidenceTests {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
             try Command.script("ip link set vfrep0-far down")
-            try daemon.waitFor("condition code=no-carrier")
+            try daemon.waitFor("msg=condition code=no-carrier")
             try EvidenceTests.send(behind: "uplink0", count: 3, milliseconds: 40)
             try Command.script("ip link set vfrep0-far up")
-            try daemon.waitFor("condition over code=no-carrier")
+            try daemon.waitFor("msg=\"condition over\" code=no-carrier")
             try EvidenceTests.send(behind: "vfrep0", count: 1)
             try EvidenceTests.expect(daemon, side: "primary", on: "vfrep0")
             #expect(daemon.count("redirected") == 0, "\(daemon.log)")
             try Command.script("ip link set vfrep0-far down\nip link set tap0-far down")
-            try daemon.waitFor("condition code=no-carrier")
+            try daemon.waitFor("msg=condition code=no-carrier")
             try EvidenceTests.send(behind: "uplink0", count: 2, milliseconds: 40)
             try daemon.waitFor(
                 "reason=\"no guest is behind its port, and the guest's frames come in by the uplink now\"")
