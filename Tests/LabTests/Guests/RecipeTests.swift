@@ -71,8 +71,8 @@ struct RecipeTests {
             _ = try node.call("pre-start")
             let started = try node.call("post-start")
             let status = try node.status()
-            #expect(status.contains(/pve-100-net0 +local .*tap100i0 +eno1/), "\(status)\(started.errors)")
-            #expect(status.contains(/pve-100-net1 +local .*fwpr100p1 +eno1/), "\(status)\(started.errors)")
+            #expect(status.contains(/pve-100-net0 +ok +local .*tap100i0 +eno1/), "\(status)\(started.errors)")
+            #expect(status.contains(/pve-100-net1 +ok +local .*fwpr100p1 +eno1/), "\(status)\(started.errors)")
             #expect(!status.contains("net2"), "a snapshot's")
             #expect(try node.entries("bc:24:11:00:00:01").contains("dev tap100i0 master vmbr0 static"))
             _ = try node.call("pre-stop")
@@ -82,12 +82,12 @@ struct RecipeTests {
             // From another node.
             _ = try node.call("pre-start", from: "pve2")
             _ = try node.call("post-start")
-            #expect(try node.status().contains(/pve-100-net0 +remote\b/))
+            #expect(try node.status().contains(/pve-100-net0 +ok +remote\b/))
             #expect(try node.entries("bc:24:11:00:00:01").contains("dev eno1 master vmbr0 static"))
             // The next start is one of its own.
             _ = try node.call("post-stop")
             _ = try node.call("post-start")
-            #expect(try node.status().contains(/pve-100-net0 +local\b/))
+            #expect(try node.status().contains(/pve-100-net0 +ok +local\b/))
         }
     }
 
