@@ -61,13 +61,13 @@ package struct MoveWatch: ~Copyable {
 
     /// Hears what waits, at most a few thousand notifications.
     ///
-    /// - Returns: true when notifications were lost: the tables were read again.
+    /// - Returns: whether notifications were lost, so that the tables were read again; and whether more may wait.
     /// - Throws: ``ControllerError`` of code `precondition`.
     package mutating func hear(
         on host: inout Host, _ body: (Moves.Event) -> Void
-    ) throws(ControllerError) -> Bool {
-        var isLost = false
-        for _ in 0..<4096 {
+    ) throws(ControllerError) -> (isLost: Bool, isMore: Bool) {
+        var (isLost, isMore) = (false, true)
+        for _ in 0..<4096 where isMore {
             let now = Stopwatch.realTime
             do throws(NetlinkError) {
                 let more = try monitor.receive { (header, payload) throws(NetlinkError) in
@@ -76,7 +76,7 @@ package struct MoveWatch: ~Copyable {
                     else { return }
                     if let event = moves.take(change.entry, isRemoval: change.isRemoval, at: now) { body(event) }
                 }
-                if !more { break }
+                if !more { isMore = false }
             } catch {
                 guard error.code == .overrun else {
                     throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
@@ -85,13 +85,13 @@ package struct MoveWatch: ~Copyable {
                 isLost = true
             }
         }
-        guard isLost else { return false }
+        guard isLost else { return (false, isMore) }
         for index in bridges.keys {
             // A bridge that is gone has no table.
             guard let entries = try? MoveWatch.table(of: index, on: &host) else { continue }
             for event in moves.reread(entries, bridge: index, at: Stopwatch.realTime) { body(event) }
         }
-        return true
+        return (true, isMore)
     }
 
     private static func table(of bridge: Int32, on host: inout Host) throws(ControllerError) -> [Entry] {

@@ -11,7 +11,7 @@ struct AnnounceCommand: ParsableCommand {
             "Sends RARP for each of the guest's addresses, in its VLAN; ARP and neighbour advertisements for --ip, and for what \"prepare --ip\" has recorded."
     )
 
-    @Argument(help: "The guest interface.")
+    @Argument(help: "The guest interface.", completion: Completions.guests)
     var guest: String
     @Option(
         name: .customLong("ip"), parsing: .singleValue,

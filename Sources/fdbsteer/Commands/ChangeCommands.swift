@@ -14,16 +14,16 @@ struct PrepareCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prepare", abstract: "Pin a guest's addresses where the guest is now.")
 
-    @Argument(help: "A name for the guest interface.")
+    @Argument(help: "A name for the guest interface.", completion: Completions.guests)
     var guest: String
-    @Option(help: "The bridge.")
+    @Option(help: "The bridge.", completion: Completions.bridges)
     var bridge: String
     @Option(
         help:
             "The bridge port of the VF: its representor, the driver's name of it (pf0vf3), or the VF (pci/0000:03:00.5)."
     )
     var primary: String?
-    @Option(help: "The bridge port of the paravirtual NIC (tap).")
+    @Option(help: "The bridge port of the paravirtual NIC (tap).", completion: Completions.interfaces)
     var standby: String?
     @Option(
         help: """
@@ -158,7 +158,7 @@ struct AbortCommand: ParsableCommand {
         abstract: "End a redirection that did not end, on the side where the guest was.",
         discussion: "A command that waits for the guest's signal (switch --until) is ended first.")
 
-    @Argument(help: "The guest interface.")
+    @Argument(help: "The guest interface.", completion: Completions.guests)
     var guest: String
     @OptionGroup var common: CommonOptions
 

@@ -18,7 +18,7 @@ struct HistoryCommand: ParsableCommand {
         let history: [HistoryEntry]
     }
 
-    @Argument(help: "One guest interface.")
+    @Argument(help: "One guest interface.", completion: Completions.guests)
     var guest: String?
     @Option(help: "At most so many.")
     var limit = 50

@@ -14,7 +14,7 @@ struct MonitorCommand: ParsableCommand {
             libvirt hook and the daemon append to the log of events. With --json each event is one line, as docs/records.md has it.
             """)
 
-    @Argument(help: "Guest interfaces. Default: all.")
+    @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
     var guests: [String] = []
     @Option(help: "Begin with so many events that are in the log already.")
     var last = 0

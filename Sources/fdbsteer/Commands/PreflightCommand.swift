@@ -38,13 +38,13 @@ struct PreflightCommand: ParsableCommand {
             code 0 when nothing was found that blocks, loses or leaks, 3 when something was.
             """)
 
-    @Argument(help: "A prepared guest interface.")
+    @Argument(help: "A prepared guest interface.", completion: Completions.guests)
     var guest: String?
-    @Option(help: "The bridge.")
+    @Option(help: "The bridge.", completion: Completions.bridges)
     var bridge: String?
     @Option(help: "The bridge port of the VF, named as for prepare.")
     var primary: String?
-    @Option(help: "The bridge port of the paravirtual NIC (tap).")
+    @Option(help: "The bridge port of the paravirtual NIC (tap).", completion: Completions.interfaces)
     var standby: String?
     @Option(help: "The one bridge port of a guest that is no pair, named as for prepare.")
     var port: String?

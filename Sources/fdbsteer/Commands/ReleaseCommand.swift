@@ -10,7 +10,7 @@ struct ReleaseCommand: ParsableCommand {
         abstract: "Give guests' entries back to the bridge, and their ports their settings.",
         discussion: "Of several guests all are tried, and the exit code is the worst.")
 
-    @Argument(help: "Guest interfaces.")
+    @Argument(help: "Guest interfaces.", completion: Completions.guests)
     var guests: [String]
     @Flag(
         help: "Forget a guest that was prepared in another network namespace, which is gone; nothing else is changed.")

@@ -24,7 +24,7 @@ struct StatusCommand: ParsableCommand {
         let broken: [String]
     }
 
-    @Argument(help: "Guest interfaces. Default: all.")
+    @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
     var guests: [String] = []
     @Flag(help: "Show it again and again, until Ctrl-C.")
     var watch = false

@@ -15,7 +15,7 @@ struct SwitchCommand: ParsableCommand {
             hardware.
             """)
 
-    @Argument(help: "Guest interfaces.")
+    @Argument(help: "Guest interfaces.", completion: Completions.guests)
     var guests: [String] = []
     @Flag(help: "All guests that have such a side; a missing proof of hardware is a failure.")
     var all = false

@@ -9,7 +9,7 @@ struct TopologyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "topology", abstract: "Show bridges, ports, entries, guests, and what would block a redirection.")
 
-    @Argument(help: "One bridge.")
+    @Argument(help: "One bridge.", completion: Completions.bridges)
     var bridge: String?
     @Flag(help: "Show every entry, not only those of guests and the first few others.")
     var all = false

@@ -11,7 +11,7 @@ struct VerifyCommand: ParsableCommand {
             not; nothing is changed.
             """)
 
-    @Argument(help: "Guest interfaces. Default: all.")
+    @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
     var guests: [String] = []
     @OptionGroup var common: CommonOptions
 

@@ -17,7 +17,7 @@ struct WatchCommand: ParsableCommand {
             line of its own, and the summary is the last.
             """)
 
-    @Argument(help: "One bridge. Default: all.")
+    @Argument(help: "One bridge. Default: all.", completion: Completions.bridges)
     var bridge: String?
     @Option(name: .customLong("for"), help: "End after this time.", transform: TimeLimit.read)
     var limit: TimeLimit?
@@ -41,27 +41,41 @@ struct WatchCommand: ParsableCommand {
                 ]
                 let pause = min(left ?? .max, 3_600_000_000_000)
                 poll(&polled, 2, Int32((pause + 999_999) / 1_000_000))
-                var events: [Moves.Event] = []
-                let isLost = try watch.hear(on: &host) { if !quiet { events.append($0) } }
-                if isLost {
-                    Output.error(
-                        "fdbsteer: the kernel dropped notifications: what is counted is a minimum from here on")
-                }
-                var lines: [UInt8] = []
-                for event in events {
-                    if common.json {
-                        event.json(&watch).write(to: &lines)
-                    } else {
-                        lines += event.words(&watch).utf8
-                    }
-                    lines.append(UInt8(ascii: "\n"))
-                }
-                if !lines.isEmpty { Output.bytes(lines) }
+                _ = try hear(&watch, on: &host)
+            }
+            // What waits has happened before the end.
+            for _ in 0..<WatchCommand.lastLooks where Output.failure == nil {
+                if try !hear(&watch, on: &host) { break }
             }
             summarize(&watch, seconds: Double(monotonicNanoseconds() - begin) / 1e9)
             return 0
         }
     }
+
+    /// Prints what was heard.
+    ///
+    /// - Returns: whether more may wait.
+    private func hear(_ watch: inout MoveWatch, on host: inout Host) throws(ControllerError) -> Bool {
+        var events: [Moves.Event] = []
+        let (isLost, isMore) = try watch.hear(on: &host) { if !quiet { events.append($0) } }
+        if isLost {
+            Output.error("fdbsteer: the kernel dropped notifications: what is counted is a minimum from here on")
+        }
+        var lines: [UInt8] = []
+        for event in events {
+            if common.json {
+                event.json(&watch).write(to: &lines)
+            } else {
+                lines += event.words(&watch).utf8
+            }
+            lines.append(UInt8(ascii: "\n"))
+        }
+        if !lines.isEmpty { Output.bytes(lines) }
+        return isMore
+    }
+
+    /// At the end so many looks: more notifications than can wait.
+    private static let lastLooks = 256
 
     /// How many addresses the summary names.
     private static let named = 10

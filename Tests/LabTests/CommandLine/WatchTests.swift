@@ -86,6 +86,44 @@ struct WatchTests {
         }
     }
 
+    @Test func twentyThousandChangesASecondAreCountedOrItIsSaidThatSomeWereLost() throws {
+        try CommandLineLab.run { lab in
+            let macs = (10..<60).map { "52:54:00:00:01:\($0)" }
+            let rounds = 400
+            let batch = lab.state + "/batch"
+            var lines = ""
+            for round in 0...rounds {
+                for mac in macs {
+                    lines += "fdb replace \(mac) dev \(round % 2 == 0 ? "tap0" : "uplink0") master static\n"
+                }
+            }
+            try TextFile.write(lines, to: batch)
+            for isUnprivileged in [false, true] {
+                let seen = try watch(lab, "--json", without: isUnprivileged) {
+                    let written = try Command.run(["bridge", "-batch", batch])
+                    #expect(written.exitCode == 0, "\(written.errors)")
+                }
+                let summary = try #require(seen.output.split(separator: "\n").last)
+                func number(_ name: String) -> Int {
+                    summary.firstMatch(of: try! Regex("\"\(name)\":(\\d+)")).flatMap {
+                        Int($0.output[1].substring ?? "")
+                    } ?? -1
+                }
+                let told = seen.output.split(separator: "\n").count { $0.contains("\"event\":\"move\"") }
+                #expect(number("moves") == told, "\(summary)")
+                if number("notifications_lost") == 0 {
+                    // In the first run the table began without them.
+                    #expect(number("moves") == macs.count * rounds, "\(summary)")
+                } else {
+                    #expect(seen.errors.contains("dropped notifications"), "\(seen.errors)")
+                    #expect(number("moves") <= macs.count * (rounds + 1), "\(summary)")
+                }
+                try Command.script("ip link set tap0 nomaster\nip link set tap0 master br0")
+                for mac in macs { _ = try Command.run(["bridge", "fdb", "del", mac, "dev", "uplink0", "master"]) }
+            }
+        }
+    }
+
     @Test func aBridgeThatIsMistypedIsNamed() throws {
         try CommandLineLab.run { lab in
             try lab.refused("watch br1", code: 3, saying: "br1: there is no bridge of that name", "did you mean br0?")
