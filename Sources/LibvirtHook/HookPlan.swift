@@ -36,6 +36,17 @@ package struct HookPlan: Sendable {
         case expectArrival
         /// The expected arrival is over or never happened.
         case forgetArrival
+
+        /// A preparation as the command that does the same; nil for the other steps.
+        package var words: String? {
+            guard case .prepare(let request) = self else { return nil }
+            let ports =
+                request.primary.map { "--primary \($0) --standby \(request.standby)" } ?? "--port \(request.standby)"
+            return "fdbsteer prepare \(request.id) --bridge \(request.bridge) \(ports)"
+                + (request.uplink.map { " --uplink \($0)" } ?? "")
+                + request.addresses.map { " --address \($0)" }.joined()
+                + (request.side.map { " --at \($0.rawValue)" } ?? "") + (request.isGated ? " --gate" : "")
+        }
     }
 
     /// The verbs, in order.

@@ -11,16 +11,22 @@ import System
 /// libvirt takes what a hook prints for the domain's new XML, and what it returns for a verdict: a failed `reconnect` kills
 /// the running guest. So this prints nothing on standard output, always returns 0, and says what it did on standard error
 /// and in the system's log. It never calls libvirt, which waits for it.
+///
+/// With `--check` it is the operator's: it prints what it would do when the domain on standard input starts, and changes nothing.
 @main
 enum LibvirtHookProgram {
     static func main() {
         SystemFile.secureStandardDescriptors()
+        if CommandLine.arguments.dropFirst() == ["--check"] {
+            exit(check() ? 0 : ControllerError.Code.precondition.rawValue)
+        }
         silenceOutput()
         // Otherwise the tag would be the name of the link in libvirt's folder.
         openlog(tag, LOG_PID, LOG_DAEMON)
         guard let call = HookCall(Array(CommandLine.arguments.dropFirst())) else {
             Log(about: "usage").say(
-                "fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, a domain's XML on standard input", .error)
+                "fdbsteer-libvirt-hook NAME OPERATION SUBOPERATION EXTRA, or --check; a domain's XML on standard input",
+                .error)
             return
         }
         // All of it is read, whatever the operation: libvirt is writing it. What is beyond the limit is dropped.
@@ -43,6 +49,30 @@ enum LibvirtHookProgram {
         for note in plan.notes { log.say(note, .notice) }
         for error in plan.errors { log.say(error, .error) }
         for step in plan.steps { carryOut(step, configuration, arrival, log) }
+    }
+
+    /// Prints the configuration's errors, and what is done when the domain on standard input starts here.
+    ///
+    /// - Returns: whether nothing is wrong.
+    private static func check() -> Bool {
+        let configuration = readConfiguration()
+        for complaint in configuration.complaints { print("error: configuration: \(complaint)") }
+        do throws(DomainXML.Failure) {
+            let input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
+            let domain = try DomainXML(input)
+            guard let call = HookCall([domain.name, "started"]) else { return false }
+            let plan = HookPlan(call, domain: domain, known: [], configuration: configuration, isArriving: false)
+            for error in plan.errors { print("error: \(error)") }
+            let lines = plan.steps.compactMap(\.words)
+            for line in lines { print(line) }
+            if lines.isEmpty, plan.errors.isEmpty {
+                print("\(domain.name): nothing is prepared: it has no interface of these kinds")
+            }
+            return plan.errors.isEmpty && configuration.complaints.isEmpty
+        } catch {
+            print("error: \(error)")
+            return false
+        }
     }
 
     /// The names of the journal's guests.

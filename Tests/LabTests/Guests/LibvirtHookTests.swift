@@ -49,6 +49,43 @@ struct LibvirtHookTests {
         }
     }
 
+    /// `--check` is the operator's: it prints the commands that do the same, and does nothing.
+    @Test func aCheckPrintsWhatAStartWouldDo() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            func check(_ xml: String, _ lines: String) throws -> Command {
+                try TextFile.write(lines, to: lab.state + "/hook.conf")
+                try TextFile.write(xml, to: lab.state + "/domain.xml")
+                return try Command.run(
+                    [
+                        "sh", "-c",
+                        "exec \(CommandLineLab.products)/fdbsteer-libvirt-hook --check <\(lab.state)/domain.xml",
+                    ], environment: ["FDBSTEER_HOOK_CONFIGURATION": lab.state + "/hook.conf"])
+            }
+            let lines = "uplink br0 uplink0\nport 0000:3b:02.5 vfrep0\n"
+            let said = try check(Self.domain, lines)
+            #expect(
+                said.output == "fdbsteer prepare vm1:ua-backup0 --bridge br0 --primary vfrep0 --standby tap0 "
+                    + "--uplink uplink0 --address 52:54:00:00:00:01 --at standby\n", "\(said.errors)")
+            #expect(said.exitCode == 0)
+            #expect(try lab.port() == nil)
+            // The command is the one that the hook carries out.
+            let words = said.output.split(whereSeparator: \.isWhitespace).dropFirst().joined(separator: " ")
+            let prepared = try lab.fdbsteer(words)
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            #expect(try lab.port() == "tap0")
+            for (xml, lines, reason) in [
+                (Self.domain, lines + "upling br0\n", "error: configuration: "),
+                (Self.domain.replacing("<target dev='tap0'/>", with: ""), lines, "has no tap yet"),
+                ("<domain", lines, "cannot be read"),
+            ] {
+                let said = try check(xml, lines)
+                #expect(said.exitCode == 3 && said.output.contains(reason), "\(said.output)")
+            }
+            let other = try check("<domain><name>vm2</name></domain>", lines)
+            #expect(other.exitCode == 0 && other.output.hasPrefix("vm2: nothing is prepared"), "\(other.output)")
+        }
+    }
+
     @Test func aMigration() throws {
         try CommandLineLab.run(flooding: false) { lab in
             for words in ["migrate begin -", "prepare begin -", "start begin -"] { _ = try hook(lab, "vm1 \(words)") }
