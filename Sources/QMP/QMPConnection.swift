@@ -27,11 +27,10 @@ public struct QMPConnection: ~Copyable {
     private var lines = LineBuffer()
     private var unsent: [UInt8] = []
     private var lastID: Int64 = 0
-    private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
+    /// A turn reads so much: a monitor that floods has taken a millisecond then, and others have their turn.
+    private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 16384, alignment: 16)
     /// The most bytes of commands that are kept while QEMU does not read; a client of this kind sends a few hundred bytes.
     private static let unsentLimit = 1 << 20
-    /// A turn reads so many chunks: a monitor that floods has taken a few milliseconds then, and others have their turn.
-    private static let chunksPerTurn = 4
     /// The longest event in bytes; longer ones are passed over. QEMU's have some hundred.
     private static let longestEvent = 16384
 
@@ -113,12 +112,12 @@ public struct QMPConnection: ~Copyable {
     /// Reads the input and passes on the messages; it negotiates along the way.
     ///
     /// Everything that arrived before an error is passed on before the error is thrown. A monitor that writes faster than it is
-    /// read is left after 256 KiB: poll says that there is more.
+    /// read is left after 16 KiB: poll says that there is more.
     ///
     /// - Parameter handler: receives each message: the greeting, then events and replies once negotiated.
     /// - Throws: ``QMPError``; the connection is unusable afterwards.
     public mutating func receive(_ handler: (QMPMessage) -> Void) throws(QMPError) {
-        for _ in 0..<QMPConnection.chunksPerTurn {
+        while true {
             let count = recv(descriptor, chunk.baseAddress, chunk.count, 0)
             if count < 0 {
                 if errno == EINTR { continue }
@@ -126,9 +125,7 @@ public struct QMPConnection: ~Copyable {
                 throw QMPError(.closed, "the monitor \(path) ended: \(String(cString: strerror(errno)))")
             }
             guard count > 0 else { throw QMPError(.closed, "the monitor \(path) closed the connection") }
-            try take(UnsafeRawBufferPointer(rebasing: chunk[..<count]), handler)
-            // A short read has emptied the socket: poll says when to read again.
-            if count < chunk.count { return }
+            return try take(UnsafeRawBufferPointer(rebasing: chunk[..<count]), handler)
         }
     }
 
@@ -141,6 +138,7 @@ public struct QMPConnection: ~Copyable {
         let lost = lines.overlong
         lines.append(bytes) { line in
             if problem != nil { return }
+            if line.count > QMPConnection.longestEvent, QMPMessage.isEvent(line) { return }
             guard let message = QMPMessage(line) else {
                 problem = QMPError(.malformed, "\(path) sent something that is no QMP message")
                 return
@@ -161,7 +159,6 @@ public struct QMPConnection: ~Copyable {
                 return
             default: break
             }
-            if case .event = message, line.count > QMPConnection.longestEvent { return }
             handler(message)
         }
         if let problem { throw problem }

@@ -9,6 +9,13 @@ public enum QMPMessage: Hashable, Sendable {
     /// An event.
     case event(QMPEvent)
 
+    /// Whether a line is an event, by its members' names alone: the values of a long one take their time.
+    static func isEvent(_ line: UnsafeRawBufferPointer) -> Bool {
+        var isEvent = false
+        let isObject = JSONReader.members(of: line) { name, _ in isEvent = isEvent || name == "event" }
+        return isObject && isEvent
+    }
+
     /// Decodes one line.
     ///
     /// - Returns: nil if it is not a message of a monitor.

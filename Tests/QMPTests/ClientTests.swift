@@ -231,9 +231,9 @@ import Testing
         monitor.accept()
         monitor.say(FakeMonitor.greeting)
         _ = advance(&client, 0)
-        let part = String(repeating: "x", count: 65536)
+        let part = String(repeating: "x", count: 16384)
         var told: [QMPClient.Happening] = []
-        for _ in 0..<40 where told.isEmpty {
+        for _ in 0..<160 where told.isEmpty {
             monitor.say(part)
             told = advance(&client, 1)
         }
@@ -242,6 +242,22 @@ import Testing
             return
         }
         #expect(error.message.contains("more than 1048576 bytes"))
+    }
+
+    /// Others have their turn, whatever a monitor says, and nothing is lost.
+    @Test func aTurnReadsSoMuchAndNoMore() throws {
+        let monitor = try FakeMonitor()
+        var client = QMPClient(path: monitor.path, now: 0)
+        negotiate(&client, monitor)
+        answer(monitor)
+        _ = advance(&client)
+        let event = #"{"event": "RTC_CHANGE", "data": {"offset": 1}}"# + "\n"
+        let long = #"{"event": "RTC_CHANGE", "data": ["# + String(repeating: "1,", count: 10_000) + "1]}\n"
+        monitor.say(String(repeating: event, count: 1000) + long + event)
+        var turns: [Int] = []
+        for _ in 0..<20 { turns.append(advance(&client).count) }
+        #expect(turns.reduce(0, +) == 1001, "\(turns)")
+        #expect(turns.allSatisfy { $0 <= 16384 / event.utf8.count + 1 }, "\(turns)")
     }
 
     @Test func commandsWaitForAPeerThatDoesNotRead() throws {

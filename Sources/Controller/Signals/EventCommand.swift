@@ -31,14 +31,13 @@ package final class EventCommand {
     private var lastWords = ""
     /// Why nothing is heard; nil while the program runs, and before it could.
     package private(set) var silence: String?
-    private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
+    /// A turn reads so much: whatever a program prints, others have their turn too.
+    private let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 16384, alignment: 16)
 
     /// A program that runs so long, in nanoseconds, has found who it asks.
     package static let patience: Int64 = 1_000_000_000
     /// In bytes; events have some hundred, longer lines are passed over.
     package static let longestLine = 65536
-    /// Reads in one turn: whatever a program prints, others have their turn too.
-    private static let chunksPerTurn = 16
 
     /// - Parameters:
     ///   - arguments: the program, found by PATH, and its arguments.
@@ -85,25 +84,21 @@ package final class EventCommand {
 
     /// Returns whether the output ended.
     private func read(_ handler: (Happening) -> Void) -> Bool {
-        for _ in 0..<EventCommand.chunksPerTurn {
-            let count = Glibc.read(input, chunk.baseAddress, chunk.count)
-            if count < 0 {
-                if errno == EINTR { continue }
-                return errno != EAGAIN
+        var count = Glibc.read(input, chunk.baseAddress, chunk.count)
+        while count < 0, errno == EINTR { count = Glibc.read(input, chunk.baseAddress, chunk.count) }
+        if count < 0 { return errno != EAGAIN }
+        if count == 0 { return true }
+        var heard: [(QMPEvent, String)] = []
+        lines.append(UnsafeRawBufferPointer(rebasing: chunk[..<count])) { line in
+            let text = String(decoding: line, as: UTF8.self)
+            if let event = QMPEvent.virsh(line: text) {
+                heard.append(event)
+            } else {
+                lastWords = String(text.prefix(200))
             }
-            if count == 0 { return true }
-            var heard: [(QMPEvent, String)] = []
-            lines.append(UnsafeRawBufferPointer(rebasing: chunk[..<count])) { line in
-                let text = String(decoding: line, as: UTF8.self)
-                if let event = QMPEvent.virsh(line: text) {
-                    heard.append(event)
-                } else {
-                    lastWords = String(text.prefix(200))
-                }
-            }
-            if !heard.isEmpty { settle(handler) }
-            for (event, domain) in heard { handler(.event(event, domain: domain)) }
         }
+        if !heard.isEmpty { settle(handler) }
+        for (event, domain) in heard { handler(.event(event, domain: domain)) }
         return false
     }
 

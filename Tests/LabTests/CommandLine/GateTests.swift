@@ -103,6 +103,7 @@ struct GateTests {
                 #expect(try GateTests.isLocked("vfrep0"))
                 try Command.script("ip link del vfrep0")
                 try lab.lab.addPort("spare0")
+                usleep(500_000)
                 // Nothing is heard of the port after this.
                 try Command.script("ip link set spare0 name vfrep0")
                 try lab.waitUntil { try GateTests.isLocked("vfrep0") }
