@@ -49,7 +49,7 @@ package final class EVPNHost {
         let file = state + "/log"
         daemon = try lab.namespace.run { try SupervisedProcess(words, output: file) }
         for _ in 0..<1000 {
-            if log.contains(" watching ") { return }
+            if log.contains("msg=watching") { return }
             usleep(5000)
         }
         throw LabError("fdbsteerd on \(lab.name) did not begin to watch, but said:\n\(log)")
