@@ -47,8 +47,8 @@ struct LineLog: LogHandler {
             (key: $0.key, value: "\($0.value)")
         }
         var line = form.line(event.level, "\(event.message)", pairs)
-        // A line that is cut off is no JSON any more: its long values are, and then all of them.
-        for most in [512, 0] where form.isJSON && line.utf8.count >= LineLog.longestLine {
+        // A line that is cut off can be read by no program any more: its long values are cut, and then all of them.
+        for most in [512, 0] where line.utf8.count >= LineLog.longestLine {
             line = form.line(
                 event.level, "\(event.message)",
                 pairs.map {

@@ -297,6 +297,8 @@ extension Keeper {
     package mutating func setAsking(_ rules: Asking.Rules) {
         if asking.rules == rules { return }
         asking.rules = rules
+        // Announcements that were made beforehand have the IP addresses of before.
+        spoilReady()
         for (row, record) in watch.records where !rules.allows(record.guest.id) {
             asking.running[row] = nil
             wards[row]?.acquaintance = Acquaintance()

@@ -43,9 +43,10 @@ extension HistoryEntry {
     /// - Parameter row: of the table `refusal`, in the order of ``ReadLine/refusalColumns``.
     init(refusal row: [SQLValue]) {
         let by = row.text(2) ?? ""
+        let words = by.split(separator: " ")
         self.init(
             id: nil, timeNanoseconds: row.integer(0) ?? 0, guest: row.text(1) ?? "",
-            verb: by.split(separator: " ").last.map(String.init) ?? "", from: "", to: "", strategy: "",
+            verb: words.count > 1 && words[0] == "fdbsteer" ? String(words[1]) : "", from: "", to: "", strategy: "",
             outcome: row.text(4) ?? "", proof: nil, moveNanoseconds: nil, totalNanoseconds: nil, bridge: "",
             message: row.text(5), addresses: 0, by: by, uid: row.integer(3), signal: nil, waitedNanoseconds: nil)
     }

@@ -26,6 +26,8 @@ extension History {
             unlink(folder.backlogFile)
         }
         for file in try openFiles() { try fill(from: file) }
+        // Who tries a refused verb again and again fills no disk.
+        try database.execute("DELETE FROM refusal WHERE rowid <= (SELECT max(rowid) FROM refusal) - 10000")
     }
 
     /// Opens the log's files, the oldest first.

@@ -207,7 +207,10 @@ package final class Journal {
         let path = words.first ?? "?"
         let start = path.utf8.lastIndex(of: UInt8(ascii: "/")).map(path.utf8.index(after:)) ?? path.startIndex
         let program = String(path[start...])
-        return words.count > 1 && !words[1].hasPrefix("-") ? "\(program) \(words[1])" : program
+        // Options may come before the verb; one of them has a value.
+        var rest = words.dropFirst()
+        while let word = rest.first, word.hasPrefix("-") { rest = rest.dropFirst(word == "--state" ? 2 : 1) }
+        return rest.first.map { "\(program) \($0)" } ?? program
     }()
 }
 

@@ -88,8 +88,10 @@ extension Journal {
         // The process is known by its descriptor before it is looked at again: its number may be another's by now.
         let process = cn_process_descriptor(holder.pid)
         defer { if process >= 0 { close(process) } }
-        guard process >= 0, waits() else { return nil }
-        let result = cn_signal_process(process, SIGTERM)
+        guard waits() else { return nil }
+        // In another namespace of processes the number is somebody else's.
+        let isOurs = SystemFile.firstLine(of: "/proc/\(holder.pid)/comm") == "fdbsteer"
+        let result = process < 0 ? process : isOurs ? cn_signal_process(process, SIGTERM) : -ESRCH
         // It ends what it does, which may be the closing of a bracket.
         for _ in 0..<500 where result == 0 && waits() { sleepNanoseconds(10_000_000) }
         guard result == 0, !waits() else {

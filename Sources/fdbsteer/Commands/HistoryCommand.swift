@@ -100,15 +100,22 @@ struct HistoryCommand: ParsableCommand {
     private static func moment(_ text: String) throws -> Int64 {
         if let nanoseconds = DurationText.nanoseconds(text) { return Stopwatch.realTime - nanoseconds }
         let halves = (text.hasSuffix("Z") ? text.dropLast() : text[...]).split(separator: "T", maxSplits: 1)
-        let date = halves.first?.split(separator: "-").compactMap { Int32($0) } ?? []
-        let clock = halves.count > 1 ? halves[1].split(separator: ":").compactMap { Int32($0) } : [0, 0]
+        // What is no number is none that any field can have.
+        func numbers(_ text: Substring, _ separator: Character) -> [Int32] {
+            text.split(separator: separator, omittingEmptySubsequences: false).map { Int32($0) ?? -1 }
+        }
+        let date = halves.first.map { numbers($0, "-") } ?? []
+        let clock = halves.count > 1 ? numbers(halves[1], ":") : [0, 0]
         if date.count == 3, (2...3).contains(clock.count), (1970...2261).contains(date[0]), (1...12).contains(date[1]),
-            (1...31).contains(date[2]), (0...23).contains(clock[0]), (0...59).contains(clock[1])
+            (1...31).contains(date[2]), (0...23).contains(clock[0]), (0...59).contains(clock[1]),
+            (0...60).contains(clock.last ?? 0)
         {
             var fields = tm()
             (fields.tm_year, fields.tm_mon, fields.tm_mday) = (date[0] - 1900, date[1] - 1, date[2])
             (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock.count > 2 ? clock[2] : 0)
-            return Int64(timegm(&fields)) * 1_000_000_000
+            let seconds = timegm(&fields)
+            // timegm(3) makes the 31st of February a day of March.
+            if fields.tm_mon == date[1] - 1 { return Int64(seconds) * 1_000_000_000 }
         }
         throw ValidationError("a time is a duration (2h: two hours ago) or 2026-11-30T02:15:00Z")
     }

@@ -51,7 +51,7 @@ struct SwitchCommand: ParsableCommand {
         options.bracketMaxRate = bracket.bracketMaxRate
         if all { options.requireProof = true }
         call.run { host throws(ControllerError) in
-            let ids = all ? try chosen(call) : named
+            let (ids, hasFaults) = all ? try chosen(call) : (named, false)
             var tally = Tally(of: ids.count, side: to)
             let code = try call.ask(
                 ids, isList: all, on: &host,
@@ -65,18 +65,18 @@ struct SwitchCommand: ParsableCommand {
                     return try redirect(id, wait, options, on: &host)
                 })
             if all { Output.error(tally.summary) }
-            return code
+            return hasFaults ? Call.worse(code, ControllerError.Code.precondition.rawValue) : code
         }
     }
 
-    /// The guests that have the side; the others are named on standard error.
-    private func chosen(_ call: Call) throws(ControllerError) -> [GuestID] {
-        let (records, _) = try call.allGuests()
+    /// The guests that have the side, and whether there are broken records; the others are named on standard error.
+    private func chosen(_ call: Call) throws(ControllerError) -> ([GuestID], hasFaults: Bool) {
+        let (records, hasFaults) = try call.allGuests(onlyHere: true)
         let fitting = records.filter { $0.guest.port(of: to) != nil }
         for record in records where record.guest.port(of: to) == nil {
             Output.error("fdbsteer: \(record.guest.id) has no \(to.rawValue): left where it is")
         }
-        return fitting.map(\.guest.id)
+        return (fitting.map(\.guest.id), hasFaults)
     }
 
     private func redirect(

@@ -83,11 +83,19 @@ extension Call {
 
     /// All guests of this network namespace, and those of which the kernel has nothing any more, in natural order, with what is wrong
     /// with broken records, which is said.
-    func allGuests() throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
+    ///
+    /// - Parameter onlyHere: leaves out those of which the kernel has nothing any more, and says so.
+    func allGuests(onlyHere: Bool = false) throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
         guard let journal = try Journal(reading: folder) else { return ([], false) }
         let (records, faults) = try journal.recordsAndFaults()
         for fault in faults { Output.error("fdbsteer: \(fault)") }
-        let near = records.filter { journal.place(of: $0) != .otherNamespace }
+        let near = records.filter { record in
+            let place = journal.place(of: record)
+            if onlyHere, place.isVoid {
+                Output.error("fdbsteer: \(record.guest.id) is void, the kernel has nothing of it any more: left alone")
+            }
+            return place == .here || place.isVoid && !onlyHere
+        }
         return (
             near.sorted { NaturalOrder.isBefore($0.guest.id.text, $1.guest.id.text) }, !faults.isEmpty
         )
