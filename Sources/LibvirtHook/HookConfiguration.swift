@@ -1,5 +1,7 @@
+import FDB
+package import Policy
 /// What a domain's XML does not tell the hook, from a file of lines `uplink BRIDGE PORT`, `port PCI PORT`, `state FOLDER`,
-/// `ignore DOMAIN`, `interfaces bridged`, `gate on`.
+/// `ignore DOMAIN`, `interfaces bridged`, `gate on`, `neighbour BRIDGE INTERFACE[,...]`, `ip MAC ADDRESS[,...]`.
 ///
 /// A word with blanks or `#` is written in double quotes, in which `\\` stands before a quote or itself; the name after `ignore`
 /// may have blanks without them. Lines end as on Unix or on Windows, and a byte order mark is passed over.
@@ -17,6 +19,10 @@ package struct HookConfiguration: Hashable, Sendable {
     package var takesSingles: Bool?
     /// Guests are prepared with a gate (`prepare --gate`); nil for the default, which is no.
     package var hasGates: Bool?
+    /// For each bridge the interfaces on which neighbours follow guests (`prepare --neighbour`).
+    package var neighbours: [String: String] = [:]
+    /// For each MAC the IP addresses of its guest (`prepare --ip`).
+    package var ips: [String: String] = [:]
     /// What is wrong, with its line. Nothing is prepared then, because what the file means to say is not known.
     package var complaints: [String] = []
 
@@ -48,6 +54,11 @@ package struct HookConfiguration: Hashable, Sendable {
                 return "names no PCI address such as 0000:03:00.2 or 03:00.2"
             }
             return set(\.ports, address, texts[2])
+        case ("neighbour", 3): return set(\.neighbours, texts[1], texts[2])
+        case ("ip", 3):
+            guard let mac = MACAddress(texts[1]) else { return "names no MAC such as 52:54:00:12:34:56" }
+            do { _ = try HookConfiguration.addresses(texts[2]) } catch { return "names no IP addresses: \(error)" }
+            return set(\.ips, mac.description, texts[2])
         case ("state", 2):
             guard state == nil || state == texts[1] else { return "says otherwise than a line before" }
             state = texts[1]
@@ -60,6 +71,18 @@ package struct HookConfiguration: Hashable, Sendable {
         default: return "is not understood"
         }
         return nil
+    }
+
+    /// IP addresses separated by commas.
+    private static func addresses(_ text: String) throws(ControllerError) -> [AnnouncementRequest.Owned] {
+        try text.split(separator: ",", omittingEmptySubsequences: false).map { part throws(ControllerError) in
+            try AnnouncementRequest.Owned(String(part))
+        }
+    }
+
+    /// The IP addresses that the file names for a MAC.
+    package func ips(of mac: String) -> [AnnouncementRequest.Owned] {
+        MACAddress(mac).flatMap { ips[$0.description] }.flatMap { try? HookConfiguration.addresses($0) } ?? []
     }
 
     private mutating func choose(

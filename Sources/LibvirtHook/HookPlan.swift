@@ -152,7 +152,12 @@ package struct HookPlan: Sendable {
             let addresses = try tags.isEmpty ? [Address(mac)] : tags.map { try Address("\(mac)/\($0)") }
             var request = try PreparationRequest(
                 id: id, bridge: bridge, primary: primary?.pci.map { configuration.ports[$0] ?? "pci/\($0)" },
-                standby: tap, uplink: configuration.uplinks[bridge], addresses: addresses, side: side)
+                standby: tap, uplink: configuration.uplinks[bridge], addresses: addresses, side: side,
+                ips: configuration.ips(of: mac))
+            // Without an IP address there is no neighbour.
+            if !request.ips.isEmpty {
+                request.neighbours = configuration.neighbours[bridge]?.split(separator: ",").map(String.init) ?? []
+            }
             request.isGated = configuration.hasGates == true && configuration.uplinks[bridge] != nil
             steps.append(.prepare(request))
         } catch {

@@ -101,6 +101,25 @@ import Testing
         }
     }
 
+    @Test func neighboursFollowGuestsWhoseAddressesTheFileNames() throws {
+        let text = "uplink br0 bond0\ninterfaces bridged\nneighbour br0 br0,br0.10\n"
+        func requests(_ text: String) throws -> [PreparationRequest] {
+            try plan("vm1 started begin -", Domains.running, text).steps.compactMap {
+                if case .prepare(let request) = $0 { request } else { nil }
+            }
+        }
+        let without = try requests(text)
+        #expect(!without.isEmpty && without.allSatisfy { $0.neighbours.isEmpty && $0.ips.isEmpty })
+        let mac = try #require(without.first?.addresses.first?.mac)
+        let with = try requests(text + "ip \(mac.description.uppercased()) 192.0.2.7,2001:db8::7\n")
+        #expect(with.first?.neighbours == ["br0", "br0.10"])
+        #expect(with.first?.ips.map(\.description) == ["192.0.2.7", "2001:db8::7"])
+        #expect(with.dropFirst().allSatisfy { $0.neighbours.isEmpty })
+        for wrong in ["ip 52:54:00 192.0.2.7", "ip \(mac) 192.0.2", "ip \(mac) 192.0.2.7,", "neighbour br0"] {
+            #expect(HookConfiguration(Array(wrong.utf8)).complaints.count == 1, "\(wrong)")
+        }
+    }
+
     @Test func theEnd() throws {
         let id = try GuestID("vm1:ua-backup0")
         let known = ["vm1", "vm1:ua-backup0", "vm10:ua-backup0", "vm1:x:ua-backup0", "x:vm1"]

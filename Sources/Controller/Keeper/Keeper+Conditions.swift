@@ -92,6 +92,22 @@ extension Keeper {
             \.count)
     }
 
+    /// A guest has come from another host, or gone to one, in an EVPN fabric.
+    mutating func noteHandover(_ record: GuestRecord) {
+        guard let uplink = record.guest.uplink?.index, watch.isTunnel(uplink) else { return }
+        wards[record.row]?.handovers.note(at: monotonicNanoseconds())
+        countHandovers()
+    }
+
+    /// Tells of guests that have changed hosts often, and of those that have no longer.
+    package mutating func countHandovers() {
+        let now = monotonicNanoseconds()
+        for (row, ward) in wards where ward.handovers.due(at: now) != nil || !ward.conditions.found(by: .fabric).isEmpty
+        {
+            set(row, .fabric, ward.handovers.condition(at: now).map { [$0] } ?? [])
+        }
+    }
+
     /// How a guest's redirections are made: those of a guest that is only observed are only planned.
     func options(for row: Int64) -> VerbOptions {
         isObserved(row) ? options.onlyPlanning : options

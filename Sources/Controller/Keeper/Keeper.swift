@@ -189,6 +189,7 @@ package struct Keeper: ~Copyable {
         let links = try host.kernel.links()
         restoreGuards(links)
         if reason == .interval { askAllAtRest() }
+        countHandovers()
         var suspects = Set(learnPorts(links))
         suspect(watch.records.keys)
         for (row, record) in watch.records {
@@ -232,6 +233,7 @@ package struct Keeper: ~Copyable {
         if wards[record.row] == nil { wards[record.row] = Ward() }
         // What was heard of it concerned the side where it was.
         if let old, old.guest.side != record.guest.side { wards[record.row]?.doubt = nil }
+        if let old, (old.guest.side == .remote) != (record.guest.side == .remote) { noteHandover(record) }
         if record.guest.side == .remote, heedingDue == .max { heedingDue = 0 }
         if record.phase == .pinned, old?.phase != .pinned || old?.guest.side != record.guest.side {
             askAtRest(record.row, at: monotonicNanoseconds() + Asking.restPause)

@@ -46,6 +46,8 @@ package struct Ward {
     var ready: Observation?
     /// The revision of the record that they were read for.
     var readyRevision: Int64 = 0
+    /// When it last came from another host or went to one (CLOCK_MONOTONIC, nanoseconds), within ``HandoverBudget/window``.
+    var handovers = HandoverBudget()
     /// Announces it when it arrives.
     var announcer: Announcer?
     /// The revision of a record that a process has let go of without an end: it is looked at once for that reason, because the look

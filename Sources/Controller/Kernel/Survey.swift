@@ -46,6 +46,7 @@ struct Survey {
         }
         readTable(bridge, subject, into: &observation, on: &kernel)
         if let neighbours = subject.guest?.neighbours { try? kernel.readNeighbours(neighbours, into: &observation) }
+        readTunnel(subject, into: &observation, on: &kernel)
         observation.drivers = [:]
         for (_, port) in ports where port.isEswitchPort {
             observation.drivers?[port.index] = Driver(interface: port.name)
@@ -55,6 +56,18 @@ struct Survey {
         }
         readCosts(subject, into: &observation, on: &kernel)
         return observation
+    }
+
+    /// What a prepared guest's uplink knows by itself of the guest's MACs, where it is a tunnel.
+    private static func readTunnel(
+        _ subject: Subject, into observation: inout Observation, on kernel: inout Kernel
+    ) {
+        guard let guest = subject.guest, let uplink = observation.ports[.remote], uplink.isTunnel else { return }
+        do throws(NetlinkError) {
+            observation.tunnelled = try UnicastList.held(guest.macs, link: uplink.index, using: &kernel.socket)
+        } catch {
+            observation.unseen.append(.init(.tunnelled, "the entries of \(uplink.name): \(error)"))
+        }
     }
 
     /// The VLANs of ports, where they mean something: on a bridge that filters them, and for switches on any.

@@ -14,7 +14,18 @@ extension Prepare {
     ) throws(ControllerError) -> [GuestNeighbour] {
         guard !request.neighbours.isEmpty, let bridge = observation.bridge else { return [] }
         let neighbours = try host.kernel.neighbours(request, on: bridge, links: links)
-        for record in try journal?.records() ?? [] where record.guest.id != request.id {
+        if let journal { try requireFree(neighbours, of: request.id, in: journal) }
+        try host.kernel.readNeighbours(neighbours, into: &observation)
+        return neighbours
+    }
+
+    /// Refuses a neighbour that follows another guest. Who is about to make a record asks again while he keeps others from making one
+    /// (``Journal/claim(preparing:given:ips:found:neighbours:_:)``).
+    func requireFree(
+        _ neighbours: [GuestNeighbour], of id: GuestID, in journal: Journal
+    ) throws(ControllerError) {
+        if neighbours.isEmpty { return }
+        for record in try journal.records() where record.guest.id != id {
             for other in record.guest.neighbours ?? [] {
                 guard
                     neighbours.contains(where: { $0.ip == other.ip && $0.interface.index == other.interface.index })
@@ -24,7 +35,5 @@ extension Prepare {
                     remedy: "release that guest, or leave the address out of --ip")
             }
         }
-        try host.kernel.readNeighbours(neighbours, into: &observation)
-        return neighbours
     }
 }

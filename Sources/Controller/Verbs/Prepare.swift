@@ -81,6 +81,7 @@ package struct Prepare {
                     (plan, neighbours) = try self.plan(
                         request, links: host.kernel.links(), beside: journal, on: &host)
                 }
+                try requireFree(plan.guest.neighbours ?? [], of: request.id, in: journal)
                 return try located(plan.guest, on: &host.kernel)
             }
         } catch {

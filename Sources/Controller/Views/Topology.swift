@@ -162,7 +162,10 @@ extension Topology {
         var subject = Subject(bridge: bridge.name)
         let pinned = Set(guests.flatMap(\.addresses))
         subject.addresses = table.entries.values.filter { $0.isSticky && !pinned.contains($0.address) }.map(\.address)
-        for finding in Preflight(subject, observation).judge().findings {
+        var survey = observation
+        survey.neighbours = Neighbours()
+        for guest in guests { for address in guest.addresses { survey.neighbours?.owners[address] = guest.id.text } }
+        for finding in Preflight(subject, survey).judge().findings {
             let port = subject.addresses.first { $0.description == finding.subject }.flatMap { table[$0]?.port }
             if let name = port.flatMap({ links[$0]?.name }) {
                 add("\(finding.subject): \(finding.message)", to: name)

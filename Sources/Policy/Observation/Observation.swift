@@ -37,6 +37,8 @@ package struct Observation {
     package var disciplines: [QueueingDiscipline]?
     /// What this kernel's nftables cannot do; only `preflight` tries it.
     package var filtering: PacketFiltering?
+    /// The guest's MACs for which its uplink, a tunnel, has entries of its own; nil where it is none.
+    package var tunnelled: Set<MACAddress>?
     /// The guests beside this one.
     package var neighbours: Neighbours?
     /// The namespace is the initial one.
@@ -159,6 +161,7 @@ extension Observation {
         package static let neighbours = Parts(rawValue: 256)
         package static let namespace = Parts(rawValue: 512)
         package static let filtering = Parts(rawValue: 1024)
+        package static let tunnelled = Parts(rawValue: 2048)
     }
 
     /// What was read.
@@ -175,6 +178,7 @@ extension Observation {
         if neighbours != nil { parts.insert(.neighbours) }
         if isInitialNamespace != nil { parts.insert(.namespace) }
         if filtering != nil { parts.insert(.filtering) }
+        if tunnelled != nil { parts.insert(.tunnelled) }
         return parts
     }
 

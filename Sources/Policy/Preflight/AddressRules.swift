@@ -54,7 +54,9 @@ package enum AddressRules {
             let port = it.name(entry.port)
             answer(
                 entry.address.description,
-                "it has a local (permanent) entry on \(port): its frames go to this host",
+                "it has a local (permanent) entry on \(port)"
+                    + (it.links[entry.port].flatMap(EntryOwner.init) == .cni ? ", a CNI plugin's port" : "")
+                    + ": its frames go to this host",
                 evidence: ["entry": "\(port) \(entry.words.joined(separator: " "))"], remedy: removal(entry, port))
         }
     }
@@ -69,12 +71,19 @@ package enum AddressRules {
         let own = guest.flatMap { $0.isGuarded ? nil : $0.port(of: $0.side)?.index }
         for entry in it.known where entry.isSticky && !entry.isLocal && !(entry.isStatic && entry.port == own) {
             let port = it.name(entry.port)
+            // zebra writes a sticky route of another host so (docs/evpn.md).
+            let isAdvertised = it.links[entry.port]?.isTunnel == true
             answer(
-                entry.address.description, "it has a sticky entry on \(port) that fdbsteer did not make",
+                entry.address.description,
+                isAdvertised
+                    ? "another host advertises it as sticky, by \(port): nobody can take it over"
+                    : "it has a sticky entry on \(port) that fdbsteer did not make",
                 evidence: ["entry": "\(port) \(entry.words.joined(separator: " "))"],
-                remedy: it.subject.guest == nil
-                    ? removal(entry, port)
-                    : "find who made it sticky, then: bridge fdb replace \(key(entry, port)) master static")
+                remedy: isAdvertised
+                    ? "find who advertises it (FRR: show bgp l2vpn evpn route), and take its sticky entry away there"
+                    : it.subject.guest == nil
+                        ? removal(entry, port)
+                        : "find who made it sticky, then: bridge fdb replace \(key(entry, port)) master static")
         }
     }
 

@@ -33,7 +33,7 @@ package struct Rule: Sendable {
     /// All, in the order in which findings of one severity are listed.
     package static let all =
         PresenceRules.all + PortRules.all + CostRules.all + AddressRules.all + VLANRules.all + SwitchRules.all
-        + NeighbourRules.all
+        + NeighbourRules.all + OwnerRules.all + FabricRules.all
     /// Those that may refuse a redirection.
     package static let ofRedirections = all.filter { !$0.refuses.isDisjoint(with: [.anySide, .byCommand]) }
     /// Those that say whether a prepared guest is as intended.

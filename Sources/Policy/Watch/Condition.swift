@@ -10,6 +10,8 @@ package struct Condition: Hashable, Sendable {
         case monitor
         /// The policy that follows QEMU's events.
         case follower
+        /// What a control plane makes of the guest's moves.
+        case fabric
     }
 
     /// What it means for the guest.
@@ -51,6 +53,8 @@ package struct Condition: Hashable, Sendable {
     package static let attention = "needs-attention"
     /// A control plane has a neighbour of a guest that is here.
     package static let neighbourClaimed = "neighbour-claimed"
+    /// A guest in an EVPN fabric changes hosts so often that FRR takes its addresses for duplicates.
+    package static let handovers = "handovers"
     /// The filters of a NIC are not as intended.
     package static let filters = "nic-filters"
 

@@ -67,6 +67,7 @@ public struct Watch: Sendable {
         package var isUp = true
         package var hasCarrier = true
         package var learns: Bool?
+        package var isTunnel = false
     }
 
     package private(set) var records: [Int64: GuestRecord] = [:]
@@ -232,12 +233,15 @@ public struct Watch: Sendable {
         records[row]?.guest.primary.flatMap { facts[$0.index] }.map { $0.hasCarrier && $0.isUp }
     }
 
+    /// A port is a tunnel, as far as it was heard of.
+    package func isTunnel(_ port: Int32) -> Bool { facts[port]?.isTunnel == true }
+
     /// Records the state of a port, and returns whether it changed.
     package mutating func learn(_ link: Link) -> Bool {
         guard users[link.index] != nil else { return false }
         let new = PortFacts(
             name: link.name, master: link.master, isUp: link.isUp, hasCarrier: link.hasCarrier,
-            learns: link.bridgePort?.flags.contains(.learning))
+            learns: link.bridgePort?.flags.contains(.learning), isTunnel: link.isTunnel)
         let old = facts.updateValue(new, forKey: link.index)
         return old != new
     }

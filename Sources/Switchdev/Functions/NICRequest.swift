@@ -118,7 +118,7 @@ public enum UnicastList {
     public static func holders(
         of mac: MACAddress, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Set<Int32> {
-        try read(Dump(link: nil), mac, using: &socket)
+        Set(try read(Dump(link: nil), [mac], using: &socket).map(\.port))
     }
 
     /// Whether an interface has a MAC in its unicast list.
@@ -127,28 +127,37 @@ public enum UnicastList {
     public static func contains(
         _ mac: MACAddress, link: Int32, using socket: inout CommandSocket
     ) throws(NetlinkError) -> Bool {
-        try read(Dump(link: link), mac, using: &socket).contains(link)
+        try !held([mac], link: link, using: &socket).isEmpty
+    }
+
+    /// Which of some MACs an interface has in its unicast list, or in its own table (VXLAN).
+    ///
+    /// - Throws: ``NetlinkError`` if the kernel refuses, or answers are lost.
+    public static func held(
+        _ macs: [MACAddress], link: Int32, using socket: inout CommandSocket
+    ) throws(NetlinkError) -> Set<MACAddress> {
+        Set(try read(Dump(link: link), macs, using: &socket).filter { $0.port == link }.map(\.address.mac))
     }
 
     private static func read(
-        _ dump: Dump, _ mac: MACAddress, using socket: inout CommandSocket
-    ) throws(NetlinkError) -> Set<Int32> {
-        var links = Set<Int32>()
+        _ dump: Dump, _ macs: [MACAddress], using socket: inout CommandSocket
+    ) throws(NetlinkError) -> [Entry] {
+        var found: [Entry] = []
         // An interrupted dump may have missed it. After a few more tries the last answer is used.
         for attempt in 1...5 {
             do throws(NetlinkError) {
                 try socket.dump(dump) { (header, payload) throws(NetlinkError) in
                     guard header.type == .newNeighbour, let entry = try Entry(decoding: payload),
-                        entry.address.mac == mac, entry.flags.contains(.selfTable)
+                        macs.contains(entry.address.mac), entry.flags.contains(.selfTable)
                     else { return }
-                    links.insert(entry.port)
+                    found.append(entry)
                 }
-                return links
+                return found
             } catch {
                 guard error.code == .interrupted, attempt < 5 else { throw error }
             }
         }
-        return links
+        return found
     }
 
     private struct Dump: Request {

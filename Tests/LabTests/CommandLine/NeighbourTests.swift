@@ -36,6 +36,31 @@ struct NeighbourTests {
         return command.output + command.errors
     }
 
+    /// Each has looked before the other made its record: the first call for a lock comes after that, and takes half a second.
+    @Test func twoWhoPrepareAtOnceDoNotGetOneNeighbour() throws {
+        try NeighbourTests.run { lab in
+            try lab.lab.addPort("tap1")
+            let slow = [
+                "strace", "-f", "-o", "/dev/null", "-e", "trace=fcntl", "-e", "inject=fcntl:delay_enter=500000:when=1",
+            ]
+            func prepare(_ number: Int) throws -> RunningCommand {
+                let words =
+                    "prepare vm\(number) --bridge br0 --port tap\(number) --address 52:54:00:00:00:8\(number) --at local "
+                    + NeighbourTests.options
+                return try RunningCommand(
+                    slow + [CommandLineLab.binary] + words.split(separator: " ").map(String.init),
+                    environment: ["FDBSTEER_STATE": lab.state])
+            }
+            let first = try prepare(0)
+            let second = try prepare(1)
+            let ends = [first.wait(), second.wait()]
+            #expect(ends.map(\.exitCode).sorted() == [0, 3], "\(ends)")
+            #expect(ends.contains { $0.errors.contains("on br0 follows guest vm") }, "\(ends)")
+            #expect(try lab.fdbsteer("reconcile").exitCode == 0)
+            #expect(try lab.fdbsteer("status --json").output.ranges(of: "\"guest\" :").count == 1)
+        }
+    }
+
     @Test func itIsThereWhileTheGuestIsHereAndNoLonger() throws {
         try NeighbourTests.run { lab in
             let table = try Command.run(["ip", "neigh", "show"]).output

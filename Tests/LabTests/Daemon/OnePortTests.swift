@@ -38,6 +38,39 @@ struct OnePortTests {
         }
     }
 
+    /// What Proxmox VE, libvirt and CNI plugins keep on their ports is named, taken over, and given back as it was.
+    @Test(arguments: [
+        ("tap100i0", "learning off flood off", "Proxmox VE"), ("fwpr100p0", "learning off flood on", "Proxmox VE"),
+        ("vnet7", "learning off flood off", "libvirt"), ("veth0a1b2c3d", "learning on flood on", "CNI"),
+    ])
+    func entriesOfOthersAreGivenBack(port: String, flags: String, owner: String) throws {
+        try CommandLineLab.run { lab in
+            // The far end's name is too long where the port's is.
+            try lab.lab.addPort("own7")
+            try Command.script(
+                "ip link set own7 name \(port)\nbridge link set dev \(port) \(flags)\nbridge fdb append \(OnePortTests.mac) dev \(port) master static"
+            )
+            func settings() throws -> String {
+                let entry = try #require(try lab.lab.entry(OnePortTests.mac))
+                return try Command.run(["bridge", "-d", "link", "show", "dev", port]).output + entry
+            }
+            let before = try (lab.table(), settings())
+            let guest = "--bridge br0 --port \(port) --uplink uplink0 --address \(OnePortTests.mac)"
+            for command in ["preflight \(guest)", "topology"] {
+                let found = try lab.fdbsteer(command).output
+                #expect(found.contains(owner) && found.contains("1 static, learning"), "\(found)")
+            }
+            #expect(try lab.fdbsteer("prepare vm1 \(guest) --at local").exitCode == 0)
+            #expect(try !lab.fdbsteer("topology").output.contains("1 static, learning"), "the entry is fdbsteer's now")
+            for side in ["remote", "local"] { #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0) }
+            let released = try lab.fdbsteer("release vm1")
+            #expect(released.exitCode == 0, "\(released.errors)")
+            let after = try settings()
+            #expect(after == before.1)
+            #expect(try lab.table() == before.0)
+        }
+    }
+
     @Test func whatContradictsItselfIsRefused() throws {
         try CommandLineLab.run { lab in
             let begin = "prepare vm1 --bridge br0 --address \(OnePortTests.mac)"

@@ -136,6 +136,15 @@ extension PreflightTests {
             $0.makeSwitch(driver: "mlx5_core")
             try $0.add("52:54:00:00:00:77", port: 6)
         },
+        Case(OwnerRules.otherOwner, .note, "vf0", "a static entry") {
+            try $0.add("52:54:00:00:00:01", port: 5, state: .noARP)
+        },
+        Case(FabricRules.notAdvertised, .loses, "52:54:00:00:00:01", "a guest elsewhere that nobody advertises") {
+            try $0.joinFabric(at: .remote, knowing: [])
+        },
+        Case(FabricRules.selfEntryLeft, .note, "52:54:00:00:00:01", "a VTEP that is left") {
+            try $0.joinFabric(at: .primary, knowing: [MACAddress(value: 0x5254_0000_0001)])
+        },
         Case(CostRules.noGuard, .costs, "br0", "no nftables for bridges") { $0.filtering.guarding = "EOPNOTSUPP" },
         Case(CostRules.noAsking, .costs, "br0", "no nftables for netdevs") { $0.filtering.asking = "EOPNOTSUPP" },
         Case(CostRules.offloadFeatures, .costs, "tap0", "a standby without TSO") { $0.features[6] = [.checksum] },

@@ -40,6 +40,8 @@ struct Situation: Sendable {
     var isInitialNamespace: Bool?
     /// What is read of the neighbour that follows the guest; nil for none that does.
     var neighbourhood: Neighbourhood?
+    /// The MACs that the uplink, a tunnel, knows by itself.
+    var tunnelled: Set<MACAddress>?
 
     /// The neighbour: 192.0.2.7 on the bridge.
     static func neighbour() throws -> GuestNeighbour {
@@ -82,6 +84,18 @@ struct Situation: Sendable {
     mutating func makeSwitch(driver: String) {
         primary.switchID = 7
         drivers[5] = Driver(name: driver)
+    }
+
+    /// A prepared guest in an EVPN fabric, whose uplink is a tunnel that does not learn, and knows these MACs by itself.
+    mutating func joinFabric(at side: Side, knowing macs: Set<MACAddress>) throws {
+        (isPrepared, self.side, tunnelled) = (true, side, macs)
+        uplink.kind = "vxlan"
+        uplink.portFlags.remove(.learning)
+        (primary.portFlags, standby.portFlags) = (
+            primary.portFlags.subtracting(.learning), standby.portFlags.subtracting(.learning)
+        )
+        if side == .remote { standby.portFlags.insert(.learning) }
+        try add("52:54:00:00:00:01", port: side == .remote ? 4 : 5, state: .noARP)
     }
 
     private func names() -> BySide<String> {
@@ -162,6 +176,7 @@ struct Situation: Sendable {
         observation.neighbours?.owners = owners
         observation.isInitialNamespace = isInitialNamespace
         observation.neighbourhood = neighbourhood
+        observation.tunnelled = tunnelled
         return observation
     }
 

@@ -40,4 +40,21 @@ struct ConditionsTests {
         _ = conditions.replace(.rules, by: [condition("port-down")], at: 70) { $0.code == "port-down" ? 3 : nil }
         #expect(conditions.entries.map(\.since) == [3])
     }
+
+    /// FRR takes the fifth move within 180 s for a duplicate: the warning comes two before.
+    @Test func aGuestThatChangesHostsTooOftenIsTold() {
+        var budget = HandoverBudget()
+        let second: Int64 = 1_000_000_000
+        #expect(budget.condition(at: 0) == nil && budget.due(at: 0) == nil)
+        for move in 1...6 {
+            budget.note(at: Int64(move) * 10 * second)
+            let condition = budget.condition(at: Int64(move) * 10 * second)
+            #expect(condition?.severity == (move < 3 ? nil : move < 5 ? .warning : .problem), "\(move)")
+            #expect(budget.used(at: Int64(move) * 10 * second) == move)
+        }
+        #expect(budget.due(at: 100 * second) == 190 * second)
+        #expect(budget.condition(at: 200 * second)?.severity == .warning)
+        #expect(budget.condition(at: 229 * second) == nil && budget.condition(at: 300 * second) == nil)
+        #expect(budget.due(at: 300 * second) == nil)
+    }
 }
