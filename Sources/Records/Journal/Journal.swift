@@ -207,6 +207,7 @@ package final class Journal {
         let path = words.first ?? "?"
         let start = path.utf8.lastIndex(of: UInt8(ascii: "/")).map(path.utf8.index(after:)) ?? path.startIndex
         let program = String(path[start...])
+        guard program == "fdbsteer" else { return program }
         // Options may come before the verb; one of them has a value.
         var rest = words.dropFirst()
         while let word = rest.first, word.hasPrefix("-") { rest = rest.dropFirst(word == "--state" ? 2 : 1) }
