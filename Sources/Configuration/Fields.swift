@@ -47,7 +47,7 @@ struct Fields {
         let unknown = table.entries.filter { !known.contains($0.key) }
         for (key, entry) in unknown.sorted(by: { $0.value.line < $1.value.line }) {
             let suggestion =
-                Nearest.word(to: key, in: known).map { "; did you mean \($0)?" } ?? "; there are "
+                Nearest.question(to: key, in: known).map { "; \($0)" } ?? "; there are "
                 + known.joined(separator: ", ")
             problems.add(line: entry.line, "\(name(String(key.prefix(80)))) is unknown" + suggestion)
         }

@@ -11,6 +11,11 @@ package enum Nearest {
         return best.word
     }
 
+    /// The question that a message ends with; nil if no word is similar.
+    package static func question(to word: String, in words: some Sequence<String>) -> String? {
+        self.word(to: word, in: words).map { "did you mean \($0)?" }
+    }
+
     /// The number of letters to insert, remove, change, or swap with the next one (the restricted distance of Damerau and
     /// Levenshtein).
     private static func distance(_ one: [UInt8], _ other: [UInt8]) -> Int {

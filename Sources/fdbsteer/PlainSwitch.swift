@@ -38,6 +38,7 @@ struct PlainSwitch {
     }
 
     func run() -> Never {
+        Journal.verb = "switch"
         call.run { host throws(ControllerError) in
             call.show(try Switch(to: side).run(guest, on: &host))
         }

@@ -68,8 +68,7 @@ extension Keeper {
         case .flags(let addresses): return try awaitFlags(addresses, &claim, observation)
         case .astray(let astray): return try judge(astray, &claim, observation)
         case .primaryLost(let what):
-            counters.primaryLosses += 1
-            counters.lostPrimaries[claim.record.guest.id, default: 0] += 1
+            counters.losePrimary(of: claim.record.guest.id)
             return try redirect(&claim, to: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         }
@@ -259,8 +258,7 @@ extension Keeper {
         case .settings: return try repairBracket(&claim, .port)
         case .flags: return try repairBracket(&claim, .flagLost)
         case .primaryLost(let what):
-            counters.primaryLosses += 1
-            counters.lostPrimaries[claim.record.guest.id, default: 0] += 1
+            counters.losePrimary(of: claim.record.guest.id)
             return try close(&claim, at: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         case .astray(let astray): return try judge(astray, &claim, observation)

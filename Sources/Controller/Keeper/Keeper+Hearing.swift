@@ -15,7 +15,7 @@ extension Keeper {
         return watch.hear(change)
     }
 
-    /// Keeps what an entry at a guest's uplink says of who has told it.
+    /// Records whether a control plane made a guest's entry at its uplink.
     mutating func hearClaim(_ entry: Entry, of record: GuestRecord) {
         guard entry.port == record.guest.port(of: .remote)?.index else { return }
         if record.isClaim(entry) {

@@ -45,6 +45,13 @@ package struct DaemonCounters: Hashable, Sendable {
     package var primaryLosses: UInt64 = 0
     /// The same of each guest that is watched.
     package var lostPrimaries: [GuestID: UInt64] = [:]
+
+    /// Counts the loss of a guest's primary.
+    mutating func losePrimary(of guest: GuestID) {
+        primaryLosses += 1
+        lostPrimaries[guest, default: 0] += 1
+    }
+
     /// Guests that were found to have left, because their frames came in by the uplink.
     package var departures: UInt64 = 0
     /// What the kernel refused, by symbolic error number (`ENODEV`).

@@ -37,7 +37,7 @@ struct JournalTotals {
     /// Guests with an open bracket, and since when, in nanoseconds since 1970.
     private var brackets: [(guest: GuestID, since: Int64)] = []
 
-    /// Guests of this boot, each with what is under way.
+    /// The guests that were prepared since this boot, and the operation that each is in.
     private var each: [(record: GuestRecord, state: State)] = []
 
     private enum EntryState: String, CaseIterable {

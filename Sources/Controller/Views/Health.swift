@@ -89,8 +89,7 @@ extension GuestStatus {
     func closer(_ daemon: DaemonKnowledge?) -> String? {
         guard phase == "bracketed" else { return nil }
         if let wait {
-            let process = wait.holder.map { "process \($0.pid) (\($0.program))" } ?? "a process"
-            return "\(process) closes it with \(wait.signals.joined(separator: " or "))"
+            return "\(wait.process) closes it with \(wait.signals.joined(separator: " or "))"
         }
         guard let daemon else { return "nobody closes it by itself: fdbsteerd does not run" }
         let process = "fdbsteerd" + (daemon.process.map { " (process \($0.pid))" } ?? "")

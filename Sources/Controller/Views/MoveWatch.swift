@@ -50,7 +50,7 @@ package struct MoveWatch: ~Copyable {
         let there = all.isEmpty ? "there is none in this network namespace" : "there are \(all.joined(separator: ", "))"
         throw ControllerError(
             .precondition, name.map { "\($0): there is no bridge of that name" } ?? "there is no bridge",
-            remedy: (name.flatMap { Nearest.word(to: $0, in: all) }.map { "did you mean \($0)? " } ?? "") + there)
+            remedy: (name.flatMap { Nearest.question(to: $0, in: all) }.map { $0 + " " } ?? "") + there)
     }
 
     /// For poll(2).

@@ -39,7 +39,8 @@ public struct GuestID: Hashable, Sendable, CustomStringConvertible {
 
 /// How a port is shut while its guest is on another host.
 public enum Gate: String, Hashable, Sendable, Codable {
-    /// The bridge's own flag (`IFLA_BRPORT_LOCKED`, Linux 5.18): what has no entry on the port is dropped. It was not set before.
+    /// The bridge's own flag (`IFLA_BRPORT_LOCKED`, Linux 5.18): the bridge drops frames whose source has no entry on the
+    /// port. The flag was off when the guest was prepared.
     case lock
     /// nftables' table of the bridge (``SourceGuardTable``): what comes from one of the guest's MACs is dropped.
     case table

@@ -75,7 +75,7 @@ public enum PortSetting: Hashable, Sendable {
 extension PortSetting {
     /// The steps that give the ports' settings back at a release; what others have set since is left, and noted.
     ///
-    /// - Parameter isAtRest: no verb was interrupted, so that what is not as recorded is of others.
+    /// - Parameter isAtRest: no verb was interrupted. Somebody else has then made whatever differs from the record.
     package static func restoration(
         _ guest: GuestInterface, _ observation: Observation, isAtRest: Bool, _ notes: inout [String]
     ) -> [Step] {

@@ -25,7 +25,7 @@ package struct History: ~Copyable {
         DROP TABLE backlog;
         PRAGMA user_version = 3;
         """
-    /// What came with version 4: by whom, the signal, and what was refused or not signalled in time.
+    /// Version 4 added who acted, the signal, and the table of verbs that were refused or timed out.
     private static let additions = """
         ALTER TABLE redirection ADD COLUMN by_whom TEXT;
         ALTER TABLE redirection ADD COLUMN uid INTEGER;
@@ -75,7 +75,7 @@ package struct History: ~Copyable {
         try database.insert(into: "note", line.notes.map { [row, $0] })
     }
 
-    /// The last redirections that a filter takes, and what was refused or not signalled in time, the newest first.
+    /// The newest redirections, refusals and time-outs that match a filter, newest first.
     package func entries(_ filter: HistoryFilter) throws(DatabaseError) -> [HistoryEntry] {
         let redirections = try database.run(
             "SELECT \(History.columns) FROM redirection\(filter.condition("outcome")) ORDER BY id DESC LIMIT ?",

@@ -1,6 +1,6 @@
 /// One line of the history.
 package struct HistoryEntry: Hashable, Sendable, Encodable {
-    /// The number of the redirection; it counts up. Nil for what was refused or not signalled in time, which has no report.
+    /// The redirection's number, which counts up; nil for a refusal or a time-out, which has no report.
     package let id: Int64?
     /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
     package let timeNanoseconds: Int64

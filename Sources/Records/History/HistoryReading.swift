@@ -2,7 +2,7 @@ package import Policy
 
 /// Reading the history, with all that happened until now.
 package struct HistoryReading {
-    /// The last redirections that a filter takes, the newest first.
+    /// The newest redirections that match a filter, newest first.
     package static func entries(
         _ filter: HistoryFilter, in folder: StateFolder
     ) throws(ControllerError) -> [HistoryEntry] {

@@ -201,17 +201,15 @@ package final class Journal {
     /// When a record was last written, in nanoseconds since 1970.
     package var changeTime: Int64 { folder.changeTime(of: Subfolder.guests.rawValue) ?? 0 }
 
+    /// The verb of the command line. Its program sets it before anything else is done, and no other has one.
+    nonisolated(unsafe) package static var verb: String?
+
     /// The program that runs, and its verb: who writes records and holds locks.
     static let label: String = {
-        let words = CommandLine.arguments
-        let path = words.first ?? "?"
+        let path = CommandLine.arguments.first ?? "?"
         let start = path.utf8.lastIndex(of: UInt8(ascii: "/")).map(path.utf8.index(after:)) ?? path.startIndex
         let program = String(path[start...])
-        guard program == "fdbsteer" else { return program }
-        // Options may come before the verb; one of them has a value.
-        var rest = words.dropFirst()
-        while let word = rest.first, word.hasPrefix("-") { rest = rest.dropFirst(word == "--state" ? 2 : 1) }
-        return rest.first.map { "\(program) \($0)" } ?? program
+        return verb.map { "\(program) \($0)" } ?? program
     }()
 }
 
@@ -231,7 +229,7 @@ extension ControllerError {
         }
         return ControllerError(
             .precondition, "guest \(id) is not known",
-            remedy: (Nearest.word(to: id.text, in: names).map { "did you mean \($0)? " } ?? "")
+            remedy: (Nearest.question(to: id.text, in: names).map { $0 + " " } ?? "")
                 + "prepare it first; \"fdbsteer status\" lists the guests")
     }
 }

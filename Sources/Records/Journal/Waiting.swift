@@ -16,6 +16,9 @@ package struct WaitView: Hashable, Sendable, Encodable {
     package let until: Int64
     /// The process that waits.
     package let holder: Holder?
+
+    /// The process in words.
+    package var process: String { holder.map { "process \($0.pid) (\($0.program))" } ?? "a process" }
 }
 
 /// A redirection that waits for a signal, until the value ends. Who waits does not hold the guest: others redirect and repair it

@@ -90,7 +90,7 @@ struct HistoryCommand: ParsableCommand {
     private static func outcomes(_ text: String) throws -> [String] {
         let words = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         for word in words where !outcomes.contains(word) {
-            let meant = Nearest.word(to: word, in: outcomes).map { "; did you mean \($0)?" } ?? ""
+            let meant = Nearest.question(to: word, in: outcomes).map { "; \($0)" } ?? ""
             throw ValidationError("\(word) is no outcome\(meant); there are \(outcomes.joined(separator: ", "))")
         }
         return words

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Controller
-import Glibc
 import Policy
 import Records
 import System
@@ -30,7 +29,7 @@ struct MonitorCommand: ParsableCommand {
         let call = common.call
         let names = Set(call.ids(guests).map(\.text))
         call.check { () throws(ControllerError) in
-            let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM]) }
+            let view = try LiveView(for: limit)
             func show(_ event: LoggedEvent) {
                 guard names.isEmpty || names.contains(event.text("guest") ?? "") else { return }
                 if common.json {
@@ -40,19 +39,8 @@ struct MonitorCommand: ParsableCommand {
                 }
             }
             var tail = try EventTail(call.folder, last: last, show)
-            let begin = monotonicNanoseconds()
-            while Output.failure == nil, signals.next() == nil {
-                try tail.read(show)
-                let left = limit.map { $0.nanoseconds - (monotonicNanoseconds() - begin) }
-                if let left, left <= 0 { break }
-                var polled = [
-                    pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0),
-                    pollfd(fd: tail.descriptor, events: Int16(POLLIN), revents: 0),
-                ]
-                // A folder that is not there yet cannot be watched.
-                let pause = min(left ?? .max, 1_000_000_000)
-                poll(&polled, 2, Int32((pause + 999_999) / 1_000_000))
-            }
+            // A folder that is not there yet cannot be watched: it is looked for once a second.
+            repeat { try tail.read(show) } while view.wait(for: tail.descriptor, atMost: 1_000_000_000)
         }
         call.end(0, reading: true)
     }

@@ -19,7 +19,7 @@ struct WaiverOptions: ParsableArguments {
     /// Reads the value of the option.
     private static func read(_ text: String) throws -> Finding.Code {
         if let code = Finding.Code(rawValue: text) { return code }
-        let meant = Nearest.word(to: text, in: known).map { "; did you mean \($0)?" } ?? ""
+        let meant = Nearest.question(to: text, in: known).map { "; \($0)" } ?? ""
         throw ValidationError("no finding has that code\(meant); the codes are \(known.joined(separator: ", "))")
     }
 

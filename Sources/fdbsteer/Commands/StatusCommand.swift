@@ -184,8 +184,7 @@ extension GuestStatus {
             ["  held by", holder.map(process) ?? "nobody"],
         ]
         if let wait {
-            let process = wait.holder.map { "process \($0.pid) (\($0.program))" } ?? "a process"
-            rows.append(["  waiting", "\(process) for \(wait.words), until \(HistoryCommand.time(wait.until))"])
+            rows.append(["  waiting", "\(wait.process) for \(wait.words), until \(HistoryCommand.time(wait.until))"])
         }
         rows.append(["  followed", followed.map { $0 ? "by fdbsteerd" : "no" } ?? "no: fdbsteerd does not run"])
         rows += [["  kind", kind.rawValue], ["  namespace", namespace.words], ["  bridge", bridge]]

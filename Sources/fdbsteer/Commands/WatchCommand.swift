@@ -1,7 +1,6 @@
 import ArgumentParser
 import Controller
 import FDB
-import Glibc
 import JSON
 import Policy
 import System
@@ -28,21 +27,11 @@ struct WatchCommand: ParsableCommand {
     func run() {
         let call = common.call
         call.run(reading: true) { host throws(ControllerError) in
-            let signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM]) }
+            let view = try LiveView(for: limit)
             var watch = try MoveWatch(bridge: bridge, on: &host)
             let begin = monotonicNanoseconds()
             if !common.json { Output.error("watching \(watch.bridgeNames.joined(separator: ", "))") }
-            while Output.failure == nil, signals.next() == nil {
-                let left = limit.map { $0.nanoseconds - (monotonicNanoseconds() - begin) }
-                if let left, left <= 0 { break }
-                var polled = [
-                    pollfd(fd: watch.descriptor, events: Int16(POLLIN), revents: 0),
-                    pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0),
-                ]
-                let pause = min(left ?? .max, 3_600_000_000_000)
-                poll(&polled, 2, Int32((pause + 999_999) / 1_000_000))
-                _ = try hear(&watch, on: &host)
-            }
+            while view.wait(for: watch.descriptor, atMost: 3_600_000_000_000) { _ = try hear(&watch, on: &host) }
             // What waits has happened before the end.
             for _ in 0..<WatchCommand.lastLooks where Output.failure == nil {
                 if try !hear(&watch, on: &host) { break }

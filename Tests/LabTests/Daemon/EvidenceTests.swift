@@ -230,17 +230,21 @@ struct EvidenceTests {
 
     // MARK: - A tunnel as the uplink, with the test in zebra's place
 
+    private static func prepare(_ lab: CommandLineLab, behindATunnelAt side: String, _ addresses: String) throws {
+        try Command.script(
+            "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
+                + "ip link set vx100 master br0 up\nbridge link set dev vx100 learning off")
+        let prepared = try lab.fdbsteer(
+            "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --at \(side) \(addresses)")
+        #expect(prepared.exitCode == 0, "\(prepared.errors)")
+    }
+
     private static func run(
         behindATunnelAt side: String, before: @escaping @Sendable (CommandLineLab) throws -> Void = { _ in },
         _ body: @escaping @Sendable (DaemonLab) throws -> Void
     ) throws {
         try CommandLineLab.run { lab in
-            try Command.script(
-                "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
-                    + "ip link set vx100 master br0 up\nbridge link set dev vx100 learning off")
-            let prepared = try lab.fdbsteer(
-                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --address \(mac) --at \(side)")
-            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try prepare(lab, behindATunnelAt: side, "--address \(mac)")
             try before(lab)
             try DaemonLab.run(in: lab, configuration: "") { try body($0) }
         }
@@ -281,12 +285,7 @@ struct EvidenceTests {
         let isPrepare = verb != "reconcile"
         let verb = isPrepare ? "\(verb) \(addresses)" : verb
         try CommandLineLab.run { lab in
-            try Command.script(
-                "ip link add vx100 type vxlan id 100 local 127.0.0.1 dstport 4789 nolearning\n"
-                    + "ip link set vx100 master br0 up\nbridge link set dev vx100 learning off")
-            let prepared = try lab.fdbsteer(
-                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink vx100 --at primary \(addresses)")
-            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            try EvidenceTests.prepare(lab, behindATunnelAt: "primary", addresses)
             try Command.script(EvidenceTests.claim)
             try Command.script("bridge fdb del \(EvidenceTests.other) dev vfrep0 master")
             for said in ["1 entry brought back", "only this differs"] {
