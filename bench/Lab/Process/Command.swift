@@ -14,7 +14,7 @@ package struct Command: Sendable {
     ///
     /// - Parameters:
     ///   - arguments: the program, searched in PATH, and its arguments.
-    ///   - environment: variables added to this process's environment.
+    ///   - environment: variables added to this process's environment, ``steering`` left out.
     /// - Throws: ``LabError`` if it cannot be started. The caller judges the exit code.
     package static func run(
         _ arguments: [String], environment: [String: String] = [:]
@@ -33,7 +33,7 @@ package struct Command: Sendable {
     /// Starts a program, found by PATH, in the calling thread's namespaces.
     ///
     /// - Parameters:
-    ///   - environment: added to this process's own.
+    ///   - environment: added to this process's own, ``steering`` left out.
     ///   - unblocksSignals: whether the signals that the calling thread blocks reach the program.
     ///   - files: says what its descriptors are.
     /// - Returns: its id; it must be waited for.
@@ -65,12 +65,21 @@ package struct Command: Sendable {
         return process
     }
 
+    /// Variables that change what the programs under test read, do or print. A started program has them only when the
+    /// caller gives them, so that a test finds the same on every machine.
+    package static let steering: Set<String> = [
+        "COLUMNS", "FDBSTEER_HOOK_CONFIGURATION", "FDBSTEER_LEAK", "FDBSTEER_LIBVIRT_RUN", "FDBSTEER_STATE",
+        "JOURNAL_STREAM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_NUMERIC", "LC_TIME", "LINES",
+        "NOTIFY_SOCKET", "NO_COLOR", "SUDO_UID", "TERM", "TZ", "WATCHDOG_PID", "WATCHDOG_USEC",
+    ]
+
     private static func variables(adding extra: [String: String]) -> [String] {
         var result = extra.map { "\($0)=\($1)" }
         var variable = environ
         while let text = variable.pointee {
             let line = String(cString: text)
-            if !extra.keys.contains(where: { line.hasPrefix($0 + "=") }) { result.append(line) }
+            let name = String(line.prefix { $0 != "=" })
+            if extra[name] == nil, !steering.contains(name) { result.append(line) }
             variable += 1
         }
         return result
