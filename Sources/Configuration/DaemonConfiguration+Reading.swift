@@ -88,6 +88,9 @@ extension DaemonConfiguration {
         table = section("ask", &problems)
         table.take("enabled", .flag, into: &ask.enabled, &problems)
         table.finish(&problems)
+        table = section("replay", &problems)
+        table.take("mode", .word, into: &replay.mode, &problems)
+        table.finish(&problems)
         table = section("libvirt", &problems)
         table.take("events_command", .command, into: &libvirt.eventsCommand, &problems)
         table.finish(&problems)
@@ -158,6 +161,7 @@ extension DaemonConfiguration.Guest {
         fields.take("follow_rx_filter", .flag, into: &followRXFilter, &problems)
         fields.take("rx_filter_limit", .integer(1...1024, of: "addresses"), into: &rxFilterLimit, &problems)
         fields.take("ask", .flag, into: &ask, &problems)
+        replay = fields.take("replay", .word, &problems)
         fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
         fields.finish(&problems)
         if follow, qmp == nil, domain == nil {

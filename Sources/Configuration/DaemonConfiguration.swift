@@ -81,6 +81,12 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var enabled = true
     }
 
+    /// `[replay]`.
+    package struct Replay: Hashable, Sendable {
+        /// What guests miss while they migrate is kept and sent again, unless their own table says otherwise.
+        package var mode = ReplayMode.off
+    }
+
     /// `[libvirt]`.
     package struct Libvirt: Hashable, Sendable {
         /// The command that prints the monitor events of this host's domains. It runs while a guest has `domain`.
@@ -121,6 +127,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var rxFilterLimit = 64
         /// The guest is asked whether it takes its ports' frames.
         package var ask = true
+        /// What it misses while it migrates is kept and sent again; nil: as `[replay]` says.
+        package var replay: ReplayMode?
         /// The guest's IP addresses, which are announced after a move, and at which it is asked.
         package var addressesIP: [AnnouncementRequest.Owned] = []
 
@@ -142,6 +150,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
     package var announce = Announce()
     /// `[ask]`.
     package var ask = Ask()
+    /// `[replay]`.
+    package var replay = Replay()
     /// `[libvirt]`.
     package var libvirt = Libvirt()
     /// `[[guest]]`, in the order of the file; no two have the same id.
@@ -152,6 +162,9 @@ package struct DaemonConfiguration: Hashable, Sendable {
 
     /// The configuration of a guest; nil if it has none.
     package func guest(_ id: GuestID) -> Guest? { guests.first { $0.id == id } }
+
+    /// Whether what a guest misses while it migrates is kept and sent again.
+    package func replays(_ guest: Guest) -> Bool { (guest.replay ?? replay.mode) == .replay }
 
 }
 

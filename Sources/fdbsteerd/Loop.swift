@@ -210,10 +210,13 @@ struct Loop: ~Copyable {
     private mutating func hear() throws(ControllerError) {
         for _ in 0..<Loop.notificationsPerTurn {
             var suspicions: [Watch.Suspicion] = []
+            var moved: [FDBMonitor.Change] = []
+            let isWatchingUplinks = following.isWatchingUplinks
             do throws(NetlinkError) {
                 let more = try hearing.monitor.receive { (header, payload) throws(NetlinkError) in
                     if let change = try FDBMonitor.change(header, payload) {
                         if let suspicion = context.keeper.hear(change) { suspicions.append(suspicion) }
+                        if isWatchingUplinks { moved.append(change) }
                     } else {
                         suspicions += try context.keeper.hear(header, payload)
                     }
@@ -222,6 +225,7 @@ struct Loop: ~Copyable {
             } catch {
                 try missed(error)
             }
+            for change in moved { following.hear(change, &context) }
             for suspicion in suspicions where isDue(suspicion) { look(at: [suspicion]) }
         }
         // There may be more.

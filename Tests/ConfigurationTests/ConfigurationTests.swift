@@ -106,6 +106,23 @@ struct ConfigurationTests {
         #expect(try parse("[metrics]\nlisten = \"off\"").metrics.listen == nil)
     }
 
+    @Test func aGuestsOwnWordOnReplayGoesBeforeTheHosts() throws {
+        let text = """
+            [replay]
+            mode = "replay"
+            [[guest]]
+            id = "vm1"
+            [[guest]]
+            id = "vm2"
+            replay = "off"
+            """
+        let configuration = try parse(text)
+        #expect(configuration.guests.map(configuration.replays) == [true, false])
+        let other = try parse("[[guest]]\nid = \"vm1\"\nreplay = \"replay\"\n[[guest]]\nid = \"vm2\"")
+        #expect(other.guests.map(other.replays) == [true, false])
+        #expect(throws: ConfigurationError.self) { try parse("[replay]\nmode = \"hold\"") }
+    }
+
     @Test func emptyIsTheDefaults() throws {
         #expect(try parse("") == DaemonConfiguration())
         #expect(try parse("# only words\r\n[daemon]\r\n") == DaemonConfiguration())

@@ -202,4 +202,42 @@ import Testing
         let svg = MigrationChart([timeline], title: "A & B").svg
         #expect(svg.contains("A &amp; B") && svg.contains("source: UNPLUG_PRIMARY"))
     }
+
+    /// Frames 1 to 10, accepted in the given order, each `delay` milliseconds after it was sent.
+    private func ordered(
+        _ arrivals: [Int], delay: (Int) -> Int64 = { _ in 0 }, stop: Int64? = nil, resumed: Int64? = nil
+    ) -> MigrationResult {
+        var recording = recording([(.byStandby, 10)])
+        for frame in recording.marks.indices where !arrivals.contains(frame) { recording.marks[frame] = .standby }
+        for (place, frame) in arrivals.enumerated() {
+            recording.places[frame] = UInt32(place + 1)
+            // The guest's clock began five milliseconds ago, and stands still between stop and resumption.
+            var time = Int64(frame + 1) + delay(frame) + 5
+            if let stop, let resumed, time - 5 >= resumed { time -= resumed - stop }
+            recording.accepted[frame] = UInt32(time * 100)
+        }
+        let blackouts = stop.flatMap { stop in resumed.map { [span(stop, $0)] } } ?? []
+        return MigrationAnalysis(blackouts: blackouts, handover: nil).results([recording])[0]
+    }
+
+    @Test("one frame that passes three makes three late, and is one overtaker")
+    func overtaking() {
+        let result = ordered([0, 1, 5, 2, 3, 4, 6, 7, 8, 9])
+        #expect(result.overtakers == 1 && result.phases[.leaving].late == 3)
+        #expect(result.phases[.leaving].lost == 0 && ordered(Array(0..<10)).overtakers == 0)
+        #expect(ordered([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]).overtakers == 9)
+    }
+
+    @Test(
+        "a frame's phase is that of its sending; its delay is counted on the hosts' clock, although the guest's stood still"
+    )
+    func phases() {
+        // Sent at 1 to 10 ms; stopped from 4 to 7; those of 4 to 6 are accepted at 8, that of 3 is lost.
+        let result = ordered(
+            [0, 1, 6, 3, 4, 5, 7, 8, 9], delay: { (3...5).contains($0) ? Int64(7 - $0) : 0 }, stop: 4, resumed: 7)
+        #expect(result.phases[.leaving] == PhaseCount(lost: 1))
+        #expect(result.phases[.blackout].late == 3 && result.phases[.blackout].lost == 0)
+        #expect(result.phases[.blackout].delay == 4 * MigrationTests.millisecond)
+        #expect(result.phases[.arriving] == PhaseCount())
+    }
 }

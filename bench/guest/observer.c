@@ -10,8 +10,9 @@
  *   begin RUN FRAMES GAP    clear all records, and count the runs RUN, RUN + 1, RUN + 2 of FRAMES frames each; send a frame
  *                           every GAP milliseconds
  *   events                  the records since then
- *   dump STREAM             "frames COUNT DROPS\n", then COUNT bytes of marks and COUNT 32-bit times (10 us units since
- *                           "begin", by the kernel's receive stamp, 0: not accepted), little-endian
+ *   dump STREAM             "frames COUNT DROPS\n", then COUNT bytes of marks, COUNT 32-bit times of acceptance (10 us units
+ *                           since "begin", by the kernel's receive stamp) and COUNT 32-bit places in the order of acceptance
+ *                           (from 1); 0: not accepted; little-endian
  *   surprise                switch off the power of the primary's slot under its driver
  *   refuse                  from now on ignore requests for the primary, by the slot or by ACPI
  */
@@ -87,6 +88,8 @@ static struct event events[EVENTS];
 static int event_count;
 static uint8_t *marks[STREAMS];
 static uint32_t *times[STREAMS];
+static uint32_t *places[STREAMS];
+static uint32_t accepted[STREAMS];
 static uint32_t newest[STREAMS];
 static uint32_t run, frames;
 static int64_t begin_time;
@@ -233,6 +236,7 @@ static void count_frame(const uint8_t *bytes, unsigned size, int index, int64_t 
         if (!times[stream][number]) {
             int64_t units = (time - begin_time) / 10000;
             times[stream][number] = units > 0 ? units : 1;
+            places[stream][number] = ++accepted[stream];
         }
         break;
     case PRIMARY_NIC: *mark |= *mark & PRIMARY ? PRIMARY_AGAIN : PRIMARY; break;
@@ -342,10 +346,12 @@ static void start(uint32_t first_run, uint32_t count) {
     for (int stream = 0; stream < STREAMS; stream++) {
         free(marks[stream]);
         free(times[stream]);
+        free(places[stream]);
         marks[stream] = calloc(count, 1);
         times[stream] = calloc(count, 4);
-        newest[stream] = 0;
-        if (!marks[stream] || !times[stream]) count = 0;
+        places[stream] = calloc(count, 4);
+        newest[stream] = accepted[stream] = 0;
+        if (!marks[stream] || !times[stream] || !places[stream]) count = 0;
     }
     run = first_run;
     frames = count;
@@ -457,6 +463,7 @@ static void handle(char *line) {
         tell("frames %u %lld\n", count, (long long)drops);
         tell_bytes(marks[first], count);
         tell_bytes(times[first], (size_t)count * 4);
+        tell_bytes(places[first], (size_t)count * 4);
     } else if (!strcmp(line, "surprise")) {
         surprise();
     } else if (!strcmp(line, "refuse")) {

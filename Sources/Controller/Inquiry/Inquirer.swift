@@ -64,6 +64,8 @@ package struct Inquirer: ~Copyable {
         switch heard {
         case (let mac, .answer(let ask, target.ip))? where ask.place == target.place && target.macs.contains(mac):
             course.hear(answerTo: ask.number, by: mac, now: now)
+        // A replay asks too.
+        case (let mac, .answer)? where target.macs.contains(mac): break
         case (let mac, .probe(target.ip))? where target.macs.contains(mac): course.hearProbe(now: now)
         default:
             strangers += 1

@@ -116,7 +116,7 @@ extension Keeper {
     }
 
     /// Nothing is put into a guest of which it only says what it would do.
-    private func mayAsk(_ id: GuestID) -> Bool { asking.rules.allows(id) && !observed.contains(id) }
+    func mayAsk(_ id: GuestID) -> Bool { asking.rules.allows(id) && !observed.contains(id) }
 
     /// IP addresses at which a guest may answer, the best first.
     private func candidates(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
@@ -138,7 +138,7 @@ extension Keeper {
 
     /// A chain is bound to a name since Linux 6.16 (`nft_netdev_event`, net/netfilter/nft_chain_filter.c): a port that has another name
     /// now gets a new one.
-    private mutating func shield(_ ports: [PortIdentity]) throws(ControllerError) {
+    mutating func shield(_ ports: [PortIdentity]) throws(ControllerError) {
         let new = ports.filter { asking.shielded[$0.index] != $0.name }
         for port in new where asking.shielded[port.index] != nil {
             try? AskShield.lower(port.index, using: &host.kernel.socket)

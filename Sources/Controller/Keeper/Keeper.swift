@@ -82,6 +82,8 @@ package struct Keeper: ~Copyable {
     package internal(set) var heedingDue = Int64.max
     /// Who is asked whether it takes its ports' frames.
     var asking: Asking
+    /// Where frames are received that are kept for guests.
+    var captureBuffer: CaptureBuffer?
 
     /// - Parameter folder: journal and history; made when they are missing.
     /// - Throws: ``ControllerError`` of code `precondition`: no netlink socket, no privilege, no journal to write to, or

@@ -72,6 +72,12 @@ package struct DaemonCounters: Hashable, Sendable {
     package var answers: [GuestID: Bool] = [:]
     /// Inquiries by their results.
     private var inquiries: [String: UInt64] = [:]
+    /// Frames that guests missed while they migrated, by what became of them, and replays by what came of them.
+    private var replays: [ReplayAccount.Part: Replays] = [:]
+
+    private struct Replays: Hashable {
+        var (sent, dropped, done, refused): (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+    }
 
     /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
     private static let bounds: [Int64] = [
@@ -101,6 +107,15 @@ package struct DaemonCounters: Hashable, Sendable {
         case .silent: inquiries["silent", default: 0] += 1
         case .cannot: inquiries["cannot", default: 0] += 1
         }
+    }
+
+    /// Counts what a replay has come to.
+    package mutating func count(_ account: ReplayAccount) {
+        var sum = replays[account.part] ?? Replays()
+        sum.sent += UInt64(account.sent)
+        sum.dropped += UInt64(account.dropped)
+        if account.refusal == nil { sum.done += 1 } else { sum.refused += 1 }
+        replays[account.part] = sum
     }
 
     /// Counts a refusal of the kernel.
@@ -163,11 +178,26 @@ package struct DaemonCounters: Hashable, Sendable {
             "fdbsteer_inquiries_total", .counter, help: "Guests that were asked whether they take a port's frames.",
             labels: ["result"])
         for result in DaemonCounters.knownInquiries { asked.set(inquiries[result] ?? 0, result) }
+        var kept = MetricFamily(
+            "fdbsteer_replayed_frames_total", .counter,
+            help: "Frames that guests missed while they migrated, by what became of them (docs/zero.md).",
+            labels: ["part", "result"])
+        var courses = MetricFamily(
+            "fdbsteer_replays_total", .counter,
+            help: "Parts of migrations whose frames were kept, by whether what the guest missed was sent again.",
+            labels: ["part", "result"])
+        for part in ReplayAccount.Part.allCases {
+            let sum = replays[part] ?? Replays()
+            kept.set(sum.sent, part.rawValue, "sent")
+            kept.set(sum.dropped, part.rawValue, "dropped")
+            courses.set(sum.done, part.rawValue, "done")
+            courses.set(sum.refused, part.rawValue, "refused")
+        }
         var start = MetricFamily(
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
         start.set(.real(Double(startedAt) / 1e9))
         return [
-            repairs, errors, reasons, waits, monitors, conditions, lost, answering, asked, start,
+            repairs, errors, reasons, waits, monitors, conditions, lost, answering, asked, kept, courses, start,
             single(
                 "fdbsteer_daemon_troubles", .gauge, UInt64(clamping: troubles),
                 help: "Operations of the daemon's own that fail and are tried again, as writing to a full /run."),

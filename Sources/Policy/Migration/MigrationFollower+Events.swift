@@ -13,9 +13,11 @@ extension MigrationFollower {
             if let status = event.migrationStatus { migration(status) }
         case .stop:
             isRunning = false
+            if state == .migrating { watchUplink(true) }
             departIfPostcopy()
         case .resume:
             isRunning = true
+            watchUplink(false)
             if state == .awaited || state == .gone { arrive() }
         case .reset: reset()
         case .shutdown: hasShutDown = true
@@ -103,6 +105,7 @@ extension MigrationFollower {
 
     /// A migration to another host ended, and the guest runs here.
     package mutating func cameBack() {
+        watchUplink(false)
         switch state {
         case .leaving:
             // The guest kept its primary, or QEMU plugs it again: only a frame through the primary shows which.
@@ -167,6 +170,7 @@ extension MigrationFollower {
             raise(
                 "the guest has sent nothing by its primary for \(configuration.primaryLimit / 1_000_000_000) s; "
                     + whereFramesGo)
+        case .departure where isDeparting: leaveForGood()
         case .retry:
             guard let action = pending else { return }
             pending = nil
@@ -181,6 +185,12 @@ extension MigrationFollower {
         case .standby where isNegotiated != false: arrivedOnPrimary()
         default: break
         }
+    }
+
+    package mutating func seenElsewhere() {
+        guard isWatchingUplink else { return }
+        isSeen = true
+        if isDeparting { leaveForGood() }
     }
 
     package mutating func carrier(_ isUp: Bool) {
@@ -208,6 +218,10 @@ extension MigrationFollower {
             failures += 1
         case .announce:
             raise("the guest's addresses could not be announced: \(reason)")
+        case .watchUplink(true):
+            // Nothing will show that the guest is at its new place.
+            isWatchingUplink = false
+            if isDeparting { leaveForGood() }
         case .watchPrimary(true):
             raise("the primary's port cannot be watched, so that nothing will show that the guest uses it: \(reason)")
         default: break
@@ -231,6 +245,8 @@ extension MigrationFollower.Action: CustomStringConvertible {
         case .becomeRemote: "moving to the uplink"
         case .announce: "announcing"
         case .watchPrimary(let isOn): isOn ? "watching the primary" : "watching the primary no more"
+        case .watchUplink(let isOn): isOn ? "watching the uplink" : "watching the uplink no more"
+        case .sendKept: "sending what the guest missed"
         case .alarm(let text): "alarm: \(text)"
         case .calm: "no alarm any more"
         case .arm(let timer, let nanoseconds): "timer \(timer.rawValue) in \(nanoseconds / 1_000_000) ms"

@@ -8,7 +8,9 @@ extension MigrationFollower {
     package mutating func settle(at target: Side) {
         pending = nil
         failures = 0
+        isDeparting = false
         disarm(.retry)
+        disarm(.departure)
         if target == .remote {
             if side != .remote || bracket != nil { actions.append(.becomeRemote) }
         } else if bracket != nil {
@@ -101,14 +103,27 @@ extension MigrationFollower {
         }
     }
 
-    /// The guest is on another host.
+    /// The guest is on another host, and its entries follow as soon as it is seen there: what goes to the uplink before is lost,
+    /// because the fabric still sends it here.
     package mutating func depart() {
-        settle(at: .remote)
         state = .gone
         disarm(.unplug)
         disarm(.primary)
         calm()
         watch(false)
+        if isWatchingUplink, !isSeen, bracket == nil, side != .remote {
+            isDeparting = true
+            arm(.departure, configuration.departureLimit)
+        } else {
+            leaveForGood()
+        }
+    }
+
+    /// The entries follow a guest that is on another host.
+    package mutating func leaveForGood() {
+        if isSeen { actions.append(.sendKept) }
+        settle(at: .remote)
+        watchUplink(false)
     }
 
     // MARK: - Helpers
@@ -118,6 +133,12 @@ extension MigrationFollower {
         // Sent again even if the watch is on: it then waits for a frame from now on.
         if isOn || isWatching { actions.append(.watchPrimary(isOn)) }
         isWatching = isOn
+    }
+
+    package mutating func watchUplink(_ isOn: Bool) {
+        isSeen = false
+        if isOn != isWatchingUplink { actions.append(.watchUplink(isOn)) }
+        isWatchingUplink = isOn
     }
 
     package mutating func raise(_ text: String) {

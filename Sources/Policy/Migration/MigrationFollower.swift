@@ -23,6 +23,9 @@ public struct MigrationFollower: Hashable, Sendable {
         /// The longest pause before a failed action is retried, in nanoseconds. The first pause is ``firstRetryPause``, and
         /// each further one is twice as long. Frames may be lost during the pauses.
         public var retryPause: Int64
+        /// How long a guest that has left is waited for at its new place before its entries go to the uplink, in nanoseconds.
+        /// Until it is seen there, frames that go to the uplink come back or die: the fabric still sends them here.
+        package var departureLimit: Int64 = 2_000_000_000
 
         /// The first pause before a retry, in nanoseconds.
         package static let firstRetryPause: Int64 = 10_000_000
@@ -77,6 +80,8 @@ public struct MigrationFollower: Hashable, Sendable {
         case unplug
         /// The guest should have sent a frame through its primary.
         case primary
+        /// The guest should have been seen at its new place.
+        case departure
         /// A failed action is due for a retry.
         case retry
     }
@@ -96,6 +101,9 @@ public struct MigrationFollower: Hashable, Sendable {
         case frameOnPrimary
         /// The carrier of the primary's port.
         case primaryCarrier(Bool)
+        /// While its uplink is watched: a frame from one of the guest's addresses came in there, or a control plane moved an entry
+        /// there.
+        case seenElsewhere
         /// An action failed and changed nothing.
         case failed(Action, String)
     }
@@ -115,6 +123,10 @@ public struct MigrationFollower: Hashable, Sendable {
         case announce
         /// Report the guest's next frame through the primary's port, or stop watching for it.
         case watchPrimary(Bool)
+        /// Report it when the guest is seen behind the uplink, or stop watching for it.
+        case watchUplink(Bool)
+        /// The guest is at its new place: send it what it missed while it was stopped (docs/zero.md), if that was kept.
+        case sendKept
         /// An operator should look at the guest; replaces an earlier alarm.
         case alarm(String)
         /// The alarm is over.
@@ -130,7 +142,7 @@ public struct MigrationFollower: Hashable, Sendable {
             case .openBracket: .standby
             case .closeBracket(let side), .move(let side): side
             case .becomeRemote: .remote
-            case .announce, .watchPrimary, .alarm, .calm, .arm, .disarm: nil
+            case .announce, .watchPrimary, .watchUplink, .sendKept, .alarm, .calm, .arm, .disarm: nil
             }
         }
 
@@ -169,6 +181,11 @@ public struct MigrationFollower: Hashable, Sendable {
     /// How often the pending action has failed.
     package var failures = 0
     package var isWatching = false
+    package var isWatchingUplink = false
+    /// The guest was seen behind the uplink since it was stopped for its handover.
+    package var isSeen = false
+    /// The guest is on another host, and its entries wait until it is seen there.
+    package internal(set) var isDeparting = false
     package var armed: Set<Timer> = []
     package var actions: [Action] = []
 
@@ -191,7 +208,8 @@ public struct MigrationFollower: Hashable, Sendable {
     /// A guest that is being copied runs here until QEMU stops it. What the fabric shows of it before is of others, such as a pod's
     /// kernel on the target that has its MAC already.
     package var word: Trail.Word? {
-        switch state {
+        if isDeparting { return .leaving }
+        return switch state {
         case .unknown: nil
         case .awaited, .gone: .elsewhere
         case .standby, .primary, .leaving, .coming: .here
@@ -209,6 +227,7 @@ public struct MigrationFollower: Hashable, Sendable {
         case .timer(let timer): ranOut(timer)
         case .frameOnPrimary: frameOnPrimary()
         case .primaryCarrier(let isUp): carrier(isUp)
+        case .seenElsewhere: seenElsewhere()
         case .failed(let action, let reason): failed(action, reason)
         }
         defer { actions = [] }

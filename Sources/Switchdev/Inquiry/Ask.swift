@@ -28,9 +28,9 @@ public struct Ask: Hashable, Sendable {
     }
 
     /// - Returns: nil for a MAC that is none of a question.
-    init?(_ mac: some Collection<UInt8>) {
+    package init?(_ mac: some Collection<UInt8>) {
+        guard mac.count == 6, mac.starts(with: Ask.prefix) else { return nil }
         let octets = Array(mac)
-        guard octets.count == 6, octets.starts(with: Ask.prefix) else { return nil }
         self.init(place: octets[3], number: UInt16(octets[4]) << 8 | UInt16(octets[5]))
     }
 

@@ -23,6 +23,12 @@ final class Followed {
     var isReturning = false
     /// Frames of the guest by its primary's port, while they are waited for.
     var frames: GuestFrames?
+    /// Its frames by the uplink, while they are waited for, and that port.
+    var uplink: GuestFrames?
+    var uplinkIndex: Int32 = 0
+    /// What it may miss is kept, and sent again.
+    let isReplayed: Bool
+    var replay: Replayer?
     var timers: [MigrationFollower.Timer: Int64] = [:]
     /// The rest of its announcements.
     var announcing: Announcing?
@@ -30,6 +36,7 @@ final class Followed {
     init(_ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration) {
         self.settings = settings
         row = record.row
+        isReplayed = configuration.replays(settings)
         let guest = record.guest
         let kind = guest.kind == .unknown ? settings.kind : guest.kind
         follower = MigrationFollower(
@@ -68,6 +75,8 @@ final class Followed {
             follower.configuration, side: record.guest.side, bracket: record.bracketGoal)
         timers = [:]
         frames = nil
+        uplink = nil
+        replay = nil
         awaitsSituation = true
     }
 
@@ -76,6 +85,7 @@ final class Followed {
         var least = held.isEmpty ? nil : Optional(heldUntil)
         for time in timers.values { least = min(time, least ?? time) }
         if let next = announcing?.nextRound { least = min(next, least ?? next) }
+        if let next = replay?.due { least = min(next, least ?? next) }
         return least
     }
 
@@ -85,6 +95,7 @@ final class Followed {
         if frames?.take() == true {
             if isHeld(at: now) { held.keepFrame() } else { inputs.append(.frameOnPrimary) }
         }
+        if uplink?.take() == true { inputs.append(.seenElsewhere) }
         for (timer, time) in timers where time <= now {
             timers[timer] = nil
             inputs.append(.timer(timer))

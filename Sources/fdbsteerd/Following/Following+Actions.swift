@@ -22,6 +22,8 @@ extension Following {
         }
         switch action {
         case .openBracket(let goal):
+            // Before the copies, which may take longer to make than the guest needs to let go of its primary.
+            if goal == .standby { beginReplay(of: guest, isLeaving: true, &context) }
             let report = try context.keeper.openBracket(
                 row, to: goal, isDeclared: guest.settings.kind.takesOneOfTwo, reason: reason)
             context.log.report(report, as: "bracket opened", about)
@@ -47,6 +49,9 @@ extension Following {
         case .watchPrimary(false):
             guest.frames = nil
             context.keeper.stopAsking(row)
+        case .watchUplink(true): try watchUplink(of: guest, context)
+        case .watchUplink(false): guest.uplink = nil
+        case .sendKept: if let replay = guest.replay { context.keeper.depart(replay) }
         case .alarm(let text):
             let remedy = "\"fdbsteer status \(guest.settings.id)\" shows where it is; abort or switch it there by hand"
             context.keeper.set(
@@ -93,12 +98,21 @@ extension Following {
 
     private func watchPrimary(of guest: Followed, _ context: borrowing DaemonContext) throws(ControllerError) {
         guard let known = context.keeper.record(guest.row)?.guest else { return }
+        guest.frames = try watch(
+            guest, known.firstPort, from: known.addresses.map(\.mac), takesAnnouncements: false, context)
+    }
+
+    /// Frames from a guest's addresses by a port, which wake the loop.
+    func watch(
+        _ guest: Followed, _ port: PortIdentity, from macs: [MACAddress], takesAnnouncements: Bool,
+        _ context: borrowing DaemonContext
+    ) throws(ControllerError) -> GuestFrames {
         do throws(NetlinkError) {
-            let frames = try GuestFrames(from: known.addresses.map(\.mac), port: known.firstPort.index)
+            let frames = try GuestFrames(from: macs, port: port.index, takesAnnouncements: takesAnnouncements)
             context.descriptors.watch(frames.descriptor, token: guest.row)
-            guest.frames = consume frames
+            return frames
         } catch {
-            throw ControllerError(.precondition, "cannot watch the frames of \(known.firstPort.name)", cause: error)
+            throw ControllerError(.precondition, "cannot watch the frames of \(port.name)", cause: error)
         }
     }
 }

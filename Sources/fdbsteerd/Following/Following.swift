@@ -153,6 +153,7 @@ struct Following {
     }
 
     private mutating func follow(_ guest: Followed, now: Int64, _ context: inout DaemonContext) {
+        advanceReplay(of: guest, now: now, &context)
         let inputs = guest.inputs(now: now)
         for input in inputs { handle(input, of: guest, &context) }
         if !guest.held.isEmpty, !guest.isWaiting(at: now) { release(guest, &context) }
@@ -192,6 +193,7 @@ struct Following {
         let id = guest.settings.id
         context.log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
         let before = guest.follower.state
+        if case .event(let event) = input { foresee(event, of: guest, &context) }
         var actions = guest.follower.handle(input)[...]
         if actions.contains(where: \.isRedirection), guest.spend(now: monotonicNanoseconds()) {
             context.log.warning(
@@ -205,6 +207,7 @@ struct Following {
                 actions += guest.follower.handle(.failed(action, "\(error)"))
             }
         }
+        keepUp(guest, from: before, &context)
         if guest.follower.state != before {
             context.log.info(
                 "state",

@@ -74,6 +74,9 @@ struct FollowingManyTests {
                     monitor.tell("MIGRATION", #"{"status": "completed"}"#)
                 }
                 try daemon.waitFor("to=gone", times: count)
+                // They are seen at their new places.
+                for guest in 0..<count { try BridgeLab.sendFrame(behind: "uplink0", source: mac(guest)) }
+                try daemon.waitFor("to=remote", times: count)
                 try FollowingManyTests.send(to: { _ in [] }, "gone")
                 for guest in 0..<count { #expect(try lab.fdbsteer("verify vm\(guest)").exitCode == 0) }
                 #expect(daemon.count("code=needs-attention") == 0, "\(daemon.log)")

@@ -86,7 +86,8 @@ import Testing
         #expect(course.event(.unplugPrimary, device: "prim") == [.openBracket(to: .standby)])
         course.migration(.waitUnplug, .active)
         course.event(.stop)
-        #expect(course.migration(.completed) == [.becomeRemote])
+        course.migration(.completed)
+        #expect(course.frames(.seenElsewhere) == [.becomeRemote])
     }
 
     @Test func onwardsBeforeThePrimaryWasSeen() {

@@ -46,6 +46,8 @@ package final class GuestMachine {
     package let incoming: String
     /// A second monitor, for the controller.
     package let controllerMonitor: String
+    /// It has ``MigrationHosts/guestIP``, and answers ARP.
+    package let answers: Bool
     private let primaryModel: String
     private let observerPath: String
     private let process: SupervisedProcess
@@ -58,6 +60,7 @@ package final class GuestMachine {
         self.guest = guest
         self.host = host
         primaryModel = shape.primaryModel
+        answers = shape.hasSink && guest.number == 0
         let monitor = folder + "/qmp"
         controllerMonitor = folder + "/qmp-controller"
         incoming = folder + "/incoming"

@@ -14,6 +14,8 @@ package struct GuestCount: Sendable {
     package let marks: [UInt8]
     /// For each frame, the time of its acceptance, in units of 10 microseconds of the guest's clock since `begin`; 0: never.
     package let times: [UInt32]
+    /// For each frame, its place in the order in which the guest accepted this peer's frames, from 1; 0: never.
+    package let places: [UInt32]
     /// Frames from any peer that the observer's socket dropped since `begin`.
     package let drops: Int
 }
@@ -72,13 +74,16 @@ package final class GuestObserver {
             throw LabError("the guest said \(header.joined(separator: " "))")
         }
         let marks = try bytes(frames)
-        let times = try bytes(frames * 4)
+        let times = try words(frames)
+        let places = try words(frames)
         guard try line(timeout: 10_000) == "." else { throw LabError("the guest's answer has no end") }
-        return GuestCount(
-            marks: marks,
-            times: times.withUnsafeBytes { raw in
-                (0..<frames).map { UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
-            }, drops: drops)
+        return GuestCount(marks: marks, times: times, places: places, drops: drops)
+    }
+
+    private func words(_ count: Int) throws -> [UInt32] {
+        try bytes(count * 4).withUnsafeBytes { raw in
+            (0..<count).map { UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
+        }
     }
 
     private func line(timeout: Int32) throws -> String {

@@ -44,13 +44,25 @@ package struct MigrationRecording: Sendable {
     package var served: [ServedPorts]
     /// The places where the guest saw it.
     package var marks: [GuestMarks]
+    /// When the guest accepted it, in units of 10 microseconds of the guest's clock, which stands still while the guest does; 0:
+    /// never.
+    package var accepted: [UInt32]
+    /// Its place in the order in which the guest accepted this peer's frames, from 1; 0: never.
+    package var places: [UInt32]
 
     /// Makes a recording from its fields; shorter arrays are extended with empty values to the length of the first.
-    package init(transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks]) {
+    package init(
+        transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks], accepted: [UInt32] = [], places: [UInt32] = []
+    ) {
         self.transmitted = transmitted
         let count = transmitted.count
-        self.served = Array(served.prefix(count)) + Array(repeating: [], count: max(0, count - served.count))
-        self.marks = Array(marks.prefix(count)) + Array(repeating: [], count: max(0, count - marks.count))
+        func filled<T>(_ values: [T], _ empty: T) -> [T] {
+            Array(values.prefix(count)) + Array(repeating: empty, count: max(0, count - values.count))
+        }
+        self.served = filled(served, [])
+        self.marks = filled(marks, [])
+        self.accepted = filled(accepted, 0)
+        self.places = filled(places, 0)
     }
 }
 
@@ -114,6 +126,10 @@ package struct MigrationResult: Hashable, Sendable {
     /// The longest time, in nanoseconds, between the sending of two delivered frames with lost ones between; 0 without
     /// loss.
     package var outage: Int64 = 0
+    /// What became of the frames of each phase.
+    package var phases = PerPhase<PhaseCount>(PhaseCount())
+    /// The fewest frames that would have to be taken out for the others to be in order (``DeliveryOrder/overtakers(_:)``).
+    package var overtakers = 0
 
     /// Frames that were lost.
     package var lost: Int { sent - delivered }
@@ -151,7 +167,26 @@ package struct MigrationAnalysis: Sendable {
     /// the guest received before it stopped.
     package func results(_ recordings: [MigrationRecording]) -> [MigrationResult] {
         let flights = blackouts.compactMap { flight(before: $0.lowerBound, recordings) }
-        return recordings.map { result($0, flights: flights) }
+        return recordings.map { recording in
+            var result = result(recording, flights: flights)
+            let order = DeliveryOrder(recording, stop: blackouts.first?.lowerBound, resumed: blackouts.last?.upperBound)
+            order.count(into: &result) { phase(of: $0, recording, flights) }
+            return result
+        }
+    }
+
+    private func phase(of frame: Int, _ recording: MigrationRecording, _ flights: [Flight]) -> MigrationPhase {
+        let sent = recording.transmitted[frame]
+        if isOfBlackout(frame, recording, flights) { return .blackout }
+        return blackouts.last.map { sent > $0.upperBound } ?? false ? .arriving : .leaving
+    }
+
+    /// It was sent while the guest was stopped, or was on its way when that began.
+    private func isOfBlackout(_ frame: Int, _ recording: MigrationRecording, _ flights: [Flight]) -> Bool {
+        let (sent, served) = (recording.transmitted[frame], recording.served[frame])
+        return blackouts.contains { $0.contains(sent) }
+            || (recording.marks[frame].isEmpty
+                && flights.contains { $0.span.contains(sent) && !served.isDisjoint(with: $0.ports) })
     }
 
     /// The frames that were in flight when the guest stopped: those that left through the same port as the last frame that it
@@ -203,11 +238,7 @@ package struct MigrationAnalysis: Sendable {
             }
             if lastDelivered == nil { lastDelivered = sent }
             let kind: LossKind =
-                if blackouts.contains(where: { $0.contains(sent) }) {
-                    .blackout
-                } else if marks.isEmpty,
-                    flights.contains(where: { $0.span.contains(sent) && !served.isDisjoint(with: $0.ports) })
-                {
+                if isOfBlackout(frame, recording, flights) {
                     .blackout
                 } else if served.isSuperset(of: ports(at: sent)) {
                     .guestGap

@@ -94,6 +94,7 @@ struct MigrateCommand: ParsableCommand {
         defer { scratch.remove() }
         var shape = try MigrationRig.shape(primary: primary)
         shape.usesNativeHotplug = operation.usesNativeHotplug
+        shape.hasSink = true
         let rig = try MigrationRig(
             folder: scratch.path, shape: shape,
             hosts: try MigrationHosts(arePairs: guest == .pair, floodsUnknown: flooding == .on), rate: rate,
@@ -138,8 +139,14 @@ struct MigrateCommand: ParsableCommand {
 
     static func figures(_ record: MigrationRig.Record) -> String {
         func total(_ kind: LossKind) -> Int { record.results.reduce(0) { $0 + $1.lost(kind) } }
+        func phases(_ value: (PhaseCount) -> Int) -> String {
+            MigrationPhase.allCases.map { phase in "\(record.results.reduce(0) { $0 + value($1.phases[phase]) })" }
+                .joined(separator: "/")
+        }
         return "\(record.lost) lost (steering \(total(.steering)), guest gap \(total(.guestGap)), "
-            + "blackout \(total(.blackout)))\(record.isVoid ? ", void" : "")"
+            + "blackout \(total(.blackout))); by phase lost \(phases(\.lost)), doubled \(phases(\.doubled)), "
+            + "late \(phases(\.late)); overtakers \(record.results.map { "\($0.overtakers)" }.joined(separator: "/"))"
+            + (record.isVoid ? ", void" : "")
     }
 
     /// The folder with the guest's kernel and initramfs, which are built if they are missing.

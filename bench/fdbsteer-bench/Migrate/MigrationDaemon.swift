@@ -21,7 +21,8 @@ final class MigrationDaemon {
     ///   - program: the path of fdbsteerd.
     ///   - state: the folder of the journal in which the guests were prepared.
     ///   - machines: the machines whose second monitors it follows, all on one host; at least one.
-    init(program: String, state: String, machines: [GuestMachine]) throws {
+    ///   - replay: it keeps what the guests miss, and sends it again.
+    init(program: String, state: String, machines: [GuestMachine], replay: Bool) throws {
         host = machines[0].host
         guests = machines.map(\.guest)
         self.program = program
@@ -31,6 +32,8 @@ final class MigrationDaemon {
             listen = "off"
             [log]
             level = "debug"
+            [replay]
+            mode = "\(replay ? "replay" : "off")"
 
             """
         let configuration = head + machines.map(MigrationDaemon.section).joined()
@@ -48,6 +51,7 @@ final class MigrationDaemon {
                 "primary_device = \"\(GuestMachine.primaryDevice)\"",
             ]
         }
+        if machine.answers { lines.append("addresses_ip = [\"\(MigrationHosts.guestIP)\"]") }
         return lines.joined(separator: "\n") + "\n"
     }
 

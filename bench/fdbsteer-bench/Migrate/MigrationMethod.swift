@@ -23,7 +23,9 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case bracketLearning = "bracket-tap-learns"
     /// A daemon on each host follows QEMU; no other program acts.
     case fdbsteerd
-    /// The same, and nothing of the guest leaves the target's port before the guest is there (`prepare --gate`).
+    /// The same, and what the guest misses is sent again (`[replay]`).
+    case fdbsteerdReplay = "fdbsteerd-replay"
+    /// The same as `fdbsteerd`, and nothing of the guest leaves the target's port before the guest is there (`prepare --gate`).
     case fdbsteerdGate = "fdbsteerd-gate"
 
     /// Proxmox VE's, with `bridge-disable-mac-learning`: taps neither learn nor are flooded, and the host that runs the guest has
@@ -33,13 +35,15 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case linkRefresh = "link-refresh"
 
     /// The methods for guests with one port.
-    static let forPorts: [MigrationMethod] = [.learning, .fdbsteerd, .fdbsteerdGate, .proxmox, .linkRefresh]
+    static let forPorts: [MigrationMethod] = [
+        .learning, .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate, .proxmox, .linkRefresh,
+    ]
 
     /// The methods for guests with a pair.
     static let forPairs = allCases.filter { ![.fdbsteerdGate, .proxmox, .linkRefresh].contains($0) }
 
     /// The methods that must not lose a frame by steering.
-    static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd, .fdbsteerdGate]
+    static let checked: [MigrationMethod] = [.bracket, .bracketLearning, .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate]
 
     /// An orchestrator's script runs the migration, without QEMU's own handling of the pair.
     var isScript: Bool { self == .kernelDoc || self == .kernelDocStatic }
@@ -50,9 +54,13 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     private var isSteered: Bool {
         switch self {
         case .kernelDoc, .kernelDocStatic, .learning, .proxmox, .linkRefresh: false
-        case .cutUnplug, .cutActive, .stopMove, .bracket, .bracketLearning, .fdbsteerd, .fdbsteerdGate: true
+        case .cutUnplug, .cutActive, .stopMove, .bracket, .bracketLearning: true
+        case .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate: true
         }
     }
+
+    /// A daemon on each host follows QEMU.
+    private var isFollowed: Bool { [.fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate].contains(self) }
 
     // MARK: - Before and after
 
@@ -71,7 +79,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try prepare(stage, target, at: "remote")
             if self == .bracketLearning { try setLearning(stage, target, true) }
         }
-        if self == .fdbsteerd || self == .fdbsteerdGate { try MigrationStage.startDaemons(stages) }
+        if isFollowed { try MigrationStage.startDaemons(stages, replay: self == .fdbsteerdReplay) }
     }
 
     /// Like `prepare`, for a guest without a VF.
@@ -198,7 +206,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guard moment == .completed, let target = stage.target else { return }
             try removeEntries(stage, stage.source)
             try plugByScript(stage, target)
-        case .learning, .fdbsteerd, .fdbsteerdGate: return
+        case .learning, .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate: return
         case .proxmox:
             guard moment == .completed, let target = stage.target else { return }
             let (tap, mac) = (stage.guest.standby, stage.guest.mac)

@@ -39,7 +39,8 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
         case .migrate: MigrationMethod.forPairs
         case .cancel, .surprise, .refusedPCIe, .refusedACPI: withoutScript
         // A caller that plugs and unplugs itself also has to notify the controller itself.
-        case .plug, .unplugPCIe, .unplugACPI: MigrationMethod.forPairs.filter { $0 != .fdbsteerd }
+        case .plug, .unplugPCIe, .unplugACPI:
+            MigrationMethod.forPairs.filter { ![.fdbsteerd, .fdbsteerdReplay].contains($0) }
         }
     }
 }

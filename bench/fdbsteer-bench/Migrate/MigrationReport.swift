@@ -41,6 +41,8 @@ struct MigrationReport: Encodable {
         /// Moves of the guest's MAC from one port of the fabric's bridge to another before the guest was stopped.
         let earlyMovesMedian: Int
         let earlyMovesMax: Int
+        /// By phase, and the order.
+        let order: MigrationOrderReport
         /// The faults on the hosts afterwards.
         let complaints: [String]
     }
@@ -119,7 +121,9 @@ struct MigrationReport: Encodable {
 
     /// The rows with a header, columns two spaces apart.
     var text: String {
-        let text = MigrationReport.text(methods, first: "method", second: operation)
+        var text = MigrationReport.text(methods, first: "method", second: operation) + "\n"
+        text += TextTable.aligned(
+            [MigrationOrderReport.head] + methods.map { $0.order.line($0.method) }, numbersFrom: 1)
         if guest == "pair" { return text }
         let head = [
             "method", "late med/total", "outage beyond stop ms max", "early sent", "early left", "early moves med/max",
@@ -192,7 +196,8 @@ extension MigrationReport.Row {
             lateTotal: Int(late.total), lateMedian: Int(late.median),
             earlySentTotal: valid.reduce(0) { $0 + $1.fabric.sent },
             earlyLeftTotal: valid.reduce(0) { $0 + $1.earlyLeft }, earlyMovesMedian: Int(moves.median),
-            earlyMovesMax: Int(moves.maximum), complaints: records.flatMap(\.complaints))
+            earlyMovesMax: Int(moves.maximum), order: MigrationOrderReport(results),
+            complaints: records.flatMap(\.complaints))
     }
 }
 

@@ -233,7 +233,7 @@ final class MigrationRig {
         let recordings = try (0..<MigrationTraffic.peers).map { peer in
             let count = try observer.count(stream: peer)
             drops = max(drops, count.drops)
-            return traffic.recording(of: guest, peer: peer, places: places, marks: count.marks)
+            return traffic.recording(of: guest, peer: peer, places: places, count: count)
         }
         let blackouts = stage.blackouts
         let analysis = MigrationAnalysis(

@@ -109,12 +109,19 @@ final class MigrationStage {
     private func state(_ host: String) -> String { folder + "/state-\(host)" }
 
     /// Starts one daemon on each host, which follows all QEMUs there.
-    static func startDaemons(_ stages: [MigrationStage]) throws {
+    ///
+    /// - Parameter replay: they keep what the guests miss, and send it again.
+    static func startDaemons(_ stages: [MigrationStage], replay: Bool = false) throws {
         let machines = stages.flatMap { [$0.source, $0.target].compactMap(\.self) }
         for (name, machines) in Dictionary(grouping: machines, by: \.host.name) {
             guard let one = stages.first else { return }
-            let daemon = try MigrationDaemon(program: one.fdbsteer + "d", state: one.state(name), machines: machines)
+            let daemon = try MigrationDaemon(
+                program: one.fdbsteer + "d", state: one.state(name), machines: machines, replay: replay)
             for stage in stages { stage.daemons[name] = daemon }
+        }
+        // What the daemons know of a guest at rest is known before it migrates.
+        for stage in stages where stage.source.answers {
+            try stage.daemons[stage.source.host.name]?.waitFor("msg=\"answers questions\" ")
         }
     }
 

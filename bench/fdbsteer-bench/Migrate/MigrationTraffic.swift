@@ -111,7 +111,7 @@ final class MigrationTraffic {
     /// The frames that one peer sent to a guest, and the ports that they left through.
     ///
     /// - Parameter places: the guest's first host, then the other one if the guest moves there.
-    func recording(of guest: Int, peer: Int, places: [String], marks: [UInt8]) -> MigrationRecording {
+    func recording(of guest: Int, peer: Int, places: [String], count: GuestCount) -> MigrationRecording {
         var served = [ServedPorts](repeating: [], count: transmitted[guest][peer].count)
         for (place, host) in places.enumerated() {
             let bits = watched[host]?.served[guest][peer] ?? []
@@ -120,6 +120,7 @@ final class MigrationTraffic {
             }
         }
         return MigrationRecording(
-            transmitted: transmitted[guest][peer], served: served, marks: marks.map(GuestMarks.init(rawValue:)))
+            transmitted: transmitted[guest][peer], served: served, marks: count.marks.map(GuestMarks.init(rawValue:)),
+            accepted: count.times, places: count.places)
     }
 }

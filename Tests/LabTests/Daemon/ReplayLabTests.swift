@@ -1,0 +1,147 @@
+import CLab
+import Glibc
+import Lab
+import Testing
+
+/// What a guest misses while it is stopped for its handover is sent to its new place (docs/zero.md). The test has the tap, as QEMU would,
+/// and the monitor.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct ReplayLabTests {
+    private static let mac = CommandLineLab.mac
+    private static let far = BridgeLab.far("uplink0")
+
+    /// A followed guest with one port that is a tap, which is migrating and has got five frames.
+    ///
+    /// - Parameter tap: its name; no two tests of this process may hold taps of one name.
+    private static func migrate(
+        _ tap: String, mode: String = "replay",
+        _ body: @escaping @Sendable (DaemonLab, FakeMonitor, Guest) throws -> Void
+    ) throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try Command.script("ip tuntap add dev \(tap) mode tap\nip link set \(tap) addrgenmode none master br0 up")
+            let guest = try Guest(tap)
+            try MigrationHosts.waitForForwarding(tap)
+            let monitor = try FakeMonitor()
+            let prepared = try lab.fdbsteer(
+                "prepare vm1 --bridge br0 --port \(tap) --uplink uplink0 --at local --address \(mac)")
+            #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            let configuration =
+                "[log]\nlevel = \"debug\"\n[replay]\nmode = \"\(mode)\"\n"
+                + "[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\n"
+            try DaemonLab.run(in: lab, configuration: configuration) { daemon in
+                try monitor.serve(status: "running")
+                try daemon.waitFor("to=standby")
+                monitor.tell("MIGRATION", #"{"status": "setup"}"#)
+                monitor.tell("MIGRATION", #"{"status": "active"}"#)
+                try daemon.waitFor("to=migrating")
+                try guest.send(0..<5)
+                guest.read()
+                monitor.tell("STOP")
+                try daemon.waitFor("rawValue: \\\"STOP")
+                try body(daemon, monitor, guest)
+            }
+        }
+    }
+
+    /// The guest's end of the tap, and what the fabric sees.
+    private final class Guest {
+        let tap: TapReader
+        private let fabric: Int32
+
+        init(_ name: String) throws {
+            fabric = try Interface.open(ReplayLabTests.far, type: UInt16(ETH_P_ALL), receiveBuffer: 1 << 20)
+            tap = try TapReader(name)
+        }
+
+        deinit { close(fabric) }
+
+        /// Reads what waits in the tap.
+        func read() { _ = tap.hasReceived(frameTo: ReplayLabTests.mac) }
+
+        /// Another guest's frames with these numbers, which go to the tap.
+        func send(_ numbers: Range<UInt8>) throws {
+            let output = try Interface.open(BridgeLab.far("vfrep0"), type: 0x88b5, receiveBuffer: 0)
+            defer { close(output) }
+            for number in numbers {
+                let frame =
+                    Interface.octets(ReplayLabTests.mac) + Interface.octets("52:54:00:fd:b5:fe") + [0x88, 0xb5, number]
+                    + [UInt8](repeating: 0x5a, count: 45)
+                guard Glibc.send(output, frame, frame.count, 0) == frame.count else { throw LabError("cannot send") }
+            }
+        }
+
+        /// The numbers of frames for the guest that the fabric has got, with their sources; waits until there are so many.
+        func arrived(_ least: Int) -> [(number: UInt8, source: [UInt8])] {
+            var found: [(UInt8, [UInt8])] = []
+            var frames = [clab_frame](repeating: clab_frame(), count: Int(CLAB_BATCH))
+            for _ in 0..<1000 {
+                let count = Int(max(0, clab_receive(fabric, &frames)))
+                for frame in frames.prefix(count) where frame.length > 0 {
+                    withUnsafeBytes(of: frame.bytes) { bytes in
+                        guard bytes.prefix(6).elementsEqual(Interface.octets(ReplayLabTests.mac)) else { return }
+                        found.append((bytes[14], Array(bytes[6..<12])))
+                    }
+                }
+                if found.count >= least { break }
+                usleep(10_000)
+            }
+            return found
+        }
+    }
+
+    private static func leave(_ tap: String, _ daemon: DaemonLab, _ monitor: FakeMonitor) throws {
+        monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+        try daemon.waitFor("to=gone")
+        try daemon.waitForEntry("dev \(tap) master br0 static")
+        try BridgeLab.sendFrame(behind: "uplink0", source: mac)
+        try daemon.waitForEntry("dev uplink0 master br0 static")
+    }
+
+    @Test func whatItsTapHeldWhenItWasStoppedIsSentToItsNewPlace() throws {
+        try ReplayLabTests.migrate("vtapa") { daemon, monitor, guest in
+            try guest.send(5..<12)
+            try ReplayLabTests.leave("vtapa", daemon, monitor)
+            // With the last frame that was read, because QEMU may have dropped it; the bridge's own may be that one.
+            let arrived = guest.arrived(7)
+            #expect(arrived.map(\.number).suffix(7) == Array(5..<12), "\(daemon.log)")
+            #expect(arrived.count == 7 || arrived.first?.number == 4)
+            let own = try Command.run(["ip", "-br", "link", "show", "dev", "uplink0"]).output.split(separator: " ")[2]
+            #expect(
+                arrived.allSatisfy { $0.source == Interface.octets(String(own)) },
+                "nobody learns the sender at this host's port")
+            try daemon.waitFor("part=blackout")
+            let count = arrived.count
+            #expect(daemon.log.contains("kept=\(count) "), "\(daemon.log)")
+        }
+    }
+
+    @Test func aTapThatIsReadAfterTheGuestWasStoppedHasAnotherReader() throws {
+        try ReplayLabTests.migrate("vtapb") { daemon, monitor, guest in
+            try guest.send(5..<12)
+            guest.read()
+            try ReplayLabTests.leave("vtapb", daemon, monitor)
+            try daemon.waitFor("vtapb was read after the guest had been stopped")
+            try guest.send(20..<21)
+            #expect(guest.arrived(1).map(\.number) == [20])
+        }
+    }
+
+    @Test(arguments: ["off", "replay"]) func nothingIsSentWithoutReplayOrWhenTheGuestRunsOn(mode: String) throws {
+        try ReplayLabTests.migrate("vtap-\(mode)", mode: mode) { daemon, monitor, guest in
+            try guest.send(5..<12)
+            if mode == "replay" {
+                monitor.tell("MIGRATION", #"{"status": "failed"}"#)
+                monitor.tell("RESUME")
+                try daemon.waitFor("the guest runs on here")
+                let isThere = guest.tap.hasReceived(frameTo: ReplayLabTests.mac)
+                #expect(isThere, "what waits in the tap is its own")
+                try daemon.waitForEntry("dev vtap-\(mode) master br0 static")
+            } else {
+                try ReplayLabTests.leave("vtap-\(mode)", daemon, monitor)
+                try guest.send(20..<21)
+                #expect(guest.arrived(1).map(\.number) == [20])
+            }
+            #expect(daemon.count("was sent again") == 0, "\(daemon.log)")
+        }
+    }
+}
