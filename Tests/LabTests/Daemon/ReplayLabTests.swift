@@ -12,10 +12,13 @@ struct ReplayLabTests {
 
     /// A followed guest with one port that is a tap, which is migrating and has got five frames.
     ///
-    /// - Parameter tap: its name; no two tests of this process may hold taps of one name.
+    /// - Parameters:
+    ///   - tap: its name; no two tests of this process may hold taps of one name.
+    ///   - after: what the daemon that takes over from one that was killed in `body` does.
     private static func migrate(
         _ tap: String, mode: String = "replay",
-        _ body: @escaping @Sendable (DaemonLab, FakeMonitor, Guest) throws -> Void
+        _ body: @escaping @Sendable (DaemonLab, FakeMonitor, Guest) throws -> Void,
+        after: (@Sendable (DaemonLab, FakeMonitor, Guest) throws -> Void)? = nil
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             try Command.script("ip tuntap add dev \(tap) mode tap\nip link set \(tap) addrgenmode none master br0 up")
@@ -39,6 +42,12 @@ struct ReplayLabTests {
                 monitor.tell("STOP")
                 try daemon.waitFor("rawValue: \\\"STOP")
                 try body(daemon, monitor, guest)
+            }
+            guard let after else { return }
+            monitor.hangUp()
+            try DaemonLab.run(in: lab, configuration: configuration, log: "second") { daemon in
+                try monitor.serve(status: "postmigrate", migration: "completed")
+                try after(daemon, monitor, guest)
             }
         }
     }
@@ -142,6 +151,94 @@ struct ReplayLabTests {
                 #expect(guest.arrived(1).map(\.number) == [20])
             }
             #expect(daemon.count("was sent again") == 0, "\(daemon.log)")
+        }
+    }
+
+    // MARK: - Bad ends
+
+    /// What it had kept is lost with it, and nothing else: the entries go where they would have gone, and nothing is sent twice.
+    @Test(arguments: ["stopped", "departing"]) func aDaemonThatIsKilledTakesItsFramesAlong(step: String) throws {
+        let tap = "vtap-\(step.prefix(4))"
+        try ReplayLabTests.migrate(tap) { daemon, monitor, guest in
+            try guest.send(5..<12)
+            if step == "departing" {
+                monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+                try daemon.waitFor("to=gone")
+            }
+            try daemon.waitForEntry("dev \(tap) master br0 static")
+            kill(daemon.process, SIGKILL)
+        } after: { daemon, _, guest in
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            try guest.send(20..<21)
+            #expect(guest.arrived(1).map(\.number) == [20])
+            #expect(daemon.count("was sent again") == 0, "\(daemon.log)")
+        }
+    }
+
+    /// Its QEMU ends once the other one runs, often before the guest is heard there.
+    @Test func whatWasKeptIsSentWhenTheMonitorHasEnded() throws {
+        try ReplayLabTests.migrate("vtapm") { daemon, monitor, guest in
+            try guest.send(5..<12)
+            monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+            try daemon.waitFor("to=gone")
+            monitor.hangUp()
+            try daemon.waitFor("the monitor is not heard")
+            try BridgeLab.sendFrame(behind: "uplink0", source: ReplayLabTests.mac)
+            try daemon.waitForEntry("dev uplink0 master br0 static")
+            #expect(guest.arrived(7).map(\.number).suffix(7) == Array(5..<12), "\(daemon.log)")
+        }
+    }
+
+    /// Somebody lets it run on here after all.
+    @Test func aGuestThatRunsOnAfterItsMigrationKeepsItsEntriesAndItsFrames() throws {
+        try ReplayLabTests.migrate("vtapr") { daemon, monitor, guest in
+            try guest.send(5..<12)
+            monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+            try daemon.waitFor("to=gone")
+            monitor.tell("RESUME")
+            try daemon.waitFor("the guest runs on here")
+            try daemon.waitForEntry("dev vtapr master br0 static")
+            let isThere = guest.tap.hasReceived(frameTo: ReplayLabTests.mac)
+            #expect(isThere && daemon.count("was sent again") == 0, "\(daemon.log)")
+        }
+    }
+
+    /// Nothing can be told of when it gives up its primary, and nobody reads its standby that the counters tell of: it is migrated as
+    /// without replay, also by a daemon that was killed on the way.
+    @Test func aPairThatDoesNotAnswerIsMigratedAsWithoutReplay() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare("--kind net_failover")
+            let monitor = try FakeMonitor()
+            let configuration =
+                "[log]\nlevel = \"debug\"\n[replay]\nmode = \"replay\"\n"
+                + "[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\nprimary_device = \"prim\"\n"
+            @Sendable func isCopied() throws -> Bool {
+                try lab.fdbsteer("status vm1 --json").output.contains("\"is_copy_right\" : true")
+            }
+            try DaemonLab.run(in: lab, configuration: configuration, log: "first") { daemon in
+                try monitor.serve(status: "running")
+                try daemon.waitFor("to=primary")
+                monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
+                try daemon.waitFor("bracket opened")
+                try daemon.waitFor("the guest is not known to answer questions")
+                #expect(try isCopied())
+                kill(daemon.process, SIGKILL)
+            }
+            monitor.hangUp()
+            try DaemonLab.run(in: lab, configuration: configuration, log: "second") { daemon in
+                #expect(try isCopied())
+                try monitor.serve(status: "running", migration: "wait-unplug")
+                try daemon.waitFor("to=leaving")
+                monitor.tell("MIGRATION", #"{"status": "active"}"#)
+                try daemon.waitFor("to=migrating")
+                monitor.tell("STOP")
+                monitor.tell("MIGRATION", #"{"status": "completed"}"#)
+                try daemon.waitFor("to=gone")
+                try BridgeLab.sendFrame(behind: "uplink0", source: ReplayLabTests.mac)
+                try daemon.waitForEntry("dev uplink0 master br0 static")
+                try daemon.waitFor("does not read tap0")
+                #expect(daemon.count("was sent again") == 0, "\(daemon.log)")
+            }
         }
     }
 }
