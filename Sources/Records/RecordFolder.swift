@@ -10,6 +10,8 @@ import System
 package final class RecordFolder {
     /// Its path, for messages.
     package let path: String
+    /// Who works in it.
+    let doer: Doer
     private let descriptor: Int32
 
     /// The most bytes of a record: one with 6,400 addresses has 700 KB.
@@ -19,8 +21,9 @@ package final class RecordFolder {
     ///
     /// - Returns: nil when there is none.
     /// - Throws: ``ControllerError`` of code `precondition` when it cannot be opened, or others may write in it.
-    package init?(_ path: String) throws(ControllerError) {
-        self.path = path
+    package init?(_ folder: StateFolder) throws(ControllerError) {
+        path = folder.path
+        doer = folder.doer
         descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         if descriptor < 0 {
             if errno == ENOENT { return nil }

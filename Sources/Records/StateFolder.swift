@@ -11,17 +11,22 @@ package struct StateFolder: Hashable, Sendable {
     package let historyFile: String
     /// The folder of the history.
     let historyFolder: String
+    /// Who works in it.
+    package var doer: Doer
 
     private let folders: [String]
 
-    /// - Parameter path: one folder for everything; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
-    package init(_ path: String? = nil) {
+    /// - Parameters:
+    ///   - path: one folder for everything; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
+    ///   - doer: who works in it.
+    package init(_ path: String? = nil, by doer: Doer = Doer()) {
         let state = path ?? "/run/fdbsteer"
         let history = path ?? "/var/lib/fdbsteer"
         self.path = state
         stateFile = state + "/state.db"
         historyFile = history + "/history.db"
         historyFolder = history
+        self.doer = doer
         folders = [state, history]
     }
 

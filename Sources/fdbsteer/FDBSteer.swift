@@ -25,7 +25,7 @@ enum Main {
         // Who asked for JSON gets it, whatever is wrong with the rest.
         let call = Call(folder: StateFolder(), json: CommandWords.wantsJSON(arguments), dryRun: false)
         let words = call.check { () throws(ControllerError) in try CommandWords(arguments) }
-        Journal.verb = words.words.first
+        Call.verb = words.words.first
         do {
             var command = try words.parsed()
             try command.run()

@@ -34,11 +34,12 @@ struct PlainSwitch {
         guard let guest, let side else { return nil }
         self.guest = guest
         self.side = side
-        call = Call(folder: StateFolder(state ?? CommonOptions.environmentFolder), json: json, dryRun: false)
+        call = Call(
+            folder: StateFolder(state ?? CommonOptions.environmentFolder, by: Doer(verb: "switch")), json: json,
+            dryRun: false)
     }
 
     func run() -> Never {
-        Journal.verb = "switch"
         call.run { host throws(ControllerError) in
             call.show(try Switch(to: side).run(guest, on: &host))
         }

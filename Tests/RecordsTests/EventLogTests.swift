@@ -11,7 +11,7 @@ import Testing
 extension Folder {
     /// Appends the report of a redirection to the log.
     fileprivate func log(_ time: Int64, limit: Int = 4 << 20) throws {
-        try EventLog(state, limit: limit).append(Folder.report(startedAt: time).eventLine)
+        try EventLog(state, limit: limit).append(Folder.report(startedAt: time).eventLine(by: Doer()))
     }
 
     fileprivate func times() throws -> [Int64] {
@@ -40,7 +40,7 @@ struct EventLogTests {
         ]
         report.notes = ["", "a\ttab, a \\ and a\nline", "ä\u{1}\u{7f}\u{2028}"]
         report.failures = ["one", "\\"]
-        let line = report.eventLine
+        let line = report.eventLine(by: Doer())
         #expect(line.first == 10 && line.last == 10 && line.dropFirst().dropLast().allSatisfy { $0 != 10 })
         let event = try #require(JSON(text: String(decoding: line, as: UTF8.self)))
         #expect(event["event"]?.text == "redirection" && event["time_ns"]?.integer == 42)
@@ -71,7 +71,7 @@ struct EventLogTests {
         let folder = try Folder()
         try folder.log(1)
         let whole = folder.content()
-        let line = try Folder.report(startedAt: 9).eventLine
+        let line = try Folder.report(startedAt: 9).eventLine(by: Doer())
         for length in stride(from: 0, to: line.count - 1, by: 7) {
             try TextFile.write(whole + line.prefix(length), to: folder.state.eventsFile)
             #expect(try folder.times() == [1], "before another is appended, cut off at \(length)")
@@ -85,7 +85,8 @@ struct EventLogTests {
         let folder = try Folder()
         try folder.log(1)
         let member = "\"id\":\"x\",\"event\":\"redirection\""
-        let line = String(decoding: try Folder.report(startedAt: 5).eventLine.dropFirst().dropLast(), as: UTF8.self)
+        let line = String(
+            decoding: try Folder.report(startedAt: 5).eventLine(by: Doer()).dropFirst().dropLast(), as: UTF8.self)
         let hostile = [
             "{", "[]", "null", "\u{0}\u{0}\u{0}", "{\(member)}", "{\(member),\"time_ns\":\"1\",\"guest\":7}",
             line.replacing("\"time_ns\":5", with: "\"time_ns\":5.5"), "a\tb\t\\.",
@@ -116,7 +117,7 @@ struct EventLogTests {
 
     @Test func rotationKeepsWhatWasNotRead() throws {
         let folder = try Folder()
-        let size = try Folder.report(startedAt: 1).eventLine.count
+        let size = try Folder.report(startedAt: 1).eventLine(by: Doer()).count
         for time in 1...29 { try folder.log(Int64(time), limit: 6 * size) }
         #expect(access(folder.state.rotatedFiles[3], F_OK) == 0)
         #expect(try folder.times() == Array(1...29))

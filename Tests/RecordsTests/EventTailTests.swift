@@ -20,7 +20,7 @@ struct EventTailTests {
         var (written, read): ([Int64], [Int64]) = ([], [])
         for time in 1...400 as ClosedRange<Int64> {
             // A small limit: a rotation every few lines, and at times several between two looks.
-            try EventLog(folder.state, limit: 2000).append(Folder.report(startedAt: time).eventLine)
+            try EventLog(folder.state, limit: 2000).append(Folder.report(startedAt: time).eventLine(by: Doer()))
             written.append(time)
             if time % 7 == 0 { read += try times(&tail) }
         }
@@ -31,15 +31,15 @@ struct EventTailTests {
     @Test func aLateLineOfAFileThatWasPutAsideIsRead() throws {
         let folder = try Folder()
         let log = EventLog(folder.state)
-        try log.append(Folder.report(startedAt: 1).eventLine)
+        try log.append(Folder.report(startedAt: 1).eventLine(by: Doer()))
         var tail = try EventTail(folder.state) { _ in }
         let late = open(folder.state.eventsFile, O_WRONLY | O_APPEND)
         defer { close(late) }
         try HistoryLock(folder.state).rotate(ifAbove: 0)
-        try log.append(Folder.report(startedAt: 2).eventLine)
+        try log.append(Folder.report(startedAt: 2).eventLine(by: Doer()))
         let read1 = try times(&tail)
         #expect(read1 == [2])
-        let line = try Folder.report(startedAt: 3).eventLine
+        let line = try Folder.report(startedAt: 3).eventLine(by: Doer())
         #expect(write(late, line, line.count) == line.count)
         let read2 = try times(&tail)
         #expect(read2 == [3])
@@ -47,13 +47,13 @@ struct EventTailTests {
 
     @Test func halfOfALineIsWaitedForAndGarbageIsPassedOver() throws {
         let folder = try Folder()
-        try EventLog(folder.state).append(Folder.report(startedAt: 1).eventLine)
+        try EventLog(folder.state).append(Folder.report(startedAt: 1).eventLine(by: Doer()))
         var last: [Int64] = []
         var tail = try EventTail(folder.state, last: 5) { last.append($0.time) }
         #expect(last == [1])
         let file = open(folder.state.eventsFile, O_WRONLY | O_APPEND)
         defer { close(file) }
-        let line = Array("\nnonsense\n{\"event\":".utf8) + (try Folder.report(startedAt: 2).eventLine)
+        let line = Array("\nnonsense\n{\"event\":".utf8) + (try Folder.report(startedAt: 2).eventLine(by: Doer()))
         _ = write(file, line, 40)
         let read3 = try times(&tail)
         #expect(read3 == [])

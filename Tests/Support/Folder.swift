@@ -23,7 +23,7 @@ package final class Folder: Sendable {
         proof: Int64 = 0
     ) throws {
         try EventLog(state).append(
-            Folder.report(verb, to: side, outcome, move: move, proof: proof).eventLine)
+            Folder.report(verb, to: side, outcome, move: move, proof: proof).eventLine(by: Doer()))
     }
 
     package static func report(

@@ -18,13 +18,6 @@ package enum EventKind: String {
     /// A guest is as intended again.
     case conditionOver = "condition_over"
 
-    /// Who runs this process: who has called sudo(8), or its real user.
-    static var user: Int64 {
-        let user = Int64(getuid())
-        guard user == 0, let text = getenv("SUDO_UID") else { return user }
-        return Int64(strtol(text, nil, 10))
-    }
-
     /// The size in bytes above which no reader takes a line.
     static let limit = 1 << 20
 
@@ -49,20 +42,21 @@ package enum EventKind: String {
 
 extension Report {
     /// The line of a redirection. Results that would make it longer than a reader takes are left out.
-    package var eventLine: [UInt8] {
-        let line = eventLine(addresses, notes)
+    package func eventLine(by doer: Doer) -> [UInt8] {
+        let line = eventLine(addresses, notes, doer)
         if line.count <= EventKind.limit { return line }
-        return eventLine([], ["the results of \(addresses.count) addresses are too long for the history"])
+        return eventLine(
+            [], ["the results of \(addresses.count) addresses are too long for the history"], doer)
     }
 
-    private func eventLine(_ results: [AddressResult], _ notes: [String]) -> [UInt8] {
+    private func eventLine(_ results: [AddressResult], _ notes: [String], _ doer: Doer) -> [UInt8] {
         var members: [JSON.Member] = [
             .init("guest", .string(guest)), .init("verb", .string(verb.rawValue)),
             .init("from", .string(from.rawValue)), .init("to", .string(to.rawValue)),
             .init("strategy", .string(strategy.rawValue)),
             .init("outcome", .string(outcome.rawValue)), .init("move_ns", .integer(timings.moveNanoseconds)),
             .init("total_ns", .integer(timings.totalNanoseconds)), .init("bridge", .string(bridge)),
-            .init("by", .string(Journal.label)), .init("uid", .integer(EventKind.user)),
+            .init("by", .string(doer.label)), .init("uid", .integer(doer.user)),
         ]
         if let proof { members.append(.init("proof", .string(proof))) }
         if !failures.isEmpty { members.append(.init("message", .string(failures.joined(separator: "; ")))) }

@@ -23,7 +23,7 @@ package struct EventLog {
     /// - Returns: why it was not written.
     package func append(_ report: Report) -> String? {
         do throws(DatabaseError) {
-            try append(report.eventLine)
+            try append(report.eventLine(by: folder.doer))
             return nil
         } catch {
             return "the history was not written: \(error)"
@@ -40,8 +40,8 @@ package struct EventLog {
         _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil
     ) {
         var members: [JSON.Member] = [
-            .init("guest", .string(guest)), .init("by", .string(Journal.label)),
-            .init("uid", .integer(EventKind.user)), .init("message", .string(words)),
+            .init("guest", .string(guest)), .init("by", .string(folder.doer.label)),
+            .init("uid", .integer(folder.doer.user)), .init("message", .string(words)),
         ]
         if let code { members.append(.init("code", .string(code))) }
         try? append(kind.line(time, members))

@@ -58,9 +58,9 @@ package struct Claim: ~Copyable {
         switch change {
         case .none: return
         case .intent(let phase, let goal):
-            document.begin(phase, goal: goal)
+            document.begin(phase, goal: goal, by: journal.folder.doer)
         case .bracket(let phase, let bracket, let side, let goal, let proof):
-            document.begin(phase, goal: goal)
+            document.begin(phase, goal: goal, by: journal.folder.doer)
             document["side"] = .string(side.rawValue)
             document["bracket"] = RecordDocument.bracket(bracket)
             if let proof { document["proof"] = .string(status(proof).rawValue) }
@@ -68,11 +68,11 @@ package struct Claim: ~Copyable {
             // A write that changed no entry of an eswitch port says nothing about hardware: the earlier proof still holds.
             let isStill = side == record.guest.side && record.phase == .pinned && record.proof == .proven
             let known = proof == .shown && shown == .nothingToProve && isStill ? record.proof : status(proof)
-            document.settle(side, proof: known)
+            document.settle(side, proof: known, by: journal.folder.doer)
             if endsBracket { document["bracket"] = nil }
         case .confirmed(let side):
             if shown == record.proof || shown == .nothingToProve { return }
-            document.settle(side, proof: shown)
+            document.settle(side, proof: shown, by: journal.folder.doer)
         case .removed:
             return try remove()
         }
@@ -166,7 +166,7 @@ package struct Claim: ~Copyable {
         if let kept = document["found"]?.elements {
             document["found"] = .array(kept.filter { $0.address.map { !addresses.contains($0) } ?? true })
         }
-        if let side { document.settle(side, proof: record.proof) }
+        if let side { document.settle(side, proof: record.proof, by: journal.folder.doer) }
         try file.write(document)
         try journal.unmark(addresses, of: record)
     }
@@ -352,7 +352,7 @@ extension Journal {
             let now = Stopwatch.realTime
             record = GuestRecord(
                 row: now, guest: guest, phase: .preparing, goal: guest.side, boot: boot, namespace: namespace,
-                cookie: cookie, proof: .missing, revision: 1, since: now, by: Journal.label)
+                cookie: cookie, proof: .missing, revision: 1, since: now, by: folder.doer.label)
             document = RecordDocument(record, ips: ips, found: found(), neighbours: neighbours())
             try make(record, document)
         } catch {

@@ -108,7 +108,7 @@ private final class EarlierJournal {
             goal: begun?.goal ?? (phase == .pinned ? nil : row.text(4).flatMap(Side.init)),
             boot: row.text(6) ?? "", namespace: row.integer(7) ?? 0,
             proof: row.text(8).flatMap(OffloadProof.Status.init) ?? .missing, revision: revision, bracket: bracket,
-            since: Stopwatch.realTime, by: Journal.label)
+            since: Stopwatch.realTime, by: Doer().label)
     }
 
     private func document(_ record: GuestRecord) throws(DatabaseError) -> RecordDocument {

@@ -63,12 +63,12 @@ struct GuestLock: ~Copyable {
             }
             close(file)
         }
-        GuestLock.sign(descriptor)
+        GuestLock.sign(descriptor, folder.doer)
     }
 
     /// Says who holds the lock. One write of a length that covers what another has left: a reader sees one holder or the other.
-    private static func sign(_ file: Int32) {
-        var content = Array("\(getpid()) \(Stopwatch.realTime) \(Journal.label)".utf8.prefix(Holder.length - 1))
+    private static func sign(_ file: Int32, _ doer: Doer) {
+        var content = Array("\(getpid()) \(Stopwatch.realTime) \(doer.label)".utf8.prefix(Holder.length - 1))
         content += [UInt8](repeating: UInt8(ascii: "\n"), count: Holder.length - content.count)
         _ = pwrite(file, content, content.count, 0)
     }

@@ -48,7 +48,7 @@ package final class Journal {
     ///
     /// - Throws: ``ControllerError`` of code `precondition` if it cannot be read.
     package convenience init?(reading folder: StateFolder) throws(ControllerError) {
-        guard let opened = try RecordFolder(folder.path) else { return nil }
+        guard let opened = try RecordFolder(folder) else { return nil }
         if folder.hasDatabase { try self.init(folder: folder) } else { self.init(opened) }
         guard self.folder.exists(Subfolder.guests.rawValue) else { return nil }
     }
@@ -66,10 +66,10 @@ package final class Journal {
     /// - Parameter keepsRecords: a record that is read again is decoded only if its file has changed.
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
     package convenience init(folder: StateFolder, keepsRecords: Bool = false) throws(ControllerError) {
-        var found = try RecordFolder(folder.path)
+        var found = try RecordFolder(folder)
         if found == nil {
             try folder.create()
-            found = try RecordFolder(folder.path)
+            found = try RecordFolder(folder)
         }
         guard let opened = found else { throw StateFolder.unwritable(folder.path, "somebody removes it") }
         self.init(opened, keepsRecords: keepsRecords)
@@ -200,17 +200,6 @@ package final class Journal {
 
     /// When a record was last written, in nanoseconds since 1970.
     package var changeTime: Int64 { folder.changeTime(of: Subfolder.guests.rawValue) ?? 0 }
-
-    /// The verb of the command line. Its program sets it before anything else is done, and no other has one.
-    nonisolated(unsafe) package static var verb: String?
-
-    /// The program that runs, and its verb: who writes records and holds locks.
-    static let label: String = {
-        let path = CommandLine.arguments.first ?? "?"
-        let start = path.utf8.lastIndex(of: UInt8(ascii: "/")).map(path.utf8.index(after:)) ?? path.startIndex
-        let program = String(path[start...])
-        return verb.map { "\(program) \($0)" } ?? program
-    }()
 }
 
 extension ControllerError {

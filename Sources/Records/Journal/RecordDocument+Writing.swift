@@ -8,21 +8,17 @@ extension RecordDocument {
     /// What a commit may have more than the intent before it, in bytes.
     static let room = 1024
 
-    mutating func begin(_ phase: GuestPhase, goal: Side?) {
+    mutating func begin(_ phase: GuestPhase, goal: Side?, by doer: Doer) {
         self["phase"] = .string(phase.rawValue)
         self["goal"] = goal.map { .string($0.rawValue) }
-        stamp()
+        self["since_ns"] = .integer(Stopwatch.realTime)
+        self["by"] = .string(doer.label)
     }
 
-    mutating func settle(_ side: Side, proof: OffloadProof.Status) {
-        begin(.pinned, goal: nil)
+    mutating func settle(_ side: Side, proof: OffloadProof.Status, by doer: Doer) {
+        begin(.pinned, goal: nil, by: doer)
         self["side"] = .string(side.rawValue)
         self["proof"] = .string(proof.rawValue)
-    }
-
-    private mutating func stamp() {
-        self["since_ns"] = .integer(Stopwatch.realTime)
-        self["by"] = .string(Journal.label)
     }
 
     mutating func countWrite() { self["revision"] = .integer((self["revision"]?.integer ?? 0) &+ 1) }

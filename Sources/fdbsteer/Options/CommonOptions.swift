@@ -22,7 +22,9 @@ struct CommonOptions: ParsableArguments {
 
     /// The values of the options, without the parser.
     var call: Call {
-        Call(folder: StateFolder(state?.text ?? CommonOptions.environmentFolder), json: json, dryRun: dryRun)
+        Call(
+            folder: StateFolder(state?.text ?? CommonOptions.environmentFolder, by: Doer(verb: Call.verb)), json: json,
+            dryRun: dryRun)
     }
 
     /// The value of FDBSTEER_STATE.
@@ -113,6 +115,9 @@ struct Call {
     let folder: StateFolder
     let json: Bool
     let dryRun: Bool
+
+    /// The verb, for records and events: set before the options are read.
+    nonisolated(unsafe) static var verb: String?
 
     /// Since the process began: what the arguments cost belongs to the call.
     static let clock = Stopwatch()
