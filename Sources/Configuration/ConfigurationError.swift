@@ -29,6 +29,8 @@ package struct ConfigurationError: Error, Hashable, Sendable, CustomStringConver
 struct Problems {
     private(set) var list: [ConfigurationError.Problem] = []
 
+    var count: Int { list.count }
+
     /// The most problems that are reported, for a file that is wrong everywhere.
     private static let most = 50
 

@@ -1,3 +1,4 @@
+import FDB
 import Policy
 import Glibc
 import System
@@ -129,6 +130,7 @@ extension DaemonConfiguration {
             lines[guest.id] = line
             guests.append(guest)
         }
+        takeEachAddressOnce(lines, &problems)
         for guest in guests where guest.follow && (guest.standbyDevice == nil || guest.primaryDevice == nil) {
             let source = guest.qmp ?? guest.domain
             guard guests.count(where: { $0.follow && ($0.qmp ?? $0.domain) == source }) > 1 else { continue }
@@ -136,6 +138,29 @@ extension DaemonConfiguration {
                 line: lines[guest.id] ?? 0,
                 "guest \(guest.id) shares \(source ?? "") with another: give standby_device and primary_device, so that the "
                     + "events of one pair do not move the other")
+        }
+    }
+}
+
+extension DaemonConfiguration {
+    /// An address has one guest on a bridge.
+    private func takeEachAddressOnce(_ lines: [GuestID: Int], _ problems: inout Problems) {
+        struct Place: Hashable {
+            let bridge: String
+            let address: Address
+        }
+        var owners: [Place: GuestID] = [:]
+        for guest in guests {
+            guard let preparation = guest.preparation else { continue }
+            for address in preparation.addresses {
+                let place = Place(bridge: preparation.bridge, address: address)
+                if let owner = owners.updateValue(guest.id, forKey: place) {
+                    problems.add(
+                        line: lines[guest.id],
+                        "guest \(guest.id) has address \(address) on \(preparation.bridge), which guest \(owner) has already"
+                    )
+                }
+            }
         }
     }
 }
@@ -154,7 +179,8 @@ extension DaemonConfiguration.Guest {
         // sockaddr_un.sun_path has 108 bytes, including the NUL.
         fields.take("qmp", .path("a socket", most: 107), into: &qmp, &problems)
         fields.take("domain", .domain, into: &domain, &problems)
-        fields.take("kind", .word, into: &kind, &problems)
+        let declared: GuestKind? = fields.take("kind", .word, &problems)
+        kind = declared ?? .unknown
         fields.take("standby_device", .deviceID, into: &standbyDevice, &problems)
         fields.take("primary_device", .deviceID, into: &primaryDevice, &problems)
         fields.take("follow", .flag, into: &follow, &problems)
@@ -162,7 +188,13 @@ extension DaemonConfiguration.Guest {
         fields.take("rx_filter_limit", .integer(1...1024, of: "addresses"), into: &rxFilterLimit, &problems)
         fields.take("ask", .flag, into: &ask, &problems)
         replay = fields.take("replay", .word, &problems)
-        fields.take("addresses_ip", .addresses, into: &addressesIP, &problems)
+        // The second is the name of earlier versions.
+        let names = ["ip", "addresses_ip"]
+        for name in names { fields.take(name, .addresses, into: &addressesIP, &problems) }
+        if names.allSatisfy({ fields.line($0) != nil }) {
+            problems.add(line: fields.line(names[1]), "\(path).addresses_ip is an earlier name of ip: leave it out")
+        }
+        take(preparation: &fields, path: path, declared, &problems)
         fields.finish(&problems)
         if follow, qmp == nil, domain == nil {
             problems.add(
@@ -181,6 +213,55 @@ extension DaemonConfiguration.Guest {
         }
         if id == nil { return nil }
     }
+
+    /// Reads the keys that are named as the options of `prepare`. The bridge is the one that makes them count.
+    private mutating func take(
+        preparation fields: inout Fields, path: String, _ kind: GuestKind?, _ problems: inout Problems
+    ) {
+        let before = problems.count
+        var options = PreparationOptions()
+        (options.kind, options.ips) = (kind, addressesIP)
+        let bridge = fields.take("bridge", .interface, &problems)
+        fields.take("primary", .port, into: &options.primary, &problems)
+        fields.take("standby", .port, into: &options.standby, &problems)
+        fields.take("port", .port, into: &options.port, &problems)
+        fields.take("uplink", .port, into: &options.uplink, &problems)
+        fields.take("pf", .interface, into: &options.pf, &problems)
+        let vf = fields.take("vf", .integer(0...4095, of: "a VF"), &problems)
+        options.vf = vf.map(UInt32.init)
+        fields.take("address", .macs, into: &options.addresses, &problems)
+        fields.take("neighbour", .interfaces, into: &options.neighbours, &problems)
+        fields.take("at", .word, into: &options.side, &problems)
+        let leak: Leak? = fields.take("leak", .word, &problems)
+        options.allowsLeak = leak == .allow
+        let isUnguarded = fields.take("no_guard", .flag, &problems)
+        options.isGuarded = isUnguarded != true
+        fields.take("gate", .flag, into: &options.isGated, &problems)
+        guard let bridge else {
+            for key in DaemonConfiguration.Guest.preparing where fields.line("bridge") == nil {
+                guard let line = fields.line(key) else { continue }
+                problems.add(line: line, "\(path).\(key) needs \(path).bridge: with that the daemon prepares the guest")
+            }
+            return
+        }
+        options.bridge = bridge
+        // What is missing because it could not be read has been reported.
+        guard problems.count == before else { return }
+        do throws(ControllerError) {
+            preparation = try options.request(id)
+        } catch {
+            let remedy = error.remedy.map { " (\($0))" } ?? ""
+            problems.add(line: fields.line("bridge"), "\(path) cannot be prepared: \(error.message)\(remedy)")
+        }
+    }
+
+    /// The keys that say how it is prepared.
+    private static let preparing = [
+        "primary", "standby", "port", "uplink", "pf", "vf", "address", "neighbour", "at", "leak", "no_guard", "gate",
+    ]
+
+    /// What to do if the switch floods the frames of a guest on its standby to other ports.
+    private enum Leak: String, CaseIterable { case refuse, allow }
 }
 
 extension Kind where Value == Table {

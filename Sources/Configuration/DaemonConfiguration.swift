@@ -131,6 +131,8 @@ package struct DaemonConfiguration: Hashable, Sendable {
         package var replay: ReplayMode?
         /// The guest's IP addresses, which are announced after a move, and at which it is asked.
         package var addressesIP: [AnnouncementRequest.Owned] = []
+        /// How it is prepared when its ports are there; nil: others prepare it.
+        package var preparation: PreparationRequest?
 
         /// - Parameter id: the guest interface's name.
         package init(id: GuestID) { self.id = id }

@@ -1,3 +1,4 @@
+import FDB
 import Policy
 import System
 
@@ -72,6 +73,23 @@ extension Kind where Value == String {
         }
     }
 
+    /// The name of an interface, or an alternative one, which has at most 127 bytes (ALTIFNAMSIZ).
+    static var interface: Kind { name("an interface's name", most: 127) }
+
+    /// The name of a bridge port, as `prepare` takes it: an interface, an alternative name, `pf0vf3` or `pci/ADDRESS`.
+    static var port: Kind {
+        name("a bridge port's name, such as \"tap0\", \"pf0vf3\" or \"pci/0000:03:00.5\"", most: 127)
+    }
+
+    private static func name(_ what: String, most: Int) -> Kind {
+        Kind(words: "\(what), at most \(most) bytes") { node in
+            guard case .string(let text) = node, (1...most).contains(text.utf8.count),
+                text.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7f })
+            else { return nil }
+            return text
+        }
+    }
+
     /// A word that QEMU accepts as a device's id.
     static var deviceID: Kind {
         Kind(words: "the id of a QEMU device: letters, digits, '-', '.', '_', '/', at most 255") { node in
@@ -102,6 +120,31 @@ extension Kind where Value == [String] {
                 if case .string(let text) = node, !text.utf8.contains(0) { text } else { nil }
             }
             return words.count == nodes.count && words.first?.isEmpty == false ? words : nil
+        }
+    }
+}
+
+extension Kind where Value == [String] {
+    /// Interfaces.
+    static var interfaces: Kind {
+        Kind(words: "an array of 1 to 64 interfaces' names") { node in
+            guard case .array(let nodes) = node, (1...64).contains(nodes.count) else { return nil }
+            let names = nodes.compactMap(Kind<String>.interface.convert)
+            return names.count == nodes.count ? names : nil
+        }
+    }
+}
+
+extension Kind where Value == [Address] {
+    /// The guest's addresses.
+    static var macs: Kind {
+        Kind(words: "an array of strings MAC or MAC/VLAN, such as [\"52:54:00:12:34:56\"]") { node in
+            guard case .array(let nodes) = node, !nodes.isEmpty else { return nil }
+            let addresses = nodes.compactMap { node -> Address? in
+                guard case .string(let text) = node, !text.utf8.contains(0) else { return nil }
+                return try? Address(text)
+            }
+            return addresses.count == nodes.count ? addresses : nil
         }
     }
 }

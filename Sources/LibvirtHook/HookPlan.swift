@@ -39,13 +39,7 @@ package struct HookPlan: Sendable {
 
         /// A preparation as the command that does the same; nil for the other steps.
         package var words: String? {
-            guard case .prepare(let request) = self else { return nil }
-            let ports =
-                request.primary.map { "--primary \($0) --standby \(request.standby)" } ?? "--port \(request.standby)"
-            return "fdbsteer prepare \(request.id) --bridge \(request.bridge) \(ports)"
-                + (request.uplink.map { " --uplink \($0)" } ?? "")
-                + request.addresses.map { " --address \($0)" }.joined()
-                + (request.side.map { " --at \($0.rawValue)" } ?? "") + (request.isGated ? " --gate" : "")
+            if case .prepare(let request) = self { request.command } else { nil }
         }
     }
 

@@ -15,6 +15,7 @@ import System
 struct Loop: ~Copyable {
     var context: DaemonContext
     var following = Following()
+    var preparing = Preparing()
     /// Guests to look at again, with the time (CLOCK_MONOTONIC, nanoseconds) and the cause.
     var pending: [Int64: (at: Int64, cause: Watch.Cause)] = [:]
     /// Tokens of what has happened since the last turn.
@@ -162,6 +163,7 @@ struct Loop: ~Copyable {
             resync(reason: .interval)
         }
         look(at: context.keeper.heed(now: now))
+        prepareConfigured()
         for (row, entry) in pending where entry.at <= now {
             pending[row] = nil
             look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
@@ -188,6 +190,7 @@ struct Loop: ~Copyable {
         if let interval = manager?.watchdogInterval { due = min(due, lastSign + interval) }
         due = min(due, context.keeper.heedingDue)
         due = min(due, context.keeper.askingDue)
+        due = min(due, preparingDue)
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
@@ -284,7 +287,13 @@ struct Loop: ~Copyable {
         unread = []
         if news.faults.isEmpty { troubles.remove("journal") }
         for fault in news.faults { report("journal", fault) }
+        take(news)
+    }
+
+    /// Takes over what a reading of records has told.
+    mutating func take(_ news: Keeper.News) {
         guard news.isNews else { return }
+        noteRecords()
         look(at: news.changed)
         following.choose(&context)
     }
@@ -308,6 +317,7 @@ struct Loop: ~Copyable {
                 "resync",
                 metadata: ["reason": "\(reason.rawValue)", "suspicious": "\(suspicions.count)", "us": "\(took)"])
             look(at: suspicions)
+            preparing.isDue = true
             troubles.remove("resync")
         } catch {
             report("resync", error)
@@ -323,6 +333,7 @@ struct Loop: ~Copyable {
             let configuration = try configurationFile.read()
             context.configuration = configuration
             context.keeper.apply(configuration)
+            preparing.hurry()
             resyncInterval = configuration.daemon.resyncInterval
             context.log.logLevel = configuration.logLevel
             context.log.notice("configuration read again", metadata: ["file": "\(configurationFile.path)"])

@@ -40,7 +40,8 @@ struct PackagingTests {
         let configuration = try parse(text)
         #expect(configuration.daemon.state != nil)
         #expect(configuration.guests.first?.qmp != nil && configuration.guests.first?.primaryDevice != nil)
-        #expect(configuration.guests.last?.domain != nil)
+        #expect(configuration.guests.contains { $0.domain != nil })
+        #expect(configuration.guests.count { $0.preparation != nil } == 2)
         let keys = Set(
             text.split(separator: "\n").filter { !$0.hasPrefix("#") && $0.contains("=") }.map { line in
                 String(line.prefix { $0 != "=" }.filter { $0 != " " })

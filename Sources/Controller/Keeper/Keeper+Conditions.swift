@@ -68,12 +68,28 @@ extension Keeper {
     /// Replaces what a source has found about a guest.
     package mutating func set(_ row: Int64, _ source: Condition.Source, _ found: [Condition]) {
         guard let record = watch.records[row], var ward = wards[row] else { return }
-        if found.isEmpty, ward.conditions.isEmpty { return }
-        let guest = record.guest.id
+        guard replace(source, by: found, of: record.guest.id, in: &ward) else { return }
+        wards[row] = ward
+        countConditions(of: record.guest.id)
+    }
+
+    /// Replaces what was found about a guest that the configuration names and that is not prepared.
+    package mutating func set(absent guest: GuestID, _ found: [Condition]) {
+        var ward = absent[guest] ?? Ward()
+        guard replace(.configuration, by: found, of: guest, in: &ward) else { return }
+        absent[guest] = found.isEmpty ? nil : ward
+        countConditions(of: guest)
+    }
+
+    /// - Returns: whether anything has changed.
+    private mutating func replace(
+        _ source: Condition.Source, by found: [Condition], of guest: GuestID, in ward: inout Ward
+    ) -> Bool {
+        if found.isEmpty, ward.conditions.isEmpty { return false }
         let changes = ward.conditions.replace(source, by: found, at: Stopwatch.realTime) {
             earlierConditions[EarlierCondition(guest: guest.text, code: $0.code, subject: $0.subject)]
         }
-        guard !changes.isEmpty else { return }
+        guard !changes.isEmpty else { return false }
         conditionsAreNew = true
         for change in changes {
             guard ward.telling.ask(at: monotonicNanoseconds()) else { continue }
@@ -82,14 +98,15 @@ extension Keeper {
                 change.isOver ? .conditionOver : .condition, guest: guest.text, at: Stopwatch.realTime,
                 change.condition.words, code: change.condition.code)
         }
-        wards[row] = ward
+        return true
+    }
+
+    private mutating func countConditions(of guest: GuestID) {
+        let ward = watch.record(named: guest).flatMap { wards[$0.row] }
+        let entries = (ward?.conditions.entries ?? []) + (absent[guest]?.conditions.entries ?? [])
         counters.conditions[guest] = Dictionary(
-            grouping: ward.conditions.entries,
-            by: {
-                DaemonCounters.ConditionKind($0.condition)
-            }
-        ).mapValues(
-            \.count)
+            grouping: entries, by: { DaemonCounters.ConditionKind($0.condition) }
+        ).mapValues(\.count)
     }
 
     /// A guest has come from another host, or gone to one, in an EVPN fabric.
@@ -163,8 +180,12 @@ extension Keeper {
                 ConditionRecord(guest: record.guest.id.text, row: record.row, $0)
             }
         }
+        let unrecorded = absent.flatMap { id, ward in
+            ward.conditions.entries.map { ConditionRecord(guest: id.text, row: ConditionRecord.absent, $0) }
+        }
         let followed = wards.compactMap { $1.isFollowed ? watch.records[$0]?.guest.id.text : nil }
-        try journal.write(all.sorted { ($0.guest, $0.since) < ($1.guest, $1.since) }, followed: followed.sorted())
+        try journal.write(
+            (all + unrecorded).sorted { ($0.guest, $0.since) < ($1.guest, $1.since) }, followed: followed.sorted())
         conditionsAreNew = false
     }
 }

@@ -7,6 +7,7 @@ import Switchdev
 extension Keeper {
     /// What a notification of a changed entry says about a guest.
     package mutating func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? {
+        if !awaited.isEmpty, awaited.contains(change.entry.address.mac) { linkNews.haveComeOrGone = true }
         if !change.isRemoval, let bridge = change.entry.bridge,
             let record = watch.owner(of: change.entry.address, bridge: bridge)
         {
@@ -34,6 +35,7 @@ extension Keeper {
         }
         guardsAreOld = true
         let rows = watch.rows(at: change.index)
+        if rows.isEmpty || change.isRemoval { linkNews.haveComeOrGone = true } else { linkNews.haveChanged = true }
         suspect(rows)
         for row in rows where wards[row]?.ready != nil { spoilReady(row) }
         let suspicions = try watch.hear(change) { () throws(NetlinkError) in try Link(decoding: payload) }

@@ -50,6 +50,12 @@ package struct Keeper: ~Copyable {
     package internal(set) var watch = Watch()
     /// What it remembers of each of them beside the record, by row.
     package var wards: [Int64: Ward] = [:]
+    /// What is wrong with guests that the configuration names and that are not prepared.
+    var absent: [GuestID: Ward] = [:]
+    /// What was heard of links since it was last asked for (``takeLinkNews()``).
+    var linkNews = LinkNews()
+    /// MACs of guests that are not prepared, because it is not known where they are perhaps.
+    var awaited: Set<MACAddress> = []
     /// Rows of followed guests whose ports are to be read for their next redirection.
     var unready: Set<Int64> = []
     /// When ports' counters were last looked at (``countSent(now:)``).

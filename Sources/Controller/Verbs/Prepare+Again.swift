@@ -20,9 +20,14 @@ extension Prepare {
         let record = record.named(by: observation)
         let guest = record.guest
         let losses = losses(guest, observation)
-        var wishes = wishes(request, guest, observation, links: links)
+        var wishes = wishes(request, guest, links: links)
         // What is prepared anew is where, and what, the caller says.
-        if losses.isEmpty { wishes += try ownWishes(request, guest) + addressWishes(request, guest, journal) }
+        if losses.isEmpty {
+            if let side = request.side, side != guest.side {
+                wishes.append("its side is \(guest.side.rawValue), not \(side.rawValue)")
+            }
+            wishes += try ownWishes(request, guest) + addressWishes(request, guest, journal)
+        }
         guard wishes.isEmpty else {
             throw ControllerError(
                 .precondition,
@@ -66,10 +71,17 @@ extension Prepare {
         throw record.unfinished
     }
 
+    /// What a request wants otherwise than it is recorded, in words. Where the guest is now is no difference.
+    ///
+    /// - Parameter request: with the names of netdevs (``named(_:)``).
+    func differences(
+        _ request: PreparationRequest, from guest: GuestInterface, _ journal: Journal, links: Links
+    ) throws(ControllerError) -> [String] {
+        try wishes(request, guest, links: links) + ownWishes(request, guest) + addressWishes(request, guest, journal)
+    }
+
     /// What the caller wants otherwise than it is recorded, field by field, in words.
-    private func wishes(
-        _ request: PreparationRequest, _ guest: GuestInterface, _ observation: Observation, links: Links
-    ) -> [String] {
+    private func wishes(_ request: PreparationRequest, _ guest: GuestInterface, links: Links) -> [String] {
         var wishes: [String] = []
         func compare(_ field: String, _ known: String?, _ wanted: String?, _ isSame: Bool) {
             if !isSame {
@@ -82,8 +94,10 @@ extension Prepare {
             if known != nil, wanted != nil, !isThere { return }
             compare(field, known?.name, wanted, known?.index == wanted.flatMap { links[$0]?.index })
         }
-        func isThere(_ side: Side) -> Bool { observation.ports[side]?.master == guest.bridge.index }
-        compare("bridge", guest.bridge, request.bridge, isThere: observation.bridge != nil)
+        func isThere(_ side: Side) -> Bool {
+            guest.port(of: side).flatMap { links[$0.index] }?.master == guest.bridge.index
+        }
+        compare("bridge", guest.bridge, request.bridge, isThere: links[guest.bridge.index] != nil)
         compare("primary", guest.primary, request.primary, isThere: isThere(.primary))
         compare(
             guest.primary == nil ? "port" : "standby", guest.standby, request.standby, isThere: isThere(guest.arrival))
@@ -102,12 +116,9 @@ extension Prepare {
         return wishes
     }
 
-    /// What the caller wants otherwise of the guest itself.
+    /// What the caller wants otherwise of the guest itself, wherever it is.
     private func ownWishes(_ request: PreparationRequest, _ guest: GuestInterface) -> [String] {
         var wishes: [String] = []
-        if let side = request.side, side != guest.side {
-            wishes.append("its side is \(guest.side.rawValue), not \(side.rawValue)")
-        }
         if request.isGated != guest.isGated {
             wishes.append(guest.isGated ? "it has a gate, and is to have none" : "it has no gate")
         }

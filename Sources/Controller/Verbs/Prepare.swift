@@ -210,7 +210,7 @@ package struct Prepare {
     }
 
     /// The request with the names of netdevs.
-    private func named(_ links: Links) throws(ControllerError) -> PreparationRequest {
+    func named(_ links: Links) throws(ControllerError) -> PreparationRequest {
         let names = PortName(links: links, pci: PCIFunctions()) { () throws(NetlinkError) in try Devlink.snapshot() }
         return try request.replacing(
             bridge: links[request.bridge]?.name,

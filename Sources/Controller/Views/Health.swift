@@ -52,12 +52,19 @@ package struct NamespaceView: Hashable, Sendable, Encodable {
     }()
 }
 
-extension GuestStatus {
-    /// Whether it is listed before another guest: the worst first, and by name among equals.
-    package func isBefore(_ other: GuestStatus) -> Bool {
+extension Health {
+    /// Whether a guest is listed before another one: the worst first, and by name among equals.
+    package static func isBefore(_ one: (Health, guest: String), _ other: (Health, guest: String)) -> Bool {
         let order = Health.allCases
-        let (rank, others) = (order.firstIndex(of: health) ?? 0, order.firstIndex(of: other.health) ?? 0)
-        return rank != others ? rank < others : NaturalOrder.isBefore(guest, other.guest)
+        let (rank, others) = (order.firstIndex(of: one.0) ?? 0, order.firstIndex(of: other.0) ?? 0)
+        return rank != others ? rank < others : NaturalOrder.isBefore(one.guest, other.guest)
+    }
+}
+
+extension GuestStatus {
+    /// Whether it is listed before another guest (``Health/isBefore(_:_:)``).
+    package func isBefore(_ other: GuestStatus) -> Bool {
+        Health.isBefore((health, guest: guest), (other.health, guest: other.guest))
     }
 
     /// What is known of it, in one word and one command.

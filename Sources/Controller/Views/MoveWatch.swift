@@ -12,7 +12,9 @@ package struct MoveWatch: ~Copyable {
     /// How often the kernel dropped notifications: the counts are minima then.
     package private(set) var overruns = 0
     private let monitor: MonitorSocket
-    private let bridges: [Int32: String]
+    /// The one bridge that is watched; nil for all.
+    private let only: String?
+    private var bridges: [Int32: String]
     private var names: [Int32: String]
 
     /// Notifications that can wait for the reader: 832 bytes each. Without privilege net.core.rmem_max is the limit.
@@ -25,7 +27,7 @@ package struct MoveWatch: ~Copyable {
     package init(bridge: String?, on host: inout Host) throws(ControllerError) {
         let monitor: MonitorSocket
         do throws(NetlinkError) {
-            monitor = try MonitorSocket(groups: [.neighbour], receiveBuffer: MoveWatch.receiveBuffer)
+            monitor = try MonitorSocket(groups: [.neighbour, .link], receiveBuffer: MoveWatch.receiveBuffer)
         } catch {
             throw ControllerError(.precondition, "cannot hear the kernel's notifications", cause: error)
         }
@@ -38,6 +40,7 @@ package struct MoveWatch: ~Copyable {
         }
         self.monitor = monitor
         self.moves = moves
+        only = bridge
         bridges = Dictionary(uniqueKeysWithValues: found.map { ($0.index, $0.name) })
         names = Dictionary(uniqueKeysWithValues: links.all.map { ($0.index, $0.name) })
     }
@@ -61,19 +64,23 @@ package struct MoveWatch: ~Copyable {
 
     /// Hears what waits, at most a few thousand notifications.
     ///
-    /// - Returns: whether notifications were lost, so that the tables were read again; and whether more may wait.
+    /// - Returns: whether notifications were lost, so that the tables were read again; bridges that have come and are watched from now
+    ///   on; and whether more may wait.
     /// - Throws: ``ControllerError`` of code `precondition`.
     package mutating func hear(
         on host: inout Host, _ body: (Moves.Event) -> Void
-    ) throws(ControllerError) -> (isLost: Bool, isMore: Bool) {
+    ) throws(ControllerError) -> (isLost: Bool, new: [String], isMore: Bool) {
         var (isLost, isMore) = (false, true)
+        var new: [Int32: String] = [:]
         for _ in 0..<4096 where isMore {
             let now = Stopwatch.realTime
             do throws(NetlinkError) {
                 let more = try monitor.receive { (header, payload) throws(NetlinkError) in
-                    guard let change = try FDBMonitor.change(header, payload), let bridge = change.entry.bridge,
-                        bridges[bridge] != nil
-                    else { return }
+                    guard let change = try FDBMonitor.change(header, payload) else {
+                        if let bridge = try newcomer(header, payload) { new[bridge.index] = bridge.name }
+                        return
+                    }
+                    guard let bridge = change.entry.bridge, bridges[bridge] != nil || new[bridge] != nil else { return }
                     if let event = moves.take(change.entry, isRemoval: change.isRemoval, at: now) { body(event) }
                 }
                 if !more { isMore = false }
@@ -85,13 +92,33 @@ package struct MoveWatch: ~Copyable {
                 isLost = true
             }
         }
-        guard isLost else { return (false, isMore) }
+        if isLost, let links = try? host.kernel.links(), let found = try? MoveWatch.bridges(links, named: only) {
+            for bridge in found where bridges[bridge.index] == nil { new[bridge.index] = bridge.name }
+        }
+        for (index, name) in new {
+            bridges[index] = name
+            // What was heard of already is known already.
+            let entries = (try? MoveWatch.table(of: index, on: &host)) ?? []
+            for entry in entries { moves.know(entry, at: Stopwatch.realTime) }
+        }
+        guard isLost else { return (false, new.values.sorted(), isMore) }
         for index in bridges.keys {
             // A bridge that is gone has no table.
             guard let entries = try? MoveWatch.table(of: index, on: &host) else { continue }
             for event in moves.reread(entries, bridge: index, at: Stopwatch.realTime) { body(event) }
         }
-        return (true, isMore)
+        return (true, new.values.sorted(), isMore)
+    }
+
+    /// A bridge of which a notification tells, that is to be watched and is not yet.
+    private func newcomer(
+        _ header: MessageHeader, _ payload: UnsafeRawBufferPointer
+    ) throws(NetlinkError) -> Link? {
+        guard let change = try LinkChange(header, payload), !change.isRemoval, !change.isOfPort,
+            bridges[change.index] == nil
+        else { return nil }
+        let link = try Link(decoding: payload)
+        return link.kind == "bridge" && only.map(link.isCalled) ?? true ? link : nil
     }
 
     private static func table(of bridge: Int32, on host: inout Host) throws(ControllerError) -> [Entry] {

@@ -144,8 +144,43 @@ package struct ConditionView: Hashable, Sendable, Encodable {
     package var words: String { subject.isEmpty ? message : "\(subject): \(message)" }
 }
 
+/// A guest that the daemon's configuration names with its ports, and that it has not prepared.
+package struct AbsentGuest: Hashable, Sendable, Encodable {
+    /// Its name.
+    package let guest: String
+    /// How it is, in one word.
+    package let health: Health
+    /// Why it is not prepared, and since when.
+    package let conditions: [ConditionView]
+    /// What to do next.
+    package let next: String?
+
+    fileprivate init(_ guest: String, _ records: [ConditionRecord]) {
+        self.guest = guest
+        health = records.contains { $0.condition.severity == .problem } ? .problem : .warning
+        conditions = records.map(ConditionView.init)
+        next = records.first?.condition.remedy
+    }
+}
+
 /// How guests stand.
 package struct Status {
+    /// Reads the guests that the daemon's configuration names, and that it has not prepared.
+    ///
+    /// - Parameter ids: these alone; nil for all.
+    package static func absent(
+        _ ids: [GuestID]? = nil, on host: borrowing Host
+    ) throws(ControllerError) -> [AbsentGuest] {
+        guard let journal = try Journal(reading: host.folder), let daemon = journal.daemon else { return [] }
+        let records = daemon.conditions.filter { record in
+            record.row == ConditionRecord.absent && ids.map { $0.contains { $0.text == record.guest } } ?? true
+        }
+        // Between a preparation and the daemon's next look it is in both.
+        return Dictionary(grouping: records, by: \.guest).filter { guest, _ in
+            (try? GuestID(guest)).map { !journal.knows($0) } ?? false
+        }.map { AbsentGuest($0, $1) }
+    }
+
     /// Reads all guests that have a record, or one of them.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.

@@ -12,6 +12,8 @@ package struct Condition: Hashable, Sendable {
         case follower
         /// What a control plane makes of the guest's moves.
         case fabric
+        /// The comparison of the record with the configuration.
+        case configuration
     }
 
     /// What it means for the guest.
@@ -55,6 +57,12 @@ package struct Condition: Hashable, Sendable {
     package static let neighbourClaimed = "neighbour-claimed"
     /// A guest in an EVPN fabric changes hosts so often that FRR takes its addresses for duplicates.
     package static let handovers = "handovers"
+    /// The configuration names it with its ports, and it could not be prepared.
+    package static let unprepared = "not-prepared"
+    /// The same, and it was released by others than the daemon.
+    package static let released = "released"
+    /// Its record is not what the configuration says.
+    package static let otherwise = "configured-otherwise"
     /// The filters of a NIC are not as intended.
     package static let filters = "nic-filters"
 

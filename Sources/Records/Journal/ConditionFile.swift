@@ -5,8 +5,10 @@ package import Policy
 package struct ConditionRecord: Hashable, Sendable {
     /// The guest.
     package let guest: String
-    /// Which guest of that name: ``GuestRecord/row``.
+    /// Which guest of that name: ``GuestRecord/row``, or ``absent``.
     package let row: Int64
+    /// The row of a guest that has no record: the configuration names it, and it is not prepared.
+    package static let absent: Int64 = 0
     /// The condition.
     package let condition: Condition
     /// When it was first found, in nanoseconds since 1970.

@@ -8,6 +8,7 @@ public struct Links: Sendable {
     /// Interface indexes of the ports whose entries reach hardware.
     public let eswitchPorts: [Int32]
     private let byIndex: [Int32: Int]?
+    private var byName: [String: Int]?
     /// Shorter lists are searched as fast, and the first dictionary of a type costs a process a long time.
     private static let searchLimit = 16
 
@@ -83,7 +84,19 @@ public struct Links: Sendable {
     }
 
     /// The link with a name or an alternative name; no two interfaces of a namespace share one (`netdev_name_in_use`).
-    public subscript(name: String) -> Link? { all.first { $0.isCalled(name) } }
+    public subscript(name: String) -> Link? {
+        guard let byName else { return all.first { $0.isCalled(name) } }
+        return byName[name].map { all[$0] }
+    }
+
+    /// The same for who asks for many names: the search for each goes through all links.
+    package var indexedByName: Links {
+        var links = self
+        links.byName = Dictionary(
+            all.enumerated().flatMap { place, link in ([link.name] + link.alternativeNames).map { ($0, place) } }
+        ) { first, _ in first }
+        return links
+    }
 
     /// The bridges, sorted by name.
     public var bridges: [Link] {

@@ -96,54 +96,31 @@ struct PrepareCommand: ParsableCommand {
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
 
-    func validate() throws {
-        if port != nil {
-            guard primary == nil, standby == nil, pf == nil, vf == nil else {
-                throw ValidationError("a guest with one --port has neither --primary, --standby, --pf nor --vf")
-            }
-            return
-        }
-        guard standby != nil else {
-            throw ValidationError("name the guest's ports: --primary and --standby, or --port where it has one")
-        }
-        guard (pf == nil) == (vf == nil), (pf == nil) != (primary == nil) else {
-            throw ValidationError("name the VF by --primary, or by --pf and --vf where its NIC is in legacy mode")
-        }
+    private var options: PreparationOptions {
+        var options = PreparationOptions()
+        options.bridge = bridge
+        (options.primary, options.standby, options.port, options.uplink) = (primary, standby, port, uplink)
+        (options.pf, options.vf, options.acceptsUnusableNIC) = (pf, vf, acceptUnusableNic)
+        (options.side, options.kind) = (at, kind)
+        (options.isGuarded, options.isGated) = (!noGuard, gate)
+        options.neighbours = neighbour?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
+        return options
     }
 
-    private func neighbours(of request: PreparationRequest) throws(ControllerError) -> [String] {
-        let devices = neighbour?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
-        for (index, device) in devices.enumerated() where device.isEmpty || devices[..<index].contains(device) {
-            throw ControllerError(
-                .usage, "--neighbour names \(device.isEmpty ? "an empty interface" : "\(device) twice")",
-                remedy: "write --neighbour br0, or --neighbour br0.10,br0.20")
-        }
-        if !devices.isEmpty, request.ips.isEmpty {
-            throw ControllerError(
-                .usage, "--neighbour needs the guest's IP addresses", remedy: "name them by --ip")
-        }
-        return devices
+    func validate() throws {
+        if let fault = options.portFault { throw ValidationError(fault) }
     }
 
     func run() {
         let request = common.call.check { () throws(ControllerError) in
-            let parsed = try [Address](listed: addresses)
-            var ips: [AnnouncementRequest.Owned] = []
+            var options = options
+            options.addresses = try [Address](listed: addresses)
             for text in ip?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
-                ips.append(try AnnouncementRequest.Owned(String(text)))
+                options.ips.append(try AnnouncementRequest.Owned(String(text)))
             }
             let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
-            var legacy: LegacyRequest?
-            if let pf, let vf { legacy = LegacyRequest(pf: pf, vf: vf, acceptsUnusable: acceptUnusableNic) }
-            var request = try PreparationRequest(
-                id: GuestID(guest), bridge: bridge, primary: port == nil ? primary ?? uplink ?? pf : nil,
-                standby: port ?? standby ?? "",
-                uplink: legacy == nil ? uplink : nil, addresses: parsed, side: at, allowsLeak: policy == .allow,
-                kind: kind, legacy: legacy, ips: ips)
-            request.isGuarded = !noGuard
-            request.isGated = gate
-            request.neighbours = try neighbours(of: request)
-            return request
+            options.allowsLeak = policy == .allow
+            return try options.request(GuestID(guest))
         }
         common.call.run { host throws(ControllerError) in
             common.call.show(try Prepare(request, options: proof.options(common, waivers)).run(on: &host))

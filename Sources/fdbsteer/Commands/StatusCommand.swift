@@ -20,6 +20,8 @@ struct StatusCommand: ParsableCommand {
     /// The JSON object.
     private struct View: Encodable {
         let guests: [GuestStatus]
+        /// Guests that the daemon's configuration names, and that it has not prepared.
+        let unprepared: [AbsentGuest]
         /// What is wrong with records that are broken.
         let broken: [String]
     }
@@ -44,59 +46,89 @@ struct StatusCommand: ParsableCommand {
         let ids = call.ids(guests)
         call.run(reading: true) { host throws(ControllerError) in
             guard watch else {
-                let view = try read(ids, on: &host)
+                let found = try read(ids, on: &host)
                 if common.json {
-                    Output.json(View(guests: view.guests, broken: view.faults.map(\.description)))
+                    Output.json(
+                        View(
+                            guests: found.guests, unprepared: found.absent,
+                            broken: found.faults.map(\.description)))
                 } else {
-                    for line in lines(view.guests, isDetailed: ids.count == 1) { Output.line(line) }
+                    for line in lines(found, isDetailed: ids.count == 1) { Output.line(line) }
                 }
-                for fault in view.faults { Output.error("fdbsteer: \(fault)") }
-                return view.faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue
+                for fault in found.faults { Output.error("fdbsteer: \(fault)") }
+                return found.faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue
             }
-            while Output.failure == nil {
-                let view = try read(ids, on: &host)
-                Output.text(
-                    Screen.drawing(lines(view.guests, isDetailed: ids.count == 1) + view.faults.map { "\($0)" }))
-                sleepNanoseconds(interval.nanoseconds)
-            }
+            let view = try LiveView(for: nil)
+            repeat {
+                let found = try read(ids, on: &host)
+                Output.text(Screen.drawing(lines(found, isDetailed: ids.count == 1) + found.faults.map { "\($0)" }))
+            } while view.wait(atMost: interval.nanoseconds)
             return 0
         }
     }
 
-    private func read(
-        _ ids: [GuestID], on host: inout Host
-    ) throws(ControllerError) -> (guests: [GuestStatus], faults: [ControllerError]) {
-        if ids.isEmpty { return try Status.readAll(nil, on: &host) }
-        if ids.count == 1 { return (try Status.read(ids[0], on: &host), []) }
-        var (guests, faults): ([GuestStatus], [ControllerError]) = ([], [])
-        for id in ids {
-            do throws(ControllerError) { guests += try Status.read(id, on: &host) } catch { faults.append(error) }
-        }
-        return (guests.sorted { $0.isBefore($1) }, faults)
+    private struct Found {
+        var guests: [GuestStatus] = []
+        var absent: [AbsentGuest] = []
+        var faults: [ControllerError] = []
     }
 
-    private func lines(_ guests: [GuestStatus], isDetailed: Bool) -> [String] {
-        if isDetailed, let guest = guests.first { return guest.details }
-        if guests.isEmpty { return ["no guest is prepared"] }
-        let rows = guests.map { guest in
-            [
-                guest.guest, guest.health.rawValue, guest.side.rawValue, guest.state, guest.age, guest.bridge,
-                guest.primary?.name ?? "-", (guest.standby ?? guest.local)?.name ?? "-", guest.uplink?.name ?? "-",
-                guest.addresses.prefix(1).joined()
-                    + (guest.addresses.count > 1 ? " and \(guest.addresses.count - 1) more" : ""),
-            ]
+    private func read(_ ids: [GuestID], on host: inout Host) throws(ControllerError) -> Found {
+        var found = Found()
+        found.absent = try Status.absent(ids.isEmpty ? nil : ids, on: host)
+        if ids.isEmpty {
+            (found.guests, found.faults) = try Status.readAll(nil, on: &host)
         }
+        for id in ids where !found.absent.contains(where: { $0.guest == id.text }) {
+            do throws(ControllerError) { found.guests += try Status.read(id, on: &host) } catch {
+                if ids.count == 1 { throw error }
+                found.faults.append(error)
+            }
+        }
+        found.guests.sort { $0.isBefore($1) }
+        return found
+    }
+
+    /// A line of the table, and what is told of the guest below it.
+    private struct Row {
+        let guest: String
+        let health: Health
+        let cells: [String]
+        let troubles: [String]
+    }
+
+    private func lines(_ found: Found, isDetailed: Bool) -> [String] {
+        if isDetailed, let guest = found.guests.first { return guest.details }
+        var rows = found.guests.map { guest in
+            Row(
+                guest: guest.guest, health: guest.health,
+                cells: [
+                    guest.side.rawValue, guest.state, guest.age, guest.bridge, guest.primary?.name ?? "-",
+                    (guest.standby ?? guest.local)?.name ?? "-", guest.uplink?.name ?? "-",
+                    guest.addresses.prefix(1).joined()
+                        + (guest.addresses.count > 1 ? " and \(guest.addresses.count - 1) more" : ""),
+                ], troubles: guest.troubles)
+        }
+        for guest in found.absent {
+            let age = guest.conditions.map(\.sinceNanoseconds).min().map { Output.age(since: $0) } ?? "-"
+            rows.append(
+                Row(
+                    guest: guest.guest, health: guest.health,
+                    cells: ["-", "not prepared", age, "-", "-", "-", "-", "-"],
+                    troubles: guest.conditions.map(\.line)))
+        }
+        if rows.isEmpty { return ["no guest is prepared"] }
+        rows.sort { Health.isBefore(($0.health, guest: $0.guest), ($1.health, guest: $1.guest)) }
         let head = ["GUEST", "HEALTH", "SIDE", "STATE", "SINCE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]
-        let table = Output.aligned([head] + rows)
+        let table = Output.aligned([head] + rows.map { [$0.guest, $0.health.rawValue] + $0.cells })
         // After the alignment: escapes have no width.
-        let painted = zip(table.dropFirst(), guests).map { line, guest -> String in
-            guard let place = line.firstRange(of: "  \(guest.health.rawValue)  ") else { return line }
+        let painted = zip(table.dropFirst(), rows).map { line, row -> String in
+            guard let place = line.firstRange(of: "  \(row.health.rawValue)  ") else { return line }
             var line = line
-            line.replaceSubrange(place, with: "  \(guest.health.painted)  ")
+            line.replaceSubrange(place, with: "  \(row.health.painted)  ")
             return line
         }
-        return [table[0]] + painted
-            + guests.flatMap { guest in guest.troubles.map { "\(guest.guest): \($0)" } }
+        return [table[0]] + painted + rows.flatMap { row in row.troubles.map { "\(row.guest): \($0)" } }
     }
 }
 
@@ -112,14 +144,37 @@ private enum Screen {
         if lines.count > height {
             shown = lines.prefix(height - 1) + ["and \(lines.count - height + 1) more lines"]
         }
+        // A line that wraps would push others out of the screen.
+        if isKnown, size.ws_col > 0 { shown = shown.map { cut($0, to: Int(size.ws_col)) } }
         // Cursor home; each line erases what it leaves of the one before; at last all below.
         return "\u{1b}[H" + shown.map { $0 + "\u{1b}[K\n" }.joined() + "\u{1b}[J"
+    }
+
+    /// A line of at most so many columns; escapes take none of them, and all are kept.
+    private static func cut(_ line: String, to width: Int) -> String {
+        let visible = line.replacing(/\u{1b}\[[0-9;]*m/, with: "")
+        if visible.count <= width { return line }
+        var (text, columns, isEscape) = ("", 0, false)
+        for character in line {
+            if character == "\u{1b}" { isEscape = true }
+            if isEscape {
+                text.append(character)
+                if character == "m" { isEscape = false }
+                continue
+            }
+            columns += 1
+            if columns < width { text.append(character) } else if columns == width { text.append(">") }
+        }
+        return text
     }
 }
 
 extension ConditionView {
     /// For how long it has been so.
     var age: String { Output.age(since: sinceNanoseconds) }
+
+    /// One line, with what to do.
+    fileprivate var line: String { "\(severity.rawValue): \(words), for \(age) (\(remedy))" }
 }
 
 extension GuestStatus {
@@ -154,8 +209,7 @@ extension GuestStatus {
         }
         // What the look of just now has not told already.
         for condition in conditions where problems?.contains(where: { $0.words == condition.words }) != true {
-            lines.append(
-                "\(condition.severity.rawValue): \(condition.words), for \(condition.age) (\(condition.remedy))")
+            lines.append(condition.line)
         }
         if let bracket, phase == "bracketed" {
             lines.append("bracket to \(bracket.goal.rawValue) \(bracket.words)")

@@ -71,7 +71,7 @@ struct SwitchCommand: ParsableCommand {
 
     /// The guests that have the side, and whether there are broken records; the others are named on standard error.
     private func chosen(_ call: Call) throws(ControllerError) -> ([GuestID], hasFaults: Bool) {
-        let (records, hasFaults) = try call.allGuests(onlyHere: true)
+        let (records, hasFaults) = try call.allGuests()
         let fitting = records.filter { $0.guest.port(of: to) != nil }
         for record in records where record.guest.port(of: to) == nil {
             Output.error("fdbsteer: \(record.guest.id) has no \(to.rawValue): left where it is")

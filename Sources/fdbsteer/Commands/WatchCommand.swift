@@ -46,7 +46,8 @@ struct WatchCommand: ParsableCommand {
     /// - Returns: whether more may wait.
     private func hear(_ watch: inout MoveWatch, on host: inout Host) throws(ControllerError) -> Bool {
         var events: [Moves.Event] = []
-        let (isLost, isMore) = try watch.hear(on: &host) { if !quiet { events.append($0) } }
+        let (isLost, new, isMore) = try watch.hear(on: &host) { if !quiet { events.append($0) } }
+        if !new.isEmpty, !common.json { Output.error("watching \(new.joined(separator: ", ")) too") }
         if isLost {
             Output.error("fdbsteer: the kernel dropped notifications: what is counted is a minimum from here on")
         }

@@ -13,13 +13,16 @@ struct LiveView {
     init(for limit: TimeLimit?) throws(ControllerError) {
         signals = try ControllerError.system { () throws(SystemError) in try SignalSet([SIGINT, SIGTERM]) }
         end = limit.map { monotonicNanoseconds() + $0.nanoseconds }
+        Output.interruption = signals.descriptor
     }
 
     /// Waits until a descriptor has input.
     ///
-    /// - Parameter pause: the longest wait, in nanoseconds.
+    /// - Parameters:
+    ///   - descriptor: -1 for none (poll(2)).
+    ///   - pause: the longest wait, in nanoseconds.
     /// - Returns: false when the view is over.
-    func wait(for descriptor: Int32, atMost pause: Int64) -> Bool {
+    func wait(for descriptor: Int32 = -1, atMost pause: Int64) -> Bool {
         guard Output.failure == nil, signals.next() == nil else { return false }
         let left = end.map { $0 - monotonicNanoseconds() } ?? .max
         guard left > 0 else { return false }

@@ -18,6 +18,16 @@ enum Output {
 
     private static let firstError = Atomic<Int32>(0)
 
+    /// A descriptor that has input when a view that goes on is to end; -1 for none. A reader that stopped must not keep it from its end.
+    static var interruption: Int32 {
+        get { interrupter.load(ordering: .relaxed) }
+        set { interrupter.store(newValue, ordering: .relaxed) }
+    }
+
+    private static let interrupter = Atomic<Int32>(-1)
+    /// What a pipe that is writable takes without a wait: PIPE_BUF of limits.h.
+    private static let pipeful = 4096
+
     /// Prints one object: snake_case keys in alphabetical order.
     static func json(_ value: some Encodable) {
         do {
@@ -70,8 +80,14 @@ enum Output {
     /// - Returns: false if not everything could be written; `errno` has the reason.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         var rest = bytes[...]
+        let isView = interruption >= 0
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if isView, !waitForRoom(descriptor) {
+                errno = EINTR
+                return false
+            }
+            let most = isView ? min(rest.count, pipeful) : rest.count
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, most) }
             if count < 0 {
                 if errno == EINTR { continue }
                 return false
@@ -79,6 +95,16 @@ enum Output {
             rest = rest.dropFirst(count)
         }
         return true
+    }
+
+    /// - Returns: false when the view is to end before there is room.
+    private static func waitForRoom(_ descriptor: Int32) -> Bool {
+        var polled = [
+            pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0),
+            pollfd(fd: interruption, events: Int16(POLLIN), revents: 0),
+        ]
+        while poll(&polled, 2, -1) < 0, errno == EINTR {}
+        return polled[0].revents != 0
     }
 
     /// A duration in nanoseconds, formatted for people: `12.3 us`, `4.56 ms`.

@@ -81,20 +81,18 @@ extension Call {
         return rank(one) >= rank(other) ? one : other
     }
 
-    /// All guests of this network namespace, and those of which the kernel has nothing any more, in natural order, with what is wrong
-    /// with broken records, which is said.
-    ///
-    /// - Parameter onlyHere: leaves out those of which the kernel has nothing any more, and says so.
-    func allGuests(onlyHere: Bool = false) throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
+    /// All guests of this network namespace in natural order. What is wrong with broken records is said, and which guests are left out
+    /// because the kernel has nothing of them any more.
+    func allGuests() throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
         guard let journal = try Journal(reading: folder) else { return ([], false) }
         let (records, faults) = try journal.recordsAndFaults()
         for fault in faults { Output.error("fdbsteer: \(fault)") }
         let near = records.filter { record in
             let place = journal.place(of: record)
-            if onlyHere, place.isVoid {
+            if place.isVoid {
                 Output.error("fdbsteer: \(record.guest.id) is void, the kernel has nothing of it any more: left alone")
             }
-            return place == .here || place.isVoid && !onlyHere
+            return place == .here
         }
         return (
             near.sorted { NaturalOrder.isBefore($0.guest.id.text, $1.guest.id.text) }, !faults.isEmpty

@@ -1,0 +1,263 @@
+import Configuration
+import Controller
+import FDB
+import Logging
+import Netlink
+import Policy
+import Switchdev
+import System
+
+/// What is remembered of the guests that the configuration has prepared.
+struct Preparing {
+    /// Of one guest.
+    struct Course {
+        /// The row of its record when that was last heard of; nil without one.
+        private(set) var row: Int64?
+        /// Its places in that record.
+        private var places: Places?
+        /// It was released there, by others than the daemon.
+        var released: Places?
+        /// When it may be tried again (CLOCK_MONOTONIC, nanoseconds), and the wait after that.
+        private(set) var due: Int64 = 0
+        private var triedAt: Int64 = 0
+        var pause = Preparing.firstPause
+
+        /// Its record is another, or has gone.
+        mutating func note(_ record: GuestRecord?) {
+            if record != nil { released = nil } else if row != nil { released = places }
+            row = record?.row
+            places = record.map { Places($0.guest) }
+        }
+
+        /// It is tried now.
+        mutating func begin(_ now: Int64) {
+            (row, places) = (nil, nil)
+            (triedAt, due) = (now, now + pause)
+            pause = min(2 * pause, Preparing.longestPause)
+        }
+
+        /// What was in the way may be so no longer.
+        mutating func hurry() {
+            due = min(due, triedAt + Preparing.firstPause)
+            pause = Preparing.firstPause
+        }
+    }
+
+    /// What a look at a guest has led to.
+    enum Result {
+        /// Nothing is to be done now.
+        case settled
+        /// It was refused, and its next attempt is not due yet.
+        case waiting
+        case prepared, refused
+    }
+
+    /// Interface indexes: made anew, an interface has another one.
+    struct Places: Hashable {
+        let bridge: Int32
+        let port: Int32
+
+        init(_ guest: GuestInterface) { (bridge, port) = (guest.bridge.index, guest.standby.index) }
+
+        /// - Returns: nil when one is not there.
+        init?(_ request: PreparationRequest, _ links: Links) {
+            guard let bridge = links[request.bridge]?.index, let port = links[request.standby]?.index else {
+                return nil
+            }
+            (self.bridge, self.port) = (bridge, port)
+        }
+    }
+
+    var courses: [GuestID: Course] = [:]
+    /// All are to be looked at, and with which of the configuration that begins.
+    var isDue = true
+    var first = 0
+    /// When they were last looked at (CLOCK_MONOTONIC, nanoseconds).
+    var lookedAt: Int64 = 0
+    /// Some wait for ports, or for another attempt.
+    var areWaiting = false
+    /// When the next attempt is due.
+    var nextAttempt = Int64.max
+
+    /// Between two looks, in nanoseconds: interfaces come in groups.
+    static let pause: Int64 = 1_000_000_000
+    /// Between two attempts for one guest, in nanoseconds, at first and at most; each is twice as long as the one before.
+    static let firstPause: Int64 = 1_000_000_000
+    static let longestPause: Int64 = 300_000_000_000
+    /// Nobody is waited for longer than ``firstPause``.
+    mutating func hurry() {
+        for id in courses.keys { courses[id]?.hurry() }
+    }
+
+    /// So many guests are prepared in one turn of the loop: each takes some milliseconds.
+    static let mostInATurn = 8
+}
+
+/// Guests that the configuration has prepared, when their ports are there.
+extension Loop {
+    /// When configured guests are looked at next, on CLOCK_MONOTONIC in nanoseconds.
+    var preparingDue: Int64 {
+        preparing.isDue ? preparing.lookedAt + Preparing.pause : preparing.nextAttempt
+    }
+
+    /// Looks at the configured guests again where something has changed.
+    mutating func prepareConfigured() {
+        let news = context.keeper.takeLinkNews()
+        if news.haveComeOrGone || (news.haveChanged && preparing.areWaiting) { preparing.isDue = true }
+        if news.haveComeOrGone { preparing.hurry() }
+        let now = monotonicNanoseconds()
+        guard now >= preparingDue else { return }
+        (preparing.isDue, preparing.areWaiting, preparing.nextAttempt) = (false, false, .max)
+        preparing.lookedAt = now
+        let guests = context.configuration.guests.filter { $0.preparation != nil }
+        for id in Set(preparing.courses.keys).subtracting(guests.map(\.id)) {
+            preparing.courses[id] = nil
+            say([], of: id)
+        }
+        if guests.isEmpty { return context.keeper.await([]) }
+        var awaited: Set<MACAddress> = []
+        do throws(ControllerError) {
+            let links = try context.keeper.namedLinks()
+            var (prepared, refused) = (0, 0)
+            for number in guests.indices {
+                // Those that were left out the last time come first.
+                let guest = guests[(preparing.first + number) % guests.count]
+                if prepared + refused == Preparing.mostInATurn {
+                    preparing.first = (preparing.first + number) % guests.count
+                    (preparing.isDue, preparing.areWaiting) = (true, true)
+                    // Where this turn has prepared some, the next is at once.
+                    if prepared > 0 { preparing.lookedAt = 0 }
+                    break
+                }
+                switch try prepare(guest, links, now: now) {
+                case .prepared: prepared += 1
+                case .refused: refused += 1
+                case .settled: continue
+                case .waiting: break
+                }
+                awaited.formUnion(guest.preparation?.addresses.map(\.mac) ?? [])
+            }
+            troubles.remove("configured guests")
+        } catch {
+            report("configured guests", error)
+            preparing.nextAttempt = now + Preparing.firstPause
+        }
+        context.keeper.await(awaited)
+    }
+
+    /// Records were made or removed by others. A guest whose record has gone, and not by the daemon, was released.
+    mutating func noteRecords() {
+        for (id, course) in preparing.courses {
+            let record = context.keeper.watch.record(named: id)
+            if record?.row == course.row { continue }
+            preparing.isDue = true
+            preparing.courses[id]?.note(record)
+        }
+    }
+
+    /// Looks at one configured guest.
+    ///
+    private mutating func prepare(
+        _ guest: DaemonConfiguration.Guest, _ links: Links, now: Int64
+    ) throws(ControllerError) -> Preparing.Result {
+        guard let request = guest.preparation else { return .settled }
+        let (id, places) = (guest.id, Preparing.Places(request, links))
+        var course = preparing.courses[id] ?? Preparing.Course()
+        if preparing.courses[id] == nil {
+            course.note(context.keeper.watch.record(named: id))
+            if let places, context.keeper.wasReleased(id, at: Condition.place(request, places.port)) {
+                course.released = places
+            }
+        }
+        preparing.courses[id] = course
+        let standing = try context.keeper.standing(
+            of: request, leavesPrimary: guest.follow || guest.returnToPrimary == .whenBack, links)
+        switch standing {
+        case .busy: break
+        case .waiting:
+            preparing.areWaiting = true
+            say([], of: id)
+        case .asConfigured:
+            preparing.courses[id]?.pause = Preparing.firstPause
+            say([], of: id)
+        case .otherwise(let differences): say([.otherwise(differences, request)], of: id)
+        case .due(let request):
+            preparing.areWaiting = true
+            if let places, places == course.released {
+                say([.released(request, port: places.port)], of: id)
+                break
+            }
+            if course.due > now {
+                preparing.nextAttempt = min(preparing.nextAttempt, course.due)
+                return .waiting
+            }
+            // What this does to the record is the daemon's own doing.
+            preparing.courses[id]?.begin(now)
+            preparing.nextAttempt = min(preparing.nextAttempt, now + course.pause)
+            return attempt(request) ? .prepared : .refused
+        }
+        return .settled
+    }
+
+    private mutating func attempt(_ request: PreparationRequest) -> Bool {
+        do throws(ControllerError) {
+            let report = try context.keeper.prepare(request)
+            if report.outcome == .planned {
+                say([.wouldPrepare(request)], of: request.id)
+                return false
+            }
+            context.log.report(report, as: "prepared", ["guest": "\(request.id)"])
+            guard report.exitCode == 0 else {
+                say([.unprepared(report.failures.joined(separator: "; "), nil)], of: request.id)
+                return false
+            }
+            say([], of: request.id)
+            take(context.keeper.reload([request.id.text]))
+            return true
+        } catch {
+            say([.unprepared(error.message, error.remedy)], of: request.id)
+            return false
+        }
+    }
+
+    /// Replaces what is wrong with a configured guest.
+    private mutating func say(_ found: [Condition], of id: GuestID) {
+        if let row = context.keeper.watch.record(named: id)?.row {
+            context.keeper.set(absent: id, [])
+            context.keeper.set(row, .configuration, found)
+        } else {
+            context.keeper.set(absent: id, found)
+        }
+    }
+}
+
+extension Condition {
+    fileprivate static func otherwise(_ differences: [String], _ request: PreparationRequest) -> Condition {
+        Condition(
+            otherwise, .warning, "", "the configuration says otherwise: \(differences.joined(separator: "; "))",
+            remedy: "mend the configuration, or: fdbsteer release \(request.id), then \(request.command)")
+    }
+
+    fileprivate static func released(_ request: PreparationRequest, port: Int32) -> Condition {
+        Condition(
+            released, .warning, place(request, port),
+            "configured, and was released by hand: it is left alone until this port is made anew",
+            remedy: request.command)
+    }
+
+    fileprivate static func place(_ request: PreparationRequest, _ port: Int32) -> String {
+        "\(request.standby) (ifindex \(port))"
+    }
+
+    fileprivate static func unprepared(_ words: String, _ remedy: String?) -> Condition {
+        Condition(
+            unprepared, .problem, "", "configured, and cannot be prepared: \(words)",
+            remedy: remedy ?? "mend that; it is tried again by itself")
+    }
+
+    fileprivate static func wouldPrepare(_ request: PreparationRequest) -> Condition {
+        Condition(
+            wouldAct, .problem, "", "it would prepare the guest: \(request.command)",
+            remedy: "act = true in its configuration lets the daemon do it")
+    }
+}

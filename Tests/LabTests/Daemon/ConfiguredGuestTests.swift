@@ -1,0 +1,159 @@
+import Glibc
+import Lab
+import Testing
+
+/// Guests that the configuration names with their ports: the daemon prepares them.
+@Suite(.enabled(if: obstacle == nil, "needs root: network namespaces cannot be made"))
+struct ConfiguredGuestTests {
+    private static let mac = CommandLineLab.mac
+    private static let pair = """
+        [[guest]]
+        id = "vm1"
+        bridge = "br0"
+        primary = "vfrep0"
+        standby = "tap0"
+        uplink = "uplink0"
+        address = ["\(mac)"]
+        kind = "bond"
+        at = "standby"
+
+        """
+
+    private static func single(_ port: String = "tap9") -> String {
+        "[[guest]]\nid = \"one\"\nbridge = \"br0\"\nport = \"\(port)\"\naddress = [\"52:54:00:00:09:01\"]\nat = \"local\"\nip = [\"192.0.2.9\"]\n"
+    }
+
+    private func status(_ lab: CommandLineLab, _ guest: String = "") throws -> String {
+        try lab.fdbsteer("status \(guest)").output
+    }
+
+    @Test func aGuestIsPreparedAtTheStart() throws {
+        try DaemonLab.run(configuration: Self.pair) { daemon in
+            try daemon.waitFor("msg=prepared")
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            let status = try daemon.lab.fdbsteer("status vm1 --json").output
+            #expect(status.contains("\"kind\" : \"bond\"") && status.contains("\"side\" : \"standby\""), "\(status)")
+            #expect(status.contains("\"unprepared\" : []"), "\(status)")
+            // The command takes the record for its own.
+            let again = try daemon.lab.fdbsteer(
+                "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --address \(Self.mac)")
+            #expect(again.exitCode == 0, "\(again.errors)")
+        }
+    }
+
+    /// A reboot takes the records, as the tables, and the ports come after the daemon; so does a machine that is started again.
+    @Test func aGuestIsPreparedWhenItsPortComesAndWhenItComesAnew() throws {
+        try DaemonLab.run(configuration: Self.single()) { daemon in
+            try daemon.waitFor("msg=\"configured, but not prepared here\" guest=one")
+            #expect(try status(daemon.lab).contains("no guest is prepared"))
+            try daemon.lab.lab.addPort("tap9")
+            try daemon.waitFor("msg=prepared")
+            #expect(try daemon.lab.lab.entry("52:54:00:00:09:01")?.contains("dev tap9") == true)
+            try Command.script("ip link del tap9")
+            try daemon.waitFor("msg=condition code=no-interface")
+            try daemon.lab.lab.addPort("tap9")
+            try daemon.waitFor("msg=prepared", times: 2)
+            #expect(try daemon.lab.lab.entry("52:54:00:00:09:01")?.contains("dev tap9") == true)
+            try daemon.waitFor("msg=\"condition over\" code=no-interface")
+            let history = try daemon.lab.fdbsteer("history one")
+            #expect(history.output.contains("fdbsteerd"), "\(history.output)\(history.errors)")
+        }
+    }
+
+    @Test func aBridgeThatIsMadeAnewHasItsGuestsPrepared() throws {
+        try DaemonLab.run(configuration: Self.pair) { daemon in
+            try daemon.waitFor("msg=prepared")
+            try Command.script("ip link del br0")
+            try daemon.waitFor("msg=condition code=no-bridge")
+            try Command.script("ip link add br0 type bridge\nip link set br0 up")
+            for port in ["uplink0", "vfrep0", "tap0"] { try Command.script("ip link set \(port) master br0") }
+            try daemon.waitFor("msg=prepared", times: 2)
+            try daemon.waitForEntry("dev tap0 master br0 static")
+        }
+    }
+
+    @Test func aRecordThatDiffersIsSaidAndLeftAlone() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            let before = try lab.table()
+            try DaemonLab.run(in: lab, configuration: Self.pair.replacing("uplink = \"uplink0\"\n", with: "")) {
+                daemon in
+                try daemon.waitFor("msg=condition code=configured-otherwise guest=vm1")
+                #expect(
+                    daemon.log.contains("its uplink is uplink0, not none; its kind is unknown, not bond"),
+                    "\(daemon.log)")
+                let status = try status(lab)
+                #expect(status.contains("warning"), "\(status)")
+                #expect(status.contains("fdbsteer release vm1, then fdbsteer prepare vm1 --bridge br0"), "\(status)")
+                #expect(try lab.table() == before)
+                #expect(daemon.count("msg=prepared") == 0)
+            }
+        }
+    }
+
+    /// Where the guest is may change; what was released by hand stays so, also for the next daemon.
+    @Test func aGuestThatWasReleasedIsLeftAloneUntilItsPortIsMadeAnew() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try DaemonLab.run(in: lab, configuration: Self.pair) { daemon in
+                try daemon.waitFor("msg=prepared")
+                #expect(try lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+                #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                try daemon.waitFor("msg=condition code=released guest=vm1")
+                let status = try status(lab)
+                #expect(status.contains("vm1") && status.contains("not prepared"), "\(status)")
+                #expect(
+                    status.contains("(fdbsteer prepare vm1 --bridge br0 --primary vfrep0 --standby tap0"), "\(status)")
+                #expect(try self.status(lab, "vm1").contains("released by hand"))
+            }
+            try DaemonLab.run(in: lab, configuration: Self.pair, log: "second") { daemon in
+                try daemon.waitFor("msg=condition code=released guest=vm1")
+                #expect(daemon.count("msg=prepared") == 0, "\(daemon.log)")
+                try Command.script("ip link del tap0")
+                try daemon.waitFor("msg=\"condition over\" code=released")
+                try lab.lab.addPort("tap0")
+                try daemon.waitFor("msg=prepared")
+                #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                try daemon.waitFor("msg=condition code=released", times: 2)
+                // The operator's own word ends it.
+                try lab.prepare("--kind bond")
+                try daemon.waitFor("msg=\"condition over\" code=released", times: 2)
+            }
+        }
+    }
+
+    @Test func whatCannotBePreparedIsSaidAndTriedAgain() throws {
+        try DaemonLab.run { daemon in
+            let file = daemon.lab.state + "/fdbsteerd.toml"
+            try TextFile.write(Self.pair.replacing("at = \"standby\"", with: ""), to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("msg=condition code=not-prepared guest=vm1")
+            let lines = try status(daemon.lab).split(separator: "\n")
+            #expect(lines.count == 3 && lines[1].hasPrefix("vm1    problem"), "\(lines)")
+            #expect(lines.last?.contains("the table does not tell where the guest is") == true, "\(lines)")
+            try BridgeLab.sendFrame(behind: "vfrep0", source: Self.mac)
+            try daemon.waitFor("msg=prepared")
+            try daemon.waitFor("msg=\"condition over\" code=not-prepared")
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            // A guest that leaves the configuration is not released.
+            try TextFile.write("", to: file)
+            kill(daemon.process, SIGHUP)
+            try daemon.waitFor("configuration read again", times: 2)
+            #expect(try status(daemon.lab).contains("vm1"))
+        }
+    }
+
+    @Test func aDaemonThatObservesSaysWhatItWouldPrepare() throws {
+        try DaemonLab.run(configuration: Self.pair + "act = false\n") { daemon in
+            try daemon.waitFor("msg=condition code=would-act guest=vm1")
+            #expect(try status(daemon.lab).contains("it would prepare the guest: fdbsteer prepare vm1"))
+            #expect(daemon.count("msg=prepared") == 0)
+            #expect(try daemon.lab.lab.entry(Self.mac) == nil)
+        }
+    }
+}
+
+extension String {
+    fileprivate func replacing(_ text: String, with other: String) -> String {
+        split(separator: text, omittingEmptySubsequences: false).joined(separator: other)
+    }
+}
