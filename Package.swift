@@ -70,15 +70,21 @@ let package = Package(
             name: "fdbsteerd",
             dependencies: [
                 "Configuration", "Controller", "Exposition", "FDB", "JSON", "MetricsServer", "Netlink", "Policy", "QMP",
-                "Records", "Switchdev", "System",
+                "Records", "Switchdev", "System", "Varlink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift
         ),
+        // The daemon's local API.
+        .target(
+            name: "Varlink",
+            dependencies: ["CNetlink", "Controller", "Exposition", "FDB", "JSON", "Policy", "Records", "System"],
+            swiftSettings: swift),
         .target(
             name: "MetricsServer",
             dependencies: [
+                "System",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
@@ -142,6 +148,7 @@ let package = Package(
                 "JSON", "QMP",
             ],
             swiftSettings: swift),
+        .testTarget(name: "VarlinkTests", dependencies: ["Varlink", "JSON", "Lab"], swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
             name: "ConfigurationTests",
@@ -152,7 +159,7 @@ let package = Package(
         .testTarget(
             name: "MetricsServerTests",
             dependencies: [
-                "TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "JSON", "Lab",
+                "TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "JSON", "Lab", "System",
             ],
             swiftSettings: swift),
         .testTarget(

@@ -10,6 +10,8 @@ package struct Host: ~Copyable {
     var kernel: Kernel
     let folder: StateFolder
     let events: EventLog
+    /// What ends waits for signals; nil for the process's own signals.
+    let hangups: [Hangup]?
     private let begin: Stopwatch?
     /// Since the call.
     var clock: Stopwatch { begin ?? Stopwatch() }
@@ -17,11 +19,13 @@ package struct Host: ~Copyable {
     /// - Parameters:
     ///   - folder: where the journal and the history are; nothing is made before a verb needs it.
     ///   - begin: when the call began; nil: each verb is a call.
+    ///   - hangups: what ends waits for signals; nil for SIGINT and SIGTERM, in a process that hears them nowhere else.
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
-    package init(folder: StateFolder, since begin: Stopwatch? = nil) throws(ControllerError) {
+    package init(folder: StateFolder, since begin: Stopwatch? = nil, hangups: [Hangup]? = nil) throws(ControllerError) {
         kernel = try Kernel()
         self.folder = folder
         self.begin = begin
+        self.hangups = hangups
         events = EventLog(folder)
     }
 

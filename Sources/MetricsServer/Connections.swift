@@ -1,4 +1,5 @@
 import NIOCore
+import System
 import Synchronization
 
 /// The open connections, counted against their limit.
@@ -55,10 +56,10 @@ final class FirstByteHandler: ChannelInboundHandler {
     typealias InboundOut = ByteBuffer
 
     private let deadline: Deadline
-    private let limits: Limits
+    private let limits: ClientLimits
     private var isAtRest = false
 
-    init(_ deadline: Deadline, limits: Limits) {
+    init(_ deadline: Deadline, limits: ClientLimits) {
         self.deadline = deadline
         self.limits = limits
     }

@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+package import System
 
 /// A small HTTP/1.1 server for scrapers and health checks. It serves only GET and HEAD of the routes of ``Route``.
 ///
@@ -16,7 +17,6 @@ package struct MetricsServer: Sendable {
     /// The port that it listens on: the requested one, or the kernel's choice for 0.
     package let port: Int
     private let channel: any Channel
-    private let group: MultiThreadedEventLoopGroup
     private let connections: Connections
 
     /// The niceness of the server's thread (nice(1)).
@@ -31,7 +31,7 @@ package struct MetricsServer: Sendable {
     ///   - answer: makes an answer. It is called on the server's thread for each request and must be quick.
     /// - Throws: ``MetricsServerError`` if the address is invalid, is not this host's, or is taken.
     package static func start(
-        host: String = "127.0.0.1", port: Int = 9923, limits: Limits = Limits(),
+        host: String = "127.0.0.1", port: Int = 9923, limits: ClientLimits = ClientLimits(),
         answer: @escaping @Sendable (Route) -> Response
     ) throws(MetricsServerError) -> MetricsServer {
         guard (0...65_535).contains(port), let address = try? SocketAddress(ipAddress: host, port: port) else {
@@ -56,14 +56,16 @@ package struct MetricsServer: Sendable {
         do {
             let channel = try bootstrap.bind(to: address).wait()
             return MetricsServer(
-                port: channel.localAddress?.port ?? port, channel: channel, group: group, connections: connections)
+                port: channel.localAddress?.port ?? port, channel: channel, connections: connections)
         } catch {
-            try? group.syncShutdownGracefully()
             throw MetricsServer.refusal(error, host: host, port: port)
         }
     }
 
-    /// Stops listening, waits for answers under way, closes all connections and waits for the thread's end.
+    /// Stops listening, waits for answers under way and closes all connections.
+    ///
+    /// The thread sleeps until the process ends: NIO would end it by Dispatch, whose workers set a priority that the daemon's unit does
+    /// not let them have, and complain in the journal.
     ///
     /// Call it once, from a thread other than the server's.
     package func stop() {
@@ -73,7 +75,6 @@ package struct MetricsServer: Sendable {
         }
         // The time limit ends an answer that its client does not read.
         for connection in connections.all() { try? connection.closeFuture.wait() }
-        try? group.syncShutdownGracefully()
     }
 
     private static func refusal(_ error: any Error, host: String, port: Int) -> MetricsServerError {
@@ -95,7 +96,7 @@ package struct MetricsServer: Sendable {
 
 extension Channel {
     /// Adds the handlers for parsing, one request at a time, time limits and answers.
-    fileprivate func addRequestHandlers(limits: Limits, answer: @escaping @Sendable (Route) -> Response) throws {
+    fileprivate func addRequestHandlers(limits: ClientLimits, answer: @escaping @Sendable (Route) -> Response) throws {
         var decoding = NIOHTTPDecoderLimitConfiguration()
         decoding.maxHeaderFieldSize = limits.headBytes
         decoding.maxHeaderListSize = limits.headBytes

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import System
 
 /// Answers the requests of one connection, one after the other.
 ///
@@ -22,13 +23,13 @@ final class RequestHandler: ChannelInboundHandler {
 
     private let deadline: Deadline
     private let firstByte: FirstByteHandler
-    private let limits: Limits
+    private let limits: ClientLimits
     private let answer: @Sendable (Route) -> Response
     private var state = State.waiting
     private var isDraining = false
 
     init(
-        _ deadline: Deadline, firstByte: FirstByteHandler, limits: Limits,
+        _ deadline: Deadline, firstByte: FirstByteHandler, limits: ClientLimits,
         answer: @escaping @Sendable (Route) -> Response
     ) {
         self.deadline = deadline

@@ -33,26 +33,6 @@ package struct Response: Hashable, Sendable {
     }
 }
 
-/// Limits for one client, and for all of them together.
-package struct Limits: Hashable, Sendable {
-    /// The most simultaneous connections; any further one is answered with 503 and closed.
-    package var connections = 64
-    /// The most bytes of a request's target, header names and values together; more are refused with 431.
-    package var headBytes = 8 << 10
-    /// The most headers of a request; more are refused with 431.
-    package var headers = 64
-    /// The most time from the first byte of a request, or from the connection itself, to the end of its headers, in
-    /// nanoseconds. It stops clients that send headers one by one forever.
-    package var headTime: Int64 = 5_000_000_000
-    /// How long a client may take to read an answer, in nanoseconds.
-    package var answerTime: Int64 = 10_000_000_000
-    /// How long a connection may be idle between two requests, in nanoseconds: more than a usual scrape interval.
-    package var idleTime: Int64 = 75_000_000_000
-
-    /// The defaults.
-    package init() {}
-}
-
 /// The reason why the server does not run.
 package struct MetricsServerError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What failed, with the kernel's text.

@@ -12,7 +12,7 @@ package struct StateFolder: Hashable, Sendable {
     /// The folder of the history.
     let historyFolder: String
     /// Who works in it.
-    package var doer: Doer
+    package private(set) var doer: Doer
 
     private let folders: [String]
 
@@ -28,6 +28,13 @@ package struct StateFolder: Hashable, Sendable {
         historyFolder = history
         self.doer = doer
         folders = [state, history]
+    }
+
+    /// The same folders, in which another works.
+    package func worked(by doer: Doer) -> StateFolder {
+        var folder = self
+        folder.doer = doer
+        return folder
     }
 
     /// Creates missing folders, but not their parents.

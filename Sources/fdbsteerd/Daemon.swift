@@ -9,6 +9,7 @@ import MetricsServer
 import Policy
 import Records
 import System
+import Varlink
 
 /// `fdbsteerd`.
 @main
@@ -82,7 +83,7 @@ struct Daemon: ParsableCommand {
         let health = LoopHealth()
         var server: MetricsServer?
         if let listen = file.current.metrics.listen {
-            var limits = Limits()
+            var limits = ClientLimits()
             limits.connections = file.current.metrics.maxConnections
             do throws(MetricsServerError) {
                 let started = try MetricsServer.start(
@@ -96,11 +97,28 @@ struct Daemon: ParsableCommand {
             }
         }
         defer { server?.stop() }
+        let api = startAPI(in: folder, log)
+        defer { api?.stop() }
         var loop = try Loop(
             keeper, from: file, folder: folder, signals: signals, page: page, health: health, log: log)
         // What happened before is in the history before it leaves the log.
         _ = try? History.current(in: folder)
         try loop.run()
+    }
+}
+
+/// Starts the local API. A daemon that cannot have it guards guests all the same.
+private func startAPI(in folder: StateFolder, _ log: Logger) -> VarlinkServer? {
+    let inherited = ServiceSockets.only()
+    do throws(ControllerError) {
+        let server = try VarlinkServer.start(folder, inherited: inherited)
+        log.notice(
+            "serving the local API",
+            metadata: ["socket": "\(server.path)", "made_by": "\(inherited == nil ? "fdbsteerd" : "service manager")"])
+        return server
+    } catch {
+        log.error("no local API", metadata: ["error": "\(error)"])
+        return nil
     }
 }
 

@@ -22,7 +22,9 @@ struct LineLog: LogHandler {
         /// A line.
         func line(_ level: Logger.Level, _ event: String, _ pairs: [(key: String, value: String)]) -> String {
             let all =
-                (isJournal ? [] : [("time", LineLog.time())]) + [("level", "\(level)"), ("msg", event)]
+                (isJournal ? [] : [("time", Timestamp.text(Stopwatch.realTime))]) + [
+                    ("level", "\(level)"), ("msg", event),
+                ]
                 + pairs.map { ($0.key, $0.value) }
             let prefix = isJournal ? "<\(LineLog.priority(level))>" : ""
             if isJSON {
@@ -124,20 +126,5 @@ struct LineLog: LogHandler {
             }
         }
         return text + "\""
-    }
-
-    /// UTC with milliseconds, as in RFC 3339.
-    private static func time() -> String {
-        let now = Stopwatch.realTime
-        var seconds = time_t(now / 1_000_000_000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { buffer in
-            guard let start = buffer.baseAddress else { return "" }
-            let length = strftime(start, buffer.count, "%Y-%m-%dT%H:%M:%S", &parts)
-            let text = String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            let milliseconds = String(now / 1_000_000 % 1000)
-            return text + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"
-        }
     }
 }

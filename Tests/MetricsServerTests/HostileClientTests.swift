@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import MetricsServer
+import System
 import Testing
 
 /// Clients that follow no rules. Their cost is measured in a separate process, because RSS counts the whole process.
@@ -34,7 +35,7 @@ struct HostileClientTests {
 
     /// Endless headers, one by one: the connection is closed at the time limit for a head, although bytes keep arriving.
     @Test func slowHeadersAreCutOff() throws {
-        var limits = Limits()
+        var limits = ClientLimits()
         limits.headTime = 200_000_000
         try withServer(limits: limits) { server in
             let silent = try HTTPConnection(port: server.port)
@@ -60,7 +61,7 @@ struct HostileClientTests {
     }
 
     @Test func restingConnectionsEnd() throws {
-        var limits = Limits()
+        var limits = ClientLimits()
         limits.idleTime = 100_000_000
         try withServer(limits: limits) { server in
             let client = try HTTPConnection(port: server.port)
@@ -71,7 +72,7 @@ struct HostileClientTests {
     }
 
     @Test func connectionsAreLimited() throws {
-        var limits = Limits()
+        var limits = ClientLimits()
         limits.connections = 4
         try withServer(limits: limits) { server in
             var clients = try (0..<4).map { _ in try HTTPConnection(port: server.port) }
@@ -97,7 +98,7 @@ struct HostileClientTests {
     /// Huge lines, garbage, connection storms, and clients that ask without reading: resident memory does not grow.
     @Test func memoryStays() async {
         let process = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
-            var limits = Limits()
+            var limits = ClientLimits()
             limits.headTime = 2_000_000_000
             limits.answerTime = 2_000_000_000
             let page = [UInt8](repeating: 0x61, count: 1 << 20)

@@ -52,13 +52,24 @@ static inline int cn_process_descriptor(pid_t process) {
     return fd < 0 ? -errno : fd;
 }
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
+/** accept4(2), which GNU hides: a descriptor that does not block and that other programs do not inherit. Returns -errno on failure. */
+static inline int cn_accept(int fd) {
+    int client = (int)syscall(SYS_accept4, fd, (void *)0, (void *)0, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    return client < 0 ? -errno : client;
+}
 
-/** pidfd_send_signal(2), kernel 5.1 and later. Returns -errno on failure. */
-static inline int cn_signal_process(int descriptor, int signal) {
-    return syscall(SYS_pidfd_send_signal, descriptor, signal, (void *)0, 0) < 0 ? -errno : 0;
+/** SO_PEERCRED of unix(7): the process and the user at the other end, as they were when it connected. Returns 0 or -errno. */
+static inline int cn_peer(int fd, pid_t *process, uid_t *user) {
+    struct {
+        pid_t process;
+        uid_t user;
+        gid_t group;
+    } credentials; /* struct ucred, which GNU hides */
+    socklen_t length = sizeof(credentials);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return -errno;
+    *process = credentials.process;
+    *user = credentials.user;
+    return 0;
 }
 
 /** Makes a pipe that other programs do not inherit and whose reading end does not block. Returns -errno on failure. */

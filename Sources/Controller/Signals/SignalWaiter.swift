@@ -4,6 +4,26 @@ import Policy
 import Switchdev
 import System
 
+/// A descriptor that ends waits.
+package struct Hangup: Sendable {
+    /// For poll(2).
+    let descriptor: Int32
+    /// What ends them.
+    let events: Int16
+    /// Why, in words that go on "was".
+    let words: String
+
+    /// - Parameters:
+    ///   - descriptor: for poll(2).
+    ///   - events: what ends waits.
+    ///   - words: why, in words that go on "the wait was".
+    package init(_ descriptor: Int32, events: Int32, _ words: String) {
+        self.descriptor = descriptor
+        self.events = Int16(events)
+        self.words = words
+    }
+}
+
 /// Waits on the calling thread, in one poll(2), for the first of several signals.
 struct SignalWaiter: ~Copyable {
     /// How a wait ended.
@@ -11,16 +31,20 @@ struct SignalWaiter: ~Copyable {
         case came(SignalSighting)
         /// Why some could not be heard is in words.
         case timedOut([String])
-        /// By SIGINT or SIGTERM.
-        case interrupted(Int32)
+        /// By SIGINT, SIGTERM, a ``Hangup``, or an abort; in words that go on "was".
+        case interrupted(String)
         /// None of the signals can come any more.
         case impossible([String])
     }
 
     let wait: SignalWait
     private var sources: [(signal: Signal, source: any SignalSource)] = []
-    /// SIGINT, SIGTERM and the process signals that sources take: held back from here on.
-    private let signals: SignalSet
+    /// SIGINT, SIGTERM and the process signals that sources take: held back from here on. None where ``hangups`` end the wait.
+    private let signals: SignalSet?
+    private let hangups: [Hangup]
+
+    /// How often it is looked whether the wait was aborted, in nanoseconds.
+    private static let pause: Int64 = 100_000_000
 
     /// Opens what the signals need, so that nothing but time can fail afterwards.
     ///
@@ -28,24 +52,29 @@ struct SignalWaiter: ~Copyable {
     ///   - wait: what to wait for.
     ///   - guest: whose frames and ports are meant.
     ///   - ips: the IP addresses that its record has.
+    ///   - hangups: what ends the wait in a process that hears its own signals elsewhere; nil for the signals.
     ///   - socket: for names of interfaces.
     /// - Throws: ``ControllerError`` of code `precondition`.
     init(
-        _ wait: SignalWait, guest: GuestInterface, ips: [AnnouncementRequest.Owned] = [],
+        _ wait: SignalWait, guest: GuestInterface, ips: [AnnouncementRequest.Owned] = [], until hangups: [Hangup]?,
         using socket: inout CommandSocket
     ) throws(ControllerError) {
         self.wait = wait
+        self.hangups = hangups ?? []
         for signal in wait.signals { sources.append((signal, try signal.source(of: guest, ips: ips, using: &socket))) }
         let taken = [SIGINT, SIGTERM] + sources.flatMap(\.source.processSignals)
-        signals = try ControllerError.system { () throws(SystemError) in try SignalSet(taken) }
+        signals =
+            hangups == nil ? try ControllerError.system { () throws(SystemError) in try SignalSet(taken) } : nil
     }
 
-    deinit { signals.release() }
+    deinit { signals?.release() }
 
     /// Waits.
     ///
-    /// - Parameter tell: takes why a signal cannot be heard at present, once for each reason.
-    mutating func run(_ tell: (String) -> Void) throws(ControllerError) -> Outcome {
+    /// - Parameters:
+    ///   - isWanted: false once the wait was aborted.
+    ///   - tell: takes why a signal cannot be heard at present, once for each reason.
+    mutating func run(while isWanted: () -> Bool, _ tell: (String) -> Void) throws(ControllerError) -> Outcome {
         let start = monotonicNanoseconds()
         for (_, source) in sources { try source.begin() }
         var isFirst = true
@@ -53,9 +82,10 @@ struct SignalWaiter: ~Copyable {
         var told: [String] = []
         while true {
             let now = monotonicNanoseconds()
-            switch signals.next() {
-            case SIGINT: return .interrupted(SIGINT)
-            case SIGTERM: return .interrupted(SIGTERM)
+            if let words = interruption(isWanted) { return .interrupted(words) }
+            switch signals?.next() {
+            case SIGINT: return .interrupted("interrupted by SIGINT")
+            case SIGTERM: return .interrupted("interrupted by SIGTERM")
             case let signal?: for (_, source) in sources { source.hear(signal) }
             case nil: break
             }
@@ -79,14 +109,26 @@ struct SignalWaiter: ~Copyable {
         }
     }
 
+    /// What ended the wait beside signals; nil for nothing.
+    private func interruption(_ isWanted: () -> Bool) -> String? {
+        var polled = hangups.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
+        if !polled.isEmpty, Glibc.poll(&polled, nfds_t(polled.count), 0) > 0,
+            let index = polled.firstIndex(where: { $0.revents != 0 })
+        {
+            return hangups[index].words
+        }
+        return isWanted() ? nil : "aborted"
+    }
+
     /// Why signals cannot be heard at present.
     private var troubles: [String] {
         sources.compactMap { signal, source in source.trouble.map { "\(signal): \($0)" } }
     }
 
     private func poll(until end: Int64) {
-        var polled = [pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0)]
-        var deadline = end
+        var polled = [pollfd(fd: signals?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)]
+        polled += hangups.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
+        var deadline = min(end, monotonicNanoseconds() + SignalWaiter.pause)
         for (_, source) in sources {
             polled.append(pollfd(fd: source.descriptor, events: source.pollEvents, revents: 0))
             if let next = source.deadline { deadline = min(deadline, next) }

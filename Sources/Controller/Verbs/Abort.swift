@@ -117,3 +117,19 @@ package struct Abort: GuestVerb {
         return report
     }
 }
+
+extension Abort {
+    /// The same for a guest whose redirection may still wait for a signal: the wait is ended first.
+    ///
+    /// - Throws: ``ControllerError`` as ``GuestVerb/run(_:on:)``, and of code `busy` for a wait that cannot be ended.
+    package func runEndingWait(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
+        let wait = options.dryRun ? nil : try Journal(reading: host.folder)?.endWait(of: id.text)
+        var report = try run(id, on: &host)
+        if let wait {
+            let process = wait.holder.map { "process \($0.pid)" } ?? "a process"
+            report.notes.insert("\(process) waits for \(wait.signals.joined(separator: " or ")) no longer", at: 0)
+            if report.outcome == .already { report.outcome = .done }
+        }
+        return report
+    }
+}

@@ -75,3 +75,38 @@ package struct Release: GuestVerb {
         return (record.bracket == nil ? plan : plan.ending(CopyChange(record, isOn: false)), observation)
     }
 }
+
+/// What became of a guest that is released, in JSON.
+package enum Released: Encodable {
+    case released(Report)
+    case unknown(GuestID)
+
+    private enum Key: CodingKey { case guest, verb, outcome }
+
+    package func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .released(let report): try report.encode(to: encoder)
+        case .unknown(let id):
+            var container = encoder.container(keyedBy: Key.self)
+            try container.encode(id.text, forKey: .guest)
+            try container.encode(Plan.Verb.release.rawValue, forKey: .verb)
+            try container.encode(Report.Result.already.rawValue, forKey: .outcome)
+        }
+    }
+}
+
+extension Release {
+    /// Releases a guest, and writes the history.
+    ///
+    /// - Parameter ifExists: a guest that is not known has been released already.
+    /// - Throws: ``ControllerError`` as ``GuestVerb/run(_:on:)``.
+    package func run(_ id: GuestID, ifExists: Bool, on host: inout Host) throws(ControllerError) -> Released {
+        do throws(ControllerError) {
+            return .released(try run(id, on: &host))
+        } catch {
+            // Another process may have released it meanwhile, so it is looked for afterwards.
+            guard ifExists, try Journal(reading: host.folder)?.knows(id) != true else { throw error }
+            return .unknown(id)
+        }
+    }
+}

@@ -35,7 +35,7 @@ package struct SwitchAtSignal {
         let guest = try journal.guest(id).guest
         try host.kernel.requirePrivilege()
         var waiter = try SignalWaiter(
-            wait, guest: guest, ips: journal.ips(of: id), using: &host.kernel.socket)
+            wait, guest: guest, ips: journal.ips(of: id), until: host.hangups, using: &host.kernel.socket)
         let sighting: SignalSighting
         switch try waiter.run(for: id, goal: side, in: journal, tell) {
         case .came(let seen): sighting = seen
@@ -89,7 +89,7 @@ package struct BracketUntilSignal {
         let guest = try journal.guest(id).guest
         // Before the bracket: what cannot be waited for must not open one.
         var waiter = try SignalWaiter(
-            wait, guest: guest, ips: journal.ips(of: id), using: &host.kernel.socket)
+            wait, guest: guest, ips: journal.ips(of: id), until: host.hangups, using: &host.kernel.socket)
         var opened = try OpenBracket(to: goal, options: options).run(id, on: &host)
         guard !options.dryRun, opened.exitCode == 0 else {
             opened.notes.append("would wait for \(wait.words)")
@@ -140,8 +140,7 @@ extension SignalWaiter {
         for id: GuestID, goal: Side, in journal: Journal, _ tell: (String) -> Void
     ) throws(ControllerError) -> SignalWaiter.Outcome {
         let waiting = try Waiting(wait, for: id, goal: goal, now: Stopwatch.realTime, in: journal)
-        defer { withExtendedLifetime(waiting) {} }
-        return try run(tell)
+        return try run(while: { waiting.isWanted }, tell)
     }
 }
 
@@ -154,10 +153,8 @@ extension SignalWait {
     ) -> ControllerError {
         let code: ControllerError.Code = isOpen ? .timeout : .precondition
         switch outcome {
-        case .interrupted(let number):
-            return ControllerError(
-                code, "the wait for \(words) was interrupted by \(number == SIGINT ? "SIGINT" : "SIGTERM"); \(standing)"
-            )
+        case .interrupted(let how):
+            return ControllerError(code, "the wait for \(words) was \(how); \(standing)")
         case .impossible(let reasons):
             return ControllerError(
                 code, "no signal can come any more (\(reasons.joined(separator: "; "))); \(standing)")

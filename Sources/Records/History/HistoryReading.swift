@@ -38,3 +38,25 @@ package struct HistoryReading {
         throw missing
     }
 }
+
+/// The JSON object of `history`.
+package struct HistoryView: Encodable {
+    /// The newest first.
+    package let history: [HistoryEntry]
+
+    /// Reads the newest redirections that match a filter.
+    ///
+    /// - Parameter id: of one guest; nil for all.
+    /// - Throws: ``ControllerError`` of code `precondition`, also for a guest that neither history nor journal has.
+    package init(
+        of id: GuestID?, since: Int64?, outcomes: [String], limit: Int, in folder: StateFolder
+    ) throws(ControllerError) {
+        history = try HistoryReading.entries(
+            HistoryFilter(guest: id?.text, since: since, outcomes: outcomes, limit: limit), in: folder)
+        if let id, history.isEmpty { _ = try Journal.open(folder, for: id).guest(id, .anywhere) }
+    }
+
+    /// What `--outcome` may name.
+    package static let outcomes =
+        Report.Result.allCases.filter { $0 != .already && $0 != .planned }.map(\.rawValue) + ["timeout"]
+}

@@ -134,6 +134,18 @@ package final class Journal {
         return (records, faults)
     }
 
+    /// The guests of this network namespace, those of which the kernel has nothing any more, both in natural order, and what is wrong
+    /// with records that are broken.
+    package func nearby() throws(ControllerError) -> (
+        here: [GuestRecord], void: [GuestRecord], faults: [ControllerError]
+    ) {
+        let (records, faults) = try recordsAndFaults()
+        return (
+            records.filter { place(of: $0) == .here }.inNaturalOrder,
+            records.filter { place(of: $0).isVoid }.inNaturalOrder, faults
+        )
+    }
+
     /// The names of all guests that have a record, of any network namespace.
     ///
     /// - Throws: ``ControllerError`` of code `precondition` when they cannot be listed.
@@ -200,6 +212,13 @@ package final class Journal {
 
     /// When a record was last written, in nanoseconds since 1970.
     package var changeTime: Int64 { folder.changeTime(of: Subfolder.guests.rawValue) ?? 0 }
+}
+
+extension [GuestRecord] {
+    /// The same, with vm2 before vm10.
+    package var inNaturalOrder: [GuestRecord] {
+        sorted { NaturalOrder.isBefore($0.guest.id.text, $1.guest.id.text) }
+    }
 }
 
 extension ControllerError {

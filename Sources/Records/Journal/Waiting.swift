@@ -1,5 +1,3 @@
-import CNetlink
-import Glibc
 import JSON
 package import Policy
 import System
@@ -52,6 +50,9 @@ package struct Waiting: ~Copyable {
         self.lock = lock
     }
 
+    /// Nobody has ended the wait (``Journal/endWait(of:)``).
+    package var isWanted: Bool { folder.exists(Waiting.file(name)) }
+
     deinit {
         try? folder.remove(Waiting.file(name))
         // Who waits for the lock takes one of a new file.
@@ -80,28 +81,21 @@ extension Journal {
 }
 
 extension Journal {
-    /// Ends a process that waits for a guest's signal, as SIGTERM would from a shell, and waits until it has ended its wait: whether an
-    /// open bracket stays is as it was told.
+    /// Ends the wait for a guest's signal by removing its file, and waits until who waits has noticed: whether an open bracket stays is
+    /// as it was told.
     ///
     /// - Returns: what was waited for; nil when nobody waited.
     /// - Throws: ``ControllerError`` of code `busy` when it cannot be ended.
     package func endWait(of name: String) throws(ControllerError) -> WaitView? {
         guard let wait = wait(of: name), let holder = wait.holder else { return nil }
         let waits = { [self] in isLocked(Waiting.lock(name)) && self.holder(of: Waiting.lock(name)) == holder }
-        // The process is known by its descriptor before it is looked at again: its number may be another's by now.
-        let process = cn_process_descriptor(holder.pid)
-        defer { if process >= 0 { close(process) } }
-        guard waits() else { return nil }
-        // In another namespace of processes the number is somebody else's.
-        let isOurs = SystemFile.firstLine(of: "/proc/\(holder.pid)/comm") == "fdbsteer"
-        let result = process < 0 ? process : isOurs ? cn_signal_process(process, SIGTERM) : -ESRCH
+        try folder.remove(Waiting.file(name))
         // It ends what it does, which may be the closing of a bracket.
-        for _ in 0..<500 where result == 0 && waits() { sleepNanoseconds(10_000_000) }
-        guard result == 0, !waits() else {
+        for _ in 0..<500 where waits() { sleepNanoseconds(10_000_000) }
+        guard !waits() else {
             throw ControllerError(
                 .busy,
-                "process \(holder.pid) (\(holder.program)) waits for a signal of guest \(name) and does not end"
-                    + (result == 0 ? "" : ": \(String(cString: strerror(-result)))"),
+                "process \(holder.pid) (\(holder.program)) waits for a signal of guest \(name) and does not end",
                 remedy: "end it, then abort again")
         }
         return wait

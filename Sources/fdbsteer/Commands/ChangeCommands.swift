@@ -142,14 +142,7 @@ struct AbortCommand: ParsableCommand {
     func run() {
         let id = common.call.check { () throws(ControllerError) in try GuestID(guest) }
         common.call.run { host throws(ControllerError) in
-            let wait = common.dryRun ? nil : try Journal(reading: common.call.folder)?.endWait(of: id.text)
-            var report = try Abort(options: VerbOptions(dryRun: common.dryRun)).run(id, on: &host)
-            if let wait {
-                let process = wait.holder.map { "process \($0.pid)" } ?? "a process"
-                report.notes.insert("\(process) waits for \(wait.signals.joined(separator: " or ")) no longer", at: 0)
-                if report.outcome == .already { report.outcome = .done }
-            }
-            return common.call.show(report)
+            common.call.show(try Abort(options: VerbOptions(dryRun: common.dryRun)).runEndingWait(id, on: &host))
         }
     }
 }

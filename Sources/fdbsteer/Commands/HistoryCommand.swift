@@ -13,11 +13,6 @@ struct HistoryCommand: ParsableCommand {
         abstract: "Show the last redirections, and what was refused or not signalled in time, the newest first.",
         discussion: "TOOK is the work alone; the time that a signal was waited for stands apart, as WAITED.")
 
-    /// The JSON object.
-    private struct View: Encodable {
-        let history: [HistoryEntry]
-    }
-
     @Argument(help: "One guest interface.", completion: Completions.guests)
     var guest: String?
     @Option(help: "At most so many.")
@@ -29,8 +24,8 @@ struct HistoryCommand: ParsableCommand {
     var since: Int64?
     @Option(
         help: ArgumentHelp(
-            "Only with this outcome: \(HistoryCommand.outcomes.joined(separator: ", ")). Several are separated by commas.",
-            valueName: "outcome"), completion: .list(HistoryCommand.outcomes), transform: HistoryCommand.outcomes)
+            "Only with this outcome: \(HistoryView.outcomes.joined(separator: ", ")). Several are separated by commas.",
+            valueName: "outcome"), completion: .list(HistoryView.outcomes), transform: HistoryCommand.outcomes)
     var outcome: [String] = []
     @Flag(help: "All about the last redirection: what one would attach to a change ticket.")
     var report = false
@@ -52,12 +47,11 @@ struct HistoryCommand: ParsableCommand {
                 if common.json { Output.json(report) } else { report.lines.forEach(Output.line) }
                 return 0
             }
-            let filter = HistoryFilter(guest: id?.text, since: since, outcomes: outcome, limit: limit)
-            let history = try HistoryReading.entries(filter, in: common.call.folder)
-            // A name that neither history nor journal has is a typing error.
-            if let id, history.isEmpty { _ = try Journal.open(common.call.folder, for: id).guest(id, .anywhere) }
+            let view = try HistoryView(
+                of: id, since: since, outcomes: outcome, limit: limit, in: common.call.folder)
+            let history = view.history
             if common.json {
-                Output.json(View(history: history))
+                Output.json(view)
             } else if history.isEmpty {
                 Output.line(
                     since == nil && outcome.isEmpty ? "no redirection is recorded" : "no such redirection is recorded")
@@ -76,22 +70,20 @@ struct HistoryCommand: ParsableCommand {
         func duration(_ nanoseconds: Int64?) -> String { nanoseconds.map(Output.duration) ?? "-" }
         let strategy = entry.strategy == "bracket" ? " (bracket)" : ""
         return [
-            entry.id.map { "\($0)" } ?? "-", time(entry.timeNanoseconds), entry.guest, entry.verb + strategy,
+            entry.id.map { "\($0)" } ?? "-", Timestamp.text(entry.timeNanoseconds), entry.guest, entry.verb + strategy,
             text(entry.from), text(entry.to), entry.outcome, "\(entry.addresses)", duration(entry.waitedNanoseconds),
             duration(entry.moveNanoseconds), duration(entry.totalNanoseconds), entry.doer,
             entry.message ?? entry.proof ?? "-",
         ]
     }
 
-    private static let outcomes =
-        Report.Result.allCases.filter { $0 != .already && $0 != .planned }.map(\.rawValue) + ["timeout"]
-
     /// Reads the value of --outcome.
     private static func outcomes(_ text: String) throws -> [String] {
         let words = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-        for word in words where !outcomes.contains(word) {
-            let meant = Nearest.question(to: word, in: outcomes).map { "; \($0)" } ?? ""
-            throw ValidationError("\(word) is no outcome\(meant); there are \(outcomes.joined(separator: ", "))")
+        for word in words where !HistoryView.outcomes.contains(word) {
+            let meant = Nearest.question(to: word, in: HistoryView.outcomes).map { "; \($0)" } ?? ""
+            throw ValidationError(
+                "\(word) is no outcome\(meant); there are \(HistoryView.outcomes.joined(separator: ", "))")
         }
         return words
     }
@@ -119,21 +111,6 @@ struct HistoryCommand: ParsableCommand {
         }
         throw ValidationError("a time is a duration (2h: two hours ago) or 2026-11-30T02:15:00Z")
     }
-
-    /// A time as ISO 8601 in UTC, to the millisecond.
-    static func time(_ nanoseconds: Int64) -> String {
-        var seconds = time_t(nanoseconds / 1_000_000_000)
-        var fields = tm()
-        gmtime_r(&seconds, &fields)
-        func digits(_ value: Int, _ count: Int) -> String {
-            let text = String(value)
-            return String(repeating: "0", count: max(0, count - text.count)) + text
-        }
-        let date = [(Int(fields.tm_year) + 1900, 4), (Int(fields.tm_mon) + 1, 2), (Int(fields.tm_mday), 2)]
-        let clock = [(Int(fields.tm_hour), 2), (Int(fields.tm_min), 2), (Int(fields.tm_sec), 2)]
-        return date.map(digits).joined(separator: "-") + "T" + clock.map(digits).joined(separator: ":") + "."
-            + digits(Int(nanoseconds / 1_000_000 % 1000), 3) + "Z"
-    }
 }
 
 extension HistoryEntry {
@@ -148,7 +125,7 @@ extension HistoryReport {
     var lines: [String] {
         var lines = [
             "redirection \(entry.id ?? 0): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
-            "  when      \(HistoryCommand.time(entry.timeNanoseconds)), strategy \(entry.strategy)",
+            "  when      \(Timestamp.text(entry.timeNanoseconds)), strategy \(entry.strategy)",
             "  outcome   \(entry.outcome)" + (entry.message.map { ": \($0)" } ?? ""),
             "  took      \(entry.moveNanoseconds.map(Output.duration) ?? "-") to move, "
                 + "\(entry.totalNanoseconds.map(Output.duration) ?? "-") in all"

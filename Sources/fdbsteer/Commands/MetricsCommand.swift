@@ -13,11 +13,6 @@ struct MetricsCommand: ParsableCommand {
             timer. Nothing needs to be prepared; reading changes nothing.
             """)
 
-    /// The JSON object.
-    private struct View: Encodable {
-        let page: String
-    }
-
     @Option(help: "Replace this file, in one step, instead of printing.")
     var output: String?
     @OptionGroup var common: CommonOptions
@@ -33,7 +28,7 @@ struct MetricsCommand: ParsableCommand {
         }
         let text = String(decoding: page, as: UTF8.self)
         if common.json {
-            Output.json(View(page: text))
+            Output.json(MetricsView(page: text))
         } else if output == nil {
             Output.text(text)
         }

@@ -55,7 +55,7 @@ extension LoggedEvent {
 
     /// The lines for people.
     fileprivate var lines: [String] {
-        let beginning = "\(HistoryCommand.time(time))  \(text("guest") ?? "-")  "
+        let beginning = "\(Timestamp.text(time))  \(text("guest") ?? "-")  "
         let message = text("message") ?? ""
         switch kind {
         case .redirection: return redirectionLines(beginning)

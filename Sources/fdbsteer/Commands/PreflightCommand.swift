@@ -94,20 +94,6 @@ struct PreflightCommand: ParsableCommand {
     }
 }
 
-extension [Address] {
-    /// Reads the values of `--address`, each of them a list.
-    init(listed values: [String]) throws(ControllerError) {
-        self = []
-        for text in values.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
-            do throws(AddressError) {
-                append(try Address(String(text)))
-            } catch {
-                throw ControllerError(.usage, error.description)
-            }
-        }
-    }
-}
-
 extension Call {
     /// Prints what preflight found and returns its exit code.
     func show(_ report: PreflightReport) -> Int32 {

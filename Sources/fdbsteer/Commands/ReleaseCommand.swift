@@ -19,32 +19,13 @@ struct ReleaseCommand: ParsableCommand {
     var ifExists = false
     @OptionGroup var common: CommonOptions
 
-    /// What became of a guest.
-    private enum Answer: Encodable {
-        case released(Report)
-        case unknown(GuestID)
-
-        private enum Key: CodingKey { case guest, verb, outcome }
-
-        func encode(to encoder: any Encoder) throws {
-            switch self {
-            case .released(let report): try report.encode(to: encoder)
-            case .unknown(let id):
-                var container = encoder.container(keyedBy: Key.self)
-                try container.encode(id.text, forKey: .guest)
-                try container.encode(Plan.Verb.release.rawValue, forKey: .verb)
-                try container.encode(Report.Result.already.rawValue, forKey: .outcome)
-            }
-        }
-    }
-
     func run() {
         let call = common.call
         let ids = call.ids(guests)
         call.run { host throws(ControllerError) in
             try call.ask(
                 ids, on: &host,
-                exitCode: { (answer: Answer) in
+                exitCode: { (answer: Released) in
                     if case .released(let report) = answer { call.complain(report) } else { 0 }
                 },
                 print: { answer in
@@ -54,14 +35,8 @@ struct ReleaseCommand: ParsableCommand {
                     }
                 },
                 { id, host throws(ControllerError) in
-                    do throws(ControllerError) {
-                        let options = VerbOptions(dryRun: common.dryRun)
-                        return .released(try Release(options: options, forgets: forget).run(id, on: &host))
-                    } catch {
-                        // Another process may have released it meanwhile, so it is looked for afterwards.
-                        guard ifExists, try Journal(reading: call.folder)?.knows(id) != true else { throw error }
-                        return .unknown(id)
-                    }
+                    let release = Release(options: VerbOptions(dryRun: common.dryRun), forgets: forget)
+                    return try release.run(id, ifExists: ifExists, on: &host)
                 })
         }
     }

@@ -17,15 +17,6 @@ struct StatusCommand: ParsableCommand {
             void (the kernel has nothing of it any more), ok.
             """)
 
-    /// The JSON object.
-    private struct View: Encodable {
-        let guests: [GuestStatus]
-        /// Guests that the daemon's configuration names, and that it has not prepared.
-        let unprepared: [AbsentGuest]
-        /// What is wrong with records that are broken.
-        let broken: [String]
-    }
-
     @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
     var guests: [String] = []
     @Flag(help: "Show it again and again, until Ctrl-C.")
@@ -46,12 +37,9 @@ struct StatusCommand: ParsableCommand {
         let ids = call.ids(guests)
         call.run(reading: true) { host throws(ControllerError) in
             guard watch else {
-                let found = try read(ids, on: &host)
+                let found = try StatusView(of: ids, on: &host)
                 if common.json {
-                    Output.json(
-                        View(
-                            guests: found.guests, unprepared: found.absent,
-                            broken: found.faults.map(\.description)))
+                    Output.json(found)
                 } else {
                     for line in lines(found, isDetailed: ids.count == 1) { Output.line(line) }
                 }
@@ -60,33 +48,11 @@ struct StatusCommand: ParsableCommand {
             }
             let view = try LiveView(for: nil)
             repeat {
-                let found = try read(ids, on: &host)
+                let found = try StatusView(of: ids, on: &host)
                 Output.text(Screen.drawing(lines(found, isDetailed: ids.count == 1) + found.faults.map { "\($0)" }))
             } while view.wait(atMost: interval.nanoseconds)
             return 0
         }
-    }
-
-    private struct Found {
-        var guests: [GuestStatus] = []
-        var absent: [AbsentGuest] = []
-        var faults: [ControllerError] = []
-    }
-
-    private func read(_ ids: [GuestID], on host: inout Host) throws(ControllerError) -> Found {
-        var found = Found()
-        found.absent = try Status.absent(ids.isEmpty ? nil : ids, on: host)
-        if ids.isEmpty {
-            (found.guests, found.faults) = try Status.readAll(nil, on: &host)
-        }
-        for id in ids where !found.absent.contains(where: { $0.guest == id.text }) {
-            do throws(ControllerError) { found.guests += try Status.read(id, on: &host) } catch {
-                if ids.count == 1 { throw error }
-                found.faults.append(error)
-            }
-        }
-        found.guests.sort { $0.isBefore($1) }
-        return found
     }
 
     /// A line of the table, and what is told of the guest below it.
@@ -97,7 +63,7 @@ struct StatusCommand: ParsableCommand {
         let troubles: [String]
     }
 
-    private func lines(_ found: Found, isDetailed: Bool) -> [String] {
+    private func lines(_ found: StatusView, isDetailed: Bool) -> [String] {
         if isDetailed, let guest = found.guests.first { return guest.details }
         var rows = found.guests.map { guest in
             Row(
@@ -109,7 +75,7 @@ struct StatusCommand: ParsableCommand {
                         + (guest.addresses.count > 1 ? " and \(guest.addresses.count - 1) more" : ""),
                 ], troubles: guest.troubles)
         }
-        for guest in found.absent {
+        for guest in found.unprepared {
             let age = guest.conditions.map(\.sinceNanoseconds).min().map { Output.age(since: $0) } ?? "-"
             rows.append(
                 Row(
@@ -233,12 +199,12 @@ extension GuestStatus {
         var rows = [
             [
                 "  state",
-                "\(state), since \(sinceNanoseconds == 0 ? "-" : HistoryCommand.time(sinceNanoseconds)) by \(writtenBy)",
+                "\(state), since \(sinceNanoseconds == 0 ? "-" : Timestamp.text(sinceNanoseconds)) by \(writtenBy)",
             ],
             ["  held by", holder.map(process) ?? "nobody"],
         ]
         if let wait {
-            rows.append(["  waiting", "\(wait.process) for \(wait.words), until \(HistoryCommand.time(wait.until))"])
+            rows.append(["  waiting", "\(wait.process) for \(wait.words), until \(Timestamp.text(wait.until))"])
         }
         rows.append(["  followed", followed.map { $0 ? "by fdbsteerd" : "no" } ?? "no: fdbsteerd does not run"])
         rows += [["  kind", kind.rawValue], ["  namespace", namespace.words], ["  bridge", bridge]]

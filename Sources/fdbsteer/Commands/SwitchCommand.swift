@@ -50,6 +50,9 @@ struct SwitchCommand: ParsableCommand {
         options.allowsDuplicates = bracket.allowDuplicates
         options.bracketMaxRate = bracket.bracketMaxRate
         if all { options.requireProof = true }
+        let redirect = Redirect(
+            to: to, strategy: strategy, until: wait, closes: close, closesWithoutSignal: until.onTimeout == .abort,
+            options: options)
         call.run { host throws(ControllerError) in
             let (ids, hasFaults) = all ? try chosen(call) : (named, false)
             var tally = Tally(of: ids.count, side: to)
@@ -62,10 +65,10 @@ struct SwitchCommand: ParsableCommand {
                 print: { call.printText($0) },
                 { id, host throws(ControllerError) in
                     if all, !common.json { Output.error("\(tally.next) \(id)") }
-                    return try redirect(id, wait, options, on: &host)
+                    return try redirect.run(id, on: &host) { Output.error("fdbsteer: waiting; \($0)") }
                 })
             if all { Output.error(tally.summary) }
-            return hasFaults ? Call.worse(code, ControllerError.Code.precondition.rawValue) : code
+            return hasFaults ? ControllerError.Code.worse(code, ControllerError.Code.precondition.rawValue) : code
         }
     }
 
@@ -77,23 +80,6 @@ struct SwitchCommand: ParsableCommand {
             Output.error("fdbsteer: \(record.guest.id) has no \(to.rawValue): left where it is")
         }
         return (fitting.map(\.guest.id), hasFaults)
-    }
-
-    private func redirect(
-        _ id: GuestID, _ wait: SignalWait?, _ options: VerbOptions, on host: inout Host
-    ) throws(ControllerError) -> Report {
-        if close { return try CloseBracket(at: to, options: options).run(id, on: &host) }
-        func tell(_ trouble: String) { Output.error("fdbsteer: waiting; \(trouble)") }
-        switch (strategy, wait) {
-        case (.cut, nil): return try Switch(to: to, options: options).run(id, on: &host)
-        case (.bracket, nil): return try OpenBracket(to: to, options: options).run(id, on: &host)
-        case (.cut, let wait?):
-            return try SwitchAtSignal(to: to, when: wait, options: options).run(id, on: &host, tell: tell)
-        case (.bracket, let wait?):
-            return try BracketUntilSignal(
-                to: to, until: wait, closesWithoutSignal: until.onTimeout == .abort, options: options
-            ).run(id, on: &host, tell: tell)
-        }
     }
 
     /// What became of many guests.

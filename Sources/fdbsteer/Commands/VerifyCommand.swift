@@ -32,7 +32,7 @@ struct VerifyCommand: ParsableCommand {
                 },
                 print: { ids.count == 1 && !guests.isEmpty ? show($0) : line($0) },
                 { id, host throws(ControllerError) in try Verify.run(id, on: &host) })
-            return hasFaults ? Call.worse(code, ControllerError.Code.precondition.rawValue) : code
+            return hasFaults ? ControllerError.Code.worse(code, ControllerError.Code.precondition.rawValue) : code
         }
     }
 

@@ -54,7 +54,7 @@ struct WatchCommand: ParsableCommand {
         var lines: [UInt8] = []
         for event in events {
             if common.json {
-                event.json(&watch).write(to: &lines)
+                watch.json(event).write(to: &lines)
             } else {
                 lines += event.words(&watch).utf8
             }
@@ -74,24 +74,7 @@ struct WatchCommand: ParsableCommand {
         let moves = watch.moves
         let busiest = moves.busiest(WatchCommand.named)
         if common.json {
-            let origins = Moves.Origin.allCases.map { JSON.Member($0.rawValue, .integer(Int64(moves.moves[$0] ?? 0))) }
-            let macs = busiest.map { count in
-                JSON.object([
-                    .init("bridge", .string(watch.name(count.bridge))), .init("address", .string("\(count.address)")),
-                    .init("port", count.port.map { .string(watch.name($0)) } ?? .null),
-                    .init("moves", .integer(Int64(count.moves))), .init("flaps", .integer(Int64(count.flaps))),
-                    .init("spoke_early", .bool(count.wasEarly)),
-                ])
-            }
-            let summary = JSON.object([
-                .init("event", .string("summary")), .init("seconds", .number(seconds)),
-                .init("changes", .integer(Int64(moves.changes))), .init("moves", .integer(Int64(moves.total))),
-                .init("moves_by_origin", .object(origins)), .init("flaps", .integer(Int64(moves.flaps))),
-                .init("second_ports", .integer(Int64(moves.seconds))),
-                .init("addresses_moved", .integer(Int64(moves.movers))),
-                .init("notifications_lost", .integer(Int64(watch.overruns))), .init("addresses", .array(macs)),
-            ])
-            return Output.line(summary.description)
+            return Output.line(watch.summary(seconds: seconds, naming: WatchCommand.named).description)
         }
         let least = watch.overruns == 0 ? "" : "at least "
         Output.line(
@@ -117,7 +100,7 @@ extension Moves.Event {
     fileprivate func words(_ watch: inout MoveWatch) -> String {
         switch self {
         case .moved(let move):
-            var line = "\(HistoryCommand.time(move.time))  \(watch.name(move.bridge))  \(move.address)  "
+            var line = "\(Timestamp.text(move.time))  \(watch.name(move.bridge))  \(move.address)  "
             line += "\(watch.name(move.from)) -> \(watch.name(move.to))  \(move.origin.rawValue)"
             if move.originBefore != move.origin { line += " (was \(move.originBefore.rawValue))" }
             line += ", after \(Output.duration(move.stay))"
@@ -130,41 +113,8 @@ extension Moves.Event {
             }
             return line
         case .second(let bridge, let address, let port, let origin, let other, let otherPort):
-            return "\(HistoryCommand.time(Stopwatch.realTime))  \(watch.name(bridge))  \(address)  second port: on "
+            return "\(Timestamp.text(Stopwatch.realTime))  \(watch.name(bridge))  \(address)  second port: on "
                 + "\(watch.name(port)) \(origin.rawValue), and as \(other) on \(watch.name(otherPort))"
-        }
-    }
-
-    /// The object of a line.
-    fileprivate func json(_ watch: inout MoveWatch) -> JSON {
-        func time(_ time: Int64) -> [JSON.Member] {
-            [.init("time", .string(HistoryCommand.time(time))), .init("time_ns", .integer(time))]
-        }
-        switch self {
-        case .moved(let move):
-            var members: [JSON.Member] = [.init("event", .string("move"))]
-            members += time(move.time)
-            members += [
-                .init("bridge", .string(watch.name(move.bridge))), .init("address", .string("\(move.address)")),
-                .init("from", .string(watch.name(move.from))), .init("to", .string(watch.name(move.to))),
-                .init("origin", .string(move.origin.rawValue)),
-                .init("origin_before", .string(move.originBefore.rawValue)), .init("stay_ns", .integer(move.stay)),
-                .init("gap_ns", .integer(move.gap)), .init("number", .integer(Int64(move.number))),
-                .init("flap", .bool(move.isFlap)),
-            ]
-            if let early = move.early {
-                members += [.init("spoke_early_ns", .integer(early.ago)), .init("early_stay_ns", .integer(early.stay))]
-            }
-            return .object(members)
-        case .second(let bridge, let address, let port, let origin, let other, let otherPort):
-            var members: [JSON.Member] = [.init("event", .string("second_port"))]
-            members += time(Stopwatch.realTime)
-            members += [
-                .init("bridge", .string(watch.name(bridge))), .init("address", .string("\(address)")),
-                .init("port", .string(watch.name(port))), .init("origin", .string(origin.rawValue)),
-                .init("other_address", .string("\(other)")), .init("other_port", .string(watch.name(otherPort))),
-            ]
-            return .object(members)
         }
     }
 }

@@ -163,31 +163,3 @@ struct Call {
         do throws(ControllerError) { return try body() } catch { fail(error) }
     }
 }
-
-/// An error in JSON.
-struct ErrorView: Encodable {
-    /// What is wrong.
-    struct Content: Encodable {
-        let code: String
-        let exitCode: Int32
-        let message: String
-        let remedy: String?
-        let errno: String?
-        let extack: String?
-
-        init(_ error: ControllerError) {
-            code = error.code.name
-            exitCode = error.code.rawValue
-            message = error.message
-            remedy = error.remedy
-            errno = error.cause?.errno
-            extack = error.cause?.extack
-        }
-    }
-
-    let error: Content
-
-    init(_ error: ControllerError) {
-        self.error = Content(error)
-    }
-}

@@ -27,15 +27,8 @@ extension Call {
     ///
     /// - Returns: the exit code.
     func complain(_ report: Report) -> Int32 {
-        if report.exitCode == ControllerError.Code.unproven.rawValue {
-            Output.error(
-                "fdbsteer: \(report.verb.rawValue) of \(report.guest) is applied, but proof is \(report.proof ?? "missing") "
-                    + "(\"fdbsteer verify \(report.guest)\" compares; --require-proof was given)")
-        }
-        if !report.failures.isEmpty {
-            Output.error("fdbsteer: \(report.verb.rawValue) of \(report.guest) \(report.failureWords)")
-            for failure in report.failures { Output.error("  \(failure)") }
-        }
+        if let complaint = report.complaint { Output.error("fdbsteer: \(complaint)") }
+        for failure in report.failures { Output.error("  \(failure)") }
         return report.exitCode
     }
 }
@@ -102,19 +95,5 @@ extension Report {
             "closes by: fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there; "
                 + "fdbsteer abort \(guest) gives it up",
         ]
-    }
-
-    /// What the exit code means.
-    var failureWords: String {
-        switch outcome {
-        case .refused: "failed before anything was changed:"
-        case .incomplete: "could not give back everything; the guest is forgotten, and this is left:"
-        case .unrecorded:
-            "moved everything, and it stays so, but the record does not say it; once it can be written, run "
-                + "\"fdbsteer reconcile\":"
-        case .rolledBack: "failed and was rolled back:"
-        default:
-            "failed and was not fully rolled back; run \"fdbsteer verify \(guest)\", then \"fdbsteer reconcile\":"
-        }
     }
 }

@@ -3,29 +3,6 @@ import Policy
 import Records
 import System
 
-/// What became of one of several guests, in JSON.
-private enum GuestAnswer<Answer: Encodable>: Encodable {
-    case given(Answer)
-    case refused(GuestID, ControllerError)
-
-    private enum Key: CodingKey { case guest, error }
-
-    func encode(to encoder: any Encoder) throws {
-        switch self {
-        case .given(let answer): try answer.encode(to: encoder)
-        case .refused(let id, let error):
-            var container = encoder.container(keyedBy: Key.self)
-            try container.encode(id.text, forKey: .guest)
-            try container.encode(ErrorView.Content(error), forKey: .error)
-        }
-    }
-}
-
-/// The JSON object of a verb about several guests.
-private struct GuestAnswers<Answer: Encodable>: Encodable {
-    let guests: [GuestAnswer<Answer>]
-}
-
 extension Call {
     /// The names of guests, each once, in the order given; exits with 64 for one that cannot be a name.
     func ids(_ names: [String]) -> [GuestID] {
@@ -60,42 +37,27 @@ extension Call {
             do throws(ControllerError) {
                 let answer = try verb(id, &host)
                 if !json { print(answer) }
-                worst = Call.worse(worst, exitCode(answer))
+                worst = ControllerError.Code.worse(worst, exitCode(answer))
                 answers.append(.given(answer))
             } catch {
                 Output.error("fdbsteer: \(id): \(error)")
-                worst = Call.worse(worst, error.code.rawValue)
+                worst = ControllerError.Code.worse(worst, error.code.rawValue)
                 answers.append(.refused(id, error))
             }
         }
-        if json { Output.json(GuestAnswers(guests: answers)) }
+        if json { Output.json(GuestAnswers(answers)) }
         return worst
-    }
-
-    /// The worse of two exit codes: the one after which more is to be done.
-    static func worse(_ one: Int32, _ other: Int32) -> Int32 {
-        let order: [ControllerError.Code] = [.timeout, .busy, .precondition, .unproven, .rolledBack, .notRolledBack]
-        func rank(_ code: Int32) -> Int {
-            code == 0 ? -1 : order.firstIndex { $0.rawValue == code } ?? order.count
-        }
-        return rank(one) >= rank(other) ? one : other
     }
 
     /// All guests of this network namespace in natural order. What is wrong with broken records is said, and which guests are left out
     /// because the kernel has nothing of them any more.
     func allGuests() throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
         guard let journal = try Journal(reading: folder) else { return ([], false) }
-        let (records, faults) = try journal.recordsAndFaults()
+        let (near, void, faults) = try journal.nearby()
         for fault in faults { Output.error("fdbsteer: \(fault)") }
-        let near = records.filter { record in
-            let place = journal.place(of: record)
-            if place.isVoid {
-                Output.error("fdbsteer: \(record.guest.id) is void, the kernel has nothing of it any more: left alone")
-            }
-            return place == .here
+        for record in void {
+            Output.error("fdbsteer: \(record.guest.id) is void, the kernel has nothing of it any more: left alone")
         }
-        return (
-            near.sorted { NaturalOrder.isBefore($0.guest.id.text, $1.guest.id.text) }, !faults.isEmpty
-        )
+        return (near, !faults.isEmpty)
     }
 }

@@ -31,33 +31,3 @@ extension VirtualFunction {
         return words.joined(separator: "  ")
     }
 }
-
-/// A NIC in JSON.
-struct NICObject: Encodable {
-    struct Function: Encodable {
-        let vf: UInt32
-        let mac: String
-        let vlan: UInt16
-        let spoofchk: Bool?
-        let trust: Bool?
-        let linkState: String?
-    }
-
-    let name: String
-    let nic: NICIdentity
-    let functions: [Function]
-    let verdict: MACFilterVerdict?
-    let words: [String]
-
-    init(_ view: Topology.NICView) {
-        name = view.link.name
-        nic = view.nic
-        functions = view.link.virtualFunctions.map {
-            Function(
-                vf: $0.index, mac: $0.mac.description, vlan: $0.vlan, spoofchk: $0.checksSource, trust: $0.isTrusted,
-                linkState: $0.linkState.map { "\($0)" })
-        }
-        verdict = view.verdict?.verdict
-        words = view.verdict?.words ?? []
-    }
-}

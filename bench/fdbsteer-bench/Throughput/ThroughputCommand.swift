@@ -6,7 +6,7 @@ import Lab
 struct ThroughputCommand: ParsableCommand {
     /// A part of the bench.
     enum Part: String, ExpressibleByArgument, CaseIterable {
-        case moves, snapshot, find, process, instructions, signal
+        case moves, snapshot, find, process, instructions, signal, call
     }
 
     static let configuration = CommandConfiguration(
@@ -24,7 +24,7 @@ struct ThroughputCommand: ParsableCommand {
     var most = 500_000
     @Option(help: "Rounds, in percent of the default.")
     var rounds = 100
-    @Option(help: "Switches that the daemon is to make for the latencies of part signal.")
+    @Option(help: "Switches that the daemon is to make for the latencies of the parts signal and call.")
     var signals = 10_000
     @Option(help: "The folder of the binaries to measure. Default: the one of this bench.")
     var binaries: String?
@@ -67,6 +67,7 @@ struct ThroughputCommand: ParsableCommand {
                 case .process: try ProcessBench(setting).run()
                 case .instructions: try InstructionBench(setting).run()
                 case .signal: try SignalBench(setting).run()
+                case .call: try CallBench(setting).run()
                 }
             }
             report.results += rows

@@ -1,0 +1,44 @@
+package import Policy
+import Records
+
+/// The JSON object of `status`.
+package struct StatusView: Encodable {
+    package let guests: [GuestStatus]
+    /// Guests that the daemon's configuration names, and that it has not prepared.
+    package let unprepared: [AbsentGuest]
+    /// What is wrong with records that are broken, and with the guests that were named.
+    let broken: [String]
+    /// The same, as errors.
+    package let faults: [ControllerError]
+
+    private enum CodingKeys: CodingKey { case guests, unprepared, broken }
+
+    /// Reads what is known of guests; changes nothing.
+    ///
+    /// - Parameter ids: the guests; all if there are none.
+    /// - Throws: ``ControllerError`` of code `precondition`, also for a single guest that is not known.
+    package init(of ids: [GuestID], on host: inout Host) throws(ControllerError) {
+        var (guests, faults): ([GuestStatus], [ControllerError]) = ([], [])
+        let absent = try Status.absent(ids.isEmpty ? nil : ids, on: host)
+        if ids.isEmpty { (guests, faults) = try Status.readAll(nil, on: &host) }
+        for id in ids where !absent.contains(where: { $0.guest == id.text }) {
+            do throws(ControllerError) { guests += try Status.read(id, on: &host) } catch {
+                if ids.count == 1 { throw error }
+                faults.append(error)
+            }
+        }
+        guests.sort { $0.isBefore($1) }
+        unprepared = absent
+        self.guests = guests
+        self.faults = faults
+        broken = faults.map(\.description)
+    }
+}
+
+/// The JSON object of `metrics`.
+package struct MetricsView: Encodable {
+    let page: String
+
+    /// - Parameter page: in Prometheus's text format.
+    package init(page: String) { self.page = page }
+}
