@@ -70,7 +70,8 @@ package struct Command: Sendable {
     package static let steering: Set<String> = [
         "COLUMNS", "FDBSTEER_HOOK_CONFIGURATION", "FDBSTEER_LEAK", "FDBSTEER_LIBVIRT_RUN", "FDBSTEER_STATE",
         "JOURNAL_STREAM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_NUMERIC", "LC_TIME", "LINES",
-        "NOTIFY_SOCKET", "NO_COLOR", "SUDO_UID", "TERM", "TZ", "WATCHDOG_PID", "WATCHDOG_USEC",
+        "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "NO_COLOR", "SUDO_UID", "TERM", "TZ", "WATCHDOG_PID",
+        "WATCHDOG_USEC",
     ]
 
     private static func variables(adding extra: [String: String]) -> [String] {
