@@ -79,7 +79,8 @@ final class Connection {
             return nil
         }
         let message = Array(buffer[..<place])
-        buffer.removeFirst(place + 1)
+        // What a long message took is given back.
+        if place + 1 == buffer.count { buffer = [] } else { buffer = Array(buffer[(place + 1)...]) }
         scanned = 0
         return message
     }

@@ -25,9 +25,9 @@ struct Service {
         ControllerError(
             .busy, "too many connections", remedy: "close some; one connection takes any number of calls"))
 
-    /// Messages above this size, in bytes, are read by a few threads at a time: a value takes some hundred times its bytes.
+    /// Messages above this size, in bytes, are read one at a time: a value takes up to fifty times its bytes.
     private static let largeMessage = 16 << 10
-    private static let parsing = Gate(4)
+    private static let parsing = Gate(1)
     /// Answers of verbs that read may have megabytes, as long as the client takes them.
     private static let reading = Gate(4)
 

@@ -42,6 +42,7 @@ package final class VarlinkServer: Sendable {
     package static func start(
         _ folder: StateFolder, inherited: Int32? = nil, limits: ClientLimits = ClientLimits()
     ) throws(ControllerError) -> VarlinkServer {
+        cn_give_back_memory()
         let path = folder.path + "/io.fdbsteer"
         var ends: [Int32] = [-1, -1]
         do throws(SystemError) {

@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -51,6 +52,12 @@ static inline int cn_process_descriptor(pid_t process) {
     int fd = (int)syscall(SYS_pidfd_open, process, 0);
     return fd < 0 ? -errno : fd;
 }
+
+/**
+ * Blocks of 128 KiB and more go back to the kernel when they are freed. The C library raises that limit to 32 MiB as they are used, and keeps
+ * what each thread has freed (mallopt(3)).
+ */
+static inline void cn_give_back_memory(void) { mallopt(M_MMAP_THRESHOLD, 128 << 10); }
 
 /** accept4(2), which GNU hides: a descriptor that does not block and that other programs do not inherit. Returns -errno on failure. */
 static inline int cn_accept(int fd) {

@@ -119,9 +119,11 @@ struct VarlinkHostileTests {
                     where !TextFile.read("/proc/\(daemon.process)/status").contains("TracerPid:\t\(tracer.process)\n") {
                         usleep(10_000)
                     }
-                    let client = try VarlinkClient(lab)
-                    client.begin("Switch", #"{"guests":["vm1"],"to":"\#(step % 2 == 0 ? "primary" : "standby")"}"#)
-                    _ = try client.reply()
+                    // Its loop may have sent as many messages already.
+                    if let client = try? VarlinkClient(lab) {
+                        client.begin("Switch", #"{"guests":["vm1"],"to":"\#(step % 2 == 0 ? "primary" : "standby")"}"#)
+                        _ = try client.reply()
+                    }
                     kill(daemon.process, SIGKILL)
                     _ = tracer.wait()
                 }
