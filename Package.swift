@@ -159,7 +159,8 @@ let package = Package(
         .testTarget(
             name: "MetricsServerTests",
             dependencies: [
-                "TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "JSON", "Lab", "System",
+                "TestSupport", "MetricsServer", "Exposition", "Controller", "Policy", "Records", "JSON", "Lab",
+                "System",
             ],
             swiftSettings: swift),
         .testTarget(
