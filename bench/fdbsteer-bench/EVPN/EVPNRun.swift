@@ -44,7 +44,6 @@ final class EVPNRun {
     private let source: EVPNHost
     private let target: EVPNHost
     private let rate: Int
-    /// Every hand-over has a guest with a MAC of its own, so that none is a move too many to zebra.
     private var guests = 0
     private(set) var results: [EVPNMethod: [EVPNResult]] = [:]
 
@@ -74,7 +73,7 @@ final class EVPNRun {
 
     private func handOver(_ method: EVPNMethod) throws -> EVPNResult {
         guests += 1
-        let guest = Guest(number: guests)
+        let guest = try EVPNGuest(number: guests)
         try begin(method, guest)
         var result = try record(method, guest)
         result.mobility = try lab.mobility(of: guest.mac, on: lab.source)
@@ -88,20 +87,9 @@ final class EVPNRun {
         return result
     }
 
-    private struct Guest: Sendable {
-        let id: String
-        let mac: String
-
-        init(number: Int) {
-            id = "guest\(number)"
-            let octets = [number >> 8 & 0xff, number & 0xff].map { String($0 + 0x100, radix: 16).dropFirst() }
-            mac = "52:54:00:fd:" + octets.joined(separator: ":")
-        }
-    }
-
     // MARK: - Before and after
 
-    private func begin(_ method: EVPNMethod, _ guest: Guest) throws {
+    private func begin(_ method: EVPNMethod, _ guest: EVPNGuest) throws {
         if method.isShared {
             try setOther(EVPNRun.others.source, on: source, "add", "static")
             try setOther(EVPNRun.others.target, on: target, "add", "static")
@@ -123,11 +111,11 @@ final class EVPNRun {
         try host.script("bridge fdb \(verb) \(mac) dev \(host.lab.standby) master \(kind)")
     }
 
-    private func announce(_ guest: Guest, behind host: EVPNLab.Host) throws {
+    private func announce(_ guest: EVPNGuest, behind host: EVPNLab.Host) throws {
         try Interface.transmit(FabricLab.announcement(of: guest.mac), from: host.far(host.standby))
     }
 
-    private func end(_ method: EVPNMethod, _ guest: Guest) throws {
+    private func end(_ method: EVPNMethod, _ guest: EVPNGuest) throws {
         for host in [source, target] {
             if method.keeper != .nobody { try host.fdbsteer("release \(guest.id)") }
             host.endDaemon()
@@ -144,7 +132,7 @@ final class EVPNRun {
 
     // MARK: - Traffic
 
-    private func record(_ method: EVPNMethod, _ guest: Guest) throws -> EVPNResult {
+    private func record(_ method: EVPNMethod, _ guest: EVPNGuest) throws -> EVPNResult {
         let route = try RouteWatch(guest.mac, on: lab.source)
         let start = Stopwatch.realTime + EVPNRun.lead
         let senders = try [lab.source, lab.target].map { try BurstThread(burst(guest, from: $0, start: start)) }
@@ -179,7 +167,7 @@ final class EVPNRun {
             isReached: [first, second].allSatisfy(isReached))
     }
 
-    private func burst(_ guest: Guest, from host: EVPNLab.Host, start: Int64) -> Burst {
+    private func burst(_ guest: EVPNGuest, from host: EVPNLab.Host, start: Int64) -> Burst {
         var burst = Burst(
             source: host.far(host.peer),
             paths: [lab.source, lab.target].flatMap { [$0.far($0.primary), $0.far($0.standby)] },

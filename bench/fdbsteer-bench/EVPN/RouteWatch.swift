@@ -5,7 +5,7 @@ import Netlink
 import Synchronization
 import System
 
-/// Watches a host's bridge until zebra has moved a MAC to the VXLAN port: the host has the new route.
+/// Watches a host's kernel until zebra has written a route that the other host advertises.
 final class RouteWatch: Sendable {
     private let moment = Atomic<Int64>(0)
     private let stop = StopFlag()
@@ -13,27 +13,49 @@ final class RouteWatch: Sendable {
 
     private static let pause: UInt32 = 500
 
+    /// Watches until zebra has moved a MAC to the VXLAN port.
+    ///
     /// - Throws: ``LabError``.
-    init(_ mac: String, on host: EVPNLab.Host) throws {
+    convenience init(_ mac: String, on host: EVPNLab.Host) throws {
+        let address = try Address(mac)
+        try self.init(on: host) { socket in
+            guard let bridge = try Interface.index(of: host.bridge), let uplink = try Interface.index(of: host.uplink)
+            else { return false }
+            let entry = try Table.read([address], bridge: bridge, using: &socket)[0]
+            return entry?.port == uplink && entry?.flags.contains(.externallyLearned) == true
+        }
+    }
+
+    /// Watches until zebra has made an IP address a neighbour on the host's bridge.
+    ///
+    /// - Throws: ``LabError``.
+    convenience init(_ ip: IPAddress, on host: EVPNLab.Host) throws {
+        try self.init(on: host) { socket in
+            guard let bridge = try Interface.index(of: host.bridge) else { return false }
+            return try IPNeighbour.read([(ip, bridge)], using: &socket)[0]?.isControlPlanes == true
+        }
+    }
+
+    private init(
+        on host: EVPNLab.Host, isThere: @escaping @Sendable (inout CommandSocket) throws -> Bool
+    ) throws {
         let started = try Namespace.thread { [self] in
-            try? host.namespace.run { [self] in try watch(Address(mac), host) }
+            try? host.namespace.run { [self] in
+                var socket = try CommandSocket()
+                while !stop.isSet {
+                    if try isThere(&socket) {
+                        moment.store(Stopwatch.realTime, ordering: .releasing)
+                        return
+                    }
+                    usleep(RouteWatch.pause)
+                }
+            }
         }
         thread.withLock { $0 = started }
     }
 
-    private func watch(_ address: Address, _ host: EVPNLab.Host) throws {
-        var socket = try CommandSocket()
-        guard let bridge = try Interface.index(of: host.bridge), let uplink = try Interface.index(of: host.uplink)
-        else { return }
-        while !stop.isSet {
-            let entry = try Table.read([address], bridge: bridge, using: &socket)[0]
-            if entry?.port == uplink, entry?.flags.contains(.externallyLearned) == true {
-                moment.store(Stopwatch.realTime, ordering: .releasing)
-                return
-            }
-            usleep(RouteWatch.pause)
-        }
-    }
+    /// The route was seen.
+    var hasSeen: Bool { moment.load(ordering: .acquiring) != 0 }
 
     /// Stops watching.
     ///
