@@ -77,6 +77,11 @@ struct Daemon: ParsableCommand {
                 "version": "\(Build.version)", "state": "\(folder.path)",
                 "namespace": isKnown ? "\(namespace.st_ino)" : "unknown",
             ])
+        if case .refused(let reason) = Scheduling.becomeRealTime() {
+            log.warning(
+                "not scheduled in real time",
+                metadata: ["reason": "\(reason)", "remedy": "see LimitRTPRIO in docs/installation.md"])
+        }
         // A second daemon on the folder ends here, whatever address it would serve.
         let keeper = try Keeper(folder: folder)
         let page = MetricsPage(folder: folder, counters: DaemonCounters(startedAt: 0))

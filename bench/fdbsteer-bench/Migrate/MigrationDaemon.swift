@@ -60,8 +60,10 @@ final class MigrationDaemon {
         // A new file, because the log of an earlier migration must not be searched.
         let log = state + "/log-\(monotonicNanoseconds())"
         logs.append(log)
-        // Like the systemd unit.
-        let words = ["nice", "-n", "-11", program, "--config", state + "/fdbsteerd.toml", "--state", state]
+        // Scheduled as by the systemd unit, as far as this process may.
+        let script = #"chrt -R -r 1 true 2>/dev/null && exec chrt -R -r 1 "$@"; exec nice -n -20 "$@""#
+        let words =
+            ["sh", "-c", script, "sh", program] + ["--config", state + "/fdbsteerd.toml", "--state", state]
         process = try host.namespace.run { try SupervisedProcess(words, output: log) }
         for guest in guests { try waitFor("from=unknown guest=\(guest.name) ") }
     }

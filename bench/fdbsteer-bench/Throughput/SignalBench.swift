@@ -129,15 +129,10 @@ struct SignalBench {
 
     /// Schedules this thread; processes that it starts are scheduled normally.
     private static func schedule(_ policy: Int32, priority: Int32) throws {
-        var parameter = sched_param()
-        parameter.sched_priority = priority
-        guard sched_setscheduler(0, policy | resetOnFork, &parameter) == 0 else {
+        guard Scheduling.set(policy, priority: priority) else {
             throw LabError("cannot set this thread's priority: \(String(cString: strerror(errno)))")
         }
     }
-
-    /// SCHED_RESET_ON_FORK of linux/sched.h.
-    private static let resetOnFork: Int32 = 0x4000_0000
 
     /// Keeps every processor busy until the processes are gone.
     private static func startLoad() throws -> [SupervisedProcess] {
