@@ -137,6 +137,7 @@ struct Execution {
             switch action {
             case .recordIntent:
                 defer { report.timings.journalNanoseconds = clock.elapsed }
+                if plan.guest.isGated { claim.noteLocks(of: plan.guest) }
                 try claim.write(plan.books.begin)
             case .recordCommit(let proof): try claim.write(plan.books.commit, shown: proof.status)
             default: try claim.write(plan.books.rollBack)

@@ -116,6 +116,23 @@ extension Keeper {
         countHandovers()
     }
 
+    /// Notes which guests have changed hosts before this daemon was started, by the history.
+    mutating func recallHandovers() {
+        let guests = watch.records.values.filter { $0.guest.uplink.map { watch.isTunnel($0.index) } == true }
+        guard !guests.isEmpty else { return }
+        let rows = Dictionary(uniqueKeysWithValues: guests.map { ($0.guest.id.text, $0.row) })
+        let (begin, now) = (Stopwatch.realTime, monotonicNanoseconds())
+        let filter = HistoryFilter(
+            since: begin - HandoverBudget.window,
+            outcomes: [Report.Result.done, .unrecorded].map(\.rawValue), limit: 10_000)
+        let remote = Side.remote.rawValue
+        for entry in ((try? HistoryReading.entries(filter, in: folder)) ?? []).reversed() {
+            guard let row = rows[entry.guest], (entry.from == remote) != (entry.to == remote) else { continue }
+            wards[row]?.handovers.note(at: now - max(0, begin - entry.timeNanoseconds))
+        }
+        countHandovers()
+    }
+
     /// Tells of guests that have changed hosts often, and of those that have no longer.
     package mutating func countHandovers() {
         let now = monotonicNanoseconds()

@@ -119,6 +119,7 @@ package struct Keeper: ~Copyable {
         let report = try Reconcile(options: options, observed: observed).run(on: &host)
         _ = reload()
         learnPorts(try host.kernel.links())
+        recallHandovers()
         for record in watch.records.values where record.guest.side == .remote {
             let entries = try? host.kernel.entries(record.guest.addresses, of: record.guest)
             for case let entry? in entries ?? [] { hearClaim(entry, of: record) }

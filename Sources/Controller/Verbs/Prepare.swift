@@ -204,8 +204,16 @@ package struct Prepare {
         let legacy = try legacy(request, seen.observation.ports[.primary], links: links, records: records, on: &host)
         var observation = seen.observation
         let neighbours = try neighbours(request, &observation, links: links, beside: journal, on: &host)
-        let plan = try Planner().prepare(
-            request, observation, legacy: legacy, neighbours: neighbours, waiving: options.waived)
+        func decided() throws(ControllerError) -> Plan {
+            try Planner().prepare(
+                request, observation, legacy: legacy, neighbours: neighbours, waiving: options.waived)
+        }
+        var plan = try decided()
+        if plan.guest.isGatedByTable {
+            // What nftables can do is asked only where it is needed.
+            Survey.tryPacketFilters(&observation, on: &host.kernel)
+            plan = try decided()
+        }
         return (plan, observation.neighbours)
     }
 

@@ -53,6 +53,7 @@ package struct Switch: GuestVerb {
         let isSettled = record.guest.side == side && record.phase == .pinned
         let proof = standing(record, isSettled: isSettled)
         if !isSettled {
+            if plan.guest.isGated { claim.noteLocks(of: plan.guest) }
             // Fails with `busy` if the record changed since it was read.
             try claim.write(plan.books.begin)
             try claim.write(plan.books.commit, shown: proof.status)

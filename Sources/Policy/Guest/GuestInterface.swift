@@ -62,6 +62,8 @@ public struct PortIdentity: Hashable, Sendable {
     public var backupToClear: Bool
     /// The port is shut to the guest's frames while that is on another host, by this means; nil for a port without a gate.
     public var gate: Gate?
+    /// Somebody else had locked the port when the guest last left it: what comes back finds it locked, and the lock is not the gate's.
+    public var isLockedByOthers = false
     /// It has a gate.
     public var gates: Bool { gate != nil }
 

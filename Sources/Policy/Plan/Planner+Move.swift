@@ -44,6 +44,7 @@ extension Planner {
         let settings =
             verb != .switch || guest.isGated || (guest.side == .remote) != (side == .remote)
             ? PortSetting.steps(moved, observation, isAtRest: isAtRest && guest.side != .remote) : []
+        if guest.isGated { moved.noteLocks(from: guest.side, observation, isAtRest: isAtRest) }
         // Ports are shut before the entries leave them and opened after the entries have come.
         let closing = settings.filter(\.closesGate)
         var steps =

@@ -103,6 +103,13 @@ package struct Planner {
                 "guest \(guest.id) cannot have a gate: a port of it serves others, who would be locked out",
                 remedy: "leave --gate out")
         }
+        if guest.isGatedByTable, let reason = preflight.observation.filtering?.guarding {
+            throw ControllerError(
+                .precondition,
+                "guest \(guest.id) cannot have a gate: a port of it takes no lock, and this kernel cannot shut it by nftables: "
+                    + reason,
+                remedy: "modprobe nf_tables_bridge, or a kernel with CONFIG_NF_TABLES_BRIDGE; or leave --gate out")
+        }
         let locked = preflight.ownPorts.first { $0.bridgePort?.flags.contains(.locked) == true }
         if let locked {
             throw ControllerError(

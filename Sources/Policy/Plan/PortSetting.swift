@@ -91,7 +91,7 @@ extension PortSetting {
             }
             // A table is taken away as a whole.
             if port.gate == .lock, settings.flags.contains(.locked) {
-                if guest.isClosed(side) || !isAtRest {
+                if guest.isClosed(side) || !isAtRest, !port.isLockedByOthers {
                     steps.append(.setting(port, .gate(isShut: false, by: .lock)))
                 } else {
                     notes.append("\(port.name) stays locked, which fdbsteer did not do")
@@ -111,7 +111,7 @@ extension PortSetting {
     /// The steps that bring the ports' settings to what the record says.
     ///
     /// - Parameter isAtRest: the guest was here before, and no verb was interrupted: whoever has locked its ports meanwhile has his
-    ///   reasons, and the lock is left (``PortRules/locked``).
+    ///   reasons, and the lock is left (``PortRules/locked``). It is left too when the guest has been away since.
     package static func steps(
         _ guest: GuestInterface, _ observation: Observation, isAtRest: Bool = true
     ) -> [Step] {
@@ -125,7 +125,7 @@ extension PortSetting {
                 steps.append(.setting(port, .learning(isOn: learns)))
             }
             if let means = port.gate, let isShut = observation.isShut(port, of: guest), isShut != guest.isClosed(side),
-                guest.isClosed(side) || means == .table || !isAtRest
+                guest.isClosed(side) || means == .table || (!isAtRest && !port.isLockedByOthers)
             {
                 steps.append(.setting(port, .gate(isShut: guest.isClosed(side), by: means)))
             }
@@ -137,5 +137,28 @@ extension PortSetting {
             }
         }
         return steps
+    }
+}
+
+extension GuestInterface {
+    /// Notes for a guest that goes to another host, or is there, whose lock each of its gates has.
+    ///
+    /// - Parameters:
+    ///   - before: the side that it comes from.
+    ///   - isAtRest: no verb was interrupted. One that was has noted it, and the lock that is seen may be its own.
+    package mutating func noteLocks(from before: Side, _ observation: Observation, isAtRest: Bool) {
+        guard side == .remote else { return }
+        func note(_ port: inout PortIdentity) {
+            guard port.gate == .lock, let isLocked = observation.isShut(port, of: self) else { return }
+            // One that others have taken off is made anew.
+            port.isLockedByOthers = isLocked && (before != .remote && isAtRest || port.isLockedByOthers)
+        }
+        var second = standby
+        note(&second)
+        standby = second
+        if var first = primary {
+            note(&first)
+            primary = first
+        }
     }
 }

@@ -8,7 +8,7 @@ package enum FabricRules {
     /// A VXLAN device has an entry of its own for each address that another host advertises (`vxlan_fdb_update`; zebra writes it
     /// together with the bridge's).
     static let notAdvertised = Rule(
-        "not-advertised", .loses, shown: "unit test: a guest that is `remote` on a VXLAN uplink, no entry there",
+        "not-advertised", .loses, shown: "FRR: the source switched before the target",
         harm: "frames to the guest reach nobody, or are flooded"
     ) { it, answer in
         guard let guest = it.subject.guest, guest.side == .remote, let uplink = it.tunnelUplink else { return }
@@ -25,7 +25,7 @@ package enum FabricRules {
     }
 
     static let selfEntryLeft = Rule(
-        "self-entry-left", .note, shown: "unit test: an entry of the VXLAN device for a guest that is here",
+        "self-entry-left", .note, shown: "FRR: a guest that has gone and come back",
         harm: "nothing while the bridge's entry is on a local port"
     ) { it, answer in
         guard let guest = it.subject.guest, guest.side != .remote, let uplink = it.tunnelUplink else { return }

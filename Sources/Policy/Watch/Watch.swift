@@ -94,8 +94,15 @@ public struct Watch: Sendable {
     /// The guests that use an interface as a port or a bridge.
     package func rows(at index: Int32) -> Set<Int64> { users[index] ?? tenants[index] ?? [] }
 
-    /// Starts to watch a guest, or replaces its record.
+    /// Starts to watch a guest, or replaces its record. What was heard of its ports and interfaces goes on to hold.
     package mutating func set(_ record: GuestRecord) {
+        let old = records[record.row]?.guest
+        let heard = (old?.ports ?? []).map { ($0.port.index, facts[$0.port.index]) }
+        let interfaces = (old?.neighbourInterfaces ?? []).map { ($0.index, neighbourUsers[$0.index]?.isUp) }
+        defer {
+            for (index, fact) in heard where users[index] != nil { facts[index] = fact }
+            for (index, isUp) in interfaces { neighbourUsers[index]?.isUp = isUp ?? nil }
+        }
         remove(record.row)
         records[record.row] = record
         rows[record.guest.id] = record.row

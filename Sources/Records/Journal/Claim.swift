@@ -40,6 +40,10 @@ package struct Claim: ~Copyable {
     /// Writes the names that ``named(by:)`` has found, and nothing else.
     package func writeNames() throws(ControllerError) { try file.write(file.document) }
 
+    /// Has whose lock the ports with a gate have written with what is written next; once nothing is under way, with nothing else
+    /// too (``JournalChange/none``).
+    package func noteLocks(of guest: GuestInterface) { file.noteLocks(of: guest) }
+
     /// Writes what a plan tells the journal.
     ///
     /// What begins something reserves the space for what ends it, so that a full file system refuses before anything is moved.
@@ -56,7 +60,7 @@ package struct Claim: ~Copyable {
         }
         var document = file.document
         switch change {
-        case .none: return
+        case .none: return file.hasNews ? try file.write(document) : ()
         case .intent(let phase, let goal):
             document.begin(phase, goal: goal, by: journal.folder.doer)
         case .bracket(let phase, let bracket, let side, let goal, let proof):
@@ -186,6 +190,8 @@ extension Claim {
         var document: RecordDocument
         /// What the guest's bridge and ports are called now, where the record has other names, in words.
         private(set) var renaming: String?
+        /// The document has what is to be written though nothing else is.
+        private(set) var hasNews = false
         private let name: String
         private let folder: RecordFolder
         private let lock: GuestLock?
@@ -211,6 +217,8 @@ extension Claim {
             renaming = words
             document.rename(guest)
         }
+
+        func noteLocks(of guest: GuestInterface) { if document.noteLocks(of: guest) { hasNews = true } }
 
         func dropReserve() {
             guard let file = reserve.take() else { return }
@@ -249,6 +257,7 @@ extension Claim {
             }
             try folder.rename(temporary, Journal.file(name))
             self.document = document
+            hasNews = false
         }
 
         func makeReserve() throws(ControllerError) { try makeReserve(document.bytes.count + RecordDocument.room) }

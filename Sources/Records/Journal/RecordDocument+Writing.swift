@@ -46,6 +46,22 @@ extension RecordDocument {
         }
     }
 
+    /// Notes whose lock the ports with a gate have.
+    ///
+    /// - Returns: whether that is news.
+    mutating func noteLocks(of guest: GuestInterface) -> Bool {
+        let before = self["ports"]?.elements ?? []
+        let after = before.map { element in
+            guard let port = guest.own.first(where: { Int64($0.port.index) == element["ifindex"]?.integer })?.port,
+                port.isLockedByOthers != (element["locked_by_others"]?.bool == true)
+            else { return element }
+            return element.with([.init("locked_by_others", .bool(port.isLockedByOthers))])
+        }
+        guard after != before else { return false }
+        self["ports"] = .array(after)
+        return true
+    }
+
     /// Replaces each element of a list.
     mutating func update(_ name: String, _ change: (JSON) -> JSON) {
         self[name] = .array((self[name]?.elements ?? []).map(change))

@@ -123,6 +123,7 @@ extension RecordDocument {
             .init("clear_backup", .bool(port.backupToClear)),
         ]
         if let gate = port.gate { members.append(.init("gate", gate == .lock ? .bool(true) : .string(gate.rawValue))) }
+        if port.isLockedByOthers { members.append(.init("locked_by_others", .bool(true))) }
         if let devlink = port.devlink { members.append(.init("devlink", .string(devlink))) }
         return .object(members)
     }
@@ -297,6 +298,7 @@ extension RecordDocument {
                 throw Fault("the port \"\(role)\" has a \"gate\" of an unknown kind")
             }
             identity.gate = means
+            identity.isLockedByOthers = port["locked_by_others"]?.bool == true
         }
         if identity.isEswitchPort { identity.devlink = port["devlink"]?.text }
         return identity

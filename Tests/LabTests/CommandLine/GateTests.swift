@@ -36,9 +36,10 @@ struct GateTests {
             let words = [CommandLineLab.binary] + GateTests.prepare.split(separator: " ").map(String.init)
             let environment = ["FDBSTEER_STATE": lab.state]
             func traced(_ options: [String]) throws -> Command {
+                // The program nft is not needed.
                 try Command.run(
-                    ["strace", "-f", "-o", lab.state + "-trace", "-e", "trace=sendmsg"] + options + words,
-                    environment: environment)
+                    ["strace", "-E", "PATH=/nonexistent", "-f", "-o", lab.state + "-trace", "-e", "trace=sendmsg"]
+                        + options + words, environment: environment)
             }
             defer { unlink(lab.state + "-trace") }
             #expect(try traced([]).exitCode == 0)
@@ -209,14 +210,45 @@ struct GateTests {
                 #expect(try GateTests.isLocked(), "\(daemon.log)")
             }
             #expect(try lab.fdbsteer("verify vm1").output.contains("tap0: it is locked"))
-            for verb in ["reconcile", "switch vm1 --to local", "abort vm1"] {
+            let away = ["switch vm1 --to remote", "reconcile", "switch vm1 --to local"]
+            for verb in ["reconcile", "switch vm1 --to local", "abort vm1"] + away {
                 #expect(try lab.fdbsteer(verb).exitCode == 0, "\(verb)")
                 #expect(try GateTests.isLocked(), "\(verb)")
             }
+            // Once the others have taken it off while the guest is away, the gate has one of its own.
+            for verb in away {
+                #expect(try lab.fdbsteer(verb).exitCode == 0, "\(verb)")
+                if verb == away[0] { try Command.script("bridge link set dev tap0 locked off") }
+                #expect(try GateTests.isLocked() == (verb == "reconcile" && means == .lock), "\(verb)")
+            }
+            try Command.script("bridge link set dev tap0 locked on")
             let released = try lab.fdbsteer("release vm1")
             #expect(released.exitCode == 0, "\(released.errors)")
             #expect(released.output.contains("tap0 stays locked") == (means == .lock), "\(released.output)")
             #expect(try GateTests.isLocked())
+        }
+    }
+
+    /// Killed at any message on the guest's way out and back, with the lock of others: it is left, whatever is done next.
+    @Test func aLockOfOthersOutlivesAKill() throws {
+        try CommandLineLab.run { lab in
+            for step in 1..<100 {
+                #expect(try lab.fdbsteer(GateTests.prepare).exitCode == 0)
+                #expect(try lab.fdbsteer("switch vm1 --to local").exitCode == 0)
+                try Command.script("bridge link set dev tap0 locked on")
+                let command = try Command.run(
+                    [
+                        "strace", "-f", "-o", "/dev/null", "-e", "trace=sendmsg", "-e",
+                        "inject=sendmsg:signal=KILL:when=\(step)", CommandLineLab.binary, "switch", "vm1", "--to",
+                        "remote",
+                    ], environment: ["FDBSTEER_STATE": lab.state])
+                for verb in ["reconcile", "switch vm1 --to local", "release vm1"] {
+                    #expect(try lab.fdbsteer(verb).exitCode == 0, "\(step): \(verb)")
+                    #expect(try GateTests.isLocked(), "\(step): \(verb)")
+                }
+                try Command.script("bridge link set dev tap0 locked off")
+                if command.exitCode == 0 { return }
+            }
         }
     }
 

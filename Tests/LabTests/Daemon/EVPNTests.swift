@@ -70,6 +70,34 @@ import Testing
         }
     }
 
+    /// The source withdraws the only route, and the target has none to take over; and when the guest has come, its former VTEP stays in
+    /// the entries of the VXLAN device.
+    @Test func theSourceIsToldBeforeTheTarget() throws {
+        try EVPNTests.run { lab, source, target in
+            /// Waits until `preflight` finds something about the guest, or does not, on each of some hosts.
+            func wait(on hosts: [EVPNHost], for code: String, isFound: Bool) throws {
+                try EVPNTests.wait("\(code) \(isFound ? "is" : "is not") found") {
+                    try hosts.allSatisfy {
+                        try $0.fdbsteer("preflight vm1 --json", expecting: [0, 3]).output.contains("\"\(code)\"")
+                            == isFound
+                    }
+                }
+            }
+            try EVPNTests.prepare(lab, source, target)
+            try wait(on: [target], for: "not-advertised", isFound: false)
+            try source.fdbsteer("switch vm1 --to remote")
+            try wait(on: [source, target], for: "not-advertised", isFound: true)
+            try target.fdbsteer("switch vm1 --to standby")
+            try wait(on: [source, target], for: "not-advertised", isFound: false)
+            // Back, in the right order.
+            try source.fdbsteer("switch vm1 --to standby")
+            try target.fdbsteer("switch vm1 --to remote")
+            try wait(on: [target], for: "not-advertised", isFound: false)
+            try wait(on: [source], for: "self-entry-left", isFound: true)
+            try wait(on: [target], for: "self-entry-left", isFound: false)
+        }
+    }
+
     /// The frame has moved the route: to put the entry back would leave both hosts without one.
     @Test func nobodyIsToldAndTheGuestAnnouncesItselfOnce() throws {
         try EVPNTests.run { lab, source, target in

@@ -250,6 +250,22 @@ struct EvidenceTests {
         }
     }
 
+    /// FRR counts on while the daemon is down.
+    @Test func handoversBeforeTheStartCountToo() throws {
+        try CommandLineLab.run { lab in
+            try EvidenceTests.prepare(lab, behindATunnelAt: "standby", "--address \(EvidenceTests.mac)")
+            for side in ["remote", "standby", "primary", "remote"] {
+                #expect(try lab.fdbsteer("switch vm1 --to \(side)").exitCode == 0)
+            }
+            try DaemonLab.run(in: lab) { daemon in
+                try daemon.waitFor("msg=condition code=handovers")
+                #expect(daemon.log.contains("3 times"), "\(daemon.log)")
+                #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+                try daemon.waitFor("4 times")
+            }
+        }
+    }
+
     private static let claim = "bridge fdb replace \(mac) dev vx100 master extern_learn"
 
     /// - Parameter isEarly: the control plane has spoken before the daemon was started.

@@ -202,6 +202,8 @@ struct LinkFixture: Request, Sendable {
     var hasVF = false
     var state = PortState.forwarding
     var portFlags: BridgePort.Flags = [.learning, .flood, .multicastFlood, .broadcastFlood]
+    /// As on kernels from 5.18 on.
+    var tellsLock = true
     var filtersVLANs = false
     var ageingTime: UInt32 = 30_000
     var defaultPVID: UInt16 = 0
@@ -254,7 +256,7 @@ struct LinkFixture: Request, Sendable {
             guard portKind == "bridge" else { return }
             $0.nest(Int(IFLA_INFO_SLAVE_DATA)) {
                 $0.put(Int(IFLA_BRPORT_STATE), state.rawValue)
-                for (flag, attribute) in LinkFixture.attributes {
+                for (flag, attribute) in LinkFixture.attributes where flag != .locked || tellsLock {
                     $0.put(attribute, UInt8(portFlags.contains(flag) ? 1 : 0))
                 }
             }
