@@ -166,8 +166,11 @@ package struct DaemonConfiguration: Hashable, Sendable {
     package func guest(_ id: GuestID) -> Guest? { guests.first { $0.id == id } }
 
     /// Whether what a guest misses while it migrates is kept and sent again.
-    package func replays(_ guest: Guest) -> Bool { (guest.replay ?? replay.mode) == .replay }
-
+    ///
+    /// - Parameter recorded: what `prepare` was told.
+    package func replays(_ guest: Guest, recorded: ReplayMode?) -> Bool {
+        (guest.replay ?? recorded ?? replay.mode) == .replay
+    }
 }
 
 private let second: Int64 = 1_000_000_000

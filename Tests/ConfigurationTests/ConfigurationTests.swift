@@ -117,9 +117,12 @@ struct ConfigurationTests {
             replay = "off"
             """
         let configuration = try parse(text)
-        #expect(configuration.guests.map(configuration.replays) == [true, false])
+        #expect(configuration.guests.map { configuration.replays($0, recorded: nil) } == [true, false])
+        // A guest's own table goes before what `prepare` said, and that before the host's.
+        #expect(configuration.guests.map { configuration.replays($0, recorded: .off) } == [false, false])
+        #expect(configuration.guests.map { configuration.replays($0, recorded: .replay) } == [true, false])
         let other = try parse("[[guest]]\nid = \"vm1\"\nreplay = \"replay\"\n[[guest]]\nid = \"vm2\"")
-        #expect(other.guests.map(other.replays) == [true, false])
+        #expect(other.guests.map { other.replays($0, recorded: nil) } == [true, false])
         #expect(throws: ConfigurationError.self) { try parse("[replay]\nmode = \"hold\"") }
     }
 

@@ -91,6 +91,23 @@ import Testing
         }
     }
 
+    /// A later version may have further modes.
+    @Test func aModeOfReplayThatIsNotKnownIsKeptAndIsAsConfigured() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            var guest = try JournalTests.guest()
+            guest.replay = .replay
+            #expect(try JournalTests.prepared(journal, guest).guest == guest)
+            let file = folder.path + "/guests/\(guest.id.text).json"
+            let text = TextFile.read(file).replacing("\"replay\" : \"replay\"", with: "\"replay\" : \"hold\"")
+            try TextFile.write(text, to: file)
+            let claim = try journal.claim(guest.id)
+            #expect(claim.record.guest.replay == nil)
+            try claim.write(.settled(.standby, proof: .shown, endsBracket: false))
+            #expect(TextFile.read(file).contains("\"replay\" : \"hold\""))
+        }
+    }
+
     @Test func neighboursAreReadAsTheyWereWritten() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)

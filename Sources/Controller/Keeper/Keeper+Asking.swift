@@ -119,7 +119,7 @@ extension Keeper {
     func mayAsk(_ id: GuestID) -> Bool { asking.rules.allows(id) && !observed.contains(id) }
 
     /// IP addresses at which a guest may answer, the best first.
-    private func candidates(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
+    func candidates(_ record: GuestRecord) -> [AnnouncementRequest.Owned] {
         let acquaintance = wards[record.row]?.acquaintance ?? Acquaintance()
         if case .yes(let owned) = acquaintance.answers { return [owned] }
         let heard = acquaintance.heard.map { AnnouncementRequest.Owned(ip: $0) }

@@ -1,6 +1,7 @@
 import FDB
 import Netlink
 package import Policy
+import Records
 import Switchdev
 import System
 
@@ -9,11 +10,20 @@ extension Keeper {
     /// So many guests' frames are kept at a time: 8 MiB each.
     package static let mostReplays = 16
 
+    /// What a guest is about to do whose frames are kept.
+    package enum ReplayCourse {
+        /// It gives up its primary, and is asked when. Where it cannot be asked, ``Replayer/takeAccounts()`` says why.
+        case leaving
+        /// It is copied to another host, and has no primary.
+        case migrating
+        /// It gets its primary, and is asked when.
+        case arriving
+    }
+
     /// Begins to keep what is sent to a guest by its standby, or its one port.
     ///
-    /// - Parameter isLeaving: it gives up its primary, and is asked when. Where it cannot be asked, ``Replayer/takeAccounts()`` says why.
     /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept.
-    package mutating func beginReplay(_ row: Int64, isLeaving: Bool) throws(ControllerError) -> Replayer {
+    package mutating func beginReplay(_ row: Int64, _ course: ReplayCourse) throws(ControllerError) -> Replayer {
         guard let record = watch.records[row] else {
             throw ControllerError(.precondition, "the guest is not watched")
         }
@@ -24,10 +34,19 @@ extension Keeper {
         }
         var asks: ReplayPlan.Asks?
         var refusal: String?
-        if isLeaving {
-            do throws(ControllerError) { asks = try replayAsks(record) } catch { refusal = error.description }
+        switch course {
+        case .leaving:
+            do throws(ControllerError) { asks = try replayAsks(record, isKnown: true) } catch {
+                refusal = error.description
+            }
+        case .migrating: break
+        case .arriving:
+            guard !guest.sharesPorts else {
+                throw ControllerError(.precondition, "others' frames go to the guest's ports too")
+            }
+            asks = try replayAsks(record, isKnown: false)
         }
-        let plan = try replayPlan(guest, macs, asks)
+        let plan = try replayPlan(guest, macs, asks, course)
         guard let buffer = captureBuffer ?? CaptureBuffer() else {
             throw ControllerError(.precondition, "no memory for frames")
         }
@@ -38,12 +57,21 @@ extension Keeper {
         } catch {
             throw ControllerError(.precondition, "frames cannot be kept", cause: error)
         }
+        // Nothing was seen yet: what the counters say now is exact unless its queue has frames.
+        replayer.look(using: &host.kernel.socket)
         if let refusal { replayer.refuseLeaving(refusal) }
         return replayer
     }
 
-    private mutating func replayAsks(_ record: GuestRecord) throws(ControllerError) -> ReplayPlan.Asks {
-        guard mayAsk(record.guest.id), case .yes(let owned)? = wards[record.row]?.acquaintance.answers else {
+    /// - Parameter isKnown: it has answered before. One that has just come was not asked here yet, and is asked at the address that it
+    ///   may answer at.
+    private mutating func replayAsks(
+        _ record: GuestRecord, isKnown: Bool
+    ) throws(ControllerError) -> ReplayPlan.Asks {
+        let answers = wards[record.row]?.acquaintance.answers ?? .unknown
+        guard mayAsk(record.guest.id), isKnown ? answers.isYes == true : answers.isYes != false,
+            let owned = candidates(record).first
+        else {
             throw ControllerError(.precondition, "the guest is not known to answer questions")
         }
         let standby = try InquiryTarget(record.guest, by: .standby, owned, using: &host.kernel.socket)
@@ -53,9 +81,11 @@ extension Keeper {
     }
 
     private mutating func replayPlan(
-        _ guest: GuestInterface, _ macs: [MACAddress], _ asks: ReplayPlan.Asks?
+        _ guest: GuestInterface, _ macs: [MACAddress], _ asks: ReplayPlan.Asks?, _ course: ReplayCourse
     ) throws(ControllerError) -> ReplayPlan {
-        let uplink = guest.uplink
+        let isArriving = course == .arriving
+        // Where what is kept goes, but for what goes to the standby.
+        let uplink = isArriving ? guest.primary : guest.uplink
         let indexes = [guest.bridge.index, guest.standby.index] + [uplink?.index].compactMap { $0 }
         let links = try ControllerError.reading("the ports of guest \(guest.id)") { () throws(NetlinkError) in
             try Links.read(indexes, using: &host.kernel.socket)
@@ -79,8 +109,10 @@ extension Keeper {
                 own: vlans[0], uplink: vlans[1], addresses: guest.addresses)
         }
         return ReplayPlan(
-            standby: PortIdentity(standby), primary: guest.firstPort, uplink: way.map { PortIdentity($0) },
-            uplinkMAC: way?.mac ?? guest.addresses[0].mac, tagging: tagging, macs: macs, gap: asks)
+            standby: PortIdentity(standby), primary: guest.firstPort,
+            uplink: isArriving ? nil : way.map { PortIdentity($0) },
+            uplinkMAC: way?.mac ?? guest.addresses[0].mac, tagging: tagging, macs: macs, gap: asks,
+            isArriving: isArriving)
     }
 
     // MARK: - The loop
@@ -96,5 +128,64 @@ extension Keeper {
     /// The guest of a replay was seen on another host.
     package mutating func depart(_ replayer: Replayer) {
         replayer.departs(now: monotonicNanoseconds(), using: &host.kernel.socket)
+    }
+
+    /// The guest of a replay gets its primary, or does not say whether it has: what it missed is sent there, and copies reach it.
+    ///
+    /// - Parameter isEvident: it takes frames by its primary.
+    package mutating func arrive(_ replayer: Replayer, of row: Int64, isEvident: Bool) {
+        replayer.arrives(isEvident: isEvident, using: &host.kernel.socket)
+        try? keepQueue(row, nil)
+        replayer.hasArrived(using: &host.kernel.socket)
+    }
+
+    /// Counts and books what a guest's replay has come to.
+    package mutating func book(_ account: ReplayAccount, of guest: GuestID) {
+        counters.count(account, of: guest)
+        host.events.append(account, guest: guest.text, at: Stopwatch.realTime)
+    }
+
+    // MARK: - Queues
+
+    /// What is kept out of the queue of one of a guest's ports.
+    package enum QueueCare: Hashable, Sendable {
+        /// The guest is awaited: what is not for it would fill its standby's queue.
+        case awaited
+        /// The guest gets its primary: its frames are kept, and would be copied there besides.
+        case coming
+    }
+
+    /// A port with what is kept out of its queue.
+    struct KeptQueue: Hashable {
+        let port: Int32
+        let name: String
+        let kind: QueueShield.Kind
+    }
+
+    /// Keeps something out of the queue of one of a guest's ports, or nothing any more.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept out.
+    package mutating func keepQueue(_ row: Int64, _ care: QueueCare?) throws(ControllerError) {
+        var wanted: KeptQueue?
+        if let care, let guest = watch.records[row]?.guest {
+            let port = care == .awaited ? guest.standby : guest.firstPort
+            // Others' frames are theirs.
+            if !guest.sharesPorts, watch.rows(at: port.index).count == 1, guest.macs.count <= CaptureSocket.macLimit {
+                wanted = KeptQueue(
+                    port: port.index, name: port.name,
+                    kind: care == .awaited ? .others(than: guest.macs) : .frames(to: guest.macs))
+            }
+        }
+        let known = queues[row]
+        if known == wanted { return }
+        if let known { try? QueueShield.lower(known.port, using: &host.kernel.socket) }
+        queues[row] = nil
+        guard let wanted else { return }
+        do throws(NetlinkError) {
+            try QueueShield.raise(wanted.kind, at: wanted.port, named: wanted.name, using: &host.kernel.socket)
+            queues[row] = wanted
+        } catch {
+            throw ControllerError(.precondition, "the queue of \(wanted.name) cannot be kept free", cause: error)
+        }
     }
 }

@@ -90,6 +90,8 @@ package struct Keeper: ~Copyable {
     var asking: Asking
     /// Where frames are received that are kept for guests.
     var captureBuffer: CaptureBuffer?
+    /// Ports with what is kept out of their queues, by their guests' rows.
+    var queues: [Int64: KeptQueue] = [:]
 
     /// - Parameter folder: journal and history; made when they are missing.
     /// - Throws: ``ControllerError`` of code `precondition`: no netlink socket, no privilege, no journal to write to, or
@@ -266,9 +268,10 @@ package struct Keeper: ~Copyable {
         for source in Condition.Source.allCases { set(row, source, []) }
         if let guest = watch.records[row]?.guest.id {
             counters.conditions[guest] = nil
-            counters.lostPrimaries[guest] = nil
+            counters.forget(guest)
         }
         forgetAsking(row)
+        try? keepQueue(row, nil)
         watch.remove(row)
         wards[row] = nil
         unready.remove(row)

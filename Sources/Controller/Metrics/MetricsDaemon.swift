@@ -72,11 +72,11 @@ package struct DaemonCounters: Hashable, Sendable {
     package var answers: [GuestID: Bool] = [:]
     /// Inquiries by their results.
     private var inquiries: [String: UInt64] = [:]
-    /// Frames that guests missed while they migrated, by what became of them, and replays by what came of them.
-    private var replays: [ReplayAccount.Part: Replays] = [:]
+    /// Frames that watched guests missed while they migrated, by what became of them, and replays by what came of them.
+    private var replays: [GuestID: [ReplayAccount.Part: Replays]] = [:]
 
     private struct Replays: Hashable {
-        var (sent, dropped, done, refused): (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        var (kept, sent, dropped, done, refused): (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
     }
 
     /// From a notification that was there already to a guest that takes minutes: 1 ms to 60 s, in nanoseconds.
@@ -109,13 +109,20 @@ package struct DaemonCounters: Hashable, Sendable {
         }
     }
 
-    /// Counts what a replay has come to.
-    package mutating func count(_ account: ReplayAccount) {
-        var sum = replays[account.part] ?? Replays()
+    /// Counts what a guest's replay has come to.
+    package mutating func count(_ account: ReplayAccount, of guest: GuestID) {
+        var sum = replays[guest]?[account.part] ?? Replays()
+        sum.kept += UInt64(account.kept)
         sum.sent += UInt64(account.sent)
         sum.dropped += UInt64(account.dropped)
         if account.refusal == nil { sum.done += 1 } else { sum.refused += 1 }
-        replays[account.part] = sum
+        replays[guest, default: [:]][account.part] = sum
+    }
+
+    /// A guest is not watched any more.
+    mutating func forget(_ guest: GuestID) {
+        lostPrimaries[guest] = nil
+        replays[guest] = nil
     }
 
     /// Counts a refusal of the kernel.
@@ -181,17 +188,19 @@ package struct DaemonCounters: Hashable, Sendable {
         var kept = MetricFamily(
             "fdbsteer_replayed_frames_total", .counter,
             help: "Frames that guests missed while they migrated, by what became of them (docs/zero.md).",
-            labels: ["part", "result"])
+            labels: ["guest", "part", "result"])
         var courses = MetricFamily(
             "fdbsteer_replays_total", .counter,
             help: "Parts of migrations whose frames were kept, by whether what the guest missed was sent again.",
-            labels: ["part", "result"])
-        for part in ReplayAccount.Part.allCases {
-            let sum = replays[part] ?? Replays()
-            kept.set(sum.sent, part.rawValue, "sent")
-            kept.set(sum.dropped, part.rawValue, "dropped")
-            courses.set(sum.done, part.rawValue, "done")
-            courses.set(sum.refused, part.rawValue, "refused")
+            labels: ["guest", "part", "result"])
+        for (guest, parts) in replays {
+            for (part, sum) in parts {
+                kept.set(sum.kept, guest.text, part.rawValue, "kept")
+                kept.set(sum.sent, guest.text, part.rawValue, "sent")
+                kept.set(sum.dropped, guest.text, part.rawValue, "dropped")
+                courses.set(sum.done, guest.text, part.rawValue, "done")
+                courses.set(sum.refused, guest.text, part.rawValue, "refused")
+            }
         }
         var start = MetricFamily(
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")

@@ -118,9 +118,12 @@ private func openDetailedSocket(
 struct ReplaySocket: ~Copyable {
     private let descriptor: Int32
 
+    /// - Parameter mark: SO_MARK of what it sends; 0: none.
     /// - Throws: ``NetlinkError`` of code `system`.
-    init(on port: Int32, named name: String) throws(NetlinkError) {
+    init(on port: Int32, named name: String, mark: UInt32 = 0) throws(NetlinkError) {
         descriptor = try openDetailedSocket(on: port, named: name, [], queue: 0)
+        var mark = mark
+        setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, socklen_t(MemoryLayout<UInt32>.size))
     }
 
     deinit { closePacketSocket(descriptor) }

@@ -28,6 +28,8 @@ struct ReplayPlan {
     let macs: [MACAddress]
     /// nil where the guest has no primary to give up, or cannot be asked.
     let gap: Asks?
+    /// It gets its primary, and does not give it up.
+    let isArriving: Bool
 
     /// The length of `struct virtio_net_hdr`.
     static let headerLength = 10

@@ -125,6 +125,9 @@ extension Prepare {
         if let kind = request.kind, kind != guest.kind {
             wishes.append("its kind is \(guest.kind.rawValue), not \(kind.rawValue)")
         }
+        if let replay = request.replay, replay != guest.replay {
+            wishes.append("its replay is \(guest.replay?.rawValue ?? "as configured"), not \(replay.rawValue)")
+        }
         return wishes
     }
 
@@ -167,10 +170,11 @@ extension Prepare {
         on host: inout Host, since clock: Stopwatch
     ) throws(ControllerError) -> Report {
         let guest = record.guest
-        let request = try request.replacing(
+        var request = try request.replacing(
             side: request.side ?? guest.side, kind: request.kind ?? guest.kind,
             ips: request.ips.isEmpty ? journal.ips(of: guest.id) : request.ips,
             neighbours: request.neighbours.isEmpty ? guest.neighbourInterfaces.map(\.name) : request.neighbours)
+        request.replay = request.replay ?? guest.replay
         // What is refused here has changed nothing.
         let (plan, _) = try plan(request, links: links, beside: journal, insteadOf: guest, on: &host)
         let note = "prepared anew: \(losses.joined(separator: "; "))"

@@ -122,6 +122,8 @@ public struct GuestInterface: Hashable, Sendable {
     public var nic: Optional<LegacyNIC>
     /// The neighbours that follow it; nil for none.
     public var neighbours: [GuestNeighbour]? = nil
+    /// Whether what it misses while it migrates is kept and sent again; nil: as the daemon's configuration says.
+    public var replay: ReplayMode? = nil
 
     /// Makes a guest interface from its fields.
     package init(

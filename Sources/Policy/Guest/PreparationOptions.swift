@@ -34,6 +34,8 @@ package struct PreparationOptions: Hashable, Sendable {
     package var isGuarded = true
     /// Its ports are shut while it is on another host.
     package var isGated = false
+    /// Whether what it misses while it migrates is kept and sent again; nil: as the daemon's configuration says.
+    package var replay: ReplayMode?
 
     /// Makes options that name nothing.
     package init() {}
@@ -73,6 +75,7 @@ package struct PreparationOptions: Hashable, Sendable {
             allowsLeak: allowsLeak, kind: kind, legacy: legacy, ips: ips)
         request.isGuarded = isGuarded
         request.isGated = isGated
+        request.replay = replay
         request.neighbours = neighbours
         return request
     }
@@ -97,6 +100,7 @@ extension PreparationRequest {
         if allowsLeak { words.append("--leak allow") }
         if !isGuarded { words.append("--no-guard") }
         if isGated { words.append("--gate") }
+        if let replay { words.append("--replay \(replay.rawValue)") }
         return words.joined(separator: " ")
     }
 }

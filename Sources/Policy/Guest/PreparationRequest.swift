@@ -34,6 +34,8 @@ public struct PreparationRequest: Hashable, Sendable {
     package var gate = Gate.lock
     /// Interfaces on which neighbours of the IP addresses follow the guest.
     public var neighbours: [String] = []
+    /// Whether what it misses while it migrates is kept and sent again; nil: as the daemon's configuration says.
+    public var replay: ReplayMode?
 
     /// - Throws: ``ControllerError`` of code `usage` for arguments that contradict each other.
     public init(
@@ -124,6 +126,7 @@ public struct PreparationRequest: Hashable, Sendable {
             allowsLeak: allowsLeak, kind: kind ?? self.kind, legacy: legacy, ips: ips ?? self.ips)
         (request.isGuarded, request.isGated, request.gate) = (isGuarded, isGated, gate)
         request.neighbours = neighbours ?? self.neighbours
+        request.replay = replay
         return request
     }
 

@@ -24,8 +24,9 @@ public struct MigrationFollower: Hashable, Sendable {
         /// each further one is twice as long. Frames may be lost during the pauses.
         public var retryPause: Int64
         /// How long a guest that has left is waited for at its new place before its entries go to the uplink, in nanoseconds.
-        /// Until it is seen there, frames that go to the uplink come back or die: the fabric still sends them here.
-        package var departureLimit: Int64 = 2_000_000_000
+        /// Until it is seen there, frames that go to the uplink come back or die: the fabric still sends them here. QEMU announces a
+        /// guest five times in 0.8 s (`qemu_announce_timer_once`, net/announce.c): an uplink that shows none of that shows nothing.
+        package var departureLimit: Int64 = 1_000_000_000
 
         /// The first pause before a retry, in nanoseconds.
         package static let firstRetryPause: Int64 = 10_000_000

@@ -1,14 +1,6 @@
 package import FDB
 package import Switchdev
 
-/// Whether frames that a guest could not take are kept and sent again (docs/zero.md).
-public enum ReplayMode: String, Hashable, Sendable, CaseIterable {
-    /// Nothing is kept.
-    case off
-    /// What a guest misses while it migrates is sent again to where it takes it.
-    case replay
-}
-
 /// Which frames the reader of a tap has taken, by the tap's counters, without I/O.
 ///
 /// A tap is a queue. Packet sockets see every frame that is put into it, and `tx_packets` counts those that were read from it
@@ -52,6 +44,9 @@ package struct TapAccount: Hashable, Sendable {
 /// standby carried after the last pair whose question by the primary was answered, up to the first that was answered by the standby;
 /// and what the primary alone carried, if it answered none since. Each end is uncertain by one pause between two questions, towards
 /// sending too much.
+///
+/// A guest that gets its primary is asked in the same way, and misses what the standby carried after the last pair whose question by
+/// the standby was answered, until it answers by the primary.
 package struct GapCourse: Hashable, Sendable {
     /// What a guest missed, by the numbers of frames on each port.
     package struct Missed: Hashable, Sendable {
@@ -70,22 +65,25 @@ package struct GapCourse: Hashable, Sendable {
     /// The place of each question in what its port carried: the number of the next frame.
     private var places: [UInt64?] = []
     private var firstPlaces: [UInt64?] = [nil, nil]
-    private var lastByPrimary: Int?
-    private var firstByStandby: Int?
+    /// The side that the guest leaves.
+    private let old: Side
+    private var lastByOld: Int?
+    private var firstByNew: Int?
 
     /// Numbers have 16 bits, and none is used twice.
     package static let most = 60_000
     /// A guest's gap is 40 ms at the median, and 258 at most (docs/zero.md): the last of so many pairs may have been missed.
     package static let longest = 250
 
-    package init() {}
+    /// - Parameter old: the side that the guest leaves.
+    package init(from old: Side = .primary) { self.old = old }
 
     /// The number of the next question; nil when there are no more.
     package var next: Int? { places.count < GapCourse.most ? places.count : nil }
-    /// The guest takes frames by its standby.
-    package var isOver: Bool { firstByStandby != nil }
-    /// What the primary alone carried is not needed any more.
-    package var isPastOpening: Bool { (lastByPrimary ?? 0) > 0 }
+    /// The guest takes frames by its new side.
+    package var isOver: Bool { firstByNew != nil }
+    /// It has answered by its old side, so its silence there means something; what the primary alone carried is not needed any more.
+    package var isPastOpening: Bool { (lastByOld ?? 0) > 0 }
 
     /// A question, or a pair, is about to be put.
     package mutating func put() { places.append(nil) }
@@ -97,30 +95,30 @@ package struct GapCourse: Hashable, Sendable {
         if side == .primary, firstPlaces.indices.contains(number) { firstPlaces[number] = frame }
     }
 
-    /// A question was answered. Answers by the primary after the standby's first do not count.
+    /// A question was answered. Answers by the old side after the new one's first do not count.
     package mutating func answered(_ number: Int, by side: Side) {
         guard places.indices.contains(number) else { return }
-        if side == .standby {
-            firstByStandby = min(firstByStandby ?? number, number)
-        } else if firstByStandby == nil {
-            lastByPrimary = max(lastByPrimary ?? number, number)
+        if side != old {
+            firstByNew = min(firstByNew ?? number, number)
+        } else if firstByNew == nil {
+            lastByOld = max(lastByOld ?? number, number)
         }
     }
 
     /// What may be needed of what the standby carried, from this frame on; nil for all of it.
     package var kept: UInt64? {
-        if let lastByPrimary, lastByPrimary > 0 { return places[lastByPrimary] }
+        if let lastByOld, lastByOld > 0 { return places[lastByOld] }
         return places.count > GapCourse.longest + 1 ? places[places.count - GapCourse.longest] : nil
     }
 
     /// What the guest missed; nil as long as that is not known. Where it answered a question by the standby and none by the primary, it
     /// is everything that was seen, or the last ``longest`` of the pairs.
     package var missed: Missed? {
-        guard let last = firstByStandby, let end = places[last] else { return nil }
+        guard let last = firstByNew, let end = places[last] else { return nil }
         let isEarly = !isPastOpening && last <= GapCourse.longest
-        let first = isPastOpening ? lastByPrimary ?? 1 : max(1, last - GapCourse.longest)
+        let first = isPastOpening ? lastByOld ?? 1 : max(1, last - GapCourse.longest)
         guard let begin = places[first] else { return nil }
-        let early = lastByPrimary == 0 ? firstPlaces[0] ?? 0 : 0
+        let early = lastByOld == 0 ? firstPlaces[0] ?? 0 : 0
         return Missed(
             early: isEarly ? early..<max(early, firstPlaces[1] ?? .max) : 0..<0, late: begin..<max(begin, end))
     }

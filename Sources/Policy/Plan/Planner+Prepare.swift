@@ -151,6 +151,7 @@ package struct Planner {
             addresses: request.addresses, side: side, isSticky: isShared && !preflight.hasTunnel)
         guest.sharesPorts = isShared
         guest.kind = request.kind ?? .unknown
+        guest.replay = request.replay
         // Sticky entries do not roam.
         guest.isGuarded = request.isGuarded && !isShared
         guest.nic = nic

@@ -17,6 +17,8 @@ package enum EventKind: String {
     case condition
     /// A guest is as intended again.
     case conditionOver = "condition_over"
+    /// What a guest missed while it migrated was sent again, or not.
+    case replay
 
     /// The size in bytes above which no reader takes a line.
     static let limit = 1 << 20
@@ -37,6 +39,24 @@ package enum EventKind: String {
         event.write(to: &line)
         line.append(UInt8(ascii: "\n"))
         return line
+    }
+}
+
+extension ReplayAccount {
+    /// What it has come to, in words.
+    var words: String {
+        if let refusal { return "what it missed is not sent again: \(refusal)" }
+        return "what it missed was sent again: \(sent) of \(kept) frames, \(dropped) dropped"
+    }
+
+    /// The members of its event beside those that all have.
+    var members: [JSON.Member] {
+        let part = JSON.Member("part", .string(part.rawValue))
+        if refusal != nil { return [part] }
+        return [
+            part, .init("kept", .integer(Int64(kept))), .init("sent", .integer(Int64(sent))),
+            .init("dropped", .integer(Int64(dropped))), .init("after_ns", .integer(delay)),
+        ]
     }
 }
 

@@ -39,12 +39,22 @@ package struct EventLog {
     package func append(
         _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil
     ) {
-        var members: [JSON.Member] = [
+        append(kind, guest: guest, at: time, words, code.map { [.init("code", .string($0))] } ?? [])
+    }
+
+    /// Appends what a replay has come to.
+    package func append(_ account: ReplayAccount, guest: String, at time: Int64) {
+        append(.replay, guest: guest, at: time, account.words, account.members)
+    }
+
+    private func append(
+        _ kind: EventKind, guest: String, at time: Int64, _ words: String, _ more: [JSON.Member]
+    ) {
+        let members: [JSON.Member] = [
             .init("guest", .string(guest)), .init("by", .string(folder.doer.label)),
             .init("uid", .integer(folder.doer.user)), .init("message", .string(words)),
         ]
-        if let code { members.append(.init("code", .string(code))) }
-        try? append(kind.line(time, members))
+        try? append(kind.line(time, members + more))
     }
 
     /// Appends a line, which begins with a newline and ends with one: what a kill or a full disk cut off ends before it.

@@ -41,7 +41,7 @@ extension ReadLine {
             switch event["event"]?.text.flatMap(EventKind.init) {
             case .redirection: readMembers(event)
             case .refused, .timeout: refusal = ReadLine.row(ReadLine.refusalMembers, of: event)
-            case .log, .condition, .conditionOver, nil: break
+            case .log, .condition, .conditionOver, .replay, nil: break
             }
         } else {
             guard let old = ReadLine(backlog: line) else { return nil }

@@ -95,6 +95,7 @@ extension RecordDocument {
         self["kind"] = .string(guest.kind.rawValue)
         self["sticky"] = .bool(guest.isSticky)
         self["guarded"] = .bool(guest.isGuarded)
+        self["replay"] = guest.replay.map { .string($0.rawValue) }
         if guest.sharesPorts, !guest.isSticky { self["shares_ports"] = .bool(true) }
         self["bridge"] = RecordDocument.port(guest.bridge)
         self["goal"] = record.goal.map { .string($0.rawValue) }
@@ -217,7 +218,7 @@ extension RecordDocument {
 
     /// The members that a redirection does not change.
     private static let ofTheGuest = [
-        "addresses", "ports", "guest", "bridge", "nic", "kind", "sticky", "guarded", "neighbours",
+        "addresses", "ports", "guest", "bridge", "nic", "kind", "sticky", "guarded", "neighbours", "replay",
     ]
 
     private func raw(_ name: String) -> [UInt8]? { members.last { $0.name == name }?.text }
@@ -279,6 +280,8 @@ extension RecordDocument {
         guest.kind = try word("kind")
         guest.fromPVID = fromPVID
         guest.isGuarded = self["guarded"]?.bool == true
+        // A mode of a later version is as configured to this one.
+        if let replay = self["replay"]?.text { guest.replay = ReplayMode(rawValue: replay) }
         guest.adopted = adopted
         if self["shares_ports"]?.bool == true { guest.sharesPorts = true }
         if let neighbours = self["neighbours"] { guest.neighbours = try RecordDocument.neighbours(neighbours) }

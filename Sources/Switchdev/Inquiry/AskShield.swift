@@ -22,10 +22,10 @@ public enum AskShield {
         var isThere = false
         try socket.withPacketFilters { (socket) throws(NetlinkError) in
             let table = name(socket.portID)
-            var requests: [AskShieldRequest] = [.begin, .addTable(table)]
+            var requests: [OwnedTableRequest] = [.begin, .addTable(table)]
             for port in ports {
                 let chain = chain(port.index)
-                requests += [.addChain(table, chain, device: port.name), .addRule(table, chain)]
+                requests += [.addIngress(table, chain, device: port.name), .addRule(table, chain, ofAnswers)]
             }
             do throws(NetlinkError) {
                 try socket.performTogether(requests + [.end])
@@ -47,8 +47,8 @@ public enum AskShield {
             let (table, chain) = ("fdbsteer/probe", "port")
             try socket.performTogether(
                 [
-                    .begin, .addTable(table), .addChain(table, chain, device: port),
-                    AskShieldRequest.addRule(table, chain),
+                    .begin, .addTable(table), .addIngress(table, chain, device: port),
+                    OwnedTableRequest.addRule(table, chain, ofAnswers),
                 ],
                 isTrial: true)
         }
@@ -61,69 +61,17 @@ public enum AskShield {
         try socket.withPacketFilters { (socket) throws(NetlinkError) in
             do throws(NetlinkError) {
                 try socket.performTogether(
-                    [AskShieldRequest.begin, .deleteChain(name(socket.portID), chain(port)), .end])
+                    [OwnedTableRequest.begin, .deleteChain(name(socket.portID), chain(port)), .end])
             } catch {
                 guard error.errno == .noEntry else { throw error }
             }
         }
     }
 
+    private static let ofAnswers: [PacketExpression] = [
+        .load(offset: 0, length: UInt32(Ask.prefix.count)), .compare(NFT_CMP_EQ, Ask.prefix), .count, .verdict(.drop),
+    ]
+
     static func name(_ socket: UInt32) -> String { "fdbsteer/ask-\(socket)" }
     private static func chain(_ port: Int32) -> String { "port-\(port)" }
 }
-
-/// A message to nftables about that table.
-enum AskShieldRequest: Request {
-    case begin, end
-    case addTable(String)
-    case addChain(String, String, device: String)
-    case addRule(String, String)
-    case deleteChain(String, String)
-
-    var type: MessageType {
-        switch self {
-        case .begin: PacketFilterRequest.begin.type
-        case .end: PacketFilterRequest.end.type
-        case .addTable: PacketFilterRequest.type(NFT_MSG_NEWTABLE)
-        case .addChain: PacketFilterRequest.type(NFT_MSG_NEWCHAIN)
-        case .addRule: PacketFilterRequest.type(NFT_MSG_NEWRULE)
-        case .deleteChain: PacketFilterRequest.type(NFT_MSG_DELCHAIN)
-        }
-    }
-
-    var flags: MessageFlags {
-        switch self {
-        // The table may be there from another port; a chain that is would get its rule twice.
-        case .addTable, .addRule: [.create]
-        case .addChain: [.create, .exclusive]
-        default: []
-        }
-    }
-
-    func encode(into body: inout MessageBody) {
-        switch self {
-        case .begin, .end: return body.putBatchHeader()
-        default: body.putHeader(family: Int32(CN_NFPROTO_NETDEV))
-        }
-        switch self {
-        case .begin, .end: break
-        case .addTable(let table):
-            body.put(Int(NFTA_TABLE_NAME.rawValue), text: table)
-            body.putBig(NFTA_TABLE_FLAGS.rawValue, NFT_TABLE_F_OWNER.rawValue)
-        case .addChain(let table, let chain, let device):
-            body.putChain(chain, of: table)
-            // Before others' chains, which may pass frames on to elsewhere.
-            body.putHook(ingressHook, priority: -500, device: device)
-        case .deleteChain(let table, let chain): body.putChain(chain, of: table)
-        case .addRule(let table, let chain):
-            let ofAnswers: [PacketExpression] = [
-                .load(offset: 0, length: UInt32(Ask.prefix.count)), .compare(NFT_CMP_EQ, Ask.prefix), .count,
-                .verdict(.drop),
-            ]
-            body.putRule(ofAnswers, in: chain, of: table)
-        }
-    }
-}
-
-/// NF_NETDEV_INGRESS of linux/netfilter.h.
-private let ingressHook: UInt32 = 0

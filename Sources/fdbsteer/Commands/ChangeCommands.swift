@@ -7,6 +7,7 @@ import Switchdev
 
 extension Side: ExpressibleByArgument {}
 extension GuestKind: ExpressibleByArgument {}
+extension ReplayMode: ExpressibleByArgument {}
 extension Strategy: ExpressibleByArgument {}
 
 /// `fdbsteer prepare`.
@@ -92,6 +93,12 @@ struct PrepareCommand: ParsableCommand {
             fdbsteerd that follows QEMU, the guest that has come is not heard.
             """)
     var gate = false
+    @Option(
+        help: """
+            Whether fdbsteerd keeps what the guest misses while it migrates and sends it again (docs/zero.md): off or \
+            replay. Default: as its configuration says.
+            """)
+    var replay: ReplayMode?
     @OptionGroup var waivers: WaiverOptions
     @OptionGroup var proof: ProofOptions
     @OptionGroup var common: CommonOptions
@@ -101,7 +108,7 @@ struct PrepareCommand: ParsableCommand {
         options.bridge = bridge
         (options.primary, options.standby, options.port, options.uplink) = (primary, standby, port, uplink)
         (options.pf, options.vf, options.acceptsUnusableNIC) = (pf, vf, acceptUnusableNic)
-        (options.side, options.kind) = (at, kind)
+        (options.side, options.kind, options.replay) = (at, kind, replay)
         (options.isGuarded, options.isGated) = (!noGuard, gate)
         options.neighbours = neighbour?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
         return options

@@ -59,6 +59,7 @@ extension LoggedEvent {
         let message = text("message") ?? ""
         switch kind {
         case .redirection: return redirectionLines(beginning)
+        case .replay: return [beginning + "\(text("part") ?? "-"): \(message)"]
         case .refused: return [beginning + "refused: \(message); \(doer)"]
         case .timeout: return [beginning + "no signal: \(message); \(doer)"]
         case .condition: return [beginning + "condition \(text("code") ?? "-") begins: \(message)"]

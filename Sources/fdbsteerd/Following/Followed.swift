@@ -36,8 +36,8 @@ final class Followed {
     init(_ settings: DaemonConfiguration.Guest, _ record: GuestRecord, configuration: DaemonConfiguration) {
         self.settings = settings
         row = record.row
-        isReplayed = configuration.replays(settings)
         let guest = record.guest
+        isReplayed = settings.follow && configuration.replays(settings, recorded: guest.replay)
         let kind = guest.kind == .unknown ? settings.kind : guest.kind
         follower = MigrationFollower(
             MigrationFollower.Configuration(

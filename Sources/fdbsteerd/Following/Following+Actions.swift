@@ -23,7 +23,8 @@ extension Following {
         switch action {
         case .openBracket(let goal):
             // Before the copies, which may take longer to make than the guest needs to let go of its primary.
-            if goal == .standby { beginReplay(of: guest, isLeaving: true, &context) }
+            beginReplay(of: guest, goal == .standby ? .leaving : .arriving, &context)
+            keepQueue(of: guest, &context)
             let report = try context.keeper.openBracket(
                 row, to: goal, isDeclared: guest.settings.kind.takesOneOfTwo, reason: reason)
             context.log.report(report, as: "bracket opened", about)

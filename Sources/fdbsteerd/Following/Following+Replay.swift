@@ -14,13 +14,19 @@ extension Following {
     /// Follows a guest's migration: a change of its state was carried out.
     mutating func keepUp(_ guest: Followed, from before: MigrationFollower.State, _ context: inout DaemonContext) {
         let follower = guest.follower
+        if let replay = guest.replay, replay.isArriving, follower.state != .coming {
+            context.keeper.arrive(replay, of: guest.row, isEvident: follower.state == .primary)
+            tell(guest, &context)
+        }
         switch follower.state {
+        case .coming where guest.replay?.isArriving == true: break
+        case .primary where guest.replay?.isArriving == true: break
         case .leaving where before != .leaving && follower.bracket != nil:
             // Where none had to be opened, nothing was begun yet.
-            beginReplay(of: guest, isLeaving: true, &context)
+            beginReplay(of: guest, .leaving, &context)
         case .migrating where before != .migrating:
-            guest.replay?.migrates()
-            if guest.replay == nil { beginReplay(of: guest, isLeaving: false, &context) }
+            guest.replay?.migrates(now: monotonicNanoseconds())
+            if guest.replay == nil { beginReplay(of: guest, .migrating, &context) }
             let port = context.keeper.record(guest.row)?.guest.standby.name ?? ""
             let reader = guest.monitorPath.flatMap { monitors[$0]?.client.descriptor }.map { peerProcess(of: $0) } ?? 0
             if let replay = guest.replay { replay.refusal = TapHolder.doubt(about: port, readBy: reader) }
@@ -30,9 +36,34 @@ extension Following {
         default: guest.replay?.giveUp("the guest runs on here")
         }
         tell(guest, &context)
+        if follower.state == .coming, before != .coming, follower.bracket != nil, guest.replay == nil {
+            // A bracket that was open already leads to its primary now.
+            beginReplay(of: guest, .arriving, &context)
+        }
+        keepQueue(of: guest, &context)
     }
 
-    func beginReplay(of guest: Followed, isLeaving: Bool, _ context: inout DaemonContext) {
+    /// Nobody reads the standby of a guest that is awaited; and what a guest may miss that gets its primary is kept, and not copied.
+    func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
+        var care: Keeper.QueueCare?
+        // Who is not heard of may have come.
+        if guest.isReplayed, !guest.awaitsSituation, !context.keeper.isObserved(guest.row) {
+            if guest.replay?.holdsPrimary == true {
+                care = .coming
+            } else if guest.follower.state == .awaited, guest.follower.side == .remote {
+                care = .awaited
+            }
+        }
+        do throws(ControllerError) {
+            try context.keeper.keepQueue(guest.row, care)
+        } catch {
+            context.log.notice("\(error)", metadata: ["guest": "\(guest.settings.id)"])
+        }
+    }
+
+    func beginReplay(
+        of guest: Followed, _ course: Keeper.ReplayCourse, _ context: inout DaemonContext
+    ) {
         guard guest.isReplayed, !context.keeper.isObserved(guest.row), guest.replay == nil else { return }
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
         let running = guests.values.count { $0.replay != nil }
@@ -40,31 +71,42 @@ extension Following {
             return context.log.notice("frames are not kept: those of \(running) guests are already", metadata: about)
         }
         do throws(ControllerError) {
-            guest.replay = try context.keeper.beginReplay(guest.row, isLeaving: isLeaving)
+            guest.replay = try context.keeper.beginReplay(guest.row, course)
         } catch {
-            context.log.warning(
-                "frames are not kept", metadata: about.merging(["reason": "\(error)"]) { first, _ in first })
+            // A guest that cannot be asked gets its primary as without replay.
+            context.log.log(
+                level: course == .arriving ? .info : .warning, "frames are not kept",
+                metadata: about.merging(["reason": "\(error)"]) { first, _ in first })
         }
     }
 
-    /// What has to be known of an event before the policy is told: the tap's counters when QEMU stops the guest.
-    func foresee(_ event: QMPEvent, of guest: Followed, _ context: inout DaemonContext) {
+    /// What has to be done before the policy is told: the tap's counters are read when QEMU stops the guest, and what a guest missed
+    /// is sent to its primary before later frames are.
+    func foresee(_ input: MigrationFollower.Input, of guest: Followed, _ context: inout DaemonContext) {
         guard let replay = guest.replay else { return }
-        if event.name == .stop { context.keeper.stop(replay) }
-        if event.name == .resume { replay.runsOn() }
+        switch input {
+        case .event(let event) where event.name == .stop: context.keeper.stop(replay)
+        case .event(let event) where event.name == .resume: replay.runsOn()
+        case .frameOnPrimary where replay.isArriving && guest.follower.state == .coming:
+            context.keeper.arrive(replay, of: guest.row, isEvident: true)
+        default: break
+        }
     }
 
     /// Lets a guest's replay go on.
-    func advanceReplay(of guest: Followed, now: Int64, _ context: inout DaemonContext) {
+    mutating func advanceReplay(of guest: Followed, now: Int64, _ context: inout DaemonContext) {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
         context.keeper.advance(replay, now: now)
+        if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
+        if replay.isLate(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         tell(guest, &context)
+        if replay.isOver { keepQueue(of: guest, &context) }
     }
 
     private func tell(_ guest: Followed, _ context: inout DaemonContext) {
         guard let replay = guest.replay else { return }
         for account in replay.takeAccounts() {
-            context.keeper.counters.count(account)
+            context.keeper.book(account, of: guest.settings.id)
             var about: Logger.Metadata = ["guest": "\(guest.settings.id)", "part": "\(account.part.rawValue)"]
             if let refusal = account.refusal {
                 about["reason"] = "\(refusal)"

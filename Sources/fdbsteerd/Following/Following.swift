@@ -48,7 +48,9 @@ struct Following {
             presume(new, &context)
         }
         for (row, known) in guests where !wanted.contains(row) {
-            if !known.isReturning || context.keeper.record(row) == nil { guests[row] = nil }
+            guard !known.isReturning || context.keeper.record(row) == nil else { continue }
+            guests[row] = nil
+            try? context.keeper.keepQueue(row, nil)
         }
         chooseMonitors(now: now, &context)
         chooseEvents(now: now, &context)
@@ -193,7 +195,7 @@ struct Following {
         let id = guest.settings.id
         context.log.debug("heard", metadata: ["guest": "\(id)", "what": "\(input)"])
         let before = guest.follower.state
-        if case .event(let event) = input { foresee(event, of: guest, &context) }
+        foresee(input, of: guest, &context)
         var actions = guest.follower.handle(input)[...]
         if actions.contains(where: \.isRedirection), guest.spend(now: monotonicNanoseconds()) {
             context.log.warning(

@@ -53,7 +53,7 @@ import Testing
         course.migration(.active)
         #expect(course.all(.event(QMPEvent(.stop))) == [.watchUplink(true)])
         let completed = QMPEvent(.migration, data: .object([.init("status", .string("completed"))]))
-        #expect(course.all(.event(completed)) == [.arm(.departure, nanoseconds: 2_000_000_000)])
+        #expect(course.all(.event(completed)) == [.arm(.departure, nanoseconds: 1_000_000_000)])
         #expect(course.all(.timer(.departure)) == [.becomeRemote, .watchUplink(false)])
     }
 

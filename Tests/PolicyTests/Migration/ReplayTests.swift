@@ -129,6 +129,24 @@ import Testing
         #expect(course.missed == Missed(late: 5..<9))
     }
 
+    @Test func whoGetsItsPrimaryMissesWhatTheStandbyCarriedSinceItsLastAnswerThere() {
+        var course = GapCourse(from: .standby)
+        course.put()
+        for pair in 1...6 {
+            course.put()
+            course.placed(pair, by: .standby, at: UInt64(3 * pair - 1))
+            course.placed(pair, by: .primary, at: UInt64(pair))
+        }
+        #expect(!course.isPastOpening && course.kept == nil)
+        for pair in [1, 3, 2] { course.answered(pair, by: .standby) }
+        #expect(course.isPastOpening && !course.isOver && course.kept == 8)
+        course.answered(5, by: .primary)
+        #expect(course.isOver)
+        // An answer that was on its way when the primary's came.
+        course.answered(4, by: .standby)
+        #expect(course.kept == 8)
+    }
+
     @Test func numbersThatWereNotPutAreNobodys() {
         var course = course(pairs: 3)
         course.answered(4, by: .standby)

@@ -98,12 +98,15 @@ package struct TapReader: ~Copyable {
     deinit { close(descriptor) }
 
     /// Whether a frame to this MAC has arrived since the last call.
-    package func hasReceived(frameTo mac: String) -> Bool {
+    package func hasReceived(frameTo mac: String) -> Bool { received(framesTo: mac) > 0 }
+
+    /// How many frames to this MAC have arrived since anything was last read.
+    package func received(framesTo mac: String) -> Int {
         var bytes = [UInt8](repeating: 0, count: 2048)
-        var found = false
+        var count = 0
         while read(descriptor, &bytes, bytes.count) >= 14 {
-            if Array(bytes[..<6]) == Interface.octets(mac) { found = true }
+            if Array(bytes[..<6]) == Interface.octets(mac) { count += 1 }
         }
-        return found
+        return count
     }
 }

@@ -1,0 +1,71 @@
+import Netlink
+import Policy
+import System
+
+/// What a guest may miss that gets its primary: one that is registered without carrier takes nothing, and its standby's frames are
+/// dropped (docs/zero.md).
+///
+/// As long as the guest answers, copies are kept from the primary (``QueueShield``): they would wait there, and come a second time.
+/// Everything that the standby carried since the last answer by it is sent to the primary when the guest answers there.
+extension Replayer {
+    /// Between two pairs of questions, in nanoseconds: those to a primary that takes nothing yet wait in its queue.
+    private static let arrivalPause: Int64 = 4_000_000
+    /// A guest that has just begun to run answers within 41 ms (docs/zero.md), or later on a busy host: one that answers none of so
+    /// many questions cannot be asked.
+    private static let firstQuestions = 50
+    /// A guest that has answered by its standby within this time uses it; nanoseconds.
+    private static let recently: Int64 = 100_000_000
+    /// How long a primary is waited for: 750 questions, so that its queue has room for frames; nanoseconds.
+    private static let arrivalLimit: Int64 = 3_000_000_000
+
+    /// It keeps what a guest misses that gets its primary.
+    package var isArriving: Bool { phase == .arriving || phase == .arrived }
+    /// Copies are kept from the primary.
+    package var holdsPrimary: Bool { phase == .arriving }
+    /// The guest takes frames by its primary.
+    package var hasAnsweredByPrimary: Bool { phase == .arriving && gap?.isOver == true }
+
+    func followArrival(now: Int64) {
+        if gap?.isOver == false { ask(now: now, pause: Replayer.arrivalPause) }
+    }
+
+    /// No primary has come in time, or the guest cannot be asked.
+    package func isLate(now: Int64) -> Bool {
+        guard phase == .arriving, let gap, !gap.isOver else { return false }
+        let isMute = !gap.isPastOpening && gap.next ?? 0 > Replayer.firstQuestions
+        return isMute || now >= begunAt + Replayer.arrivalLimit
+    }
+
+    /// The guest takes frames by its primary, or does not say where it takes any: what it may have missed is sent, past what keeps
+    /// copies out.
+    ///
+    /// - Parameter isEvident: it takes frames by its primary; otherwise one that still answers by its standby has missed nothing, and one
+    ///   that answers not at all gets all of them by its primary, as it would get the copies.
+    func arrives(isEvident: Bool, using socket: inout CommandSocket) {
+        guard phase == .arriving else { return }
+        look(using: &socket)
+        let now = monotonicNanoseconds()
+        if !isEvident, gap?.isOver != true, now < heardByStandbyAt + Replayer.recently { return finish() }
+        let begin = gap?.kept ?? 0
+        let isPossible = isComplete(from: begin)
+        endGap()
+        phase = .arrived
+        guard isPossible else {
+            told.append(ReplayAccount(.arriving, refusal: incomplete))
+            return finish()
+        }
+        sending = Sending(
+            range: begin..<seen, way: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
+        send(now: now)
+    }
+
+    /// From now on copies reach the primary: what came meanwhile is sent, and no more.
+    func hasArrived(using socket: inout CommandSocket) {
+        guard phase == .arrived, sending?.isOpen == true, let range = sending?.range else { return }
+        look(using: &socket)
+        sending?.range = range.lowerBound..<seen
+        sending?.isOpen = false
+        send(now: monotonicNanoseconds())
+        if sending == nil { finish() }
+    }
+}
