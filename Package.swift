@@ -37,7 +37,7 @@ let package = Package(
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CNetlink", cSettings: c),
         .target(name: "System", dependencies: ["CNetlink"], swiftSettings: swift),
-        .target(name: "JSON", swiftSettings: swift),
+        .target(name: "JSON", dependencies: ["System"], swiftSettings: swift),
         .target(name: "Netlink", dependencies: ["System", "CNetlink"], swiftSettings: swift),
         .target(name: "FDB", dependencies: ["Netlink", "System", "CNetlink"], swiftSettings: swift),
         .target(name: "Switchdev", dependencies: ["FDB", "Netlink", "System", "CNetlink"], swiftSettings: swift),
@@ -101,11 +101,14 @@ let package = Package(
         .target(
             name: "Lab", dependencies: ["CLab", "QMP", "JSON", "System"], path: "bench/Lab", swiftSettings: swift),
         .target(
-            name: "LossMeter", dependencies: ["Lab", "CLab", "System"], path: "bench/LossMeter", swiftSettings: swift),
+            name: "LossMeter", dependencies: ["Lab", "CLab", "Pages", "System"], path: "bench/LossMeter",
+            swiftSettings: swift),
+        .target(name: "Pages", path: "bench/Pages", swiftSettings: swift),
         .executableTarget(
             name: "fdbsteer-bench",
             dependencies: [
-                "LossMeter", "Lab", "Controller", "Policy", "Records", "FDB", "JSON", "Netlink", "Switchdev", "System",
+                "LossMeter", "Pages", "Lab", "Controller", "Policy", "Records", "FDB", "JSON", "Netlink", "Switchdev",
+                "System",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/fdbsteer-bench",
@@ -116,7 +119,7 @@ let package = Package(
             name: "CLibnlRoute", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .target(name: "CNetlinkRoute", dependencies: ["CLibnlRoute"], cSettings: c),
         .testTarget(name: "SystemTests", dependencies: ["System"], swiftSettings: swift),
-        .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: swift),
+        .testTarget(name: "JSONTests", dependencies: ["JSON", "System"], swiftSettings: swift),
         .testTarget(name: "NetlinkTests", dependencies: ["Netlink", "FDB", "Lab", "System"], swiftSettings: swift),
         .testTarget(name: "QMPTests", dependencies: ["QMP", "JSON", "Lab", "System"], swiftSettings: swift),
         .testTarget(
@@ -133,7 +136,7 @@ let package = Package(
             swiftSettings: swift),
         .target(
             name: "TestSupport",
-            dependencies: ["Lab", "Records", "Policy", "FDB", "Switchdev", "Netlink", "CNetlink"],
+            dependencies: ["Lab", "Records", "Policy", "FDB", "Switchdev", "Netlink", "CNetlink", "JSON", "System"],
             path: "Tests/Support", swiftSettings: swift),
         .testTarget(
             name: "RecordsTests",
@@ -166,13 +169,16 @@ let package = Package(
         .testTarget(
             name: "LibvirtHookTests", dependencies: ["TestSupport", "LibvirtHook", "Policy", "FDB"],
             swiftSettings: swift),
-        .testTarget(name: "LossMeterTests", dependencies: ["LossMeter"], swiftSettings: swift),
+        .testTarget(
+            name: "LossMeterTests", dependencies: ["LossMeter", "Pages", "Lab"], swiftSettings: swift),
         // These tests run in the lab VM that scripts/test boots.
-        .testTarget(name: "VMTests", dependencies: ["Lab", "Switchdev", "Netlink"], swiftSettings: swift),
+        .testTarget(
+            name: "VMTests", dependencies: ["TestSupport", "Lab", "Switchdev", "Netlink"], swiftSettings: swift),
         .testTarget(
             name: "LabTests",
             dependencies: [
-                "Lab", "LossMeter", "CLab", "JSON", "QMP", "System", "fdbsteer", "fdbsteerd", "fdbsteer-bench",
+                "TestSupport", "Lab", "LossMeter", "CLab", "JSON", "QMP", "System", "fdbsteer", "fdbsteerd",
+                "fdbsteer-bench",
                 "fdbsteer-libvirt-hook",
             ],
             swiftSettings: swift),

@@ -1,5 +1,6 @@
 extension JSON {
-    /// Encodes a value: the keys of its types become snake_case, and the members of an object are in alphabetical order.
+    /// Encodes a value by the rules of docs/json.md: the keys of its types become snake_case, with `ns` for nanoseconds; a ``Time``
+    /// becomes two members; integers stay where every reader of JSON is exact; the members of an object are in alphabetical order.
     ///
     /// Foundation's encoder does the same, but linked into a program that is started in the middle of a switchover it
     /// doubles the program's size and slows every cast: the runtime searches all conformances of the process
@@ -12,8 +13,10 @@ extension JSON {
         self = place.value
     }
 
-    /// `someKeyOfMine` becomes `some_key_of_mine`, and `someURLKey` `some_url_key`.
+    /// `someKeyOfMine` becomes `some_key_of_mine`, `someURLKey` `some_url_key`, and `waitedNanoseconds` `waited_ns`.
     static func snakeCase(_ key: String) -> String {
+        let unit = "Nanoseconds"
+        if key.hasSuffix(unit) { return snakeCase(String(key.dropLast(unit.count))) + "_ns" }
         let letters = Array(key.utf8)
         func isUpper(_ index: Int) -> Bool { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(letters[index]) }
         func isLower(_ index: Int) -> Bool { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(letters[index]) }
@@ -67,6 +70,14 @@ private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodin
         return place
     }
 
+    func append(_ further: [JSON.Member]) {
+        for member in further {
+            let place = Place(in: self)
+            place.plain = member.value
+            members?.append((member.name, place))
+        }
+    }
+
     /// Where the next encoded value goes: into a new element of a list, otherwise here.
     private var next: Place {
         if elements == nil { return self }
@@ -98,9 +109,10 @@ private final class Place: Encoder, SingleValueEncodingContainer, UnkeyedEncodin
     func encode(_ value: Bool) { next.plain = .bool(value) }
     func encode(_ value: String) { next.plain = .string(value) }
 
-    /// Above `Int64.max` a number keeps the precision of `Double`, as for most readers of JSON.
+    /// Many readers of JSON have doubles for numbers (RFC 8259, 6): a count that has passed the last exact one stays there.
     func encode(_ value: some Encodable & FixedWidthInteger) {
-        next.plain = Int64(exactly: value).map(JSON.integer) ?? .number(Double(value))
+        let last = (Int64(1) << 53) - 1
+        next.plain = .integer(max(-last, min(last, Int64(clamping: value))))
     }
 
     func encode(_ value: some Encodable & BinaryFloatingPoint) throws {
@@ -125,7 +137,10 @@ private struct Members<Key: CodingKey>: KeyedEncodingContainerProtocol {
     var codingPath: [any CodingKey] { place.codingPath }
 
     func encodeNil(forKey key: Key) { place.member(key).encodeNil() }
-    func encode<T: Encodable>(_ value: T, forKey key: Key) throws { try place.member(key).encode(value) }
+    func encode<T: Encodable>(_ value: T, forKey key: Key) throws {
+        guard let time = value as? JSON.Time else { return try place.member(key).encode(value) }
+        if time.wrappedValue != 0 { place.append(time.members(named: JSON.snakeCase(key.stringValue))) }
+    }
 
     func nestedContainer<Nested: CodingKey>(
         keyedBy type: Nested.Type, forKey key: Key

@@ -104,7 +104,7 @@ enum LibvirtHookProgram {
                 tell(try Release().run(id, on: &host), log)
             case .reconcile:
                 for guest in try Reconcile().run(on: &host).guests {
-                    log.say("\(guest.guest): \(guest.words)", guest.ok ? .notice : .error)
+                    log.say("\(guest.guest): \(guest.message)", guest.ok ? .notice : .error)
                 }
             default: break
             }

@@ -100,9 +100,9 @@ extension Loop {
                 report, as: "redirected", about, level: report.to == .standby ? .warning : .notice)
             settle(report, row)
         case .recovered(let result):
-            about["result"] = "\(result.words)"
+            about["result"] = "\(result.message)"
             context.log.log(level: result.ok ? .notice : .error, "recovered", metadata: about)
-            if result.ok { context.keeper.set(row, .look, []) } else { report(result.words, row) }
+            if result.ok { context.keeper.set(row, .look, []) } else { report(result.message, row) }
         case .renamed(let words):
             context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
             look(at: [suspicion])

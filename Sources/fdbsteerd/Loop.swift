@@ -110,7 +110,7 @@ struct Loop: ~Copyable {
         for guest in report.guests {
             context.log.log(
                 level: !guest.ok ? .error : guest.changed ? .notice : .info, "reconciled",
-                metadata: ["guest": "\(guest.guest)", "result": "\(guest.words)"])
+                metadata: ["guest": "\(guest.guest)", "result": "\(guest.message)"])
         }
         for address in report.sentinelsRemoved {
             context.log.notice("sentinel removed", metadata: ["address": "\(address)"])

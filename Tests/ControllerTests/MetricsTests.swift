@@ -233,7 +233,7 @@ struct MetricsTests {
     @Test func familiesOfAVerdict() throws {
         let verdict = try #require(MACFilterVerdict(record: "yyy--yy-n with-care make-before-break"))
         let stored = StoredVerdict(
-            nic: .init(driver: "a\"b", pciID: "1:2", firmware: "", eswitchMode: "none"), timeNanoseconds: 1,
+            nic: .init(driver: "a\"b", pciID: "1:2", firmware: "", eswitchMode: "none"), time: 1,
             verdict: verdict, states: [])
         let page = String(decoding: Exposition.render(StoredVerdict.families([stored])), as: UTF8.self)
         let labels = "driver=\"a\\\"b\",pci_id=\"1:2\",firmware=\"\",eswitch_mode=\"none\""

@@ -1,4 +1,5 @@
 import JSON
+import System
 import Testing
 
 @Suite struct JSONTests {
@@ -43,9 +44,12 @@ import Testing
             let aURLKey: [String: Double]
             var empty: [Int] = []
             var large: UInt64 = 9_223_372_036_854_775_807
+            var waitedNanoseconds: Int64 = 7
         }
         let value = try JSON(encoding: [Part(aURLKey: ["keyA": 3, "b\n": 0.5])])
-        #expect(value.description == #"[{"a_url_key":{"b\n":0.5,"keyA":3},"empty":[],"large":9223372036854775807}]"#)
+        #expect(
+            value.description
+                == #"[{"a_url_key":{"b\n":0.5,"keyA":3},"empty":[],"large":9007199254740991,"waited_ns":7}]"#)
         #expect(
             value.pretty == """
                 [
@@ -55,11 +59,23 @@ import Testing
                       "keyA" : 3
                     },
                     "empty" : [],
-                    "large" : 9223372036854775807
+                    "large" : 9007199254740991,
+                    "waited_ns" : 7
                   }
                 ]
                 """)
         #expect(throws: EncodingError.self) { try JSON(encoding: [1, Double.infinity]) }
+    }
+
+    @Test func aMomentIsTextAndMicroseconds() throws {
+        struct Part: Encodable {
+            @JSON.Time var seenAt: Int64
+            @JSON.Time var unknown: Int64 = 0
+        }
+        let value = try JSON(encoding: Part(seenAt: 1_709_210_096_000_789_999))
+        #expect(
+            value.description == #"{"seen_at":"2024-02-29T12:34:56.000789Z","seen_at_us":1709210096000789}"#)
+        #expect(Timestamp.text(999_999_999) == "1970-01-01T00:00:00.999Z")
     }
 
     @Test func ofEqualNamesTheLastCounts() {

@@ -199,8 +199,6 @@ import Testing
         #expect(cells("lost: steering")?.contains("ssssssssss") == true)
         #expect(cells("lost: guest gap")?.contains("g") == false)
         #expect(lines.last == "    a 0.0 ms  source: UNPLUG_PRIMARY")
-        let svg = MigrationChart([timeline], title: "A & B").svg
-        #expect(svg.contains("A &amp; B") && svg.contains("source: UNPLUG_PRIMARY"))
     }
 
     /// Frames 1 to 10, accepted in the given order, each `delay` milliseconds after it was sent.

@@ -15,7 +15,7 @@ extension Folder {
     }
 
     fileprivate func times() throws -> [Int64] {
-        try HistoryReading.entries(HistoryFilter(limit: 10_000), in: state).map(\.timeNanoseconds).reversed()
+        try HistoryReading.entries(HistoryFilter(limit: 10_000), in: state).map(\.time).reversed()
     }
 
     fileprivate func content(_ path: String? = nil) -> [UInt8] {

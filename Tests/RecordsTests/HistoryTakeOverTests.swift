@@ -41,7 +41,7 @@ struct HistoryTakeOverTests {
     }
 
     private func times(_ folder: Folder) throws -> [Int64] {
-        try HistoryReading.entries(HistoryFilter(limit: 100), in: folder.state).map(\.timeNanoseconds).reversed()
+        try HistoryReading.entries(HistoryFilter(limit: 100), in: folder.state).map(\.time).reversed()
     }
 
     private func inUse(_ path: String) -> Bool { access(path, F_OK) == 0 }
@@ -83,7 +83,7 @@ struct HistoryTakeOverTests {
                 + "FROM pragma_user_version, pragma_journal_mode")
         #expect(state == [[.integer(4), .text("delete"), .integer(0)]])
         let verdicts = try StoredVerdict.all(in: folder.state)
-        #expect(verdicts.map(\.nic.driver) == ["igb"] && verdicts.first?.timeNanoseconds == 5)
+        #expect(verdicts.map(\.nic.driver) == ["igb"] && verdicts.first?.time == 5)
         #expect(verdicts.first?.verdict.staleFilter == true)
     }
 
@@ -119,7 +119,7 @@ struct HistoryTakeOverTests {
         try TextFile.write("half", to: folder.state.verdictsFile + ".new")
         #expect(StoredVerdict.store(report("b"), now: 3, in: folder.state) == nil)
         let all = try StoredVerdict.all(in: folder.state)
-        #expect(all.map(\.nic.driver) == ["a", "b"] && all.map(\.timeNanoseconds) == [2, 3])
+        #expect(all.map(\.nic.driver) == ["a", "b"] && all.map(\.time) == [2, 3])
         #expect(try StoredVerdict.read(of: report("a").nic, in: folder.state) == all.first)
         #expect(!inUse(folder.state.verdictsFile + ".new") && !inUse(folder.state.historyFile))
     }

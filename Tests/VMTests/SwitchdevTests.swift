@@ -2,6 +2,7 @@ import Glibc
 import Lab
 import Netlink
 import Switchdev
+import TestSupport
 import Testing
 
 /// There is one machine with one bridge, so one test runs at a time.
@@ -17,6 +18,11 @@ extension LabVMTests {
                 try lab.expect(
                     0, "topology", saying: "eswitch platform/model_eswitch  mode switchdev", "mes_vf2  in no bridge",
                     "pcivf pf 0 vf 1", "model_eswitch, miss: slow path")
+                var document = JSONDocument()
+                let topology = try lab.expect(0, "topology --json")
+                #expect(document.differences(of: topology.output, from: "topology") == [])
+                // The model has no SF.
+                #expect(document.unseenOfHardware(["eswitch", "devlink_port"], but: ["devlink_port.sf"]) == [])
                 try lab.expect(
                     0,
                     "prepare vm1 --bridge br0 --primary pf0vf0 --standby tap0 --at primary --address \(ModelLab.mac)",

@@ -26,7 +26,7 @@ struct BracketCommand: ParsableCommand {
     var addresses = 1
     @Flag(help: "The standby has a clsact already, so that a filter in it copies; otherwise nftables does.")
     var clsact = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

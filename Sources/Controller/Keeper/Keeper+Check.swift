@@ -201,7 +201,7 @@ extension Keeper {
         do throws(ControllerError) {
             result = try Reconcile(options: options(for: claim.record.row)).run(&claim, on: &host)
         } catch {
-            result = Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
+            result = Reconciliation(guest: name, message: "\(error)", ok: error.code == .busy)
         }
         try relearn(&claim)
         return .recovered(result)

@@ -128,7 +128,7 @@ extension Keeper {
         let remote = Side.remote.rawValue
         for entry in ((try? HistoryReading.entries(filter, in: folder)) ?? []).reversed() {
             guard let row = rows[entry.guest], (entry.from == remote) != (entry.to == remote) else { continue }
-            wards[row]?.handovers.note(at: now - max(0, begin - entry.timeNanoseconds))
+            wards[row]?.handovers.note(at: now - max(0, begin - entry.time))
         }
         countHandovers()
     }

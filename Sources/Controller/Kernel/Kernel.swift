@@ -47,7 +47,7 @@ package struct Kernel: ~Copyable {
                 remedy:
                     "it needs CAP_NET_ADMIN in the user namespace that owns this network namespace: run as root, or "
                     + "inside unshare -Urn",
-                cause: refusal)
+                cause: KernelRefusal(refusal), reasons: [ControllerError.unprivileged])
         }
         isPrivileged = true
     }

@@ -116,9 +116,9 @@ struct ProbeRestore {
             do throws(ControllerError) {
                 guard var record = try ProbeRecord(name, in: journal) else { continue }
                 let (words, ok) = try end(&record, in: journal, on: &kernel)
-                results.append(.init(guest: record.snapshot.pf, words: words, ok: ok))
+                results.append(.init(guest: record.snapshot.pf, message: words, ok: ok))
             } catch {
-                results.append(.init(guest: "probe \(name)", words: "\(error)", ok: false))
+                results.append(.init(guest: "probe \(name)", message: "\(error)", ok: false))
             }
         }
         return results

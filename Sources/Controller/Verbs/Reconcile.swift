@@ -10,13 +10,13 @@ package struct Reconciliation: Hashable, Sendable, Encodable {
     /// The guest interface's name.
     package let guest: String
     /// What it did, and why.
-    package var words: String
+    package var message: String
     /// The guest's entries are on the side that the journal says.
     package var ok: Bool
     /// Something was done, or tried.
     package var changed = false
     /// What is wrong with its bridge, ports and filters afterwards, as `verify` says it.
-    package var problems: [String] = []
+    package var problems: [Problem] = []
 }
 
 /// What `reconcile` did.
@@ -59,7 +59,7 @@ package struct Reconcile {
             let options = observed.contains(record.guest.id) ? options.onlyPlanning : options
             report.guests.append(Reconcile(options: options).run(record, in: journal, on: &host))
         }
-        report.guests += faults.map { Reconciliation(guest: "?", words: "\($0)", ok: false) }
+        report.guests += faults.map { Reconciliation(guest: "?", message: "\($0)", ok: false) }
         // What others prepare or release at the moment keeps it from sweeping: the next one does.
         if !options.dryRun { try? journal.sweepMarks() }
         report.sentinelsRemoved = try sweepSentinels(journal, on: &host.kernel)
@@ -81,7 +81,7 @@ package struct Reconcile {
         if journal.place(of: record) == .otherNamespace {
             return Reconciliation(
                 guest: name,
-                words:
+                message:
                     "prepared in another network namespace (inode \(record.namespace)), left alone; if that is gone: "
                     + "fdbsteer release \(name) --forget", ok: true)
         }
@@ -93,11 +93,11 @@ package struct Reconcile {
             }
             if var claim = try journal.claim(record.guest.id, row: record.row) { return try run(&claim, on: &host) }
             guard try journal.record(record) != nil else {
-                return Reconciliation(guest: name, words: "released meanwhile", ok: true)
+                return Reconciliation(guest: name, message: "released meanwhile", ok: true)
             }
-            return Reconciliation(guest: name, words: "\(Claim.busy(record))", ok: true)
+            return Reconciliation(guest: name, message: "\(Claim.busy(record))", ok: true)
         } catch {
-            return Reconciliation(guest: name, words: "\(error)", ok: error.code == .busy)
+            return Reconciliation(guest: name, message: "\(error)", ok: error.code == .busy)
         }
     }
 
@@ -108,26 +108,26 @@ package struct Reconcile {
         if let words = claim.journal.place(of: record).words {
             if !options.dryRun { try claim.write(.removed) }
             return Reconciliation(
-                guest: name, words: "forgotten: it \(words); prepare it anew", ok: true, changed: !options.dryRun)
+                guest: name, message: "forgotten: it \(words); prepare it anew", ok: true, changed: !options.dryRun)
         }
         switch record.phase {
         case .preparing:
             let released = host.book(
                 try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
             return Reconciliation(
-                guest: name, words: "its prepare did not end: released, as before it", ok: released.exitCode == 0,
+                guest: name, message: "its prepare did not end: released, as before it", ok: released.exitCode == 0,
                 changed: released.isEvent)
         case .bracketed:
             var (result, report) = try RepairBracket(options: options).run(under: claim, on: &host.kernel)
             if let report { _ = host.book(report) }
-            result.problems = Verify.problems(of: &record, on: &host.kernel).map(\.words)
+            result.problems = Verify.problems(of: &record, on: &host.kernel)
             return result
         case .releasing where try Release.plan(claim, on: &host.kernel).0.givesNothingBack:
             // Everything was given back, and only the record is left of it.
             let released = host.book(
                 try Release(options: options).run(under: claim, on: &host.kernel, since: Stopwatch()))
             return Reconciliation(
-                guest: name, words: "its release had ended, but for its record", ok: released.exitCode == 0,
+                guest: name, message: "its release had ended, but for its record", ok: released.exitCode == 0,
                 changed: released.isEvent)
         default:
             let claimed = try claimed(record, on: &host.kernel)
@@ -136,8 +136,8 @@ package struct Reconcile {
                 try Abort(options: options).putBack(
                     claim, for: .reconcile, at: goal, sparing: claimed, on: &host.kernel, since: Stopwatch()))
             var result = Reconciliation(
-                guest: name, words: words(record, report, claimed), ok: report.exitCode == 0 && claimed == nil)
-            result.problems = Verify.problems(of: &record, on: &host.kernel).map(\.words)
+                guest: name, message: words(record, report, claimed), ok: report.exitCode == 0 && claimed == nil)
+            result.problems = Verify.problems(of: &record, on: &host.kernel)
             result.changed = report.isEvent
             return result
         }

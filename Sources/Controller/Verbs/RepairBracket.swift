@@ -39,7 +39,7 @@ struct RepairBracket {
         }
         let words = kernel.view(record).map { "bracket to \(goal.rawValue) \($0.words); stays open: \(record.closing)" }
         let result = Reconciliation(
-            guest: record.guest.id.text, words: ([words ?? "bracket"] + done).joined(separator: "; "),
+            guest: record.guest.id.text, message: ([words ?? "bracket"] + done).joined(separator: "; "),
             ok: (report?.exitCode ?? 0) == 0, changed: !done.isEmpty && !options.dryRun)
         return (result, report)
     }

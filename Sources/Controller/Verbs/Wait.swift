@@ -46,7 +46,7 @@ package struct SwitchAtSignal {
         }
         let claim = try journal.claim(id)
         var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
-        report.signal = sighting
+        report.sighting = sighting
         return host.book(report)
     }
 
@@ -129,7 +129,7 @@ package struct BracketUntilSignal {
         }
         var report = try CloseBracket(at: side, options: options).run(
             under: claim, on: &host.kernel, since: Stopwatch())
-        report.signal = signal
+        report.sighting = signal
         return host.book(report)
     }
 }

@@ -10,6 +10,7 @@ package struct ErrorView: Encodable {
         let remedy: String?
         let errno: String?
         let extack: String?
+        let reasons: [String]
 
         package init(_ error: ControllerError) {
             code = error.code.name
@@ -18,6 +19,7 @@ package struct ErrorView: Encodable {
             remedy = error.remedy
             errno = error.cause?.errno
             extack = error.cause?.extack
+            reasons = error.reasons
         }
     }
 

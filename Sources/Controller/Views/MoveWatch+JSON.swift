@@ -6,28 +6,26 @@ import System
 extension MoveWatch {
     /// The object of an event.
     package mutating func json(_ event: Moves.Event) -> JSON {
-        func time(_ time: Int64) -> [JSON.Member] {
-            [.init("time", .string(Timestamp.text(time))), .init("time_ns", .integer(time))]
+        func members(_ event: String, _ time: Int64) -> [JSON.Member] {
+            [.init("event", .string(event))] + JSON.Time(wrappedValue: time).members(named: "time")
         }
         switch event {
         case .moved(let move):
-            var members: [JSON.Member] = [.init("event", .string("move"))]
-            members += time(move.time)
+            var members = members("move", move.time)
             members += [
                 .init("bridge", .string(name(move.bridge))), .init("address", .string("\(move.address)")),
-                .init("from", .string(name(move.from))), .init("to", .string(name(move.to))),
+                .init("from_port", .string(name(move.from))), .init("port", .string(name(move.to))),
                 .init("origin", .string(move.origin.rawValue)),
                 .init("origin_before", .string(move.originBefore.rawValue)), .init("stay_ns", .integer(move.stay)),
-                .init("gap_ns", .integer(move.gap)), .init("number", .integer(Int64(move.number))),
+                .init("gap_ns", .integer(move.gap)), .init("moves", .integer(Int64(move.number))),
                 .init("flap", .bool(move.isFlap)),
             ]
             if let early = move.early {
-                members += [.init("spoke_early_ns", .integer(early.ago)), .init("early_stay_ns", .integer(early.stay))]
+                members += [.init("early_ago_ns", .integer(early.ago)), .init("early_stay_ns", .integer(early.stay))]
             }
             return .object(members)
         case .second(let bridge, let address, let port, let origin, let other, let otherPort):
-            var members: [JSON.Member] = [.init("event", .string("second_port"))]
-            members += time(Stopwatch.realTime)
+            var members = members("second_port", Stopwatch.realTime)
             members += [
                 .init("bridge", .string(name(bridge))), .init("address", .string("\(address)")),
                 .init("port", .string(name(port))), .init("origin", .string(origin.rawValue)),
@@ -50,17 +48,17 @@ extension MoveWatch {
             macs.append(
                 .object([
                     .init("bridge", .string(name(count.bridge))), .init("address", .string("\(count.address)")),
-                    .init("port", count.port.map { .string(name($0)) } ?? .null),
+                    .init("port", .string(count.port.map { name($0) } ?? "")),
                     .init("moves", .integer(Int64(count.moves))), .init("flaps", .integer(Int64(count.flaps))),
                     .init("spoke_early", .bool(count.wasEarly)),
                 ]))
         }
         return .object([
-            .init("event", .string("summary")), .init("seconds", .number(seconds)),
+            .init("event", .string("summary")), .init("watched_ns", .integer(Int64(seconds * 1e9))),
             .init("changes", .integer(Int64(moves.changes))), .init("moves", .integer(Int64(moves.total))),
             .init("moves_by_origin", .object(origins)), .init("flaps", .integer(Int64(moves.flaps))),
             .init("second_ports", .integer(Int64(moves.seconds))),
-            .init("addresses_moved", .integer(Int64(moves.movers))),
+            .init("address_count", .integer(Int64(moves.movers))),
             .init("notifications_lost", .integer(Int64(overruns))), .init("addresses", .array(macs)),
         ])
     }

@@ -1,4 +1,5 @@
 import FDB
+package import JSON
 import Netlink
 package import Policy
 package import Records
@@ -28,8 +29,8 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package fileprivate(set) var running: Bool
     /// The process that is at it.
     package var holder: Holder?
-    /// When its side or phase last changed, in nanoseconds since 1970.
-    package let sinceNanoseconds: Int64
+    /// When its side or phase last changed, in nanoseconds since 1970; 0 if it is not known.
+    @JSON.Time package private(set) var since: Int64
     /// The program, and its verb, that wrote the record.
     package let writtenBy: String
     /// The kernel has nothing of it any more: void.
@@ -77,7 +78,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package fileprivate(set) var closing: String?
 
     /// Whether the fabric can hear the guest's ports.
-    package enum Gate: String, Hashable, Sendable, Encodable {
+    package enum Gate: String, Hashable, Sendable, Encodable, CaseIterable {
         case open, closed
     }
 
@@ -90,7 +91,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
         phase = record.phase.rawValue
         goal = record.phase == .pinned ? nil : record.goal
         self.running = running
-        sinceNanoseconds = record.since
+        since = record.since
         writtenBy = record.by
         stale = place.isVoid
         self.place = place
@@ -129,7 +130,7 @@ package struct ConditionView: Hashable, Sendable, Encodable {
     /// What to do.
     package let remedy: String
     /// When the daemon first found it, in nanoseconds since 1970.
-    package let sinceNanoseconds: Int64
+    @JSON.Time package private(set) var since: Int64
 
     init(_ record: ConditionRecord) {
         code = record.condition.code
@@ -137,7 +138,7 @@ package struct ConditionView: Hashable, Sendable, Encodable {
         subject = record.condition.subject
         message = record.condition.message
         remedy = record.condition.remedy
-        sinceNanoseconds = record.since
+        since = record.since
     }
 
     /// One line.

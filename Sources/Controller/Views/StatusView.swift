@@ -7,7 +7,7 @@ package struct StatusView: Encodable {
     /// Guests that the daemon's configuration names, and that it has not prepared.
     package let unprepared: [AbsentGuest]
     /// What is wrong with records that are broken, and with the guests that were named.
-    let broken: [String]
+    let broken: [ErrorView.Content]
     /// The same, as errors.
     package let faults: [ControllerError]
 
@@ -31,7 +31,7 @@ package struct StatusView: Encodable {
         unprepared = absent
         self.guests = guests
         self.faults = faults
-        broken = faults.map(\.description)
+        broken = faults.map(ErrorView.Content.init)
     }
 }
 

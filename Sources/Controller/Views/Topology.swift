@@ -6,6 +6,14 @@ package import Switchdev
 
 /// The bridges of a network namespace with their ports, entries and guests: what `topology` shows.
 package struct Topology: Sendable {
+    /// What is to be said of a bridge or a port.
+    package struct Remark: Hashable, Sendable, Encodable {
+        /// The stable word: the code of a ``Finding``, or `isolated`, or `bracket-open`.
+        package let code: String
+        /// What is so.
+        package let message: String
+    }
+
     /// A bridge with its ports.
     package struct BridgeView: Sendable {
         /// The bridge.
@@ -15,7 +23,7 @@ package struct Topology: Sendable {
         /// Its ports, in the order of their interface indexes.
         package let ports: [PortView]
         /// Why no redirection on this bridge can work, or what is dangerous about it.
-        package let findings: [String]
+        package let findings: [Remark]
     }
 
     /// A port with what lives behind it.
@@ -35,7 +43,7 @@ package struct Topology: Sendable {
         /// The entries that are pinned, with their guests.
         package let pinned: [Address: String]
         /// What would block a redirection to this port.
-        package let findings: [String]
+        package let findings: [Remark]
     }
 
     /// An eswitch, as devlink names it.
@@ -106,7 +114,7 @@ extension Topology {
             }
             views.append(
                 Topology.BridgeView(
-                    link: bridge, settings: settings, ports: ports, findings: remarks.words[bridge.name] ?? []))
+                    link: bridge, settings: settings, ports: ports, findings: remarks.all[bridge.name] ?? []))
         }
         return Topology(
             bridges: views, eswitches: name == nil ? Topology.eswitches(devlink, links) : [],
@@ -141,7 +149,7 @@ extension Topology {
 
     /// What is to be said of a bridge and its ports, by their names, and the drivers of those that are a switch's.
     fileprivate struct Remarks {
-        var words: [String: [String]] = [:]
+        var all: [String: [Remark]] = [:]
         var drivers: [Int32: Driver] = [:]
     }
 
@@ -156,8 +164,9 @@ extension Topology {
         let ports = links.ports(of: bridge.index)
         for port in ports where port.isEswitchPort { remarks.drivers[port.index] = Driver(interface: port.name) }
         observation.drivers = remarks.drivers
-        func add(_ words: String, to name: String) {
-            if remarks.words[name]?.contains(words) != true { remarks.words[name, default: []].append(words) }
+        func add(_ code: String, _ message: String, to name: String) {
+            let remark = Remark(code: code, message: message)
+            if remarks.all[name]?.contains(remark) != true { remarks.all[name, default: []].append(remark) }
         }
         var subject = Subject(bridge: bridge.name)
         let pinned = Set(guests.flatMap(\.addresses))
@@ -168,24 +177,24 @@ extension Topology {
         for finding in Preflight(subject, survey).judge().findings {
             let port = subject.addresses.first { $0.description == finding.subject }.flatMap { table[$0]?.port }
             if let name = port.flatMap({ links[$0]?.name }) {
-                add("\(finding.subject): \(finding.message)", to: name)
+                add(finding.code.rawValue, "\(finding.subject): \(finding.message)", to: name)
             } else {
-                add(finding.message, to: finding.subject)
+                add(finding.code.rawValue, finding.message, to: finding.subject)
             }
         }
         for guest in guests {
             for side in Side.allCases { observation.ports[side] = guest.port(of: side).flatMap { links[$0.index] } }
             let rule = guest.sharesPorts ? CostRules.sharedPort : PortRules.learningOn
             for finding in Preflight(Subject(guest), observation).judge(by: [rule]).findings {
-                add(finding.message, to: finding.subject)
+                add(finding.code.rawValue, finding.message, to: finding.subject)
             }
         }
         for port in ports where port.bridgePort?.flags.contains(.isolated) == true {
-            add("isolated: cannot reach other isolated ports", to: port.name)
+            add("isolated", "isolated: cannot reach other isolated ports", to: port.name)
         }
         for guest in open {
             add(
-                "a bracket is open: frames for \(guest.id) are copied to \(guest.firstPort.name)",
+                "bracket-open", "a bracket is open: frames for \(guest.id) are copied to \(guest.firstPort.name)",
                 to: guest.standby.name)
         }
         return remarks
@@ -209,6 +218,6 @@ extension Topology.PortView {
             link: link, devlink: devlink,
             functionAddress: vf.flatMap { PCIFunctions().address(ofVF: $0, of: devlink?.handle.device ?? "") },
             driver: remarks.drivers[link.index], roles: roles, entries: entries, pinned: pinned,
-            findings: remarks.words[link.name] ?? [])
+            findings: remarks.all[link.name] ?? [])
     }
 }

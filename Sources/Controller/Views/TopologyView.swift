@@ -20,14 +20,14 @@ package struct TopologyView: Encodable {
         let defaultPvid: UInt16
         let ageingTimeCentiseconds: UInt32
         let ports: [Port]
-        let findings: [String]
+        let findings: [Topology.Remark]
     }
 
     struct Port: Encodable {
         let name: String
         let alternativeNames: [String]
         let ifindex: Int32
-        let kind: String?
+        let linkKind: String?
         let physSwitchId: String?
         let physPortName: String?
         let devlinkPort: DevlinkObject?
@@ -36,7 +36,7 @@ package struct TopologyView: Encodable {
         let hardwareMiss: String?
         let up: Bool
         let carrier: Bool
-        let state: String?
+        let stpState: String?
         let learning: Bool
         let flood: Bool
         let flags: [String]
@@ -44,7 +44,7 @@ package struct TopologyView: Encodable {
         let virtualFunctions: [Function]
         let roles: [Role]
         let entries: [EntryObject]
-        let findings: [String]
+        let findings: [Topology.Remark]
     }
 
     struct Function: Encodable {
@@ -68,7 +68,7 @@ package struct TopologyView: Encodable {
         let index: UInt32
         let flavour: String
         let controller: UInt32?
-        let pf: UInt16?
+        let pfNumber: UInt16?
         let vf: UInt16?
         let sf: UInt32?
         let external: Bool
@@ -111,7 +111,7 @@ extension TopologyView.DevlinkObject {
     init(_ port: DevlinkPort, netdev: String?, master: String?) {
         self.init(
             device: port.handle.description, index: port.index, flavour: port.flavour.description,
-            controller: port.controller, pf: port.pf, vf: port.vf, sf: port.sf, external: port.isExternal,
+            controller: port.controller, pfNumber: port.pf, vf: port.vf, sf: port.sf, external: port.isExternal,
             netdev: netdev, master: master)
     }
 }
@@ -121,13 +121,13 @@ extension TopologyView.Port {
         let link = port.link
         let on = link.bridgePort?.flags ?? []
         self.init(
-            name: link.name, alternativeNames: link.alternativeNames, ifindex: link.index, kind: link.kind,
+            name: link.name, alternativeNames: link.alternativeNames, ifindex: link.index, linkKind: link.kind,
             physSwitchId: link.switchID?.description,
             physPortName: link.portName,
             devlinkPort: port.devlink.map { .init($0, netdev: link.name, master: nil) },
             functionAddress: port.functionAddress, driver: port.driver?.name, hardwareMiss: port.driver?.miss.rawValue,
             up: link.isUp, carrier: link.hasCarrier,
-            state: link.bridgePort?.state.description, learning: on.contains(.learning), flood: on.contains(.flood),
+            stpState: link.bridgePort?.state.description, learning: on.contains(.learning), flood: on.contains(.flood),
             flags: TopologyView.rareFlags.filter { on.contains($0.0) }.map(\.1), mtu: link.mtu,
             virtualFunctions: link.virtualFunctions.map { .init(vf: $0.index, mac: $0.mac.description) },
             roles: port.roles.map { .init(guest: $0.guest, side: $0.side) },

@@ -31,7 +31,7 @@ package struct Verification: Hashable, Sendable, Encodable {
     /// What differs.
     package var problems: [Problem]
     /// Ports that have sent from the guest's addresses within the last hour, and whose frames were dropped, in words.
-    package var refused: [String] = []
+    package var dropped: [String] = []
     /// What to do first about what differs; nil when nothing does.
     package var next: String? = nil
 }
@@ -71,7 +71,7 @@ package struct Verify {
         let guarding = try guarding(record, near: observation.links, on: &host.kernel)
         verify.problems += guarding.problems
         var verification = try verify.verification()
-        verification.refused = guarding.refused
+        verification.dropped = guarding.refused
         verification.next = verification.problems.first?.remedy
         return verification
     }
@@ -86,7 +86,7 @@ package struct Verify {
             record = record.named(by: observation)
             return problems
         } catch {
-            return [Problem("\(error)", remedy: error.remedy ?? "see the message")]
+            return [Problem(Condition.notAsIntended, "\(error)", remedy: error.remedy ?? "see the message")]
         }
     }
 
@@ -111,7 +111,9 @@ package struct Verify {
         at record: GuestRecord, on kernel: inout Kernel
     ) throws(ControllerError) -> (Observation, problems: [Problem]) {
         let (observation, verdict, filters) = try look(at: record, by: Rule.ofIntent, readsEntries: true, on: &kernel)
-        return (observation, verdict.problems + filters.map { Problem($0, remedy: Problem.reconcile) })
+        return (
+            observation, verdict.problems + filters.map { Problem(Condition.filters, $0, remedy: Problem.reconcile) }
+        )
     }
 
     /// - Returns: what was read, what the rules say, and what is wrong with the filters of its NIC.
@@ -147,6 +149,7 @@ package struct Verify {
         return (
             [
                 Problem(
+                    .guardMissing,
                     "any port of \(bridge) can take its addresses by frames: the nftables table "
                         + "\(SourceGuard.table(ofBridge: guest.bridge.index)) is missing or differs: run \"fdbsteer reconcile\"",
                     remedy: Problem.reconcile)
@@ -166,12 +169,14 @@ package struct Verify {
         if let bracket, !bracket.isCopyRight {
             problems.append(
                 Problem(
+                    .copyWrong,
                     "a bracket is open, and its copy is missing or wrong: run \"fdbsteer reconcile\"",
                     remedy: Problem.reconcile))
         }
         if record.phase == .pinned || record.phase == .bracketed { return }
         problems.append(
             Problem(
+                isLocked ? .underWay : .interrupted,
                 "\(record.phase.rawValue) is under way"
                     + (isLocked ? "" : " but its process is gone: run \"fdbsteer abort \(guest.id)\""),
                 remedy: isLocked ? "wait for its end: fdbsteer status \(guest.id)" : "fdbsteer abort \(guest.id)"))
@@ -193,16 +198,18 @@ package struct Verify {
         for state in addresses where !state.ok {
             problems.append(
                 Problem(
+                    .entryWrong,
                     "\(state.address) should be on \(guest.name(ofPort: target)) static\(guest.isSticky ? " sticky" : ""), "
                         + "the table shows: \(state.found)", remedy: Problem.reconcile))
         }
         for taker in observation.takers(of: guest) {
             problems.append(
                 Problem(
+                    .addressTaken,
                     "addresses were taken by \(taker)", remedy: "find out who is behind \(taker): fdbsteer topology"))
         }
         let hardware = try HardwareView(record, observation)
-        problems += hardware.problems.map { Problem($0, remedy: Problem.reconcile) }
+        problems += hardware.problems.map { Problem(.hardwareDiffers, $0, remedy: Problem.reconcile) }
         let proof = hardware.proof(tableIsRight: problems.isEmpty)
         return Verification(
             guest: guest.id.text, side: guest.side, ok: problems.isEmpty, addresses: addresses, proof: proof.text,

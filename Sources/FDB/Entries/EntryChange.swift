@@ -5,7 +5,7 @@ import Netlink
 /// The right primitive depends on the two ports (docs/design.md). This type only knows what each primitive does.
 public struct EntryChange: Hashable, Sendable {
     /// How the change is made.
-    public enum Primitive: String, Hashable, Sendable, Codable {
+    public enum Primitive: String, Hashable, Sendable, Codable, CaseIterable {
         /// RTM_NEWNEIGH CREATE|REPLACE creates an entry, or changes port and state in place. Software never misses the
         /// entry, but the driver of the old port gets no notification (`fdb_add_entry`).
         case replace

@@ -39,17 +39,28 @@ public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertibl
     public let remedy: String?
     /// The kernel's answer, if it was the cause.
     public let cause: KernelRefusal?
+    /// Stable words for what stood in the way, for programs: codes of findings, or one of those below.
+    public let reasons: [String]
+
+    /// No guest has this name.
+    package static let guestUnknown = "guest-unknown"
+    /// The process may not change bridges.
+    package static let unprivileged = "unprivileged"
 
     /// - Parameters:
     ///   - code: the kind.
     ///   - message: what failed, naming the object.
     ///   - remedy: what to do about it.
     ///   - cause: the kernel's answer.
-    public init(_ code: Code, _ message: String, remedy: String? = nil, cause: KernelRefusal? = nil) {
+    ///   - reasons: stable words for what stood in the way.
+    public init(
+        _ code: Code, _ message: String, remedy: String? = nil, cause: KernelRefusal? = nil, reasons: [String] = []
+    ) {
         self.code = code
         self.message = message
         self.remedy = remedy
         self.cause = cause
+        self.reasons = reasons
     }
 
     public var description: String {
@@ -61,6 +72,6 @@ public struct ControllerError: Error, Hashable, Sendable, CustomStringConvertibl
 
     /// The same error, of a verb that has changed nothing until then.
     package var beforeAnything: ControllerError {
-        ControllerError(code, message + "; nothing was changed", remedy: remedy, cause: cause)
+        ControllerError(code, message + "; nothing was changed", remedy: remedy, cause: cause, reasons: reasons)
     }
 }

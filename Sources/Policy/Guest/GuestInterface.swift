@@ -38,7 +38,7 @@ public struct GuestID: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// How a port is shut while its guest is on another host.
-public enum Gate: String, Hashable, Sendable, Codable {
+public enum Gate: String, Hashable, Sendable, Codable, CaseIterable {
     /// The bridge's own flag (`IFLA_BRPORT_LOCKED`, Linux 5.18): the bridge drops frames whose source has no entry on the
     /// port. The flag was off when the guest was prepared.
     case lock

@@ -1,7 +1,7 @@
 public import Switchdev
 
 /// The operation that is in progress for a guest.
-public enum GuestPhase: String, Hashable, Sendable {
+public enum GuestPhase: String, Hashable, Sendable, CaseIterable {
     /// No operation: the entries are where `side` says.
     case pinned
     /// `prepare` has not finished.

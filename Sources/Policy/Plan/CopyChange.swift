@@ -1,4 +1,5 @@
 import FDB
+public import JSON
 public import Switchdev
 
 /// A copy that a step of a plan makes or removes.
@@ -94,7 +95,7 @@ public struct BracketView: Hashable, Sendable, Encodable {
     /// Where the guest is to go.
     public let goal: Side
     /// When it was opened, in nanoseconds since 1970.
-    public let openedAt: Int64
+    @JSON.Time public private(set) var openedAt: Int64
     /// For how long it was open, in nanoseconds.
     public let openNanoseconds: Int64
     /// What makes the copy.

@@ -79,7 +79,7 @@ public enum Step: Hashable, Sendable {
 /// What a verb will do: decided from what was read, before anything is changed.
 public struct Plan: Hashable, Sendable {
     /// The verbs that change something.
-    public enum Verb: String, Hashable, Sendable, Codable {
+    public enum Verb: String, Hashable, Sendable, Codable, CaseIterable {
         case prepare, `switch`, release, abort
         /// Ends what a dead process left, and brings entries and ports' settings to what the record says.
         case reconcile

@@ -32,7 +32,7 @@ public struct Finding: Hashable, Sendable, Encodable {
     }
 
     /// A value that was read.
-    public struct Evidence: Hashable, Sendable, Encodable {
+    public struct Value: Hashable, Sendable, Encodable {
         /// What it is a value of: `tap0 mtu`.
         public let what: String
         /// The value.
@@ -48,14 +48,14 @@ public struct Finding: Hashable, Sendable, Encodable {
     /// What is so, and what follows from it.
     public let message: String
     /// The values that say so.
-    public let evidence: [Evidence]
+    public let values: [Value]
     /// A command, or what else to do.
     public let remedy: String
 
     /// What it stands in the way of.
     package let refuses: Refusal
 
-    private enum CodingKeys: CodingKey { case code, severity, subject, message, evidence, remedy }
+    private enum CodingKeys: CodingKey { case code, severity, subject, message, values, remedy }
 
     package init(
         _ code: Code, _ severity: Severity, _ subject: String, _ message: String,
@@ -65,7 +65,7 @@ public struct Finding: Hashable, Sendable, Encodable {
         self.severity = severity
         self.subject = subject
         self.message = message
-        self.evidence = evidence.map { Evidence(what: $0.key, value: $0.value) }
+        values = evidence.map { Value(what: $0.key, value: $0.value) }
         self.remedy = remedy
         self.refuses = refuses
     }

@@ -149,7 +149,7 @@ package struct Verdict {
                     finding.remedy
                         + (finding.refuses.contains(.unlessWaived)
                             ? ", or accept it: --waive \(finding.code.rawValue)" : "")
-                }.joined(separator: "; "))
+                }.joined(separator: "; "), reasons: refusing.map(\.code.rawValue))
         }
         guard let rule = unknown.first(where: { !$0.refuses.isDisjoint(with: verb) }) else { return }
         // A rule that finds out only on the way what it lacks has declared no need.
@@ -157,6 +157,7 @@ package struct Verdict {
         throw ControllerError(
             .precondition,
             "whether there is a finding \(rule.code.rawValue) cannot be told: "
-                + (reasons.isEmpty ? "what it needs was not read" : reasons.joined(separator: "; ")))
+                + (reasons.isEmpty ? "what it needs was not read" : reasons.joined(separator: "; ")),
+            reasons: [rule.code.rawValue])
     }
 }

@@ -1,7 +1,7 @@
 /// The places at which the frames of one port arrived in one state of a probe.
 public struct MACFilterCounts: Hashable, Sendable, Codable {
     /// The port that sent them.
-    public enum Source: String, Hashable, Sendable, Codable {
+    public enum Source: String, Hashable, Sendable, Codable, CaseIterable {
         /// The port outside the NIC: frames from the network.
         case wire
         /// Another VF of the same NIC: frames that the NIC's own switch forwards.

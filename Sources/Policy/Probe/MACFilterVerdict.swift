@@ -1,7 +1,7 @@
 /// What a NIC does with a guest's frames when the guest leaves and enters its VF.
 public struct MACFilterVerdict: Hashable, Sendable, Codable {
     /// Whether the NIC can be used for failover.
-    public enum Usability: String, Hashable, Sendable, Codable {
+    public enum Usability: String, Hashable, Sendable, Codable, CaseIterable {
         /// Yes, with any order of filter changes.
         case yes
         /// Yes, with the order in the verdict.

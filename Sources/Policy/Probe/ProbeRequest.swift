@@ -56,7 +56,7 @@ public struct ProbeRequest: Hashable, Sendable {
 /// The result of a probe.
 public struct ProbeReport: Hashable, Sendable, Encodable {
     /// How the probe ended.
-    public enum Result: String, Hashable, Sendable, Encodable {
+    public enum Result: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Everything was measured, and everything was restored.
         case done
         /// The probe ended early, and everything was restored.

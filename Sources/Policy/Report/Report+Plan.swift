@@ -7,7 +7,7 @@ extension Report {
             verb: plan.verb, guest: plan.guest.id.text, bridge: plan.guest.bridge.name, from: plan.from, to: plan.to,
             strategy: plan.strategy, outcome: .already, proof: nil, proofStatus: nil,
             proofRequired: options.requireProof,
-            startedAt: startedAt, timings: Timings(),
+            time: startedAt, timings: Timings(),
             addresses: plan.changes.map { planned in
                 AddressResult(
                     address: planned.change.address.description, primitive: planned.change.primitive.rawValue,
@@ -27,13 +27,13 @@ extension Report {
         func name(_ port: Int32) -> String { links[port]?.name ?? guest.name(ofPort: port) }
         messages = plan.messages(name: name)
         for (index, planned) in plan.changes.enumerated() {
-            addresses[index].from = planned.before.map { name($0.port) }
+            addresses[index].fromPort = planned.before.map { name($0.port) }
         }
     }
 
     /// What a planned report would do: its entries with their ports, or else its messages.
     package var moves: String {
-        if !addresses.isEmpty { return Report.moves(addresses.map { ($0.address, $0.from, $0.port) }) }
+        if !addresses.isEmpty { return Report.moves(addresses.map { ($0.address, $0.fromPort, $0.port) }) }
         return Report.list((messages ?? []).map { $0.bridgeCommand ?? $0.netlink })
     }
 

@@ -1,3 +1,4 @@
+public import JSON
 public import Switchdev
 
 /// The result of a verb, for people, for JSON and for the history.
@@ -31,7 +32,7 @@ public struct Report: Hashable, Sendable, Encodable {
         /// The port that has the entry afterwards.
         public let port: String
         /// The port that has it before, of a change that is only planned; nil where there is no entry.
-        public var from: String?
+        public var fromPort: String?
         /// What failed.
         public let error: String?
 
@@ -85,7 +86,7 @@ public struct Report: Hashable, Sendable, Encodable {
     /// A missing proof is a failure.
     public let proofRequired: Bool
     /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public let startedAt: Int64
+    @JSON.Time public package(set) var time: Int64
     /// Durations.
     public var timings: Timings
     /// The addresses that were changed.
@@ -101,7 +102,7 @@ public struct Report: Hashable, Sendable, Encodable {
     /// The kernel's refusals among the failures, by symbolic error number (`ENODEV`).
     public var refusals: [String] = []
     /// The signal that ended the wait.
-    public var signal: SignalSighting?
+    public var sighting: SignalSighting?
     /// The number of multicast group memberships that moved with the guest; nil if the bridge does not snoop.
     public var groupMembershipsMoved: Int?
     /// Each netlink message in words, for `--dry-run`.

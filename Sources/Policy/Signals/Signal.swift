@@ -1,4 +1,5 @@
 public import FDB
+public import JSON
 import Switchdev
 
 /// An event that a redirection can wait for: evidence of what a guest did, or a word from the caller.
@@ -125,7 +126,7 @@ public struct SignalSighting: Hashable, Sendable, Encodable {
     /// The time of the observation, in nanoseconds of CLOCK_MONOTONIC.
     public let monotonicNanoseconds: Int64
     /// The time of the observation, in nanoseconds since 1970 (CLOCK_REALTIME).
-    public let seenAt: Int64
+    @JSON.Time public private(set) var seenAt: Int64
     /// The duration of the wait, in nanoseconds.
     public let waitedNanoseconds: Int64
 

@@ -4,7 +4,7 @@ package import Policy
 
 /// What events are, as the log's lines spell it. A further kind needs a case, and members for its lines; readers pass over kinds
 /// that they do not know.
-package enum EventKind: String {
+package enum EventKind: String, CaseIterable {
     /// The first line of each file, which tells it from every other.
     case log
     /// A verb changed something, or tried to.
@@ -80,15 +80,15 @@ extension Report {
         ]
         if let proof { members.append(.init("proof", .string(proof))) }
         if !failures.isEmpty { members.append(.init("message", .string(failures.joined(separator: "; ")))) }
-        if let signal {
-            members.append(.init("signal", .string(signal.signal)))
-            members.append(.init("waited_ns", .integer(signal.waitedNanoseconds)))
+        if let sighting {
+            members.append(.init("signal", .string(sighting.signal)))
+            members.append(.init("waited_ns", .integer(sighting.waitedNanoseconds)))
         }
         if let evidence { members.append(.init("evidence", .string(evidence.record))) }
         let notes = notes + findings.map { $0.headline } + waived.map { "waived: \($0.headline)" }
         members.append(.init("results", .array(Report.groups(results))))
         members.append(.init("notes", .array(notes.map { .string($0) })))
-        return EventKind.redirection.line(startedAt, members)
+        return EventKind.redirection.line(time, members)
     }
 
     /// Most addresses went to one port with one primitive.

@@ -5,8 +5,6 @@ import System
 
 /// An event of the log, as it was read.
 package struct LoggedEvent: Sendable {
-    /// The line, without its newlines.
-    package let line: [UInt8]
     private let json: JSON
 
     /// - Returns: nil for a line that is none of the log's, or a file's first one.
@@ -15,7 +13,6 @@ package struct LoggedEvent: Sendable {
             let json = line.withUnsafeBytes({ JSON($0) }), let kind = json["event"]?.text,
             kind != EventKind.log.rawValue
         else { return nil }
-        self.line = Array(line)
         self.json = json
     }
 
@@ -30,9 +27,26 @@ package struct LoggedEvent: Sendable {
     package func integer(_ name: String) -> Int64? { json[name]?.integer }
     /// The texts of a member that is a list.
     package func texts(_ name: String) -> [String] { json[name]?.elements?.compactMap(\.text) ?? [] }
-    /// The addresses of a redirection.
-    package var addresses: Int {
+    /// How many addresses a redirection changed.
+    package var addressCount: Int {
         json["results"]?.elements?.reduce(0) { $0 + ($1["addresses"]?.elements?.count ?? 0) } ?? 0
+    }
+    /// The addresses of a redirection, each with what became of it.
+    package var results: [Report.AddressResult] {
+        (json["results"]?.elements ?? []).flatMap { group in
+            (group["addresses"]?.elements ?? []).compactMap(\.text).map {
+                Report.AddressResult(
+                    address: $0, primitive: group["primitive"]?.text ?? "", port: group["port"]?.text ?? "",
+                    error: group["error"]?.text)
+            }
+        }
+    }
+    /// What the ports' counters showed; nil where nothing was recorded.
+    package var evidence: Evidence? {
+        guard let record = text("evidence"), let from = text("from").flatMap(Side.init),
+            let to = text("to").flatMap(Side.init)
+        else { return nil }
+        return Evidence(record: record, from: from, to: to)
     }
 }
 

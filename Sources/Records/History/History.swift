@@ -87,7 +87,7 @@ package struct History: ~Copyable {
         ).map(HistoryEntry.init(refusal:))
         // Both are sorted already.
         if refusals.isEmpty { return redirections }
-        return Array((redirections + refusals).sorted { $0.timeNanoseconds > $1.timeNanoseconds }.prefix(filter.limit))
+        return Array((redirections + refusals).sorted { $0.time > $1.time }.prefix(filter.limit))
     }
 
     /// The number of the last redirection, of one guest or of all; nil if there is none.
@@ -110,11 +110,11 @@ package struct History: ~Copyable {
 
     private static func entry(_ row: [SQLValue]) -> HistoryEntry {
         HistoryEntry(
-            id: row.integer(0), timeNanoseconds: row.integer(1) ?? 0, guest: row.text(2) ?? "",
+            number: row.integer(0), time: row.integer(1) ?? 0, guest: row.text(2) ?? "",
             verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
             outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
             totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
-            addresses: Int(row.integer(13) ?? 0), by: row.text(14), uid: row.integer(15), signal: row.text(16),
+            addressCount: Int(row.integer(13) ?? 0), by: row.text(14), uid: row.integer(15), signal: row.text(16),
             waitedNanoseconds: row.integer(17))
     }
 }

@@ -1,9 +1,11 @@
+package import JSON
+
 /// One line of the history.
 package struct HistoryEntry: Hashable, Sendable, Encodable {
     /// The redirection's number, which counts up; nil for a refusal or a time-out, which has no report.
-    package let id: Int64?
+    package let number: Int64?
     /// The start, in nanoseconds since 1970 (CLOCK_REALTIME).
-    package let timeNanoseconds: Int64
+    @JSON.Time package private(set) var time: Int64
     /// The guest interface's name.
     package let guest: String
     /// The verb.
@@ -28,7 +30,7 @@ package struct HistoryEntry: Hashable, Sendable, Encodable {
     /// What failed.
     package let message: String?
     /// The number of addresses that were changed.
-    package let addresses: Int
+    package let addressCount: Int
     /// The program, and its verb; nil for redirections by earlier versions.
     package let by: String?
     /// The user, by number: who has called sudo(8), or the process's own.
@@ -45,10 +47,10 @@ extension HistoryEntry {
         let by = row.text(2) ?? ""
         let words = by.split(separator: " ")
         self.init(
-            id: nil, timeNanoseconds: row.integer(0) ?? 0, guest: row.text(1) ?? "",
+            number: nil, time: row.integer(0) ?? 0, guest: row.text(1) ?? "",
             verb: words.count > 1 && words[0] == "fdbsteer" ? String(words[1]) : "", from: "", to: "", strategy: "",
             outcome: row.text(4) ?? "", proof: nil, moveNanoseconds: nil, totalNanoseconds: nil, bridge: "",
-            message: row.text(5), addresses: 0, by: by, uid: row.integer(3), signal: nil, waitedNanoseconds: nil)
+            message: row.text(5), addressCount: 0, by: by, uid: row.integer(3), signal: nil, waitedNanoseconds: nil)
     }
 }
 

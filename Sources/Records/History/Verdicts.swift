@@ -1,5 +1,5 @@
 import Glibc
-import JSON
+package import JSON
 package import Policy
 package import Switchdev
 import System
@@ -9,16 +9,16 @@ package struct StoredVerdict: Hashable, Sendable, Encodable {
     /// The NIC.
     package let nic: NICIdentity
     /// The time of the probe, in nanoseconds since 1970.
-    package let timeNanoseconds: Int64
+    @JSON.Time package private(set) var time: Int64
     /// The verdict.
     package let verdict: MACFilterVerdict
     /// The evidence.
     package let states: [MACFilterCounts]
 
     /// Makes a stored verdict from its fields.
-    package init(nic: NICIdentity, timeNanoseconds: Int64, verdict: MACFilterVerdict, states: [MACFilterCounts]) {
+    package init(nic: NICIdentity, time: Int64, verdict: MACFilterVerdict, states: [MACFilterCounts]) {
         self.nic = nic
-        self.timeNanoseconds = timeNanoseconds
+        self.time = time
         self.verdict = verdict
         self.states = states
     }
@@ -71,7 +71,7 @@ extension StoredVerdict {
         guard let verdict = report.verdict else { return nil }
         // Takes over what an earlier version has stored there.
         if access(folder.historyFile, F_OK) == 0 { try? History(folder: folder).takeOverVerdicts() }
-        let new = StoredVerdict(nic: report.nic, timeNanoseconds: now, verdict: verdict, states: report.states)
+        let new = StoredVerdict(nic: report.nic, time: now, verdict: verdict, states: report.states)
         return add([new], in: folder).map { "the verdict was not stored: \($0)" }
     }
 
@@ -84,7 +84,7 @@ extension StoredVerdict {
             var verdicts = try all(in: folder)
             for verdict in new {
                 let index = verdicts.firstIndex { $0.nic == verdict.nic }
-                if let index, verdicts[index].timeNanoseconds > verdict.timeNanoseconds { continue }
+                if let index, verdicts[index].time > verdict.time { continue }
                 if let index { verdicts.remove(at: index) }
                 verdicts.append(verdict)
             }
@@ -104,7 +104,7 @@ extension StoredVerdict {
         .object([
             .init("driver", .string(nic.driver)), .init("pci_id", .string(nic.pciID)),
             .init("firmware", .string(nic.firmware)), .init("eswitch_mode", .string(nic.eswitchMode)),
-            .init("time_ns", .integer(timeNanoseconds)), .init("verdict", .string(verdict.record)),
+            .init("time_ns", .integer(time)), .init("verdict", .string(verdict.record)),
             .init("states", .string(states.map(\.record).joined(separator: "\n"))),
         ])
     }
@@ -118,7 +118,7 @@ extension StoredVerdict {
         else { return nil }
         self.init(
             nic: NICIdentity(driver: driver, pciID: pciID, firmware: firmware, eswitchMode: mode),
-            timeNanoseconds: time, verdict: verdict,
+            time: time, verdict: verdict,
             states: states.split(separator: "\n").compactMap { MACFilterCounts(record: String($0)) })
     }
 }

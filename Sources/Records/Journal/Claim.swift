@@ -177,7 +177,7 @@ package struct Claim: ~Copyable {
 
     /// Another process holds the guest.
     package static func busy(_ record: GuestRecord, _ holder: Holder? = nil) -> ControllerError {
-        let who = holder.map { ", by process \($0.pid), \($0.program)" } ?? ""
+        let who = holder.map { ", by process \($0.pid), \($0.by)" } ?? ""
         return ControllerError(
             .busy, "another redirection of guest \(record.guest.id) is running (\(record.phase.rawValue)\(who))",
             remedy: "wait for it; \"fdbsteer status \(record.guest.id)\" shows it")

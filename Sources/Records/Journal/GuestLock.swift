@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+package import JSON
 package import Policy
 import System
 
@@ -8,9 +9,9 @@ package struct Holder: Hashable, Sendable, Encodable {
     /// The process.
     package let pid: Int32
     /// Since when, in nanoseconds since 1970.
-    package let since: Int64
+    @JSON.Time package private(set) var since: Int64
     /// The program and its verb.
-    package let program: String
+    package let by: String
 
     /// The length of a lock's file, in bytes.
     static let length = 128
@@ -22,7 +23,7 @@ package struct Holder: Hashable, Sendable, Encodable {
         guard words.count == 3, let pid = Int32(words[0]), let since = Int64(words[1]) else { return nil }
         self.pid = pid
         self.since = since
-        program = String(words[2])
+        by = String(words[2])
     }
 }
 

@@ -233,11 +233,13 @@ extension ControllerError {
         if let folder {
             return ControllerError(
                 .precondition, "guest \(id) is not known: there is no folder \(folder.path)",
-                remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE")
+                remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE",
+                reasons: [ControllerError.guestUnknown])
         }
         return ControllerError(
             .precondition, "guest \(id) is not known",
             remedy: (Nearest.question(to: id.text, in: names).map { $0 + " " } ?? "")
-                + "prepare it first; \"fdbsteer status\" lists the guests")
+                + "prepare it first; \"fdbsteer status\" lists the guests",
+            reasons: [ControllerError.guestUnknown])
     }
 }

@@ -4,7 +4,7 @@ package import Policy
 import System
 
 /// Where a guest was prepared, seen from this boot and network namespace.
-package enum Place: String, Hashable, Sendable, Encodable {
+package enum Place: String, Hashable, Sendable, Encodable, CaseIterable {
     case here
     /// Before the last reboot, which ended all namespaces and emptied all tables.
     case earlierBoot = "earlier_boot"

@@ -1,4 +1,4 @@
-import JSON
+package import JSON
 package import Policy
 import System
 
@@ -9,14 +9,14 @@ package struct WaitView: Hashable, Sendable, Encodable {
     /// Where the guest is to go then.
     package let goal: Side
     /// The start of the wait, in nanoseconds since 1970.
-    package let since: Int64
+    @JSON.Time package private(set) var since: Int64
     /// The time at which the wait ends without a signal, in nanoseconds since 1970.
-    package let until: Int64
+    @JSON.Time package private(set) var until: Int64
     /// The process that waits.
     package let holder: Holder?
 
     /// The process in words.
-    package var process: String { holder.map { "process \($0.pid) (\($0.program))" } ?? "a process" }
+    package var process: String { holder.map { "process \($0.pid) (\($0.by))" } ?? "a process" }
 }
 
 /// A redirection that waits for a signal, until the value ends. Who waits does not hold the guest: others redirect and repair it
@@ -95,7 +95,7 @@ extension Journal {
         guard !waits() else {
             throw ControllerError(
                 .busy,
-                "process \(holder.pid) (\(holder.program)) waits for a signal of guest \(name) and does not end",
+                "process \(holder.pid) (\(holder.by)) waits for a signal of guest \(name) and does not end",
                 remedy: "end it, then abort again")
         }
         return wait

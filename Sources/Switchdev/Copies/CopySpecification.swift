@@ -109,7 +109,7 @@ public struct CopyState: Hashable, Sendable {
 }
 
 /// The mechanism that makes the copy.
-public enum CopyMeans: String, Hashable, Sendable, Codable {
+public enum CopyMeans: String, Hashable, Sendable, Codable, CaseIterable {
     /// A classifier with the action `mirred` in the egress hook of a `clsact` queueing discipline.
     case clsact
     /// An nftables table of family netdev with an egress chain (kernel 5.16 and later). It works beside any queueing

@@ -11,7 +11,7 @@ public enum OffloadProof: Hashable, Sendable {
     case missing(reason: String)
 
     /// The result in one word, for programs.
-    public enum Status: String, Hashable, Sendable, Codable {
+    public enum Status: String, Hashable, Sendable, Codable, CaseIterable {
         case nothingToProve = "nothing_to_prove"
         case proven
         case missing

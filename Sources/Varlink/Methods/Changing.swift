@@ -82,7 +82,7 @@ extension Method {
             let failed = (report.guests + report.probes).filter { !$0.ok }
             return Answer(
                 report, exitCode: report.exitCode,
-                complaint: failed.map { "\($0.guest): \($0.words)" }.joined(separator: "; "))
+                complaint: failed.map { "\($0.guest): \($0.message)" }.joined(separator: "; "))
         },
     ]
 }

@@ -12,7 +12,7 @@ extension Method {
             "Monitor",
             """
             What happens to guests, with who did it and why: each reply is an event, as
-            docs/records.md has it. last: begin with so many that were there before. At the end
+            docs/json.md has it. last: begin with so many that were there before. At the end
             of duration there is an empty one.
             """,
             Parameter.guests + [Parameter("last", .int), Parameter("duration", .string)], streams: true
@@ -21,7 +21,12 @@ extension Method {
             let last = Int(try exchange.parameters.number("last", in: 0...10_000, default: 0))
             let stream = try Stream(exchange)
             func show(_ event: LoggedEvent) {
-                if names.isEmpty || names.contains(event.text("guest") ?? "") { stream.send(event.line) }
+                guard names.isEmpty || names.contains(event.text("guest") ?? ""),
+                    let object = try? JSON(encoding: EventView(event))
+                else { return }
+                var line: [UInt8] = []
+                object.write(to: &line)
+                stream.send(line)
             }
             var tail = try EventTail(exchange.folder, last: last, show)
             // A folder that is not there yet cannot be watched: it is looked for once a second.

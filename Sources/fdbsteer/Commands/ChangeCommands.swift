@@ -171,7 +171,7 @@ struct ReconcileCommand: ParsableCommand {
             } else {
                 if report.guests.isEmpty { Output.line("no guest is prepared") }
                 for guest in report.probes + report.guests {
-                    Output.line("\(guest.guest): \(guest.words)")
+                    Output.line("\(guest.guest): \(guest.message)")
                     for problem in guest.problems { Output.line("\(guest.guest): problem: \(problem)") }
                 }
                 for address in report.sentinelsRemoved { Output.line("sentinel \(address) removed") }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Controller
 import Glibc
+import JSON
 import Policy
 import Records
 import Switchdev
@@ -70,8 +71,8 @@ struct HistoryCommand: ParsableCommand {
         func duration(_ nanoseconds: Int64?) -> String { nanoseconds.map(Output.duration) ?? "-" }
         let strategy = entry.strategy == "bracket" ? " (bracket)" : ""
         return [
-            entry.id.map { "\($0)" } ?? "-", Timestamp.text(entry.timeNanoseconds), entry.guest, entry.verb + strategy,
-            text(entry.from), text(entry.to), entry.outcome, "\(entry.addresses)", duration(entry.waitedNanoseconds),
+            entry.number.map { "\($0)" } ?? "-", Timestamp.text(entry.time), entry.guest, entry.verb + strategy,
+            text(entry.from), text(entry.to), entry.outcome, "\(entry.addressCount)", duration(entry.waitedNanoseconds),
             duration(entry.moveNanoseconds), duration(entry.totalNanoseconds), entry.doer,
             entry.message ?? entry.proof ?? "-",
         ]
@@ -124,8 +125,8 @@ extension HistoryReport {
     /// The report for people.
     var lines: [String] {
         var lines = [
-            "redirection \(entry.id ?? 0): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
-            "  when      \(Timestamp.text(entry.timeNanoseconds)), strategy \(entry.strategy)",
+            "redirection \(entry.number ?? 0): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
+            "  when      \(Timestamp.text(entry.time)), strategy \(entry.strategy)",
             "  outcome   \(entry.outcome)" + (entry.message.map { ": \($0)" } ?? ""),
             "  took      \(entry.moveNanoseconds.map(Output.duration) ?? "-") to move, "
                 + "\(entry.totalNanoseconds.map(Output.duration) ?? "-") in all"

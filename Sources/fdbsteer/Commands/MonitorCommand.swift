@@ -10,7 +10,7 @@ struct MonitorCommand: ParsableCommand {
         commandName: "monitor", abstract: "Show what happens to guests, with who did it and why, until Ctrl-C.",
         discussion: """
             Redirections, repairs, refusals, conditions that begin and end, and signals that came or did not: what fdbsteer, the \
-            libvirt hook and the daemon append to the log of events. With --json each event is one line, as docs/records.md has it.
+            libvirt hook and the daemon append to the log of events. With --json each event is one object on a line of its own.
             """)
 
     @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
@@ -33,7 +33,7 @@ struct MonitorCommand: ParsableCommand {
             func show(_ event: LoggedEvent) {
                 guard names.isEmpty || names.contains(event.text("guest") ?? "") else { return }
                 if common.json {
-                    Output.bytes(event.line + [UInt8(ascii: "\n")])
+                    Output.json(EventView(event), isLine: true)
                 } else {
                     event.lines.forEach(Output.line)
                 }
@@ -73,7 +73,7 @@ extension LoggedEvent {
         let verb = text("verb") ?? "-"
         var line = "\(beginning)\(verb) " + (from == to ? "on \(to)" : "\(from) -> \(to)")
         if text("strategy") == "bracket" { line += " by a bracket" }
-        line += ": \(text("outcome") ?? "-"), \(addresses == 1 ? "1 address" : "\(addresses) addresses")"
+        line += ": \(text("outcome") ?? "-"), \(addressCount == 1 ? "1 address" : "\(addressCount) addresses")"
         if let nanoseconds = integer("move_ns"), nanoseconds > 0 { line += " in \(Output.duration(nanoseconds))" }
         if let signal = text("signal") {
             line += "; signal \(signal)"

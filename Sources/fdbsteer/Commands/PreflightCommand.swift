@@ -116,8 +116,8 @@ extension Call {
 
     private func show(_ finding: Finding) {
         Output.line("  \(finding.headline)")
-        if !finding.evidence.isEmpty {
-            Output.line("    seen: " + finding.evidence.map { "\($0.what) = \($0.value)" }.joined(separator: "; "))
+        if !finding.values.isEmpty {
+            Output.line("    seen: " + finding.values.map { "\($0.what) = \($0.value)" }.joined(separator: "; "))
         }
         Output.line("    remedy: \(finding.remedy)")
     }

@@ -76,7 +76,7 @@ struct StatusCommand: ParsableCommand {
                 ], troubles: guest.troubles)
         }
         for guest in found.unprepared {
-            let age = guest.conditions.map(\.sinceNanoseconds).min().map { Output.age(since: $0) } ?? "-"
+            let age = guest.conditions.map(\.since).min().map { Output.age(since: $0) } ?? "-"
             rows.append(
                 Row(
                     guest: guest.guest, health: guest.health,
@@ -137,7 +137,7 @@ private enum Screen {
 
 extension ConditionView {
     /// For how long it has been so.
-    var age: String { Output.age(since: sinceNanoseconds) }
+    var age: String { Output.age(since: since) }
 
     /// One line, with what to do.
     fileprivate var line: String { "\(severity.rawValue): \(words), for \(age) (\(remedy))" }
@@ -145,7 +145,7 @@ extension ConditionView {
 
 extension GuestStatus {
     /// For how long side and phase have been as they are.
-    fileprivate var age: String { sinceNanoseconds == 0 ? "-" : Output.age(since: sinceNanoseconds) }
+    fileprivate var age: String { since == 0 ? "-" : Output.age(since: since) }
 
     /// The state in a few words.
     var state: String {
@@ -194,12 +194,12 @@ extension GuestStatus {
             port.map { [["  " + role, "\($0.name) (ifindex \($0.ifindex))"]] } ?? []
         }
         func process(_ holder: Holder) -> String {
-            "process \(holder.pid) (\(holder.program)), since \(Output.age(since: holder.since))"
+            "process \(holder.pid) (\(holder.by)), since \(Output.age(since: holder.since))"
         }
         var rows = [
             [
                 "  state",
-                "\(state), since \(sinceNanoseconds == 0 ? "-" : Timestamp.text(sinceNanoseconds)) by \(writtenBy)",
+                "\(state), since \(since == 0 ? "-" : Timestamp.text(since)) by \(writtenBy)",
             ],
             ["  held by", holder.map(process) ?? "nobody"],
         ]

@@ -53,7 +53,7 @@ struct TopologyCommand: ParsableCommand {
             "\(bridge.link.title)  ifindex \(bridge.link.index)  \(bridge.link.isUp ? "up" : "DOWN")  "
                 + "vlan_filtering \(settings.filtersVLANs ? "on, default_pvid \(settings.defaultPVID)" : "off")  "
                 + "ageing \(settings.ageingTime / 100) s  stp \(settings.spanningTree == 0 ? "off" : "on")")
-        for finding in bridge.findings { Output.line("  ! \(finding)") }
+        for finding in bridge.findings { Output.line("  ! \(finding.message)") }
         for (index, port) in bridge.ports.enumerated() {
             let isLast = index == bridge.ports.count - 1
             Output.line((isLast ? "└─ " : "├─ ") + port.headline)
@@ -68,7 +68,7 @@ struct TopologyCommand: ParsableCommand {
             if shown.count < port.entries.count {
                 Output.line("\(indent)and \(port.entries.count - shown.count) more entries (--all shows them)")
             }
-            for finding in port.findings { Output.line("\(indent)! \(finding)") }
+            for finding in port.findings { Output.line("\(indent)! \(finding.message)") }
         }
         if bridge.ports.isEmpty { Output.line("   (no ports)") }
     }

@@ -51,7 +51,7 @@ struct VerifyCommand: ParsableCommand {
         Output.table(verification.addresses.map { ["  " + ($0.ok ? "ok " : "BAD"), $0.address, $0.found] })
         Output.line("  proof: \(verification.proof)")
         for problem in verification.problems { Output.line("  problem: \(problem)") }
-        for refused in verification.refused { Output.line("  dropped: \(refused)") }
+        for frames in verification.dropped { Output.line("  dropped: \(frames)") }
         if let next = verification.next { Output.line("  next: \(next)") }
     }
 }

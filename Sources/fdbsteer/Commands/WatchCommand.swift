@@ -54,7 +54,7 @@ struct WatchCommand: ParsableCommand {
         var lines: [UInt8] = []
         for event in events {
             if common.json {
-                watch.json(event).write(to: &lines)
+                Output.versioned(watch.json(event)).write(to: &lines)
             } else {
                 lines += event.words(&watch).utf8
             }
@@ -74,7 +74,8 @@ struct WatchCommand: ParsableCommand {
         let moves = watch.moves
         let busiest = moves.busiest(WatchCommand.named)
         if common.json {
-            return Output.line(watch.summary(seconds: seconds, naming: WatchCommand.named).description)
+            return Output.line(
+                Output.versioned(watch.summary(seconds: seconds, naming: WatchCommand.named)).description)
         }
         let least = watch.overruns == 0 ? "" : "at least "
         Output.line(

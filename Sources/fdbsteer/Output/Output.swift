@@ -28,14 +28,23 @@ enum Output {
     /// What a pipe that is writable takes without a wait: PIPE_BUF of limits.h.
     private static let pipeful = 4096
 
-    /// Prints one object: snake_case keys in alphabetical order.
-    static func json(_ value: some Encodable) {
+    /// The version of what docs/json.md says. It grows when a key is renamed, leaves or changes its meaning, not when one is added.
+    private static let schema = JSON.Member("schema", .integer(1))
+
+    /// Prints one object: snake_case keys in alphabetical order, but for `schema`, which is the first.
+    ///
+    /// - Parameter isLine: one of many: it stands on a line of its own.
+    static func json(_ value: some Encodable, isLine: Bool = false) {
         do {
-            line(try JSON(encoding: value).pretty)
+            let object = versioned(try JSON(encoding: value))
+            line(isLine ? object.description : object.pretty)
         } catch {
             Output.error("fdbsteer: cannot encode JSON: \(error)")
         }
     }
+
+    /// An object with its `schema`.
+    static func versioned(_ object: JSON) -> JSON { .object([schema] + (object.members ?? [])) }
 
     /// Prints rows of cells, aligned by column, with two spaces between columns.
     static func table(_ rows: [[String]]) { aligned(rows).forEach(line) }

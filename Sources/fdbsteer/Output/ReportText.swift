@@ -17,7 +17,7 @@ extension Call {
             Output.line("  \(message.netlink)")
             if let command = message.bridgeCommand { Output.line("    as a command: \(command)") }
         }
-        if let signal = report.signal { Output.line("  \(signal.words)") }
+        if let sighting = report.sighting { Output.line("  \(sighting.words)") }
         for line in report.bracketLines { Output.line("  \(line)") }
         for note in report.notes { Output.line("  note: \(note)") }
         for line in report.findingLines { Output.line("  note: \(line)") }

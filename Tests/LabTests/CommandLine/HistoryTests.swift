@@ -9,7 +9,7 @@ struct HistoryTests {
     private static func times(_ lab: CommandLineLab) throws -> [Substring] {
         let history = try lab.fdbsteer("history --limit 1000 --json")
         #expect(history.exitCode == 0, "\(history.errors)")
-        return history.output.split(separator: "\n").filter { $0.contains("\"time_nanoseconds\"") }
+        return history.output.split(separator: "\n").filter { $0.contains("\"time\"") }
     }
 
     /// Runs `fdbsteer`, and kills it at its n-th system call of a kind.

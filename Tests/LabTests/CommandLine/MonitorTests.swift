@@ -88,7 +88,7 @@ struct MonitorTests {
             #expect(history.count == 5 && history[1].contains("fdbsteer switch (nobody)"), "\(history)")
             #expect(history[2].contains("refused") && history[2].contains("uplink0"), "\(history)")
             let json = try lab.fdbsteer("history --json").output
-            let waited = json.firstMatch(of: /"waited_nanoseconds" : (\d+)/).flatMap { Double($0.1) } ?? 0
+            let waited = json.firstMatch(of: /"waited_ns" : (\d+)/).flatMap { Double($0.1) } ?? 0
             #expect(waited >= 300e6 && waited <= took, "\(json)")
             #expect(
                 json.contains("\"signal\" : \"carrier:uplink0=down\"") && json.contains("\"uid\" : 65534"), "\(json)")

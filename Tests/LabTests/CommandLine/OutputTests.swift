@@ -50,7 +50,7 @@ struct OutputTests {
         try CommandLineLab.run { lab in
             try lab.prepare()
             _ = try shell(lab, "% switch vm1 --to standby --json <&- >&- 2>&-; % release vm2 <&- >&- 2>&-")
-            let files = try shell(lab, "find \(lab.state) -type f | xargs grep -l -e not.known -e move_nanoseconds")
+            let files = try shell(lab, "find \(lab.state) -type f | xargs grep -l -e not.known -e writes_begin_ns")
             #expect(files.output == "", "\(files.output)")
         }
     }
@@ -76,6 +76,18 @@ struct OutputTests {
         }
     }
 
+    @Test(arguments: ["loss", "evpn", "migrate", "throughput"])
+    func aBenchTriesItsFilesBeforeItMeasures(verb: String) throws {
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let bench = CommandLineLab.products + "/fdbsteer-bench"
+        let command = try Command.run(
+            [bench, verb, "--json", folder.path + "/results", "--html", folder.path + "/missing/page.html"])
+        #expect(command.exitCode == 64, "\(command.output)\(command.errors)")
+        #expect(command.errors.contains("missing/page.html cannot be written: No such file"), "\(command.errors)")
+        #expect(access(folder.path + "/results", F_OK) != 0)
+    }
+
     @Test func thousandsOfAddressesTakeTimeInProportionAndItIsTold() throws {
         try CommandLineLab.run { lab in
             func prepare(_ count: Int, _ form: (String) -> String, joined: String) throws -> (
@@ -90,7 +102,7 @@ struct OutputTests {
                 let took = (ContinuousClock.now - begin) / .seconds(1)
                 #expect(command.exitCode == 0, "\(command.errors.prefix(300))")
                 #expect(try lab.fdbsteer("release vm1").exitCode == 0)
-                let told = command.output.firstMatch(of: /"total_nanoseconds" : (\d+)/).flatMap { Double($0.1) } ?? 0
+                let told = command.output.firstMatch(of: /"total_ns" : (\d+)/).flatMap { Double($0.1) } ?? 0
                 return (took, told / 1e9)
             }
             func hex(_ number: Int) -> String { (number < 16 ? "0" : "") + String(number, radix: 16) }

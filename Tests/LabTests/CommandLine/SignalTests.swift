@@ -27,7 +27,7 @@ struct SignalTests {
             #expect(command.output.contains("signal: vfrep0 has no carrier, after"), "\(command.output)")
             // The wait is no part of the work.
             let history = try lab.fdbsteer("history vm1 --limit 1 --json").output
-            let total = try #require(history.firstMatch(of: /"total_nanoseconds" : (\d+)/))
+            let total = try #require(history.firstMatch(of: /"total_ns" : (\d+)/))
             #expect(Int(total.1) ?? .max < 1_000_000_000, "\(history)")
             #expect(try lab.port() == "tap0")
             #expect(try lab.fdbsteer("status vm1 --json").output.contains("\"phase\" : \"pinned\""))

@@ -75,7 +75,7 @@ struct WatchTests {
             let lines = seen.output.split(separator: "\n")
             #expect(lines.allSatisfy { $0.first == "{" && $0.last == "}" }, "\(seen.output)")
             let origins = lines.filter { $0.contains("\"event\":\"move\"") }.map { line in
-                line.firstMatch(of: /"from":"(.*?)","to":"(.*?)","origin":"(.*?)","origin_before":"(.*?)"/).map {
+                line.firstMatch(of: /"from_port":"(.*?)","port":"(.*?)","origin":"(.*?)","origin_before":"(.*?)"/).map {
                     "\($0.1) \($0.2) \($0.3) \($0.4)"
                 } ?? ""
             }

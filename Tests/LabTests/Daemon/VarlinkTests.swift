@@ -18,7 +18,9 @@ struct VarlinkTests {
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("tap0") == true)
             let command = try lab.fdbsteer("switch vm1 --to primary --json")
             let members = { (json: JSON?) in Set((json?.members ?? []).map(\.name)) }
-            #expect(members(answer) == members(JSON(text: command.output)), "\(answer)\n\(command.output)")
+            // The local API has a version of its own.
+            let expected = members(JSON(text: command.output)).subtracting(["schema"])
+            #expect(members(answer) == expected, "\(answer)\n\(command.output)")
             let history = try client.answer("History", #"{"guest":"vm1"}"#)["history"]?.elements ?? []
             #expect(history.map { $0["by"]?.text } == ["fdbsteer switch", "fdbsteerd switch", "fdbsteer prepare"])
             #expect(history.allSatisfy { $0["uid"]?.integer == Int64(getuid()) })
@@ -114,7 +116,7 @@ struct VarlinkTests {
             try wait(true)
             try Command.script("ip link set uplink0-far down")
             let answer = try #require(try second.reply()?["parameters"]?["answer"])
-            #expect(answer["signal"]?["signal"]?.text == "carrier:uplink0=down", "\(answer)")
+            #expect(answer["sighting"]?["signal"]?.text == "carrier:uplink0=down", "\(answer)")
             #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("tap0") == true)
         }
     }

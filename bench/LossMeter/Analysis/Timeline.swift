@@ -1,3 +1,5 @@
+package import Pages
+
 /// The frames around one change, path by path: the data of a timeline.
 package struct Timeline: Sendable {
     /// One frame; the time is that of its transmission in nanoseconds since the command's begin.
@@ -20,7 +22,7 @@ package struct Timeline: Sendable {
     /// The least span to show before the command and after everything has settled.
     private static let margin: Int64 = 100_000
     /// The most frames to show: of a longer loss only the begin is shown.
-    private static let limit = 4000
+    private static let limit = 40_000
 
     /// - Parameters:
     ///   - title: the method that made the change.
@@ -71,5 +73,23 @@ package struct Timeline: Sendable {
         }
         let scale = "one column is \(Int((slice / 1000).rounded(.up))) us"
         return "\(title) (\(scale))\n" + lines.joined(separator: "\n")
+    }
+}
+
+extension Timeline {
+    /// The lanes of a chart, in nanoseconds from the command's begin: one for each path, in the colours of primary and standby.
+    package var group: LaneChart.Group {
+        let roles: [Role] = [.primary, .standby]
+        let lanes = paths.enumerated().map { index, name in
+            LaneChart.Lane("by \(name)", roles[index % 2], points.filter { $0.paths.contains(index) }.map(\.time))
+        }
+        let lost = LaneChart.Lane("lost", .lost, points.filter(\.paths.isEmpty).map(\.time))
+        return LaneChart.Group(title, lanes + [lost], shaded: 0...max(0, command))
+    }
+
+    /// The time that the lanes cover.
+    package var shown: ClosedRange<Int64> {
+        let first = points.first?.time ?? 0
+        return first...max(first + 1, points.last?.time ?? 0)
     }
 }

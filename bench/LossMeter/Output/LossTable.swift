@@ -1,36 +1,31 @@
-/// Summaries as aligned text.
+/// Summaries as a table.
 package struct LossTable: Sendable {
-    private let summaries: [Summary]
+    /// The header, then a row for each; what matters least is last.
+    package let rows: [[String]]
 
     /// - Parameter summaries: one for each row.
-    package init(_ summaries: [Summary]) { self.summaries = summaries }
-
-    /// The rows with a header, columns two spaces apart.
-    package var text: String {
-        var rows = [
-            [
-                "method", "flood", "moves", "kpps", "lost min/med/max", "lost total", "dup total", "reord",
-                "window us med/max", "resolution us", "command us", "latency us p50/p99 before,during,after", "void",
-                "inconcl",
-            ]
+    package init(_ summaries: [Summary]) {
+        let head = [
+            "method", "flood", "moves", "lost min/med/max", "lost total", "dup total", "void", "window us med/max",
+            "command us", "kpps", "reord", "inconcl", "resolution us", "latency us p50/p99 before,during,after",
         ]
-        for summary in summaries {
-            func micro(_ nanoseconds: Int64) -> String { LossTable.tenths(Double(nanoseconds) / 1000) }
-            let report = LossReport.Method(summary)
-            let latency = [report.latencyBefore, report.latencyDuring, report.latencyAfter].map {
-                "\(LossTable.tenths($0.p50Us))/\(LossTable.tenths($0.p99Us))"
-            }
-            rows.append([
-                summary.method, summary.flood ? "on" : "off", "\(summary.results.count)",
-                LossTable.tenths(summary.achievedRate / 1000),
-                "\(summary.lost.minimum)/\(summary.lost.median)/\(summary.lost.maximum)", "\(summary.lost.total)",
-                "\(summary.duplicated.total)", "\(summary.reordered.total)",
-                "\(micro(summary.window.median))/\(micro(summary.window.maximum))", micro(summary.resolution.median),
-                micro(summary.command.median), latency.joined(separator: " "), "\(summary.voids)",
-                "\(summary.inconclusive)",
-            ])
+        rows = [head] + summaries.map(LossTable.row)
+    }
+
+    private static func row(_ summary: Summary) -> [String] {
+        func micro(_ nanoseconds: Int64) -> String { tenths(Double(nanoseconds) / 1000) }
+        let report = LossReport.Method(summary)
+        let latency = [report.latencyBefore, report.latencyDuring, report.latencyAfter].map {
+            "\(tenths($0.p50Us))/\(tenths($0.p99Us))"
         }
-        return TextTable.aligned(rows, numbersFrom: 1)
+        return [
+            summary.method, summary.flood ? "on" : "off", "\(summary.results.count)",
+            "\(summary.lost.minimum)/\(summary.lost.median)/\(summary.lost.maximum)", "\(summary.lost.total)",
+            "\(summary.duplicated.total)", "\(summary.voids)",
+            "\(micro(summary.window.median))/\(micro(summary.window.maximum))", micro(summary.command.median),
+            tenths(summary.achievedRate / 1000), "\(summary.reordered.total)", "\(summary.inconclusive)",
+            micro(summary.resolution.median), latency.joined(separator: " "),
+        ]
     }
 
     private static func tenths(_ value: Double) -> String {

@@ -1,3 +1,5 @@
+package import Pages
+
 /// One migration as the frames of one peer show it: their ports, the guest, the lost frames, and the events.
 package struct MigrationTimeline: Sendable {
     /// An event or an action.
@@ -21,7 +23,7 @@ package struct MigrationTimeline: Sendable {
     struct Row {
         let name: String
         let symbol: Character
-        let colour: String
+        let role: Role
         let matches: @Sendable (MigrationTimeline, Int) -> Bool
     }
 
@@ -68,14 +70,14 @@ package struct MigrationTimeline: Sendable {
 
     /// The rows from top to bottom.
     static let rows: [Row] = [
-        Row(name: "source, primary port", symbol: "#", colour: "#1f77b4") { $0.left(by: .sourcePrimary, $1) },
-        Row(name: "source, standby port", symbol: "#", colour: "#2ca02c") { $0.left(by: .sourceStandby, $1) },
-        Row(name: "target, standby port", symbol: "#", colour: "#2ca02c") { $0.left(by: .targetStandby, $1) },
-        Row(name: "target, primary port", symbol: "#", colour: "#1f77b4") { $0.left(by: .targetPrimary, $1) },
-        Row(name: "guest took it", symbol: "#", colour: "#444444") { $0.recording.marks[$1].contains(.accepted) },
-        Row(name: "lost: steering", symbol: "s", colour: "#d62728") { $0.kinds[$1] == .steering },
-        Row(name: "lost: guest gap", symbol: "g", colour: "#ff7f0e") { $0.kinds[$1] == .guestGap },
-        Row(name: "lost: blackout", symbol: "b", colour: "#8c564b") { $0.kinds[$1] == .blackout },
+        Row(name: "source, primary port", symbol: "#", role: .primary) { $0.left(by: .sourcePrimary, $1) },
+        Row(name: "source, standby port", symbol: "#", role: .standby) { $0.left(by: .sourceStandby, $1) },
+        Row(name: "target, standby port", symbol: "#", role: .standby) { $0.left(by: .targetStandby, $1) },
+        Row(name: "target, primary port", symbol: "#", role: .primary) { $0.left(by: .targetPrimary, $1) },
+        Row(name: "guest took it", symbol: "#", role: .plain) { $0.recording.marks[$1].contains(.accepted) },
+        Row(name: "lost: steering", symbol: "s", role: .lost) { $0.kinds[$1] == .steering },
+        Row(name: "lost: guest gap", symbol: "g", role: .gap) { $0.kinds[$1] == .guestGap },
+        Row(name: "lost: blackout", symbol: "b", role: .plain) { $0.kinds[$1] == .blackout },
     ]
 
     /// For each row, the columns with at least one frame, out of `count` columns.
@@ -131,75 +133,18 @@ package struct MigrationTimeline: Sendable {
     }
 }
 
-/// Timelines of migrations as one SVG picture, one panel each: a row for each port, one for the guest, and one for each
-/// kind of loss.
-package struct MigrationChart: Sendable {
-    /// The panels, from top to bottom.
-    package let timelines: [MigrationTimeline]
-    /// The title above all panels.
-    package let title: String
-
-    private static let width = 1160.0
-    private static let left = 150.0
-    private static let right = 20.0
-    private static let row = 16.0
-    private static let line = 14.0
-
-    /// - Parameters:
-    ///   - timelines: the panels, from top to bottom.
-    ///   - title: the title above all panels.
-    package init(_ timelines: [MigrationTimeline], title: String) {
-        self.timelines = timelines
-        self.title = title
+extension MigrationTimeline {
+    /// The lanes of a chart, in nanoseconds from the first mark.
+    package var group: LaneChart.Group {
+        let frames = recording.transmitted.indices.filter { span.contains(recording.transmitted[$0]) }
+        let lanes = MigrationTimeline.rows.map { row in
+            LaneChart.Lane(
+                row.name, row.role,
+                frames.filter { row.matches(self, $0) }.map { recording.transmitted[$0] - origin })
+        }
+        return LaneChart.Group(title, lanes, marks: marks.map { LaneChart.Mark($0.time - origin, $0.words) })
     }
 
-    /// The picture.
-    package var svg: String {
-        var body = SVG.text(MigrationChart.left, 28, title, size: 16, weight: "bold")
-        var y = 62.0
-        for timeline in timelines { y = panel(timeline, at: y, into: &body) + 40 }
-        return """
-            <svg xmlns="http://www.w3.org/2000/svg" width="\(SVG.number(MigrationChart.width))" \
-            height="\(SVG.number(y))" font-family="sans-serif">
-            <rect width="100%" height="100%" fill="white"/>
-            \(body)</svg>
-
-            """
-    }
-
-    /// - Returns: the position of the panel's end.
-    private func panel(_ timeline: MigrationTimeline, at top: Double, into body: inout String) -> Double {
-        let span = MigrationChart.width - MigrationChart.left - MigrationChart.right
-        let columns = Int(span)
-        func x(_ time: Int64) -> Double { MigrationChart.left + Double(timeline.column(time, of: columns)) }
-        let height = Double(MigrationTimeline.rows.count) * MigrationChart.row
-        body += SVG.text(MigrationChart.left, top - 8, timeline.title, size: 13, weight: "bold")
-        body += SVG.rectangle(MigrationChart.left, top, span, height, "#f7f7f7")
-        for (index, (row, cells)) in zip(MigrationTimeline.rows, timeline.columns(columns)).enumerated() {
-            let y = top + Double(index) * MigrationChart.row
-            body += SVG.text(MigrationChart.left - 8, y + 12, row.name, size: 11, anchor: "end")
-            let path = cells.indices.filter { cells[$0] }.map {
-                "M\(SVG.number(MigrationChart.left + Double($0) + 0.5)) \(SVG.number(y + 2))v\(SVG.number(MigrationChart.row - 4))"
-            }
-            body += "<path d=\"\(path.joined())\" stroke=\"\(row.colour)\" stroke-width=\"1\"/>\n"
-        }
-        for (index, mark) in timeline.marks.enumerated() {
-            let colour = mark.isDeed ? "#9467bd" : "#888888"
-            body += SVG.rectangle(x(mark.time), top, 1, height + 6, colour)
-            body += SVG.text(
-                x(mark.time), top + height + 16 + (index % 2 == 0 ? 0 : 10), String(MigrationTimeline.letter(index)),
-                size: 10, anchor: "middle")
-        }
-        // The legend of the letters, in three columns.
-        let lines = (timeline.marks.count + 2) / 3
-        for (index, mark) in timeline.marks.enumerated() {
-            let words =
-                "\(MigrationTimeline.letter(index)) \(MigrationTimeline.milliseconds(mark.time - timeline.origin)) ms "
-                + mark.words.prefix(52)
-            body += SVG.text(
-                MigrationChart.left + Double(index / lines) * span / 3,
-                top + height + 42 + Double(index % lines) * MigrationChart.line, words, size: 10)
-        }
-        return top + height + 42 + Double(lines) * MigrationChart.line
-    }
+    /// The time that the lanes cover.
+    package var shown: ClosedRange<Int64> { span.lowerBound - origin...span.upperBound - origin }
 }

@@ -35,7 +35,7 @@ struct ChaosCommand: ParsableCommand {
     var without: [String] = []
     @Flag(help: "With --episode: print everything that was done, and what the processes said.")
     var transcript = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

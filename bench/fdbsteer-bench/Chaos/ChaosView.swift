@@ -18,11 +18,9 @@ struct ChaosView {
             self.side = side == "local" ? "standby" : side
             self.phase = phase
             isRunning = object["running"]?.bool ?? false
-            problems =
-                (object["problems"]?.elements ?? []).compactMap(\.text)
-                + (object["conditions"]?.elements ?? []).map {
-                    "\($0["subject"]?.text ?? ""): \($0["message"]?.text ?? $0.description)"
-                }
+            problems = ["problems", "conditions"].flatMap { object[$0]?.elements ?? [] }.map {
+                "\($0["subject"]?.text ?? ""): \($0["message"]?.text ?? $0.description)"
+            }
             var ports: [String: Int64] = [:]
             for (place, member) in [("primary", "primary"), ("standby", "standby"), ("remote", "uplink")] {
                 ports[place] = (object[member] ?? (place == "remote" ? nil : object["local"]))?["ifindex"]?.integer

@@ -49,7 +49,7 @@ final class ChaosWorld {
     static let peer = "52:54:00:c4:fe:01"
     /// The MAC that lives behind a neighbour's port.
     static func neighbour(_ bridge: ChaosBridge) -> String { "52:54:00:c4:ee:0\(bridge.number)" }
-    /// The exit codes that README.md lists, but for that of wrong usage.
+    /// The exit codes that docs/command-line.md lists, but for that of wrong usage.
     static let documented: Set<Int32> = [0, 3, 4, 5, 6, 7, 8]
     /// What a verb may take, in seconds, beside a time-out that it was given.
     static let bound = 5.0

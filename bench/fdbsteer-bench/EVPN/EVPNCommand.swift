@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lab
+import LossMeter
 
 /// `fdbsteer-bench evpn`.
 struct EVPNCommand: ParsableCommand {
@@ -36,8 +37,7 @@ struct EVPNCommand: ParsableCommand {
             late or not at all, or a neighbour is not as it is to be.
             """)
     var check = false
-    @Option(name: .long, help: "Write the results as JSON.")
-    var json: String?
+    @OptionGroup var output: OutputOptions
 
     func validate() throws {
         guard runs > 0, (100...10_000).contains(rate), (0...60_000).contains(coalesce), within > 0,
@@ -46,6 +46,9 @@ struct EVPNCommand: ParsableCommand {
             throw ValidationError(
                 "--runs and --within are at least 1, --rate goes from 100 to 10000 frames a second, --coalesce from 0 to "
                     + "60000 ms, --neighbours from 1 to 10000")
+        }
+        guard neighbours == nil || output.html == nil else {
+            throw ValidationError("--html shows hand-overs: it is not for --neighbours")
         }
     }
 
@@ -58,10 +61,16 @@ struct EVPNCommand: ParsableCommand {
         defer { scratch.remove() }
         if let neighbours {
             let report = try measure(neighbours, scratch.path)
-            try finish(report, report.text, report.complaints)
+            print(report.text)
+            if let json = output.json { try TextFile.write(json: report, to: json) }
+            try judge(report.complaints)
         } else {
+            var machine = Machine()
             let report = try measure(scratch.path)
-            try finish(report, report.text, report.complaints)
+            machine.end()
+            print(TextTable.fitted(report.table, numbersFrom: 1, isWide: output.wide))
+            try output.write(report, report.page(machine, coalesce: coalesce))
+            try judge(report.complaints)
         }
     }
 
@@ -85,9 +94,7 @@ struct EVPNCommand: ParsableCommand {
         return EVPNNeighbourReport(results, within: within)
     }
 
-    private func finish(_ report: some Encodable, _ text: String, _ complaints: [String]) throws {
-        print(text)
-        if let json { try TextFile.write(json: report, to: json) }
+    private func judge(_ complaints: [String]) throws {
         guard check else { return }
         for complaint in complaints { print(complaint) }
         if !complaints.isEmpty { throw ExitCode(1) }

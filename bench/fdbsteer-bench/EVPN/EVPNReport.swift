@@ -1,4 +1,5 @@
 import LossMeter
+import Pages
 
 /// The results of the EVPN bench, as text and as JSON.
 struct EVPNReport: Encodable {
@@ -16,6 +17,7 @@ struct EVPNReport: Encodable {
         }
 
         var text: String { "\(least) / \(median) / \(greatest)" }
+        var range: RangeChart.Spread { .init(least, median, greatest) }
     }
 
     /// The hand-overs by one method.
@@ -74,22 +76,47 @@ struct EVPNReport: Encodable {
         }
     }
 
-    /// The rows with a header, columns two spaces apart.
-    var text: String {
-        var rows = [
-            [
-                "method", "runs", "void", "lost, peer on source", "peer on target", "unexplained", "route after ms",
-                "moves", "duplicates", "unreached", "unsettled",
-            ]
+    /// The rows with a header; what matters least is last.
+    var table: [[String]] {
+        let head = [
+            "method", "runs", "lost, peer on source", "peer on target", "unexplained", "moves", "void",
+            "route after ms",
+            "duplicates", "unreached", "unsettled",
         ]
-        for row in evpn {
-            rows.append([
-                row.method, "\(row.handovers)", "\(row.void)", row.lostOnSource.text, row.lostOnTarget.text,
-                "\(row.unexplained)", row.routeMs.text, row.mobility.text, "\(row.duplicates)", "\(row.unreached)",
-                "\(row.unsettled)",
+        return [head]
+            + evpn.map { row in
+                [
+                    row.method, "\(row.handovers)", row.lostOnSource.text, row.lostOnTarget.text, "\(row.unexplained)",
+                    row.mobility.text, "\(row.void)", row.routeMs.text, "\(row.duplicates)", "\(row.unreached)",
+                    "\(row.unsettled)",
+                ]
+            }
+    }
+
+    /// The results as a page.
+    func page(_ machine: Machine, coalesce: Int) -> Page {
+        var page = Page(
+            "A guest goes from one host of an EVPN fabric to another",
+            summary: [
+                "Peers on both hosts send \(rate) frames a second each to the guest. FRR's bgpd collects changes for \(coalesce) ms before it "
+                    + "tells them. A frame is lost when it reaches no port behind which the guest is at that time.",
+                "A method says who keeps the guest's entries, and what is done in which order once the guest runs on the target: "
+                    + "announce (QEMU's announcement), target (switch --to standby there), source (switch --to remote).",
             ])
-        }
-        return TextTable.aligned(rows, numbersFrom: 1)
+        page.chart(
+            RangeChart(
+                "Frames lost in a hand-over", unit: "frames",
+                [.init("peer on the source host", .lost), .init("peer on the target host", .standby)],
+                evpn.map { ($0.method, [$0.lostOnSource.range, $0.lostOnTarget.range]) }))
+        page.chart(
+            RangeChart(
+                "Until the source's bridge has the guest's new route", unit: "milliseconds", [.init("route", .subject)],
+                evpn.map { ($0.method, [$0.routeMs.range]) }))
+        page.heading("Figures")
+        page.paragraph("Where there are three numbers, they are the least, the median and the most.")
+        page.table(table, numbersFrom: 1)
+        page.setting(machine)
+        return page
     }
 
     private enum CodingKeys: String, CodingKey { case evpn }

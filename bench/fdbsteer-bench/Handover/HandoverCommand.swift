@@ -25,7 +25,7 @@ struct HandoverCommand: ParsableCommand {
             the target and that at which the bridges between the peer and the guest know it.
             """)
     var check = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

@@ -168,6 +168,6 @@ final class HandoverLab {
             throw LabError("\(report.verb.rawValue): \(report.outcome.rawValue) \(report.failures) \(report.notes)")
         }
         let written = report.timings.writesEndNanoseconds
-        return written == 0 ? nil : report.startedAt + written
+        return written == 0 ? nil : report.time + written
     }
 }

@@ -1,8 +1,8 @@
 import ArgumentParser
 import Glibc
-import JSON
 import Lab
 import LossMeter
+import Pages
 
 /// `fdbsteer-bench loss`.
 struct LossCommand: ParsableCommand {
@@ -22,10 +22,7 @@ struct LossCommand: ParsableCommand {
     var otherMoves = 160
     @Option(help: "The worst resolution of a conclusive move, in microseconds.")
     var bound = 10
-    @Option(name: .long, help: "Write the results as JSON.")
-    var json: String?
-    @Option(name: .long, help: "Write the timeline as SVG.")
-    var svg: String?
+    @OptionGroup var output: OutputOptions
 
     func validate() throws {
         guard rate.map({ (1000...1_000_000).contains($0) }) ?? true else {
@@ -40,27 +37,17 @@ struct LossCommand: ParsableCommand {
         let command = self
         let state = try TemporaryFolder.goneWhenInterrupted()
         defer { state.remove() }
+        var machine = Machine()
         let outcome = try Namespace.run { () throws -> LossRun.Outcome in
             var run = try LossRun(command, state: state.path)
             return try run.run()
         }
-        print(LossTable(outcome.summaries).text)
+        machine.end()
+        print(TextTable.fitted(LossTable(outcome.summaries).rows, numbersFrom: 1, isWide: output.wide))
         print("")
         for timeline in outcome.timelines { print(timeline.drawn() + "\n") }
-        if let json {
-            try TextFile.write(json: LossReport(outcome.summaries), to: json)
-        }
-        if let svg {
-            let title =
-                "One guest address moves between two ports, \(outcome.rate / 1000),000 frames a second, flooding off"
-            try TextFile.write(TimelineChart(outcome.timelines, title: title).svg, to: svg)
-        }
-    }
-}
-
-extension TextFile {
-    /// Writes an object with snake_case keys in alphabetical order.
-    static func write(json value: some Encodable, to path: String) throws {
-        try write(JSON(encoding: value).pretty, to: path)
+        var page = LossPage(rate: outcome.rate, outcome.summaries, outcome.timelines).page
+        page.setting(machine)
+        try output.write(LossReport(outcome.summaries), page)
     }
 }

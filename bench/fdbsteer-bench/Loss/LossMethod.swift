@@ -150,6 +150,6 @@ final class LossLab {
 extension Report {
     /// The begin and end of the netlink writes, in nanoseconds of CLOCK_REALTIME.
     fileprivate var writes: ClosedRange<Int64> {
-        startedAt + timings.writesBeginNanoseconds...startedAt + timings.writesEndNanoseconds
+        time + timings.writesBeginNanoseconds...time + timings.writesEndNanoseconds
     }
 }

@@ -51,6 +51,7 @@ struct LossRun {
         // The bursts of each method are spread over the whole run, so a busy spell of the machine affects all of them.
         let rounds = 5
         for round in 0..<rounds {
+            Progress.say("round \(round + 1)/\(rounds), \(rate) frames a second ...")
             for flood in [false, true] {
                 try bench.lab.setFlooding(flood)
                 for method in LossMethod.moving + [.prepare] {

@@ -25,7 +25,7 @@ struct MACFilterCommand: ParsableCommand {
     var inside = false
     @Flag(help: "Exit with 1 when a redirection by fdbsteer lost a frame.")
     var check = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

@@ -41,10 +41,7 @@ struct MigrateCommand: ParsableCommand {
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
     var details = false
-    @Option(name: .long, help: "Write the results as JSON.")
-    var json: String?
-    @Option(name: .long, help: "Write the timelines as an SVG picture.")
-    var svg: String?
+    @OptionGroup var output: OutputOptions
 
     enum Guest: String, ExpressibleByArgument { case pair, port }
     enum Flooding: String, ExpressibleByArgument { case on, off }
@@ -102,6 +99,7 @@ struct MigrateCommand: ParsableCommand {
         defer { rig.end() }
         let rate = rate == 0 ? try rig.findRate() : rate
         let methods = try chosen
+        var machine = Machine()
         var records: [MigrationMethod: [MigrationRig.Record]] = [:]
         // The methods alternate, so a busy spell of the machine affects all of them.
         for round in 1...migrations {
@@ -111,9 +109,8 @@ struct MigrateCommand: ParsableCommand {
                     let record = try rig.run(operation, method)
                     records[method, default: []].append(record)
                     let figures = MigrateCommand.figures(record)
-                    print("\(round)/\(migrations) \(method.rawValue): \(record.failure ?? figures)")
+                    Progress.say("\(round)/\(migrations) \(method.rawValue): \(record.failure ?? figures)")
                     if details { print(record.details) }
-                    fflush(nil)
                     if !record.isVoid || record.failure != nil { break }
                 }
             }
@@ -124,13 +121,12 @@ struct MigrateCommand: ParsableCommand {
             let sorted = (records[method] ?? []).filter { $0.failure == nil && !$0.isVoid }.sorted { $0.lost < $1.lost }
             return sorted.isEmpty ? nil : sorted[(sorted.count - 1) / 2].timeline(method.rawValue)
         }
+        machine.end()
         for timeline in timelines { print("\n" + timeline.drawn()) }
-        print("\n" + report.text)
-        if let json { try TextFile.write(json: report, to: json) }
-        if let svg {
-            let title = "\(operation.rawValue), \(rate) frames a second from each peer, as the fabric's peer sees it"
-            try TextFile.write(MigrationChart(timelines, title: title).svg, to: svg)
+        for table in report.tables {
+            print("\n" + TextTable.fitted(table, numbersFrom: 1, isWide: output.wide))
         }
+        try output.write(report, report.page(machine, timelines))
         guard check else { return }
         let complaints = report.complaints(of: checked.map(\.rawValue))
         for complaint in complaints { print(complaint) }

@@ -24,7 +24,7 @@ struct MigrateEndsCommand: ParsableCommand {
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
     var details = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     /// The results for one kind of end.

@@ -27,7 +27,7 @@ struct MigrateManyCommand: ParsableCommand {
     var check = false
     @Flag(help: "Show every event, deed and loss of each guest that migrates.")
     var details = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     /// The activity of a guest during the measurement.
@@ -76,7 +76,7 @@ struct MigrateManyCommand: ParsableCommand {
             }
         }
         let rows = Part.allCases.map { MigrationReport.Row($0.rawValue, peer: nil, records[$0] ?? []) }
-        print("\n" + MigrationReport.text(rows, first: "guest", second: "times"))
+        print("\n" + TextTable.aligned(MigrationReport.table(rows, first: "guest", second: "times"), numbersFrom: 1))
         print("\nframes of one guest by a port of another: \(rows.reduce(0) { $0 + $1.strayedTotal })")
         if let json {
             try TextFile.write(json: Report(guests: guests, rate: rate, guestRate: guestRate, parts: rows), to: json)

@@ -19,7 +19,7 @@ struct MigrateTCPCommand: ParsableCommand {
     var methods = "kernel-doc,learning,fdbsteerd"
     @Option(help: "Limit of the transfer in Mbit/s; 0: none.")
     var megabits: UInt64 = 100
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     /// One migration.

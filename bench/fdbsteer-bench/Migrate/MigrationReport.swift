@@ -12,10 +12,13 @@ struct MigrationReport: Encodable {
         let void: Int
         let failed: Int
         let sent: Int
+        let lostLeast: Int
         let lostMedian: Int
         let lostMax: Int
         let lostTotal: Int
         let steeringLostTotal: Int
+        let steeringLostLeast: Int
+        let steeringLostMedian: Int
         let steeringLostMax: Int
         let unseenTotal: Int
         let guestGapLostMedian: Int
@@ -119,42 +122,42 @@ struct MigrationReport: Encodable {
         }
     }
 
-    /// The rows with a header, columns two spaces apart.
-    var text: String {
-        var text = MigrationReport.text(methods, first: "method", second: operation) + "\n"
-        text += TextTable.aligned(
-            [MigrationOrderReport.head] + methods.map { $0.order.line($0.method) }, numbersFrom: 1)
-        if guest == "pair" { return text }
+    /// The tables, each with a header; what matters least is last.
+    var tables: [[[String]]] {
+        let tables = [
+            MigrationReport.table(methods, first: "method", second: operation),
+            [MigrationOrderReport.head] + methods.map { $0.order.line($0.method) },
+        ]
+        if guest == "pair" { return tables }
         let head = [
             "method", "late med/total", "outage beyond stop ms max", "early sent", "early left", "early moves med/max",
         ]
         let rows = methods.map {
             [
                 $0.method, "\($0.lateMedian)/\($0.lateTotal)", "\($0.beyondStopMsMax)", "\($0.earlySentTotal)",
-                "\($0.earlyLeftTotal)",
-                "\($0.earlyMovesMedian)/\($0.earlyMovesMax)",
+                "\($0.earlyLeftTotal)", "\($0.earlyMovesMedian)/\($0.earlyMovesMax)",
             ]
         }
-        return text + "\n" + TextTable.aligned([head] + rows, numbersFrom: 1)
+        return tables + [[head] + rows]
     }
 
-    /// The given rows as text.
-    static func text(_ given: [Row], first: String, second: String) -> String {
-        var rows = [
-            [
-                first, second, "sent", "lost med/max", "steering total/max", "guest gap med/max",
-                "blackout med/max", "dup total", "outage ms med/max", "stopped ms med", "void", "failed",
-            ]
+    /// The given rows with a header.
+    static func table(_ given: [Row], first: String, second: String) -> [[String]] {
+        let head = [
+            first, second, "lost med/max", "steering total/max", "guest gap med/max", "outage ms med/max",
+            "blackout med/max",
+            "stopped ms med", "dup total", "sent", "void", "failed",
         ]
-        for row in given {
-            rows.append([
-                row.method, "\(row.migrations)", "\(row.sent)", "\(row.lostMedian)/\(row.lostMax)",
-                "\(row.steeringLostTotal)/\(row.steeringLostMax)", "\(row.guestGapLostMedian)/\(row.guestGapLostMax)",
-                "\(row.blackoutLostMedian)/\(row.blackoutLostMax)", "\(row.duplicatedTotal)",
-                "\(row.outageMsMedian)/\(row.outageMsMax)", "\(row.downtimeMsMedian)", "\(row.void)", "\(row.failed)",
-            ])
-        }
-        return TextTable.aligned(rows, numbersFrom: 1)
+        return [head]
+            + given.map { row in
+                [
+                    row.method, "\(row.migrations)", "\(row.lostMedian)/\(row.lostMax)",
+                    "\(row.steeringLostTotal)/\(row.steeringLostMax)",
+                    "\(row.guestGapLostMedian)/\(row.guestGapLostMax)",
+                    "\(row.outageMsMedian)/\(row.outageMsMax)", "\(row.blackoutLostMedian)/\(row.blackoutLostMax)",
+                    "\(row.downtimeMsMedian)", "\(row.duplicatedTotal)", "\(row.sent)", "\(row.void)", "\(row.failed)",
+                ]
+            }
     }
 }
 
@@ -183,8 +186,11 @@ extension MigrationReport.Row {
         self.init(
             method: name, peer: peer.map { MigrationReport.peers[$0] } ?? "all", migrations: valid.count,
             void: complete.count - valid.count, failed: records.count - complete.count,
-            sent: Int(spread(\.sent).total), lostMedian: Int(lost.median), lostMax: Int(lost.maximum),
-            lostTotal: Int(lost.total), steeringLostTotal: Int(steering.total), steeringLostMax: Int(steering.maximum),
+            sent: Int(spread(\.sent).total), lostLeast: Int(lost.minimum), lostMedian: Int(lost.median),
+            lostMax: Int(lost.maximum),
+            lostTotal: Int(lost.total), steeringLostTotal: Int(steering.total),
+            steeringLostLeast: Int(steering.minimum), steeringLostMedian: Int(steering.median),
+            steeringLostMax: Int(steering.maximum),
             unseenTotal: Int(spread(\.unseen).total), guestGapLostMedian: Int(gap.median),
             guestGapLostMax: Int(gap.maximum), blackoutLostMedian: Int(blackout.median),
             blackoutLostMax: Int(blackout.maximum), duplicatedTotal: Int(spread(\.duplicated).total),

@@ -25,7 +25,7 @@ struct OffloadCommand: ParsableCommand {
     @Flag(
         help: "Exit with 1 when fdbsteer claimed something that hardware denies, lost a frame, or left a flow behind.")
     var check = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     @Option(help: "Two ports of --bridge on this host, A,B, the first a port of the NIC's switch.")

@@ -20,7 +20,7 @@ struct ScaleCommand: ParsableCommand {
     var rate = 5000
     @Option(help: "Evacuations, there and back.")
     var rounds = 2
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

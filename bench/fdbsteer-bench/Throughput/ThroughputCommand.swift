@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lab
+import LossMeter
 
 /// `fdbsteer-bench throughput`.
 struct ThroughputCommand: ParsableCommand {
@@ -32,10 +33,7 @@ struct ThroughputCommand: ParsableCommand {
     var peers = "bench/peers"
     @Flag(help: "Only the peers in C and iproute2's: nothing is installed.")
     var withoutInstallation = false
-    @Option(name: .long, help: "Write the results as JSON.")
-    var json: String?
-    @Option(name: .long, help: "Write a chart of moves and snapshots.")
-    var svg: String?
+    @OptionGroup var output: OutputOptions
 
     func validate() throws {
         guard (1...1_000_000).contains(most), (1...1000).contains(rounds), (1...1_000_000).contains(signals) else {
@@ -57,8 +55,7 @@ struct ThroughputCommand: ParsableCommand {
             signals: signals)
         var report = ThroughputReport(machine: Machine())
         for part in Part.allCases where parts.contains(part) {
-            print("\(part.rawValue) ...")
-            fflush(nil)
+            Progress.say("\(part.rawValue) ...")
             let rows = try Namespace.run { () throws -> [ThroughputReport.Row] in
                 switch part {
                 case .moves: try EntryBench(setting).moves()
@@ -71,12 +68,12 @@ struct ThroughputCommand: ParsableCommand {
                 }
             }
             report.results += rows
-            print(report.table(of: rows))
+            print(TextTable.fitted(ThroughputReport.table(of: rows), numbersFrom: 2, isWide: output.wide))
+            fflush(nil)
         }
         report.machine.end()
         print(report.machine.text)
-        if let json { try TextFile.write(json: report, to: json) }
-        if let svg { try TextFile.write(PeerChart(report.results).svg, to: svg) }
+        try output.write(report, report.page)
     }
 }
 

@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import LossMeter
+import Pages
 
 /// The results of the throughput bench, as text and as JSON.
 struct ThroughputReport: Encodable {
@@ -28,8 +29,8 @@ struct ThroughputReport: Encodable {
 
     init(machine: Machine) { self.machine = machine }
 
-    /// The rows with a header as text.
-    func table(of rows: [Row]) -> String {
+    /// The rows with a header.
+    static func table(of rows: [Row]) -> [[String]] {
         var cells = [["work", "who", "entries", "rounds", "us/entry", "min", "p90", "x floor"]]
         let hasPercentiles = rows.contains { $0.usP50 != nil }
         let hasInstructions = rows.contains { $0.instructionsPerEntry != nil }
@@ -44,7 +45,49 @@ struct ThroughputReport: Encodable {
             if hasInstructions { line.append(row.instructionsPerEntry.map(Figure.text) ?? "") }
             cells.append(line)
         }
-        return TextTable.aligned(cells, numbersFrom: 2)
+        return cells
+    }
+
+    /// The results as a page.
+    var page: Page {
+        var page = Page(
+            "What bridge entries cost, by fdbsteer and by others",
+            summary: [
+                "Each program does the same work in turn, round after round. The floor is a C program that sends the same messages and does "
+                    + "nothing else; \"x floor\" is the median of the ratios to the floor of the same round."
+            ])
+        for chart in charts { page.chart(chart) }
+        page.heading("Figures")
+        var works: [String] = []
+        for row in results where !works.contains(row.work) { works.append(row.work) }
+        for work in works {
+            page.table(ThroughputReport.table(of: results.filter { $0.work == work }), numbersFrom: 2)
+        }
+        page.setting(machine)
+        return page
+    }
+
+    /// Charts of the cost of an entry, by how many entries: one for each work that was done with several numbers.
+    var charts: [CurveChart] {
+        let title = [
+            "move": "Entries that move from one port to another", "add": "Entries that are made",
+            "delete": "Entries that are deleted", "snapshot": "A table that is read",
+        ]
+        return ["move", "add", "delete", "snapshot"].compactMap { work in
+            let own = results.filter { $0.work == work && $0.usPerEntryMedian > 0 }
+            guard !own.isEmpty else { return nil }
+            var names: [String] = []
+            for row in own where !names.contains(row.who) { names.append(row.who) }
+            let others = names.filter { $0 != "fdbsteer" }
+            return CurveChart(
+                title[work] ?? work, number: "entries", value: "µs an entry, median",
+                names.map { name in
+                    let place = others.firstIndex(of: name)
+                    return CurveChart.Series(
+                        name, place.map { Role.others[$0 % Role.others.count] } ?? .subject,
+                        own.filter { $0.who == name }.map { ($0.entries, $0.usPerEntryMedian) })
+                })
+        }
     }
 }
 
@@ -98,40 +141,5 @@ enum Figure {
             return (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
         }
         return sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]
-    }
-}
-
-/// The machine, and its load.
-struct Machine: Encodable, Sendable {
-    let kernel: String
-    let processor: String
-    let processors: Int
-    let loadBefore: Double
-    private(set) var loadAfter = 0.0
-
-    init() {
-        var name = utsname()
-        uname(&name)
-        kernel = withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        processor = Machine.line(of: "/proc/cpuinfo", after: "model name") ?? "unknown"
-        loadBefore = Machine.load
-    }
-
-    mutating func end() { loadAfter = Machine.load }
-
-    var text: String {
-        "\(processors) processors (\(processor)), Linux \(kernel), load \(Figure.text(loadBefore)) before and "
-            + "\(Figure.text(loadAfter)) after"
-    }
-
-    private static var load: Double {
-        var average = [Double](repeating: 0, count: 1)
-        return getloadavg(&average, 1) == 1 ? average[0] : 0
-    }
-
-    private static func line(of path: String, after word: String) -> String? {
-        let line = TextFile.read(path).split(separator: "\n").first { $0.hasPrefix(word) && $0.contains(":") }
-        return line.map { String($0.drop { $0 != ":" }.dropFirst().drop { $0 == " " }) }
     }
 }

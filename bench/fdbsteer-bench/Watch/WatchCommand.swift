@@ -50,7 +50,7 @@ struct WatchCommand: ParsableCommand {
     var stormSeconds: Int?
     @Flag(help: "Exit with 1 for a repair that nothing called for, a guest that was not repaired, or a wrong entry.")
     var check = false
-    @Option(name: .long, help: "Write the results as JSON.")
+    @Option(name: .long, help: "Write the results as JSON.", transform: TextFile.writable)
     var json: String?
 
     func validate() throws {

@@ -86,7 +86,7 @@ struct WatchScrape {
             let command = running.wait()
             block[0].append(monotonicNanoseconds() - begin)
             guard command.exitCode == 0 else { throw LabError("\(words): \(command.errors)\(command.output)") }
-            guard let move = JSON(text: command.output)?["timings"]?["move_nanoseconds"]?.integer else {
+            guard let move = JSON(text: command.output)?["timings"]?["move_ns"]?.integer else {
                 throw LabError("\(words): no time in \(command.output)")
             }
             block[1].append(move)
