@@ -38,6 +38,33 @@ package enum ChildProcess {
         }
     }
 
+    /// Runs a program to its end.
+    ///
+    /// - Parameters:
+    ///   - arguments: the program, searched in PATH, and its arguments.
+    ///   - limit: so many bytes of its output and errors are kept.
+    /// - Returns: its exit code, and what it has printed.
+    /// - Throws: ``SystemError``.
+    package static func output(of arguments: [String], limit: Int) throws(SystemError) -> (Int32, String) {
+        let (process, descriptor) = try startReading(arguments)
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = read(descriptor, &buffer, buffer.count)
+            if count == 0 { break }
+            if count > 0 {
+                bytes += buffer.prefix(min(count, limit - bytes.count))
+                continue
+            }
+            guard errno == EAGAIN || errno == EINTR else { break }
+            var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            poll(&polled, 1, -1)
+        }
+        let code = exitCode(of: process, isWaiting: true) ?? -1
+        return (code, String(decoding: bytes, as: UTF8.self))
+    }
+
     private static func spawn(
         _ arguments: [String], output: Int32, errors: Int32? = nil
     ) throws(SystemError) -> pid_t {

@@ -12,13 +12,15 @@ import System
 /// the running guest. So this prints nothing on standard output, always returns 0, and says what it did on standard error
 /// and in the system's log. It never calls libvirt, which waits for it.
 ///
-/// With `--check` it is the operator's: it prints what it would do when the domain on standard input starts, and changes nothing.
+/// With `--check` it is the operator's: it prints what it would do when the domain on standard input, or the one that is named and virsh
+/// knows, starts, and changes nothing.
 @main
 enum LibvirtHookProgram {
     static func main() {
         SystemFile.secureStandardDescriptors()
-        if CommandLine.arguments.dropFirst() == ["--check"] {
-            exit(check() ? 0 : ControllerError.Code.precondition.rawValue)
+        let words = CommandLine.arguments.dropFirst()
+        if words.first == "--check", words.count <= 2 {
+            exit(check(words.dropFirst().first) ? 0 : ControllerError.Code.precondition.rawValue)
         }
         silenceOutput()
         // Otherwise the tag would be the name of the link in libvirt's folder.
@@ -51,14 +53,21 @@ enum LibvirtHookProgram {
         for step in plan.steps { carryOut(step, configuration, arrival, log) }
     }
 
-    /// Prints the configuration's errors, and what is done when the domain on standard input starts here.
+    /// Prints the configuration's errors, and what is done when a domain starts here.
     ///
+    /// - Parameter name: the domain; nil for the one on standard input.
     /// - Returns: whether nothing is wrong.
-    private static func check() -> Bool {
+    private static func check(_ name: String?) -> Bool {
         let configuration = readConfiguration()
         for complaint in configuration.complaints { print("error: configuration: \(complaint)") }
         do throws(DomainXML.Failure) {
-            let input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
+            let input: [UInt8]
+            if let name {
+                guard let text = dump(name) else { return false }
+                input = text
+            } else {
+                input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
+            }
             let domain = try DomainXML(input)
             guard let call = HookCall([domain.name, "started"]) else { return false }
             let plan = HookPlan(call, domain: domain, known: [], configuration: configuration, isArriving: false)
@@ -73,6 +82,22 @@ enum LibvirtHookProgram {
             print("error: \(error)")
             return false
         }
+    }
+
+    /// A domain's XML from virsh; nil when that fails, which is printed.
+    private static func dump(_ name: String) -> [UInt8]? {
+        do throws(SystemError) {
+            let (code, text) = try ChildProcess.output(
+                of: ["virsh", "dumpxml", "--", name], limit: DomainXML.limit + 1)
+            if code == 0 { return Array(text.utf8) }
+            let lines = text.split(separator: "\n").map {
+                $0.hasPrefix("error: ") ? String($0.dropFirst(7)) : String($0)
+            }
+            print("error: virsh dumpxml \(name): \(lines.joined(separator: "; "))")
+        } catch {
+            print("error: virsh cannot be started: \(error)")
+        }
+        return nil
     }
 
     /// The names of the journal's guests.

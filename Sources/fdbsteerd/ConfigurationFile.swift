@@ -41,6 +41,7 @@ extension Keeper {
     /// Applies what the configuration says of guests.
     mutating func apply(_ configuration: DaemonConfiguration) {
         limits = configuration.repairLimits
+        setBracketTimeout(configuration.bracket.timeout)
         options = configuration.verbOptions
         setObserved(configuration.observed)
         trailLimits.silence = configuration.daemon.departureSilence

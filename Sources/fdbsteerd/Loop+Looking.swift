@@ -166,7 +166,7 @@ extension Loop {
         }
         do throws(ControllerError) {
             try context.keeper.writeConditions()
-            troubles.remove("conditions")
+            mended("conditions")
         } catch {
             report("conditions", error)
         }

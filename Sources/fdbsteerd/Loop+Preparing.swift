@@ -137,7 +137,7 @@ extension Loop {
                 }
                 awaited.formUnion(guest.preparation?.addresses.map(\.mac) ?? [])
             }
-            troubles.remove("configured guests")
+            mended("configured guests")
         } catch {
             report("configured guests", error)
             preparing.nextAttempt = now + Preparing.firstPause

@@ -164,6 +164,7 @@ struct Loop: ~Copyable {
         }
         look(at: context.keeper.heed(now: now))
         prepareConfigured()
+        context.keeper.judgeBrackets()
         for (row, entry) in pending where entry.at <= now {
             pending[row] = nil
             look(at: [Watch.Suspicion(row: row, cause: entry.cause)])
@@ -191,6 +192,7 @@ struct Loop: ~Copyable {
         due = min(due, context.keeper.heedingDue)
         due = min(due, context.keeper.askingDue)
         due = min(due, preparingDue)
+        due = min(due, context.keeper.bracketsDue)
         for entry in pending.values { due = min(due, entry.at) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
@@ -285,7 +287,7 @@ struct Loop: ~Copyable {
     private mutating func readJournal() {
         let news = context.keeper.reload(unread)
         unread = []
-        if news.faults.isEmpty { troubles.remove("journal") }
+        if news.faults.isEmpty { mended("journal") }
         for fault in news.faults { report("journal", fault) }
         take(news)
     }
@@ -305,6 +307,13 @@ struct Loop: ~Copyable {
             "operation failed, will retry", metadata: ["with": "\(trouble)", "error": "\(error)"])
     }
 
+    /// What had failed works again.
+    mutating func mended(_ trouble: String) {
+        if troubles.remove(trouble) != nil {
+            context.log.notice("operation works again", metadata: ["with": "\(trouble)"])
+        }
+    }
+
     // MARK: - Everything
 
     private mutating func resync(reason: DaemonCounters.ResyncReason) {
@@ -318,7 +327,7 @@ struct Loop: ~Copyable {
                 metadata: ["reason": "\(reason.rawValue)", "suspicious": "\(suspicions.count)", "us": "\(took)"])
             look(at: suspicions)
             preparing.isDue = true
-            troubles.remove("resync")
+            mended("resync")
         } catch {
             report("resync", error)
             // Not everything was looked at.

@@ -12,8 +12,16 @@ extension Keeper {
             let record = watch.owner(of: change.entry.address, bridge: bridge)
         {
             hearClaim(change.entry, of: record)
+            countMove(change.entry, of: record)
         }
         return watch.hear(change)
+    }
+
+    /// Counts that a guest's address is on another port than it was heard, or recorded, to be.
+    private mutating func countMove(_ entry: Entry, of record: GuestRecord) {
+        let old = wards[record.row]?.places.updateValue(entry.port, forKey: entry.address)
+        guard (old ?? record.guest.port(of: record.entrySide)?.index) != entry.port else { return }
+        counters.countMove(on: record.guest.bridge.name, Moves.Origin(entry))
     }
 
     /// Records whether a control plane made a guest's entry at its uplink.

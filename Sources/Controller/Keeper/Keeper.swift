@@ -60,6 +60,9 @@ package struct Keeper: ~Copyable {
     var unready: Set<Int64> = []
     /// When ports' counters were last looked at (``countSent(now:)``).
     var lastCount: Int64 = 0
+    /// When guests with an open bracket are looked at (``judgeBrackets()``), by row, and how long one may be open.
+    var openBrackets: [Int64: Int64] = [:]
+    var bracketTimeout: Int64 = 60_000_000_000
     /// Rows of guests whose bridge or ports may have changed since they were judged.
     var unjudged: Set<Int64> = []
     /// A record that another process wrote was read before its writing was heard of.
@@ -242,6 +245,8 @@ package struct Keeper: ~Copyable {
         watch.set(record)
         counters.lostPrimaries[record.guest.id, default: 0] += 0
         if wards[record.row] == nil { wards[record.row] = Ward() }
+        noteBracket(record)
+        counters.expectMoves(on: record.guest.bridge.name)
         // What was heard of it concerned the side where it was.
         if let old, old.guest.side != record.guest.side { wards[record.row]?.doubt = nil }
         if let old, (old.guest.side == .remote) != (record.guest.side == .remote) { noteHandover(record) }
@@ -274,6 +279,7 @@ package struct Keeper: ~Copyable {
         try? keepQueue(row, nil)
         watch.remove(row)
         wards[row] = nil
+        openBrackets[row] = nil
         unready.remove(row)
         unjudged.remove(row)
     }

@@ -55,6 +55,8 @@ package struct Ward {
     var abandonedRevision: Int64?
     /// The last two looks at how many frames its port has sent.
     private(set) var sent: [SentFrames] = []
+    /// Ports that its addresses were last heard to be on.
+    var places: [Address: Int32] = [:]
     /// What is wrong with it.
     package var conditions = Conditions()
     /// How much is told of its conditions.

@@ -52,6 +52,26 @@ package struct DaemonCounters: Hashable, Sendable {
         lostPrimaries[guest, default: 0] += 1
     }
 
+    private struct MoveKind: Hashable {
+        let bridge: String
+        let origin: Moves.Origin
+    }
+
+    /// Moves of guests' addresses by bridge and by how the entry was made.
+    private var moves: [MoveKind: UInt64] = [:]
+
+    /// Counts a move of a guest's address.
+    mutating func countMove(on bridge: String, _ origin: Moves.Origin) {
+        moves[MoveKind(bridge: bridge, origin: origin), default: 0] += 1
+    }
+
+    /// There is a guest on a bridge: its series begin at 0.
+    mutating func expectMoves(on bridge: String) {
+        for origin in Moves.Origin.allCases where origin != .local {
+            moves[MoveKind(bridge: bridge, origin: origin), default: 0] += 0
+        }
+    }
+
     /// Guests that were found to have left, because their frames came in by the uplink.
     package var departures: UInt64 = 0
     /// What the kernel refused, by symbolic error number (`ENODEV`).
@@ -202,11 +222,17 @@ package struct DaemonCounters: Hashable, Sendable {
                 courses.set(sum.refused, guest.text, part.rawValue, "refused")
             }
         }
+        var moved = MetricFamily(
+            "fdbsteer_mac_moves_total", .counter,
+            help: "Moves of guests' addresses to another port of the bridge, by how the entry there was made.",
+            labels: ["bridge", "origin"])
+        for (kind, count) in moves { moved.set(count, kind.bridge, kind.origin.rawValue) }
         var start = MetricFamily(
             "fdbsteer_start_time_seconds", .gauge, help: "When the daemon started, in seconds since 1970.")
         start.set(.real(Double(startedAt) / 1e9))
         return [
-            repairs, errors, reasons, waits, monitors, conditions, lost, answering, asked, kept, courses, start,
+            repairs, errors, reasons, waits, monitors, conditions, lost, answering, asked, moved, kept, courses,
+            start,
             single(
                 "fdbsteer_daemon_troubles", .gauge, UInt64(clamping: troubles),
                 help: "Operations of the daemon's own that fail and are tried again, as writing to a full /run."),

@@ -104,3 +104,17 @@ extension PreparationRequest {
         return words.joined(separator: " ")
     }
 }
+
+extension GuestInterface {
+    /// The command that prepares it anew, on the same side, when its bridge and its ports are there again under their names.
+    package var preparation: String {
+        let request = try? PreparationRequest(
+            id: id, bridge: bridge.name, primary: primary?.name, standby: standby.name, uplink: uplink?.name,
+            addresses: declared.map { fromPVID.contains($0) ? (try? Address(mac: $0.mac)) ?? $0 : $0 }, side: nil,
+            legacy: nic.map { LegacyRequest(pf: $0.pf.name, vf: $0.vf) })
+        // A log has no room for more.
+        guard var request, declared.count <= 4 else { return "fdbsteer prepare \(id) as before" }
+        (request.isGuarded, request.isGated) = (isGuarded, isGated)
+        return request.command
+    }
+}

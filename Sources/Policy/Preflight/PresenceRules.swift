@@ -3,7 +3,8 @@ import Switchdev
 /// The bridge and the ports must be there, be ports, and forward.
 package enum PresenceRules {
     static let all = [
-        samePort, noBridge, bridgeDown, noInterface, macvlan, otherMaster, notAPort, portDown, tapWithoutReader,
+        samePort, swappedPorts, noBridge, bridgeDown, noInterface, macvlan, otherMaster, notAPort, portDown,
+        tapWithoutReader,
         noCarrier, notForwarding,
     ]
 
@@ -20,6 +21,21 @@ package enum PresenceRules {
         }
     }
 
+    static let swappedPorts = Rule(
+        "swapped-ports", .blocks, refuses: .prepare, shown: "unit test: a tap as primary, a switch port as standby",
+        harm: "prepare is refused"
+    ) { it, answer in
+        // A tap has no hardware behind it; what a record says was prepared on purpose.
+        guard it.subject.guest == nil, let primary = it.port(.primary), let standby = it.port(.standby),
+            primary.kind == "tun", standby.isEswitchPort
+        else { return }
+        answer(
+            primary.name,
+            "primary: it is a tap, and the standby \(standby.name) is a port of a switch in hardware: they are swapped",
+            evidence: ["\(primary.name) kind": "tun", "\(standby.name)": "has a switch id"],
+            remedy: "--primary \(standby.name) --standby \(primary.name)")
+    }
+
     static let noBridge = Rule(
         "no-bridge", .blocks, refuses: [.prepare, .anySide, .intent],
         shown: "here: no such interface; an interface that is no bridge", harm: "-"
@@ -29,7 +45,7 @@ package enum PresenceRules {
         if let guest = it.subject.guest {
             return answer(
                 name, "the bridge of guest \(guest.id) no longer exists",
-                remedy: "release the guest and prepare it anew on the bridge that replaced it")
+                remedy: "when it is there again, with the ports: \(guest.preparation)")
         }
         let found = it.links[name].map { "it is \($0.kind ?? "a hardware interface")" }
         let bridges = it.links.bridges.map(\.name).joined(separator: ", ")
@@ -70,7 +86,7 @@ package enum PresenceRules {
             }
             answer(
                 name, "\(role): this port of guest \(guest.id) (ifindex \(port.index)) no longer exists",
-                remedy: "release the guest and prepare it anew with the port that replaced it", refuses: refuses)
+                remedy: "when it is there again: \(guest.preparation)", refuses: refuses)
         }
     }
 

@@ -12,6 +12,8 @@ package struct Condition: Hashable, Sendable {
         case follower
         /// What a control plane makes of the guest's moves.
         case fabric
+        /// For how long a bracket has been open.
+        case bracket
         /// The comparison of the record with the configuration.
         case configuration
     }
@@ -57,6 +59,8 @@ package struct Condition: Hashable, Sendable {
     package static let neighbourClaimed = "neighbour-claimed"
     /// A guest in an EVPN fabric changes hosts so often that FRR takes its addresses for duplicates.
     package static let handovers = "handovers"
+    /// A bracket is open for longer than it should, and nobody is there who closes it.
+    package static let bracketOpen = "bracket-open"
     /// The configuration names it with its ports, and it could not be prepared.
     package static let unprepared = "not-prepared"
     /// The same, and it was released by others than the daemon.

@@ -15,7 +15,7 @@ package struct Moves {
         /// The host's own: frames to it are delivered here.
         case local
 
-        init(_ entry: Entry) {
+        package init(_ entry: Entry) {
             self =
                 entry.isLocal ? .local : entry.isStatic ? .static : entry.isControlPlanes ? .externLearn : .learned
         }

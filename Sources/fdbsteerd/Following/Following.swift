@@ -51,6 +51,7 @@ struct Following {
             guard !known.isReturning || context.keeper.record(row) == nil else { continue }
             guests[row] = nil
             try? context.keeper.keepQueue(row, nil)
+            for source in [Condition.Source.monitor, .follower] { context.keeper.set(row, source, []) }
         }
         chooseMonitors(now: now, &context)
         chooseEvents(now: now, &context)

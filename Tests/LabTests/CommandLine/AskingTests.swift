@@ -44,6 +44,28 @@ struct AskingTests {
         }
     }
 
+    /// The kernel binds a table to a port's name.
+    @Test func aPortThatIsRenamedWhileItsGuestIsAskedStaysShielded() throws {
+        try CommandLineLab.run { lab in
+            let guest = try guest(by: "tap0")
+            try lab.prepare("--ip \(Self.ip)")
+            let others = try ["uplink0-far", "vfrep0-far"].map { try Overhearing($0) }
+            let running = try lab.startWaiting("answer:standby")
+            try Command.script("ip link set tap0 name tap0new")
+            var rules = ""
+            for _ in 0..<500 {
+                rules = try Command.run(["nft", "list", "ruleset"]).output
+                if rules.contains("\"tap0new\"") { break }
+                usleep(20_000)
+            }
+            #expect(rules.contains("\"tap0new\""), "\(rules)")
+            try give(Self.ip + "/24", on: "tap0-far", in: guest)
+            let command = running.wait()
+            #expect(command.exitCode == 0, "\(command.errors)")
+            for other in others { #expect(other.answers() == 0, "\(other.place)") }
+        }
+    }
+
     @Test func aGuestThatIsSilentIsAskedAtABoundedRate() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

@@ -173,6 +173,11 @@ struct IdentityTests {
             }
             try reboot()
             #expect(try lab.fdbsteer("status").output.contains("void since reboot"))
+            // Nothing is intended of it.
+            let verified = try lab.fdbsteer("verify")
+            #expect(
+                verified.exitCode == 0 && verified.errors.contains("vm1 is void"),
+                "\(verified.output)\(verified.errors)")
             let abort = try lab.fdbsteer("abort vm1")
             #expect(abort.exitCode == 3 && abort.errors.contains("fdbsteer release vm1"), "\(abort.errors)")
             // Its address, and its name, are free.

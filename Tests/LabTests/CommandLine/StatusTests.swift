@@ -170,6 +170,28 @@ struct StatusTests {
         }
     }
 
+    /// A line that wraps would push the guest that needs attention out of the screen.
+    @Test func linesThatAreTooLongAreCutOnANarrowTerminal() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let typescript = lab.state + "/typescript"
+            let running = try RunningCommand(
+                [
+                    "script", "-q", "-f", "-c",
+                    "stty cols 40 rows 10; exec \(CommandLineLab.binary) status --watch --interval 100ms", typescript,
+                ], environment: ["FDBSTEER_STATE": lab.state, "TERM": "xterm"])
+            // Each drawing begins with this.
+            for _ in 0..<3000 where TextFile.read(typescript).ranges(of: "\u{1b}[H").count < 2 { usleep(10_000) }
+            kill(running.process, SIGTERM)
+            _ = running.wait()
+            let drawings = TextFile.read(typescript).split(separator: "\u{1b}[H")
+            let drawing = drawings.dropFirst().first?.split(separator: "\u{1b}[J").first ?? ""
+            let lines = drawing.replacing(/\u{1b}\[[0-9;]*[A-Za-z]/, with: "").split(whereSeparator: \.isNewline)
+            #expect(lines.count == 2 && lines[1].hasPrefix("vm1 "), "\(drawings)")
+            #expect(lines.allSatisfy { $0.count == 40 && $0.hasSuffix(">") }, "\(lines)")
+        }
+    }
+
     @Test func watchingRedrawsUntilNobodyReads() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

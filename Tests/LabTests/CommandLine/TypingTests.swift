@@ -58,6 +58,9 @@ struct TypingTests {
         Mistake("history --report --number 77", 3, "fdbsteer history"),
         Mistake("topology br9", 3, "br9"),
         Mistake("status --state /nowhere vm1", 3, "/nowhere"),
+        Mistake("release vm2", 3, "guest vm2 is not known", "did you mean vm1?"),
+        Mistake("watch br9", 3, "br9: there is no bridge of that name", "there are br0"),
+        Mistake("prepare vm7 --domain vm1", 64, "--domain finds the guests' names", "leave vm7 out"),
     ]
 
     @Test(arguments: mistakes)

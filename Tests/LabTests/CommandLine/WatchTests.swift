@@ -31,6 +31,51 @@ struct WatchTests {
         TextFile.read("/proc/\(process)/wchan").contains("poll")
     }
 
+    @Test func aBridgeThatIsMadeMeanwhileIsWatchedToo() throws {
+        try CommandLineLab.run { lab in
+            let seen = try watch(lab, "") {
+                try Command.script("ip link add br7 type bridge\nip link set br7 up")
+                try lab.lab.addPort("q1")
+                try lab.lab.addPort("q2")
+                for port in ["q1", "q2"] { try Command.script("ip link set \(port) master br7") }
+                for port in ["q1", "q2", "q1"] {
+                    try Command.script("bridge fdb replace \(WatchTests.mac) dev \(port) master static")
+                }
+            }
+            #expect(seen.errors.contains("watching br7 too"), "\(seen.errors)")
+            #expect(seen.output.contains("br7  \(WatchTests.mac)  q1 -> q2  static"), "\(seen.output)")
+        }
+    }
+
+    /// A reader that stopped keeps nobody from the end.
+    @Test(arguments: [SIGINT, SIGTERM]) func aViewEndsWhileNobodyReadsIt(signal: Int32) throws {
+        try CommandLineLab.run { lab in
+            let fifo = lab.state + "/fifo"
+            mkfifo(fifo, 0o600)
+            let reader = open(fifo, O_RDONLY | O_NONBLOCK)
+            defer { close(reader) }
+            let running = try RunningCommand(
+                ["sh", "-c", "exec \(CommandLineLab.binary) watch br0 --json >\(fifo)"],
+                environment: ["FDBSTEER_STATE": "/nowhere"])
+            for _ in 0..<1000 where !isListening(running.process) { usleep(10_000) }
+            // Until the pipe is full, and the program waits for room in it.
+            let script = (0..<1500).map { number in
+                "fdb replace \(WatchTests.mac) dev \(["tap0", "uplink0"][number % 2]) master static\n"
+            }.joined()
+            try TextFile.write(script, to: lab.state + "/moves")
+            try Command.script("bridge -batch \(lab.state)/moves")
+            for _ in 0..<1000 {
+                var waiting: Int32 = 0
+                _ = ioctl(reader, UInt(FIONREAD), &waiting)
+                if waiting > 60_000 { break }
+                usleep(10_000)
+            }
+            kill(running.process, signal)
+            let ended = running.wait()
+            #expect(ended.exitCode == 74 && ended.errors.contains("cannot be written"), "\(ended.errors)")
+        }
+    }
+
     /// The order that users of Harvester report (issue 10653): a guest runs on another host, the port of its target speaks with its MAC
     /// before it is there, the guest goes on, and then arrives.
     @Test(arguments: [false, true])

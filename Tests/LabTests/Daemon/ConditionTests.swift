@@ -97,6 +97,17 @@ struct ConditionTests {
         }
     }
 
+    @Test func movesOfGuestsAddressesAreCountedByKind() throws {
+        try DaemonLab.run(configuration: "[metrics]\nlisten = \"127.0.0.1:9923\"\n") { daemon in
+            try Command.script("ip link set lo up")
+            try daemon.lab.prepare()
+            try waitForMetric("fdbsteer_mac_moves_total{bridge=\"br0\",origin=\"learned\"} 0")
+            // Away, and back by the daemon.
+            try Command.script("bridge fdb replace \(CommandLineLab.mac) dev tap0 master static")
+            try waitForMetric("fdbsteer_mac_moves_total{bridge=\"br0\",origin=\"static\"} 2")
+        }
+    }
+
     @Test func withoutADaemonNobodyKnowsOfConditions() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()

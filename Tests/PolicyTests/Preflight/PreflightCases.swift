@@ -70,6 +70,10 @@ extension PreflightTests {
         },
         Case(PresenceRules.notAPort, .blocks, "tap0", "no port of anything") { $0.standby.master = nil },
         Case(PresenceRules.samePort, .blocks, "vf0", "one port twice") { $0.standbyIsPrimary = true },
+        Case(PresenceRules.swappedPorts, .blocks, "vf0", "a tap as primary, and a switch port as standby") {
+            $0.primary.kind = "tun"
+            $0.standby.switchID = 7
+        },
         Case(PresenceRules.portDown, .blocks, "tap0", "a standby that is held down") { $0.standby.isUp = false },
         Case(PresenceRules.tapWithoutReader, .blocks, "tap0", "a tap that nobody reads") {
             $0.standby.kind = "tun"
