@@ -51,7 +51,7 @@ final class Connection {
     func next() -> Input {
         let begin = monotonicNanoseconds()
         var deadline = begin + (hasAsked && buffer.isEmpty ? limits.idleTime : limits.headTime)
-        while true {
+        while !isStopping {
             if let message = takeMessage() {
                 hasAsked = true
                 return .message(message)
@@ -67,6 +67,12 @@ final class Connection {
             if count == 0 { return .end }
             if wasEmpty, count > 0, hasAsked { deadline = monotonicNanoseconds() + limits.headTime }
         }
+        return .end
+    }
+
+    private var isStopping: Bool {
+        var polled = pollfd(fd: stop, events: Int16(POLLIN), revents: 0)
+        return poll(&polled, 1, 0) > 0
     }
 
     private func takeMessage() -> [UInt8]? {
@@ -106,12 +112,6 @@ final class Connection {
             }
         }
         return true
-    }
-
-    /// The client waits for nothing any more: it has closed the connection. One that has only ended its sending still reads.
-    var hasGone: Bool {
-        var polled = pollfd(fd: descriptor, events: 0, revents: 0)
-        return poll(&polled, 1, 0) > 0 && polled.revents & Int16(POLLHUP | POLLERR) != 0
     }
 
     /// Waits until another descriptor has input, at most so many nanoseconds.

@@ -120,7 +120,6 @@ package final class VarlinkServer: Sendable {
         let box = Handover(connection)
         do throws(SystemError) {
             try BackgroundThread.start { [self] in
-                VarlinkServer.lowerPriority()
                 Service(box.connection, folder: folder, stopping: stopping).run()
                 end(user)
             }
@@ -137,11 +136,12 @@ package final class VarlinkServer: Sendable {
         }
     }
 
-    /// A flood of calls must not delay the loop that redirects guests: a thread of the API has the priority of an ordinary command,
-    /// under the unit, which raises the daemon's, and 10 less elsewhere.
+    /// A flood of calls must not delay the loop that redirects guests: the calling thread, and those that it starts, have the priority
+    /// of an ordinary command under the unit, which raises the daemon's, and 10 less elsewhere.
     private static func lowerPriority() {
         let process = __priority_which_t(PRIO_PROCESS.rawValue)
-        let own = getpriority(process, 0)
+        // A thread of a daemon in real time begins at 0 (SCHED_RESET_ON_FORK).
+        let own = getpriority(process, id_t(getpid()))
         _ = setpriority(process, 0, own < 0 ? 0 : min(19, own + 10))
     }
 }

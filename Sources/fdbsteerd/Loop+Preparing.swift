@@ -22,8 +22,9 @@ struct Preparing {
         private var triedAt: Int64 = 0
         var pause = Preparing.firstPause
 
-        /// Its record is another, or has gone.
+        /// Its record is another, or has gone. One that a `prepare` has begun is none yet: it goes again when that is refused.
         mutating func note(_ record: GuestRecord?) {
+            let record = record?.phase == .preparing ? nil : record
             if record != nil { released = nil } else if row != nil { released = places }
             row = record?.row
             places = record.map { Places($0.guest) }
@@ -84,6 +85,7 @@ struct Preparing {
     /// Between two attempts for one guest, in nanoseconds, at first and at most; each is twice as long as the one before.
     static let firstPause: Int64 = 1_000_000_000
     static let longestPause: Int64 = 300_000_000_000
+
     /// Nobody is waited for longer than ``firstPause``.
     mutating func hurry() {
         for id in courses.keys { courses[id]?.hurry() }
@@ -91,6 +93,8 @@ struct Preparing {
 
     /// So many guests are prepared in one turn of the loop: each takes some milliseconds.
     static let mostInATurn = 8
+    /// A turn in which it took longer, because hardware was waited for, prepares no other, in nanoseconds.
+    static let longestTurn: Int64 = 100_000_000
 }
 
 /// Guests that the configuration has prepared, when their ports are there.
@@ -122,14 +126,25 @@ extension Loop {
             for number in guests.indices {
                 // Those that were left out the last time come first.
                 let guest = guests[(preparing.first + number) % guests.count]
-                if prepared + refused == Preparing.mostInATurn {
+                let isLong = prepared + refused > 0 && monotonicNanoseconds() - now > Preparing.longestTurn
+                if isLong || prepared + refused == Preparing.mostInATurn {
                     preparing.first = (preparing.first + number) % guests.count
                     (preparing.isDue, preparing.areWaiting) = (true, true)
                     // Where this turn has prepared some, the next is at once.
                     if prepared > 0 { preparing.lookedAt = 0 }
                     break
                 }
-                switch try prepare(guest, links, now: now) {
+                let result: Preparing.Result
+                do throws(ControllerError) {
+                    result = try prepare(guest, links, now: now)
+                } catch {
+                    // One guest's broken record is no reason to leave the others.
+                    say([.unprepared(error.message, error.remedy)], of: guest.id)
+                    preparing.areWaiting = true
+                    preparing.nextAttempt = min(preparing.nextAttempt, now + Preparing.longestPause)
+                    continue
+                }
+                switch result {
                 case .prepared: prepared += 1
                 case .refused: refused += 1
                 case .settled: continue
@@ -149,14 +164,13 @@ extension Loop {
     mutating func noteRecords() {
         for (id, course) in preparing.courses {
             let record = context.keeper.watch.record(named: id)
-            if record?.row == course.row { continue }
+            if record?.row == course.row || record?.phase == .preparing { continue }
             preparing.isDue = true
             preparing.courses[id]?.note(record)
         }
     }
 
     /// Looks at one configured guest.
-    ///
     private mutating func prepare(
         _ guest: DaemonConfiguration.Guest, _ links: Links, now: Int64
     ) throws(ControllerError) -> Preparing.Result {

@@ -164,7 +164,7 @@ extension Keeper {
 
     /// Keeps something out of the queue of one of a guest's ports, or nothing any more.
     ///
-    /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept out.
+    /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept out, or what was still is, until the next call.
     package mutating func keepQueue(_ row: Int64, _ care: QueueCare?) throws(ControllerError) {
         var wanted: KeptQueue?
         if let care, let guest = watch.records[row]?.guest {
@@ -178,7 +178,14 @@ extension Keeper {
         }
         let known = queues[row]
         if known == wanted { return }
-        if let known { try? QueueShield.lower(known.port, using: &host.kernel.socket) }
+        if let known {
+            do throws(NetlinkError) {
+                try QueueShield.lower(known.port, using: &host.kernel.socket)
+            } catch {
+                throw ControllerError(
+                    .precondition, "what is kept out of the queue of \(known.name) cannot be let in", cause: error)
+            }
+        }
         queues[row] = nil
         guard let wanted else { return }
         do throws(NetlinkError) {

@@ -26,6 +26,11 @@ package struct EventView: Encodable {
     let addresses: [Report.AddressResult]?
     let notes: [String]?
     let evidence: Evidence?
+    let part: String?
+    let kept: Int64?
+    let sent: Int64?
+    let dropped: Int64?
+    let afterNanoseconds: Int64?
 
     /// - Parameter event: of the log.
     package init(_ event: LoggedEvent) {
@@ -43,5 +48,7 @@ package struct EventView: Encodable {
         addresses = isRedirection ? event.results : nil
         notes = isRedirection ? event.texts("notes") : nil
         evidence = event.evidence
+        (part, afterNanoseconds) = (event.text("part"), event.integer("after_ns"))
+        (kept, sent, dropped) = (event.integer("kept"), event.integer("sent"), event.integer("dropped"))
     }
 }

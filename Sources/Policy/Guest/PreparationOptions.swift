@@ -58,7 +58,8 @@ package struct PreparationOptions: Hashable, Sendable {
         if let portFault {
             throw ControllerError(.usage, portFault, remedy: "\"fdbsteer help prepare\" shows what each is")
         }
-        for (index, device) in neighbours.enumerated() where device.isEmpty || neighbours[..<index].contains(device) {
+        var devices: Set<String> = []
+        for device in neighbours where device.isEmpty || !devices.insert(device).inserted {
             throw ControllerError(
                 .usage, "--neighbour names \(device.isEmpty ? "an empty interface" : "\(device) twice")",
                 remedy: "name each interface once, such as br0.10 and br0.20")

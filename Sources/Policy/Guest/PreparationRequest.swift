@@ -86,6 +86,11 @@ public struct PreparationRequest: Hashable, Sendable {
             throw ControllerError(
                 .usage, "--at remote needs --uplink", remedy: "name the port behind which the guest is reached")
         }
+        if ips.count > PreparationRequest.mostIPs {
+            throw ControllerError(
+                .usage, "\(ips.count) IP addresses are given, and \(PreparationRequest.mostIPs) are the most",
+                remedy: "one of each family is enough to ask the guest")
+        }
         for (index, owned) in ips.enumerated() {
             // Which VLAN a bare MAC means is known later.
             if let address = owned.address, !addresses.contains(where: { $0.mac == address.mac }) {
@@ -95,11 +100,6 @@ public struct PreparationRequest: Hashable, Sendable {
             if ips[..<index].contains(where: { $0.ip == owned.ip }) {
                 throw ControllerError(.usage, "--ip \(owned.ip) is given twice", remedy: "name each IP address once")
             }
-        }
-        if ips.count > PreparationRequest.mostIPs {
-            throw ControllerError(
-                .usage, "\(ips.count) IP addresses are given, and \(PreparationRequest.mostIPs) are the most",
-                remedy: "one of each family is enough to ask the guest")
         }
         self.ips = ips
         self.id = id

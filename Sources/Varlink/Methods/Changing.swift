@@ -16,10 +16,16 @@ extension Method {
                 Parameter("accept_unusable_nic", .bool), Parameter("addresses", .strings, isOptional: false),
                 Parameter("ip", .strings), Parameter("neighbour", .strings), Parameter("at", .side),
                 Parameter("leak", .leak), Parameter("kind", .kind), Parameter("no_guard", .bool),
-                Parameter("gate", .bool),
+                Parameter("gate", .bool), Parameter("replay", .replay),
             ] + Parameter.proof + Parameter.dryRun
         ) { exchange throws(ControllerError) in
             let (request, options) = (try exchange.parameters.preparation(), try exchange.parameters.options())
+            if !request.neighbours.isEmpty, exchange.connection.peer.user != 0 {
+                throw ControllerError(
+                    .usage,
+                    "only root may have neighbours follow a guest: they say where this host's own packets go",
+                    remedy: "leave neighbour out, or call fdbsteer prepare as root")
+            }
             var host = try exchange.host()
             return Answer(try Prepare(request, options: options).run(on: &host))
         },
@@ -185,6 +191,7 @@ extension Parameters {
         (options.side, options.kind) = (side("at"), text("kind").flatMap(GuestKind.init))
         options.allowsLeak = text("leak") == "allow"
         (options.isGuarded, options.isGated) = (!flag("no_guard"), flag("gate"))
+        options.replay = text("replay").flatMap(ReplayMode.init)
         return try options.request(guest())
     }
 }

@@ -77,7 +77,8 @@ struct Method: Sendable {
                     """,
                     [
                         Parameter("code", .string, isOptional: false), Parameter("exit_code", .int, isOptional: false),
-                        Parameter("message", .string, isOptional: false), Parameter("remedy", .string),
+                        Parameter("message", .string, isOptional: false), Parameter("reasons", .strings),
+                        Parameter("remedy", .string),
                         Parameter("errno", .string), Parameter("extack", .string), Parameter("answer", .object),
                     ]
                 )

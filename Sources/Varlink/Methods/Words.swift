@@ -8,6 +8,7 @@ extension ValueType {
     static let kind = ValueType.word(Word(name: "GuestKind", words: GuestKind.allCases.map(\.rawValue)))
     static let onTimeout = ValueType.word(Word(name: "OnTimeout", words: ["stay", "abort"]))
     static let leak = ValueType.word(Word(name: "Leak", words: ["refuse", "allow"]))
+    static let replay = ValueType.word(Word(name: "Replay", words: ReplayMode.allCases.map(\.rawValue)))
 }
 
 extension Parameter {
@@ -28,9 +29,10 @@ extension Parameters {
     /// The guests that are named, each once.
     func guests() throws(ControllerError) -> [GuestID] {
         var ids: [GuestID] = []
+        var known: Set<GuestID> = []
         for name in texts("guests") {
             let id = try GuestID(name)
-            if !ids.contains(id) { ids.append(id) }
+            if known.insert(id).inserted { ids.append(id) }
         }
         return ids
     }

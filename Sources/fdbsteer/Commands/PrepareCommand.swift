@@ -137,7 +137,8 @@ struct PrepareCommand: ParsableCommand {
             (guest ?? "", guest != nil), ("--bridge", bridge != nil), ("--primary", primary != nil),
             ("--standby", standby != nil), ("--port", port != nil), ("--uplink", uplink != nil), ("--pf", pf != nil),
             ("--vf", vf != nil), ("--address", !addresses.isEmpty), ("--exclusive", exclusive != nil),
-            ("--ip", ip != nil), ("--neighbour", neighbour != nil),
+            ("--ip", ip != nil), ("--neighbour", neighbour != nil), ("--leak", leak != nil),
+            ("--accept-unusable-nic", acceptUnusableNic),
         ]
         let superfluous = named.filter(\.1).map(\.0)
         if superfluous.isEmpty { return }

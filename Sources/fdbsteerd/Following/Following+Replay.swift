@@ -31,7 +31,8 @@ extension Following {
             let reader = guest.monitorPath.flatMap { monitors[$0]?.client.descriptor }.map { peerProcess(of: $0) } ?? 0
             if let replay = guest.replay { replay.refusal = TapHolder.doubt(about: port, readBy: reader) }
         case .leaving, .migrating: break
-        case .gone where follower.isDeparting: break
+        // QEMU may end before the guest is seen at its new place.
+        case _ where follower.isDeparting: break
         case .gone: guest.replay?.giveUp("the guest was not seen on another host")
         default: guest.replay?.giveUp("the guest runs on here")
         }
@@ -101,6 +102,17 @@ extension Following {
         if replay.isLate(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         tell(guest, &context)
         if replay.isOver { keepQueue(of: guest, &context) }
+    }
+
+    /// Nothing is kept for a guest any more, nor out of its ports' queues.
+    func endReplay(of guest: Followed, _ reason: String, _ context: inout DaemonContext) {
+        guest.replay?.giveUp(reason)
+        tell(guest, &context)
+        do throws(ControllerError) {
+            try context.keeper.keepQueue(guest.row, nil)
+        } catch {
+            context.log.warning("\(error)", metadata: ["guest": "\(guest.settings.id)"])
+        }
     }
 
     private func tell(_ guest: Followed, _ context: inout DaemonContext) {

@@ -37,10 +37,12 @@ struct Following {
         for settings in context.configuration.guests where settings.follow || settings.followRXFilter {
             guard let record = context.keeper.watch.record(named: settings.id) else { continue }
             wanted.insert(record.row)
-            if let known = guests[record.row], known.settings == settings {
+            let isReplayed = settings.follow && context.configuration.replays(settings, recorded: record.guest.replay)
+            if let known = guests[record.row], known.settings == settings, known.isReplayed == isReplayed {
                 if settings.follow { see(known, record, &context) }
                 continue
             }
+            if let known = guests[record.row] { endReplay(of: known, "the guest is configured anew", &context) }
             let new = Followed(settings, record, configuration: context.configuration)
             guests[record.row] = new
             let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
@@ -49,8 +51,8 @@ struct Following {
         }
         for (row, known) in guests where !wanted.contains(row) {
             guard !known.isReturning || context.keeper.record(row) == nil else { continue }
+            endReplay(of: known, "the guest is followed no more", &context)
             guests[row] = nil
-            try? context.keeper.keepQueue(row, nil)
             for source in [Condition.Source.monitor, .follower] { context.keeper.set(row, source, []) }
         }
         chooseMonitors(now: now, &context)
@@ -69,6 +71,7 @@ struct Following {
             "redirected by others",
             metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
         context.keeper.stopAsking(known.row)
+        endReplay(of: known, "the guest was redirected by others", &context)
         known.begin(record)
         presume(known, &context)
     }
