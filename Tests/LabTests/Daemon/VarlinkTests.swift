@@ -147,20 +147,30 @@ struct VarlinkTests {
                 // Debian's own, which every user may run.
                 let program = #"""
                     $/ = "\0"; my $s = IO::Socket::UNIX->new($ARGV[0]) or die "$!\n";
-                    print $s qq({"method":"io.fdbsteer.Switch","parameters":{"guests":["vm1"],"to":"standby"}}\0);
+                    print $s qq({"method":"io.fdbsteer.$ARGV[1]","parameters":{$ARGV[2]}}\0);
                     print scalar <$s>
                     """#
-                func call(groups: String) throws -> Command {
+                func call(
+                    groups: String = "--groups=54321", _ method: String = "Switch",
+                    _ parameters: String = #""guests":["vm1"],"to":"standby""#
+                ) throws -> Command {
                     try Command.run([
                         "setpriv", "--reuid=65533", "--regid=65533", groups, "/usr/bin/perl", "-MIO::Socket::UNIX",
-                        "-e",
-                        program, socket,
+                        "-e", program, socket, method, parameters,
                     ])
                 }
                 let stranger = try call(groups: "--clear-groups")
                 #expect(stranger.exitCode != 0 && stranger.errors.contains("Permission denied"), "\(stranger)")
                 #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("vfrep0") == true)
-                let member = try call(groups: "--groups=54321")
+                // What would reach further than guests' frames is root's.
+                let monitor = try call("Switch", #""guests":["vm1"],"to":"standby","until":["qmp:/run/vm1.qmp:STOP"]"#)
+                #expect(monitor.output.contains("only root may have fdbsteerd talk to a monitor"), "\(monitor)")
+                let neighbour = try call(
+                    "Prepare",
+                    #""guest":"vm2","bridge":"br0","port":"tap0","addresses":["52:54:00:00:00:02"],"#
+                        + #""ip":["192.0.2.1"],"neighbour":["br0"]"#)
+                #expect(neighbour.output.contains("only root may have neighbours follow a guest"), "\(neighbour)")
+                let member = try call()
                 #expect(member.exitCode == 0 && member.output.contains("\"outcome\":\"done\""), "\(member)")
                 #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("tap0") == true)
                 let history = try lab.fdbsteer("history vm1 --limit 1").output
