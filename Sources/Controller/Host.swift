@@ -1,3 +1,4 @@
+import Glibc
 import Netlink
 package import Policy
 package import Records
@@ -27,6 +28,21 @@ package struct Host: ~Copyable {
         self.begin = begin
         self.hangups = hangups
         events = EventLog(folder)
+    }
+
+    /// Waits so many nanoseconds, or until a hang-up.
+    ///
+    /// - Returns: the hang-up, in words that go on "it was"; nil for none.
+    func pause(_ nanoseconds: Int64) -> String? {
+        let hangups = hangups ?? []
+        let end = monotonicNanoseconds() + nanoseconds
+        while true {
+            let left = end - monotonicNanoseconds()
+            guard left > 0 else { return nil }
+            var polled = hangups.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
+            _ = poll(&polled, nfds_t(polled.count), Int32(clamping: (left + 999_999) / 1_000_000))
+            if let index = polled.firstIndex(where: { $0.revents != 0 }) { return hangups[index].words }
+        }
     }
 
     /// Appends that a verb about a guest was refused, or a signal did not come, to the log of events.

@@ -26,7 +26,8 @@ package struct Announce {
         _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false, on host: inout Host
     ) throws(ControllerError) -> AnnouncementReport {
         let journal = try Journal.open(host.folder, for: id)
-        let guest = try journal.guest(id).guest
+        let record = try journal.guest(id)
+        let guest = record.guest
         guard guest.side != .remote else {
             throw ControllerError(
                 .precondition, "guest \(guest.id) is remote: announcing it here would draw its frames away from it",
@@ -35,7 +36,14 @@ package struct Announce {
         let prepared = try Announce(ips: request.ips, known: journal.ips(of: id)).prepare(guest, on: &host.kernel)
         if !dryRun {
             for round in 0..<request.count {
-                if round > 0 { sleepNanoseconds(request.interval) }
+                if round > 0 {
+                    let hangup = host.pause(request.interval)
+                    let side = try journal.record(record)?.guest.side
+                    if let end = hangup ?? (side == nil ? "released" : side == .remote ? "switched to remote" : nil) {
+                        throw ControllerError(
+                            .precondition, "guest \(id) was announced \(round) times, and then no more: it was \(end)")
+                    }
+                }
                 do throws(NetlinkError) {
                     try prepared.announcer.sendRound()
                 } catch {

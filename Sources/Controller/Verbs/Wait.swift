@@ -32,7 +32,8 @@ package struct SwitchAtSignal {
             return planned
         }
         let journal = try Journal.open(host.folder, for: id)
-        let guest = try journal.guest(id).guest
+        let record = try journal.guest(id)
+        let guest = record.guest
         try host.kernel.requirePrivilege()
         var waiter = try SignalWaiter(
             wait, guest: guest, ips: journal.ips(of: id), until: host.hangups, using: &host.kernel.socket)
@@ -45,6 +46,11 @@ package struct SwitchAtSignal {
             throw error
         }
         let claim = try journal.claim(id)
+        guard claim.record.row == record.row else {
+            throw ControllerError(
+                .precondition, "guest \(id) was released and prepared anew during the wait; nothing was changed",
+                remedy: "switch it again, if it is still to go to \(side.rawValue)")
+        }
         var report = try Switch(to: side, options: options).run(under: claim, on: &host.kernel, since: Stopwatch())
         report.sighting = sighting
         return host.book(report)

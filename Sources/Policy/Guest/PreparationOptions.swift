@@ -115,7 +115,8 @@ extension GuestInterface {
             legacy: nic.map { LegacyRequest(pf: $0.pf.name, vf: $0.vf) })
         // A log has no room for more.
         guard var request, declared.count <= 4 else { return "fdbsteer prepare \(id) as before" }
-        (request.isGuarded, request.isGated) = (isGuarded, isGated)
+        // A port that serves others too has sticky entries in the place of a guard, which nobody asked for.
+        (request.isGuarded, request.isGated) = (isGuarded || isSticky, isGated)
         return request.command
     }
 }

@@ -77,6 +77,7 @@ final class Followed {
         frames = nil
         uplink = nil
         replay = nil
+        if record.guest.side == .remote { announcing = nil }
         awaitsSituation = true
     }
 

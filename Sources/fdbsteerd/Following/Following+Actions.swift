@@ -37,6 +37,8 @@ extension Following {
             if isArrival { rest.removeAll { $0 == .announce } }
             context.log.report(report, as: "redirected", about)
         case .becomeRemote:
+            // What says that it is here would draw its frames away from it.
+            guest.announcing = nil
             guard hasUplink(row, context) else {
                 context.log.notice("gone, and there is no uplink to be reached by", metadata: about)
                 return

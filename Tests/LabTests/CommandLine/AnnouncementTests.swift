@@ -54,6 +54,26 @@ struct AnnouncementTests {
         }
     }
 
+    /// An announcement of a guest that has left draws its frames away from it.
+    @Test(arguments: [("switch vm1 --to remote", "it was switched to remote"), ("release vm1", "it was released")])
+    func whoHasLeftIsAnnouncedNoMore(_ verb: String, _ words: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let index = try #require(try Interface.index(of: "uplink0-far"))
+            let listener = clab_packet_socket(index, 0x8035, 1 << 20)
+            try #require(listener >= 0)
+            defer { close(listener) }
+            let running = try RunningCommand(
+                [CommandLineLab.binary, "announce", "vm1", "--count", "100", "--interval", "1s"],
+                environment: ["FDBSTEER_STATE": lab.state])
+            var frames = [clab_frame](repeating: clab_frame(), count: Int(CLAB_BATCH))
+            try lab.waitUntil { clab_receive(listener, &frames) > 0 }
+            #expect(try lab.fdbsteer(verb).exitCode == 0)
+            let command = running.wait()
+            #expect(command.exitCode == 3 && command.errors.contains(words), "\(command.errors)")
+        }
+    }
+
     @Test func refusals() throws {
         try CommandLineLab.run { lab in
             try lab.refused("announce vm1", code: 3, saying: "guest vm1 is not known")

@@ -45,6 +45,20 @@ struct SignalTests {
         }
     }
 
+    @Test func aWaitMovesNoOtherGuestOfTheSameName() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let running = try lab.startWaiting("carrier:primary=down")
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            try lab.prepare()
+            try Command.script("ip link set vfrep0-far down")
+            let command = running.wait()
+            #expect(command.exitCode == 3, "\(command.output)\(command.errors)")
+            #expect(command.errors.contains("released and prepared anew during the wait"), "\(command.errors)")
+            #expect(try lab.port() == "vfrep0")
+        }
+    }
+
     @Test func whatIsSoAlreadyIsNotWaitedFor() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
