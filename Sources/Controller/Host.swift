@@ -1,4 +1,3 @@
-import Glibc
 import Netlink
 package import Policy
 package import Records
@@ -39,9 +38,7 @@ package struct Host: ~Copyable {
         while true {
             let left = end - monotonicNanoseconds()
             guard left > 0 else { return nil }
-            var polled = hangups.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
-            _ = poll(&polled, nfds_t(polled.count), Int32(clamping: (left + 999_999) / 1_000_000))
-            if let index = polled.firstIndex(where: { $0.revents != 0 }) { return hangups[index].words }
+            if let words = hangups.first(within: Int32(clamping: (left + 999_999) / 1_000_000)) { return words }
         }
     }
 

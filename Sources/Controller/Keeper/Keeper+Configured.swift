@@ -16,8 +16,8 @@ package struct LinkNews: Hashable, Sendable {
 extension Keeper {
     /// How a configured guest stands.
     package enum Standing: Sendable {
-        /// Not all of its ports are there; what is missing first, in words.
-        case waiting(String)
+        /// An interface that it needs does not exist, or is not on its bridge.
+        case waiting
         /// Something is under way with it.
         case busy
         /// It has a record, and its ports.
@@ -28,7 +28,8 @@ extension Keeper {
         case due(PreparationRequest)
     }
 
-    /// Waits for these MACs of guests that are not prepared: what is heard of them is news of links.
+    /// Takes an entry with one of these MACs, of guests that are not prepared yet, for news of links (``takeLinkNews()``): their
+    /// ports may have come.
     package mutating func await(_ macs: Set<MACAddress>) { awaited = macs }
 
     /// All interfaces, to be asked for many names.
@@ -53,18 +54,19 @@ extension Keeper {
         do throws(ControllerError) {
             request = try prepare.named(links)
         } catch {
-            return .waiting(error.message)
+            return .waiting
         }
         let record = watch.record(named: wanted.id)
         if let record, record.phase != .pinned, record.phase != .bracketed { return .busy }
-        if let missing = request.missing(links) { return .waiting(missing) }
+        guard request.isComplete(links) else { return .waiting }
         guard let record else { return .due(wanted) }
         let guest = record.guest
         let differences = try prepare.differences(request, from: guest, journal, links: links)
         if !differences.isEmpty { return .otherwise(differences) }
         let lost = guest.ports.filter { links[$0.port.index]?.master != guest.bridge.index }.map(\.side)
         if links[guest.bridge.index] != nil, lost.isEmpty { return .asConfigured }
-        // A paravirtual NIC's port is as old as the guest's machine: with the same one the guest is where it was.
+        // The hypervisor makes a paravirtual NIC's port anew each time it starts the guest. The same port means the same run,
+        // and the guest is still on the side that the record has.
         if links[guest.bridge.index] != nil, !lost.contains(guest.arrival) {
             if lost == [.primary], leavesPrimary { return .asConfigured }
             return .due(try wanted.replacing(side: guest.side))
@@ -89,14 +91,10 @@ extension Keeper {
 }
 
 extension PreparationRequest {
-    /// Which of its interfaces is not there, or in no bridge; nil when all are where they have to be.
-    fileprivate func missing(_ links: Links) -> String? {
-        guard let bridge = links[self.bridge] else { return "bridge \(self.bridge) does not exist" }
-        for name in [primary, standby, uplink].compactMap({ $0 }) {
-            guard let link = links[name] else { return "\(name) does not exist" }
-            if link.master != bridge.index { return "\(name) is no port of \(bridge.name)" }
-        }
-        for name in neighbours where links[name] == nil { return "\(name) does not exist" }
-        return nil
+    /// Whether its interfaces exist, and its ports are on its bridge.
+    fileprivate func isComplete(_ links: Links) -> Bool {
+        guard let bridge = links[self.bridge] else { return false }
+        let ports = [primary, standby, uplink].compactMap { $0 }
+        return ports.allSatisfy { links[$0]?.master == bridge.index } && neighbours.allSatisfy { links[$0] != nil }
     }
 }

@@ -7,7 +7,7 @@ import System
 
 /// Keeping what followed guests may miss, and sending it again (docs/zero.md).
 extension Keeper {
-    /// So many guests' frames are kept at a time: 8 MiB each.
+    /// The number of guests whose frames are kept at a time. A guest takes 8 MiB, or 16 while it gives up its primary.
     package static let mostReplays = 16
 
     /// What a guest is about to do whose frames are kept.
@@ -20,7 +20,7 @@ extension Keeper {
         case arriving
     }
 
-    /// Begins to keep what is sent to a guest by its standby, or its one port.
+    /// Starts to capture the frames that leave by a guest's standby, or by its one port.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept.
     package mutating func beginReplay(_ row: Int64, _ course: ReplayCourse) throws(ControllerError) -> Replayer {
@@ -84,7 +84,7 @@ extension Keeper {
         _ guest: GuestInterface, _ macs: [MACAddress], _ asks: ReplayPlan.Asks?, _ course: ReplayCourse
     ) throws(ControllerError) -> ReplayPlan {
         let isArriving = course == .arriving
-        // Where what is kept goes, but for what goes to the standby.
+        // Frames are sent again by the standby, and by this port.
         let uplink = isArriving ? guest.primary : guest.uplink
         let indexes = [guest.bridge.index, guest.standby.index] + [uplink?.index].compactMap { $0 }
         let links = try ControllerError.reading("the ports of guest \(guest.id)") { () throws(NetlinkError) in
@@ -155,7 +155,7 @@ extension Keeper {
         case coming
     }
 
-    /// A port with what is kept out of its queue.
+    /// A port, and the frames that ``QueueShield`` drops there.
     struct KeptQueue: Hashable {
         let port: Int32
         let name: String
@@ -164,7 +164,8 @@ extension Keeper {
 
     /// Keeps something out of the queue of one of a guest's ports, or nothing any more.
     ///
-    /// - Throws: ``ControllerError`` of code `precondition`: nothing is kept out, or what was still is, until the next call.
+    /// - Throws: ``ControllerError`` of code `precondition`. If the old rule could not be removed, it stays, and the next call removes
+    ///   it; otherwise no rule is left.
     package mutating func keepQueue(_ row: Int64, _ care: QueueCare?) throws(ControllerError) {
         var wanted: KeptQueue?
         if let care, let guest = watch.records[row]?.guest {

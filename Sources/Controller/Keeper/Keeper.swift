@@ -93,7 +93,7 @@ package struct Keeper: ~Copyable {
     var asking: Asking
     /// Where frames are received that are kept for guests.
     var captureBuffer: CaptureBuffer?
-    /// Ports with what is kept out of their queues, by their guests' rows.
+    /// The ports where ``QueueShield`` drops frames, by their guests' rows.
     var queues: [Int64: KeptQueue] = [:]
 
     /// - Parameter folder: journal and history; made when they are missing.

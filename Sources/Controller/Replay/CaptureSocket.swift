@@ -7,7 +7,7 @@ import System
 
 /// Where frames are received before they are kept: one for all sockets of a thread. No core dump has it.
 final class CaptureBuffer {
-    /// A frame with segmentation offload, and what goes before it.
+    /// Bytes for one frame: 64 KiB with segmentation offload, its `struct virtio_net_hdr`, and a VLAN tag.
     static let room = 66 << 10
     static let bytes = room * Int(CN_CAPTURE_MOST)
 

@@ -24,6 +24,17 @@ package struct Hangup: Sendable {
     }
 }
 
+extension [Hangup] {
+    /// Waits at most so many milliseconds (poll(2)).
+    ///
+    /// - Returns: why the first of those that came did, in words that go on "was"; nil for none.
+    func first(within milliseconds: Int32) -> String? {
+        var polled = map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
+        guard poll(&polled, nfds_t(polled.count), milliseconds) > 0 else { return nil }
+        return polled.firstIndex { $0.revents != 0 }.map { self[$0].words }
+    }
+}
+
 /// Waits on the calling thread, in one poll(2), for the first of several signals.
 struct SignalWaiter: ~Copyable {
     /// How a wait ended.
@@ -111,13 +122,7 @@ struct SignalWaiter: ~Copyable {
 
     /// What ended the wait beside signals; nil for nothing.
     private func interruption(_ isWanted: () -> Bool) -> String? {
-        var polled = hangups.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
-        if !polled.isEmpty, Glibc.poll(&polled, nfds_t(polled.count), 0) > 0,
-            let index = polled.firstIndex(where: { $0.revents != 0 })
-        {
-            return hangups[index].words
-        }
-        return isWanted() ? nil : "aborted"
+        hangups.first(within: 0) ?? (isWanted() ? nil : "aborted")
     }
 
     /// Why signals cannot be heard at present.

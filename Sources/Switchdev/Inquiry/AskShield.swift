@@ -58,14 +58,7 @@ public enum AskShield {
     ///
     /// - Throws: ``NetlinkError``.
     public static func lower(_ port: Int32, using socket: inout CommandSocket) throws(NetlinkError) {
-        try socket.withPacketFilters { (socket) throws(NetlinkError) in
-            do throws(NetlinkError) {
-                try socket.performTogether(
-                    [OwnedTableRequest.begin, .deleteChain(name(socket.portID), chain(port)), .end])
-            } catch {
-                guard error.errno == .noEntry else { throw error }
-            }
-        }
+        try OwnedTableRequest.remove(chain(port), of: name, using: &socket)
     }
 
     private static let ofAnswers: [PacketExpression] = [

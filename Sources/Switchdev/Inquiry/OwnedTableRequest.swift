@@ -1,5 +1,6 @@
 import CNetlink
 import Netlink
+import System
 
 /// A message to nftables about a table of family netdev that belongs to the socket that made it (NFT_TABLE_F_OWNER): the kernel removes
 /// it with the socket, however the process ends, and lets nobody else change it.
@@ -57,6 +58,24 @@ enum OwnedTableRequest: Request {
             body.putHook(UInt32(CN_NF_NETDEV_EGRESS), priority: Self.priority, device: device)
         case .deleteChain(let table, let chain): body.putChain(chain, of: table)
         case .addRule(let table, let chain, let expressions): body.putRule(expressions, in: chain, of: table)
+        }
+    }
+}
+
+extension OwnedTableRequest {
+    /// Removes a chain; that there is none is no error.
+    ///
+    /// - Parameter table: the name of its table, by the port id of the socket that owns it.
+    /// - Throws: ``NetlinkError``.
+    static func remove(
+        _ chain: String, of table: (UInt32) -> String, using socket: inout CommandSocket
+    ) throws(NetlinkError) {
+        try socket.withPacketFilters { (socket) throws(NetlinkError) in
+            do throws(NetlinkError) {
+                try socket.performTogether([Self.begin, .deleteChain(table(socket.portID), chain), .end])
+            } catch {
+                guard error.errno == .noEntry else { throw error }
+            }
         }
     }
 }

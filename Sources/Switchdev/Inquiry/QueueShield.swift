@@ -1,7 +1,6 @@
 import CNetlink
 public import FDB
 public import Netlink
-import System
 
 /// The nftables table that keeps out of a port's queue what would only be in the way there when somebody reads it: a tap holds 1,000
 /// frames, and drops the newest.
@@ -54,14 +53,7 @@ public enum QueueShield {
     ///
     /// - Throws: ``NetlinkError``.
     public static func lower(_ port: Int32, using socket: inout CommandSocket) throws(NetlinkError) {
-        try socket.withPacketFilters { (socket) throws(NetlinkError) in
-            do throws(NetlinkError) {
-                try socket.performTogether(
-                    [OwnedTableRequest.begin, .deleteChain(name(socket.portID), chain(port)), .end])
-            } catch {
-                guard error.errno == .noEntry else { throw error }
-            }
-        }
+        try OwnedTableRequest.remove(chain(port), of: name, using: &socket)
     }
 
     private static func name(_ socket: UInt32) -> String { "fdbsteer/queue-\(socket)" }

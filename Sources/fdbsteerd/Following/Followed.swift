@@ -37,7 +37,7 @@ final class Followed {
         self.settings = settings
         row = record.row
         let guest = record.guest
-        isReplayed = settings.follow && configuration.replays(settings, recorded: guest.replay)
+        isReplayed = Followed.isReplayed(settings, record, configuration)
         let kind = guest.kind == .unknown ? settings.kind : guest.kind
         follower = MigrationFollower(
             MigrationFollower.Configuration(
@@ -51,6 +51,11 @@ final class Followed {
         let isHeard = settings.follow || settings.followRXFilter
         monitorPath = isHeard ? settings.qmp.map(Following.resolved) : nil
     }
+
+    /// Whether what a guest misses is sent again: its migrations have to be followed.
+    static func isReplayed(
+        _ settings: DaemonConfiguration.Guest, _ record: GuestRecord, _ configuration: DaemonConfiguration
+    ) -> Bool { settings.follow && configuration.replays(settings, recorded: record.guest.replay) }
 
     /// What a guest's doings may cost: so many redirections, or questions for its filters, at once, and then fewer and fewer.
     static let limits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 5_000_000_000)

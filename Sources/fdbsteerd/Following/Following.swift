@@ -37,8 +37,9 @@ struct Following {
         for settings in context.configuration.guests where settings.follow || settings.followRXFilter {
             guard let record = context.keeper.watch.record(named: settings.id) else { continue }
             wanted.insert(record.row)
-            let isReplayed = settings.follow && context.configuration.replays(settings, recorded: record.guest.replay)
-            if let known = guests[record.row], known.settings == settings, known.isReplayed == isReplayed {
+            if let known = guests[record.row], known.settings == settings,
+                known.isReplayed == Followed.isReplayed(settings, record, context.configuration)
+            {
                 if settings.follow { see(known, record, &context) }
                 continue
             }
