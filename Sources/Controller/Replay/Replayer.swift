@@ -171,14 +171,10 @@ package final class Replayer {
 
     func isComplete(from number: UInt64) -> Bool { completeFrom.map { $0 <= number } ?? false }
 
-    /// Nothing is sent by the uplink after all, for a reason; what is being sent already is.
+    /// What is kept is not sent, for a reason; what is being sent by the uplink already goes on.
     package func giveUp(_ reason: String) {
         guard phase != .departed, phase != .over else { return }
-        if gap != nil {
-            told.append(ReplayAccount(.leaving, refusal: reason))
-        } else {
-            told.append(ReplayAccount(.blackout, refusal: reason))
-        }
+        told.append(ReplayAccount(plan.isArriving ? .arriving : gap != nil ? .leaving : .blackout, refusal: reason))
         finish()
     }
 
