@@ -63,7 +63,8 @@ final class OffloadMatrix {
         let found: Found
         let hardware: Hardware
         let fdbsteer: Verdict
-        let bridge: Verdict
+        /// Nil where `bridge fdb replace` was not tried.
+        let bridge: Verdict?
         /// The first difference from the claim, or the first report.
         let words: String
     }
@@ -150,8 +151,10 @@ final class OffloadMatrix {
 
     /// Runs all cases.
     ///
-    /// - Parameter progress: is called with each result.
-    func run(progress: (Result) -> Void) throws -> [Result] {
+    /// - Parameters:
+    ///   - peer: the behaviours of the hardware under which `bridge fdb replace` is tried too.
+    ///   - progress: is called with each result.
+    func run(peer: [Hardware], progress: (Result) -> Void) throws -> [Result] {
         let pairs = [
             Pair(from: eswitch.0, to: eswitch.1), Pair(from: eswitch.0, to: software.0),
             Pair(from: software.0, to: eswitch.0), Pair(from: software.0, to: software.1),
@@ -161,7 +164,8 @@ final class OffloadMatrix {
             for found in Found.allCases where found != .learnedOffloaded || pair.from.isEswitch {
                 for hardware in Hardware.allCases {
                     let (fdbsteer, words) = try runFdbsteer(pair, found, hardware)
-                    let (bridge, bridgeWords) = try runBridge(pair, found, hardware)
+                    let (bridge, bridgeWords): (Verdict?, String) =
+                        peer.contains(hardware) ? try runBridge(pair, found, hardware) : (nil, "")
                     let result = Result(
                         pair: pair, found: found, hardware: hardware, fdbsteer: fdbsteer, bridge: bridge,
                         words: fdbsteer == .right ? bridgeWords : words)
