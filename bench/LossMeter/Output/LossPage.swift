@@ -31,8 +31,10 @@ package struct LossPage {
         showTimelines(on: &page)
         page.heading("Figures")
         page.paragraph(
-            "Where there are two or three numbers they are least, median and most. A window is the time for which frames were lost; it is "
-                + "known to the resolution, the time between two frames. A void move is one that the sender or a receiver spoilt."
+            "Where there are two or three numbers they are least, median and most. A window is the time for which frames "
+                + "were lost; it is known to the resolution, the time between two frames. A void move is one that the sender or "
+                + "a receiver spoilt. An inconclusive one (inconcl) lost nothing, but a loss shorter than its resolution would "
+                + "not have shown. Reordered frames (reord) came after ones with a higher number."
         )
         page.table(LossTable(summaries).rows, numbersFrom: 2)
         return page
@@ -48,7 +50,7 @@ package struct LossPage {
                 [RangeChart.Spread(Int(spread.minimum), Int(spread.median), Int(spread.maximum))]
             )
         }
-        page.chart(RangeChart("\(title); in parentheses the number of moves", unit: "frames", [.init("", role)], rows))
+        page.chart(RangeChart("\(title); in parentheses the valid moves", unit: "frames", [.init("", role)], rows))
     }
 
     /// The worst move of each method, all on one scale of time; what is short there is enlarged below.

@@ -6,8 +6,8 @@ package struct LossTable: Sendable {
     /// - Parameter summaries: one for each row.
     package init(_ summaries: [Summary]) {
         let head = [
-            "method", "flood", "moves", "lost min/med/max", "lost total", "dup total", "void", "window us med/max",
-            "command us", "kpps", "reord", "inconcl", "resolution us", "latency us p50/p99 before,during,after",
+            "method", "flood", "moves", "lost min/med/max", "lost", "dup", "void", "inconcl", "window us med/max",
+            "command us", "kpps", "reord", "resolution us", "latency us p50/p99 before,during,after",
         ]
         rows = [head] + summaries.map(LossTable.row)
     }
@@ -21,9 +21,9 @@ package struct LossTable: Sendable {
         return [
             summary.method, summary.flood ? "on" : "off", "\(summary.results.count)",
             "\(summary.lost.minimum)/\(summary.lost.median)/\(summary.lost.maximum)", "\(summary.lost.total)",
-            "\(summary.duplicated.total)", "\(summary.voids)",
+            "\(summary.duplicated.total)", "\(summary.voids)", "\(summary.inconclusive)",
             "\(micro(summary.window.median))/\(micro(summary.window.maximum))", micro(summary.command.median),
-            tenths(summary.achievedRate / 1000), "\(summary.reordered.total)", "\(summary.inconclusive)",
+            tenths(summary.achievedRate / 1000), "\(summary.reordered.total)",
             micro(summary.resolution.median), latency.joined(separator: " "),
         ]
     }
