@@ -139,16 +139,6 @@ package struct Database: ~Copyable {
     /// The row id of the last insert.
     package var lastRow: Int64 { sqlite3_last_insert_rowid(handle) }
 
-    /// A counter that changes when a transaction of any connection ends; nil if it cannot be read. It exists only with a
-    /// rollback journal.
-    package var changeCounter: Int64? {
-        let counter = csqlite_change_counter(handle)
-        return counter < 0 ? nil : counter
-    }
-
-    /// A number that changes when another connection has written.
-    package func dataVersion() throws(DatabaseError) -> Int64 { try run("PRAGMA data_version").first?.integer(0) ?? 0 }
-
     /// Runs `body` in one transaction that holds the write lock from the start; an error undoes all of it.
     package func transaction<E: Error>(_ body: () throws(E) -> Void, mapping: (DatabaseError) -> E) throws(E) {
         do throws(DatabaseError) { try run("BEGIN IMMEDIATE") } catch { throw mapping(error) }
