@@ -74,18 +74,9 @@ package struct Inquirer: ~Copyable {
     }
 
     /// Accepts frames that come in and go to a question's source, and ARP without a sender's address.
-    private static let filter: [sock_filter] = {
-        let (equal, step) = (BPF_JMP | BPF_JEQ | BPF_K, FrameFilter.step)
-        let prefix = UInt32(truncatingIfNeeded: Ask(place: 0, number: 0).mac.value >> 24)
-        return [
-            step(BPF_LD | BPF_B | BPF_ABS, UInt32(bitPattern: Int32(CN_FRAME_KIND)), 0, 0),
-            step(equal, UInt32(PACKET_OUTGOING), 8, 0),
-            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0), step(BPF_ALU | BPF_RSH | BPF_K, 8, 0, 0),
-            step(equal, prefix, 4, 0),
-            step(BPF_LD | BPF_H | BPF_ABS, 12, 0, 0), step(equal, UInt32(ETH_P_ARP), 0, 3),
-            // The sender's IPv4 address.
-            step(BPF_LD | BPF_W | BPF_ABS, 28, 0, 0), step(equal, 0, 0, 1),
-            step(BPF_RET | BPF_K, 128, 0, 0), step(BPF_RET | BPF_K, 0, 0, 0),
-        ]
-    }()
+    private static let filter: [sock_filter] =
+        [
+            FrameFilter.step(BPF_LD | BPF_B | BPF_ABS, UInt32(bitPattern: Int32(CN_FRAME_KIND))),
+            FrameFilter.step(BPF_JMP | BPF_JEQ | BPF_K, UInt32(PACKET_OUTGOING), yes: 8),
+        ] + FrameFilter.acceptAnswers(octets: 128)
 }

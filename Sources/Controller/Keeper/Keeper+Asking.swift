@@ -111,7 +111,7 @@ extension Keeper {
     }
 
     /// When a guest was last heard to probe its address, by an inquiry or while it was in doubt.
-    private func lastProbe(_ row: Int64) -> Int64? {
+    func lastProbe(_ row: Int64) -> Int64? {
         [wards[row]?.acquaintance.probedAt, wards[row]?.doubt?.probedAt].compactMap { $0 }.max()
     }
 

@@ -74,6 +74,9 @@ extension Keeper {
         else {
             throw ControllerError(.precondition, "the guest is not known to answer questions")
         }
+        if let probe = lastProbe(record.row), monotonicNanoseconds() < probe + InquiryCourse.pause {
+            throw ControllerError(.precondition, "the guest tries whether its address is free (RFC 5227)")
+        }
         let standby = try InquiryTarget(record.guest, by: .standby, owned, using: &host.kernel.socket)
         let primary = try InquiryTarget(record.guest, by: .primary, owned, using: &host.kernel.socket)
         try shield(standby.ports)
@@ -117,9 +120,10 @@ extension Keeper {
 
     // MARK: - The loop
 
-    /// Lets a replay go on.
-    package mutating func advance(_ replayer: Replayer, now: Int64) {
+    /// Lets a guest's replay go on.
+    package mutating func advance(_ replayer: Replayer, of row: Int64, now: Int64) {
         replayer.advance(now: now, using: &host.kernel.socket)
+        if let probe = replayer.probedAt { wards[row]?.acquaintance.probedAt = probe }
     }
 
     /// QEMU has stopped the guest of a replay.
@@ -162,7 +166,10 @@ extension Keeper {
         let kind: QueueShield.Kind
     }
 
-    /// Keeps something out of the queue of one of a guest's ports, or nothing any more.
+    /// Something is kept out of the queue of one of a guest's ports.
+    package func keepsQueue(_ row: Int64) -> Bool { queues[row] != nil }
+
+    /// Keeps something out of the queue of one of a guest's ports, or nothing any more; nothing where the port has others' frames too.
     ///
     /// - Throws: ``ControllerError`` of code `precondition`. If the old rule could not be removed, it stays, and the next call removes
     ///   it; otherwise no rule is left.

@@ -79,16 +79,14 @@ struct CaptureSocket: ~Copyable {
     /// The most of a guest's MACs: each is four instructions of the filter.
     static let macLimit = 64
 
-    /// Frames that leave, whole where they go to one of the MACs; frames that come in and go to a question's source.
+    /// Frames that leave, whole where they go to one of the MACs; answers that come in, and the guest's own probes (RFC 5227).
     private static func filter(_ macs: [MACAddress]) -> [sock_filter] {
         let (equal, step, end) = (BPF_JMP | BPF_JEQ | BPF_K, FrameFilter.step, BPF_RET | BPF_K)
         let (byte, half, word) = (BPF_LD | BPF_B | BPF_ABS, BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_W | BPF_ABS)
-        let prefix = UInt32(truncatingIfNeeded: Ask(place: 0, number: 0).mac.value >> 24)
-        var program = [
-            step(byte, UInt32(bitPattern: Int32(CN_FRAME_KIND)), 0, 0), step(equal, UInt32(PACKET_OUTGOING), 5, 0),
-            step(word, 0, 0, 0), step(BPF_ALU | BPF_RSH | BPF_K, 8, 0, 0), step(equal, prefix, 0, 1),
-            step(end, snap, 0, 0), step(end, 0, 0, 0),
-        ]
+        var program =
+            [
+                step(byte, UInt32(bitPattern: Int32(CN_FRAME_KIND)), 0, 0), step(equal, UInt32(PACKET_OUTGOING), 9, 0),
+            ] + FrameFilter.acceptAnswers(octets: snap)
         for mac in macs {
             program += [
                 step(word, 2, 0, 0), step(equal, UInt32(truncatingIfNeeded: mac.value), 0, 3),

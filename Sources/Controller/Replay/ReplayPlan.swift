@@ -48,14 +48,23 @@ struct ReplayPlan {
         return Int(ask.number)
     }
 
-    /// Which question of a pair a frame answers; nil for one that answers none, or is not the guest's.
-    func answer(_ frame: UnsafeRawBufferPointer) -> (side: Side, pair: Int)? {
-        guard let ip = gap?.ip, let (mac, word) = GuestWord.decode(frame), macs.contains(mac),
-            case .answer(let ask, ip) = word
-        else { return nil }
-        for side in [Side.primary, .standby] where ask.place == ReplayPlan.place(side) {
-            return (side, Int(ask.number))
+    /// What the guest says.
+    enum Word {
+        /// It answers the question of a pair.
+        case answer(Side, pair: Int)
+        /// It probes the address at which it is asked (RFC 5227): a question would be a conflict to it.
+        case probe
+    }
+
+    /// What a frame says of the guest; nil for one that says nothing, or is not the guest's.
+    func word(_ frame: UnsafeRawBufferPointer) -> Word? {
+        guard let ip = gap?.ip, let (mac, word) = GuestWord.decode(frame), macs.contains(mac) else { return nil }
+        switch word {
+        case .answer(let ask, ip):
+            let side = [Side.primary, .standby].first { ask.place == ReplayPlan.place($0) }
+            return side.map { .answer($0, pair: Int(ask.number)) }
+        case .probe(ip): return .probe
+        default: return nil
         }
-        return nil
     }
 }

@@ -6,13 +6,15 @@ import System
 /// dropped (docs/zero.md).
 ///
 /// As long as the guest answers, copies are kept from the primary (``QueueShield``): they would wait there, and come a second time.
-/// Everything that the standby carried since the last answer by it is sent to the primary when the guest answers there.
+/// Those that were kept from it, and that the standby carried since the last answer by it, are sent to the primary when the guest
+/// answers there.
 extension Replayer {
     /// Between two pairs of questions, in nanoseconds: those to a primary that takes nothing yet wait in its queue.
     private static let arrivalPause: Int64 = 4_000_000
-    /// A guest that has just begun to run answers within 41 ms (docs/zero.md), or later on a busy host: one that answers none of so
-    /// many questions cannot be asked.
-    private static let firstQuestions = 50
+    /// One that has answered nothing for so long cannot be asked. Its silence alone does not show that: a guest whose primary has no
+    /// carrier answers by neither port, for half a second where the link is e1000e's (docs/zero.md). What is kept from it meanwhile is
+    /// late, and not lost; nanoseconds.
+    private static let muteLimit: Int64 = 1_000_000_000
     /// A guest that has answered by its standby within this time uses it; nanoseconds.
     private static let recently: Int64 = 100_000_000
     /// How long a primary is waited for: 750 questions, so that its queue has room for frames; nanoseconds.
@@ -26,15 +28,18 @@ extension Replayer {
     package var hasAnsweredByPrimary: Bool { phase == .arriving && gap?.isOver == true }
 
     func followArrival(now: Int64) {
-        if gap?.isOver == false { ask(now: now, pause: Replayer.arrivalPause) }
+        if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause) }
     }
 
     /// No primary has come in time, or the guest cannot be asked.
     package func isLate(now: Int64) -> Bool {
         guard phase == .arriving, let gap, !gap.isOver else { return false }
-        let isMute = !gap.isPastOpening && gap.next ?? 0 > Replayer.firstQuestions
-        return isMute || now >= begunAt + Replayer.arrivalLimit
+        if probedAt != nil { return true }
+        return now >= begunAt + (gap.isPastOpening ? Replayer.arrivalLimit : Replayer.muteLimit)
     }
+
+    /// Copies are kept from the primary.
+    package func holds() { if heldFrom == nil { heldFrom = seen } }
 
     /// The guest takes frames by its primary, or does not say where it takes any: what it may have missed is sent, past what keeps
     /// copies out.
@@ -45,8 +50,11 @@ extension Replayer {
         guard phase == .arriving else { return }
         look(using: &socket)
         let now = monotonicNanoseconds()
+        // Copies have reached the primary.
+        guard let heldFrom else { return giveUp("copies of its frames could not be kept from \(plan.primary.name)") }
         if !isEvident, gap?.isOver != true, now < heardByStandbyAt + Replayer.recently { return finish() }
-        let begin = gap?.kept ?? 0
+        // Copies of earlier ones have reached it.
+        let begin = max(gap?.kept ?? 0, heldFrom)
         let isPossible = isComplete(from: begin)
         endGap()
         phase = .arrived
@@ -55,15 +63,15 @@ extension Replayer {
             return finish()
         }
         sending = Sending(
-            range: begin..<seen, way: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
+            [Piece(begin..<seen)], by: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
         send(now: now)
     }
 
     /// From now on copies reach the primary: what came meanwhile is sent, and no more.
     func hasArrived(using socket: inout CommandSocket) {
-        guard phase == .arrived, sending?.isOpen == true, let range = sending?.range else { return }
+        guard phase == .arrived, sending?.isOpen == true else { return }
         look(using: &socket)
-        sending?.range = range.lowerBound..<seen
+        sending?.extend(to: seen)
         sending?.isOpen = false
         send(now: monotonicNanoseconds())
         if sending == nil { finish() }

@@ -8,16 +8,37 @@ extension Replayer {
     /// By which port they are sent.
     enum Way { case standby, primary, uplink }
 
-    struct Sending {
-        /// Of those that left by the primary alone, before the others.
-        var early: Range<UInt64> = 0..<0
+    /// Frames by their numbers on one port.
+    struct Piece {
         var range: Range<UInt64>
+        /// They left by the primary alone.
+        let isEarly: Bool
+
+        init(_ range: Range<UInt64>, isEarly: Bool = false) { (self.range, self.isEarly) = (range, isEarly) }
+    }
+
+    struct Sending {
+        /// What is left, the oldest first.
+        var pieces: [Piece]
         let way: Way
-        /// What is seen from now on is sent too.
-        var isOpen = false
+        /// What is seen from now on is sent too, behind the last piece.
+        var isOpen: Bool
         let evidenceAt: Int64
         var account: ReplayAccount
+
+        init(_ pieces: [Piece], by way: Way, isOpen: Bool = false, evidenceAt: Int64, account: ReplayAccount) {
+            self.pieces = pieces
+            (self.way, self.isOpen, self.evidenceAt, self.account) = (way, isOpen, evidenceAt, account)
+        }
+
+        /// Everything that was seen until now belongs to it.
+        mutating func extend(to end: UInt64) {
+            guard isOpen, let last = pieces.indices.last else { return }
+            pieces[last].range = pieces[last].range.lowerBound..<end
+        }
     }
+
+    func ring(of piece: Piece) -> FrameRing? { piece.isEarly ? earlyRing : ring }
 
     /// Frames that are sent to the standby in one turn of the loop.
     private static let sentPerTurn = 256
@@ -35,41 +56,42 @@ extension Replayer {
             told.append(ReplayAccount(.leaving, refusal: incomplete))
             return
         }
+        let early = missed.early.isEmpty ? [] : [Piece(missed.early, isEarly: true)]
         sending = Sending(
-            early: missed.early, range: missed.late, way: .standby, evidenceAt: now,
-            account: ReplayAccount(.leaving))
+            early + [Piece(missed.late)], by: .standby, evidenceAt: now, account: ReplayAccount(.leaving))
     }
 
     func send(now: Int64) {
         judgeGap(now: now)
         guard var current = sending else { return }
-        if current.isOpen { current.range = current.range.lowerBound..<seen }
+        current.extend(to: seen)
         var room = Replayer.sentPerTurn
         if current.way != .standby { room = current.account.kept == 0 ? Replayer.firstBurst : Replayer.nextBurst }
         if current.way == .standby, let counters, let unread = account.unread(counters) {
             room = min(room, max(0, Replayer.queueRoom - Int(seen - min(seen, unread))))
         }
-        if !current.early.isEmpty {
-            current.early = send(current.early, of: earlyRing, &current, &room)
-            if current.early.isEmpty {
+        while let piece = current.pieces.first {
+            let left = send(piece, &current, &room)
+            current.pieces[0].range = left
+            if !left.isEmpty || (current.isOpen && current.pieces.count == 1) { break }
+            if piece.isEarly {
                 current.account.dropped += earlyRing?.takeOverflow() ?? 0
                 earlyRing = nil
             }
+            current.pieces.removeFirst()
         }
-        if current.early.isEmpty { current.range = send(current.range, of: ring, &current, &room) }
         sending = current
-        guard !current.isOpen, current.early.isEmpty, current.range.isEmpty else { return }
+        guard current.pieces.isEmpty else { return }
         current.account.dropped += ring.takeOverflow()
         told.append(current.account)
         sending = nil
     }
 
-    /// - Returns: what is left of the range.
-    private func send(
-        _ range: Range<UInt64>, of ring: FrameRing?, _ current: inout Sending, _ room: inout Int
-    ) -> Range<UInt64> {
+    /// - Returns: what is left of the piece.
+    private func send(_ piece: Piece, _ current: inout Sending, _ room: inout Int) -> Range<UInt64> {
+        let range = piece.range
         var next = range.upperBound
-        ring?.forEach(in: range) { frame in
+        ring(of: piece)?.forEach(in: range) { frame in
             guard room > 0 else {
                 next = frame.number
                 return false

@@ -38,6 +38,11 @@ package final class Replayer {
     let begunAt: Int64
     /// When it last answered by its standby.
     var heardByStandbyAt: Int64 = 0
+    /// When the guest was heard to probe the address at which it is asked (RFC 5227), on CLOCK_MONOTONIC in nanoseconds: it is asked no
+    /// more.
+    var probedAt: Int64?
+    /// Copies of this frame and later ones are kept from the primary; nil: of none.
+    var heldFrom: UInt64?
     private var nextPair: Int64 = 0
     /// Until when the guest is asked whether it takes its standby's frames.
     private var gapEnd: Int64 = .max
@@ -110,9 +115,16 @@ package final class Replayer {
         gapEnd = now + Replayer.patience
     }
 
+    /// The guest was to give up its primary by now, and may do so at any time: it is asked no more.
+    package func giveUpLeaving() { if phase == .leaving { giveUpGap() } }
+
     private func giveUpGap() {
         guard gap != nil else { return }
-        told.append(ReplayAccount(.leaving, refusal: "the guest did not say when it took its standby's frames"))
+        let reason =
+            probedAt == nil
+            ? "the guest did not say when it took its standby's frames"
+            : "the guest tries whether its address is free (RFC 5227), and is not asked meanwhile"
+        told.append(ReplayAccount(.leaving, refusal: reason))
         endGap()
     }
 
@@ -140,23 +152,30 @@ package final class Replayer {
 
     /// It was seen on another host.
     func departs(now: Int64, using socket: inout CommandSocket) {
-        guard phase == .stopped else { return finish() }
+        guard phase != .departed, phase != .over else { return }
+        if plan.isArriving { return finish() }
         look(using: &socket)
+        if let refusal = refusalToSend() {
+            told.append(ReplayAccount(.blackout, refusal: refusal))
+            return finish()
+        }
         phase = .departed
         end = now + Replayer.tail
-        guard let refusal = refusalToSend() else {
-            let begin = (halted?.unread ?? 0)
-            sending = Sending(
-                range: begin - min(begin, Replayer.margin)..<seen, way: .uplink, isOpen: true, evidenceAt: now,
-                account: ReplayAccount(.blackout))
-            send(now: now)
-            return
+        let begin = (halted?.unread ?? 0)
+        var next = Sending(
+            [.init(begin - min(begin, Replayer.margin)..<seen)], by: .uplink, isOpen: true, evidenceAt: now,
+            account: ReplayAccount(.blackout))
+        // The standby's queue had no room for all that the guest missed before: the rest follows the guest.
+        if let sending {
+            next.pieces = sending.pieces + next.pieces
+            told.append(sending.account)
         }
-        told.append(ReplayAccount(.blackout, refusal: refusal))
-        finish()
+        sending = next
+        send(now: now)
     }
 
     private func refusalToSend() -> String? {
+        if phase != .stopped { return "it is not known when the guest was stopped" }
         if let refusal { return refusal }
         if uplink == nil { return "the guest has no uplink" }
         guard let halted else { return "it is not known what was read from \(plan.standby.name)" }
@@ -182,9 +201,11 @@ package final class Replayer {
     func finish() {
         if let sending {
             var account = sending.account
-            ring.forEach(in: sending.range) { _ in
-                account.dropped += 1
-                return true
+            for piece in sending.pieces {
+                self.ring(of: piece)?.forEach(in: piece.range) { _ in
+                    account.dropped += 1
+                    return true
+                }
             }
             account.dropped += ring.takeOverflow()
             told.append(account)
@@ -210,7 +231,8 @@ package final class Replayer {
         if phase == .departed, now >= end { return finish() }
         if phase == .arrived, sending == nil { finish() }
         if phase == .over { return }
-        due = now + (phase == .migrating && sending == nil && gap == nil ? Replayer.calmPause : Replayer.hotPause)
+        let isCalm = (phase == .leaving || phase == .migrating) && sending == nil && gap == nil
+        due = now + (isCalm ? Replayer.calmPause : Replayer.hotPause)
     }
 
     func look(using socket: inout CommandSocket) {
@@ -268,14 +290,22 @@ package final class Replayer {
 
     private func hear(_ frame: UnsafeMutableRawBufferPointer) {
         let content = UnsafeRawBufferPointer(rebasing: frame[Int(CN_VNET_HEADER)...])
-        guard let (side, pair) = plan.answer(content) else { return }
-        if side == .standby { heardByStandbyAt = monotonicNanoseconds() }
-        gap?.answered(pair, by: side)
+        switch plan.word(content) {
+        case .answer(let side, let pair):
+            if side == .standby { heardByStandbyAt = monotonicNanoseconds() }
+            gap?.answered(pair, by: side)
+        case .probe: probedAt = monotonicNanoseconds()
+        case nil: break
+        }
     }
 
     private func followGap(now: Int64) {
         guard gap?.isOver == false else { return }
-        if now >= gapEnd { giveUpGap() } else { ask(now: now, pause: Replayer.hotPause) }
+        if now >= gapEnd || probedAt != nil || gap?.next == nil {
+            giveUpGap()
+        } else {
+            ask(now: now, pause: Replayer.hotPause)
+        }
     }
 
     /// Puts the next pair of questions, if it is time for one.
@@ -290,9 +320,11 @@ package final class Replayer {
 
     /// What nothing needs any more goes.
     private func forget() {
-        var least = sending?.range.lowerBound ?? .max
+        var least = sending?.pieces.filter { !$0.isEarly }.map(\.range.lowerBound).min() ?? .max
         if let halted { least = min(least, halted.unread - min(halted.unread, Replayer.margin)) }
-        if gap?.isPastOpening == true { earlyRing = nil }
+        if gap?.isPastOpening == true || (gap == nil && sending?.pieces.contains(where: \.isEarly) != true) {
+            earlyRing = nil
+        }
         if phase == .arrived {
             // What is being sent is all that is needed.
         } else if gap != nil {

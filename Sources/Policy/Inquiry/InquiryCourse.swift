@@ -67,7 +67,7 @@ public struct InquiryCourse: Hashable, Sendable {
     /// Questions whose answers are told from an earlier inquiry's.
     private static let remembered = 1024
     /// Longer than the guest waits between two of its probes, or after the last.
-    static let pause: Int64 = 3_000_000_000
+    package static let pause: Int64 = 3_000_000_000
     /// Probes are three (PROBE_NUM), and after ten conflicts one a minute: a guest with more is not asked.
     static let mostPauses = 10
 

@@ -81,7 +81,6 @@ final class Followed {
         timers = [:]
         frames = nil
         uplink = nil
-        replay = nil
         if record.guest.side == .remote { announcing = nil }
         awaitsSituation = true
     }

@@ -47,11 +47,11 @@ extension Following {
     /// Nobody reads the standby of a guest that is awaited; and what a guest may miss that gets its primary is kept, and not copied.
     func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
         var care: Keeper.QueueCare?
-        // Who is not heard of may have come.
-        if guest.isReplayed, !guest.awaitsSituation, !context.keeper.isObserved(guest.row) {
+        if guest.isReplayed, !context.keeper.isObserved(guest.row) {
             if guest.replay?.holdsPrimary == true {
                 care = .coming
-            } else if guest.follower.state == .awaited, guest.follower.side == .remote {
+            } else if !guest.awaitsSituation, guest.follower.state == .awaited, guest.follower.side == .remote {
+                // Who is not heard of may have come.
                 care = .awaited
             }
         }
@@ -60,6 +60,11 @@ extension Following {
         } catch {
             context.log.notice("\(error)", metadata: ["guest": "\(guest.settings.id)"])
         }
+        guard care == .coming, let replay = guest.replay else { return }
+        if context.keeper.keepsQueue(guest.row) { return replay.holds() }
+        // From now on it gets its copies as without replay, and nothing twice.
+        context.keeper.arrive(replay, of: guest.row, isEvident: false)
+        tell(guest, &context)
     }
 
     func beginReplay(
@@ -88,6 +93,7 @@ extension Following {
         switch input {
         case .event(let event) where event.name == .stop: context.keeper.stop(replay)
         case .event(let event) where event.name == .resume: replay.runsOn()
+        case .timer(.unplug): replay.giveUpLeaving()
         case .frameOnPrimary where replay.isArriving && guest.follower.state == .coming:
             context.keeper.arrive(replay, of: guest.row, isEvident: true)
         default: break
@@ -97,7 +103,7 @@ extension Following {
     /// Lets a guest's replay go on.
     mutating func advanceReplay(of guest: Followed, now: Int64, _ context: inout DaemonContext) {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
-        context.keeper.advance(replay, now: now)
+        context.keeper.advance(replay, of: guest.row, now: now)
         if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
         if replay.isLate(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         tell(guest, &context)
@@ -106,7 +112,12 @@ extension Following {
 
     /// Nothing is kept for a guest any more, nor out of its ports' queues.
     func endReplay(of guest: Followed, _ reason: String, _ context: inout DaemonContext) {
-        guest.replay?.giveUp(reason)
+        // What was kept from its primary, it has nowhere else.
+        if let replay = guest.replay, replay.holdsPrimary {
+            context.keeper.arrive(replay, of: guest.row, isEvident: false)
+        } else {
+            guest.replay?.giveUp(reason)
+        }
         tell(guest, &context)
         do throws(ControllerError) {
             try context.keeper.keepQueue(guest.row, nil)

@@ -52,6 +52,7 @@ extension Following {
     private mutating func beginAnew(_ guest: Followed, _ context: inout DaemonContext) {
         guard let record = context.keeper.record(guest.row) else { return }
         context.keeper.stopAsking(guest.row)
+        endReplay(of: guest, "libvirt's events are heard anew", &context)
         guest.begin(record)
         presume(guest, &context)
     }

@@ -12,7 +12,7 @@ struct ReplayArrivalTests {
     private static func rules() throws -> String { try Command.run(["nft", "list", "ruleset"]).output }
 
     /// Sends numbered frames to the guest, or to everybody, from beyond the uplink.
-    private static func send(
+    static func send(
         _ numbers: Range<Int>, to mac: String = mac, by interface: String = BridgeLab.far("uplink0")
     ) throws {
         let output = try Interface.open(interface, type: 0x88b5, receiveBuffer: 0)
@@ -140,8 +140,10 @@ struct ReplayArrivalTests {
         }
     }
 
+    /// - Parameter other: the ports of another guest; empty: there is none.
     private static func come(
-        ip: String, _ body: @escaping @Sendable (DaemonLab, FakeMonitor, Pair) throws -> Void
+        ip: String, beside other: String = "",
+        _ body: @escaping @Sendable (DaemonLab, FakeMonitor, Pair) throws -> Void
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             let pair = try Pair()
@@ -151,6 +153,12 @@ struct ReplayArrivalTests {
                 "prepare vm1 --bridge br0 --primary vfrep0 --standby tap0 --uplink uplink0 --kind net_failover --at remote "
                     + "--address \(mac) --ip \(ip)")
             #expect(prepared.exitCode == 0, "\(prepared.errors)")
+            if !other.isEmpty {
+                try lab.lab.addPort("third0")
+                let second = try lab.fdbsteer(
+                    "prepare vm2 --bridge br0 \(other) --uplink uplink0 --at remote --address 52:54:00:00:00:02")
+                #expect(second.exitCode == 0, "\(second.errors)")
+            }
             let configuration =
                 "[log]\nlevel = \"debug\"\n[replay]\nmode = \"replay\"\n"
                 + "[[guest]]\nid = \"vm1\"\nqmp = \"\(monitor.path)\"\nfollow = true\nprimary_device = \"prim\"\n"
@@ -186,6 +194,66 @@ struct ReplayArrivalTests {
             #expect(try !Self.rules().contains("chain queue-"))
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("\"event\":\"replay\"") && events.contains("\"part\":\"arriving\""), "\(events)")
+        }
+    }
+
+    /// It is asked itself where it takes frames: QEMU's monitor says nothing of that.
+    @Test func aMonitorThatIsNotHeardDoublesNothing() throws {
+        try ReplayArrivalTests.come(ip: Self.ip) { daemon, monitor, pair in
+            usleep(50_000)
+            try pair.registersPrimary()
+            monitor.hangUp()
+            try daemon.waitFor("the monitor is not heard")
+            try ReplayArrivalTests.send(0..<10)
+            try pair.primaryHasCarrier()
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            try daemon.waitFor("part=arriving")
+            try ReplayArrivalTests.send(10..<11)
+            var found: [UInt8] = []
+            try daemon.lab.waitUntil {
+                found += pair.byPrimary()
+                return found.last == 10
+            }
+            #expect(found == Array(0..<11), "\(daemon.log)")
+        }
+    }
+
+    /// Copies are kept from no port that has another guest's frames, so that nothing is to be sent again.
+    @Test func whatReachesItsPrimaryAsACopyIsNotSentAgain() throws {
+        try ReplayArrivalTests.come(ip: Self.ip, beside: "--primary vfrep0 --standby third0") { daemon, _, pair in
+            try daemon.waitFor("could not be kept from vfrep0")
+            try pair.registersPrimary()
+            try ReplayArrivalTests.send(0..<10)
+            try pair.primaryHasCarrier()
+            try pair.guest.speak(by: "vfrep0-far")
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            try ReplayArrivalTests.send(10..<11)
+            var found: [UInt8] = []
+            try daemon.lab.waitUntil {
+                found += pair.byPrimary()
+                return found.last == 10
+            }
+            #expect(found == Array(0..<11), "\(daemon.log)")
+            #expect(daemon.count("was sent again") == 0)
+        }
+    }
+
+    /// What was kept from its primary it has nowhere else.
+    @Test func whoIsRedirectedByHandWhileItArrivesLosesNothing() throws {
+        try ReplayArrivalTests.come(ip: Self.ip) { daemon, _, pair in
+            usleep(50_000)
+            try pair.registersPrimary()
+            usleep(200_000)
+            try ReplayArrivalTests.send(0..<10)
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to primary --close").exitCode == 0)
+            try daemon.waitFor("what it missed was sent again")
+            try ReplayArrivalTests.send(10..<11)
+            var found: [UInt8] = []
+            try daemon.lab.waitUntil {
+                found += pair.byPrimary()
+                return found.last == 10
+            }
+            #expect(found == Array(0..<11), "\(daemon.log)")
         }
     }
 

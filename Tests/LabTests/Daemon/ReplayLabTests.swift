@@ -40,7 +40,9 @@ struct ReplayLabTests {
                 try guest.send(0..<5)
                 guest.read()
                 monitor.tell("STOP")
-                try daemon.waitFor("rawValue: \\\"STOP")
+                // What is heard next is heard once that was dealt with.
+                monitor.tell("MIGRATION", #"{"status": "device"}"#)
+                try daemon.waitFor("rawValue: \\\"MIGRATION\\\"", times: 3)
                 try body(daemon, monitor, guest)
             }
             guard let after else { return }
