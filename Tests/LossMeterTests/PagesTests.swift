@@ -68,6 +68,54 @@ import Testing
         return page
     }
 
+    /// Frames every two milliseconds: 100 ms of them are sent again by the standby, as many by the uplink, and 50 ms by the new primary.
+    private static func replay(isEmpty: Bool = false) -> ReplayPicture? {
+        let millisecond: Int64 = 1_000_000
+        func departures(_ frames: Range<Int>, _ port: ServedPorts, at time: Int64) -> [MigrationRecording.Departure] {
+            isEmpty ? [] : frames.map { .init(frame: $0, port: port, time: (time + Int64($0) / 64) * millisecond) }
+        }
+        let recording = MigrationRecording(
+            transmitted: (0..<1000).map { ($0 + 1) * 2 * millisecond },
+            served: (0..<1000).map { frame in
+                switch frame {
+                case ..<100: .sourcePrimary
+                case ..<200: [.sourcePrimary, .sourceStandby]
+                case ..<500: .sourceStandby
+                default: .targetStandby
+                }
+            },
+            marks: (0..<1000).map { _ in [.standby, .accepted] },
+            departures: departures(120..<170, .sourceStandby, at: 350) + departures(400..<450, .targetStandby, at: 905)
+                + departures(700..<725, .targetPrimary, at: 1500))
+        let signals = (0..<200).flatMap { pair -> [GuestSignal] in
+            let time = (200 + Int64(pair)) * millisecond
+            return [false, true].map { isAnswer in
+                GuestSignal(
+                    time: time, port: isAnswer && pair > 100 ? .sourceStandby : .sourcePrimary, isAnswer: isAnswer)
+            }
+        }
+        let marks = ["UNPLUG_PRIMARY primary0", "STOP", "MIGRATION completed"].enumerated().map {
+            MigrationTimeline.Mark(time: (200 + Int64($0) * 300) * millisecond, words: $1, isDeed: false)
+        }
+        return ReplayPicture(
+            [recording], signals, source: marks, target: [marks[2]], stopped: 800 * millisecond...900 * millisecond)
+    }
+
+    private static var replayed: Page {
+        var page = Page("Replay", summary: [])
+        for chart in replay()?.charts ?? [] { page.chart(chart) }
+        return page
+    }
+
+    @Test("the picture of a replay shows each part that was sent again, and none where nothing was")
+    func replayPicture() {
+        let html = PagesTests.replayed.html
+        #expect(PagesTests.replay()?.charts.count == 4)
+        for part in ["Leaving", "Blackout", "Arriving"] { #expect(html.contains("\(part), enlarged"), "\(part)") }
+        #expect(html.contains("sent again, uplink") && html.contains("answered"))
+        #expect(PagesTests.replay(isEmpty: true) == nil)
+    }
+
     private static var figures: Page {
         var page = Page("Figures", summary: [])
         let curves = (0..<8).map { index in
@@ -94,7 +142,7 @@ import Testing
     }
 
     static let pages: [(String, @Sendable () -> Page)] = [
-        ("loss", { loss }), ("migration", { migration }), ("figures", { figures }),
+        ("loss", { loss }), ("migration", { migration }), ("replay", { replayed }), ("figures", { figures }),
     ]
 
     // MARK: - Geometry

@@ -21,7 +21,7 @@ package final class GuestMachine {
         package var isHeld = false
         /// PCI devices are plugged and unplugged by the PCIe slot itself (attention button) instead of by ACPI.
         package var usesNativeHotplug = false
-        /// The failover device has the address ``MigrationHosts/guestIP``, and a TCP port discards what it receives.
+        /// The failover device has the address ``MigrationGuest/ip``, and a TCP port discards what it receives.
         package var hasSink = false
 
         /// - Parameter image: the folder with the kernel and initramfs.
@@ -46,7 +46,7 @@ package final class GuestMachine {
     package let incoming: String
     /// A second monitor, for the controller.
     package let controllerMonitor: String
-    /// It has ``MigrationHosts/guestIP``, and answers ARP.
+    /// It has ``MigrationGuest/ip``, and answers ARP.
     package let answers: Bool
     private let primaryModel: String
     private let observerPath: String
@@ -60,7 +60,7 @@ package final class GuestMachine {
         self.guest = guest
         self.host = host
         primaryModel = shape.primaryModel
-        answers = shape.hasSink && guest.number == 0
+        answers = shape.hasSink
         let monitor = folder + "/qmp"
         controllerMonitor = folder + "/qmp-controller"
         incoming = folder + "/incoming"
@@ -162,7 +162,7 @@ package final class GuestMachine {
             "-kernel", shape.image + "/vmlinuz", "-initrd", shape.image + "/initramfs.gz",
             "-append",
             "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 ipv6.disable=1"
-                + (shape.hasSink ? " fdbsteer.sink=\(MigrationHosts.guestIP):\(sinkPort)" : ""),
+                + (shape.hasSink ? " fdbsteer.sink=\(guest.ip):\(sinkPort)" : ""),
             "-serial", "file:\(folder)/console",
             // The slots for standby and primary.
             "-device", "pcie-root-port,id=slot0,chassis=1,slot=1",

@@ -23,6 +23,8 @@ package struct MigrationGuest: Hashable, Sendable {
     package var name: String { "guest" + (number < 10 ? "0" : "") + "\(number)" }
     /// The guest's MAC: it differs from the peers' only in the last octet, as its observer expects.
     package var mac: String { "52:54:00:fd:b5:" + (number < 15 ? "0" : "") + String(number + 1, radix: 16) }
+    /// Its IP address, where it has one.
+    package var ip: String { "10.99.0.\(number + 1)" }
     /// The port of its VF.
     package var primary: String { "vfrep\(number)" }
     /// The port of its paravirtual NIC.
@@ -87,8 +89,6 @@ package final class MigrationHosts: Sendable {
     package let fabricBridge = "fabric"
     /// The guests for which there are ports.
     package let guests: [MigrationGuest]
-    /// The first guest's IP address, if it has one.
-    package static let guestIP = "10.99.0.1"
     /// The MACs of the peers on host a, on host b, and on the fabric. The guest's observer sends to them.
     package static let peerMACs = ["52:54:00:fd:b5:a1", "52:54:00:fd:b5:a2", "52:54:00:fd:b5:a3"]
 
@@ -155,7 +155,7 @@ package final class MigrationHosts: Sendable {
             try Command.script(
                 """
                 ip address add 10.99.0.3/24 dev \(far)
-                ip neighbour add \(MigrationHosts.guestIP) lladdr \(MigrationGuest(0).mac) dev \(far)
+                ip neighbour add \(MigrationGuest(0).ip) lladdr \(MigrationGuest(0).mac) dev \(far)
                 """)
         }
     }

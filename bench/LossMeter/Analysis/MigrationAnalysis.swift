@@ -49,12 +49,36 @@ package struct MigrationRecording: Sendable {
     package var accepted: [UInt32]
     /// Its place in the order in which the guest accepted this peer's frames, from 1; 0: never.
     package var places: [UInt32]
+    /// Frames that left by a port long after they were sent.
+    package let departures: [Departure]
+
+    /// A frame that was kept, and left by a port later.
+    package struct Departure: Hashable, Sendable {
+        /// Its number.
+        package let frame: Int
+        /// One port.
+        package let port: ServedPorts
+        /// In nanoseconds of CLOCK_REALTIME.
+        package let time: Int64
+
+        /// On its own a frame takes microseconds to a port, and a millisecond on a busy host; nanoseconds.
+        package static let least: Int64 = 5_000_000
+
+        /// Makes a departure from its fields.
+        package init(frame: Int, port: ServedPorts, time: Int64) {
+            self.frame = frame
+            self.port = port
+            self.time = time
+        }
+    }
 
     /// Makes a recording from its fields; shorter arrays are extended with empty values to the length of the first.
     package init(
-        transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks], accepted: [UInt32] = [], places: [UInt32] = []
+        transmitted: [Int64], served: [ServedPorts], marks: [GuestMarks], accepted: [UInt32] = [],
+        places: [UInt32] = [], departures: [Departure] = []
     ) {
         self.transmitted = transmitted
+        self.departures = departures
         let count = transmitted.count
         func filled<T>(_ values: [T], _ empty: T) -> [T] {
             Array(values.prefix(count)) + Array(repeating: empty, count: max(0, count - values.count))

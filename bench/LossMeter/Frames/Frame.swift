@@ -25,6 +25,11 @@ enum Frame {
             && bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == guestEtherType
     }
 
+    /// Whether a frame is a question to a guest, or the answer to one: the MACs that questions come from (docs/asking.md).
+    static func isSignal(_ bytes: UnsafeRawBufferPointer, isOutgoing: Bool) -> Bool {
+        bytes.count >= 14 && bytes[isOutgoing ? 6..<9 : 0..<3].elementsEqual([0x02, 0xfd, 0x5b])
+    }
+
     /// The run and the sequence number of a probe frame; nil for any other frame.
     static func numbers(of bytes: UnsafeRawBufferPointer) -> (run: UInt32, sequence: UInt32)? {
         guard bytes.count >= sequenceOffset + 4,

@@ -24,6 +24,11 @@ package final class PortWatch {
         /// For each guest, each of its runs and each frame, one bit for each of the guest's ports that it left through; the
         /// first port has the lowest bit.
         package let served: [[[UInt8]]]
+        /// For each guest, each of its runs, and each of its ports, when each frame last left by it, in nanoseconds of CLOCK_REALTIME; 0:
+        /// never.
+        package let left: [[[[Int64]]]]
+        /// For each guest, the questions to it and its answers, with the number of its port.
+        package let signals: [[(time: Int64, port: Int, isAnswer: Bool)]]
         /// For each guest, the number of its frames that left through a port of another guest.
         package let strayed: [Int]
         /// Frames that the watch missed.
@@ -34,6 +39,8 @@ package final class PortWatch {
     private let thread: LabThread
 
     private static let receiveBuffer: Int32 = 16 << 20
+    /// Questions and answers of a guest that are noted.
+    private static let mostSignals = 200_000
     /// The pause between two polls, for each guest: many sockets are polled less often.
     private static let idleMicroseconds: UInt32 = 500
 
@@ -41,6 +48,9 @@ package final class PortWatch {
     private final class Memory: @unchecked Sendable {
         /// For each guest, its runs one after the other.
         let served: [UnsafeMutablePointer<UInt8>]
+        /// Each run's ports one after the other.
+        let left: [UnsafeMutablePointer<Int64>]
+        var signals: [[(time: Int64, port: Int, isAnswer: Bool)]]
         let runs: Int
         let capacity: Int
         var newest: [Int]
@@ -50,12 +60,20 @@ package final class PortWatch {
         let stop = Atomic(false)
 
         init(_ guests: [Guest], runs: Int, capacity: Int) throws(LabError) {
-            var memories: [UnsafeMutablePointer<UInt8>] = []
-            for _ in 0..<(guests.count * runs) {
-                guard let memory = calloc(capacity, 1) else { throw LabError("no memory") }
-                memories.append(memory.bindMemory(to: UInt8.self, capacity: capacity))
+            func memory<T>(_ type: T.Type) throws(LabError) -> UnsafeMutablePointer<T> {
+                // Pages that are never written to use none.
+                guard let memory = calloc(capacity, MemoryLayout<T>.size) else { throw LabError("no memory") }
+                return memory.bindMemory(to: type, capacity: capacity)
             }
-            served = memories
+            var (memories, moments) = ([UnsafeMutablePointer<UInt8>](), [UnsafeMutablePointer<Int64>]())
+            for guest in guests {
+                for _ in 0..<runs {
+                    memories.append(try memory(UInt8.self))
+                    for _ in guest.ports { moments.append(try memory(Int64.self)) }
+                }
+            }
+            (served, left) = (memories, moments)
+            signals = Array(repeating: [], count: guests.count)
             self.runs = runs
             self.capacity = capacity
             newest = Array(repeating: -1, count: memories.count)
@@ -63,7 +81,10 @@ package final class PortWatch {
             spoken = guests.map { $0.ports.map { _ in Moment() } }
         }
 
-        deinit { served.forEach { free($0) } }
+        deinit {
+            served.forEach { free($0) }
+            left.forEach { free($0) }
+        }
     }
 
     private final class Moment: Sendable {
@@ -114,9 +135,18 @@ package final class PortWatch {
         let served = memory.served.indices.map {
             Array(UnsafeBufferPointer(start: memory.served[$0], count: memory.newest[$0] + 1))
         }
+        let ports = memory.left.count / max(1, memory.served.count)
+        let left = memory.served.indices.map { run in
+            (0..<ports).map {
+                Array(UnsafeBufferPointer(start: memory.left[run * ports + $0], count: memory.newest[run] + 1))
+            }
+        }
+        func each<T>(_ runs: [T]) -> [[T]] {
+            memory.strayed.indices.map { Array(runs[($0 * memory.runs)..<(($0 + 1) * memory.runs)]) }
+        }
         return Record(
-            served: memory.strayed.indices.map { Array(served[($0 * memory.runs)..<(($0 + 1) * memory.runs)]) },
-            strayed: memory.strayed, drops: memory.drops)
+            served: each(served), left: each(left), signals: memory.signals, strayed: memory.strayed,
+            drops: memory.drops)
     }
 
     private static func watch(_ places: [Place], run: UInt32, macs: [[UInt8]], into memory: Memory) {
@@ -128,12 +158,16 @@ package final class PortWatch {
                 var count = clab_receive(place.socket.descriptor, batch)
                 while count > 0 {
                     for index in 0..<Int(count) {
+                        let (time, isOutgoing) = (batch[index].time, batch[index].outgoing != 0)
                         withUnsafeBytes(of: &batch[index].bytes) { bytes in
-                            if batch[index].outgoing != 0 {
-                                note(bytes, at: place, run: run, into: memory)
+                            if Frame.isSignal(bytes, isOutgoing: isOutgoing) {
+                                if memory.signals[place.guest].count < mostSignals {
+                                    memory.signals[place.guest].append((time, place.port, !isOutgoing))
+                                }
+                            } else if isOutgoing {
+                                note(bytes, at: place, time, run: run, into: memory)
                             } else if Frame.isGuest(bytes, mac: macs[place.guest]) {
-                                memory.spoken[place.guest][place.port].last.store(
-                                    batch[index].time, ordering: .releasing)
+                                memory.spoken[place.guest][place.port].last.store(time, ordering: .releasing)
                             }
                         }
                     }
@@ -146,7 +180,9 @@ package final class PortWatch {
         memory.drops = places.reduce(0) { $0 + clab_drops($1.socket.descriptor) }
     }
 
-    private static func note(_ bytes: UnsafeRawBufferPointer, at place: Place, run: UInt32, into memory: Memory) {
+    private static func note(
+        _ bytes: UnsafeRawBufferPointer, at place: Place, _ time: Int64, run: UInt32, into memory: Memory
+    ) {
         guard let frame = Frame.numbers(of: bytes), case let index = Int(frame.run &- run), index < memory.served.count,
             frame.sequence < memory.capacity
         else { return }
@@ -156,6 +192,8 @@ package final class PortWatch {
             return
         }
         memory.served[index][Int(frame.sequence)] |= 1 << UInt8(place.port)
+        let ports = memory.left.count / memory.served.count
+        memory.left[index * ports + place.port][Int(frame.sequence)] = time
         memory.newest[index] = max(memory.newest[index], Int(frame.sequence))
     }
 }

@@ -37,6 +37,8 @@ struct MigrateCommand: ParsableCommand {
     var early = 0
     @Option(help: "on or off: the bridges send frames for unknown addresses to all ports.")
     var flooding = Flooding.on
+    @Flag(help: "The guest answers no questions.")
+    var mute = false
     @Flag(help: "Exit with 1 when a bracket or the daemons lose a frame by steering, or leave something behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
@@ -91,7 +93,7 @@ struct MigrateCommand: ParsableCommand {
         defer { scratch.remove() }
         var shape = try MigrationRig.shape(primary: primary)
         shape.usesNativeHotplug = operation.usesNativeHotplug
-        shape.hasSink = true
+        shape.hasSink = !mute
         let rig = try MigrationRig(
             folder: scratch.path, shape: shape,
             hosts: try MigrationHosts(arePairs: guest == .pair, floodsUnknown: flooding == .on), rate: rate,
@@ -116,17 +118,17 @@ struct MigrateCommand: ParsableCommand {
             }
         }
         let report = MigrationReport(self, rate: rate, methods, records)
-        let timelines = methods.compactMap { method in
-            // The median migration by loss.
+        func median(_ method: MigrationMethod) -> MigrationRig.Record? {
             let sorted = (records[method] ?? []).filter { $0.failure == nil && !$0.isVoid }.sorted { $0.lost < $1.lost }
-            return sorted.isEmpty ? nil : sorted[(sorted.count - 1) / 2].timeline(method.rawValue)
+            return sorted.isEmpty ? nil : sorted[(sorted.count - 1) / 2]
         }
+        let timelines = methods.compactMap { method in median(method)?.timeline(method.rawValue) }
         machine.end()
         for timeline in timelines { print("\n" + timeline.drawn()) }
         for table in report.tables {
             print("\n" + TextTable.fitted(table, numbersFrom: 1, isWide: output.wide))
         }
-        try output.write(report, report.page(machine, timelines))
+        try output.write(report, report.page(machine, timelines, median(.fdbsteerdReplay)?.picture))
         guard check else { return }
         let complaints = report.complaints(of: checked.map(\.rawValue))
         for complaint in complaints { print(complaint) }

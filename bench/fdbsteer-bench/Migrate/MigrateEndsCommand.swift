@@ -20,6 +20,8 @@ struct MigrateEndsCommand: ParsableCommand {
     var rate = 1000
     @Option(help: "Which, separated by commas. Default: all.")
     var ends: String?
+    @Flag(help: "What the guest misses is sent again.")
+    var replay = false
     @Flag(help: "Exit with 1 when a guest is not reached within 2 s, or when something is left behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each.")
@@ -69,16 +71,16 @@ struct MigrateEndsCommand: ParsableCommand {
         // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
+        var shape = try MigrationRig.shape()
+        shape.hasSink = replay
         let rig = try MigrationRig(
-            folder: scratch.path, shape: try MigrationRig.shape(), hosts: try MigrationHosts(), rate: rate,
-            guestRate: 100
-        )
+            folder: scratch.path, shape: shape, hosts: try MigrationHosts(), rate: rate, guestRate: 100)
         defer { rig.end() }
         var rows: [Row] = []
         for end in try chosen {
             var records: [MigrationRig.Record] = []
             while records.count(where: { !$0.isVoid }) < times, records.count < times + 5 {
-                let record = try rig.run(end)
+                let record = try rig.run(end, replay ? .fdbsteerdReplay : .fdbsteerd)
                 records.append(record)
                 let complaints = record.complaints.map { "; \($0)" }.joined()
                 print("\(end.rawValue): \(record.failure ?? MigrateCommand.figures(record))\(complaints)")

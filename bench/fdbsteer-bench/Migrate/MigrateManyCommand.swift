@@ -23,6 +23,8 @@ struct MigrateManyCommand: ParsableCommand {
     var rate = 100
     @Option(help: "Frames a second that each guest itself sends, 1 to 1000.")
     var guestRate = 10
+    @Flag(help: "What the guests miss is sent again.")
+    var replay = false
     @Flag(help: "Exit with 1 on cross-talk, on a frame lost by steering, or when something is left behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each guest that migrates.")
@@ -58,19 +60,22 @@ struct MigrateManyCommand: ParsableCommand {
         // The journal is in memory, as in /run.
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
+        var shape = try MigrationRig.shape()
+        shape.hasSink = replay
+        let method: MigrationMethod = replay ? .fdbsteerdReplay : .fdbsteerd
         let rig = try MigrationRig(
-            folder: scratch.path, shape: try MigrationRig.shape(), hosts: try MigrationHosts(guests: guests),
-            rate: rate, guestRate: guestRate)
+            folder: scratch.path, shape: shape, hosts: try MigrationHosts(guests: guests), rate: rate,
+            guestRate: guestRate)
         defer { rig.end() }
         var records: [Part: [MigrationRig.Record]] = [:]
         for round in 0..<rounds {
             let one = round % guests
-            for (guest, record) in try rig.migrate([one]).enumerated() {
+            for (guest, record) in try rig.migrate([one], method).enumerated() {
                 let part = guest == one ? Part.alone : .staying
                 records[part, default: []].append(record)
                 show(record, guest, part, round)
             }
-            for (guest, record) in try rig.migrate(Set(0..<guests)).enumerated() {
+            for (guest, record) in try rig.migrate(Set(0..<guests), method).enumerated() {
                 records[.together, default: []].append(record)
                 show(record, guest, .together, round)
             }

@@ -119,7 +119,7 @@ struct MigrateTCPCommand: ParsableCommand {
                 return try rig.hosts.fabric.run {
                     Handed(
                         try BulkTransfer(
-                            to: MigrationHosts.guestIP, port: GuestMachine.sinkPort, bytesPerSecond: limit))
+                            to: MigrationGuest(0).ip, port: GuestMachine.sinkPort, bytesPerSecond: limit))
                 }.value
             } catch let error as LabError {
                 failure = error

@@ -8,10 +8,11 @@ extension MigrationRig {
 
     /// Migrates some of the guests at the same time, under traffic to all of them; daemons follow all of them.
     ///
-    /// - Parameter movers: the numbers of the guests that migrate.
+    /// - Parameters:
+    ///   - movers: the numbers of the guests that migrate.
+    ///   - method: one with daemons.
     /// - Returns: one record for each guest, in their order.
-    func migrate(_ movers: Set<Int>) throws -> [Record] {
-        let method = MigrationMethod.fdbsteerd
+    func migrate(_ movers: Set<Int>, _ method: MigrationMethod) throws -> [Record] {
         let sources = try runningMachines()
         var targets: [Int: GuestMachine] = [:]
         do {

@@ -36,12 +36,12 @@ final class MigrationDaemon {
             mode = "\(replay ? "replay" : "off")"
 
             """
-        let configuration = head + machines.map(MigrationDaemon.section).joined()
+        let configuration = head + machines.map { MigrationDaemon.section($0, replay: replay) }.joined()
         try TextFile.write(configuration, to: state + "/fdbsteerd.toml")
         try start()
     }
 
-    private static func section(_ machine: GuestMachine) -> String {
+    private static func section(_ machine: GuestMachine, replay: Bool) -> String {
         var lines = [
             "[[guest]]", "id = \"\(machine.guest.name)\"", "qmp = \"\(machine.controllerMonitor)\"", "follow = true",
         ]
@@ -51,7 +51,7 @@ final class MigrationDaemon {
                 "primary_device = \"\(GuestMachine.primaryDevice)\"",
             ]
         }
-        if machine.answers { lines.append("addresses_ip = [\"\(MigrationHosts.guestIP)\"]") }
+        if machine.answers || replay { lines.append("addresses_ip = [\"\(machine.guest.ip)\"]") }
         return lines.joined(separator: "\n") + "\n"
     }
 

@@ -15,6 +15,8 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
     case cancelActive = "cancel-active"
     /// The target's QEMU is killed while the guest is copied.
     case targetKilled = "target-killed"
+    /// The same, once the source has stopped the guest for its handover.
+    case targetKilledStopped = "target-killed-stopped"
     /// The source's QEMU is killed once it is done.
     case sourceKilled = "source-killed"
     /// The source's daemon is killed and restarted once it knows that the guest was asked for its VF.
@@ -28,7 +30,8 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     /// The guest is on the source at the end.
     var guestStays: Bool {
-        [.cancelBefore, .cancelWaiting, .cancelRefused, .cancelActive, .targetKilled].contains(self)
+        [.cancelBefore, .cancelWaiting, .cancelRefused, .cancelActive, .targetKilled, .targetKilledStopped]
+            .contains(self)
     }
 
     /// The guest must be copied slowly, so there is time for the disturbance.
@@ -48,7 +51,7 @@ enum MigrationEnd: String, CaseIterable, ExpressibleByArgument, Sendable {
         case (.cancelRefused, .waiting):
             usleep(MigrationEnd.patience)
             try cancel(stage)
-        case (.targetKilled, .unplugged):
+        case (.targetKilled, .unplugged), (.targetKilledStopped, .stopped):
             stage.isCancelled = true
             try stage.perform(target, "QEMU killed") { $0.end() }
         case (.sourceKilled, .completed):
@@ -84,8 +87,9 @@ extension MigrationRig {
     private static let slow = 32 << 20
 
     /// Runs a migration that ends in this way, under traffic.
-    func run(_ end: MigrationEnd) throws -> Record {
-        let method = MigrationMethod.fdbsteerd
+    ///
+    /// - Parameter method: one with daemons.
+    func run(_ end: MigrationEnd, _ method: MigrationMethod) throws -> Record {
         let source = try runningMachine()
         let target = try waitingMachine(hasPrimary: true)
         do {

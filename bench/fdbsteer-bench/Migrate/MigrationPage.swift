@@ -4,8 +4,10 @@ import Pages
 extension MigrationReport {
     /// The results as a page.
     ///
-    /// - Parameter timelines: one migration of each method.
-    func page(_ machine: Machine, _ timelines: [MigrationTimeline]) -> Page {
+    /// - Parameters:
+    ///   - timelines: one migration of each method.
+    ///   - picture: one with replay, where there was one.
+    func page(_ machine: Machine, _ timelines: [MigrationTimeline], _ picture: ReplayPicture?) -> Page {
         var page = Page(
             "A guest that migrates between two QEMUs: what became of each frame (\(operation))",
             summary: [
@@ -39,6 +41,14 @@ extension MigrationReport {
             page.table(MigrationReport.table(rows, first: "method", second: operation), numbersFrom: 1)
         }
         page.setting(machine)
+        if let picture {
+            page.heading("What the guest missed, and how it got it")
+            page.paragraph(
+                "The guest is asked by both ports which of them it takes frames from. What was kept for it is sent again once its answers, "
+                    + "the tap's counters at STOP, or its arrival say what it missed (docs/zero.md). Frames of all three peers; a kept frame "
+                    + "stands where it was sent. The shade is the time for which the guest's processors were stopped.")
+            for chart in picture.charts { page.chart(chart) }
+        }
         return page
     }
 

@@ -242,6 +242,17 @@ extension MigrationRig.Record {
             title: title, recording: recordings[2], result: results[2], marks: happened + done)
     }
 
+    /// What was asked, answered, kept and sent again; nil where nothing was.
+    var picture: ReplayPicture? {
+        func marks(_ isSource: Bool) -> [MigrationTimeline.Mark] {
+            events.filter { $0.time >= start && ($0.host == source) == isSource }.filter {
+                $0.name != "MIGRATION_PASS" && $0.name != "NIC_RX_FILTER_CHANGED"
+            }.map { MigrationTimeline.Mark(time: $0.time, words: $0.words, isDeed: false) }
+        }
+        let stopped = stop.flatMap { stop in handover.map { stop...max(stop, $0) } }
+        return ReplayPicture(recordings, signals, source: marks(true), target: marks(false), stopped: stopped)
+    }
+
     /// All details, for finding a cause.
     var details: String {
         func after(_ time: Int64) -> String { "\((time - start) / 1000)" }

@@ -8,6 +8,8 @@ final class MigrationRig {
     /// The recorded data of a migration, or of a VF that came or went.
     struct Record: Sendable {
         let recordings: [MigrationRecording]
+        /// Questions to the guest, and its answers.
+        let signals: [GuestSignal]
         let results: [MigrationResult]
         let notes: [GuestNote]
         let events: [QEMUEvent]
@@ -239,7 +241,8 @@ final class MigrationRig {
         let analysis = MigrationAnalysis(
             blackouts: blackouts, handover: stage.handover, isPair: stage.guest.isPair)
         return Record(
-            recordings: recordings, results: analysis.results(recordings), notes: try observer.notes(),
+            recordings: recordings, signals: traffic.signals(of: guest, places: places),
+            results: analysis.results(recordings), notes: try observer.notes(),
             events: stage.events.sorted { $0.time < $1.time }, actions: stage.actions, start: traffic.start,
             source: stage.source.host.name, target: stage.target?.host.name, handover: stage.handover,
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, stop: blackouts.first?.lowerBound,

@@ -112,15 +112,38 @@ final class MigrationTraffic {
     ///
     /// - Parameter places: the guest's first host, then the other one if the guest moves there.
     func recording(of guest: Int, peer: Int, places: [String], count: GuestCount) -> MigrationRecording {
-        var served = [ServedPorts](repeating: [], count: transmitted[guest][peer].count)
+        let transmitted = transmitted[guest][peer]
+        var served = [ServedPorts](repeating: [], count: transmitted.count)
+        var departures: [MigrationRecording.Departure] = []
         for (place, host) in places.enumerated() {
             let bits = watched[host]?.served[guest][peer] ?? []
             for (frame, ports) in zip(served.indices, bits) {
                 served[frame].formUnion(ServedPorts(rawValue: ports << UInt8(2 * place)))
             }
+            for (port, times) in (watched[host]?.left[guest][peer] ?? []).enumerated() {
+                for (frame, time) in zip(served.indices, times)
+                where time >= transmitted[frame] + MigrationRecording.Departure.least && transmitted[frame] != 0 {
+                    departures.append(.init(frame: frame, port: MigrationTraffic.port(port, at: place), time: time))
+                }
+            }
         }
         return MigrationRecording(
-            transmitted: transmitted[guest][peer], served: served, marks: count.marks.map(GuestMarks.init(rawValue:)),
-            accepted: count.times, places: count.places)
+            transmitted: transmitted, served: served, marks: count.marks.map(GuestMarks.init(rawValue:)),
+            accepted: count.times, places: count.places, departures: departures)
+    }
+
+    /// The questions to a guest and its answers.
+    ///
+    /// - Parameter places: as for ``recording(of:peer:places:count:)``.
+    func signals(of guest: Int, places: [String]) -> [GuestSignal] {
+        places.enumerated().flatMap { place, host in
+            (watched[host]?.signals[guest] ?? []).map {
+                GuestSignal(time: $0.time, port: MigrationTraffic.port($0.port, at: place), isAnswer: $0.isAnswer)
+            }
+        }
+    }
+
+    private static func port(_ port: Int, at place: Int) -> ServedPorts {
+        ServedPorts(rawValue: 1 << UInt8(port + 2 * place))
     }
 }
