@@ -82,40 +82,61 @@ extension JSON: CustomStringConvertible {
         switch self {
         case .null: text += "null".utf8
         case .bool(let value): text += (value ? "true" : "false").utf8
-        case .integer(let value): text += String(value).utf8
+        case .integer(let value): JSON.write(value, to: &text)
         case .number(let value):
             let digits = value.isFinite ? String(value) : "null"
             text += digits.hasSuffix(".0") ? digits.utf8.dropLast(2) : digits.utf8[...]
         case .string(let value): JSON.quote(value, to: &text)
         case .array(let elements):
-            JSON.list("[", elements, "]", to: &text, level) { $0.write(to: &$1, level: $2) }
+            JSON.list(UInt8(ascii: "["), elements, UInt8(ascii: "]"), to: &text, level) {
+                $0.write(to: &$1, level: $2)
+            }
         case .object(let members):
-            JSON.list("{", members, "}", to: &text, level) { member, text, inner in
+            JSON.list(UInt8(ascii: "{"), members, UInt8(ascii: "}"), to: &text, level) { member, text, inner in
                 JSON.quote(member.name, to: &text)
-                text += (inner == nil ? ":" : " : ").utf8
+                if inner != nil { text.append(UInt8(ascii: " ")) }
+                text.append(UInt8(ascii: ":"))
+                if inner != nil { text.append(UInt8(ascii: " ")) }
                 member.value.write(to: &text, level: inner)
             }
         }
     }
 
     private static func list<Part>(
-        _ open: String, _ parts: [Part], _ close: String, to text: inout [UInt8], _ level: Int?,
+        _ open: UInt8, _ parts: [Part], _ close: UInt8, to text: inout [UInt8], _ level: Int?,
         write: (Part, inout [UInt8], _ inner: Int?) -> Void
     ) {
         func startLine(_ level: Int?, _ text: inout [UInt8]) {
             guard let level else { return }
-            text += "\n".utf8
-            for _ in 0..<level { text += "  ".utf8 }
+            text.append(UInt8(ascii: "\n"))
+            for _ in 0..<2 * level { text.append(UInt8(ascii: " ")) }
         }
         let inner = level.map { $0 + 1 }
-        text += open.utf8
+        text.append(open)
         for (index, part) in parts.enumerated() {
-            if index > 0 { text += ",".utf8 }
+            if index > 0 { text.append(UInt8(ascii: ",")) }
             startLine(inner, &text)
             write(part, &text, inner)
         }
         if !parts.isEmpty { startLine(level, &text) }
-        text += close.utf8
+        text.append(close)
+    }
+
+    private static func write(_ value: Int64, to text: inout [UInt8]) {
+        // The digits of the least value, and its sign.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var (rest, place) = (value.magnitude, digits.count)
+            repeat {
+                place -= 1
+                digits[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            } while rest > 0
+            if value < 0 {
+                place -= 1
+                digits[place] = UInt8(ascii: "-")
+            }
+            text.append(contentsOf: UnsafeBufferPointer(rebasing: digits[place...]))
+        }
     }
 
     private static func quote(_ value: String, to text: inout [UInt8]) {

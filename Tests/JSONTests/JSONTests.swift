@@ -33,7 +33,12 @@ import Testing
 
     @Test func whatIsWrittenIsReadAgain() {
         let value = JSON.object([
-            .init("quote\"\\\u{1}\n", .array([.integer(Int64.min), .number(0.5), .bool(false), .null, .string("ü😀")]))
+            .init(
+                "quote\"\\\u{1}\n",
+                .array([
+                    .integer(Int64.min), .integer(-7), .integer(0), .integer(Int64.max), .number(0.5), .bool(false),
+                    .null, .string("ü😀"),
+                ]))
         ])
         #expect(JSON(text: value.description) == value)
         #expect(!value.description.contains("\n"))
@@ -65,6 +70,27 @@ import Testing
                 ]
                 """)
         #expect(throws: EncodingError.self) { try JSON(encoding: [1, Double.infinity]) }
+    }
+
+    /// The daemon encodes for as long as it runs.
+    @Test func nothingIsKeptOfWhatWasEncoded() throws {
+        final class Seen {
+            weak var encoder: AnyObject?
+        }
+        struct Part: Encodable {
+            let seen: Seen
+            func encode(to encoder: any Encoder) throws {
+                seen.encoder = encoder as AnyObject
+                var list = encoder.unkeyedContainer()
+                try list.encode("a")
+            }
+        }
+        struct Whole: Encodable {
+            let part: Part
+        }
+        let seen = Seen()
+        #expect(try JSON(encoding: Whole(part: Part(seen: seen))).description == #"{"part":["a"]}"#)
+        #expect(seen.encoder == nil)
     }
 
     @Test func aMomentIsTextAndMicroseconds() throws {
