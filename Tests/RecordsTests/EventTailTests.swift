@@ -63,4 +63,22 @@ struct EventTailTests {
         let read5 = try times(&tail)
         #expect(read5 == [])
     }
+
+    /// The last events are those of all files together, the oldest first.
+    @Test func theLastEventsAreHandedOverInTheirOrder() throws {
+        let folder = try Folder()
+        for time in 1...30 as ClosedRange<Int64> {
+            try EventLog(folder.state, limit: 4000).append(Folder.report(startedAt: time).eventLine(by: Doer()))
+        }
+        for last in [1, 7, 12] {
+            var handed: [Int64] = []
+            var tail = try EventTail(folder.state, last: last) { handed.append($0.time) }
+            #expect(handed == Array((31 - Int64(last))...30))
+            let read = try times(&tail)
+            #expect(read == [])
+        }
+        var all: [Int64] = []
+        _ = try EventTail(folder.state, last: 1000) { all.append($0.time) }
+        #expect(all.last == 30 && all == all.sorted())
+    }
 }

@@ -80,6 +80,15 @@ package struct EventTail: ~Copyable {
 
         func skip() { lseek(descriptor, 0, SEEK_END) }
 
+        /// How many events there are; they are still to be read.
+        func count() -> Int {
+            var count = 0
+            read { _ in count += 1 }
+            lseek(descriptor, 0, SEEK_SET)
+            rest = []
+            return count
+        }
+
         /// Hands over the events that were appended since the last call.
         func read(_ body: (LoggedEvent) -> Void) {
             withUnsafeTemporaryAllocation(byteCount: 65_536, alignment: 1) { buffer in
@@ -103,20 +112,19 @@ package struct EventTail: ~Copyable {
 
     /// - Parameters:
     ///   - folder: where the history is; it need not exist yet.
-    ///   - last: hands over so many events that are there already with the first ``read(_:)``.
+    ///   - last: hands over so many events that are there already, without keeping them: they may have tens of megabytes.
     /// - Throws: ``ControllerError`` of code `precondition` when the log is there and cannot be read.
     package init(_ folder: StateFolder, last: Int = 0, _ body: (LoggedEvent) -> Void) throws(ControllerError) {
         self.folder = folder
         descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
         watchFolder()
-        var events: [LoggedEvent] = []
-        for path in folder.eventFiles {
-            guard let file = try Followed(path) else { continue }
-            if last > 0 { file.read { events.append($0) } } else { file.skip() }
-            events = events.suffix(last)
-            files = files.suffix(1) + [file]
+        var all: [Followed] = []
+        for path in folder.eventFiles { if let file = try Followed(path) { all.append(file) } }
+        var older = last > 0 ? all.reduce(-last) { $0 + $1.count() } : 0
+        for file in all {
+            if last == 0 { file.skip() } else { file.read { if older > 0 { older -= 1 } else { body($0) } } }
         }
-        events.forEach(body)
+        files = all.suffix(2)
     }
 
     deinit { if descriptor >= 0 { close(descriptor) } }
