@@ -151,7 +151,9 @@ let package = Package(
                 "JSON", "QMP",
             ],
             swiftSettings: swift),
-        .testTarget(name: "VarlinkTests", dependencies: ["Varlink", "JSON", "Lab"], swiftSettings: swift),
+        .testTarget(
+            name: "VarlinkTests", dependencies: ["TestSupport", "Varlink", "Records", "System", "JSON", "Lab"],
+            swiftSettings: swift),
         .testTarget(name: "ExpositionTests", dependencies: ["Exposition"], swiftSettings: swift),
         .testTarget(
             name: "ConfigurationTests",

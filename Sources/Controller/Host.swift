@@ -8,11 +8,14 @@ package import System
 /// It belongs to the thread that made it, and to that thread's network namespace. Verbs are run on it.
 package struct Host: ~Copyable {
     var kernel: Kernel
-    let folder: StateFolder
-    let events: EventLog
+    private(set) var folder: StateFolder
+    private(set) var events: EventLog
     /// What ends waits for signals; nil for the process's own signals.
-    let hangups: [Hangup]?
+    private(set) var hangups: [Hangup]?
     private let begin: Stopwatch?
+    /// The journal of a host that serves one call after the other, once it was needed.
+    private var journal: Journal?
+    private var isServing = false
     /// Since the call.
     var clock: Stopwatch { begin ?? Stopwatch() }
 
@@ -27,6 +30,42 @@ package struct Host: ~Copyable {
         self.begin = begin
         self.hangups = hangups
         events = EventLog(folder)
+    }
+
+    /// Begins another call. From the first on, what the next one can use is kept: sockets, groups of bridges, and the journal.
+    ///
+    /// - Parameters:
+    ///   - doer: who calls.
+    ///   - hangups: what ends the call's waits for signals.
+    package mutating func serve(_ doer: Doer, until hangups: [Hangup]) {
+        folder = folder.worked(by: doer)
+        events = EventLog(folder)
+        self.hangups = hangups
+        journal?.work(for: doer)
+        isServing = true
+        kernel.groupBuffer = Host.servingGroupBuffer
+        (kernel.guardRefusal, kernel.lockRefusal) = (nil, nil)
+    }
+
+    /// The call is over, and its caller has the answer.
+    package func rest() { journal?.rest() }
+
+    /// The receive buffer for notifications of groups, in bytes, of a host that hears them with its next call only. When it is full the
+    /// groups are read again.
+    private static let servingGroupBuffer: Int32 = 512 << 10
+    /// The records that such a host keeps.
+    private static let servingRecords = 64
+
+    /// The journal, for a verb about a guest that must exist.
+    ///
+    /// - Throws: as ``Journal/open(_:for:keepingRecords:)``.
+    mutating func journal(for id: GuestID) throws(ControllerError) -> Journal {
+        if let journal { return journal }
+        guard isServing else { return try Journal.open(folder, for: id) }
+        let opened = try Journal.open(folder, for: id, keepingRecords: Host.servingRecords)
+        opened.work(for: folder.doer)
+        journal = opened
+        return opened
     }
 
     /// Waits so many nanoseconds, or until a hang-up.

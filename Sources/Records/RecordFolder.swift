@@ -11,8 +11,11 @@ package final class RecordFolder {
     /// Its path, for messages.
     package let path: String
     /// Who works in it.
-    let doer: Doer
+    var doer: Doer
     private let descriptor: Int32
+    /// Files to be closed when there is time (``closeRetired()``), and the most of them.
+    private var retired: [Int32] = []
+    var mostRetired = 0
 
     /// The most bytes of a record: one with 6,400 addresses has 700 KB.
     static let sizeLimit = 8 << 20
@@ -42,7 +45,22 @@ package final class RecordFolder {
         }
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit {
+        closeRetired()
+        if descriptor >= 0 { close(descriptor) }
+    }
+
+    /// Closes a file, or keeps it to be closed later: who puts another in its place does not free its space meanwhile, which takes longer
+    /// than to write it.
+    func retire(_ file: Int32) {
+        if retired.count < mostRetired { retired.append(file) } else { close(file) }
+    }
+
+    /// Closes the files that were kept.
+    func closeRetired() {
+        for file in retired { close(file) }
+        retired.removeAll(keepingCapacity: true)
+    }
 
     // MARK: - Reading
 
@@ -56,7 +74,7 @@ package final class RecordFolder {
             if errno == ENOENT { return nil }
             throw unreadable(name, String(cString: strerror(errno)))
         }
-        defer { close(file) }
+        defer { retire(file) }
         var information = stat()
         guard fstat(file, &information) == 0 else { throw unreadable(name, String(cString: strerror(errno))) }
         guard information.st_mode & S_IFMT == S_IFREG else { throw unreadable(name, "it is not a regular file") }

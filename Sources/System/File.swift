@@ -35,18 +35,20 @@ package enum SystemFile {
         signal(SIGPIPE, SIG_IGN)
     }
 
-    /// The pause between two attempts to lock, in nanoseconds.
-    private static let lockPause: Int64 = 500_000
+    /// The first and the longest pause between two attempts to lock, in nanoseconds: a look of the daemon's takes some 100 us.
+    private static let lockPauses: (first: Int64, longest: Int64) = (50_000, 500_000)
 
     /// Takes the OFD lock (fcntl(2)) of a file's first byte, until ``unlock(_:)``.
     ///
     /// - Parameter patience: how long to try, in nanoseconds; what is left of it afterwards.
     /// - Returns: false when another holds it.
     package static func lock(_ descriptor: Int32, patience: inout Int64) -> Bool {
+        var pause = lockPauses.first
         while cn_lock_byte(descriptor, 0, 0) != 0 {
             guard patience > 0 else { return false }
-            sleepNanoseconds(lockPause)
-            patience -= lockPause
+            sleepNanoseconds(pause)
+            patience -= pause
+            pause = min(2 * pause, lockPauses.longest)
         }
         return true
     }

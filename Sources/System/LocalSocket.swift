@@ -33,6 +33,28 @@ package enum LocalSocket {
         }
         return descriptor
     }
+
+    /// Watches whether a socket keeps its name (inotify(7)).
+    ///
+    /// - Returns: a descriptor that is readable when it may have lost it; negative where that cannot be watched.
+    package static func watchName(_ path: String) -> Int32 {
+        let descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
+        _ = inotify_add_watch(descriptor, path, UInt32(IN_ATTRIB | IN_MOVE_SELF))
+        return descriptor
+    }
+
+    /// Listens again at a path from which somebody has removed the socket, unless another file is there.
+    ///
+    /// - Parameter names: the descriptor of ``watchName(_:)``, which is readable.
+    /// - Returns: a descriptor as of ``listen(at:)``; nil where nothing is to be done.
+    package static func listenAgain(at path: String, _ names: Int32) -> Int32? {
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+            while read(names, buffer.baseAddress, buffer.count) > 0 {}
+        }
+        guard access(path, F_OK) != 0, errno == ENOENT, let descriptor = try? listen(at: path) else { return nil }
+        _ = inotify_add_watch(names, path, UInt32(IN_ATTRIB | IN_MOVE_SELF))
+        return descriptor
+    }
 }
 
 extension LocalSocket {

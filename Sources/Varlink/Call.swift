@@ -5,9 +5,9 @@ struct Call {
     /// The interface and the method: `io.fdbsteer.Switch`.
     let method: String
     /// The interface alone.
-    var interface: String { method.lastIndex(of: ".").map { String(method[..<$0]) } ?? "" }
+    let interface: String
     /// The method alone.
-    var name: String { method.lastIndex(of: ".").map { String(method[method.index(after: $0)...]) } ?? method }
+    let name: String
     let parameters: [JSON.Member]
     /// The client takes several replies.
     let wantsMore: Bool
@@ -31,6 +31,9 @@ struct Call {
         default: return nil
         }
         self.method = method
+        let dot = method.utf8.lastIndex(of: UInt8(ascii: "."))
+        interface = dot.map { String(method[..<$0]) } ?? ""
+        name = dot.map { String(method[method.index(after: $0)...]) } ?? method
         self.wantsMore = wantsMore
         self.isOneWay = isOneWay
     }
@@ -74,6 +77,7 @@ enum Reply {
 
     private static func bytes(_ members: [JSON.Member]) -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(2048)
         JSON.object(members).write(to: &bytes)
         bytes.append(0)
         return bytes

@@ -22,6 +22,7 @@ final class Connection {
     let descriptor: Int32
     let peer: Peer
     private let limits: ClientLimits
+    private let unread: Unread
     /// Readable once the server ends.
     private let stop: Int32
     private var buffer: [UInt8] = []
@@ -31,9 +32,10 @@ final class Connection {
 
     /// - Parameters:
     ///   - descriptor: a connected socket that does not block; it is closed with this object.
+    ///   - unread: the answers that clients have not taken yet.
     ///   - stop: a descriptor that is readable once the server ends.
     /// - Returns: nil for a client of which the kernel does not say who it is.
-    init?(_ descriptor: Int32, limits: ClientLimits, stop: Int32) {
+    init?(_ descriptor: Int32, limits: ClientLimits, unread: Unread, stop: Int32) {
         var (process, user) = (pid_t(), uid_t())
         guard cn_peer(descriptor, &process, &user) == 0 else {
             close(descriptor)
@@ -41,6 +43,7 @@ final class Connection {
         }
         self.descriptor = descriptor
         self.limits = limits
+        self.unread = unread
         self.stop = stop
         peer = Peer(user: user, process: process)
     }
@@ -51,13 +54,17 @@ final class Connection {
     func next() -> Input {
         let begin = monotonicNanoseconds()
         var deadline = begin + (hasAsked && buffer.isEmpty ? limits.idleTime : limits.headTime)
-        while !isStopping {
+        var hasWaited = false
+        while true {
             if let message = takeMessage() {
+                // Of several that came at once the rest is not answered at the end.
+                if !hasWaited, isStopping { return .end }
                 hasAsked = true
                 return .message(message)
             }
             if buffer.count > limits.messageBytes { return .tooLong }
             guard wait(for: Int16(POLLIN), until: deadline) else { return .end }
+            hasWaited = true
             let wasEmpty = buffer.isEmpty
             let count = withUnsafeTemporaryAllocation(byteCount: 16_384, alignment: 1) { chunk in
                 let count = recv(descriptor, chunk.baseAddress, chunk.count, Int32(MSG_DONTWAIT))
@@ -67,7 +74,6 @@ final class Connection {
             if count == 0 { return .end }
             if wasEmpty, count > 0, hasAsked { deadline = monotonicNanoseconds() + limits.headTime }
         }
-        return .end
     }
 
     private var isStopping: Bool {
@@ -95,7 +101,8 @@ final class Connection {
     ///
     /// - Returns: false for a client that does not, or has gone.
     func send(_ bytes: [UInt8]) -> Bool {
-        let deadline = monotonicNanoseconds() + limits.answerTime
+        var deadline: Int64?
+        defer { if deadline != nil { unread.remove(descriptor) } }
         var sent = 0
         while sent < bytes.count {
             let count = bytes.withUnsafeBytes { part in
@@ -107,8 +114,11 @@ final class Connection {
                 sent += count
             } else if errno != EAGAIN && errno != EINTR {
                 return false
-            } else if !wait(for: Int16(POLLOUT), until: deadline, heedsStop: false) {
-                return false
+            } else {
+                if deadline == nil { unread.add(bytes.count, of: descriptor) }
+                let end = deadline ?? monotonicNanoseconds() + limits.answerTime
+                deadline = end
+                if !wait(for: Int16(POLLOUT), until: end, heedsStop: false) { return false }
             }
         }
         return true

@@ -9,14 +9,17 @@ import System
 struct Service {
     private let connection: Connection
     private let folder: StateFolder
+    private let hosts: Hosts
     private let stopping: Int32
 
     /// - Parameters:
     ///   - folder: the journal's.
+    ///   - hosts: what its verbs are run on.
     ///   - stopping: a descriptor that is readable once the daemon ends.
-    init(_ connection: Connection, folder: StateFolder, stopping: Int32) {
+    init(_ connection: Connection, folder: StateFolder, hosts: Hosts, stopping: Int32) {
         self.connection = connection
         self.folder = folder
+        self.hosts = hosts
         self.stopping = stopping
     }
 
@@ -28,7 +31,7 @@ struct Service {
     /// Messages above this size, in bytes, are read one at a time: a value takes up to fifty times its bytes.
     private static let largeMessage = 16 << 10
     private static let parsing = Gate(1)
-    /// Answers of verbs that read may have megabytes, as long as the client takes them.
+    /// Answers of verbs that read may have megabytes, and values in the making fifty times that.
     private static let reading = Gate(4)
 
     /// Until the client goes, or does not know the protocol.
@@ -56,18 +59,26 @@ struct Service {
     /// - Returns: false when the connection is to end.
     private func answer(_ call: Call) -> Bool {
         let method = Method.all.first { $0.interface == call.interface && $0.description.name == call.name }
+        let lending = Lending(hosts)
+        defer { lending.end() }
+        let bytes = reply(to: call, method, lending)
+        // An answer that may be long is not to keep what other calls can use.
+        if method?.reads == true { lending.end() }
+        return call.isOneWay || connection.send(bytes)
+    }
+
+    private func reply(to call: Call, _ method: Method?, _ lending: Lending) -> [UInt8] {
         let isReading = method?.reads ?? false
         if isReading { Service.reading.enter() }
         defer { if isReading { Service.reading.leave() } }
         do throws(VarlinkError) {
-            let reply = try run(call, method)
-            return call.isOneWay || connection.send(Reply.bytes(reply))
+            return Reply.bytes(try run(call, method, lending))
         } catch {
-            return call.isOneWay || connection.send(Reply.bytes(error))
+            return Reply.bytes(error)
         }
     }
 
-    private func run(_ call: Call, _ method: Method?) throws(VarlinkError) -> JSON {
+    private func run(_ call: Call, _ method: Method?, _ lending: Lending) throws(VarlinkError) -> JSON {
         guard let method else {
             guard Method.interfaces.contains(where: { $0.name == call.interface }) else {
                 throw .service("InterfaceNotFound", "interface", call.interface)
@@ -78,7 +89,8 @@ struct Service {
         let parameters = try Parameters(call.parameters, of: method.description)
         let doer = Doer(label: "fdbsteerd \(call.name.lowercased())", user: Int64(connection.peer.user))
         let exchange = Exchange(
-            connection: connection, parameters: parameters, folder: folder.worked(by: doer), stopping: stopping)
+            connection: connection, parameters: parameters, folder: folder, doer: doer, lending: lending,
+            stopping: stopping)
         return try method.run(exchange)
     }
 
@@ -104,23 +116,34 @@ struct Exchange {
     let connection: Connection
     let parameters: Parameters
     let folder: StateFolder
+    private let doer: Doer
+    private let lending: Lending
     private let stopping: Int32
 
-    init(connection: Connection, parameters: Parameters, folder: StateFolder, stopping: Int32) {
+    init(
+        connection: Connection, parameters: Parameters, folder: StateFolder, doer: Doer, lending: Lending,
+        stopping: Int32
+    ) {
         self.connection = connection
         self.parameters = parameters
         self.folder = folder
+        self.doer = doer
+        self.lending = lending
         self.stopping = stopping
     }
 
+    /// What the call's verb is run on, until it is answered.
+    ///
     /// - Throws: ``ControllerError`` of code `precondition` when no netlink socket can be had.
-    func host() throws(ControllerError) -> Host {
-        try Host(
-            folder: folder,
-            hangups: [
+    func host() throws(ControllerError) -> KeptHost {
+        let kept = try lending.host()
+        kept.host.serve(
+            doer,
+            until: [
                 Hangup(connection.descriptor, events: POLLHUP | POLLERR, "given up: its caller has gone"),
                 Hangup(stopping, events: POLLIN, "interrupted: fdbsteerd ends"),
             ])
+        return kept
     }
 }
 

@@ -13,6 +13,8 @@ package final class VarlinkServer: Sendable {
     /// Where it listens.
     package let path: String
     private let listener: Int32
+    /// Readable when the listener may have lost its name; negative for one that another program keeps.
+    private let names: Int32
     /// Readable once the server ends.
     private let stopping: Int32
     /// Closed once the server ends.
@@ -21,6 +23,8 @@ package final class VarlinkServer: Sendable {
     private let isInherited: Bool
     private let limits: ClientLimits
     private let folder: StateFolder
+    private let hosts: Hosts
+    private let unread = Unread()
     private let open = Mutex(Open())
 
     /// The open connections.
@@ -66,11 +70,13 @@ package final class VarlinkServer: Sendable {
     ) {
         self.path = path
         self.listener = listener
+        names = isInherited ? -1 : LocalSocket.watchName(path)
         stopping = ends[0]
         alive = ends[1]
         self.isInherited = isInherited
         self.limits = limits
         self.folder = folder
+        hosts = Hosts(folder)
     }
 
     /// Stops listening, ends waits and streams, and waits until the verbs that are under way have ended, but not forever.
@@ -84,24 +90,35 @@ package final class VarlinkServer: Sendable {
 
     private func accept() {
         VarlinkServer.lowerPriority()
+        var listener = self.listener
         while true {
-            var polled = [
-                pollfd(fd: listener, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: stopping, events: Int16(POLLIN), revents: 0),
-            ]
-            poll(&polled, 2, -1)
+            var polled = [listener, stopping, names].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+            poll(&polled, 3, -1)
             if polled[1].revents != 0 { break }
-            let client = cn_accept(listener)
-            guard client >= 0 else {
-                // No descriptor is left, perhaps: others may close some.
-                if ![-EAGAIN, -EINTR, -ECONNABORTED].contains(client) { sleepNanoseconds(100_000_000) }
-                continue
+            if polled[2].revents != 0, let again = LocalSocket.listenAgain(at: path, names) {
+                // Who has connected to the one that was removed is answered.
+                while take(from: listener) {}
+                close(listener)
+                listener = again
+            } else if polled[0].revents != 0 {
+                _ = take(from: listener)
             }
-            guard let connection = Connection(client, limits: limits, stop: stopping) else { continue }
-            begin(connection)
         }
         // Who connects from now on is refused by the kernel.
         close(listener)
+        if names >= 0 { close(names) }
+    }
+
+    /// - Returns: whether there was a connection to take.
+    private func take(from listener: Int32) -> Bool {
+        let client = cn_accept(listener)
+        guard client >= 0 else {
+            // No descriptor is left, perhaps: others may close some.
+            if ![-EAGAIN, -EINTR, -ECONNABORTED].contains(client) { sleepNanoseconds(100_000_000) }
+            return false
+        }
+        if let connection = Connection(client, limits: limits, unread: unread, stop: stopping) { begin(connection) }
+        return true
     }
 
     private func begin(_ connection: Connection) {
@@ -120,7 +137,7 @@ package final class VarlinkServer: Sendable {
         let box = Handover(connection)
         do throws(SystemError) {
             try BackgroundThread.start { [self] in
-                Service(box.connection, folder: folder, stopping: stopping).run()
+                Service(box.connection, folder: folder, hosts: hosts, stopping: stopping).run()
                 end(user)
             }
         } catch {

@@ -26,6 +26,41 @@ extension Loop {
         }
     }
 
+    /// Whether a guest is looked at for what was heard of it now; if not, it is later.
+    mutating func isDue(_ suspicion: Watch.Suspicion) -> Bool {
+        let row = suspicion.row
+        guard case .wait(let until, let isNews) = context.keeper.ask(for: suspicion, now: monotonicNanoseconds()) else {
+            return true
+        }
+        if isNews, suspicion.cause == .port {
+            let name = context.keeper.record(row)?.guest.id.text ?? "\(row)"
+            context.log.warning(
+                "its ports change all the time; it is looked at less often", metadata: ["guest": "\(name)"])
+        }
+        if let known = pending[row], known.at <= until {
+            if known.cause == .recorded { pending[row]?.cause = suspicion.cause }
+        } else {
+            pending[row] = (until, suspicion.cause)
+        }
+        return false
+    }
+
+    /// Takes over what a reading of records has told.
+    mutating func take(_ news: Keeper.News) {
+        guard news.isNews else { return }
+        noteRecords()
+        look(at: news.changed)
+        for guest in news.worked {
+            let heard = pending[guest.row].flatMap { $0.cause == .recorded ? nil : $0 }
+            if let heard, guest.hasEnded {
+                look(at: [Watch.Suspicion(row: guest.row, cause: heard.cause)])
+            } else if heard == nil {
+                pending[guest.row] = (guest.at, .recorded)
+            }
+        }
+        following.choose(&context)
+    }
+
     /// Between two looks at a guest that cannot be looked at, in nanoseconds.
     private static let failurePause: Int64 = 5_000_000_000
 

@@ -134,7 +134,7 @@ struct Loop: ~Copyable {
             if happened.contains(Loop.monitorToken) { try hear() }
             if happened.contains(Loop.groupsToken) { try context.keeper.hearGroups() }
             if happened.contains(Loop.journalToken) { try hearOfJournal() }
-            if unread?.isEmpty != true { readJournal() }
+            readJournal()
             following.turn(happened, &context)
             for end in context.keeper.advanceAsking(now: monotonicNanoseconds()) { take(end) }
             happened.removeAll(keepingCapacity: true)
@@ -215,12 +215,13 @@ struct Loop: ~Copyable {
     private mutating func hear() throws(ControllerError) {
         for _ in 0..<Loop.notificationsPerTurn {
             var suspicions: [Watch.Suspicion] = []
+            var suspected: [FDBMonitor.Change] = []
             var moved: [FDBMonitor.Change] = []
             let isWatchingUplinks = following.isWatchingUplinks
             do throws(NetlinkError) {
                 let more = try hearing.monitor.receive { (header, payload) throws(NetlinkError) in
                     if let change = try FDBMonitor.change(header, payload) {
-                        if let suspicion = context.keeper.hear(change) { suspicions.append(suspicion) }
+                        if context.keeper.hear(change) != nil { suspected.append(change) }
                         if isWatchingUplinks { moved.append(change) }
                     } else {
                         suspicions += try context.keeper.hear(header, payload)
@@ -231,25 +232,18 @@ struct Loop: ~Copyable {
                 try missed(error)
             }
             for change in moved { following.hear(change, &context) }
+            if !suspected.isEmpty {
+                // What a verb moves was in the record before: a look would only be in its way.
+                try hearOfJournal()
+                readJournal()
+                for change in suspected {
+                    if let suspicion = context.keeper.watch.hear(change) { suspicions.append(suspicion) }
+                }
+            }
             for suspicion in suspicions where isDue(suspicion) { look(at: [suspicion]) }
         }
         // There may be more.
         context.keeper.spoilReady()
-    }
-
-    /// Whether a guest is looked at for what was heard of it now; if not, it is later.
-    private mutating func isDue(_ suspicion: Watch.Suspicion) -> Bool {
-        let row = suspicion.row
-        guard case .wait(let until, let isNews) = context.keeper.ask(for: suspicion, now: monotonicNanoseconds()) else {
-            return true
-        }
-        if isNews, suspicion.cause == .port {
-            let name = context.keeper.record(row)?.guest.id.text ?? "\(row)"
-            context.log.warning(
-                "its ports change all the time; it is looked at less often", metadata: ["guest": "\(name)"])
-        }
-        if pending[row].map({ $0.at > until }) ?? true { pending[row] = (until, suspicion.cause) }
-        return false
     }
 
     /// A notification was lost, or not understood.
@@ -283,21 +277,14 @@ struct Loop: ~Copyable {
         look(at: context.keeper.abandoned(changes.locks))
     }
 
-    /// Reads what other processes have written to the journal. A record that is broken is read again when it is written.
+    /// Reads what others have written to the journal. A record that is broken is read again when it is written.
     private mutating func readJournal() {
+        if unread?.isEmpty == true { return }
         let news = context.keeper.reload(unread)
         unread = []
         if news.faults.isEmpty { mended("journal") }
         for fault in news.faults { report("journal", fault) }
         take(news)
-    }
-
-    /// Takes over what a reading of records has told.
-    mutating func take(_ news: Keeper.News) {
-        guard news.isNews else { return }
-        noteRecords()
-        look(at: news.changed)
-        following.choose(&context)
     }
 
     /// Logs a trouble of the daemon's own, once until it is over.

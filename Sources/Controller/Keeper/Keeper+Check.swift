@@ -10,7 +10,10 @@ extension Keeper {
     /// How soon to look again at a guest whose lock another process still holds at the end of its verb, in nanoseconds.
     private static let busyPause: Int64 = 10_000_000
     /// The same in the middle of a verb: its end is heard of, and only a process that dies there leaves nothing to hear.
-    private static let unfinishedPause: Int64 = 250_000_000
+    static let unfinishedPause: Int64 = 250_000_000
+    /// The same after a verb that has ended, while nothing is heard that its record does not say: who calls one after the other is not
+    /// to wait for looks.
+    static let endedPause: Int64 = 20_000_000
     /// How long a driver may take to report an entry before its flag counts as lost: the kernel announces no flag.
     private static let flagPatience: Int64 = 1_000_000_000
 
@@ -23,7 +26,7 @@ extension Keeper {
     package mutating func check(_ row: Int64, cause: Watch.Cause) throws(ControllerError) -> Outcome {
         guard let known = watch.records[row] else { return .fine }
         // Most looks find nothing, and must not keep a command from the lock.
-        if cause.isVague, wards[row]?.doubt == nil, try isAsIntended(known) { return .fine }
+        if cause.isVague, wards[row]?.doubt == nil, let seen = try glance(at: known, cause) { return seen }
         guard var claim = try journal.claim(known.guest.id, row: row) else { return try later(known, cause) }
         let record = claim.record
         guard record.boot == journal.boot else {
@@ -31,7 +34,7 @@ extension Keeper {
             return .fine
         }
         if record.revision != known.revision { learnUnheard(record) }
-        guard record.phase == .pinned || record.phase == .bracketed else { return try recover(&claim) }
+        if record.isUnfinished { return try recover(&claim) }
         let observation = try observe(record)
         let named = claim.named(by: observation)
         if let words = claim.renaming {
@@ -84,18 +87,23 @@ extension Keeper {
         return .later(at: monotonicNanoseconds() + pause, cause)
     }
 
-    /// Checks without the lock: a guest that is as recorded now needs nothing, even if another process works on it.
-    private mutating func isAsIntended(_ known: GuestRecord) throws(ControllerError) -> Bool {
-        guard let record = try journal.record(known), record.boot == journal.boot, record.phase == .pinned
-        else {
-            return false
+    /// Checks without the lock: a guest that is as recorded now needs nothing, even if another process works on it, and one that a verb
+    /// has begun with since it was last heard of is looked at after that.
+    ///
+    /// - Returns: nil where the lock is needed.
+    private mutating func glance(at known: GuestRecord, _ cause: Watch.Cause) throws(ControllerError) -> Outcome? {
+        guard let record = try journal.record(known), record.boot == journal.boot else { return nil }
+        if record.isUnfinished, record.revision != known.revision {
+            learnUnheard(record)
+            return .later(at: monotonicNanoseconds() + Keeper.unfinishedPause, cause)
         }
+        guard record.phase == .pinned else { return nil }
         let observation = try observe(record)
-        guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return false }
+        guard Drift(record, observation) == .none, record.guest.renamed(observation.name) == nil else { return nil }
         if record.revision != known.revision { learnUnheard(record) }
         isRight(known.row)
         setFought(known.row, false)
-        return true
+        return .fine
     }
 
     /// Reads a guest, and keeps what a control plane says of it.

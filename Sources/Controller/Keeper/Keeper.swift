@@ -102,7 +102,7 @@ package struct Keeper: ~Copyable {
     package init(folder: StateFolder) throws(ControllerError) {
         var host = try Host(folder: folder)
         try host.kernel.requirePrivilege()
-        let journal = try Journal(folder: folder, keepsRecords: true)
+        let journal = try Journal(folder: folder, keepingRecords: .max)
         let asking = try Asking()
         lock = try journal.lockDaemon()
         self.host = host
@@ -138,6 +138,9 @@ package struct Keeper: ~Copyable {
         package var isNews = false
         /// Guests whose records others have written, to be checked.
         package var changed: [Watch.Suspicion] = []
+        /// The same of those that a verb has begun with, whose end is heard of, or ended with, after which another may follow: when to
+        /// check them (CLOCK_MONOTONIC, nanoseconds), unless something else is heard.
+        package var worked: [(row: Int64, at: Int64, hasEnded: Bool)] = []
         /// Records that are broken: their guests are kept as they were known.
         package var faults: [ControllerError] = []
     }
@@ -173,7 +176,12 @@ package struct Keeper: ~Copyable {
                 learn(record)
                 suspect([record.row])
                 spoilReady(record.row)
-                news.changed.append(Watch.Suspicion(row: record.row, cause: .recorded))
+                if record.isUnfinished || old?.row == record.row && old?.isUnfinished == true {
+                    let pause = record.isUnfinished ? Keeper.unfinishedPause : Keeper.endedPause
+                    news.worked.append((record.row, monotonicNanoseconds() + pause, !record.isUnfinished))
+                } else {
+                    news.changed.append(Watch.Suspicion(row: record.row, cause: .recorded))
+                }
             } catch {
                 news.faults.append(error)
             }
@@ -185,7 +193,7 @@ package struct Keeper: ~Copyable {
     package mutating func abandoned(_ names: Set<String>) -> [Watch.Suspicion] {
         names.compactMap { name in
             guard let record = (try? GuestID(name)).flatMap({ watch.record(named: $0) }),
-                record.phase != .pinned, record.phase != .bracketed, !journal.isLocked(name),
+                record.isUnfinished, !journal.isLocked(name),
                 wards[record.row]?.abandonedRevision != record.revision
             else { return nil }
             wards[record.row]?.abandonedRevision = record.revision

@@ -23,7 +23,7 @@ extension Kernel {
     /// The memberships of some ports of a bridge, kept from one redirection to the next.
     mutating func groups(of bridge: Int32, on ports: [Int32]) throws(NetlinkError) -> GroupTable {
         var watch: GroupWatch
-        if let open = groupWatch.take() { watch = open } else { watch = try GroupWatch() }
+        if let open = groupWatch.take() { watch = open } else { watch = try GroupWatch(receiveBuffer: groupBuffer) }
         let result = Result { () throws(NetlinkError) in try watch.groups(of: bridge, on: ports, using: &socket) }
         groupWatch = consume watch
         return try result.get()

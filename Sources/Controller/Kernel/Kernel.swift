@@ -13,6 +13,8 @@ package struct Kernel: ~Copyable {
     private var isPrivileged = false
     /// The groups of bridges; opened when they are first needed.
     var groupWatch: GroupWatch?
+    /// The size of its receive buffer, in bytes.
+    var groupBuffer: Int32 = 8 << 20
     /// Why a guest's addresses could not be guarded.
     var guardRefusal: String?
     /// Why a port could not be locked.

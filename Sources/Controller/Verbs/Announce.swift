@@ -25,7 +25,7 @@ package struct Announce {
     package static func run(
         _ id: GuestID, _ request: AnnouncementRequest, dryRun: Bool = false, on host: inout Host
     ) throws(ControllerError) -> AnnouncementReport {
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         let record = try journal.guest(id)
         let guest = record.guest
         guard guest.side != .remote else {

@@ -29,7 +29,7 @@ package struct FollowFilter {
 
     /// - Throws: ``ControllerError``; of codes `precondition` and `busy` when nothing was changed.
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> AdoptionReport {
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         var claim = try journal.claim(id, onlyReads: options.dryRun)
         guard claim.record.phase == .pinned else {
             throw ControllerError(

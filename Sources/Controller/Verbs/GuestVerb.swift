@@ -26,7 +26,7 @@ extension GuestVerb {
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
         let clock = host.clock
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         do throws(ControllerError) {
             let claim = try journal.claim(id, onlyReads: options.dryRun, reach)
             var report = try run(under: claim, on: &host.kernel, since: clock)

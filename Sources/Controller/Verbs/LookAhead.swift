@@ -17,7 +17,7 @@ package struct LookAhead {
     ///
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> PreflightReport {
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         let record = try journal.guest(id)
         let links = try host.kernel.links()
         return look(at: Subject(record.guest), of: id.text, links: links, beside: .success(journal), on: &host)

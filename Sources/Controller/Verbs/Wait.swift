@@ -31,7 +31,7 @@ package struct SwitchAtSignal {
             planned.notes.append("would wait for \(wait.words)")
             return planned
         }
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         let record = try journal.guest(id)
         let guest = record.guest
         try host.kernel.requirePrivilege()
@@ -91,7 +91,7 @@ package struct BracketUntilSignal {
     package func run(
         _ id: GuestID, on host: inout Host, tell: (String) -> Void = { _ in }
     ) throws(ControllerError) -> Report {
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         let guest = try journal.guest(id).guest
         // Before the bracket: what cannot be waited for must not open one.
         var waiter = try SignalWaiter(

@@ -44,7 +44,7 @@ package struct Verify {
 
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
     package static func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Verification {
-        let journal = try Journal.open(host.folder, for: id)
+        let journal = try host.journal(for: id)
         var record = try journal.guest(id)
         var verification = try compare(record, journal, on: &host)
         // What was compared with a record that a redirection has replaced meanwhile says nothing.

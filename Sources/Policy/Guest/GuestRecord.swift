@@ -73,6 +73,9 @@ extension GuestRecord {
 }
 
 extension GuestRecord {
+    /// A verb has begun and not ended: it is under way, or its process has died.
+    package var isUnfinished: Bool { phase != .pinned && phase != .bracketed }
+
     /// Where its bracket leads to; nil without one.
     package var bracketGoal: Side? { bracket == nil ? nil : goal }
 }

@@ -154,6 +154,8 @@ public struct Watch: Sendable {
             return nil
         }
         if change.isRemoval { return Suspicion(row: record.row, cause: .removed) }
+        // A verb moves entries before its record says so.
+        if record.isUnfinished, let goal = record.goal, record.fault(of: change.entry, on: goal) == nil { return nil }
         return record.fault(of: change.entry).map { Suspicion(row: record.row, cause: $0) }
     }
 

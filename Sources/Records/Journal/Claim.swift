@@ -246,7 +246,7 @@ extension Claim {
             } else {
                 temporary = newName
                 let file = try folder.make(temporary)
-                defer { close(file) }
+                defer { folder.retire(file) }
                 do throws(ControllerError) {
                     try folder.write(bytes, to: file, temporary)
                     if reserves { try makeReserve(bytes.count + RecordDocument.room) }

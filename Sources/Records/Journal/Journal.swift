@@ -29,6 +29,8 @@ package final class Journal {
 
     /// Records as they were last read, by name; nil for a process that reads each once.
     private var kept: [String: Kept]?
+    /// The most of them that are kept.
+    private let most: Int
 
     struct Kept {
         let bytes: [UInt8]
@@ -36,9 +38,10 @@ package final class Journal {
         let record: GuestRecord
     }
 
-    private init(_ folder: RecordFolder, keepsRecords: Bool = false) {
+    private init(_ folder: RecordFolder, keepingRecords most: Int = 0) {
         self.folder = folder
-        kept = keepsRecords ? [:] : nil
+        self.most = most
+        kept = most > 0 ? [:] : nil
         boot = SystemFile.firstLine(of: "/proc/sys/kernel/random/boot_id") ?? "unknown"
         let number = cn_namespace_cookie()
         cookie = number == 0 ? nil : Int64(bitPattern: number)
@@ -46,33 +49,54 @@ package final class Journal {
 
     /// Opens the journal for reading; nil if there is none yet.
     ///
+    /// - Parameter most: so many records that are read again are decoded only if their files have changed.
     /// - Throws: ``ControllerError`` of code `precondition` if it cannot be read.
-    package convenience init?(reading folder: StateFolder) throws(ControllerError) {
+    package convenience init?(
+        reading folder: StateFolder, keepingRecords most: Int = 0
+    ) throws(ControllerError) {
         guard let opened = try RecordFolder(folder) else { return nil }
-        if folder.hasDatabase { try self.init(folder: folder) } else { self.init(opened) }
+        if folder.hasDatabase {
+            try self.init(folder: folder, keepingRecords: most)
+        } else {
+            self.init(opened, keepingRecords: most)
+        }
         guard self.folder.exists(Subfolder.guests.rawValue) else { return nil }
     }
 
     /// Opens the journal for a verb about a guest that must exist: it is not made when it is missing.
     ///
+    /// - Parameter most: as of ``init(reading:keepingRecords:)``.
     /// - Throws: ``ControllerError`` of code `precondition`.
-    package static func open(_ folder: StateFolder, for id: GuestID) throws(ControllerError) -> Journal {
-        guard let journal = try Journal(reading: folder) else { throw .unknown(id, noJournal: folder) }
+    package static func open(
+        _ folder: StateFolder, for id: GuestID, keepingRecords most: Int = 0
+    ) throws(ControllerError) -> Journal {
+        guard let journal = try Journal(reading: folder, keepingRecords: most) else {
+            throw .unknown(id, noJournal: folder)
+        }
         return journal
     }
 
+    /// Begins a call of several: who works with it from now on. What takes time and can wait is left for ``rest()``.
+    package func work(for doer: Doer) {
+        folder.doer = doer
+        folder.mostRetired = 4
+    }
+
+    /// The call is over, and its caller has the answer.
+    package func rest() { folder.closeRetired() }
+
     /// Opens the journal in a folder, which is made when it is missing.
     ///
-    /// - Parameter keepsRecords: a record that is read again is decoded only if its file has changed.
+    /// - Parameter most: as of ``init(reading:keepingRecords:)``.
     /// - Throws: ``ControllerError`` of code `precondition` if the folder or the files cannot be written.
-    package convenience init(folder: StateFolder, keepsRecords: Bool = false) throws(ControllerError) {
+    package convenience init(folder: StateFolder, keepingRecords most: Int = 0) throws(ControllerError) {
         var found = try RecordFolder(folder)
         if found == nil {
             try folder.create()
             found = try RecordFolder(folder)
         }
         guard let opened = found else { throw StateFolder.unwritable(folder.path, "somebody removes it") }
-        self.init(opened, keepsRecords: keepsRecords)
+        self.init(opened, keepingRecords: most)
         if !opened.exists(Subfolder.guests.rawValue) {
             // The folder of the guests is the last: who sees it can rely on the others.
             for name in Subfolder.allCases.reversed() { try opened.makeFolder(name.rawValue) }
@@ -102,6 +126,7 @@ package final class Journal {
             guard record.guest.id.text == name else {
                 throw RecordDocument.Fault("it is about guest \(record.guest.id)")
             }
+            if let count = kept?.count, count >= most, old == nil { kept = [:] }
             kept?[name] = Kept(bytes: bytes, document: document, record: record)
             return (document, record)
         } catch {

@@ -55,6 +55,8 @@ package struct JournalWatch: ~Copyable {
                     offset += head + Int(event.len)
                     take(event, String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self), into: &changes)
                 }
+                // Another event would have fitted: there is none.
+                if buffer.count - length >= head + Int(NAME_MAX) + 1 { return }
             }
         }
         return changes

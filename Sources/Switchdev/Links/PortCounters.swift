@@ -72,6 +72,8 @@ public struct PortCounters: Hashable, Sendable, Codable {
 
 /// Reads only the counters of one link (RTM_GETSTATS, kernel 4.7): a tenth of an RTM_GETLINK's answer.
 private struct StatisticsGet: Request {
+    /// `struct rtnl_link_stats64` has 200 bytes, and grows seldom.
+    static var replyLimit: Int? { 1024 }
     let index: Int32
 
     var type: MessageType { .getStatistics }

@@ -13,21 +13,27 @@ extension Method {
                 Parameter("guest", .string, isOptional: false), Parameter("bridge", .string, isOptional: false),
                 Parameter("primary", .string), Parameter("standby", .string), Parameter("port", .string),
                 Parameter("uplink", .string), Parameter("pf", .string), Parameter("vf", .int),
-                Parameter("accept_unusable_nic", .bool), Parameter("addresses", .strings, isOptional: false),
-                Parameter("ip", .strings), Parameter("neighbour", .strings), Parameter("at", .side),
+                Parameter("accept_unusable_nic", .bool), Parameter("addresses", .strings),
+                Parameter("exclusive", .string), Parameter("ip", .strings), Parameter("neighbour", .strings),
+                Parameter("at", .side),
                 Parameter("leak", .leak), Parameter("kind", .kind), Parameter("no_guard", .bool),
                 Parameter("gate", .bool), Parameter("replay", .replay),
             ] + Parameter.proof + Parameter.dryRun
         ) { exchange throws(ControllerError) in
-            let (request, options) = (try exchange.parameters.preparation(), try exchange.parameters.options())
-            if !request.neighbours.isEmpty, exchange.connection.peer.user != 0 {
+            let parameters = exchange.parameters
+            let (id, verbOptions) = (try parameters.guest(), try parameters.options())
+            var options = try parameters.preparation()
+            if !options.neighbours.isEmpty, exchange.connection.peer.user != 0 {
                 throw ControllerError(
                     .usage,
                     "only root may have neighbours follow a guest: they say where this host's own packets go",
                     remedy: "leave neighbour out, or call fdbsteer prepare as root")
             }
-            var host = try exchange.host()
-            return Answer(try Prepare(request, options: options).run(on: &host))
+            let kept = try exchange.host()
+            if let port = parameters.text("exclusive") {
+                options.addresses = try Prepare.addresses(behind: port, of: id, options, on: &kept.host)
+            }
+            return Answer(try Prepare(options.request(id), options: verbOptions).run(on: &kept.host))
         },
         verb(
             "Switch",
@@ -47,8 +53,8 @@ extension Method {
         ) {
             exchange throws(ControllerError) in
             let (id, isDry) = (try exchange.parameters.guest(), exchange.parameters.flag("dry_run"))
-            var host = try exchange.host()
-            return Answer(try Abort(options: VerbOptions(dryRun: isDry)).runEndingWait(id, on: &host))
+            let kept = try exchange.host()
+            return Answer(try Abort(options: VerbOptions(dryRun: isDry)).runEndingWait(id, on: &kept.host))
         },
         verb(
             "Release", "Give guests' entries back to the bridge, and their ports their settings.",
@@ -59,8 +65,8 @@ extension Method {
             let parameters = exchange.parameters
             let release = Release(
                 options: VerbOptions(dryRun: parameters.flag("dry_run")), forgets: parameters.flag("forget"))
-            var host = try exchange.host()
-            return try exchange.each(try parameters.guests(), on: &host) { id, host throws(ControllerError) in
+            let kept = try exchange.host()
+            return try exchange.each(try parameters.guests(), on: &kept.host) { id, host throws(ControllerError) in
                 let released = try release.run(id, ifExists: parameters.flag("if_exists"), on: &host)
                 if case .released(let report) = released { return Answer(report) }
                 return Answer(released)
@@ -76,15 +82,16 @@ extension Method {
                 ips: try parameters.ips(), count: Int(try parameters.number("count", in: 1...60, default: 5)),
                 interval: try parameters.duration("interval", default: 100_000_000, atMost: 1_000_000_000))
             let id = try parameters.guest()
-            var host = try exchange.host()
-            return Answer(try Announce.run(id, request, dryRun: parameters.flag("dry_run"), on: &host))
+            let kept = try exchange.host()
+            return Answer(try Announce.run(id, request, dryRun: parameters.flag("dry_run"), on: &kept.host))
         },
         verb(
             "Reconcile", "Bring every guest to the side that the journal says, and clear up after dead processes.",
             Parameter.dryRun
         ) { exchange throws(ControllerError) in
-            var host = try exchange.host()
-            let report = try Reconcile(options: VerbOptions(dryRun: exchange.parameters.flag("dry_run"))).run(on: &host)
+            let kept = try exchange.host()
+            let report = try Reconcile(options: VerbOptions(dryRun: exchange.parameters.flag("dry_run"))).run(
+                on: &kept.host)
             let failed = (report.guests + report.probes).filter { !$0.ok }
             return Answer(
                 report, exitCode: report.exitCode,
@@ -145,13 +152,13 @@ extension Exchange {
             to: side, strategy: parameters.text("strategy").flatMap(Strategy.init) ?? .cut, until: wait,
             closes: parameters.flag("close"), closesWithoutSignal: parameters.text("on_timeout") == "abort",
             options: options)
-        var host = try self.host()
+        let kept = try self.host()
         var (ids, faults): ([GuestID], Int32) = (named, 0)
         if isAll, let nearby = try Journal(reading: folder)?.nearby() {
             ids = nearby.here.filter { $0.guest.port(of: side) != nil }.map(\.guest.id)
             if !nearby.faults.isEmpty { faults = ControllerError.Code.precondition.rawValue }
         }
-        return try each(ids, isList: isAll, on: &host, alsoFailed: faults) { id, host throws(ControllerError) in
+        return try each(ids, isList: isAll, on: &kept.host, alsoFailed: faults) { id, host throws(ControllerError) in
             Answer(try redirect.run(id, on: &host))
         }
     }
@@ -178,7 +185,7 @@ extension Exchange {
 }
 
 extension Parameters {
-    fileprivate func preparation() throws(ControllerError) -> PreparationRequest {
+    fileprivate func preparation() throws(ControllerError) -> PreparationOptions {
         var options = PreparationOptions()
         options.bridge = text("bridge") ?? ""
         (options.primary, options.standby) = (text("primary"), text("standby"))
@@ -186,12 +193,19 @@ extension Parameters {
         if has("vf") { options.vf = UInt32(try number("vf", in: 0...65_535, default: 0)) }
         options.acceptsUnusableNIC = flag("accept_unusable_nic")
         options.addresses = try addresses()
+        guard options.addresses.isEmpty == has("exclusive") else {
+            throw ControllerError(
+                .usage, has("exclusive") ? "exclusive finds the addresses" : "no address is named",
+                remedy: has("exclusive")
+                    ? "leave addresses out"
+                    : "name the guest's MACs by addresses, or by exclusive a port behind which it alone lives")
+        }
         options.ips = try ips()
         options.neighbours = texts("neighbour")
         (options.side, options.kind) = (side("at"), text("kind").flatMap(GuestKind.init))
         options.allowsLeak = text("leak") == "allow"
         (options.isGuarded, options.isGated) = (!flag("no_guard"), flag("gate"))
         options.replay = text("replay").flatMap(ReplayMode.init)
-        return try options.request(guest())
+        return options
     }
 }

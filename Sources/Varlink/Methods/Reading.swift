@@ -23,8 +23,8 @@ extension Method {
         verb("Status", "The prepared guests, what is under way, and what is wrong.", Parameter.guests, reads: true) {
             exchange throws(ControllerError) in
             let ids = try exchange.parameters.guests()
-            var host = try exchange.host()
-            let view = try StatusView(of: ids, on: &host)
+            let kept = try exchange.host()
+            let view = try StatusView(of: ids, on: &kept.host)
             return Answer(
                 view, exitCode: view.faults.isEmpty ? 0 : ControllerError.Code.precondition.rawValue,
                 complaint: view.faults.map(\.description).joined(separator: "; "))
@@ -39,8 +39,8 @@ extension Method {
                 ids = nearby.here.map(\.guest.id)
                 if !nearby.faults.isEmpty { faults = ControllerError.Code.precondition.rawValue }
             }
-            var host = try exchange.host()
-            return try exchange.each(ids, isList: isAll, on: &host, alsoFailed: faults) {
+            let kept = try exchange.host()
+            return try exchange.each(ids, isList: isAll, on: &kept.host, alsoFailed: faults) {
                 id, host throws(ControllerError) in
                 let found = try Verify.run(id, on: &host)
                 return Answer(
@@ -52,8 +52,8 @@ extension Method {
             "Topology", "Bridges, ports, entries, guests, and what would block a redirection.",
             [Parameter("bridge", .string)], reads: true
         ) { exchange throws(ControllerError) in
-            var host = try exchange.host()
-            return Answer(TopologyView(try Topology.read(bridge: exchange.parameters.text("bridge"), on: &host)))
+            let kept = try exchange.host()
+            return Answer(TopologyView(try Topology.read(bridge: exchange.parameters.text("bridge"), on: &kept.host)))
         },
         verb(
             "History",
@@ -101,8 +101,8 @@ extension Exchange {
                     .usage, "a prepared guest has its ports", remedy: "name the guest, or ports, not both")
             }
             let id = try parameters.guest()
-            var host = try self.host()
-            return try ahead.run(id, on: &host)
+            let kept = try self.host()
+            return try ahead.run(id, on: &kept.host)
         }
         let addresses = try parameters.addresses()
         let (primary, standby, port) = (parameters.text("primary"), parameters.text("standby"), parameters.text("port"))
@@ -113,10 +113,10 @@ extension Exchange {
                 .usage, "neither a guest nor its ports are named",
                 remedy: "name a prepared guest, or bridge, primary and standby (or port), and addresses")
         }
-        var host = try self.host()
+        let kept = try self.host()
         return try ahead.run(
             PreflightRequest(
                 bridge: bridge, primary: primary, standby: standby ?? port ?? "", uplink: parameters.text("uplink"),
-                addresses: addresses, side: parameters.side("at")), on: &host)
+                addresses: addresses, side: parameters.side("at")), on: &kept.host)
     }
 }

@@ -57,12 +57,12 @@ extension Exchange {
     fileprivate func watch() throws(ControllerError) -> Answer {
         let stream = try Stream(self)
         let isQuiet = parameters.flag("quiet")
-        var host = try self.host()
-        var watch = try MoveWatch(bridge: parameters.text("bridge"), on: &host)
+        let kept = try self.host()
+        var watch = try MoveWatch(bridge: parameters.text("bridge"), on: &kept.host)
         let begin = monotonicNanoseconds()
         while stream.wait(for: watch.descriptor, atMost: 3_600_000_000_000) {
             var events: [Moves.Event] = []
-            _ = try watch.hear(on: &host) { if !isQuiet { events.append($0) } }
+            _ = try watch.hear(on: &kept.host) { if !isQuiet { events.append($0) } }
             for event in events {
                 var line: [UInt8] = []
                 watch.json(event).write(to: &line)

@@ -30,6 +30,49 @@ struct VarlinkTests {
         }
     }
 
+    /// Sockets, groups, journal and records are kept from one call to the next. What others change meanwhile counts all the same.
+    @Test func whatOthersChangeBetweenTwoCallsCounts() throws {
+        try DaemonLab.run { daemon in
+            let lab = daemon.lab
+            try lab.prepare()
+            let client = try VarlinkClient(lab)
+            func move(_ side: String) throws -> JSON {
+                try client.answer("Switch", #"{"guests":["vm1"],"to":"\#(side)"}"#)
+            }
+            for side in ["standby", "primary", "standby"] { #expect(try move(side)["outcome"]?.text == "done") }
+            // A group that the guest has joined since.
+            try Command.script("bridge mdb add dev br0 port tap0 grp 239.1.1.1 temp")
+            #expect(try move("primary")["group_memberships_moved"]?.integer == 1)
+            #expect(try lab.portGroups().contains { $0.contains("port vfrep0") && $0.contains("239.1.1.1") })
+            // The record.
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+            #expect(try move("standby")["outcome"]?.text == "already")
+            #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+            let unknown = try client.call("Switch", #"{"guests":["vm1"],"to":"standby"}"#)
+            #expect(unknown["parameters"]?["message"]?.text?.contains("vm1 is not known") == true, "\(unknown)")
+            try lab.prepare("--address 52:54:00:00:00:02")
+            #expect(try move("standby")["addresses"]?.elements?.count == 2)
+            // A port that is down.
+            try Command.script("ip link set vfrep0 down")
+            let down = try client.call("Switch", #"{"guests":["vm1"],"to":"primary"}"#)
+            #expect(down["error"]?.text == "io.fdbsteer.Failed", "\(down)")
+        }
+    }
+
+    @Test func anExclusivePortNamesTheAddresses() throws {
+        try DaemonLab.run { daemon in
+            try BridgeLab.sendFrame(behind: "tap0", source: "52:54:00:00:07:01")
+            let client = try VarlinkClient(daemon.lab)
+            let guest = #""guest":"vm7","bridge":"br0","primary":"vfrep0","standby":"tap0","leak":"allow""#
+            for parameters in ["{\(guest)}", #"{\#(guest),"exclusive":"tap0","addresses":["52:54:00:00:07:01"]}"#] {
+                let refused = try client.call("Prepare", parameters)
+                #expect(refused["parameters"]?["code"]?.text == "usage", "\(refused)")
+            }
+            _ = try client.answer("Prepare", #"{\#(guest),"exclusive":"tap0"}"#)
+            #expect(try daemon.lab.lab.entry("52:54:00:00:07:01")?.contains("dev tap0 master br0 static") == true)
+        }
+    }
+
     @Test func whatIsWrongIsToldWithCodeAndRemedy() throws {
         try DaemonLab.run { daemon in
             try daemon.lab.prepare()
@@ -170,6 +213,8 @@ struct VarlinkTests {
                     #""guest":"vm2","bridge":"br0","port":"tap0","addresses":["52:54:00:00:00:02"],"#
                         + #""ip":["192.0.2.1"],"neighbour":["br0"]"#)
                 #expect(neighbour.output.contains("only root may have neighbours follow a guest"), "\(neighbour)")
+                // Root has called on what the member's call is run on.
+                _ = try VarlinkClient(lab).answer("Switch", #"{"guests":["vm1"],"to":"primary"}"#)
                 let member = try call()
                 #expect(member.exitCode == 0 && member.output.contains("\"outcome\":\"done\""), "\(member)")
                 #expect(try lab.lab.entry(CommandLineLab.mac)?.contains("tap0") == true)
