@@ -97,6 +97,14 @@ public struct Watch: Sendable {
     /// Starts to watch a guest, or replaces its record. What was heard of its ports and interfaces goes on to hold.
     package mutating func set(_ record: GuestRecord) {
         let old = records[record.row]?.guest
+        // What a redirection writes is in no index.
+        if rows[record.guest.id] == record.row, var moved = old {
+            moved.side = record.guest.side
+            if moved == record.guest {
+                records[record.row] = record
+                return
+            }
+        }
         let heard = (old?.ports ?? []).map { ($0.port.index, facts[$0.port.index]) }
         let interfaces = (old?.neighbourInterfaces ?? []).map { ($0.index, neighbourUsers[$0.index]?.isUp) }
         defer {
