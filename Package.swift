@@ -60,7 +60,7 @@ let package = Package(
         .executableTarget(
             name: "fdbsteer",
             dependencies: [
-                "Controller", "Policy", "Records", "FDB", "Switchdev", "System", "JSON", "Exposition",
+                "Controller", "LibvirtHook", "Policy", "Records", "FDB", "Switchdev", "System", "JSON", "Exposition",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swift,
@@ -92,7 +92,7 @@ let package = Package(
         ),
         .target(name: "Configuration", dependencies: ["Policy", "FDB", "System"], swiftSettings: swift),
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
-        .target(name: "LibvirtHook", dependencies: ["CExpat", "Policy", "FDB"], swiftSettings: swift),
+        .target(name: "LibvirtHook", dependencies: ["CExpat", "Policy", "FDB", "System"], swiftSettings: swift),
         .executableTarget(
             name: "fdbsteer-libvirt-hook", dependencies: ["LibvirtHook", "Controller", "Policy", "Records", "System"],
             swiftSettings: swift,

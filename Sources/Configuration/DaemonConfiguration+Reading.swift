@@ -130,38 +130,7 @@ extension DaemonConfiguration {
             lines[guest.id] = line
             guests.append(guest)
         }
-        takeEachAddressOnce(lines, &problems)
-        for guest in guests where guest.follow && (guest.standbyDevice == nil || guest.primaryDevice == nil) {
-            let source = guest.qmp ?? guest.domain
-            guard guests.count(where: { $0.follow && ($0.qmp ?? $0.domain) == source }) > 1 else { continue }
-            problems.add(
-                line: lines[guest.id] ?? 0,
-                "guest \(guest.id) shares \(source ?? "") with another: give standby_device and primary_device, so that the "
-                    + "events of one pair do not move the other")
-        }
-    }
-}
-
-extension DaemonConfiguration {
-    /// An address has one guest on a bridge.
-    private func takeEachAddressOnce(_ lines: [GuestID: Int], _ problems: inout Problems) {
-        struct Place: Hashable {
-            let bridge: String
-            let address: Address
-        }
-        var owners: [Place: GuestID] = [:]
-        for guest in guests {
-            guard let preparation = guest.preparation else { continue }
-            for address in preparation.addresses {
-                let place = Place(bridge: preparation.bridge, address: address)
-                if let owner = owners.updateValue(guest.id, forKey: place) {
-                    problems.add(
-                        line: lines[guest.id],
-                        "guest \(guest.id) has address \(address) on \(preparation.bridge), which guest \(owner) has already"
-                    )
-                }
-            }
-        }
+        requireCompatible(lines, &problems)
     }
 }
 
@@ -201,6 +170,21 @@ extension DaemonConfiguration.Guest {
                 line: fields.line("follow"),
                 "\(path).follow needs \(path).qmp, the socket of QEMU's monitor, or \(path).domain, libvirt's name of it"
             )
+        }
+        if replay == .replay, !follow || qmp == nil {
+            problems.add(
+                line: fields.line("replay"),
+                "\(path).replay needs \(path).follow and \(path).qmp, the socket of QEMU's monitor")
+        }
+        if let standbyDevice, standbyDevice == primaryDevice {
+            problems.add(
+                line: fields.line("primary_device"),
+                "\(path).primary_device and \(path).standby_device are the same, \(standbyDevice)")
+        }
+        if preparation != nil, preparation?.primary == nil, returnToPrimary == .whenBack {
+            problems.add(
+                line: fields.line("return_to_primary"),
+                "\(path).return_to_primary: a guest with one port has no primary")
         }
         if followRXFilter, qmp == nil {
             problems.add(
@@ -251,7 +235,14 @@ extension DaemonConfiguration.Guest {
             preparation = try options.request(id)
         } catch {
             let remedy = error.remedy.map { " (\($0))" } ?? ""
-            problems.add(line: fields.line("bridge"), "\(path) cannot be prepared: \(error.message)\(remedy)")
+            problems.add(line: fields.line("bridge"), "\(path) (\(id)) cannot be prepared: \(error.message)\(remedy)")
+        }
+        if options.isGated, options.uplink == nil || options.pf != nil {
+            problems.add(
+                line: fields.line("gate"),
+                options.pf == nil
+                    ? "\(path).gate needs \(path).uplink: a gate is closed while the guest is on another host"
+                    : "\(path).gate: the port of a NIC in legacy mode serves others, who would be locked out")
         }
     }
 

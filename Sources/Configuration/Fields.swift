@@ -27,7 +27,8 @@ struct Fields {
         known.append(key)
         guard let entry = table.entries[key] else { return nil }
         guard let value = kind.convert(entry.node) else {
-            problems.add(line: entry.line, "\(name(key)) must be \(kind.words), not \(entry.node.words)")
+            let fault = kind.fault(entry.node) ?? " must be \(kind.words), not \(entry.node.words)"
+            problems.add(line: entry.line, name(key) + fault)
             return nil
         }
         return value
@@ -59,8 +60,40 @@ struct Fields {
 struct Kind<Value> {
     /// The type in words, to follow "must be".
     let words: String
+    /// What is wrong with one element of an array, to follow the key: `[1]: ...`; nil for other faults.
+    var fault: (Node) -> String? = { _ in nil }
     /// Converts a value; nil if it is not of this type.
     let convert: (Node) -> Value?
+
+    /// An array of strings.
+    ///
+    /// - Parameters:
+    ///   - words: the type in words.
+    ///   - count: how many elements it may have.
+    ///   - element: converts one; its error says what is wrong with it.
+    static func array<Element>(
+        _ words: String, _ count: ClosedRange<Int>, _ element: @escaping (String) throws -> Element
+    ) -> Kind where Value == [Element] {
+        func fault(_ node: Node) -> String? {
+            guard case .array(let nodes) = node, count.contains(nodes.count) else { return nil }
+            for (index, node) in nodes.enumerated() {
+                guard case .string(let text) = node, !text.utf8.contains(0) else {
+                    return "[\(index)] must be a string, not \(node.words)"
+                }
+                do { _ = try element(text) } catch { return "[\(index)]: \(error)" }
+            }
+            return nil
+        }
+        return Kind(words: words, fault: fault) { node in
+            guard case .array(let nodes) = node, count.contains(nodes.count), fault(node) == nil else { return nil }
+            return nodes.compactMap { node in if case .string(let text) = node { try? element(text) } else { nil } }
+        }
+    }
+}
+
+/// The reason why a text cannot be an element of an array.
+private struct Unusable: Error, CustomStringConvertible {
+    let description: String
 }
 
 extension Kind where Value == String {
@@ -122,15 +155,15 @@ extension Kind where Value == [String] {
             return words.count == nodes.count && words.first?.isEmpty == false ? words : nil
         }
     }
-}
 
-extension Kind where Value == [String] {
     /// Interfaces.
     static var interfaces: Kind {
-        Kind(words: "an array of 1 to 64 interfaces' names") { node in
-            guard case .array(let nodes) = node, (1...64).contains(nodes.count) else { return nil }
-            let names = nodes.compactMap(Kind<String>.interface.convert)
-            return names.count == nodes.count ? names : nil
+        array("an array of 1 to 64 interfaces' names", 1...64) { text in
+            let name = Kind<String>.interface
+            guard let name = name.convert(.string(text)) else {
+                throw Unusable(description: "\"\(text)\" is not \(name.words)")
+            }
+            return name
         }
     }
 }
@@ -138,13 +171,13 @@ extension Kind where Value == [String] {
 extension Kind where Value == [Address] {
     /// The guest's addresses.
     static var macs: Kind {
-        Kind(words: "an array of strings MAC or MAC/VLAN, such as [\"52:54:00:12:34:56\"]") { node in
-            guard case .array(let nodes) = node, !nodes.isEmpty else { return nil }
-            let addresses = nodes.compactMap { node -> Address? in
-                guard case .string(let text) = node, !text.utf8.contains(0) else { return nil }
-                return try? Address(text)
+        array("an array of strings MAC or MAC/VLAN, such as [\"52:54:00:12:34:56\"]", 1...Int.max) { text in
+            let address = try Address(text)
+            if Sentinel.isSentinel(address.mac) {
+                throw Unusable(
+                    description: "\(address) has the prefix 02:fd:b5, which fdbsteer keeps for its sentinels")
             }
-            return addresses.count == nodes.count ? addresses : nil
+            return address
         }
     }
 }
@@ -190,13 +223,6 @@ extension Kind where Value: RawRepresentable & CaseIterable, Value.RawValue == S
 
 extension Kind where Value == [AnnouncementRequest.Owned] {
     static var addresses: Kind {
-        Kind(words: "an array of at most 64 strings IP or IP=MAC[/VLAN]") { node in
-            guard case .array(let nodes) = node, nodes.count <= 64 else { return nil }
-            let addresses = nodes.compactMap { node -> AnnouncementRequest.Owned? in
-                guard case .string(let text) = node, !text.utf8.contains(0) else { return nil }
-                return try? AnnouncementRequest.Owned(text)
-            }
-            return addresses.count == nodes.count ? addresses : nil
-        }
+        array("an array of at most 64 strings IP or IP=MAC[/VLAN]", 0...64) { try AnnouncementRequest.Owned($0) }
     }
 }

@@ -10,13 +10,16 @@ package struct HookCall: Hashable, Sendable {
     /// The reason why a domain was stopped or released (libvirt 10.5 and later), or `-`.
     package let extra: String
 
+    init(domain: String, operation: String, extra: String) {
+        (self.domain, self.operation, self.extra) = (domain, operation, extra)
+    }
+
     /// - Parameter arguments: NAME OPERATION SUBOPERATION EXTRA, without the program's name.
     /// - Returns: nil if there are fewer than two.
     package init?(_ arguments: [String]) {
         guard arguments.count >= 2 else { return nil }
-        domain = arguments[0]
-        operation = arguments[1]
-        extra = arguments.count > 3 ? arguments[3] : "-"
+        self.init(
+            domain: arguments[0], operation: arguments[1], extra: arguments.count > 3 ? arguments[3] : "-")
     }
 }
 
@@ -92,6 +95,12 @@ package struct HookPlan: Sendable {
             steps.append(.forgetArrival)
         default: break
         }
+    }
+
+    /// What is done when a domain starts here by itself.
+    package init(starting domain: DomainXML, _ configuration: HookConfiguration) {
+        let call = HookCall(domain: domain.name, operation: "started", extra: "-")
+        self.init(call, domain: domain, known: [], configuration: configuration, isArriving: false)
     }
 
     /// The standby is the one port where there is no primary.

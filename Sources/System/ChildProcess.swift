@@ -24,18 +24,34 @@ package enum ChildProcess {
     /// - Returns: its process id, and the non-blocking end of the pipe.
     /// - Throws: ``SystemError``.
     package static func startReading(_ arguments: [String]) throws(SystemError) -> (process: pid_t, descriptor: Int32) {
+        let pipe = try pipe()
+        defer { close(pipe.writing) }
+        do throws(SystemError) {
+            return (try spawn(arguments, output: pipe.writing, errors: pipe.writing), pipe.reading)
+        } catch {
+            close(pipe.reading)
+            throw error
+        }
+    }
+
+    /// - Returns: a pipe whose reading end does not block.
+    private static func pipe() throws(SystemError) -> (reading: Int32, writing: Int32) {
         var ends: [Int32] = [-1, -1]
         let failure = cn_pipe(&ends)
         guard failure == 0 else {
             throw SystemError("cannot make a pipe", errno: -failure)
         }
-        defer { close(ends[1]) }
-        do throws(SystemError) {
-            return (try spawn(arguments, output: ends[1], errors: ends[1]), ends[0])
-        } catch {
-            close(ends[0])
-            throw error
-        }
+        return (ends[0], ends[1])
+    }
+
+    /// A program that has ended, and what it has printed.
+    package struct Ended {
+        /// Its exit code.
+        package let code: Int32
+        /// From standard output.
+        package let output: [UInt8]
+        /// From standard error.
+        package let errors: [UInt8]
     }
 
     /// Runs a program to its end.
@@ -43,26 +59,43 @@ package enum ChildProcess {
     /// - Parameters:
     ///   - arguments: the program, searched in PATH, and its arguments.
     ///   - limit: so many bytes of its output and errors are kept.
-    /// - Returns: its exit code, and what it has printed.
+    ///   - patience: how long it may take, in nanoseconds. It is killed then.
     /// - Throws: ``SystemError``.
-    package static func output(of arguments: [String], limit: Int) throws(SystemError) -> (Int32, String) {
-        let (process, descriptor) = try startReading(arguments)
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65536)
-        while true {
-            let count = read(descriptor, &buffer, buffer.count)
-            if count == 0 { break }
-            if count > 0 {
-                bytes += buffer.prefix(min(count, limit - bytes.count))
-                continue
-            }
-            guard errno == EAGAIN || errno == EINTR else { break }
-            var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            poll(&polled, 1, -1)
+    package static func output(
+        of arguments: [String], limit: Int, within patience: Int64
+    ) throws(SystemError) -> Ended {
+        let deadline = monotonicNanoseconds() + patience
+        let (output, errors) = (try pipe(), try pipe())
+        defer { for pipe in [output, errors] { close(pipe.reading) } }
+        let process: pid_t
+        do {
+            defer { for pipe in [output, errors] { close(pipe.writing) } }
+            process = try spawn(arguments, output: output.writing, errors: errors.writing)
         }
-        let code = exitCode(of: process, isWaiting: true) ?? -1
-        return (code, String(decoding: bytes, as: UTF8.self))
+        let ending = cn_process_descriptor(process)
+        defer { if ending >= 0 { close(ending) } }
+        var polled = [output.reading, errors.reading, ending].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        var texts: [[UInt8]] = [[], []]
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while polled.contains(where: { $0.fd >= 0 }) {
+            let left = deadline - monotonicNanoseconds()
+            guard left > 0 else {
+                end(process)
+                throw SystemError(
+                    "\(arguments.first ?? "") did not end within \(DurationText.text(patience))", errno: ETIMEDOUT)
+            }
+            poll(&polled, 3, Int32(clamping: (left + 999_999) / 1_000_000))
+            for index in polled.indices where polled[index].revents != 0 {
+                polled[index].revents = 0
+                let count = index < 2 ? read(polled[index].fd, &buffer, buffer.count) : 0
+                if count > 0 {
+                    texts[index] += buffer.prefix(min(count, limit - texts[index].count))
+                } else if count == 0 || (errno != EAGAIN && errno != EINTR) {
+                    polled[index].fd = -1
+                }
+            }
+        }
+        return Ended(code: exitCode(of: process, isWaiting: true) ?? -1, output: texts[0], errors: texts[1])
     }
 
     private static func spawn(

@@ -35,7 +35,7 @@ enum LibvirtHookProgram {
         let input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
         while let rest = try? SystemFile.contents(of: STDIN_FILENO, limit: 1 << 16), !rest.isEmpty {}
         let log = Log(about: "\(call.domain) \(call.operation)")
-        let configuration = readConfiguration()
+        let configuration = HookConfiguration.ofHost()
         for complaint in configuration.complaints { log.say("configuration: \(complaint)", .error) }
         var domain: DomainXML?
         do throws(DomainXML.Failure) {
@@ -58,19 +58,14 @@ enum LibvirtHookProgram {
     /// - Parameter name: the domain; nil for the one on standard input.
     /// - Returns: whether nothing is wrong.
     private static func check(_ name: String?) -> Bool {
-        let configuration = readConfiguration()
+        let configuration = HookConfiguration.ofHost()
         for complaint in configuration.complaints { print("error: configuration: \(complaint)") }
         do throws(DomainXML.Failure) {
-            let input: [UInt8]
-            if let name {
-                guard let text = dump(name) else { return false }
-                input = text
-            } else {
-                input = (try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? []
-            }
-            let domain = try DomainXML(input)
-            guard let call = HookCall([domain.name, "started"]) else { return false }
-            let plan = HookPlan(call, domain: domain, known: [], configuration: configuration, isArriving: false)
+            let domain =
+                if let name { try DomainXML.ofVirsh(name) } else {
+                    try DomainXML((try? SystemFile.contents(of: STDIN_FILENO, limit: DomainXML.limit + 1)) ?? [])
+                }
+            let plan = HookPlan(starting: domain, configuration)
             for error in plan.errors { print("error: \(error)") }
             let lines = plan.steps.compactMap(\.words)
             for line in lines { print(line) }
@@ -82,22 +77,6 @@ enum LibvirtHookProgram {
             print("error: \(error)")
             return false
         }
-    }
-
-    /// A domain's XML from virsh; nil when that fails, which is printed.
-    private static func dump(_ name: String) -> [UInt8]? {
-        do throws(SystemError) {
-            let (code, text) = try ChildProcess.output(
-                of: ["virsh", "dumpxml", "--", name], limit: DomainXML.limit + 1)
-            if code == 0 { return Array(text.utf8) }
-            let lines = text.split(separator: "\n").map {
-                $0.hasPrefix("error: ") ? String($0.dropFirst(7)) : String($0)
-            }
-            print("error: virsh dumpxml \(name): \(lines.joined(separator: "; "))")
-        } catch {
-            print("error: virsh cannot be started: \(error)")
-        }
-        return nil
     }
 
     /// The names of the journal's guests.
@@ -173,22 +152,5 @@ enum LibvirtHookProgram {
                 withVaList([OpaquePointer(text)]) { vsyslog(level == .error ? LOG_ERR : LOG_NOTICE, "%s", $0) }
             }
         }
-    }
-
-    /// The default file may be missing; one that was named may not.
-    private static func readConfiguration() -> HookConfiguration {
-        let named = Environment.value("FDBSTEER_HOOK_CONFIGURATION")
-        let path = named ?? "/etc/fdbsteer/libvirt-hook.conf"
-        let limit = 1 << 20
-        var unread = HookConfiguration()
-        do throws(SystemError) {
-            let bytes = try SystemFile.contents(of: path, limit: limit + 1)
-            if bytes.count <= limit { return HookConfiguration(bytes) }
-            unread.complaints = ["\(path) is longer than \(limit) bytes"]
-        } catch {
-            if error.errno == .noEntry, named == nil { return unread }
-            unread.complaints = ["\(error)"]
-        }
-        return unread
     }
 }

@@ -34,8 +34,9 @@ enum Main {
             guard call.json, FDBSteer.exitCode(for: error) == .validationFailure else {
                 FDBSteer.exit(withError: error)
             }
+            let help = words.verb.isEmpty ? "fdbsteer help" : "fdbsteer help \(words.verb)"
             call.fail(
-                ControllerError(.usage, FDBSteer.message(for: error), remedy: "fdbsteer help VERB shows its options"))
+                ControllerError(.usage, FDBSteer.message(for: error), remedy: "\"\(help)\" shows the options"))
         }
     }
 }

@@ -9,41 +9,6 @@ import System
 
 /// What is remembered of the guests that the configuration has prepared.
 struct Preparing {
-    /// Of one guest.
-    struct Course {
-        /// The row of its record when that was last heard of; nil without one.
-        private(set) var row: Int64?
-        /// Its places in that record.
-        private var places: Places?
-        /// It was released there, by others than the daemon.
-        var released: Places?
-        /// When it may be tried again (CLOCK_MONOTONIC, nanoseconds), and the wait after that.
-        private(set) var due: Int64 = 0
-        private var triedAt: Int64 = 0
-        var pause = Preparing.firstPause
-
-        /// Its record is another, or has gone. One that a `prepare` has begun is none yet: it goes again when that is refused.
-        mutating func note(_ record: GuestRecord?) {
-            let record = record?.phase == .preparing ? nil : record
-            if record != nil { released = nil } else if row != nil { released = places }
-            row = record?.row
-            places = record.map { Places($0.guest) }
-        }
-
-        /// It is tried now.
-        mutating func begin(_ now: Int64) {
-            (row, places) = (nil, nil)
-            (triedAt, due) = (now, now + pause)
-            pause = min(2 * pause, Preparing.longestPause)
-        }
-
-        /// What was in the way may be so no longer.
-        mutating func hurry() {
-            due = min(due, triedAt + Preparing.firstPause)
-            pause = Preparing.firstPause
-        }
-    }
-
     /// What a look at a guest has led to.
     enum Result {
         /// Nothing is to be done now.
@@ -53,23 +18,7 @@ struct Preparing {
         case prepared, refused
     }
 
-    /// Interface indexes: made anew, an interface has another one.
-    struct Places: Hashable {
-        let bridge: Int32
-        let port: Int32
-
-        init(_ guest: GuestInterface) { (bridge, port) = (guest.bridge.index, guest.standby.index) }
-
-        /// - Returns: nil when one is not there.
-        init?(_ request: PreparationRequest, _ links: Links) {
-            guard let bridge = links[request.bridge]?.index, let port = links[request.standby]?.index else {
-                return nil
-            }
-            (self.bridge, self.port) = (bridge, port)
-        }
-    }
-
-    var courses: [GuestID: Course] = [:]
+    var courses: [GuestID: PreparationCourse] = [:]
     /// All are to be looked at, and with which of the configuration that begins.
     var isDue = true
     var first = 0
@@ -82,11 +31,8 @@ struct Preparing {
 
     /// Between two looks, in nanoseconds: interfaces come in groups.
     static let pause: Int64 = 1_000_000_000
-    /// Between two attempts for one guest, in nanoseconds, at first and at most; each is twice as long as the one before.
-    static let firstPause: Int64 = 1_000_000_000
-    static let longestPause: Int64 = 300_000_000_000
 
-    /// Nobody is waited for longer than ``firstPause``.
+    /// Nobody is waited for longer than ``PreparationCourse/firstPause``.
     mutating func hurry() {
         for id in courses.keys { courses[id]?.hurry() }
     }
@@ -108,7 +54,6 @@ extension Loop {
     mutating func prepareConfigured() {
         let news = context.keeper.takeLinkNews()
         if news.haveComeOrGone || (news.haveChanged && preparing.areWaiting) { preparing.isDue = true }
-        if news.haveComeOrGone { preparing.hurry() }
         let now = monotonicNanoseconds()
         guard now >= preparingDue else { return }
         (preparing.isDue, preparing.areWaiting, preparing.nextAttempt) = (false, false, .max)
@@ -141,7 +86,7 @@ extension Loop {
                     // One guest's broken record is no reason to leave the others.
                     say([.unprepared(error.message, error.remedy)], of: guest.id)
                     preparing.areWaiting = true
-                    preparing.nextAttempt = min(preparing.nextAttempt, now + Preparing.longestPause)
+                    preparing.nextAttempt = min(preparing.nextAttempt, now + PreparationCourse.longestPause)
                     continue
                 }
                 switch result {
@@ -155,7 +100,7 @@ extension Loop {
             mended("configured guests")
         } catch {
             report("configured guests", error)
-            preparing.nextAttempt = now + Preparing.firstPause
+            preparing.nextAttempt = now + PreparationCourse.firstPause
         }
         context.keeper.await(awaited)
     }
@@ -175,34 +120,37 @@ extension Loop {
         _ guest: DaemonConfiguration.Guest, _ links: Links, now: Int64
     ) throws(ControllerError) -> Preparing.Result {
         guard let request = guest.preparation else { return .settled }
-        let (id, places) = (guest.id, Preparing.Places(request, links))
-        var course = preparing.courses[id] ?? Preparing.Course()
+        let id = guest.id
+        let named = context.keeper.named(request, links)
+        let table = named.flatMap { PreparationCourse.Table(request, as: $0, links) }
+        var course = preparing.courses[id] ?? PreparationCourse()
+        course.table = table
         if preparing.courses[id] == nil {
             course.note(context.keeper.watch.record(named: id))
-            if let places, context.keeper.wasReleased(id, at: Condition.place(request, places.port)) {
-                course.released = places
-            }
+            if let table, context.keeper.wasReleased(id, .released(table)) { course.release() }
         }
         preparing.courses[id] = course
         let standing = try context.keeper.standing(
-            of: request, leavesPrimary: guest.follow || guest.returnToPrimary == .whenBack, links)
+            of: request, as: named, leavesPrimary: guest.follow || guest.returnToPrimary == .whenBack, links)
         switch standing {
-        case .busy: break
+        case .busy: preparing.nextAttempt = min(preparing.nextAttempt, now + PreparationCourse.firstPause)
         case .waiting:
             preparing.areWaiting = true
             say([], of: id)
         case .asConfigured:
-            preparing.courses[id]?.pause = Preparing.firstPause
+            preparing.courses[id]?.settle()
             say([], of: id)
         case .otherwise(let differences): say([.otherwise(differences, request)], of: id)
         case .due(let request):
             preparing.areWaiting = true
-            if let places, places == course.released {
-                say([.released(request, port: places.port)], of: id)
+            if let table, course.isReleased {
+                say([.released(table)], of: id)
                 break
             }
-            if course.due > now {
-                preparing.nextAttempt = min(preparing.nextAttempt, course.due)
+            let grounds = PreparationCourse.Grounds(named ?? request, links, heard: context.keeper.heard(of: request))
+            preparing.courses[id]?.look(at: grounds, now: now)
+            if let due = preparing.courses[id]?.due, due > now {
+                preparing.nextAttempt = min(preparing.nextAttempt, due)
                 return .waiting
             }
             // What this does to the record is the daemon's own doing.
@@ -252,15 +200,11 @@ extension Condition {
             remedy: "mend the configuration, or: fdbsteer release \(request.id), then \(request.command)")
     }
 
-    fileprivate static func released(_ request: PreparationRequest, port: Int32) -> Condition {
+    fileprivate static func released(_ table: PreparationCourse.Table) -> Condition {
         Condition(
-            released, .warning, place(request, port),
-            "configured, and was released by hand: it is left alone until this port is made anew",
-            remedy: request.command)
-    }
-
-    fileprivate static func place(_ request: PreparationRequest, _ port: Int32) -> String {
-        "\(request.standby) (ifindex \(port))"
+            released, .warning, "\(table.request.standby) (ifindex \(table.port))",
+            "configured, and was released by hand: it is left alone until this port is made anew, or its table changes",
+            remedy: table.request.command)
     }
 
     fileprivate static func unprepared(_ words: String, _ remedy: String?) -> Condition {

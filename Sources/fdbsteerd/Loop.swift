@@ -118,10 +118,12 @@ struct Loop: ~Copyable {
         context.log.notice("watching", metadata: ["guests": "\(context.keeper.watch.count)"])
         // A verb puts a guest back or fails. A look also knows what to do about a primary that is lost.
         let failed = report.guests.filter { !$0.ok }.compactMap { try? GuestID($0.guest) }
-        look(
-            at: failed.compactMap { context.keeper.watch.record(named: $0)?.row }.map { .init(row: $0, cause: .resync) }
-        )
+        let rows = failed.compactMap { context.keeper.watch.record(named: $0)?.row } + context.keeper.earlierSuspects
+        look(at: Set(rows).sorted().map { .init(row: $0, cause: .resync) })
         following.choose(&context)
+        context.keeper.endEarlierConditions(
+            followed: Set(following.guests.keys),
+            configured: Set(context.configuration.guests.filter { $0.preparation != nil }.map(\.id)))
         publish()
         manager?.ready(status: status)
     }

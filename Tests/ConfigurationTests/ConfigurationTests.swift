@@ -121,7 +121,8 @@ struct ConfigurationTests {
         // A guest's own table goes before what `prepare` said, and that before the host's.
         #expect(configuration.guests.map { configuration.replays($0, recorded: .off) } == [false, false])
         #expect(configuration.guests.map { configuration.replays($0, recorded: .replay) } == [true, false])
-        let other = try parse("[[guest]]\nid = \"vm1\"\nreplay = \"replay\"\n[[guest]]\nid = \"vm2\"")
+        let other = try parse(
+            "[[guest]]\nid = \"vm1\"\nfollow = true\nqmp = \"/q\"\nreplay = \"replay\"\n[[guest]]\nid = \"vm2\"")
         #expect(other.guests.map { other.replays($0, recorded: nil) } == [true, false])
         #expect(throws: ConfigurationError.self) { try parse("[replay]\nmode = \"hold\"") }
     }
@@ -171,7 +172,7 @@ struct ConfigurationTests {
         ("[[guest]]\nid = \"a\"\ndomain = \"it's\"", "line 3: guest[0].domain must be libvirt's name of a domain"),
         ("[libvirt]\nevents_command = []", "line 2: libvirt.events_command must be an array of 1 to 64 strings"),
         ("[libvirt]\nevents_command = \"virsh\"", "line 2: libvirt.events_command must be an array of 1 to 64 strings"),
-        ("[[guest]]\nid = \"a\"\naddresses_ip = [\"10.0.0.300\"]", "line 3: guest[0].addresses_ip must be an array"),
+        ("[[guest]]\nid = \"a\"\naddresses_ip = [\"10.0.0.300\"]", "line 3: guest[0].addresses_ip[0]: \"10.0.0.300\""),
         ("[[guest]]\nid = \"a\"\nqmp = \"/\(String(repeating: "a", count: 107))\"", "at most 107 bytes"),
         ("[[guest]]\nid = \"a\"\nstandby_device = \"a b\"", "line 3: guest[0].standby_device must be the id"),
         ("[daemon\n", "line 1: a header is [name] or [[name]]"),

@@ -1,6 +1,8 @@
 import FDB
 import Glibc
+import Lab
 import Policy
+import Synchronization
 import System
 import Testing
 
@@ -8,6 +10,11 @@ import Testing
 
 /// Whose an address or a port is.
 @Suite struct JournalSharingTests {
+    private final class Sweeper: Sendable {
+        let isToEnd = Atomic(false)
+        let hasEnded = Atomic(false)
+    }
+
     @Test func whoseAPortIs() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
@@ -29,6 +36,34 @@ import Testing
             #expect(try used([11, 12], byOthersThan: first) == [12])
             try journal.claim(second.guest.id).write(.removed)
             #expect(try used([11, 12, 20], byOthersThan: first) == [])
+        }
+    }
+
+    /// Who begins to wait has the lock before the file is there.
+    @Test func aWaitThatBeginsWhileOthersSweepIsNotEnded() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let wait = SignalWait(signals: [try Signal("carrier:tap0=up")], timeout: 1_000_000_000)
+            let sweeper = Sweeper()
+            try BackgroundThread.start {
+                let sweeping = try? Journal(folder: folder)
+                while !sweeper.isToEnd.load(ordering: .relaxed) { try? sweeping?.sweepMarks() }
+                sweeper.hasEnded.store(true, ordering: .relaxed)
+            }
+            defer {
+                sweeper.isToEnd.store(true, ordering: .relaxed)
+                while !sweeper.hasEnded.load(ordering: .relaxed) { sleepNanoseconds(1_000_000) }
+            }
+            for _ in 0..<1000 {
+                let waiting = try Waiting(wait, for: GuestID("vm1"), goal: .standby, now: 1, in: journal)
+                let isWanted = waiting.isWanted
+                #expect(isWanted)
+            }
+            // What a dead process left goes, with its lock.
+            try TextFile.write("{}", to: folder.path + "/waits/vm1.json")
+            try journal.sweepMarks()
+            #expect(SystemFile.names(in: folder.path + "/waits").isEmpty)
+            #expect(!SystemFile.names(in: folder.path + "/locks").contains(".wait-vm1"))
         }
     }
 

@@ -10,10 +10,13 @@ extension Keeper {
     /// A guest's record is as told now.
     mutating func noteBracket(_ record: GuestRecord) {
         guard record.bracketGoal != nil else {
-            if openBrackets.removeValue(forKey: record.row) != nil { set(record.row, .bracket, []) }
+            openBrackets[record.row] = nil
+            set(record.row, .bracket, [])
             return
         }
         let left = record.since + bracketTimeout - Stopwatch.realTime
+        // It was opened after the one of which an earlier daemon told.
+        if left > 0 { earlierConditions.end([.bracket]) { $1 == record.row } }
         openBrackets[record.row] = monotonicNanoseconds() + max(0, left)
     }
 

@@ -68,26 +68,41 @@ extension Keeper {
     /// Replaces what a source has found about a guest.
     package mutating func set(_ row: Int64, _ source: Condition.Source, _ found: [Condition]) {
         guard let record = watch.records[row], var ward = wards[row] else { return }
-        guard replace(source, by: found, of: record.guest.id, in: &ward) else { return }
+        guard replace(source, by: found, of: record.guest.id, row, in: &ward) else { return }
         wards[row] = ward
         countConditions(of: record.guest.id)
+    }
+
+    /// Guests about which an earlier daemon of this boot had found something by a look.
+    package var earlierSuspects: [Int64] { earlierConditions.rows(.look) }
+
+    /// What an earlier daemon had found of others than these has ended.
+    ///
+    /// - Parameters:
+    ///   - followed: the rows of guests that are followed.
+    ///   - configured: the guests that the configuration has prepared.
+    package mutating func endEarlierConditions(followed: Set<Int64>, configured: Set<GuestID>) {
+        earlierConditions.end([.monitor]) { !followed.contains($1) }
+        let names = Set(configured.map(\.text))
+        earlierConditions.end([.configuration]) { guest, _ in !names.contains(guest) }
     }
 
     /// Replaces what was found about a guest that the configuration names and that is not prepared.
     package mutating func set(absent guest: GuestID, _ found: [Condition]) {
         var ward = absent[guest] ?? Ward()
-        guard replace(.configuration, by: found, of: guest, in: &ward) else { return }
+        guard replace(.configuration, by: found, of: guest, ConditionRecord.absent, in: &ward) else { return }
         absent[guest] = found.isEmpty ? nil : ward
         countConditions(of: guest)
     }
 
     /// - Returns: whether anything has changed.
     private mutating func replace(
-        _ source: Condition.Source, by found: [Condition], of guest: GuestID, in ward: inout Ward
+        _ source: Condition.Source, by found: [Condition], of guest: GuestID, _ row: Int64, in ward: inout Ward
     ) -> Bool {
+        let earlier = earlierConditions.take(.init(guest: guest.text, row: row, source: source))
         if found.isEmpty, ward.conditions.isEmpty { return false }
-        let changes = ward.conditions.replace(source, by: found, at: Stopwatch.realTime) {
-            earlierConditions[EarlierCondition(guest: guest.text, code: $0.code, subject: $0.subject)]
+        let changes = ward.conditions.replace(source, by: found, at: Stopwatch.realTime) { condition in
+            earlier.first { $0.condition.isSame(as: condition) }?.since
         }
         guard !changes.isEmpty else { return false }
         conditionsAreNew = true
@@ -223,11 +238,39 @@ package struct Observed: Hashable, Sendable {
     package func contains(_ id: GuestID) -> Bool { all || guests.contains(id) }
 }
 
-/// A condition that an earlier daemon of this boot has found, and that goes on if it is found again.
-struct EarlierCondition: Hashable {
-    let guest: String
-    let code: String
-    let subject: String
+/// Conditions that an earlier daemon of this boot had found, by who found them. One goes on if its source finds it again at the first look
+/// at the guest; what that does not find has ended meanwhile.
+struct EarlierConditions {
+    /// Where a source finds conditions.
+    struct Place: Hashable {
+        let guest: String
+        let row: Int64
+        let source: Condition.Source
+    }
+
+    private var records: [Place: [ConditionRecord]] = [:]
+
+    init(_ all: [ConditionRecord]) {
+        for record in all {
+            guard let source = record.source else { continue }
+            records[Place(guest: record.guest, row: record.row, source: source), default: []].append(record)
+        }
+    }
+
+    func at(_ place: Place) -> [ConditionRecord] { records[place] ?? [] }
+
+    /// The guests where a source had found something.
+    func rows(_ source: Condition.Source) -> [Int64] { records.keys.filter { $0.source == source }.map(\.row) }
+
+    /// Those of a source that looks at the guest now.
+    mutating func take(_ place: Place) -> [ConditionRecord] {
+        records.isEmpty ? [] : records.removeValue(forKey: place) ?? []
+    }
+
+    /// Forgets those of sources at guests where these do not look.
+    mutating func end(_ sources: Set<Condition.Source>, where isLeftOut: (_ guest: String, _ row: Int64) -> Bool) {
+        records = records.filter { !sources.contains($0.key.source) || !isLeftOut($0.key.guest, $0.key.row) }
+    }
 }
 
 /// How much is told of one guest: a guest whose link flaps must fill neither the log nor the events.

@@ -6,9 +6,9 @@ package import Switchdev
 
 /// What was heard of links.
 package struct LinkNews: Hashable, Sendable {
-    /// One has gone, has left its bridge, or is none of a prepared guest's; or a guest that is waited for has sent a frame.
+    /// One has gone, has left its bridge, or is none of a prepared guest's.
     package var haveComeOrGone = false
-    /// One of a prepared guest's has changed.
+    /// One of a prepared guest's has changed, or an entry of a guest that is waited for.
     package var haveChanged = false
 }
 
@@ -18,7 +18,7 @@ extension Keeper {
     package enum Standing: Sendable {
         /// An interface that it needs does not exist, or is not on its bridge.
         case waiting
-        /// Something is under way with it.
+        /// Something is under way with it, or a bracket is open whose end the loss of a port has to wait for.
         case busy
         /// It has a record, and its ports.
         case asConfigured
@@ -28,9 +28,19 @@ extension Keeper {
         case due(PreparationRequest)
     }
 
-    /// Takes an entry with one of these MACs, of guests that are not prepared yet, for news of links (``takeLinkNews()``): their
-    /// ports may have come.
-    package mutating func await(_ macs: Set<MACAddress>) { awaited = macs }
+    /// Keeps what is heard of entries with these MACs, of guests that are not prepared yet, and takes it for news
+    /// (``takeLinkNews()``): it may show now where they are.
+    package mutating func await(_ macs: Set<MACAddress>) {
+        if awaited.isEmpty, macs.isEmpty { return }
+        awaited = Dictionary(uniqueKeysWithValues: macs.map { ($0, awaited[$0] ?? [:]) })
+    }
+
+    /// What was heard last of the entries of a guest that is waited for.
+    package func heard(of request: PreparationRequest) -> [Address: Entry?] {
+        var heard: [Address: Entry?] = [:]
+        for address in request.addresses { heard.merge(awaited[address.mac] ?? [:]) { $1 } }
+        return heard
+    }
 
     /// All interfaces, to be asked for many names.
     package mutating func namedLinks() throws(ControllerError) -> Links { try host.kernel.links().indexedByName }
@@ -41,44 +51,46 @@ extension Keeper {
         return linkNews
     }
 
+    /// A request with the names of netdevs; nil while a port that it names does not exist.
+    package func named(_ wanted: PreparationRequest, _ links: Links) -> PreparationRequest? {
+        try? Prepare(wanted).named(links)
+    }
+
     /// Compares a guest of the configuration with the interfaces and its record.
     ///
     /// - Parameters:
+    ///   - wanted: what its table says.
+    ///   - request: the same with the names of netdevs (``named(_:_:)``).
     ///   - leavesPrimary: something else takes the port that comes for a lost primary.
     ///   - links: all interfaces.
     package func standing(
-        of wanted: PreparationRequest, leavesPrimary: Bool, _ links: Links
+        of wanted: PreparationRequest, as request: PreparationRequest?, leavesPrimary: Bool, _ links: Links
     ) throws(ControllerError) -> Standing {
-        let prepare = Prepare(wanted)
-        let request: PreparationRequest
-        do throws(ControllerError) {
-            request = try prepare.named(links)
-        } catch {
-            return .waiting
-        }
+        guard let request else { return .waiting }
         let record = watch.record(named: wanted.id)
         if let record, record.phase != .pinned, record.phase != .bracketed { return .busy }
         guard request.isComplete(links) else { return .waiting }
         guard let record else { return .due(wanted) }
         let guest = record.guest
-        let differences = try prepare.differences(request, from: guest, journal, links: links)
-        if !differences.isEmpty { return .otherwise(differences) }
+        let hasBridge = links[guest.bridge.index] != nil
         let lost = guest.ports.filter { links[$0.port.index]?.master != guest.bridge.index }.map(\.side)
-        if links[guest.bridge.index] != nil, lost.isEmpty { return .asConfigured }
-        // The hypervisor makes a paravirtual NIC's port anew each time it starts the guest. The same port means the same run,
-        // and the guest is still on the side that the record has.
-        if links[guest.bridge.index] != nil, !lost.contains(guest.arrival) {
-            if lost == [.primary], leavesPrimary { return .asConfigured }
-            return .due(try wanted.replacing(side: guest.side))
+        // The hypervisor makes a paravirtual NIC's port anew each time it starts the guest: nothing of the record holds. The same
+        // port means the same run, and the guest is still on the side that the record has.
+        if !hasBridge || lost.contains(guest.arrival) { return .due(wanted) }
+        if !lost.isEmpty, lost != [.primary] || !leavesPrimary {
+            return record.phase == .bracketed
+                ? .busy : .due(try wanted.replacing(side: wanted.kept(guest.side, of: guest)))
         }
-        return .due(wanted)
+        let differences = try Prepare(wanted).differences(request, from: guest, journal, links: links)
+        return differences.isEmpty ? .asConfigured : .otherwise(differences)
     }
 
     /// An earlier daemon of this boot has found that the guest was released by others, on ports that are still there.
     ///
-    /// - Parameter place: the subject of the condition ``Condition/released``.
-    package func wasReleased(_ id: GuestID, at place: String) -> Bool {
-        earlierConditions[EarlierCondition(guest: id.text, code: Condition.released, subject: place)] != nil
+    /// - Parameter condition: of code ``Condition/released``, with its ports and what its table asks for.
+    package func wasReleased(_ id: GuestID, _ condition: Condition) -> Bool {
+        let place = EarlierConditions.Place(guest: id.text, row: ConditionRecord.absent, source: .configuration)
+        return earlierConditions.at(place).contains { $0.condition == condition }
     }
 
     /// Prepares a guest of the configuration, or plans it for one that is only observed.
@@ -86,7 +98,8 @@ extension Keeper {
     /// - Throws: ``ControllerError``; nothing was changed.
     package mutating func prepare(_ request: PreparationRequest) throws(ControllerError) -> Report {
         let isObserved = observed.contains(request.id)
-        return try Prepare(request, options: isObserved ? options.onlyPlanning : options).run(on: &host)
+        return try Prepare(request, options: isObserved ? options.onlyPlanning : options, replacesLost: true)
+            .run(on: &host)
     }
 }
 

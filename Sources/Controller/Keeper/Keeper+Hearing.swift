@@ -7,7 +7,7 @@ import Switchdev
 extension Keeper {
     /// What a notification of a changed entry says about a guest.
     package mutating func hear(_ change: FDBMonitor.Change) -> Watch.Suspicion? {
-        if !awaited.isEmpty, awaited.contains(change.entry.address.mac) { linkNews.haveComeOrGone = true }
+        if !awaited.isEmpty { hearAwaited(change) }
         if !change.isRemoval, let bridge = change.entry.bridge,
             let record = watch.owner(of: change.entry.address, bridge: bridge)
         {
@@ -15,6 +15,14 @@ extension Keeper {
             countMove(change.entry, of: record)
         }
         return watch.hear(change)
+    }
+
+    /// Keeps what is heard of an entry of a guest that is not prepared. A MAC has at most one entry for each VLAN.
+    private mutating func hearAwaited(_ change: FDBMonitor.Change) {
+        let address = change.entry.address
+        guard awaited[address.mac] != nil else { return }
+        awaited[address.mac]?[address] = .some(change.isRemoval ? nil : Entry(change.entry))
+        linkNews.haveChanged = true
     }
 
     /// Counts that a guest's address is on another port than it was heard, or recorded, to be.
@@ -162,5 +170,14 @@ extension Keeper {
         let isCurrent = wards[record.row]?.readyRevision == record.revision
         spoilReady(record.row)
         return isCurrent ? found : nil
+    }
+}
+
+extension Entry {
+    /// The same entry whatever its age.
+    fileprivate init(_ entry: Entry) {
+        self.init(
+            address: entry.address, port: entry.port, bridge: entry.bridge, state: entry.state, flags: entry.flags,
+            extendedFlags: entry.extendedFlags)
     }
 }

@@ -141,8 +141,8 @@ extension Keeper {
     ) -> Condition? {
         func condition(_ code: String, _ stray: Drift.Stray, _ words: String, remedy: String) -> Condition {
             let port = observation.entry(stray.address).flatMap { observation.links[$0.port]?.name }
-            return Condition(
-                code, .problem, "\(stray.address)", words.replacing("PORT", with: port ?? "the uplink"), remedy: remedy)
+            func named(_ text: String) -> String { text.replacing("PORT", with: port ?? "the uplink") }
+            return Condition(code, .problem, "\(stray.address)", named(words), remedy: named(remedy))
         }
         if let stray = astray.first(where: { doubt.elsewhere.contains($0.address.mac) }) {
             let isContradicted = doubt.trails[stray.address.mac]?.isContradicted(byOwnSignAt: doubt.spokeAt) == true
@@ -150,19 +150,22 @@ extension Keeper {
                 Condition.elsewhere, stray,
                 "it is behind PORT, \(isContradicted ? "while the guest sends by its own port" : "which is not its uplink"): "
                     + "its entry stays there",
-                remedy: "nothing, if it is one that moves by itself (VRRP); else find the other machine that has it")
+                remedy:
+                    "nothing, if it is one that moves by itself (VRRP); else find the other machine that has it: tcpdump -eni PORT "
+                    + "ether src \(stray.address.mac)")
         }
         if let stray = astray.first(where: { $0.origin == .controlPlane }), doubt.spokeAt > 0 {
             return condition(
                 Condition.claimed, stray, "a control plane has it behind PORT, but the guest speaks here",
-                remedy: "find who advertises it (FRR: show bgp l2vpn evpn route)")
+                remedy: "vtysh -c \"show bgp l2vpn evpn route\" names the host that advertises it")
         }
         guard doubt.restorations > 2, record.entrySide != .remote, let stray = astray.first else { return nil }
         return condition(
             Condition.contested, stray,
             "its frames come in by PORT, but the guest is here: another machine has its MAC, or the network returns its "
                 + "frames",
-            remedy: "tcpdump -e shows where they come from, as the fabric's tables do")
+            remedy:
+                "\"tcpdump -eni PORT ether src \(stray.address.mac)\" shows them; the fabric's tables know their port")
     }
 
     /// Puts entries back that frames or a control plane have moved.
@@ -235,7 +238,9 @@ extension Keeper {
         guard case .wait(let until, _) = permission else { return nil }
         let condition = Condition(
             Condition.contested, .problem, "", "\(reason), but it was redirected for such reasons too often of late",
-            remedy: "find the other machine that has its MAC, or switch it where it is")
+            remedy:
+                "fdbsteer switch \(record.guest.id) --to SIDE, where it is, once \"fdbsteer watch \(record.guest.bridge.name)\" "
+                + "shows no second machine with its MAC")
         return .doubtful(condition, again: until, .stolen)
     }
 

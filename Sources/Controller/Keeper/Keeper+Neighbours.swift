@@ -32,7 +32,7 @@ extension Keeper {
         let condition = Condition(
             Condition.neighbourClaimed, .problem, "\(claimed.neighbour.ip)",
             "a control plane has made it its own on \(claimed.neighbour.interface.name), and the guest is here",
-            remedy: "find who advertises it (FRR: show bgp l2vpn evpn route type macip)")
+            remedy: "vtysh -c \"show bgp l2vpn evpn route type macip\" names the host that advertises it")
         return .doubtful(condition, again: next, .neighbour)
     }
 }

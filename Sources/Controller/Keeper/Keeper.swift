@@ -54,8 +54,9 @@ package struct Keeper: ~Copyable {
     var absent: [GuestID: Ward] = [:]
     /// What was heard of links since it was last asked for (``takeLinkNews()``).
     var linkNews = LinkNews()
-    /// MACs of guests that are not prepared, because it is not known where they are perhaps.
-    var awaited: Set<MACAddress> = []
+    /// MACs of guests that are not prepared, because it is not known where they are perhaps, with what was heard last of their entries:
+    /// nil for one that was removed.
+    var awaited: [MACAddress: [Address: Entry?]] = [:]
     /// Rows of followed guests whose ports are to be read for their next redirection.
     var unready: Set<Int64> = []
     /// When ports' counters were last looked at (``countSent(now:)``).
@@ -73,8 +74,8 @@ package struct Keeper: ~Copyable {
     var conditionsAreNew = true
     /// When it was last written (CLOCK_MONOTONIC, nanoseconds).
     var conditionsWrittenAt: Int64 = 0
-    /// When conditions began that an earlier daemon of this boot had found, in nanoseconds since 1970.
-    var earlierConditions: [EarlierCondition: Int64] = [:]
+    /// What an earlier daemon of this boot had found.
+    var earlierConditions: EarlierConditions
     /// Ports have changed, and with them who may send from guests' addresses perhaps.
     package internal(set) var guardsAreOld = false
     /// What was done since it was made.
@@ -108,11 +109,7 @@ package struct Keeper: ~Copyable {
         self.host = host
         self.journal = journal
         self.asking = asking
-        for record in journal.lastConditions ?? [] {
-            let key = EarlierCondition(
-                guest: record.guest, code: record.condition.code, subject: record.condition.subject)
-            earlierConditions[key] = record.since
-        }
+        earlierConditions = EarlierConditions(journal.lastConditions ?? [])
         counters = DaemonCounters(startedAt: Stopwatch.realTime)
     }
 
@@ -125,6 +122,8 @@ package struct Keeper: ~Copyable {
         _ = reload()
         learnPorts(try host.kernel.links())
         recallHandovers()
+        // Who has changed hosts often is known now; what a migration has come to, nobody can know any more.
+        earlierConditions.end([.fabric, .follower]) { _, _ in true }
         for record in watch.records.values where record.guest.side == .remote {
             let entries = try? host.kernel.entries(record.guest.addresses, of: record.guest)
             for case let entry? in entries ?? [] { hearClaim(entry, of: record) }

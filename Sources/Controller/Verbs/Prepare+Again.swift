@@ -15,12 +15,13 @@ extension Prepare {
         _ request: PreparationRequest, _ record: GuestRecord, _ journal: Journal, links: Links, on host: inout Host,
         since clock: Stopwatch
     ) throws(ControllerError) -> Report {
-        try requireRest(record, journal)
         let observation = try host.kernel.observe(record.guest)
         let record = record.named(by: observation)
         let guest = record.guest
         let losses = losses(guest, observation)
-        var wishes = wishes(request, guest, links: links)
+        let isLost = replacesLost && !losses.isEmpty
+        if !isLost || record.phase != .bracketed { try requireRest(record, journal) }
+        var wishes = isLost ? [] : wishes(request, guest, links: links)
         // What is prepared anew is where, and what, the caller says.
         if losses.isEmpty {
             if let side = request.side, side != guest.side {
@@ -171,7 +172,8 @@ extension Prepare {
     ) throws(ControllerError) -> Report {
         let guest = record.guest
         var request = try request.replacing(
-            side: request.side ?? guest.side, kind: request.kind ?? guest.kind,
+            side: request.side ?? request.kept(guest.side, of: guest),
+            kind: request.kind ?? (request.primary == nil ? nil : guest.kind),
             ips: request.ips.isEmpty ? journal.ips(of: guest.id) : request.ips,
             neighbours: request.neighbours.isEmpty ? guest.neighbourInterfaces.map(\.name) : request.neighbours)
         request.replay = request.replay ?? guest.replay
@@ -218,6 +220,13 @@ extension Prepare {
         }
         if let words = claim.renaming { report.notes.append(words) }
         return host.book(report)
+    }
+}
+
+extension PreparationRequest {
+    /// The side of a guest that is known, where the guest that this asks for has such a side: one with two ports may be to have one.
+    func kept(_ side: Side, of guest: GuestInterface) -> Side? {
+        side == .remote || (primary == nil) == (guest.primary == nil) ? side : nil
     }
 }
 

@@ -11,10 +11,15 @@ import System
 package struct Prepare {
     let request: PreparationRequest
     let options: VerbOptions
+    /// Of a guest whose bridge or port was made anew nothing holds that its record says, nor an open bracket.
+    let replacesLost: Bool
 
-    package init(_ request: PreparationRequest, options: VerbOptions = VerbOptions()) {
+    package init(
+        _ request: PreparationRequest, options: VerbOptions = VerbOptions(), replacesLost: Bool = false
+    ) {
         self.request = request
         self.options = options
+        self.replacesLost = replacesLost
     }
 
     /// - Throws: ``ControllerError`` of codes `precondition` and `busy`; nothing was changed.

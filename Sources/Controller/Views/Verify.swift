@@ -206,7 +206,7 @@ package struct Verify {
             problems.append(
                 Problem(
                     .addressTaken,
-                    "addresses were taken by \(taker)", remedy: "find out who is behind \(taker): fdbsteer topology"))
+                    "addresses were taken by \(taker)", remedy: "fdbsteer topology shows what \(taker) is"))
         }
         let hardware = try HardwareView(record, observation)
         problems += hardware.problems.map { Problem(.hardwareDiffers, $0, remedy: Problem.reconcile) }

@@ -64,6 +64,11 @@ package struct PreparationOptions: Hashable, Sendable {
                 .usage, "--neighbour names \(device.isEmpty ? "an empty interface" : "\(device) twice")",
                 remedy: "name each interface once, such as br0.10 and br0.20")
         }
+        if let device = neighbours.first(where: [primary, standby, port, uplink].contains) {
+            throw ControllerError(
+                .usage, "--neighbour \(device) is a port of the bridge, which has no neighbours",
+                remedy: "name the bridge, or a VLAN or macvlan interface above it")
+        }
         if !neighbours.isEmpty, ips.isEmpty {
             throw ControllerError(
                 .usage, "--neighbour needs the guest's IP addresses", remedy: "name them by --ip")

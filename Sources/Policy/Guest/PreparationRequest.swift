@@ -16,11 +16,11 @@ public struct PreparationRequest: Hashable, Sendable {
     /// The addresses, sorted.
     public let addresses: [Address]
     /// The side that the guest is on, if the caller knows it.
-    public let side: Side?
+    public package(set) var side: Side?
     /// The NIC in legacy mode whose filters move too; ``primary`` is then the bridge port that leads to it.
     public let legacy: LegacyRequest?
     /// Accept a standby whose frames the switch floods to other ports.
-    public let allowsLeak: Bool
+    public package(set) var allowsLeak: Bool
     /// What the guest does with a frame that reaches both of its NICs, if the caller declares it.
     public let kind: GuestKind?
     /// The guest's IP addresses, at which it can be asked.
@@ -50,12 +50,20 @@ public struct PreparationRequest: Hashable, Sendable {
                     "name the VF's representor as primary and the tap (or other paravirtual port) as standby, or a guest's "
                     + "only port by --port")
         }
-        if let uplink, primary ?? standby == uplink {
+        let roles = [
+            (primary, legacy == nil ? "primary" : "uplink"), (standby, primary == nil ? "port" : "standby"),
+            (legacy?.pf, "pf"), (uplink, "uplink"),
+        ]
+        if let uplink, let (_, role) = roles.dropLast().first(where: { $0.0 == uplink }) {
             throw ControllerError(
-                .usage, "\(primary == nil ? "port" : "primary") and uplink are the same port, \(uplink)",
+                .usage, "\(role) and uplink are the same port, \(uplink)",
                 remedy: "name the port towards the physical network as uplink")
         }
-        let roles = [(primary, "primary"), (standby, primary == nil ? "port" : "standby"), (uplink, "uplink")]
+        if let legacy, legacy.pf == standby {
+            throw ControllerError(
+                .usage, "pf and standby are the same interface, \(standby)",
+                remedy: "name the tap (or other paravirtual port) as standby")
+        }
         for (name, role) in roles where name == bridge {
             throw ControllerError(
                 .usage, "\(role) is the bridge \(bridge) itself", remedy: "name one of the bridge's ports")

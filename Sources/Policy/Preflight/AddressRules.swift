@@ -80,16 +80,19 @@ package enum AddressRules {
                     : "it has a sticky entry on \(port) that fdbsteer did not make",
                 evidence: ["entry": "\(port) \(entry.words.joined(separator: " "))"],
                 remedy: isAdvertised
-                    ? "find who advertises it (FRR: show bgp l2vpn evpn route), and take its sticky entry away there"
+                    ? "vtysh -c \"show bgp l2vpn evpn route\" names the host that advertises it: take its sticky entry away there"
                     : it.subject.guest == nil
                         ? removal(entry, port)
-                        : "find who made it sticky, then: bridge fdb replace \(key(entry, port)) master static")
+                        : "bridge fdb replace \(key(entry, port)) master static; \(again)")
         }
     }
 
     private static func removal(_ entry: Entry, _ port: String) -> String {
-        "find who made it, then: bridge fdb del \(key(entry, port)) master"
+        "bridge fdb del \(key(entry, port)) master; \(again)"
     }
+
+    /// The kernel does not say who made an entry, but when.
+    private static let again = "if a program makes it again, \"bridge monitor fdb\" shows when"
 
     private static func key(_ entry: Entry, _ port: String) -> String {
         "\(entry.address.mac) dev \(port)" + (entry.address.vlan.map { " vlan \($0)" } ?? "")

@@ -99,7 +99,9 @@ package enum CostRules {
             answer(
                 port, "an \(kind) qdisc stands where a clsact would go: no copy of frames can be made there",
                 evidence: ["\(port) qdisc": "\(kind) parent ffff:fff1"],
-                remedy: "find its owner, then: tc qdisc del dev \(port) ingress")
+                remedy:
+                    "tc filter show dev \(port) ingress shows what it is for; without it: tc qdisc del dev \(port) ingress"
+            )
         }
     }
 

@@ -1,7 +1,7 @@
 /// Something that is wrong with a prepared guest, for as long as it is so.
 package struct Condition: Hashable, Sendable {
     /// Who found it. What one source no longer finds is over, whatever the others find.
-    package enum Source: Hashable, Sendable, CaseIterable {
+    package enum Source: String, Hashable, Sendable, CaseIterable {
         /// The rules about the guest's bridge and ports.
         case rules
         /// The comparison of the table with the record.
@@ -116,7 +116,8 @@ package struct Conditions: Hashable, Sendable {
         package fileprivate(set) var condition: Condition
         /// When it was first found, in nanoseconds since 1970.
         package let since: Int64
-        fileprivate let source: Condition.Source
+        /// Who finds it.
+        package let source: Condition.Source
     }
 
     /// A condition that has begun, has other words now, or is over.
@@ -178,5 +179,5 @@ package struct Conditions: Hashable, Sendable {
 
 extension Condition {
     /// Whether it is the same condition, perhaps in other words.
-    fileprivate func isSame(as other: Condition) -> Bool { code == other.code && subject == other.subject }
+    package func isSame(as other: Condition) -> Bool { code == other.code && subject == other.subject }
 }

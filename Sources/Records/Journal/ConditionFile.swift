@@ -13,6 +13,8 @@ package struct ConditionRecord: Hashable, Sendable {
     package let condition: Condition
     /// When it was first found, in nanoseconds since 1970.
     package let since: Int64
+    /// Who finds it; nil where an earlier version has not said.
+    package let source: Condition.Source?
 
     /// Makes it of what a daemon knows.
     package init(guest: String, row: Int64, _ entry: Conditions.Entry) {
@@ -20,6 +22,7 @@ package struct ConditionRecord: Hashable, Sendable {
         self.row = row
         condition = entry.condition
         since = entry.since
+        source = entry.source
     }
 
     /// - Returns: nil when a member is missing or of another kind.
@@ -32,6 +35,10 @@ package struct ConditionRecord: Hashable, Sendable {
         self.guest = guest
         self.row = row
         self.since = since
+        // Of a guest without a record one source tells.
+        source =
+            json["source"]?.text.flatMap(Condition.Source.init)
+            ?? (row == ConditionRecord.absent ? .configuration : nil)
         condition = Condition(code, severity, subject, message, remedy: remedy)
     }
 
@@ -45,7 +52,7 @@ package struct ConditionRecord: Hashable, Sendable {
             .init("guest", .string(guest)), .init("row", .integer(row)), .init("code", .string(condition.code)),
             .init("severity", .string(condition.severity.rawValue)), .init("subject", .string(condition.subject)),
             .init("message", .string(condition.message)), .init("remedy", .string(condition.remedy)),
-            .init("since_ns", .integer(since)),
+            .init("since_ns", .integer(since)), .init("source", .string(source?.rawValue ?? "")),
         ])
     }
 }

@@ -167,14 +167,17 @@ extension Journal {
             }
             folder.removeFolder("ports/\(port)")
         }
+        for name in try folder.records(in: Subfolder.waits.rawValue) {
+            // Who begins to wait has the lock before the file is there.
+            guard let lock = try GuestLock(Waiting.lock(name), in: folder, patience: 0) else { continue }
+            defer { withExtendedLifetime(lock) {} }
+            try folder.remove(Waiting.file(name))
+        }
         for name in try folder.names(in: "locks") where !known.contains(name) {
             guard let lock = try GuestLock(name, in: folder, patience: 0) else { continue }
             defer { withExtendedLifetime(lock) {} }
             // A prepare may have begun and ended since the names were read.
             if !folder.exists(Journal.file(name)) { try folder.remove("locks/\(name)") }
-        }
-        for name in try folder.records(in: "waits") where wait(of: name) == nil {
-            try folder.remove(Waiting.file(name))
         }
     }
 }

@@ -26,14 +26,17 @@ package struct Waiting: ~Copyable {
     private let folder: RecordFolder
     private let lock: GuestLock
 
-    fileprivate static func lock(_ name: String) -> String { ".wait-\(name)" }
+    static func lock(_ name: String) -> String { ".wait-\(name)" }
     static func file(_ name: String) -> String { "waits/\(name).json" }
 
     /// - Throws: ``ControllerError`` of code `busy` when another process waits for the guest.
     package init(
         _ wait: SignalWait, for id: GuestID, goal: Side, now: Int64, in journal: Journal
     ) throws(ControllerError) {
-        guard let lock = try GuestLock(Waiting.lock(id.text), in: journal.folder, patience: 0) else {
+        // Who sweeps holds it for a moment (``Journal/sweepMarks()``).
+        guard
+            let lock = try GuestLock(Waiting.lock(id.text), in: journal.folder, patience: Journal.lockPatience)
+        else {
             throw ControllerError(
                 .busy, "another redirection of guest \(id) waits for a signal already",
                 remedy: "\"fdbsteer status \(id)\" shows it")

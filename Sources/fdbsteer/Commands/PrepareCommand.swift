@@ -156,9 +156,13 @@ struct PrepareCommand: ParsableCommand {
         for text in ip?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
             options.ips.append(try AnnouncementRequest.Owned(String(text)))
         }
-        let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
-        options.allowsLeak = policy == .allow
+        options.allowsLeak = try allowsLeak()
         return try options.request(GuestID(guest ?? ""))
+    }
+
+    private func allowsLeak() throws(ControllerError) -> Bool {
+        let policy = if let leak { leak } else { try LeakPolicy.ofEnvironment() }
+        return policy == .allow
     }
 
     func run() {
@@ -189,12 +193,12 @@ struct PrepareCommand: ParsableCommand {
     private func prepare(domain: String) -> Never {
         let call = common.call
         call.run { host throws(ControllerError) in
-            let found = try PrepareDomain.requests(of: domain, at: at)
+            let found = try PrepareDomain.requests(of: domain, at: at, allowsLeak: allowsLeak())
             return try call.ask(
                 found.map(\.id), isList: true, on: &host, exitCode: { (report: Report) in call.complain(report) },
                 print: { call.printText($0) },
                 { id, host throws(ControllerError) in
-                    guard var request = found.first(where: { $0.id == id })?.request else {
+                    guard var request = found.first(where: { $0.id == id }) else {
                         throw .unknownDomain(domain)
                     }
                     if let kind { request = try request.replacing(kind: kind) }

@@ -6,14 +6,15 @@ import System
 struct CommandWords {
     /// In the order that the parser expects: the verb first.
     private(set) var words: [String]
+    /// The verb, which may have two words: `probe mac-filter`; empty where none is named.
+    private(set) var verb = ""
 
     /// - Parameter arguments: without the program's name.
     /// - Throws: ``ControllerError`` of code `usage` for a verb that there is not.
     init(_ arguments: some Sequence<String>) throws(ControllerError) {
         words = CommandWords.joiningAddresses(arguments)
         if words.first == "-V" { words[0] = "--version" }
-        putVerbFirst()
-        try checkVerb()
+        try putVerb(of: FDBSteer.self, at: 0)
     }
 
     /// Whether the caller wants JSON, whatever is wrong with the rest.
@@ -21,31 +22,52 @@ struct CommandWords {
         arguments.prefix { $0 != "--" }.contains { $0 == "--json" || $0 == "-j" }
     }
 
-    private static let verbs = FDBSteer.configuration.subcommands.compactMap { $0.configuration.commandName }
+    /// Options that every verb has.
+    private static let common = ["-j", "--json", "-n", "--dry-run", "-jn", "-nj", "--state"]
 
     /// Options may stand before the verb, as of `ip` and `bridge`: the first word that is a verb, and no option's value, is it.
-    private mutating func putVerbFirst() {
-        guard words.first?.hasPrefix("-") == true else { return }
-        var place = 0
-        while place < words.count, words[place].hasPrefix("-") || !CommandWords.verbs.contains(words[place]) {
-            if words[place] == "--" { return }
-            place += words[place] == "--state" ? 2 : 1
+    ///
+    /// - Parameter place: where the parser expects it.
+    private mutating func putVerb(of command: any ParsableCommand.Type, at place: Int) throws(ControllerError) {
+        let commands = command.configuration.subcommands
+        guard !commands.isEmpty, place < words.count else { return }
+        let names = commands.compactMap { $0.configuration.commandName }
+        var plain: [Int] = []
+        var hasOthers = false
+        var index = place
+        while index < words.count, words[index] != "--" {
+            let word = words[index]
+            if !word.hasPrefix("-") { plain.append(index) }
+            if plain.isEmpty, !CommandWords.common.contains(word), !word.hasPrefix("--state=") { hasOthers = true }
+            index += word == "--state" ? 2 : 1
         }
-        guard place < words.count else { return }
-        // A verb of two words: probe mac-filter.
-        let isLong = words[place] == ProbeCommand.configuration.commandName && place + 1 < words.count
-        let verb = Array(words[place...(isLong ? place + 1 : place)])
-        words = verb + words[..<place] + words[(place + verb.count)...]
-    }
-
-    private func checkVerb() throws(ControllerError) {
-        guard let verb = words.first, !verb.hasPrefix("-"), verb != "help", !CommandWords.verbs.contains(verb) else {
+        if let first = plain.first, words[first] == "help" { return }
+        let isFirst = plain.first == place
+        guard let found = isFirst ? place : plain.first(where: { names.contains(words[$0]) }),
+            names.contains(words[found])
+        else {
+            // An option that only some verbs have, or the parser itself, is the parser's to judge.
+            if isFirst || !hasOthers { throw unknownVerb(plain.map { words[$0] }, names) }
             return
         }
-        let meant = Nearest.word(to: verb, in: CommandWords.verbs).map { "did you mean \"fdbsteer \($0)\"? " } ?? ""
-        throw ControllerError(
-            .usage, "there is no verb \"\(verb)\"",
-            remedy: meant + "the verbs are " + CommandWords.verbs.joined(separator: ", "))
+        words.insert(words.remove(at: found), at: place)
+        verb = words[...place].joined(separator: " ")
+        guard let next = commands.first(where: { $0.configuration.commandName == words[place] }) else { return }
+        try putVerb(of: next, at: place + 1)
+    }
+
+    /// - Parameter plain: the words that are no options, one of which was meant.
+    private func unknownVerb(_ plain: [String], _ names: [String]) -> ControllerError {
+        let before = verb.isEmpty ? "" : verb + " "
+        let known = names.map { before + $0 }.joined(separator: ", ")
+        let meant = plain.lazy.compactMap { word in Nearest.word(to: word, in: names).map { (word, $0) } }.first
+        guard let word = meant?.0 ?? plain.first else {
+            return ControllerError(
+                .usage, "no verb of \"fdbsteer \(before)...\" is named", remedy: "the verbs are \(known)")
+        }
+        return ControllerError(
+            .usage, "there is no verb \"\(before)\(word)\"",
+            remedy: (meant.map { "did you mean \"fdbsteer \(before)\($0.1)\"? " } ?? "") + "the verbs are \(known)")
     }
 
     /// Parses the words.
@@ -57,7 +79,7 @@ struct CommandWords {
             guard missing.count > 1 else { throw error }
             throw ControllerError(
                 .usage, "missing: " + missing.joined(separator: "; "),
-                remedy: "\"fdbsteer help \(words[0])\" shows what each is")
+                remedy: "\"fdbsteer help \(verb)\" shows what each is")
         }
     }
 
@@ -77,16 +99,28 @@ struct CommandWords {
             }
             let name = message.dropFirst(CommandWords.beginning.count).prefix { $0 != "'" }
             missing.append(name.hasSuffix(" ...") ? String(name.dropLast(4)) : String(name))
-            let option = name.prefix { $0 != " " }
-            filled += option.hasPrefix("--") ? [String(option), option == "--to" ? "primary" : "x"] : ["x"]
-            do {
-                _ = try FDBSteer.parseAsRoot(filled)
-                break
-            } catch let next {
-                error = next
-            }
+            let option = String(name.prefix { $0 != " " })
+            guard let next = fill(&filled, option.hasPrefix("--") ? option : nil) else { break }
+            error = next
         }
         return missing
+    }
+
+    /// Gives a missing argument a value that the parser takes.
+    ///
+    /// - Returns: what is wrong then beside that value; nil for nothing.
+    private func fill(_ words: inout [String], _ option: String?) -> (any Error)? {
+        let before = words
+        for value in ["x", "1", Side.primary.rawValue] {
+            words = before + [option, value].compactMap { $0 }
+            do {
+                _ = try FDBSteer.parseAsRoot(words)
+                return nil
+            } catch {
+                if !FDBSteer.message(for: error).hasPrefix("The value '\(value)' is invalid") { return error }
+            }
+        }
+        return nil
     }
 
     /// The same arguments with one list of addresses in the place of many options: the parser takes 10 s for 8,000.

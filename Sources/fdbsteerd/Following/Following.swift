@@ -118,7 +118,7 @@ struct Following {
     func note(_ guest: Followed, _ context: inout DaemonContext) {
         if guest.isReturning { return }
         let monitor = guest.monitorPath.flatMap { monitors[$0] }
-        context.keeper.set(guest.row, .monitor, silence(of: guest, monitor))
+        if let silence = silence(of: guest, monitor) { context.keeper.set(guest.row, .monitor, silence) }
         let (id, isConnected) = (guest.settings.id, monitor?.client.isConnected ?? isListening)
         let word = guest.settings.follow && isConnected ? guest.follower.word : nil
         if context.keeper.wards[guest.row]?.word != word { context.keeper.wards[guest.row]?.word = word }
@@ -127,10 +127,12 @@ struct Following {
         }
     }
 
-    /// Why nothing is heard of a guest's machine; none where something is, or nobody has found out yet.
-    private func silence(of guest: Followed, _ monitor: Monitor?) -> [Condition] {
+    /// Why nothing is heard of a guest's machine; none where something is, nil while nobody has found out yet.
+    private func silence(of guest: Followed, _ monitor: Monitor?) -> [Condition]? {
         let source = guest.monitorPath ?? "libvirt's events"
-        guard let reason = monitor.map(\.silence) ?? events?.silence else { return [] }
+        guard let reason = monitor.map(\.silence) ?? events?.silence else {
+            return monitor?.client.isConnected ?? isListening ? [] : nil
+        }
         let remedy =
             "the guest's redirections do not follow its migrations meanwhile: switch it by hand, or mend the cause"
         return [Condition(Condition.monitorSilent, .problem, source, "is not heard: \(reason)", remedy: remedy)]

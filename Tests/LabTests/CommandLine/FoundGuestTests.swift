@@ -61,7 +61,7 @@ struct FoundGuestTests {
             let virsh = """
                 #!/bin/sh
                 [ "$1 $2" = "dumpxml --" ] || exit 9
-                if [ "$3" = web1 ]; then exec cat \(lab.state)/domain.xml; fi
+                if [ "$3" = web1 ]; then echo "warning: <libvirt" >&2; exec cat \(lab.state)/domain.xml; fi
                 echo "error: failed to get domain '$3'" >&2
                 exit 1
                 """

@@ -30,6 +30,13 @@ struct TypingTests {
         Mistake("prepare vm7 \(ports)", 64, "missing: --bridge <bridge>; --address <address>", "fdbsteer help prepare"),
         Mistake("switch", 64, "--to <to>", "name the guest, or several, or take --all"),
         Mistake("switch vm1 --too standby", 64, "--to"),
+        Mistake(
+            "probe mac-filter", 64, "missing: --pf <pf>; --vf <vf>; --address <address>; --from <from> (",
+            "fdbsteer help probe mac-filter"),
+        Mistake(
+            "probe mac-filtr", 64, "there is no verb \"probe mac-filtr\"", "did you mean \"fdbsteer probe mac-filter\"?"
+        ),
+        Mistake("--state /nowhere statsu vm1", 64, "there is no verb \"statsu\"", "did you mean \"fdbsteer status\"?"),
         Mistake("switch vm1 --to stanby", 64, "The value 'stanby' is invalid", "primary", "standby", "remote"),
         Mistake("switch vm2 --to standby", 3, "guest vm2 is not known", "did you mean vm1?"),
         Mistake("verify wm1", 3, "did you mean vm1?"),
@@ -76,6 +83,7 @@ struct TypingTests {
                 let json = try lab.fdbsteer(words)
                 #expect(json.exitCode == mistake.code, "\(words): \(json.output)\(json.errors)")
                 #expect(json.output.contains("\"exit_code\" : \(mistake.code)"), "\(words): \(json.output)")
+                for answer in mistake.answers { #expect(json.errors.contains(answer), "\(words): \(json.errors)") }
             }
             #expect(try lab.table() == before)
         }

@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 import Lab
 import Testing
 
@@ -155,6 +156,53 @@ struct ConditionTests {
             let events = TextFile.read(daemon.lab.state + "/events.log")
             #expect(events.contains("condition_over"), "\(events)")
             if isReplaced { try daemon.waitFor("msg=condition code=port-down", times: 2) }
+        }
+    }
+
+    /// When a condition of vm1 began, as the daemon's file has it.
+    private func since(_ lab: CommandLineLab, _ code: String) throws -> Int64 {
+        for _ in 0..<500 {
+            let file = Array(TextFile.read(lab.state + "/conditions.json").utf8)
+            let found = file.withUnsafeBytes { JSON($0) }?["conditions"]?.elements?.first { $0["code"]?.text == code }
+            if let since = found?["since_ns"]?.integer { return since }
+            usleep(10_000)
+        }
+        throw LabError("\(code) is not in the file of conditions")
+    }
+
+    /// By the rules about a port, and by the look at a guest whose primary is mute.
+    @Test(arguments: [
+        ("port-down", "ip link set tap0 down", "ip link set tap0 up"),
+        ("bracket-refused", "ip link set vfrep0-far down", "ip link set vfrep0-far up"),
+    ])
+    func aConditionGoesOnAcrossARestartAndBeginsAnewWhereItHadEnded(code: String, begin: String, end: String) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            var (first, second): (Int64, Int64) = (0, 0)
+            try DaemonLab.run(in: lab) { daemon in
+                try Command.script(begin)
+                first = try since(lab, code)
+            }
+            try DaemonLab.run(in: lab, log: "second") { daemon in
+                try daemon.waitFor("msg=condition code=\(code)")
+                #expect(try since(lab, code) == first)
+                try Command.script(end)
+                try daemon.waitFor("msg=\"condition over\" code=\(code)")
+                try Command.script(begin)
+                try daemon.waitFor("msg=condition code=\(code)", times: 2)
+                try daemon.waitForFile { (try? since(lab, code)).map { $0 > first } ?? false }
+                second = try since(lab, code)
+            }
+            // It ends while no daemon runs.
+            try Command.script(end)
+            try DaemonLab.run(in: lab, log: "third") { daemon in
+                // The guest has been looked at.
+                try lab.prepare("--kind unknown")
+                try daemon.waitForFile { !TextFile.read(lab.state + "/conditions.json").contains(code) }
+                try Command.script(begin)
+                try daemon.waitFor("msg=condition code=\(code)")
+                try daemon.waitForFile { (try? since(lab, code)).map { $0 > second } ?? false }
+            }
         }
     }
 

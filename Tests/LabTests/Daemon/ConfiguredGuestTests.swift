@@ -121,6 +121,68 @@ struct ConfiguredGuestTests {
         }
     }
 
+    private func reload(_ daemon: DaemonLab, _ configuration: String, times: Int = 1) throws {
+        try TextFile.write(configuration, to: daemon.lab.state + "/fdbsteerd.toml")
+        kill(daemon.process, SIGHUP)
+        try daemon.waitFor("configuration read again", times: times)
+    }
+
+    /// The record differs from the table: who releases it means that too.
+    @Test func aGuestWhoseRecordDifferedIsLeftAloneWhenItWasReleasedUntilItsTableChanges() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            let other = Self.pair.replacing("standby = \"tap0\"", with: "standby = \"tap1\"")
+            try lab.lab.addPort("tap1")
+            try DaemonLab.run(in: lab, configuration: other) { daemon in
+                try daemon.waitFor("msg=condition code=configured-otherwise guest=vm1")
+                #expect(try lab.fdbsteer("release vm1").exitCode == 0)
+                try daemon.waitFor("msg=condition code=released guest=vm1")
+                #expect(try status(lab, "vm1").contains("or its table changes"))
+                try reload(daemon, other + "[log]\nlevel = \"info\"\n")
+                try daemon.waitFor("msg=resync reason=reload")
+            }
+            try DaemonLab.run(in: lab, configuration: other, log: "second") { daemon in
+                try daemon.waitFor("msg=condition code=released guest=vm1")
+                #expect(daemon.count("msg=prepared") == 0, "\(daemon.log)")
+                try reload(daemon, other.replacing("at = \"standby\"", with: "at = \"primary\""))
+                try daemon.waitFor("msg=prepared")
+                try daemon.waitForEntry("dev vfrep0 master br0 static")
+            }
+        }
+    }
+
+    /// Nothing of the record holds when the machine is started again: neither what its table said then, nor an open bracket.
+    @Test func aTableThatChangesWhileItsPortIsMadeAnewIsTaken() throws {
+        try DaemonLab.run(configuration: Self.single()) { daemon in
+            try daemon.lab.lab.addPort("tap9")
+            try daemon.waitFor("msg=prepared")
+            try Command.script("ip link del tap9")
+            try daemon.waitFor("msg=condition code=no-interface")
+            try reload(daemon, Self.single().replacing("09:01", with: "09:02"))
+            try daemon.lab.lab.addPort("tap9")
+            try daemon.waitFor("msg=prepared", times: 2)
+            #expect(try daemon.lab.lab.entry("52:54:00:00:09:02")?.contains("dev tap9") == true)
+            #expect(try daemon.lab.lab.entry("52:54:00:00:09:01") == nil)
+            #expect(daemon.count("code=configured-otherwise") == 0, "\(daemon.log)")
+        }
+    }
+
+    @Test func aBracketEndsWithTheStandbyThatIsMadeAnew() throws {
+        try DaemonLab.run(configuration: Self.pair.replacing("\"standby\"", with: "\"primary\"")) { daemon in
+            try daemon.waitFor("msg=prepared")
+            let open = try daemon.lab.fdbsteer("switch vm1 --to standby --strategy bracket")
+            #expect(open.exitCode == 0, "\(open.errors)")
+            try Command.script("ip link del tap0")
+            try daemon.waitFor("msg=condition code=no-interface")
+            try daemon.lab.lab.addPort("tap0")
+            try daemon.waitFor("msg=prepared", times: 2)
+            let status = try daemon.lab.fdbsteer("status vm1 --json").output
+            #expect(status.contains("\"phase\" : \"pinned\"") && status.contains("\"side\" : \"primary\""), "\(status)")
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            #expect(daemon.count("code=not-prepared") == 0, "\(daemon.log)")
+        }
+    }
+
     @Test func whatCannotBePreparedIsSaidAndTriedAgain() throws {
         try DaemonLab.run { daemon in
             let file = daemon.lab.state + "/fdbsteerd.toml"

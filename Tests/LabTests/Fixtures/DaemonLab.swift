@@ -57,6 +57,15 @@ struct DaemonLab: Sendable {
         throw LabError("fdbsteerd did not log \"\(text)\" \(times) times, but:\n\(log)")
     }
 
+    /// Waits until something is so that the daemon writes.
+    func waitForFile(_ isSo: () -> Bool) throws {
+        for _ in 0..<3000 {
+            if isSo() { return }
+            usleep(10_000)
+        }
+        throw LabError("fdbsteerd did not write it:\n\(log)")
+    }
+
     /// The number of times that a text was logged.
     func count(_ text: String) -> Int { log.ranges(of: text).count }
 
