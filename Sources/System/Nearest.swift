@@ -3,7 +3,8 @@ package enum Nearest {
     /// The most similar word; nil if none is similar.
     package static func word(to word: String, in words: some Sequence<String>) -> String? {
         guard word.utf8.count <= 64 else { return nil }
-        let distances = words.map { (word: $0, distance: distance(Array(word.utf8), Array($0.utf8))) }
+        let meant = Array(word.lowercased().utf8)
+        let distances = words.map { (word: $0, distance: distance(meant, Array($0.lowercased().utf8))) }
         guard let best = distances.min(by: { $0.distance < $1.distance }), best.distance <= max(1, word.utf8.count / 3)
         else {
             return nil

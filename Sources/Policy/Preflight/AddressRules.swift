@@ -69,7 +69,11 @@ package enum AddressRules {
         guard guest?.isSticky != true else { return }
         // On the port where a guest without a guard is pinned it is fdbsteerd's, made while others fought for it (docs/design.md).
         let own = guest.flatMap { $0.isGuarded ? nil : $0.port(of: $0.side)?.index }
-        for entry in it.known where entry.isSticky && !entry.isLocal && !(entry.isStatic && entry.port == own) {
+        // What another guest has pinned is said of the address.
+        let owners = it.observation.neighbours?.owners ?? [:]
+        for entry in it.known
+        where entry.isSticky && !entry.isLocal && !(entry.isStatic && entry.port == own) && owners[entry.address] == nil
+        {
             let port = it.name(entry.port)
             // zebra writes a sticky route of another host so (docs/evpn.md).
             let isAdvertised = it.links[entry.port]?.isTunnel == true

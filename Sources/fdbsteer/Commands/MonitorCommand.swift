@@ -27,8 +27,15 @@ struct MonitorCommand: ParsableCommand {
 
     func run() {
         let call = common.call
-        let names = Set(call.ids(guests).map(\.text))
+        let ids = call.ids(guests)
+        let names = Set(ids.map(\.text))
         call.check { () throws(ControllerError) in
+            for id in ids where !common.json {
+                // It may be prepared later.
+                do throws(ControllerError) { _ = try Journal.open(call.folder, for: id).guest(id, .anywhere) } catch {
+                    Output.error("fdbsteer: \(error)")
+                }
+            }
             let view = try LiveView(for: limit)
             func show(_ event: LoggedEvent) {
                 guard names.isEmpty || names.contains(event.text("guest") ?? "") else { return }

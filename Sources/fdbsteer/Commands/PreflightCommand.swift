@@ -19,6 +19,7 @@ struct WaiverOptions: ParsableArguments {
     /// Reads the value of the option.
     private static func read(_ text: String) throws -> Finding.Code {
         if let code = Finding.Code(rawValue: text) { return code }
+        if text.contains(",") { throw ValidationError("name each code by an option --waive of its own") }
         let meant = Nearest.question(to: text, in: known).map { "; \($0)" } ?? ""
         throw ValidationError("no finding has that code\(meant); the codes are \(known.joined(separator: ", "))")
     }

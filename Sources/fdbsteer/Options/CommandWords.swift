@@ -41,7 +41,10 @@ struct CommandWords {
             if plain.isEmpty, !CommandWords.common.contains(word), !word.hasPrefix("--state=") { hasOthers = true }
             index += word == "--state" ? 2 : 1
         }
-        if let first = plain.first, words[first] == "help" { return }
+        if let first = plain.first, words[first] == "help" {
+            if plain.count > 1, !names.contains(words[plain[1]]) { throw unknownVerb([words[plain[1]]], names) }
+            return
+        }
         let isFirst = plain.first == place
         guard let found = isFirst ? place : plain.first(where: { names.contains(words[$0]) }),
             names.contains(words[found])

@@ -38,6 +38,9 @@ struct TypingTests {
         ),
         Mistake("--state /nowhere statsu vm1", 64, "there is no verb \"statsu\"", "did you mean \"fdbsteer status\"?"),
         Mistake("switch vm1 --to stanby", 64, "The value 'stanby' is invalid", "primary", "standby", "remote"),
+        Mistake("help swich", 64, "there is no verb \"swich\"", "did you mean \"fdbsteer switch\"?"),
+        Mistake("switch VM1 --to standby", 3, "guest VM1 is not known", "did you mean vm1?"),
+        Mistake("switch vm1 --to standby --waive no-carrier,port-down", 64, "an option --waive of its own"),
         Mistake("switch vm2 --to standby", 3, "guest vm2 is not known", "did you mean vm1?"),
         Mistake("verify wm1", 3, "did you mean vm1?"),
         Mistake("switch vm1 --to standby --timeout 10", 64, "the unit is missing, write 10s"),
@@ -101,6 +104,20 @@ struct TypingTests {
             let version = try lab.fdbsteer("-V")
             #expect(try version.exitCode == 0 && version.output == lab.fdbsteer("--version").output)
             #expect(try lab.fdbsteer("--help switch").output.contains("USAGE: fdbsteer switch"))
+        }
+    }
+
+    @Test func whatIsNotThereIsSaidWhereItIsNoError() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            for verb in ["status", "verify", "reconcile"] {
+                let nobody = try lab.fdbsteer("\(verb) --state \(lab.state)/nowhere")
+                #expect(nobody.exitCode == 0, "\(nobody.errors)")
+                #expect(nobody.output.contains("there is no folder \(lab.state)/nowhere"), "\(nobody.output)")
+            }
+            let monitor = try lab.fdbsteer("monitor wm1 --for 10ms")
+            #expect(monitor.exitCode == 0 && monitor.errors.contains("did you mean vm1?"), "\(monitor.errors)")
+            #expect(try lab.fdbsteer("monitor vm1 --for 10ms").errors == "")
         }
     }
 

@@ -75,6 +75,24 @@ import Testing
         }
     }
 
+    /// Its remedy is the release of that guest: who removed the entry would take its frames away.
+    @Test func whatAnotherGuestHasPinnedIsNoEntryOfAStranger() throws {
+        var situation = Situation()
+        try situation.add("52:54:00:00:00:01", port: 6, state: .noARP, flags: .sticky)
+        situation.owners = [try Address("52:54:00:00:00:01"): "vm9"]
+        let codes = try situation.verdict().findings.map(\.code)
+        #expect(
+            codes.contains(AddressRules.otherGuest.code) && !codes.contains(AddressRules.stickyEntry.code), "\(codes)")
+    }
+
+    @Test func portsThatTheirBridgeDisablesNeedTheBridge() throws {
+        var situation = Situation()
+        situation.bridge.isUp = false
+        situation.standby.state = .disabled
+        let finding = try situation.verdict().findings.first { $0.code == PresenceRules.notForwarding.code }
+        #expect(finding?.remedy == "ip link set br0 up")
+    }
+
     /// A port refuses the redirections that go to it, and those only.
     @Test(arguments: Side.allCases) func aPortRefusesRedirectionsToIt(side: Side) throws {
         var situation = Situation()
