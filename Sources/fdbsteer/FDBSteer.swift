@@ -35,7 +35,8 @@ enum Main {
                 FDBSteer.exit(withError: error)
             }
             call.fail(
-                ControllerError(.usage, FDBSteer.message(for: error), remedy: "fdbsteer help VERB shows its options"))
+                ControllerError(
+                    .usage, FDBSteer.message(for: error), remedy: "\"\(words.helpCommand)\" shows what there is"))
         }
     }
 }

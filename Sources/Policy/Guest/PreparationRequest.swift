@@ -50,9 +50,10 @@ public struct PreparationRequest: Hashable, Sendable {
                     "name the VF's representor as primary and the tap (or other paravirtual port) as standby, or a guest's "
                     + "only port by --port")
         }
-        if let uplink, primary ?? standby == uplink {
+        if let uplink, uplink == primary || uplink == standby {
+            let role = uplink == primary ? "primary" : primary == nil ? "port" : "standby"
             throw ControllerError(
-                .usage, "\(primary == nil ? "port" : "primary") and uplink are the same port, \(uplink)",
+                .usage, "\(role) and uplink are the same port, \(uplink)",
                 remedy: "name the port towards the physical network as uplink")
         }
         let roles = [(primary, "primary"), (standby, primary == nil ? "port" : "standby"), (uplink, "uplink")]

@@ -14,8 +14,10 @@ package enum AddressRules {
         for address in it.subject.addresses {
             guard let owner = it.observation.neighbours?.owners[address] else { continue }
             answer(
-                address.description, "it belongs to guest \(owner)", evidence: ["owner": owner],
-                remedy: "fdbsteer release \(owner)")
+                address.description, "it belongs to guest \(owner), which is prepared", evidence: ["owner": owner],
+                remedy:
+                    "look at that guest: fdbsteer status \(owner); only if it is to lose the address: fdbsteer release \(owner)"
+            )
         }
     }
 
@@ -70,6 +72,8 @@ package enum AddressRules {
         // On the port where a guest without a guard is pinned it is fdbsteerd's, made while others fought for it (docs/design.md).
         let own = guest.flatMap { $0.isGuarded ? nil : $0.port(of: $0.side)?.index }
         for entry in it.known where entry.isSticky && !entry.isLocal && !(entry.isStatic && entry.port == own) {
+            // Another guest's entries are fdbsteer's (``otherGuest``).
+            if it.observation.neighbours?.owners[entry.address] != nil { continue }
             let port = it.name(entry.port)
             // zebra writes a sticky route of another host so (docs/evpn.md).
             let isAdvertised = it.links[entry.port]?.isTunnel == true
@@ -134,7 +138,9 @@ package enum AddressRules {
         "unknown-side", .note, refuses: .prepare, needs: .entries, shown: "here: no entry",
         harm: "prepare is refused without `--at`"
     ) { it, answer in
-        guard it.bridge != nil, !it.isSurvey, it.subject.side == nil, it.sideByEntries == nil else { return }
+        // Entries on ports of another bridge are in another table.
+        guard it.bridge != nil, !it.isSurvey, it.strangers.isEmpty, it.subject.side == nil, it.sideByEntries == nil
+        else { return }
         let known = it.known
         var found = known.map { "\($0.address) on \(it.name($0.port))" }.joined(separator: ", ")
         if known.isEmpty { found = "no entry" }

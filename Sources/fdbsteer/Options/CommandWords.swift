@@ -38,10 +38,16 @@ struct CommandWords {
         words = verb + words[..<place] + words[(place + verb.count)...]
     }
 
+    /// What shows the options of the verb; of all verbs where it is none.
+    var helpCommand: String {
+        guard let verb = words.first, CommandWords.verbs.contains(verb) else { return "fdbsteer help" }
+        return "fdbsteer help \(verb)"
+    }
+
     private func checkVerb() throws(ControllerError) {
-        guard let verb = words.first, !verb.hasPrefix("-"), verb != "help", !CommandWords.verbs.contains(verb) else {
-            return
-        }
+        // Help about a verb that there is not is none.
+        let named = words.first == "help" ? words.dropFirst().first : words.first
+        guard let verb = named, !verb.hasPrefix("-"), verb != "help", !CommandWords.verbs.contains(verb) else { return }
         let meant = Nearest.word(to: verb, in: CommandWords.verbs).map { "did you mean \"fdbsteer \($0)\"? " } ?? ""
         throw ControllerError(
             .usage, "there is no verb \"\(verb)\"",
@@ -57,7 +63,7 @@ struct CommandWords {
             guard missing.count > 1 else { throw error }
             throw ControllerError(
                 .usage, "missing: " + missing.joined(separator: "; "),
-                remedy: "\"fdbsteer help \(words[0])\" shows what each is")
+                remedy: "\"\(helpCommand)\" shows what each is")
         }
     }
 
