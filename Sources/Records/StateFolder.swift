@@ -47,6 +47,7 @@ package struct StateFolder: Hashable, Sendable {
         }
     }
 
+<<<<<<< HEAD
     /// Makes sure that a folder that the caller has named is there: in a mistyped one nothing is ever prepared, which looks like a host
     /// where all is well.
     ///
@@ -68,6 +69,21 @@ package struct StateFolder: Hashable, Sendable {
     /// The same for people who ask about all guests: a folder that the caller has not named may well be empty.
     package var surprise: String? { isNamed ? emptiness : nil }
 
+=======
+    /// Why nothing can be recorded in the journal's folder, so that no redirection is made; nil while its file system has room.
+    package var fullness: ControllerError? {
+        var space = statvfs()
+        guard statvfs(path, &space) == 0 else { return nil }
+        let hasRoom = space.f_blocks == 0 || space.f_bfree > 0
+        if hasRoom, space.f_files == 0 || space.f_ffree > 0 { return nil }
+        return ControllerError(
+            .precondition,
+            "the file system of \(path) \(hasRoom ? "has no inode left" : "is full"): no redirection can be recorded, so none is made, "
+                + "and the daemon cannot tell here what it has found",
+            remedy: "free some space there: df \(path)")
+    }
+
+>>>>>>> 557b4a9b (The daemon tries again what could not be recorded, tells why it opened a bracket and where it found an entry, and warns of the primary of a guest on its standby; a full folder is said)
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 
