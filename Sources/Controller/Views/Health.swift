@@ -87,7 +87,7 @@ extension GuestStatus {
             )
         }
         if phase != "pinned" { return (.underWay, nil) }
-        if let condition = conditions?.first { return (.warning, condition.remedy) }
+        if let condition = conditions?.first(where: { $0.severity == .warning }) { return (.warning, condition.remedy) }
         return (.ok, nil)
     }
 
