@@ -47,7 +47,6 @@ package struct StateFolder: Hashable, Sendable {
         }
     }
 
-<<<<<<< HEAD
     /// Makes sure that a folder that the caller has named is there: in a mistyped one nothing is ever prepared, which looks like a host
     /// where all is well.
     ///
@@ -69,7 +68,6 @@ package struct StateFolder: Hashable, Sendable {
     /// The same for people who ask about all guests: a folder that the caller has not named may well be empty.
     package var surprise: String? { isNamed ? emptiness : nil }
 
-=======
     /// Why nothing can be recorded in the journal's folder, so that no redirection is made; nil while its file system has room.
     package var fullness: ControllerError? {
         var space = statvfs()
@@ -83,7 +81,6 @@ package struct StateFolder: Hashable, Sendable {
             remedy: "free some space there: df \(path)")
     }
 
->>>>>>> 557b4a9b (The daemon tries again what could not be recorded, tells why it opened a bracket and where it found an entry, and warns of the primary of a guest on its standby; a full folder is said)
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 

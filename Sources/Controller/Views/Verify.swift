@@ -236,14 +236,9 @@ package struct Verify {
     private init(_ record: GuestRecord, _ observation: Observation) {
         self.record = record
         self.observation = observation
-<<<<<<< HEAD
+        side = record.guest.side
         // The entries of an open bracket are on the standby, wherever the guest is; where that delivers nothing, on the primary.
         self.record.guest.side = record.servingSide(observation)
-=======
-        side = record.guest.side
-        // The entries of an open bracket are on the standby, wherever the guest is.
-        self.record.guest.side = record.entrySide
->>>>>>> 557b4a9b (The daemon tries again what could not be recorded, tells why it opened a bracket and where it found an entry, and warns of the primary of a guest on its standby; a full folder is said)
     }
 
     private mutating func checkPhase(isLocked: Bool, _ bracket: BracketView?) {
