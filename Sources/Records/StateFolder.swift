@@ -44,6 +44,19 @@ package struct StateFolder: Hashable, Sendable {
         }
     }
 
+    /// Why nothing can be recorded in the journal's folder, so that no redirection is made; nil while its file system has room.
+    package var fullness: ControllerError? {
+        var space = statvfs()
+        guard statvfs(path, &space) == 0 else { return nil }
+        let hasRoom = space.f_blocks == 0 || space.f_bfree > 0
+        if hasRoom, space.f_files == 0 || space.f_ffree > 0 { return nil }
+        return ControllerError(
+            .precondition,
+            "the file system of \(path) \(hasRoom ? "has no inode left" : "is full"): no redirection can be recorded, so none is made, "
+                + "and the daemon cannot tell here what it has found",
+            remedy: "free some space there: df \(path)")
+    }
+
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }
 

@@ -98,7 +98,8 @@ struct Daemon: ParsableCommand {
                     "serving metrics", metadata: ["address": "\(listen.host.description)", "port": "\(started.port)"])
                 server = started
             } catch {
-                throw ControllerError(.precondition, error.message, remedy: error.remedy)
+                throw ControllerError(
+                    .precondition, error.message, remedy: "\(error.remedy): the key listen of [metrics]")
             }
         }
         defer { server?.stop() }

@@ -19,9 +19,7 @@ extension Loop {
                 if pending[row] == nil, let due = context.keeper.doubtDue(row) { pending[row] = (due, .stolen) }
             } catch {
                 // One guest's trouble is no reason to leave the others.
-                report("\(error)", row)
-                // What is to be mended, a full disk for example, may be nothing that anybody hears of.
-                pending[row] = (monotonicNanoseconds() + Loop.failurePause, suspicion.cause)
+                fail("\(error)", row, suspicion.cause)
             }
         }
     }
@@ -61,8 +59,40 @@ extension Loop {
         following.choose(&context)
     }
 
-    /// Between two looks at a guest that cannot be looked at, in nanoseconds.
-    private static let failurePause: Int64 = 5_000_000_000
+    /// A look at a guest, or what it led to, that failed.
+    struct Failure {
+        /// What failed, and why.
+        var words: String
+        /// When it is tried again (CLOCK_MONOTONIC, nanoseconds), and the pause before that.
+        var due: Int64 = 0
+        var pause: Int64 = 0
+        let cause: Watch.Cause
+
+        /// The first pause and the longest; each is twice as long as the one before.
+        static let firstPause: Int64 = 5_000_000_000
+        static let longestPause: Int64 = 60_000_000_000
+    }
+
+    /// A guest could not be looked at, or not be brought to where it belongs: it is tried again. What is to be mended, a full disk for
+    /// example, may be nothing that anybody hears of.
+    private mutating func fail(_ what: String, _ row: Int64, _ cause: Watch.Cause) {
+        report(what, row)
+        let now = monotonicNanoseconds()
+        var failure = failures[row] ?? Failure(words: what, cause: cause)
+        failure.words = what
+        // What is heard of the guest in between is a reason for an attempt, and none for a longer pause.
+        if failure.due <= now {
+            failure.pause = min(max(2 * failure.pause, Failure.firstPause), Failure.longestPause)
+            failure.due = now + failure.pause
+        }
+        failures[row] = failure
+        pending[row] = (failure.due, cause)
+    }
+
+    /// What kept others from being written may have kept guests from being moved: they need not wait for their time.
+    private mutating func hurry() {
+        for (row, failure) in failures { pending[row] = (0, failure.cause) }
+    }
 
     /// An inquiry has ended.
     mutating func take(_ end: Keeper.InquiryEnd) {
@@ -95,7 +125,7 @@ extension Loop {
             if suspicion.cause == .port, let isUp = context.keeper.watch.primaryCarrier(row) {
                 following.handleCarrier(of: row, isUp: isUp, &context)
             }
-            context.keeper.set(row, .look, [])
+            succeed(row)
         case .later(let time, let cause):
             pending[row] = (time, cause)
         case .doubtful(let condition, let time, let cause):
@@ -114,12 +144,13 @@ extension Loop {
                             remedy: "\"bridge monitor fdb\" shows what the other one writes")
                     ])
             }
-        case .repaired(let report, let cause, let takers):
+        case .repaired(let report, let cause, let takers, let places):
             if would("repair the guest (\(cause.rawValue))", report, row) { return }
             about["cause"] = "\(cause.rawValue)"
             if !takers.isEmpty { about["by"] = "\(takers.joined(separator: ", "))" }
-            context.log.report(report, as: "repaired", about)
-            settle(report, row)
+            if !places.isEmpty { about["found_on"] = "\(places.joined(separator: ", "))" }
+            tell(report, as: "repaired", about, level: .notice, row)
+            settle(report, row, suspicion.cause)
         case .yielded(let addresses, let places):
             // The rest of the guest has not been looked at.
             pending[row] = (monotonicNanoseconds(), suspicion.cause)
@@ -131,13 +162,17 @@ extension Loop {
             if would("move the guest to \(report.to.rawValue), because \(reason)", report, row) { return }
             about["reason"] = "\(reason)"
             // The daemon brings a guest to its standby when its primary is lost.
-            context.log.report(
-                report, as: "redirected", about, level: report.to == .standby ? .warning : .notice)
-            settle(report, row)
+            tell(report, as: "redirected", about, level: report.to == .standby ? .warning : .notice, row)
+            settle(report, row, suspicion.cause)
+        case .bracketed(let report, let reason):
+            if would("open a bracket to \(report.to.rawValue), because \(reason)", report, row) { return }
+            about["reason"] = "\(reason)"
+            tell(report, as: "bracket opened", about, level: .warning, row)
+            settle(report, row, suspicion.cause)
         case .recovered(let result):
             about["result"] = "\(result.message)"
             context.log.log(level: result.ok ? .notice : .error, "recovered", metadata: about)
-            if result.ok { context.keeper.set(row, .look, []) } else { report(result.message, row) }
+            if result.ok { succeed(row) } else { fail(result.message, row, suspicion.cause) }
         case .renamed(let words):
             context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
             look(at: [suspicion])
@@ -152,13 +187,27 @@ extension Loop {
         }
     }
 
-    /// Ends what was wrong with a guest, or says that it still is.
-    private mutating func settle(_ report: Report, _ row: Int64) {
+    /// Logs what was done to a guest; a failure once, however often it is tried.
+    private func tell(
+        _ report: Report, as event: Logger.Message, _ about: Logger.Metadata, level: Logger.Level, _ row: Int64
+    ) {
+        if !report.failures.isEmpty, failures[row]?.words == report.failure { return }
+        context.log.report(report, as: event, about, level: level)
+    }
+
+    /// Ends what was wrong with a guest, or says that it still is, and that it is tried again.
+    private mutating func settle(_ report: Report, _ row: Int64, _ cause: Watch.Cause) {
         if report.failures.isEmpty {
-            context.keeper.set(row, .look, [])
+            succeed(row)
         } else {
-            self.report(report.failures.joined(separator: "; "), row)
+            fail(report.failure, row, cause)
         }
+    }
+
+    /// A guest is as it should be.
+    private mutating func succeed(_ row: Int64) {
+        failures[row] = nil
+        context.keeper.set(row, .look, [])
     }
 
     /// Says what a daemon that only observes would do.
@@ -200,10 +249,16 @@ extension Loop {
             }
         }
         do throws(ControllerError) {
-            try context.keeper.writeConditions()
-            mended("conditions")
+            if try context.keeper.writeConditions(), mended("conditions") { hurry() }
         } catch {
             report("conditions", error)
         }
+    }
+}
+
+extension Report {
+    /// What failed, and why.
+    fileprivate var failure: String {
+        "the \(verb.rawValue) to \(to.rawValue) failed: \(failures.joined(separator: "; "))"
     }
 }

@@ -33,6 +33,10 @@ struct Loop: ~Copyable {
     private var lastGuards: Int64 = 0
     /// Troubles of the daemon's own that were logged.
     var troubles: Set<String> = []
+    /// Guests that could not be brought to where they belong, and when that is tried again.
+    var failures: [Int64: Failure] = [:]
+    /// Records that could not be read when they were last to be.
+    private var broken: Set<String> = []
     private let page: MetricsPage
     private let health: LoopHealth
     /// The service manager, where one started this process, and when it was last told that the loop goes round.
@@ -121,6 +125,11 @@ struct Loop: ~Copyable {
         let rows = failed.compactMap { context.keeper.watch.record(named: $0)?.row } + context.keeper.earlierSuspects
         look(at: Set(rows).sorted().map { .init(row: $0, cause: .resync) })
         following.choose(&context)
+        // A plan that is not carried out is told by a look alone, and what an earlier daemon waited for is seen by one.
+        let untold = context.keeper.watch.records.values.filter {
+            context.keeper.isObserved($0.row) || $0.phase == .bracketed
+        }
+        look(at: untold.map { .init(row: $0.row, cause: .resync) })
         context.keeper.endEarlierConditions(
             followed: Set(following.guests.keys),
             configured: Set(context.configuration.guests.filter { $0.preparation != nil }.map(\.id)))
@@ -282,10 +291,15 @@ struct Loop: ~Copyable {
     /// Reads what others have written to the journal. A record that is broken is read again when it is written.
     private mutating func readJournal() {
         if unread?.isEmpty == true { return }
-        let news = context.keeper.reload(unread)
+        let names = unread
+        let news = context.keeper.reload(names)
         unread = []
-        if news.faults.isEmpty { mended("journal") }
-        for fault in news.faults { report("journal", fault) }
+        if let names { broken.subtract(names) } else { broken = [] }
+        for fault in news.faults {
+            if let name = fault.name { broken.insert(name) } else { unread = nil }
+            report("journal", fault.error)
+        }
+        if broken.isEmpty, unread != nil { mended("journal") }
         take(news)
     }
 
@@ -296,11 +310,14 @@ struct Loop: ~Copyable {
             "operation failed, will retry", metadata: ["with": "\(trouble)", "error": "\(error)"])
     }
 
-    /// What had failed works again.
-    mutating func mended(_ trouble: String) {
-        if troubles.remove(trouble) != nil {
-            context.log.notice("operation works again", metadata: ["with": "\(trouble)"])
-        }
+    /// What had failed works again, as somebody has just seen who needed it.
+    ///
+    /// - Returns: whether it had failed.
+    @discardableResult
+    mutating func mended(_ trouble: String) -> Bool {
+        guard troubles.remove(trouble) != nil else { return false }
+        context.log.notice("operation works again", metadata: ["with": "\(trouble)"])
+        return true
     }
 
     // MARK: - Everything

@@ -193,10 +193,18 @@ struct MetricsTests {
         var error: ControllerError?
         do throws(ControllerError) { _ = try reader.read() } catch let failure { error = failure }
         #expect(error?.code == .precondition && error?.message.contains("history.db: file is not a database") == true)
+        #expect(error?.remedy?.contains("move that file away") == true)
+        // A daemon's page has the rest, and says that something is wrong.
+        let page = MetricsPage(folder: folder.state, counters: DaemonCounters(startedAt: 0), lifetime: 0)
+        let text = try String(decoding: page.bytes(), as: UTF8.self)
+        #expect(text.contains("\nfdbsteer_daemon_troubles 1\n") && text.contains("\nfdbsteer_guest_interfaces{"))
+        #expect(!text.contains("fdbsteer_redirections_total"))
         // The reader recovers.
         unlink(folder.state.historyFile)
         try folder.append()
         #expect(try reader.read().has("fdbsteer_redirection_duration_seconds_count{phase=\"move\"} 1"))
+        let mended = try String(decoding: page.bytes(), as: UTF8.self)
+        #expect(mended.contains("\nfdbsteer_daemon_troubles 0\n") && mended.contains("fdbsteer_redirections_total"))
     }
 
     @Test func theDaemonsCounters() throws {

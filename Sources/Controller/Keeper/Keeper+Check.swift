@@ -71,7 +71,7 @@ extension Keeper {
         case .flags(let addresses): return try awaitFlags(addresses, &claim, observation)
         case .astray(let astray): return try judge(astray, &claim, observation)
         case .primaryLost(let what):
-            counters.losePrimary(of: claim.record.guest.id)
+            losePrimary(claim.record)
             return try redirect(&claim, to: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         }
@@ -118,6 +118,14 @@ extension Keeper {
         wards[row]?.flaglessSince = nil
         wards[row]?.neighbourClaimedAt = nil
         wards[row]?.mute = nil
+        wards[row]?.lostPrimary = nil
+    }
+
+    /// Counts the loss of a primary, once for however many attempts the move to the standby takes.
+    private mutating func losePrimary(_ record: GuestRecord) {
+        guard wards[record.row]?.lostPrimary != record.guest.firstPort.index else { return }
+        wards[record.row]?.lostPrimary = record.guest.firstPort.index
+        counters.losePrimary(of: record.guest.id)
     }
 
     /// The outcome for a guest whose repairs others undo, until a moment on CLOCK_MONOTONIC.
@@ -149,12 +157,13 @@ extension Keeper {
         let (limits, options) = (limits, options(for: row))
         let now = monotonicNanoseconds()
         let takers = cause == .stolen ? observation.takers(of: claim.record.guest) : []
+        let places = cause == .stolen ? observation.places(of: claim.record) : []
         if options.dryRun {
             let plan = try Planner().repair(
                 claim.record, observation: observation, flagless: flagless, contradicts: contradicts)
             let clock = Stopwatch()
             let report = Report(planned: plan, startedAt: clock.startedAt, observation, options: options)
-            return plan.isEmpty ? .fine : .repaired(report, cause, by: takers)
+            return plan.isEmpty ? .fine : .repaired(report, cause, by: takers, on: places)
         }
         // Without the guard, which something else may have removed, the next frame takes it again.
         if !takers.isEmpty { _ = try? host.kernel.restoreGuard(of: claim.record.guest, near: observation) }
@@ -172,10 +181,15 @@ extension Keeper {
         let plan = try Planner().repair(
             claim.record, observation: observation, flagless: flagless, contradicts: contradicts)
         if plan.isEmpty { return .fine }
-        var report = try execute(plan, under: &claim)
-        if !takers.isEmpty { report.notes.append("taken by \(takers.joined(separator: ", "))") }
+        let report = try execute(plan, under: &claim)
         if report.outcome == .done { counters.countRepair(cause) } else { counters.driftFailures += 1 }
-        return .repaired(book(report), cause, by: takers)
+        return .repaired(booked(report, cause, on: places), cause, by: takers, on: places)
+    }
+
+    /// Counts a repair, and writes it to the history with its cause.
+    mutating func booked(_ report: Report, _ cause: Watch.Cause, on places: [String]) -> Report {
+        book(
+            report, reason: cause.rawValue + (places.isEmpty ? "" : ", found on \(places.joined(separator: ", "))"))
     }
 
     /// Executes a plan for a guest that is held, and reads its record again.
@@ -234,7 +248,7 @@ extension Keeper {
                         under: claim, on: &host.kernel, since: Stopwatch())
                 try relearn(&claim)
                 if report.outcome == .done { wards[row]?.mute = .bracketed }
-                return .redirected(book(report, reason: what), reason: what)
+                return .bracketed(book(report, reason: what), reason: what)
             } catch {
                 cannot = "\(error)"
             }
@@ -253,9 +267,16 @@ extension Keeper {
         // Its closing puts neighbours right.
         case .none, .neighbours:
             wards[row]?.flaglessSince = nil
-            if wards[row]?.mute == .bracketed, let port = observation.ports[.primary], port.isUp, port.hasCarrier {
-                wards[row]?.mute = nil
-                return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
+            if let port = observation.ports[.primary] {
+                let delivers = port.isUp && port.hasCarrier
+                if delivers, wards[row]?.mute == .bracketed {
+                    wards[row]?.mute = nil
+                    return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
+                }
+                // An earlier daemon has opened it.
+                if !delivers, claim.record.isBracketOfTheDaemon, wards[row]?.isFollowed == false {
+                    wards[row]?.mute = .bracketed
+                }
             }
             let copies = claim.record.servingSide(observation) == .standby
             if copies, host.kernel.view(claim.record)?.isCopyRight != true {
@@ -266,7 +287,7 @@ extension Keeper {
         case .settings: return try repairBracket(&claim, .port)
         case .flags: return try repairBracket(&claim, .flagLost)
         case .primaryLost(let what):
-            counters.losePrimary(of: claim.record.guest.id)
+            losePrimary(claim.record)
             return try close(&claim, at: .standby, reason: what)
         case .beyondRepair(let what): return .beyondRepair(what)
         case .astray(let astray): return try judge(astray, &claim, observation)

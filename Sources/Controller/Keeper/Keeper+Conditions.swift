@@ -60,7 +60,7 @@ extension Keeper {
         wards[row]?.judgedAt = monotonicNanoseconds()
         // What is under way is judged when it has ended.
         guard record.phase == .pinned || record.phase == .bracketed else { return false }
-        let found = Verify.conditions(of: record, on: &host.kernel)
+        let found = Verify.conditions(of: record, isFollowed: wards[row]?.isFollowed == true, on: &host.kernel)
         set(row, .rules, found)
         return found.contains { $0.severity == .problem }
     }
@@ -202,10 +202,11 @@ extension Keeper {
 
     /// Writes the file of conditions if they have changed and it was not written just now.
     ///
+    /// - Returns: whether it was written.
     /// - Throws: ``ControllerError`` of code `precondition`; it is tried again.
-    package mutating func writeConditions() throws(ControllerError) {
+    package mutating func writeConditions() throws(ControllerError) -> Bool {
         let now = monotonicNanoseconds()
-        guard conditionsAreNew, now - conditionsWrittenAt >= Keeper.writingPause else { return }
+        guard conditionsAreNew, now - conditionsWrittenAt >= Keeper.writingPause else { return false }
         conditionsWrittenAt = now
         let all = watch.records.values.flatMap { record in
             (wards[record.row]?.conditions.entries ?? []).map {
@@ -219,6 +220,7 @@ extension Keeper {
         try journal.write(
             (all + unrecorded).sorted { ($0.guest, $0.since) < ($1.guest, $1.since) }, followed: followed.sorted())
         conditionsAreNew = false
+        return true
     }
 }
 

@@ -123,6 +123,7 @@ extension Keeper {
         for (row, ward) in wards where ward.isFollowed != rows.contains(row) {
             wards[row]?.isFollowed = !ward.isFollowed
             conditionsAreNew = true
+            suspect([row])
             if ward.isFollowed { stopAsking(row) }
             if ward.isFollowed { wards[row]?.word = nil }
             spoilReady(row)

@@ -175,11 +175,13 @@ extension Keeper {
     ) throws(ControllerError) -> Outcome {
         let (row, now) = (claim.record.row, monotonicNanoseconds())
         let options = options(for: row)
+        let places = observation.places(of: claim.record)
         if options.dryRun {
             let plan = try Planner().repair(claim.record, observation: observation, sparing: spared)
             let report = Report(planned: plan, startedAt: Stopwatch().startedAt, observation, options: options)
             return plan.isEmpty
-                ? .doubtful(words, again: now + Keeper.heedingPause, .stolen) : .repaired(report, .stolen, by: [])
+                ? .doubtful(words, again: now + Keeper.heedingPause, .stolen)
+                : .repaired(report, .stolen, by: [], on: places)
         }
         if case .wait(let until, _) = wards[row, default: Ward()].restorations.ask(at: now, Keeper.restorations) {
             return .doubtful(words, again: until, .stolen)
@@ -194,11 +196,13 @@ extension Keeper {
         doubt.restorations += 1
         guard report.outcome == .done else {
             counters.driftFailures += 1
-            return .repaired(book(report), .stolen, by: [])
+            return .repaired(booked(report, .stolen, on: places), .stolen, by: [], on: places)
         }
         counters.countRepair(.stolen)
         // Who makes a frame a millisecond must not write the history.
-        if doubt.restorations == 1 { return .repaired(book(report), .stolen, by: []) }
+        if doubt.restorations == 1 {
+            return .repaired(booked(report, .stolen, on: places), .stolen, by: [], on: places)
+        }
         return .doubtful(words, again: doubt.end(isHere: true), .stolen)
     }
 

@@ -22,7 +22,8 @@ extension Keeper {
         let report = try put(record, under: &claim, observation)
         guard report.outcome == .done else {
             counters.driftFailures += 1
-            return .repaired(book(report), .stolen, by: takers)
+            let places = observation.places(of: claim.record)
+            return .repaired(booked(report, .stolen, on: places), .stolen, by: takers, on: places)
         }
         wards[row]?.siege = Ward.Siege(at: now)
         return fought(row, until: now + Ward.Siege.hold, .stolen, by: takers, isNews: isNews)

@@ -26,12 +26,14 @@ package struct Keeper: ~Copyable {
         /// Something fights the repairs: look again at this time; `isNews` the first time of a fight. `by` has the ports whose frames
         /// have taken addresses.
         case fought(until: Int64, Watch.Cause, by: [String], isNews: Bool)
-        /// Put back as recorded.
-        case repaired(Report, Watch.Cause, by: [String])
+        /// Put back as recorded; `on` has the ports where entries were found that others had taken.
+        case repaired(Report, Watch.Cause, by: [String], on: [String])
         /// Addresses that the guest had by asking for them are given up, because they were seen at these ports.
         case yielded([String], to: [String])
         /// Redirected to another side, for this reason.
         case redirected(Report, reason: String)
+        /// A bracket was opened, for this reason.
+        case bracketed(Report, reason: String)
         /// What a dead process left was ended, in these words.
         case recovered(Reconciliation)
         /// Its bridge or a port has another name, which the record has taken over; in words.
@@ -140,8 +142,8 @@ package struct Keeper: ~Copyable {
         /// The same of those that a verb has begun with, whose end is heard of, or ended with, after which another may follow: when to
         /// check them (CLOCK_MONOTONIC, nanoseconds), unless something else is heard.
         package var worked: [(row: Int64, at: Int64, hasEnded: Bool)] = []
-        /// Records that are broken: their guests are kept as they were known.
-        package var faults: [ControllerError] = []
+        /// Records that are broken, by their names: their guests are kept as they were known. The list of records itself has no name.
+        package var faults: [(name: String?, error: ControllerError)] = []
     }
 
     /// Reads records again that others have written.
@@ -154,7 +156,7 @@ package struct Keeper: ~Copyable {
         do throws(ControllerError) {
             if let names { all = names } else { all = Set(try journal.names()) }
         } catch {
-            news.faults = [error]
+            news.faults = [(nil, error)]
             return news
         }
         if names == nil {
@@ -182,7 +184,7 @@ package struct Keeper: ~Copyable {
                     news.changed.append(Watch.Suspicion(row: record.row, cause: .recorded))
                 }
             } catch {
-                news.faults.append(error)
+                news.faults.append((name, error))
             }
         }
         return news

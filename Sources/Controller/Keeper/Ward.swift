@@ -31,6 +31,8 @@ package struct Ward {
     var flaglessSince: Int64?
     /// What was done about a primary without carrier.
     var mute: MuteState?
+    /// The primary whose loss was counted, until it is there again.
+    var lostPrimary: Int32?
     /// Its next repair waits because something fights it.
     var isFought = false
     /// Its entries are sticky for a while, because a neighbour's frames took them again and again.

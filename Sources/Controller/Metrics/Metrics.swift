@@ -32,9 +32,21 @@ package struct MetricsReader: ~Copyable {
     /// - Throws: ``ControllerError`` of code `precondition` when one of them exists and cannot be read.
     package mutating func read() throws(ControllerError) -> [MetricFamily] {
         try readHistory()
+        return try totals.families + readRest()
+    }
+
+    /// The same without the families of a history that cannot be read: numbers that began anew would be wrong.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the journal exists and cannot be read.
+    mutating func readWhatCanBe() throws(ControllerError) -> (families: [MetricFamily], hasHistory: Bool) {
+        do throws(ControllerError) { try readHistory() } catch { return (try readRest(), false) }
+        return (try totals.families + readRest(), true)
+    }
+
+    private mutating func readRest() throws(ControllerError) -> [MetricFamily] {
         let verdicts = try StoredVerdict.all(in: folder)
         let journal = try readJournal()
-        return totals.families + journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]
+        return journal.families + StoredVerdict.families(verdicts) + [MetricsReader.buildInformation]
     }
 
     private static var buildInformation: MetricFamily {
@@ -63,7 +75,7 @@ package struct MetricsReader: ~Copyable {
             history = consume held
         } catch {
             history = nil
-            throw MetricsReader.unreadable(error)
+            throw error.unreadable
         }
     }
 
@@ -88,12 +100,6 @@ package struct MetricsReader: ~Copyable {
 
     /// More than a tick of the clock of file times, at 100 Hz, in nanoseconds.
     private static let clockTick: Int64 = 20_000_000
-
-    private static func unreadable(_ error: DatabaseError) -> ControllerError {
-        ControllerError(
-            .precondition, "cannot read the history \(error)",
-            remedy: "run as root, or name the right folder by --state or FDBSTEER_STATE")
-    }
 }
 
 /// A database held open, and the file that it was when it was opened.

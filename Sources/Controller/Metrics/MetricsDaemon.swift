@@ -235,7 +235,9 @@ package struct DaemonCounters: Hashable, Sendable {
             start,
             single(
                 "fdbsteer_daemon_troubles", .gauge, UInt64(clamping: troubles),
-                help: "Operations of the daemon's own that fail and are tried again, as writing to a full /run."),
+                help:
+                    "Operations of the daemon's own that fail and are tried again, as writing to a full /run or reading the history."
+            ),
             single(
                 "fdbsteer_drift_backoffs_total", .counter, driftBackoffs,
                 help: "How often repairs of a guest were held back because something kept undoing them."),

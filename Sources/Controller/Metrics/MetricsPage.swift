@@ -43,13 +43,16 @@ package final class MetricsPage: Sendable {
 
     /// The page of this second, to be sent as ``Exposition/Exposition/contentType``.
     ///
-    /// - Throws: ``ControllerError`` of code `precondition` when the journal or the history cannot be read.
+    /// A history that cannot be read is a trouble of the daemon's own, and its families are left out.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` when the journal cannot be read.
     package func bytes() throws(ControllerError) -> [UInt8] {
         try state.withLock { state throws(ControllerError) in
             let now = clock.elapsed
             if let madeAt = state.madeAt, now - madeAt < lifetime { return state.bytes }
-            let families = try state.reader.read()
-            let own = counters.withLock { $0 }
+            let (families, hasHistory) = try state.reader.readWhatCanBe()
+            var own = counters.withLock { $0 }
+            if !hasHistory { own.troubles += 1 }
             state.bytes = Exposition.render(families + own.families + state.guards.families(state.reader.here))
             state.madeAt = now
             return state.bytes

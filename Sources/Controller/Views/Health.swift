@@ -103,7 +103,7 @@ extension GuestStatus {
         if daemon.followed.contains(guest) {
             return "\(process) closes it by QEMU's events, or when the guest uses its primary"
         }
-        if writtenBy == "fdbsteerd" {
+        if writtenBy == GuestRecord.daemon {
             return
                 "\(process) closes it on the primary when that has carrier again, on the standby when the primary goes"
         }

@@ -6,7 +6,7 @@ package struct StatusView: Encodable {
     package let guests: [GuestStatus]
     /// Guests that the daemon's configuration names, and that it has not prepared.
     package let unprepared: [AbsentGuest]
-    /// What is wrong with records that are broken, and with the guests that were named.
+    /// What is wrong with records that are broken, with the guests that were named, and with a full file system.
     let broken: [ErrorView.Content]
     /// The same, as errors.
     package let faults: [ControllerError]
@@ -27,6 +27,7 @@ package struct StatusView: Encodable {
                 faults.append(error)
             }
         }
+        if let fault = host.folder.fullness { faults.append(fault) }
         guests.sort { $0.isBefore($1) }
         unprepared = absent
         self.guests = guests

@@ -18,8 +18,10 @@ package struct Verification: Hashable, Sendable, Encodable {
 
     /// The guest interface's name.
     package let guest: String
-    /// Where it should be.
+    /// Where it is recorded to be; while a bracket is open, where it was before.
     package let side: Side
+    /// Where an open bracket leads to; nil without one. The entries are on the standby meanwhile.
+    package let goal: Side?
     /// Everything is as intended.
     package var ok: Bool
     /// The addresses.
@@ -40,6 +42,7 @@ package struct Verification: Hashable, Sendable, Encodable {
 package struct Verify {
     private var record: GuestRecord
     private let observation: Observation
+    private let side: Side
     private var problems: [Problem] = []
 
     /// - Throws: ``ControllerError`` of code `precondition` for a guest that is not known.
@@ -91,10 +94,14 @@ package struct Verify {
     }
 
     /// The same for the daemon, with what would make the guest's next redirection fail.
-    static func conditions(of record: GuestRecord, on kernel: inout Kernel) -> [Condition] {
+    ///
+    /// - Parameter isFollowed: its redirections follow QEMU's events.
+    static func conditions(
+        of record: GuestRecord, isFollowed: Bool, on kernel: inout Kernel
+    ) -> [Condition] {
         do throws(ControllerError) {
             let (_, verdict, filters) = try look(at: record, by: Rule.ofConditions, readsEntries: false, on: &kernel)
-            return verdict.findings.compactMap { Condition($0, side: record.entrySide) }
+            return verdict.findings.compactMap { Condition($0, about: record, isFollowed: isFollowed) }
                 + filters.map {
                     Condition(
                         Condition.filters, .problem, "", $0, remedy: "\"fdbsteer reconcile\" puts the filters right")
@@ -160,6 +167,7 @@ package struct Verify {
     private init(_ record: GuestRecord, _ observation: Observation) {
         self.record = record
         self.observation = observation
+        side = record.guest.side
         // The entries of an open bracket are on the standby, wherever the guest is.
         self.record.guest.side = record.entrySide
     }
@@ -212,7 +220,9 @@ package struct Verify {
         problems += hardware.problems.map { Problem(.hardwareDiffers, $0, remedy: Problem.reconcile) }
         let proof = hardware.proof(tableIsRight: problems.isEmpty)
         return Verification(
-            guest: guest.id.text, side: guest.side, ok: problems.isEmpty, addresses: addresses, proof: proof.text,
+            guest: guest.id.text, side: side, goal: record.phase == .bracketed ? record.goal : nil,
+            ok: problems.isEmpty,
+            addresses: addresses, proof: proof.text,
             proofStatus: proof.status, problems: problems)
     }
 }

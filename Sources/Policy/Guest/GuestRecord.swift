@@ -70,6 +70,12 @@ public struct GuestRecord: Hashable, Sendable {
 extension GuestRecord {
     /// The side that the entries are pinned to: the standby while a bracket is open, whatever `side` is.
     public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
+
+    /// The program that writes records as the daemon.
+    package static let daemon = "fdbsteerd"
+
+    /// A bracket to the standby is open that the daemon has opened.
+    package var isBracketOfTheDaemon: Bool { phase == .bracketed && goal == .standby && by == GuestRecord.daemon }
 }
 
 extension GuestRecord {

@@ -116,11 +116,20 @@ package struct Observation {
 
     /// The ports of others that have taken addresses of a guest.
     package func takers(of guest: GuestInterface) -> [String] {
+        names(of: guest) { !$0.isLocal && guest.side(ofPort: $0.port) == nil }
+    }
+
+    /// The ports on which entries are that should be on another one, in words.
+    package func places(of record: GuestRecord) -> [String] {
+        let port = record.guest.port(of: record.servingSide(self))?.index
+        return names(of: record.guest) { $0.port != port }
+    }
+
+    /// The ports of those entries of a guest of which something holds.
+    private func names(of guest: GuestInterface, _ holds: (Entry) -> Bool) -> [String] {
         var ports: [Int32] = []
         for address in guest.addresses {
-            guard let entry = entry(address), !entry.isLocal, guest.side(ofPort: entry.port) == nil,
-                !ports.contains(entry.port)
-            else { continue }
+            guard let entry = entry(address), holds(entry), !ports.contains(entry.port) else { continue }
             ports.append(entry.port)
         }
         return ports.sorted().map { name(ofPort: $0, of: guest) }

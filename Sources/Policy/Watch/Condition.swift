@@ -93,14 +93,21 @@ extension Rule {
 extension Condition {
     /// What a finding about a prepared guest amounts to; nil for one that a guest on this side may have.
     ///
-    /// A guest on its primary must find its standby ready: nobody knows when it has to go there. A primary that is unplugged,
-    /// and the ports of a guest that is on another host, wait for their time.
-    package init?(_ finding: Finding, side: Side) {
+    /// A guest must find its other port ready, because nobody knows when it has to go there. The ports of a guest that is on another
+    /// host wait for their time, and so does the primary of a guest that QEMU unplugs, or that a command takes there and back by a
+    /// bracket. A bracket that the daemon opened is there because of the primary, where the guest should be.
+    ///
+    /// - Parameter isFollowed: the guest's redirections follow QEMU's events.
+    package init?(_ finding: Finding, about record: GuestRecord, isFollowed: Bool) {
         let severity: Severity
         if finding.refuses.contains(.intent) {
             severity = .problem
-        } else if side == .primary, finding.refuses.contains(.toStandby) {
+        } else if record.entrySide == .primary, finding.refuses.contains(.toStandby) {
             severity = .warning
+        } else if record.entrySide == .standby, !isFollowed, finding.refuses.contains(.toPrimary),
+            record.phase == .pinned || record.isBracketOfTheDaemon
+        {
+            severity = record.phase == .pinned ? .warning : .problem
         } else {
             return nil
         }

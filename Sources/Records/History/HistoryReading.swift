@@ -1,4 +1,20 @@
+import CSQLite
 package import Policy
+
+extension DatabaseError {
+    /// The error of somebody who asks the history.
+    package var unreadable: ControllerError {
+        let remedy =
+            switch code & 0xff {
+            // It is made of the log of events when it is first asked, and brought up to date.
+            case SQLITE_FULL: "free some space there"
+            case SQLITE_CORRUPT, SQLITE_NOTADB: "move that file away: it is made anew of the log of events beside it"
+            case SQLITE_BUSY: "another program holds it: try again when that has ended"
+            default: "run as root, or name the right folder by --state or FDBSTEER_STATE"
+            }
+        return ControllerError(.precondition, "cannot read the history \(self)", remedy: remedy)
+    }
+}
 
 /// Reading the history, with all that happened until now.
 package struct HistoryReading {
@@ -9,7 +25,7 @@ package struct HistoryReading {
         do throws(DatabaseError) {
             return try History.current(in: folder)?.entries(filter) ?? []
         } catch {
-            throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
+            throw error.unreadable
         }
     }
 
@@ -33,7 +49,7 @@ package struct HistoryReading {
                 }
             }
         } catch {
-            throw ControllerError(.precondition, "cannot read the history \(error)", remedy: "run as root")
+            throw error.unreadable
         }
         throw missing
     }

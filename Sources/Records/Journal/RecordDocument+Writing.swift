@@ -9,6 +9,8 @@ extension RecordDocument {
     static let room = 1024
 
     mutating func begin(_ phase: GuestPhase, goal: Side?, by doer: Doer) {
+        // A bracket whose copy is made anew was opened by who has opened it, and then.
+        if phase == .bracketed, self["phase"]?.text == phase.rawValue, self["goal"]?.text == goal?.rawValue { return }
         self["phase"] = .string(phase.rawValue)
         self["goal"] = goal.map { .string($0.rawValue) }
         self["since_ns"] = .integer(Stopwatch.realTime)

@@ -57,5 +57,8 @@ struct VerifyCommand: ParsableCommand {
 }
 
 extension Verification {
-    fileprivate var headline: String { "\(guest): \(ok ? "as intended" : "NOT as intended"), on \(side.rawValue)" }
+    fileprivate var headline: String {
+        "\(guest): \(ok ? "as intended" : "NOT as intended"), on \(side.rawValue)"
+            + (goal.map { ", a bracket to \($0.rawValue) is open" } ?? "")
+    }
 }

@@ -104,6 +104,7 @@ struct JSONContractTests {
         try reader.call("switch vm1 --to standby --until word --timeout 10ms", 6, is: "failure")
         try reader.call("switch vm1 --to standby --strategy bracket", is: "report")
         try reader.call("status vm1", is: "statuses")
+        try reader.call("verify vm1", is: "verification")
         try reader.call("topology", is: "topology")
         try reader.call("switch vm1 --to standby --close", is: "report")
         try lab.lab.addPort("pod0")

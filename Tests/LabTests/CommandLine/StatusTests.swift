@@ -24,6 +24,20 @@ struct StatusTests {
         }
     }
 
+    @Test func aFullFolderIsSaid() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            let status = try Command.run([
+                "unshare", "-m", "sh", "-c",
+                "mount -t tmpfs -o size=16k,mode=750 none \(lab.state) && { head -c 64k /dev/zero >\(lab.state)/fill; "
+                    + "\(CommandLineLab.products)/fdbsteer status --state \(lab.state); } 2>&1",
+            ])
+            #expect(status.exitCode == 3, "\(status.output)\(status.errors)")
+            #expect(
+                status.output.contains("the file system of \(lab.state) is full: no redirection"), "\(status.output)")
+            #expect(status.output.contains("(free some space there: df \(lab.state))"), "\(status.output)")
+        }
+    }
+
     @Test func theWorstIsFirstAndNamesAreInNaturalOrder() throws {
         try CommandLineLab.run { lab in
             try StatusTests.prepare(["vm10", "vm2", "vm1", "vm9"], in: lab)

@@ -232,6 +232,32 @@ struct ConditionTests {
         }
     }
 
+    @Test func anObservingDaemonSaysWhatHasHappenedBeforeItsStart() throws {
+        try CommandLineLab.run(flooding: false) { lab in
+            try lab.prepare()
+            try Command.script("bridge fdb del \(CommandLineLab.mac) dev vfrep0 master")
+            try DaemonLab.run(in: lab, configuration: "[daemon]\nact = false\n") { daemon in
+                try daemon.waitFor("msg=condition code=would-act guest=vm1")
+                #expect(daemon.log.contains("from no port to vfrep0: it would repair the guest"), "\(daemon.log)")
+                #expect(try lab.lab.entry(CommandLineLab.mac) == nil)
+            }
+        }
+    }
+
+    /// A guest on its standby goes back one day.
+    @Test func aGuestOnItsStandbyIsWarnedOfItsPrimary() throws {
+        try DaemonLab.run { daemon in
+            try daemon.lab.prepare()
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+            try Command.script("ip link set vfrep0-far down")
+            try daemon.waitFor("level=warning msg=condition code=no-carrier guest=vm1")
+            let status = try waitForStatus(daemon.lab) { $0.contains("\"health\" : \"warning\"") }
+            #expect(status.contains("\"subject\" : \"vfrep0\""), "\(status)")
+            try Command.script("ip link set vfrep0-far up")
+            try daemon.waitFor("msg=\"condition over\" code=no-carrier guest=vm1")
+        }
+    }
+
     @Test func oneGuestCanBeObservedOnly() throws {
         try DaemonLab.run(configuration: "[[guest]]\nid = \"vm1\"\nact = false\n") { daemon in
             try daemon.lab.prepare()

@@ -23,10 +23,15 @@ struct DaemonTests {
                 try daemon.waitFor("repaired", times: repairs + 1)
                 let last = daemon.log.split(separator: "\n").last { $0.contains("repaired") }
                 #expect(last?.contains("cause=\(cause)") == true, "\(daemon.log)")
+                #expect(last?.contains(" found_on=tap0 ") == (cause == "stolen"), "\(daemon.log)")
                 #expect(try daemon.lab.table() == before, "\(attack)")
             }
             #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             #expect(try daemon.lab.fdbsteer("history vm1").output.contains("repair"))
+            let events = try daemon.lab.fdbsteer("monitor vm1 --last 20 --for 1ms").output
+            for reason in ["stolen, found on tap0", "removed", "weakened", "port"] {
+                #expect(events.contains("by the daemon: \(reason)\n"), "\(events)")
+            }
         }
     }
 
@@ -80,6 +85,28 @@ struct DaemonTests {
                 try daemon.waitFor("repaired")
                 #expect(try daemon.lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") == true)
             }
+        }
+    }
+
+    /// The move is made when there is space again, whatever is heard of the guest meanwhile, and is told and counted once.
+    @Test func aLostPrimaryIsLeftWhenThereIsSpaceAgain() throws {
+        try DaemonLab.run(configuration: "[metrics]\nlisten = \"127.0.0.1:9923\"\n") { daemon in
+            try Command.script("ip link set lo up")
+            try daemon.lab.prepare()
+            try daemon.withoutSpace {
+                try Command.script("ip link del vfrep0")
+                try daemon.waitFor("msg=condition code=not-as-intended")
+                try Command.script("ip link set tap0 mtu 1400\nip link set tap0 mtu 1500")
+                try daemon.waitFor("msg=\"operation failed, will retry\"")
+                #expect(try daemon.lab.lab.entry(CommandLineLab.mac)?.contains("dev tap0") != true)
+            }
+            try daemon.waitForEntry("dev tap0 master br0 static")
+            try daemon.waitFor("msg=\"condition over\" code=not-as-intended")
+            #expect(daemon.count("redirected, but failed") == 1, "\(daemon.log)")
+            #expect(daemon.log.contains("reason=\"the switch to standby failed: the journal "), "\(daemon.log)")
+            #expect(daemon.count("works again") == 1 && daemon.count("operation failed") == 1, "\(daemon.log)")
+            let page = try HTTPConnection.get("/metrics", port: 9923).body
+            #expect(page.contains("fdbsteer_guest_primary_losses_total{guest=\"vm1\"} 1\n"), "\(page)")
         }
     }
 

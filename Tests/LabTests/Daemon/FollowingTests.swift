@@ -304,8 +304,26 @@ struct FollowingTests {
                 try Command.script("ip link set vfrep0-far down")
                 try daemon.waitFor("has no carrier")
                 try FollowingTests.expectBracket(daemon)
+                #expect(
+                    daemon.log.contains("level=warning msg=\"bracket opened\" ") && daemon.count("redirected") == 0,
+                    "\(daemon.log)")
+                #expect(daemon.log.contains("reason=\"primary port vfrep0 has no carrier\""), "\(daemon.log)")
+                try daemon.waitFor("level=error msg=condition code=no-carrier guest=vm1")
+                let verified = try lab.fdbsteer("verify vm1")
+                #expect(
+                    verified.exitCode == 0
+                        && verified.output.contains("as intended, on primary, a bracket to standby is open"),
+                    "\(verified.output)")
+            }
+            // The next daemon knows what the bracket waits for.
+            try DaemonLab.run(in: lab, log: "second") { daemon in
+                try FollowingTests.expectBracket(daemon)
+                try daemon.waitFor("level=error msg=condition code=no-carrier guest=vm1")
+                let status = try lab.fdbsteer("status vm1").output
+                #expect(status.contains("closes it on the primary when that has carrier again"), "\(status)")
                 try Command.script("ip link set vfrep0-far up")
                 try daemon.waitFor("has its carrier again")
+                try daemon.waitFor("msg=\"condition over\" code=no-carrier")
                 try daemon.waitForEntry("dev vfrep0 master br0 static")
                 #expect(try daemon.lab.fdbsteer("verify vm1").exitCode == 0)
             }

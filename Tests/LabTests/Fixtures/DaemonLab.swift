@@ -66,6 +66,21 @@ struct DaemonLab: Sendable {
         throw LabError("fdbsteerd did not write it:\n\(log)")
     }
 
+    /// Refuses the daemon's renames meanwhile, as a full folder does: the kernel exempts root from the quotas of a tmpfs.
+    func withoutSpace(_ body: () throws -> Void) throws {
+        let full = try RunningCommand([
+            "strace", "-f", "-o", "/dev/null", "-e", "trace=rename,renameat,renameat2", "-e",
+            "inject=rename,renameat,renameat2:error=ENOSPC", "-p", "\(process)",
+        ])
+        for _ in 0..<3000 {
+            if TextFile.read("/proc/\(process)/status").contains("TracerPid:\t\(full.process)") { break }
+            usleep(10_000)
+        }
+        do { try body() } catch { Issue.record(error) }
+        kill(full.process, SIGKILL)
+        _ = full.wait()
+    }
+
     /// The number of times that a text was logged.
     func count(_ text: String) -> Int { log.ranges(of: text).count }
 

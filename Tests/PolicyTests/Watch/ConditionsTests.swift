@@ -1,3 +1,4 @@
+import Switchdev
 import Testing
 
 @testable import Policy
@@ -39,6 +40,38 @@ struct ConditionsTests {
         var conditions = Conditions()
         _ = conditions.replace(.rules, by: [condition("port-down")], at: 70) { $0.code == "port-down" ? 3 : nil }
         #expect(conditions.entries.map(\.since) == [3])
+    }
+
+    /// The other port of a guest has to be ready for it, unless somebody else takes the guest there.
+    @Test func whatTheRulesFindIsWeighedByWhereTheGuestIs() throws {
+        func found(_ side: Side, _ phase: GuestPhase = .pinned, by: String = "", isFollowed: Bool = false) throws
+            -> [Condition]
+        {
+            var situation = Situation()
+            (situation.isPrepared, situation.side) = (true, phase == .bracketed ? .standby : side)
+            situation.primary.hasCarrier = side == .primary && phase == .pinned
+            situation.standby.hasCarrier = !situation.primary.hasCarrier
+            let subject = try situation.subject()
+            let verdict = Preflight(subject, try situation.observation()).judge(by: Rule.ofConditions)
+            var guest = try #require(subject.guest)
+            guest.side = side
+            let record = GuestRecord(
+                row: 1, guest: guest, phase: phase, goal: phase == .bracketed ? .standby : nil, boot: "b", namespace: 1,
+                proof: .missing, revision: 1, by: by)
+            return verdict.findings.filter { $0.code.rawValue == "no-carrier" }.compactMap {
+                Condition($0, about: record, isFollowed: isFollowed)
+            }
+        }
+        #expect(try found(.primary).map(\.severity) == [.warning])
+        #expect(try found(.primary).map(\.subject) == ["tap0"])
+        #expect(try found(.standby).map(\.severity) == [.warning])
+        #expect(try found(.standby).map(\.subject) == ["vf0"])
+        #expect(try found(.standby, isFollowed: true).isEmpty)
+        #expect(try found(.remote).isEmpty)
+        // The daemon's bracket is there because of the primary, and a command's guest is on its way.
+        #expect(try found(.primary, .bracketed, by: "fdbsteerd").map(\.severity) == [.problem])
+        #expect(try found(.primary, .bracketed, by: "fdbsteerd", isFollowed: true).isEmpty)
+        #expect(try found(.primary, .bracketed, by: "fdbsteer switch").isEmpty)
     }
 
     /// FRR takes the fifth move within 180 s for a duplicate: the warning comes two before.
