@@ -244,8 +244,7 @@ extension Loop {
             } else {
                 about["reason"] = "\(condition.words)"
                 about["remedy"] = "\(condition.remedy)"
-                context.log.log(
-                    level: condition.severity == .problem ? .error : .warning, "condition", metadata: about)
+                context.log.log(level: condition.severity.level, "condition", metadata: about)
             }
         }
         do throws(ControllerError) {
@@ -260,5 +259,15 @@ extension Report {
     /// What failed, and why.
     fileprivate var failure: String {
         "the \(verb.rawValue) to \(to.rawValue) failed: \(failures.joined(separator: "; "))"
+    }
+}
+
+extension Condition.Severity {
+    fileprivate var level: Logger.Level {
+        switch self {
+        case .problem: .error
+        case .warning: .warning
+        case .note: .info
+        }
     }
 }

@@ -134,9 +134,14 @@ extension Loop {
             of: request, as: named, leavesPrimary: guest.follow || guest.returnToPrimary == .whenBack, links)
         switch standing {
         case .busy: preparing.nextAttempt = min(preparing.nextAttempt, now + PreparationCourse.firstPause)
-        case .waiting:
+        case .waiting(let lack, let isOff):
             preparing.areWaiting = true
-            say([], of: id)
+            // What a guest with a record lacks is told by the rules.
+            let isKnown = context.keeper.watch.record(named: id) != nil
+            let lacks = preparing.courses[id]?.lacks(lack, now: now) == true
+            say(isKnown || !lacks ? [] : [.awaiting(lack, request, isOff: isOff)], of: id)
+            if !lacks { preparing.nextAttempt = min(preparing.nextAttempt, now + PreparationCourse.firstPause) }
+            return .settled
         case .asConfigured:
             preparing.courses[id]?.settle()
             say([], of: id)
@@ -156,8 +161,10 @@ extension Loop {
             // What this does to the record is the daemon's own doing.
             preparing.courses[id]?.begin(now)
             preparing.nextAttempt = min(preparing.nextAttempt, now + course.pause)
+            preparing.courses[id]?.isComplete()
             return attempt(request) ? .prepared : .refused
         }
+        preparing.courses[id]?.isComplete()
         return .settled
     }
 
@@ -193,18 +200,35 @@ extension Loop {
     }
 }
 
+extension PreparationRequest {
+    /// The same, of a guest that runs: it is where its entries are, and where its table has it only when it is started.
+    fileprivate var whereItIs: PreparationRequest {
+        var request = self
+        request.side = nil
+        return request
+    }
+}
+
 extension Condition {
+    fileprivate static func awaiting(_ lack: String, _ request: PreparationRequest, isOff: Bool) -> Condition {
+        Condition(
+            awaiting, isOff ? .note : .warning, "", "configured, and not prepared: \(lack)",
+            remedy: isOff
+                ? "nothing while its machine is off; else mend the names in the configuration"
+                : "mend the names in the configuration, or make them ports of \(request.bridge)")
+    }
+
     fileprivate static func otherwise(_ differences: [String], _ request: PreparationRequest) -> Condition {
         Condition(
             otherwise, .warning, "", "the configuration says otherwise: \(differences.joined(separator: "; "))",
-            remedy: "mend the configuration, or: fdbsteer release \(request.id), then \(request.command)")
+            remedy: "mend the configuration, or: fdbsteer release \(request.id), then \(request.whereItIs.command)")
     }
 
     fileprivate static func released(_ table: PreparationCourse.Table) -> Condition {
         Condition(
             released, .warning, "\(table.request.standby) (ifindex \(table.port))",
             "configured, and was released by hand: it is left alone until this port is made anew, or its table changes",
-            remedy: table.request.command)
+            remedy: table.request.whereItIs.command)
     }
 
     fileprivate static func unprepared(_ words: String, _ remedy: String?) -> Condition {

@@ -16,8 +16,9 @@ package struct LinkNews: Hashable, Sendable {
 extension Keeper {
     /// How a configured guest stands.
     package enum Standing: Sendable {
-        /// An interface that it needs does not exist, or is not on its bridge.
-        case waiting
+        /// An interface that it needs does not exist, or is not on its bridge, in words; `isOff` where the port is missing that the
+        /// hypervisor makes with the machine.
+        case waiting(String, isOff: Bool)
         /// Something is under way with it, or a bracket is open whose end the loss of a port has to wait for.
         case busy
         /// It has a record, and its ports.
@@ -66,23 +67,31 @@ extension Keeper {
     package func standing(
         of wanted: PreparationRequest, as request: PreparationRequest?, leavesPrimary: Bool, _ links: Links
     ) throws(ControllerError) -> Standing {
-        guard let request else { return .waiting }
+        let isOff = links[wanted.standby] == nil && links[wanted.bridge] != nil
+        guard let request else { return .waiting(lack(of: wanted, links), isOff: isOff) }
         let record = watch.record(named: wanted.id)
         if let record, record.phase != .pinned, record.phase != .bracketed { return .busy }
-        guard request.isComplete(links) else { return .waiting }
+        if let lack = request.lack(links) { return .waiting(lack, isOff: isOff) }
         guard let record else { return .due(wanted) }
         let guest = record.guest
         let hasBridge = links[guest.bridge.index] != nil
         let lost = guest.ports.filter { links[$0.port.index]?.master != guest.bridge.index }.map(\.side)
         // The hypervisor makes a paravirtual NIC's port anew each time it starts the guest: nothing of the record holds. The same
-        // port means the same run, and the guest is still on the side that the record has.
-        if !hasBridge || lost.contains(guest.arrival) { return .due(wanted) }
-        if !lost.isEmpty, lost != [.primary] || !leavesPrimary {
-            return record.phase == .bracketed
+        // port means the same run, whatever its bridge is now, and the guest is still on the side that the record has.
+        if links[guest.standby.index] == nil { return .due(wanted) }
+        let mayWait = hasBridge && !lost.contains(guest.arrival)
+        if !mayWait || (!lost.isEmpty && (lost != [.primary] || !leavesPrimary)) {
+            return mayWait && record.phase == .bracketed
                 ? .busy : .due(try wanted.replacing(side: wanted.kept(guest.side, of: guest)))
         }
         let differences = try Prepare(wanted).differences(request, from: guest, journal, links: links)
         return differences.isEmpty ? .asConfigured : .otherwise(differences)
+    }
+
+    private func lack(of wanted: PreparationRequest, _ links: Links) -> String {
+        do throws(ControllerError) { return try Prepare(wanted).named(links).lack(links) ?? "" } catch {
+            return error.message
+        }
     }
 
     /// An earlier daemon of this boot has found that the guest was released by others, on ports that are still there.
@@ -104,10 +113,18 @@ extension Keeper {
 }
 
 extension PreparationRequest {
-    /// Whether its interfaces exist, and its ports are on its bridge.
-    fileprivate func isComplete(_ links: Links) -> Bool {
-        guard let bridge = links[self.bridge] else { return false }
-        let ports = [primary, standby, uplink].compactMap { $0 }
-        return ports.allSatisfy { links[$0]?.master == bridge.index } && neighbours.allSatisfy { links[$0] != nil }
+    /// Which of its interfaces do not exist, and which ports are not on its bridge, in words; nil where all are.
+    fileprivate func lack(_ links: Links) -> String? {
+        guard let bridge = links[self.bridge] else { return "there is no bridge \(self.bridge)" }
+        var words: [String] = []
+        for port in [primary, standby, uplink].compactMap({ $0 }) where links[port]?.master != bridge.index {
+            let other = links[port]?.master.flatMap { links[$0]?.name }
+            words.append(
+                links[port] == nil
+                    ? "there is no interface \(port)"
+                    : "\(port) is no port of \(self.bridge)" + (other.map { ", but of \($0)" } ?? ""))
+        }
+        words += neighbours.filter { links[$0] == nil }.map { "there is no interface \($0)" }
+        return words.isEmpty ? nil : words.joined(separator: "; ")
     }
 }

@@ -1,3 +1,4 @@
+import CNetlink
 import Glibc
 import Policy
 import Records
@@ -88,7 +89,7 @@ extension GuestStatus {
             )
         }
         if phase != "pinned" { return (.underWay, nil) }
-        if let condition = conditions?.first { return (.warning, condition.remedy) }
+        if let condition = conditions?.first(where: { $0.severity == .warning }) { return (.warning, condition.remedy) }
         return (.ok, nil)
     }
 

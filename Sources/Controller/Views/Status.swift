@@ -158,7 +158,8 @@ package struct AbsentGuest: Hashable, Sendable, Encodable {
 
     fileprivate init(_ guest: String, _ records: [ConditionRecord]) {
         self.guest = guest
-        health = records.contains { $0.condition.severity == .problem } ? .problem : .warning
+        func has(_ severity: Condition.Severity) -> Bool { records.contains { $0.condition.severity == severity } }
+        health = has(.problem) ? .problem : has(.warning) ? .warning : .void
         conditions = records.map(ConditionView.init)
         next = records.first?.condition.remedy
     }

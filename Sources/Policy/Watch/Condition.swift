@@ -24,6 +24,8 @@ package struct Condition: Hashable, Sendable {
         case problem
         /// The guest is as intended, and its next redirection would fail.
         case warning
+        /// To be known: nobody is called for it.
+        case note
     }
 
     /// The stable word: that of a ``Rule``, or one of those below.
@@ -65,6 +67,8 @@ package struct Condition: Hashable, Sendable {
     package static let unprepared = "not-prepared"
     /// The same, and it was released by others than the daemon.
     package static let released = "released"
+    /// The configuration names it with its ports, and some are not there.
+    package static let awaiting = "awaits-ports"
     /// Its record is not what the configuration says.
     package static let otherwise = "configured-otherwise"
     /// The filters of a NIC are not as intended.

@@ -48,6 +48,8 @@ package struct PreparationCourse: Sendable {
     /// On what it depended when it was last looked at, and how often a change of that may end the wait: a guest can cause them.
     private var grounds: Grounds?
     private var changes = RepairBudget()
+    /// What it lacks, and since when.
+    private var lack: (words: String, since: Int64)?
 
     /// Between two attempts, in nanoseconds, at first and at most; each is twice as long as the one before.
     package static let firstPause: Int64 = 1_000_000_000
@@ -71,6 +73,17 @@ package struct PreparationCourse: Sendable {
 
     /// It is as its table says.
     package mutating func settle() { pause = PreparationCourse.firstPause }
+
+    /// Notes what it lacks.
+    ///
+    /// - Returns: whether it has lacked that for ``firstPause``: interfaces come in groups.
+    package mutating func lacks(_ words: String, now: Int64) -> Bool {
+        if lack?.words != words { lack = (words, now) }
+        return lack.map { now - $0.since >= PreparationCourse.firstPause } ?? false
+    }
+
+    /// It lacks nothing.
+    package mutating func isComplete() { lack = nil }
 
     /// It is tried now. What this does to its record is the daemon's own doing.
     package mutating func begin(_ now: Int64) {

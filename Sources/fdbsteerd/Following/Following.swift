@@ -19,7 +19,7 @@ struct Following {
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
 
-    /// Configured guests that were not prepared when the list was last made.
+    /// Configured guests that others prepare, and that were not prepared when the list was last made.
     private var unprepared: Set<GuestID> = []
 
     // MARK: - Who is followed
@@ -28,7 +28,9 @@ struct Following {
     mutating func choose(_ context: inout DaemonContext) {
         let now = monotonicNanoseconds()
         let missing = Set(
-            context.configuration.guests.map(\.id).filter { context.keeper.watch.record(named: $0) == nil })
+            context.configuration.guests.filter { $0.preparation == nil }.map(\.id).filter {
+                context.keeper.watch.record(named: $0) == nil
+            })
         for id in missing.subtracting(unprepared).sorted(by: { $0.text < $1.text }) {
             context.log.notice("configured, but not prepared here", metadata: ["guest": "\(id)"])
         }

@@ -44,10 +44,16 @@ struct ConfiguredGuestTests {
     /// A reboot takes the records, as the tables, and the ports come after the daemon; so does a machine that is started again.
     @Test func aGuestIsPreparedWhenItsPortComesAndWhenItComesAnew() throws {
         try DaemonLab.run(configuration: Self.single()) { daemon in
-            try daemon.waitFor("msg=\"configured, but not prepared here\" guest=one")
-            #expect(try status(daemon.lab).contains("no guest is prepared"))
+            try daemon.waitFor("level=info msg=condition code=awaits-ports guest=one")
+            try daemon.waitForFile {
+                (try? status(daemon.lab).contains("one: note: configured, and not prepared: ")) == true
+            }
+            let lines = try status(daemon.lab).split(separator: "\n")
+            #expect(lines[1].hasPrefix("one    void") && lines[1].contains("not prepared"), "\(lines)")
+            #expect(lines.contains { $0.contains("tap9") }, "\(lines)")
             try daemon.lab.lab.addPort("tap9")
             try daemon.waitFor("msg=prepared")
+            try daemon.waitFor("msg=\"condition over\" code=awaits-ports guest=one")
             #expect(try daemon.lab.lab.entry("52:54:00:00:09:01")?.contains("dev tap9") == true)
             try Command.script("ip link del tap9")
             try daemon.waitFor("msg=condition code=no-interface")
@@ -69,6 +75,35 @@ struct ConfiguredGuestTests {
             for port in ["uplink0", "vfrep0", "tap0"] { try Command.script("ip link set \(port) master br0") }
             try daemon.waitFor("msg=prepared", times: 2)
             try daemon.waitForEntry("dev tap0 master br0 static")
+        }
+    }
+
+    /// Its tap is the same, so the machine was not started again.
+    @Test func aGuestStaysWhereItIsWhenItsBridgeIsMadeAnew() throws {
+        try DaemonLab.run(configuration: Self.pair) { daemon in
+            try daemon.waitFor("msg=prepared")
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to primary").exitCode == 0)
+            try Command.script("ip link del br0")
+            try daemon.waitFor("msg=condition code=no-bridge")
+            try Command.script("ip link add br0 type bridge\nip link set br0 up")
+            for port in ["uplink0", "vfrep0", "tap0"] { try Command.script("ip link set \(port) master br0") }
+            try daemon.waitFor("msg=prepared", times: 2)
+            try daemon.waitForEntry("dev vfrep0 master br0 static")
+            #expect(try status(daemon.lab, "vm1 --json").contains("\"side\" : \"primary\""))
+        }
+    }
+
+    @Test func aPortThatIsMissingOrElsewhereIsSaid() throws {
+        try DaemonLab.run(configuration: Self.single("p9")) { daemon in
+            try Command.script("ip link add br1 type bridge\nip link add p9 type veth peer name p9-far\n")
+            try daemon.waitFor("level=warning msg=condition code=awaits-ports guest=one")
+            #expect(daemon.log.contains("p9 is no port of br0\""), "\(daemon.log)")
+            try Command.script("ip link set p9 master br1")
+            try daemon.waitFor("p9 is no port of br0, but of br1")
+            try daemon.waitForFile { (try? status(daemon.lab).contains("one    warning")) == true }
+            try Command.script("ip link set p9 master br0\nip link set p9 up\nip link set p9-far up")
+            try daemon.waitFor("msg=prepared")
+            try daemon.waitFor("msg=\"condition over\" code=awaits-ports guest=one")
         }
     }
 

@@ -102,6 +102,7 @@ struct DaemonTests {
             }
             try daemon.waitForEntry("dev tap0 master br0 static")
             try daemon.waitFor("msg=\"condition over\" code=not-as-intended")
+            try daemon.waitFor("msg=\"operation works again\" with=conditions")
             #expect(daemon.count("redirected, but failed") == 1, "\(daemon.log)")
             #expect(daemon.log.contains("reason=\"the switch to standby failed: the journal "), "\(daemon.log)")
             #expect(daemon.count("works again") == 1 && daemon.count("operation failed") == 1, "\(daemon.log)")
