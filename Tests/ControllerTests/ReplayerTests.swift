@@ -51,7 +51,10 @@ struct ReplayerTests {
                     filters: false, tagType: 0x8100, own: PortVLANs(), uplink: PortVLANs(), addresses: []),
                 macs: macs, gap: nil, isArriving: false)
             var socket = try CommandSocket()
-            let replayer = try Replayer(plan, through: try #require(CaptureBuffer()), now: 1)
+            let replayer = try Replayer(
+                plan, try Replayer.Captures(primary: nil, standby: standby, to: macs),
+                through: try #require(CaptureBuffer()),
+                now: 1)
             replayer.look(using: &socket)
             try ReplayerTests.send(0..<15, by: "vtapq0")
             replayer.advance(now: 2, using: &socket)

@@ -32,20 +32,28 @@ extension Keeper {
         guard macs.count <= CaptureSocket.macLimit else {
             throw ControllerError(.precondition, "it has \(macs.count) MACs, more than \(CaptureSocket.macLimit)")
         }
-        var asks: ReplayPlan.Asks?
-        var refusal: String?
-        switch course {
-        case .leaving:
-            do throws(ControllerError) { asks = try replayAsks(record, isKnown: true) } catch {
-                refusal = error.description
-            }
-        case .migrating: break
-        case .arriving:
-            guard !guest.sharesPorts else {
-                throw ControllerError(.precondition, "others' frames go to the guest's ports too")
-            }
-            asks = try replayAsks(record, isKnown: false)
+        if course == .arriving, guest.sharesPorts {
+            throw ControllerError(.precondition, "others' frames go to the guest's ports too")
         }
+        var refusal: String?
+        func orRefusal<T>(_ body: () throws(ControllerError) -> T) throws(ControllerError) -> T? {
+            do throws(ControllerError) { return try body() } catch {
+                guard course == .leaving else { throw error }
+                refusal = error.description
+                return nil
+            }
+        }
+        var owned: AnnouncementRequest.Owned?
+        if course != .migrating {
+            owned = try orRefusal { () throws(ControllerError) in
+                try askedAddress(record, isKnown: course == .leaving)
+            }
+        }
+        // What is read from the kernel afterwards waits for whoever else changes interfaces, and the guest does not.
+        let captures = try Replayer.Captures(
+            primary: owned == nil ? nil : guest.firstPort, standby: guest.standby, to: macs)
+        var asks: ReplayPlan.Asks?
+        if let owned { asks = try orRefusal { () throws(ControllerError) in try replayAsks(record, owned) } }
         let plan = try replayPlan(guest, macs, asks, course)
         guard let buffer = captureBuffer ?? CaptureBuffer() else {
             throw ControllerError(.precondition, "no memory for frames")
@@ -53,7 +61,7 @@ extension Keeper {
         captureBuffer = buffer
         let replayer: Replayer
         do throws(NetlinkError) {
-            replayer = try Replayer(plan, through: buffer, now: monotonicNanoseconds())
+            replayer = try Replayer(plan, captures, through: buffer, now: monotonicNanoseconds())
         } catch {
             throw ControllerError(.precondition, "frames cannot be kept", cause: error)
         }
@@ -63,11 +71,13 @@ extension Keeper {
         return replayer
     }
 
+    /// The address at which a guest is asked.
+    ///
     /// - Parameter isKnown: it has answered before. One that has just come was not asked here yet, and is asked at the address that it
     ///   may answer at.
-    private mutating func replayAsks(
+    private func askedAddress(
         _ record: GuestRecord, isKnown: Bool
-    ) throws(ControllerError) -> ReplayPlan.Asks {
+    ) throws(ControllerError) -> AnnouncementRequest.Owned {
         let answers = wards[record.row]?.acquaintance.answers ?? .unknown
         guard mayAsk(record.guest.id), isKnown ? answers.isYes == true : answers.isYes != false,
             let owned = candidates(record).first
@@ -77,6 +87,12 @@ extension Keeper {
         if let probe = lastProbe(record.row), monotonicNanoseconds() < probe + InquiryCourse.pause {
             throw ControllerError(.precondition, "the guest tries whether its address is free (RFC 5227)")
         }
+        return owned
+    }
+
+    private mutating func replayAsks(
+        _ record: GuestRecord, _ owned: AnnouncementRequest.Owned
+    ) throws(ControllerError) -> ReplayPlan.Asks {
         let standby = try InquiryTarget(record.guest, by: .standby, owned, using: &host.kernel.socket)
         let primary = try InquiryTarget(record.guest, by: .primary, owned, using: &host.kernel.socket)
         try shield(standby.ports)

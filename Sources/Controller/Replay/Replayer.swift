@@ -66,8 +66,30 @@ package final class Replayer {
     /// Frames read after that, besides: somebody reads them for the guest.
     private static let lateReads: UInt64 = 2
 
+    /// What sees the guest's frames.
+    struct Captures: ~Copyable {
+        var standby: CaptureSocket
+        var primary: CaptureSocket?
+
+        /// - Parameter primary: nil: what leaves by it need not be seen.
+        /// - Throws: ``ControllerError`` of code `precondition`.
+        init(
+            primary port: PortIdentity?, standby other: PortIdentity, to macs: [MACAddress]
+        ) throws(ControllerError) {
+            do throws(NetlinkError) {
+                primary = nil
+                if let port { primary = try CaptureSocket(on: port.index, named: port.name, to: macs) }
+                standby = try CaptureSocket(on: other.index, named: other.name, to: macs)
+            } catch {
+                throw ControllerError(.precondition, "frames cannot be kept", cause: error)
+            }
+        }
+    }
+
     /// - Throws: ``NetlinkError`` of code `system`.
-    init(_ plan: ReplayPlan, through buffer: CaptureBuffer, now: Int64) throws(NetlinkError) {
+    init(
+        _ plan: ReplayPlan, _ captures: consuming Captures, through buffer: CaptureBuffer, now: Int64
+    ) throws(NetlinkError) {
         guard let ring = FrameRing() else {
             throw NetlinkError(.system, "no memory for frames", errno: KernelErrno(rawValue: ENOMEM))
         }
@@ -82,11 +104,11 @@ package final class Replayer {
             try ReplaySocket(on: uplink.index, named: uplink.name)
         }
         if plan.gap != nil {
-            ear = try CaptureSocket(on: plan.primary.index, named: plan.primary.name, to: plan.macs)
+            ear = captures.primary.take()
             earlyRing = plan.isArriving ? nil : FrameRing()
             gap = GapCourse(from: plan.isArriving ? .standby : .primary)
         }
-        capture = try CaptureSocket(on: plan.standby.index, named: plan.standby.name, to: plan.macs)
+        capture = captures.standby
         phase = plan.isArriving ? .arriving : plan.gap == nil ? .migrating : .leaving
         (nextPair, begunAt) = (now, now)
         gap?.put()

@@ -25,9 +25,12 @@ enum Frame {
             && bytes.loadUnaligned(fromByteOffset: 12, as: UInt16.self).bigEndian == guestEtherType
     }
 
-    /// Whether a frame is a question to a guest, or the answer to one: the MACs that questions come from (docs/asking.md).
-    static func isSignal(_ bytes: UnsafeRawBufferPointer, isOutgoing: Bool) -> Bool {
-        bytes.count >= 14 && bytes[isOutgoing ? 6..<9 : 0..<3].elementsEqual([0x02, 0xfd, 0x5b])
+    /// The place of a question to a guest, or of the one that a frame answers: the fourth octet of the MACs that questions come from
+    /// (docs/asking.md); nil for other frames.
+    static func place(_ bytes: UnsafeRawBufferPointer, isOutgoing: Bool) -> UInt8? {
+        let begin = isOutgoing ? 6 : 0
+        guard bytes.count >= 14, bytes[begin..<begin + 3].elementsEqual([0x02, 0xfd, 0x5b]) else { return nil }
+        return bytes[begin + 3]
     }
 
     /// The run and the sequence number of a probe frame; nil for any other frame.

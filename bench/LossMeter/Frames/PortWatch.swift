@@ -27,7 +27,7 @@ package final class PortWatch {
         /// For each guest, each of its runs, and each of its ports, when each frame last left by it, in nanoseconds of CLOCK_REALTIME; 0:
         /// never.
         package let left: [[[[Int64]]]]
-        /// For each guest, the questions to it and its answers, with the number of its port.
+        /// For each guest, the questions to it and its answers, with the number of the port by which the question was put.
         package let signals: [[(time: Int64, port: Int, isAnswer: Bool)]]
         /// For each guest, the number of its frames that left through a port of another guest.
         package let strayed: [Int]
@@ -160,9 +160,11 @@ package final class PortWatch {
                     for index in 0..<Int(count) {
                         let (time, isOutgoing) = (batch[index].time, batch[index].outgoing != 0)
                         withUnsafeBytes(of: &batch[index].bytes) { bytes in
-                            if Frame.isSignal(bytes, isOutgoing: isOutgoing) {
+                            if let question = Frame.place(bytes, isOutgoing: isOutgoing) {
                                 if memory.signals[place.guest].count < mostSignals {
-                                    memory.signals[place.guest].append((time, place.port, !isOutgoing))
+                                    // An answer may come by the other port.
+                                    let port = question == 3 ? 1 : question == 4 ? 0 : place.port
+                                    memory.signals[place.guest].append((time, port, !isOutgoing))
                                 }
                             } else if isOutgoing {
                                 note(bytes, at: place, time, run: run, into: memory)

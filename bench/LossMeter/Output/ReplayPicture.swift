@@ -1,10 +1,10 @@
 package import Pages
 
-/// A question to a guest, or its answer (docs/asking.md), as it was seen at one of the guest's ports.
+/// A question to a guest, or its answer (docs/asking.md).
 package struct GuestSignal: Hashable, Sendable {
     /// In nanoseconds of CLOCK_REALTIME.
     package let time: Int64
-    /// One port.
+    /// The port by which the question was put.
     package let port: ServedPorts
     package let isAnswer: Bool
 
@@ -23,7 +23,7 @@ package struct ReplayPicture: Sendable {
     private let origin: Int64
     private let span: ClosedRange<Int64>
     private let groups: [LaneChart.Group]
-    private let parts: [(title: String, span: ClosedRange<Int64>)]
+    private let parts: [(title: String, groups: Range<Int>, span: ClosedRange<Int64>)]
 
     /// The time that is shown around the first and the last of a part, in nanoseconds.
     private static let margin: Int64 = 15_000_000
@@ -54,10 +54,10 @@ package struct ReplayPicture: Sendable {
         }
         func sent(by port: ServedPorts) -> [Int64] { again.filter { $0.port == port }.map(\.time) }
         func lanes(_ name: String, _ role: Role, _ port: ServedPorts) -> [LaneChart.Lane] {
-            // A frame left the target's ports late, or at once; the source's standby both times.
+            // A kept frame has left the source's ports before, and the target's later alone.
             let frames = recordings.flatMap { recording in
-                let late = Set(
-                    port == .sourceStandby ? [] : recording.departures.filter { $0.port == port }.map(\.frame))
+                let departures = ServedPorts.target.contains(port) ? recording.departures : []
+                let late = Set(departures.filter { $0.port == port }.map(\.frame))
                 return recording.transmitted.indices.filter {
                     recording.transmitted[$0] != 0 && recording.served[$0].contains(port) && !late.contains($0)
                 }.map { recording.transmitted[$0] }
@@ -99,17 +99,17 @@ package struct ReplayPicture: Sendable {
                 ], shaded: shade, marks: marks(target)),
         ]
         parts = [
-            ("Leaving, enlarged", ServedPorts.sourceStandby), ("Blackout, enlarged", .targetStandby),
-            ("Arriving, enlarged", .targetPrimary),
-        ].compactMap { title, port in
+            ("Leaving, enlarged", 0..<2, ServedPorts.sourceStandby), ("Blackout, enlarged", 0..<3, .targetStandby),
+            ("Arriving, enlarged", 1..<3, .targetPrimary),
+        ].compactMap { title, groups, port in
             guard let begin = kept(port).min(), let end = sent(by: port).max() else { return nil }
-            return (title, begin - first - ReplayPicture.margin...end - first + ReplayPicture.margin)
+            return (title, groups, begin - first - ReplayPicture.margin...end - first + ReplayPicture.margin)
         }
     }
 
     /// The migration as a whole, and each part of it in which something was sent again.
     package var charts: [LaneChart] {
         [LaneChart("A migration with replay; time from its first event", groups, span: span)]
-            + parts.map { LaneChart($0.title, groups, span: $0.span) }
+            + parts.map { LaneChart($0.title, Array(groups[$0.groups]), span: $0.span) }
     }
 }
