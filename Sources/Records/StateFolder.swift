@@ -15,11 +15,14 @@ package struct StateFolder: Hashable, Sendable {
     package private(set) var doer: Doer
 
     private let folders: [String]
+    /// The caller has named it; otherwise it is where this program has always its own.
+    private let isNamed: Bool
 
     /// - Parameters:
     ///   - path: one folder for everything; nil for `/run/fdbsteer` and `/var/lib/fdbsteer`.
     ///   - doer: who works in it.
     package init(_ path: String? = nil, by doer: Doer = Doer()) {
+        isNamed = path != nil
         let state = path ?? "/run/fdbsteer"
         let history = path ?? "/var/lib/fdbsteer"
         self.path = state
@@ -43,6 +46,27 @@ package struct StateFolder: Hashable, Sendable {
             throw StateFolder.unwritable(folder, code: errno)
         }
     }
+
+    /// Makes sure that a folder that the caller has named is there: in a mistyped one nothing is ever prepared, which looks like a host
+    /// where all is well.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition`.
+    package func requireNamed() throws(ControllerError) {
+        guard isNamed, access(path, F_OK) != 0, errno == ENOENT || errno == ENOTDIR else { return }
+        throw ControllerError(
+            .precondition, "there is no folder \(path)",
+            remedy: "name the right folder by --state or FDBSTEER_STATE; \"fdbsteer prepare\" makes it")
+    }
+
+    /// Why nothing is known of any guest, in words, where the folder itself is the reason; nil where it is not.
+    package var emptiness: String? {
+        if access(path, F_OK) != 0 { return errno == ENOENT ? "there is no folder \(path)" : nil }
+        guard !hasDatabase, access(path + "/guests", F_OK) != 0, errno == ENOENT else { return nil }
+        return "the folder \(path) has no record of any guest"
+    }
+
+    /// The same for people who ask about all guests: a folder that the caller has not named may well be empty.
+    package var surprise: String? { isNamed ? emptiness : nil }
 
     /// An earlier version's journal exists that is not converted yet.
     package var hasDatabase: Bool { access(stateFile, F_OK) == 0 }

@@ -258,7 +258,7 @@ extension Keeper {
                 return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
             }
             let copies = claim.record.servingSide(observation) == .standby
-            if copies, host.kernel.view(claim.record)?.isCopyRight != true {
+            if copies, host.kernel.view(claim.record)?.isCopyRight == false {
                 return try repairBracket(&claim, .port)
             }
             return try settle(&claim, observation, cause: cause)

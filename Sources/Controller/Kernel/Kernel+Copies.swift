@@ -11,12 +11,19 @@ extension Kernel {
     /// - Parameter goal: where the guest is to go, where the record does not say it yet.
     mutating func view(_ record: GuestRecord, goal: Side? = nil) -> BracketView? {
         guard let bracket = record.bracket else { return nil }
-        var state: CopyState?
-        if let observation = try? observe(record.guest), let specification = try? specification(record, observation) {
-            state = try? Copies.state(specification, by: bracket.means, using: &socket)
+        var (state, isSeen): (CopyState?, Bool) = (nil, true)
+        if let observation = try? observe(record.guest, showsUnseen: true),
+            let specification = try? specification(record, observation)
+        {
+            do throws(NetlinkError) {
+                state = try Copies.state(specification, by: bracket.means, using: &socket)
+            } catch {
+                isSeen = error.errno != .notPermitted
+            }
         }
         return BracketView(
-            bracket, goal: goal ?? record.goal ?? record.guest.side, state: state, now: Stopwatch.realTime)
+            bracket, goal: goal ?? record.goal ?? record.guest.side, state: state, isSeen: isSeen,
+            now: Stopwatch.realTime)
     }
 
     /// What a guest's bracket copies.

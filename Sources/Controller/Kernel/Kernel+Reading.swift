@@ -25,10 +25,15 @@ extension Kernel {
         }
     }
 
-    /// The entries of some addresses, nil for each that has none.
+    /// The entries of some addresses, nil for each that has none; without its bridge there is none.
     mutating func entries(_ addresses: [Address], of guest: GuestInterface) throws(ControllerError) -> [Entry?] {
         try ControllerError.reading("the entries of guest \(guest.id)") { () throws(NetlinkError) in
-            try Table.read(addresses, bridge: guest.bridge.index, using: &socket)
+            do throws(NetlinkError) {
+                return try Table.read(addresses, bridge: guest.bridge.index, using: &socket)
+            } catch {
+                guard error.isWithoutBridge else { throw error }
+                return [Entry?](repeating: nil, count: addresses.count)
+            }
         }
     }
 
@@ -42,9 +47,13 @@ extension Kernel {
     // MARK: - A guest
 
     /// Reads what a guest interface has: single gets only, whatever the size of the host.
-    mutating func observe(_ guest: GuestInterface) throws(ControllerError) -> Observation {
+    ///
+    /// - Parameter showsUnseen: what takes a privilege that this process has not is no error, but unseen.
+    mutating func observe(
+        _ guest: GuestInterface, showsUnseen: Bool = false
+    ) throws(ControllerError) -> Observation {
         var observation = try observePorts(of: guest)
-        if observation.bridge != nil { try readEntries(of: guest, into: &observation) }
+        if observation.bridge != nil { try readEntries(of: guest, showsUnseen: showsUnseen, into: &observation) }
         return observation
     }
 
@@ -80,14 +89,19 @@ extension Kernel {
     }
 
     private mutating func readEntries(
-        of guest: GuestInterface, into observation: inout Observation
+        of guest: GuestInterface, showsUnseen: Bool = false, into observation: inout Observation
     ) throws(ControllerError) {
         let found = EntrySet(try entries(guest.addresses, of: guest))
         observation.entries = found
         if let neighbours = guest.neighbours { try readNeighbours(neighbours, into: &observation) }
         if let gate = SourceGuard.Gate(guest) {
-            observation.shut = try ControllerError.reading("the gate of guest \(guest.id)") { () throws(NetlinkError) in
-                try readGate(gate, onBridge: guest.bridge.index)
+            do throws(ControllerError) {
+                observation.shut = try ControllerError.reading("the gate of guest \(guest.id)") {
+                    () throws(NetlinkError) in try readGate(gate, onBridge: guest.bridge.index)
+                }
+            } catch {
+                guard showsUnseen, error.cause?.meaning == .notPermitted else { throw error }
+                observation.unseen.append(.init([], "the gate of guest \(guest.id): \(Kernel.unprivileged)"))
             }
         }
         if !guest.fromPVID.isEmpty { try readVLANs(of: guest, into: &observation) }
@@ -135,8 +149,7 @@ extension Kernel {
             let found = try Table.read(addresses, bridge: plan.guest.bridge.index, using: &socket)
             return .read(EntrySet(found))
         } catch {
-            // Without its bridge there is no entry either.
-            if error.errno == .noDevice || error.errno == .invalid { return .read([:]) }
+            if error.isWithoutBridge { return .read([:]) }
             return .failed(Redirection.Failure("cannot re-read the entries", cause: KernelRefusal(error)))
         }
     }
@@ -174,4 +187,9 @@ extension Kernel {
             evidence.ports[index].counters[moment] = counter
         }
     }
+}
+
+extension NetlinkError {
+    /// A get of an entry says that its bridge is gone: ENODEV, or EINVAL where another interface has its index (`rtnl_fdb_get`).
+    fileprivate var isWithoutBridge: Bool { errno == .noDevice || errno == .invalid }
 }

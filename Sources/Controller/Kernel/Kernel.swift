@@ -54,6 +54,9 @@ package struct Kernel: ~Copyable {
         isPrivileged = true
     }
 
+    /// Why this process does not see what only who may change bridges sees, in words.
+    static let unprivileged = "that takes CAP_NET_ADMIN (run as root)"
+
     // MARK: - Telling
 
     /// Sends entry changes together.

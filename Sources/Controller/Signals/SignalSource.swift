@@ -115,9 +115,14 @@ final class MonitorSource: SignalSource {
     private var known: MigrationStatus?
 
     init(socket: String, event: String, value: String?) throws(ControllerError) {
-        guard access(socket, F_OK) == 0 else {
+        var information = stat()
+        let isThere = stat(socket, &information) == 0
+        guard isThere, information.st_mode & S_IFMT == S_IFSOCK else {
             throw ControllerError(
-                .precondition, "there is no monitor socket \(socket): \(String(cString: strerror(errno)))",
+                .precondition,
+                isThere
+                    ? "\(socket) is no socket, so no monitor"
+                    : "there is no monitor socket \(socket): \(String(cString: strerror(errno)))",
                 remedy: "name the socket that QEMU was given by -qmp unix:PATH,server=on,wait=off")
         }
         client = QMPClient(path: socket, now: monotonicNanoseconds())

@@ -177,6 +177,7 @@ package struct Reconcile {
             switch report.outcome {
             case .already where claimed != nil: "only this differs"
             case .already: "as intended on \(side)"
+            case .planned where report.messages?.count == 1: "1 message would bring it to \(side)"
             case .planned: "\(report.messages?.count ?? 0) messages would bring it to \(side)"
             case .done where report.addresses.isEmpty: "on \(side) already"
             case .done where report.addresses.count == 1: "1 entry brought back to \(side)"

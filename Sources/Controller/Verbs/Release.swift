@@ -71,7 +71,8 @@ package struct Release: GuestVerb {
         try kernel.readFilters(of: record.guest, into: &observation)
         let plan = Planner().release(
             record.guest, observation: observation, found: claim.found, neighbours: claim.foundNeighbours,
-            isUnfinished: record.phase == .preparing, isAtRest: record.phase == .pinned)
+            isBracketed: record.bracket != nil, isUnfinished: record.phase == .preparing,
+            isAtRest: record.phase == .pinned)
         return (record.bracket == nil ? plan : plan.ending(CopyChange(record, isOn: false)), observation)
     }
 }

@@ -19,7 +19,7 @@ struct RepairBracket {
         var done: [String] = []
         var report: Report?
         // Nothing is copied while the standby delivers nothing.
-        if side == .standby, kernel.view(record)?.isCopyRight != true {
+        if side == .standby, kernel.view(record)?.isCopyRight == false {
             done.append(options.dryRun ? "its copy would be made anew" : "its copy was made anew")
             if !options.dryRun { try remakeCopy(claim, goal: goal, observation, on: &kernel) }
         }

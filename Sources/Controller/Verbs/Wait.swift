@@ -163,7 +163,10 @@ extension SignalWait {
             return ControllerError(code, "the wait for \(words) was \(how); \(standing)")
         case .impossible(let reasons):
             return ControllerError(
-                code, "no signal can come any more (\(reasons.joined(separator: "; "))); \(standing)")
+                code, "no signal can come any more (\(reasons.joined(separator: "; "))); \(standing)",
+                remedy: isOpen
+                    ? "close the bracket by --close on the side where the guest is"
+                    : "name another signal by --until, or switch it without --until once the guest is there")
         case .came: return ControllerError(code, "\(words) came; \(standing)")
         case .timedOut(let troubles):
             let why = troubles.isEmpty ? "" : ", which was not heard at the end: \(troubles.joined(separator: "; "))"

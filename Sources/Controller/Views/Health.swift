@@ -82,7 +82,6 @@ extension GuestStatus {
         if let problem = problems?.first { return (.problem, problem.remedy) }
         if let condition = conditions?.first(where: { $0.severity == .problem }) { return (.problem, condition.remedy) }
         if let bracket, phase == "bracketed" {
-            guard bracket.isCopyRight else { return (.problem, "fdbsteer reconcile") }
             return (
                 .underWay, "fdbsteer switch \(guest) --to \(bracket.goal.rawValue) --close, once the guest is there"
             )

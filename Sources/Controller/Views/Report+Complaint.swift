@@ -12,7 +12,7 @@ extension Report {
     /// What the exit code means.
     private var failureWords: String {
         switch outcome {
-        case .refused: "failed before anything was changed:"
+        case .refused: "was refused:"
         case .incomplete: "could not give back everything; the guest is forgotten, and this is left:"
         case .unrecorded:
             "moved everything, and it stays so, but the record does not say it; once it can be written, run "

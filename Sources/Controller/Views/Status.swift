@@ -61,9 +61,11 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let kind: GuestKind
     /// The bracket, while there is one.
     package var bracket: BracketView?
-    /// What is wrong with its bridge, ports and filters, as `verify` says it; nil for a guest that is void. The entries are not
-    /// compared.
+    /// What is wrong, as `verify` says it, but for what is under way, which ``phase`` and ``running`` tell; nil for a guest that is
+    /// not here.
     package var problems: [Problem]?
+    /// What takes a privilege to see that this process has not, and is no fault of the guest, in words.
+    package fileprivate(set) var unseen: [String] = []
     /// What the daemon knows to be wrong, and since when; nil when no daemon runs, or for a guest that is void.
     package var conditions: [ConditionView]?
     /// How it is, in one word.
@@ -207,16 +209,25 @@ package struct Status {
         }
         let daemon = journal.daemon
         var statuses: [GuestStatus] = []
-        for var record in records {
-            let isRunning = journal.isLocked(record)
-            var problems: [Problem]?
-            let place = journal.place(of: record)
-            if place == .here { problems = Verify.problems(of: &record, on: &host.kernel) }
-            var status = GuestStatus(record, running: isRunning, place)
-            if isRunning { status.holder = journal.holder(of: record.guest.id.text) }
+        for known in records {
+            let place = journal.place(of: known)
+            var standing = Verify.Standing(record: known, isRunning: false)
+            if place == .here {
+                guard let now = try Verify.standing(of: known, in: journal, on: &host.kernel) else {
+                    // Released since it was listed: who asked for it alone is told that it is not known.
+                    if let id { _ = try journal.guest(id) }
+                    continue
+                }
+                standing = now
+            } else {
+                standing.isRunning = journal.isLocked(known)
+            }
+            let record = standing.record
+            var status = GuestStatus(record, running: standing.isRunning, place)
+            if standing.isRunning { status.holder = journal.holder(of: record.guest.id.text) }
             if place == .here {
                 status.bracket = host.kernel.view(record)
-                status.problems = problems
+                (status.problems, status.unseen) = (standing.problems, standing.unseen)
                 status.conditions = daemon?.conditions.filter { $0.row == record.row }.map(ConditionView.init)
             }
             status.wait = journal.wait(of: status.guest)

@@ -30,6 +30,8 @@ package struct Verification: Hashable, Sendable, Encodable {
     package let proofStatus: OffloadProof.Status
     /// What differs.
     package var problems: [Problem]
+    /// What takes a privilege to see that this process has not, and is no fault of the guest, in words.
+    package var unseen: [String] = []
     /// Ports that have sent from the guest's addresses within the last hour, and whose frames were dropped, in words.
     package var dropped: [String] = []
     /// What to do first about what differs; nil when nothing does.
@@ -46,13 +48,13 @@ package struct Verify {
     package static func run(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Verification {
         let journal = try host.journal(for: id)
         var record = try journal.guest(id)
-        var verification = try compare(record, journal, on: &host)
+        var verification = try compare(record, journal, on: &host.kernel).0
         // What was compared with a record that a redirection has replaced meanwhile says nothing.
         for _ in 0..<Verify.attempts {
             let now = try journal.guest(id)
             if now == record { break }
             record = now
-            verification = try compare(record, journal, on: &host)
+            verification = try compare(record, journal, on: &host.kernel).0
         }
         return verification
     }
@@ -60,20 +62,87 @@ package struct Verify {
     /// Comparisons after the first, beside a guest that is redirected without a pause.
     private static let attempts = 20
 
+    /// How a guest stands, for `status`.
+    struct Standing {
+        /// With the names that bridge and ports have now.
+        var record: GuestRecord
+        /// A live process holds it.
+        var isRunning: Bool
+        /// What `verify` lists, but for what is under way.
+        var problems: [Problem] = []
+        /// What was not seen (``Verification/unseen``).
+        var unseen: [String] = []
+    }
+
+    /// Compares a guest of this network namespace as ``run(_:on:)`` does; a guest that is on its way has no entries to compare.
+    ///
+    /// - Returns: nil for one that was released meanwhile.
+    static func standing(
+        of known: GuestRecord, in journal: Journal, on kernel: inout Kernel
+    ) throws(ControllerError) -> Standing? {
+        var record = known
+        var standing = stand(record, journal, on: &kernel)
+        for attempt in 0...Verify.attempts {
+            if attempt > 0 { standing = stand(record, journal, on: &kernel) }
+            let isAtRest = record.phase == .pinned || record.phase == .bracketed
+            // Only what looks wrong can be the look of a record that a redirection has replaced meanwhile.
+            if standing.problems.isEmpty, isAtRest || standing.isRunning { break }
+            guard let now = try journal.record(record) else { return nil }
+            if now == record { break }
+            record = now
+        }
+        return standing
+    }
+
+    private static func stand(_ record: GuestRecord, _ journal: Journal, on kernel: inout Kernel) -> Standing {
+        var standing = Standing(record: record, isRunning: journal.isLocked(record))
+        do throws(ControllerError) {
+            if record.phase == .pinned || record.phase == .bracketed {
+                let (found, named) = try compare(record, journal, asksWhoSent: false, on: &kernel)
+                (standing.problems, standing.unseen, standing.record) = (found.problems, found.unseen, named)
+            } else {
+                let (observation, problems) = try look(at: record, on: &kernel)
+                (standing.problems, standing.record) = (problems, record.named(by: observation))
+            }
+        } catch {
+            standing.problems = [
+                Problem(Condition.notAsIntended, "\(error)", remedy: error.remedy ?? "see the message")
+            ]
+        }
+        return standing
+    }
+
+    /// Compares a guest with a record.
+    ///
+    /// - Parameter asksWhoSent: reads who has sent from the guest's addresses.
+    /// - Returns: also the record with the names that bridge and ports have now.
     private static func compare(
-        _ record: GuestRecord, _ journal: Journal, on host: inout Host
-    ) throws(ControllerError) -> Verification {
-        let bracket = record.phase == .bracketed ? host.kernel.view(record) : nil
-        let (observation, problems) = try Verify.look(at: record, on: &host.kernel)
-        var verify = Verify(record.named(by: observation), observation)
+        _ record: GuestRecord, _ journal: Journal, asksWhoSent: Bool = true, on kernel: inout Kernel
+    ) throws(ControllerError) -> (Verification, named: GuestRecord) {
+        let bracket = record.phase == .bracketed ? kernel.view(record) : nil
+        let (observation, problems) = try Verify.look(at: record, on: &kernel)
+        let named = record.named(by: observation)
+        var verify = Verify(named, observation)
         verify.checkPhase(isLocked: journal.isLocked(record), bracket)
         verify.problems += problems
-        let guarding = try guarding(record, near: observation.links, on: &host.kernel)
-        verify.problems += guarding.problems
+        var unseen = observation.unseen.map(\.words)
+        if let bracket, bracket.isCopyRight == nil {
+            unseen.append("the copy of the open bracket: \(Kernel.unprivileged)")
+        }
+        var refused: [String] = []
+        do throws(ControllerError) {
+            let guarding = try guarding(record, near: observation.links, asksWhoSent: asksWhoSent, on: &kernel)
+            verify.problems += guarding.problems
+            refused = guarding.refused
+        } catch {
+            guard error.cause?.meaning == .notPermitted else { throw error }
+            unseen.append("the nftables table of \(record.guest.bridge.name): \(Kernel.unprivileged)")
+        }
         var verification = try verify.verification()
-        verification.dropped = guarding.refused
+        verification.dropped = refused
+        verification.unseen = unseen
         verification.next = verification.problems.first?.remedy
-        return verification
+        return (verification, named)
     }
 
     /// What is wrong with a guest's bridge, ports and filters, by the rules of `preflight`, or why it cannot be told. The entries
@@ -122,7 +191,7 @@ package struct Verify {
     ) throws(ControllerError) -> (Observation, Verdict, filters: [String]) {
         var guest = record.guest
         guest.side = record.entrySide
-        var observation = readsEntries ? try kernel.observe(guest) : try kernel.observePorts(of: guest)
+        var observation = try readsEntries ? kernel.observe(guest, showsUnseen: true) : kernel.observePorts(of: guest)
         guest = guest.renamed(observation.name) ?? guest
         try kernel.readFilters(of: guest, into: &observation)
         if let neighbours = guest.neighbours, observation.neighbourhood == nil {
@@ -135,11 +204,11 @@ package struct Verify {
 
     /// Whether other ports can take the guest's addresses by frames, and who has tried to.
     private static func guarding(
-        _ record: GuestRecord, near links: Links, on kernel: inout Kernel
+        _ record: GuestRecord, near links: Links, asksWhoSent: Bool, on kernel: inout Kernel
     ) throws(ControllerError) -> (problems: [Problem], refused: [String]) {
         let guest = record.guest
         guard guest.isGuarded else { return ([], []) }
-        let found = try kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) }
+        let found = try asksWhoSent ? kernel.refused(guest).sorted { ($0.port, $0.mac) < ($1.port, $1.mac) } : []
         let all = found.isEmpty ? links : try kernel.links()
         let refused = found.map {
             "\($0.frames) frames from \($0.mac) by \(all[$0.port]?.name ?? "a port that is gone") (ifindex \($0.port))"
@@ -160,13 +229,13 @@ package struct Verify {
     private init(_ record: GuestRecord, _ observation: Observation) {
         self.record = record
         self.observation = observation
-        // The entries of an open bracket are on the standby, wherever the guest is.
-        self.record.guest.side = record.entrySide
+        // The entries of an open bracket are on the standby, wherever the guest is; where that delivers nothing, on the primary.
+        self.record.guest.side = record.servingSide(observation)
     }
 
     private mutating func checkPhase(isLocked: Bool, _ bracket: BracketView?) {
         let guest = record.guest
-        if let bracket, !bracket.isCopyRight {
+        if let bracket, bracket.isCopyRight == false {
             problems.append(
                 Problem(
                     .copyWrong,
@@ -188,14 +257,19 @@ package struct Verify {
         var problems = problems
         let target = guest.port(of: guest.side)?.index ?? 0
         let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
+        // Without their port there are no entries: that is what is wrong.
+        let isThere = observation.bridge != nil && observation.ports[guest.side]?.master == observation.bridge?.index
         let addresses = guest.addresses.map { address -> Verification.AddressState in
             let entry = observation.entry(address)
             let found =
                 entry.map { "\(observation.name(ofPort: $0.port, of: guest)) \($0.words.joined(separator: " "))" }
                 ?? "no entry"
-            return .init(address: address.description, ok: expected.holds(for: entry), found: found)
+            let isRight =
+                expected.holds(for: entry) || entry.map { Drift.isClaimed($0, of: record, observation) } ?? false
+            return .init(address: address.description, ok: isRight, found: found)
         }
-        for state in addresses where !state.ok {
+        for (state, address) in zip(addresses, guest.addresses)
+        where !state.ok && (isThere || observation.entry(address) != nil) {
             problems.append(
                 Problem(
                     .entryWrong,

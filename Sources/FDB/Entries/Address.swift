@@ -103,16 +103,28 @@ public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
         self.problem = problem
     }
 
-    public var description: String {
+    /// What is wrong with the text.
+    public var message: String {
         let reason =
             switch problem {
-            case .malformed: "is not a MAC address; write it as 52:54:00:12:34:56, with /VLAN on a VLAN-aware bridge"
-            case .multicast:
-                "is a multicast MAC (lowest bit of the first octet set); a guest interface has unicast MACs"
-            case .broadcast: "is the broadcast MAC; a guest interface has unicast MACs"
-            case .zero: "is the all-zero MAC, which means \"none\" to NIC drivers; name the guest's own MAC"
-            case .vlan: "has no valid VLAN id after the \"/\"; VLAN ids go from 1 to 4094"
+            case .malformed: "is not a MAC address"
+            case .multicast: "is a multicast MAC (lowest bit of the first octet set)"
+            case .broadcast: "is the broadcast MAC"
+            case .zero: "is the all-zero MAC, which means \"none\" to NIC drivers"
+            case .vlan: "has no valid VLAN id after the \"/\""
             }
         return "address \"\(text)\" \(reason)"
     }
+
+    /// What to do.
+    public var remedy: String {
+        switch problem {
+        case .malformed: "write it as 52:54:00:12:34:56, with /VLAN on a VLAN-aware bridge"
+        case .multicast, .broadcast: "a guest interface has unicast MACs"
+        case .zero: "name the guest's own MAC"
+        case .vlan: "VLAN ids go from 1 to 4094"
+        }
+    }
+
+    public var description: String { "\(message); \(remedy)" }
 }

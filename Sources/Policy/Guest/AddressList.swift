@@ -10,7 +10,7 @@ extension [Address] {
             do throws(AddressError) {
                 append(try Address(String(text)))
             } catch {
-                throw ControllerError(.usage, error.description)
+                throw ControllerError(.usage, error.message, remedy: error.remedy)
             }
         }
     }

@@ -30,7 +30,7 @@ public struct AnnouncementRequest: Hashable, Sendable {
                 do throws(AddressError) {
                     address = try Address(String(parts[1]))
                 } catch {
-                    throw ControllerError(.usage, error.description)
+                    throw ControllerError(.usage, error.message, remedy: error.remedy)
                 }
             }
             self.init(ip: ip, address: address)

@@ -108,12 +108,12 @@ public struct BracketView: Hashable, Sendable, Encodable {
     public var bytesCopied: UInt64?
     /// Frames whose copy could not be handed to the primary.
     public var copiesFailed: UInt64?
-    /// The copy is there, and copies exactly this guest's frames to its primary.
-    public var isCopyRight: Bool
+    /// The copy is there, and copies exactly this guest's frames to its primary; nil where this process may not see it.
+    public var isCopyRight: Bool?
     /// It is open still.
     public var isOpen: Bool
 
-    package init(_ bracket: Bracket, goal: Side, state: CopyState?, now: Int64) {
+    package init(_ bracket: Bracket, goal: Side, state: CopyState?, isSeen: Bool = true, now: Int64) {
         self.goal = goal
         openedAt = bracket.openedAt
         openNanoseconds = max(0, now - bracket.openedAt)
@@ -122,7 +122,7 @@ public struct BracketView: Hashable, Sendable, Encodable {
         framesPerSecond = state?.frames.perSecond(over: openNanoseconds)
         bytesCopied = state?.bytes
         copiesFailed = state?.failed
-        isCopyRight = state?.isAsSpecified == true
+        isCopyRight = isSeen ? state?.isAsSpecified == true : nil
         isOpen = true
     }
 }
@@ -131,9 +131,21 @@ extension BracketView {
     /// For people.
     public var words: String {
         let rate = framesPerSecond.map { ", \($0) a second" } ?? ""
-        let frames = framesCopied.map { "\($0) frames copied\(rate)" } ?? "NO COPY"
+        let missing = isCopyRight == nil ? "the copy is not seen, which takes CAP_NET_ADMIN" : "NO COPY"
+        let frames = framesCopied.map { "\($0) \($0 == 1 ? "frame" : "frames") copied\(rate)" } ?? missing
         let failed = copiesFailed.map { $0 > 0 ? ", \($0) could not be handed on" : "" } ?? ""
-        return "\(isOpen ? "open" : "was open") for \(openNanoseconds / 1_000_000) ms, \(frames)\(failed)"
+        return "\(isOpen ? "open" : "was open") for \(age), \(frames)\(failed)"
+    }
+
+    /// In whole units, as `status` tells an age: two hours are told in hours, less than that in minutes.
+    private var age: String {
+        let milliseconds = openNanoseconds / 1_000_000
+        switch milliseconds {
+        case ..<2000: return "\(milliseconds)ms"
+        case ..<120_000: return "\(milliseconds / 1000)s"
+        case ..<7_200_000: return "\(milliseconds / 60_000)min"
+        default: return "\(milliseconds / 3_600_000)h"
+        }
     }
 }
 

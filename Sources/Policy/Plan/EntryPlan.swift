@@ -51,7 +51,7 @@ extension Plan {
     }
 
     /// The change that puts an entry back as it was found, from the port that a plan moves it to.
-    private static func restoration(
+    static func restoration(
         of before: Entry?, address: Address, from port: PortIdentity, links: Links
     ) -> EntryChange {
         guard let before else { return EntryChange(address, .delete, port: port.index) }
@@ -67,7 +67,7 @@ extension Plan {
         return EntryChange(address, primitive, port: before.port, oldPort: port.index, sticky: before.isSticky)
     }
 
-    private static func isEswitch(_ port: Int32, _ links: Links) -> Bool { links.eswitchPorts.contains(port) }
+    static func isEswitch(_ port: Int32, _ links: Links) -> Bool { links.eswitchPorts.contains(port) }
 
     /// Whether hardware has a part in some changes. A switch without hardware has no time to look at each one, or to make a
     /// ``ProofTask``: its sets cost a process 0.3 million instructions, in which the Swift runtime looks for conformances.

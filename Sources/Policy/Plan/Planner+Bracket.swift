@@ -43,8 +43,9 @@ extension Planner {
                 "standby \(guest.standby.name) of guest \(guest.id) is its uplink too: what comes from there is not sent "
                     + "back there, so that nothing could be copied", remedy: "use --strategy cut")
         }
-        try Preflight(Subject(guest), observation).judge(by: [PresenceRules.noInterface, PresenceRules.portDown])
-            .refuse(.bracket)
+        try Preflight(Subject(guest), observation).judge(
+            by: [PresenceRules.bridgeDown, PresenceRules.noInterface, PresenceRules.portDown]
+        ).refuse(.bracket)
     }
 
     /// Plans to open a bracket: the copy first, then what is not on the standby yet moves there.

@@ -50,11 +50,28 @@ package struct Planner {
         steps += lockTrial(guest)
         var plan = Plan(
             verb: .prepare, guest: guest, from: side, to: side, steps: steps,
-            notes: (legacy?.notes ?? []) + NeighbourChange.notes(following), links: links)
+            notes: (legacy?.notes ?? []) + foundPinned(request, observation) + NeighbourChange.notes(following),
+            links: links)
         plan.foundNeighbours = observation.neighbourhood?.entries.filter { !$0.isOwn } ?? []
         plan.found = request.addresses.compactMap { observation.entry($0) }
         plan.findings = verdict.findings.filter { $0.severity != .note }
         return plan
+    }
+
+    /// Says which addresses somebody has pinned already, whom no port's name tells (``OwnerRules``): no record of this state folder has
+    /// them, so it may be fdbsteer with another one, whose guest this is then.
+    private func foundPinned(_ request: PreparationRequest, _ observation: Observation) -> [String] {
+        let pinned = request.addresses.compactMap { observation.entry($0) }.filter { entry in
+            entry.isStatic && !entry.flags.contains(.externallyLearned)
+                && observation.links[entry.port].flatMap(EntryOwner.init) == nil
+        }
+        guard let first = pinned.first else { return [] }
+        let others = pinned.count == 1 ? "" : " and \(pinned.count - 1) more"
+        return [
+            "\(first.address)\(others) had a static entry on \(observation.name(first.port) ?? "ifindex \(first.port)") already, "
+                + "which this state folder knows nothing of: another program made it, or fdbsteer with another --state; taken over, "
+                + "and static again after a release"
+        ]
     }
 
     /// The steps that shut a guest's ports, where it is on another host, before anything else; a table is made first.

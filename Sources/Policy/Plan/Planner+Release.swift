@@ -4,19 +4,22 @@ import Switchdev
 extension Planner {
     /// Plans to give a guest's entries back as `prepare` found them, on the side where the guest is, and its ports their settings.
     ///
-    /// What is gone, or was taken over by others, is left alone and noted.
+    /// What is gone, or was taken over by others, is left alone and noted. What an open bracket has on the standby is given back on the
+    /// guest's side, where `abort` would bring it.
     ///
     /// - Parameters:
     ///   - found: the entries as `prepare` found them; nil for a record of a version that did not keep them.
+    ///   - isBracketed: a bracket is open, or its opening or closing did not end.
     ///   - neighbours: the neighbours as `prepare` found them.
     ///   - isUnfinished: the guest's `prepare` did not come to its end.
     ///   - isAtRest: no verb was interrupted before.
     package func release(
         _ guest: GuestInterface, observation: Observation, found: EntrySet?, neighbours: [IPNeighbour] = [],
-        isUnfinished: Bool = false, isAtRest: Bool = true
+        isBracketed: Bool = false, isUnfinished: Bool = false, isAtRest: Bool = true
     ) -> Plan {
         var notes: [String] = []
         var steps: [Step] = []
+        let home = isBracketed ? HomeComing(guest, observation, &notes) : nil
         if observation.bridge == nil { notes.append("bridge \(guest.bridge.name) no longer exists") }
         let given = guest.addresses.compactMap { address -> PlannedChange? in
             guard let entry = observation.entry(address) else {
@@ -30,6 +33,12 @@ extension Planner {
                 }
                 notes.append("\(address) is no longer on a port of this guest, left alone: \(entry)")
                 return nil
+            }
+            if let home, entry.port == home.origin, entry.isStatic {
+                let (end, note) = GivingBack(guest, guest.side, home.port, observation).end(
+                    of: home.moved(entry), found: found)
+                if let note { notes.append("\(address) \(note)") }
+                return Plan.giveBack(entry, as: end, on: home.port, links: observation.links)
             }
             let (end, note) = GivingBack(guest, side, port, observation).end(of: entry, found: found)
             if let note { notes.append("\(address) \(note)") }
@@ -56,6 +65,33 @@ extension Planner {
         return Plan(
             verb: .release, guest: guest, from: guest.side, to: guest.side, steps: steps, notes: notes,
             links: observation.links)
+    }
+}
+
+/// Where entries go that a bracket has on the standby.
+private struct HomeComing {
+    /// The port on the guest's side.
+    let port: PortIdentity
+    /// Interface index of the standby.
+    let origin: Int32
+
+    /// - Returns: nil where the port of the guest's side delivers nothing: the entries are given back where they are, and a note says so.
+    init?(_ guest: GuestInterface, _ observation: Observation, _ notes: inout [String]) {
+        let origin = guest.standby.index
+        guard let port = guest.port(of: guest.side), origin != port.index else { return nil }
+        guard let link = observation.ports[guest.side], link.master == guest.bridge.index, link.obstacle == nil else {
+            notes.append("\(port.name) delivers nothing: what is on \(guest.standby.name) is given back there")
+            return nil
+        }
+        self.port = port
+        self.origin = origin
+    }
+
+    /// An entry as it would be after the way back; a control plane's flag stays on one that moves in place.
+    func moved(_ entry: Entry) -> Entry {
+        Entry(
+            address: entry.address, port: port.index, bridge: entry.bridge, state: .noARP,
+            flags: entry.flags.intersection(.externallyLearned))
     }
 }
 
@@ -144,31 +180,45 @@ private struct GivingBack {
 
 extension Plan {
     /// Plans what becomes of an entry at a release; nil when it is so already.
-    fileprivate static func giveBack(_ entry: Entry, as end: GivingBack.End) -> PlannedChange? {
-        let (address, port) = (entry.address, entry.port)
+    ///
+    /// - Parameters:
+    ///   - home: where it goes; nil where it is.
+    ///   - links: the ports that have a part in that.
+    fileprivate static func giveBack(
+        _ entry: Entry, as end: GivingBack.End, on home: PortIdentity? = nil, links: Links = Links([])
+    ) -> PlannedChange? {
+        let (address, port) = (entry.address, home?.index ?? entry.port)
         let change: EntryChange
         let expected: PlannedChange.Expectation?
         switch end {
         case .fixed(let sticky):
-            change = EntryChange(address, .replace, port: port, sticky: sticky)
+            let primitive = primitive(before: entry, fromEswitch: isEswitch(entry.port, links), to: port)
+            change = EntryChange(
+                address, home == nil ? .replace : primitive, port: port, oldPort: home == nil ? nil : entry.port,
+                sticky: sticky)
             expected = .init(port: port, isStatic: true, isSticky: sticky)
         case .learned, .learnedAnew:
             // One that others have let age already is left to them.
             if entry.isDynamic { return nil }
+            // Drivers are told of no move in place.
+            let isFresh = end == .learnedAnew || (home != nil && isEswitch(entry.port, links))
             change = EntryChange(
-                address, end == .learned ? .makeDynamic : .recreateDynamic, port: port, oldPort: port)
+                address, isFresh ? .recreateDynamic : .makeDynamic, port: port, oldPort: entry.port)
             expected = .init(port: port, isStatic: false, isSticky: false, isExternal: false)
         case .external:
-            let isMarked = entry.flags.contains(.externallyLearned)
-            change = EntryChange(address, isMarked ? .makeExternal : .recreateExternal, port: port, oldPort: port)
+            let isMarked = home == nil && entry.flags.contains(.externallyLearned)
+            change = EntryChange(
+                address, isMarked ? .makeExternal : .recreateExternal, port: port, oldPort: entry.port)
             expected = .init(port: port, isStatic: false, isSticky: false, isExternal: true)
         case .deleted:
             if entry.isDynamic { return nil }
-            change = EntryChange(address, .delete, port: port)
+            change = EntryChange(address, .delete, port: entry.port)
             expected = nil
         }
         if let expected, expected.holds(for: entry) { return nil }
-        let undo = EntryChange(address, .replace, port: port, sticky: entry.isSticky)
+        let undo =
+            home.map { restoration(of: entry, address: address, from: $0, links: links) }
+            ?? EntryChange(address, .replace, port: port, sticky: entry.isSticky)
         return PlannedChange(change: change, before: entry, undo: undo, expected: expected)
     }
 }

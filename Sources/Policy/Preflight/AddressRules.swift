@@ -14,8 +14,9 @@ package enum AddressRules {
         for address in it.subject.addresses {
             guard let owner = it.observation.neighbours?.owners[address] else { continue }
             answer(
-                address.description, "it belongs to guest \(owner)", evidence: ["owner": owner],
-                remedy: "fdbsteer release \(owner)")
+                address.description, "it belongs to guest \(owner), which is prepared", evidence: ["owner": owner],
+                remedy:
+                    "look at that guest: fdbsteer status \(owner); only if it is to lose the address: fdbsteer release \(owner)")
         }
     }
 
@@ -141,7 +142,9 @@ package enum AddressRules {
         "unknown-side", .note, refuses: .prepare, needs: .entries, shown: "here: no entry",
         harm: "prepare is refused without `--at`"
     ) { it, answer in
-        guard it.bridge != nil, !it.isSurvey, it.subject.side == nil, it.sideByEntries == nil else { return }
+        // Entries on ports of another bridge are in another table.
+        guard it.bridge != nil, !it.isSurvey, it.strangers.isEmpty, it.subject.side == nil, it.sideByEntries == nil
+        else { return }
         let known = it.known
         var found = known.map { "\($0.address) on \(it.name($0.port))" }.joined(separator: ", ")
         if known.isEmpty { found = "no entry" }

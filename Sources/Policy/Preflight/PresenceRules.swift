@@ -11,8 +11,8 @@ package enum PresenceRules {
     static let samePort = Rule(
         "same-port", .blocks, shown: "here: one port named twice", harm: "-"
     ) { it, answer in
-        guard let first = it.roles.first else { return }
-        for (side, role, name) in it.roles.dropFirst() where name == first.name {
+        for (index, (side, role, name)) in it.roles.enumerated() {
+            guard let first = it.roles[..<index].first(where: { $0.name == name }) else { continue }
             answer(
                 name, "it is \(first.role) and \(role): there is nothing to redirect between",
                 remedy: side == .standby
@@ -55,7 +55,8 @@ package enum PresenceRules {
     }
 
     static let bridgeDown = Rule(
-        "bridge-down", .blocks, refuses: .intent, shown: "here: `ip link set br0 down`", harm: "everything"
+        "bridge-down", .blocks, refuses: [.anySide, .intent, .bracket], shown: "here: `ip link set br0 down`",
+        harm: "everything"
     ) { it, answer in
         guard let bridge = it.bridge, !bridge.isUp else { return }
         answer(
@@ -112,6 +113,9 @@ package enum PresenceRules {
         shown: "here: another bridge's port; unit test: Open vSwitch, bond, team, VRF (this kernel has none of them)",
         harm: "the switch is refused"
     ) { it, answer in
+        // All of the ports are in one other bridge: that one is meant, and they serve there.
+        let masters = Set(it.roles.map { it.observation.ports[$0.side]?.master })
+        let meant = masters.count == 1 ? masters.first.flatMap { $0 }.map(it.name) : nil
         for (side, role, link, bridge) in it.strangers {
             guard let master = link.master else { continue }
             let kind = link.portKind ?? "unknown"
@@ -123,7 +127,12 @@ package enum PresenceRules {
                 evidence: ["\(link.name) master": it.name(master), "\(link.name) master's kind": kind],
                 remedy: kind == "bond" || kind == "team"
                     ? "name \(it.name(master)) itself, when it is a port of \(bridge.name)"
-                    : "ip link set \(link.name) nomaster; ip link set \(link.name) master \(bridge.name)",
+                    : kind == "bridge" && it.subject.guest == nil && meant != nil
+                        ? "did you mean --bridge \(meant ?? "")?"
+                        : it.subject.guest == nil
+                            ? "name a port of \(bridge.name); or, if nobody needs it where it is: ip link set \(link.name) master "
+                                + bridge.name
+                            : "ip link set \(link.name) nomaster; ip link set \(link.name) master \(bridge.name)",
                 refuses: lacking(it, side))
         }
     }
@@ -215,11 +224,16 @@ package enum PresenceRules {
         let refuses: Refusal
     }
 
-    /// Ports of the bridge that cannot deliver (``Link/obstacle``), for each role that they have.
+    /// Ports of the bridge that cannot deliver (``Link/obstacle``), for each role that they have. A bridge that is down has disabled all
+    /// of its ports, and enables them when it is up (`br_stp_disable_bridge`): that is no fault of theirs.
     private static func obstructed(_ it: Preflight) -> [Obstructed] {
+        func obstacle(_ link: Link) -> Obstacle? {
+            guard let obstacle = link.obstacle else { return nil }
+            return it.bridge?.isUp == false && obstacle == .state(.disabled) ? nil : obstacle
+        }
         if it.isSurvey {
             return it.allPorts.compactMap { link in
-                link.obstacle.map {
+                obstacle(link).map {
                     Obstructed(
                         side: nil, link: link, obstacle: $0,
                         refused: "a switch to it is refused, and frames sent there are lost", refuses: [])
@@ -227,7 +241,7 @@ package enum PresenceRules {
             }
         }
         return it.roles.compactMap { side, role, _ in
-            guard let link = it.port(side), let obstacle = link.obstacle else { return nil }
+            guard let link = it.port(side), let obstacle = obstacle(link) else { return nil }
             let refuses = it.redirections(to: side)
             // Where the guest is frames must be delivered; elsewhere a port may wait for its time.
             let isNeeded = it.subject.guest.map { refuses.contains(.to($0.side)) } ?? false

@@ -145,11 +145,15 @@ package struct Verdict {
                 .precondition,
                 (refusing.map { "\($0.subject): \($0.message)" } + [whereabouts?.text].compactMap { $0 })
                     .joined(separator: "; "),
-                remedy: refusing.map { finding in
-                    finding.remedy
+                remedy: refusing.reduce(into: [String]()) { remedies, finding in
+                    let remedy =
+                        finding.remedy
                         + (finding.refuses.contains(.unlessWaived)
                             ? ", or accept it: --waive \(finding.code.rawValue)" : "")
-                }.joined(separator: "; "), reasons: refusing.map(\.code.rawValue))
+                    // One remedy may be that of several.
+                    if !remedies.contains(remedy) { remedies.append(remedy) }
+                }.joined(separator: "; "), reasons: refusing.map(\.code.rawValue)
+            ).despite(waived)
         }
         guard let rule = unknown.first(where: { !$0.refuses.isDisjoint(with: verb) }) else { return }
         // A rule that finds out only on the way what it lacks has declared no need.
@@ -159,5 +163,17 @@ package struct Verdict {
             "whether there is a finding \(rule.code.rawValue) cannot be told: "
                 + (reasons.isEmpty ? "what it needs was not read" : reasons.joined(separator: "; ")),
             reasons: [rule.code.rawValue])
+    }
+}
+
+extension ControllerError {
+    /// The same error, which says of what was waived in vain that it cannot be.
+    package func despite(_ waived: Set<Finding.Code>) -> ControllerError {
+        let inVain = waived.map(\.rawValue).filter(reasons.contains).sorted()
+        if inVain.isEmpty { return self }
+        return ControllerError(
+            code, message + "; \(inVain.joined(separator: " and ")) cannot be waived here", remedy: remedy,
+            cause: cause,
+            reasons: reasons)
     }
 }

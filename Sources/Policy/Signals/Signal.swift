@@ -102,6 +102,8 @@ public struct SignalWait: Hashable, Sendable {
     public let signals: [Signal]
     /// The time limit in nanoseconds.
     public let timeout: Int64
+    /// Of who names none.
+    package static let defaultTimeout: Int64 = 10_000_000_000
 
     /// - Parameters:
     ///   - signals: at least one; the first to arrive ends the wait.

@@ -70,7 +70,7 @@ package enum Drift: Hashable {
             case nil: break
             case .flagLost: flagless.append(address)
             case .stolen:
-                if side == .remote, Drift.isBehindTunnel(entry, observation) { continue }
+                if Drift.isClaimed(entry, of: record, observation) { continue }
                 if let origin = Drift.stray(entry, record, observation) {
                     astray.append(Stray(address: address, origin: origin))
                     continue
@@ -114,6 +114,12 @@ extension Drift {
         }
         let isAbroad = entry.port == guest.uplink?.index || isBehindTunnel(entry, observation)
         return isAbroad && origin != .program ? origin : nil
+    }
+
+    /// A guest is on another host, and a control plane says the same in its own way: by an entry of its own at the uplink, or behind a
+    /// tunnel.
+    package static func isClaimed(_ entry: Entry, of record: GuestRecord, _ observation: Observation) -> Bool {
+        record.entrySide == .remote && (record.isClaim(entry) || isBehindTunnel(entry, observation))
     }
 
     /// A control plane has the address behind a tunnel: it uses its own port, whichever the guest's uplink is.

@@ -159,15 +159,16 @@ package final class Journal {
         return (records, faults)
     }
 
-    /// The guests of this network namespace, those of which the kernel has nothing any more, both in natural order, and what is wrong
-    /// with records that are broken.
+    /// The guests of this network namespace, those of which the kernel has nothing any more, both in natural order, how many there are in
+    /// other namespaces, and what is wrong with records that are broken.
     package func nearby() throws(ControllerError) -> (
-        here: [GuestRecord], void: [GuestRecord], faults: [ControllerError]
+        here: [GuestRecord], void: [GuestRecord], elsewhere: Int, faults: [ControllerError]
     ) {
         let (records, faults) = try recordsAndFaults()
         return (
             records.filter { place(of: $0) == .here }.inNaturalOrder,
-            records.filter { place(of: $0).isVoid }.inNaturalOrder, faults
+            records.filter { place(of: $0).isVoid }.inNaturalOrder,
+            records.count { place(of: $0) == .otherNamespace }, faults
         )
     }
 
@@ -257,7 +258,7 @@ extension ControllerError {
     ) -> ControllerError {
         if let folder {
             return ControllerError(
-                .precondition, "guest \(id) is not known: there is no folder \(folder.path)",
+                .precondition, "guest \(id) is not known" + (folder.emptiness.map { ": \($0)" } ?? ""),
                 remedy: "prepare the guest first, or name the right folder by --state or FDBSTEER_STATE",
                 reasons: [ControllerError.guestUnknown])
         }

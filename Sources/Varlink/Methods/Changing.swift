@@ -146,11 +146,19 @@ extension Exchange {
             throw ControllerError(
                 .usage, "each guest has signals of its own: until is for one guest", remedy: "call it for each")
         }
+        let strategy = parameters.text("strategy").flatMap(Strategy.init) ?? .cut
+        let contradiction = Redirect.contradiction(
+            strategy, waits: wait != nil, closes: parameters.flag("close"),
+            limits: (parameters.has("timeout"), parameters.has("on_timeout")),
+            names: ("until", "timeout", "on_timeout", "close"))
+        if let contradiction {
+            throw ControllerError(.usage, contradiction, remedy: "nothing was done: call Switch without it")
+        }
         var options = try parameters.options()
         if isAll { options.requireProof = true }
         let redirect = Redirect(
-            to: side, strategy: parameters.text("strategy").flatMap(Strategy.init) ?? .cut, until: wait,
-            closes: parameters.flag("close"), closesWithoutSignal: parameters.text("on_timeout") == "abort",
+            to: side, strategy: strategy, until: wait, closes: parameters.flag("close"),
+            closesWithoutSignal: parameters.text("on_timeout") == "abort",
             options: options)
         let kept = try self.host()
         var (ids, faults): ([GuestID], Int32) = (named, 0)
@@ -179,7 +187,8 @@ extension Exchange {
             default: signals.append(signal)
             }
         }
-        let timeout = try parameters.duration("timeout", default: 10_000_000_000, atMost: 24 * 3_600_000_000_000)
+        let timeout = try parameters.duration(
+            "timeout", default: SignalWait.defaultTimeout, atMost: 24 * 3_600_000_000_000)
         return signals.isEmpty ? nil : SignalWait(signals: signals, timeout: timeout)
     }
 }

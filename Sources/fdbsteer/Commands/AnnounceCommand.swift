@@ -43,7 +43,8 @@ struct AnnounceCommand: ParsableCommand {
             } else {
                 let verb = common.dryRun ? "would be announced" : "announced"
                 Output.line(
-                    "\(guest): \(verb) on \(report.port), \(report.frames) frames a round, \(report.rounds) rounds")
+                    "\(guest): \(verb) on \(report.port), \(report.frames) \(report.frames == 1 ? "frame" : "frames") a round, "
+                        + "\(report.rounds) \(report.rounds == 1 ? "round" : "rounds")")
                 for note in report.notes { Output.line("  note: \(note)") }
             }
             return 0

@@ -38,6 +38,8 @@ struct ReconcileCommand: ParsableCommand {
 
     func run() {
         common.call.run { host throws(ControllerError) in
+            try common.call.folder.requireNamed()
+            common.call.sayWhyEmpty()
             let report = try Reconcile(options: VerbOptions(dryRun: common.dryRun)).run(on: &host)
             if common.json {
                 Output.json(report)

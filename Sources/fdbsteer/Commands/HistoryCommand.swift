@@ -43,6 +43,7 @@ struct HistoryCommand: ParsableCommand {
             if let guest { try GuestID(guest) } else { nil }
         }
         common.call.run(reading: true) { host throws(ControllerError) in
+            try common.call.folder.requireNamed()
             if report || number != nil {
                 let report = try HistoryReading.report(id, number: number, in: common.call.folder)
                 if common.json { Output.json(report) } else { report.lines.forEach(Output.line) }

@@ -3,6 +3,7 @@ import Controller
 import Exposition
 import Glibc
 import Policy
+import Records
 
 /// `fdbsteer metrics`.
 struct MetricsCommand: ParsableCommand {
@@ -20,6 +21,7 @@ struct MetricsCommand: ParsableCommand {
     func run() {
         let call = common.call
         let page = call.check { () throws(ControllerError) in
+            try call.folder.requireNamed()
             var reader = MetricsReader(folder: call.folder)
             return Exposition.render(try reader.read())
         }

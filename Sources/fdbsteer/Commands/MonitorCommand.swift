@@ -46,6 +46,7 @@ struct MonitorCommand: ParsableCommand {
                 }
             }
             var tail = try EventTail(call.folder, last: last, show)
+            call.sayWhyEmpty()
             // A folder that is not there yet cannot be watched: it is looked for once a second.
             repeat { try tail.read(show) } while view.wait(for: tail.descriptor, atMost: 1_000_000_000)
         }

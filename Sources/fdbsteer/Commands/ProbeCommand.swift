@@ -46,7 +46,7 @@ struct ProbeFilterCommand: ParsableCommand {
             do throws(AddressError) {
                 parsed = try Address(address)
             } catch {
-                throw ControllerError(.usage, error.description)
+                throw ControllerError(.usage, error.message, remedy: error.remedy)
             }
             return try ProbeRequest(
                 pf: pf, vf: vf, address: parsed, from: from, sibling: siblingVf, driver: driver, frames: frames)

@@ -31,7 +31,7 @@ struct ReleaseCommand: ParsableCommand {
                 print: { answer in
                     switch answer {
                     case .released(let report): call.printText(report)
-                    case .unknown(let id): Output.line("\(id): is not prepared: nothing to release")
+                    case .unknown(let id): Output.line("\(id): not prepared, nothing to release")
                     }
                 },
                 { id, host throws(ControllerError) in

@@ -14,7 +14,7 @@ struct StatusCommand: ParsableCommand {
         discussion: """
             With one name all that is known of that guest. HEALTH: problem (not as intended), interrupted (the process of a \
             redirection died), warning (the next redirection would fail), under_way, elsewhere (in another network namespace), \
-            void (the kernel has nothing of it any more), ok.
+            void (the kernel has nothing of it any more), ok. The exit code is 0 whatever is wrong with guests: that of verify tells.
             """)
 
     @Argument(help: "Guest interfaces. Default: all.", completion: Completions.guests)
@@ -36,7 +36,9 @@ struct StatusCommand: ParsableCommand {
         let call = common.call
         let ids = call.ids(guests)
         call.run(reading: true) { host throws(ControllerError) in
+            try call.folder.requireNamed()
             guard watch else {
+                call.sayWhyEmpty()
                 let found = try StatusView(of: ids, on: &host)
                 if common.json {
                     Output.json(found)
@@ -94,7 +96,11 @@ struct StatusCommand: ParsableCommand {
             line.replaceSubrange(place, with: "  \(row.health.painted)  ")
             return line
         }
+        let blurred = found.guests.count { !$0.unseen.isEmpty }
         return [table[0]] + painted + rows.flatMap { row in row.troubles.map { "\(row.guest): \($0)" } }
+            + (blurred == 0
+                ? []
+                : ["not all of \(blurred == 1 ? "1 guest" : "\(blurred) guests") is seen, which takes CAP_NET_ADMIN"])
     }
 }
 
@@ -217,7 +223,7 @@ extension GuestStatus {
         }
         rows.append(["  proof", proofStatus.rawValue.replacing("_", with: " ")])
         return ["\(guest): \(health.painted), on \(side.rawValue) for \(age)"] + Output.aligned(rows)
-            + troubles.map { "  \($0)" }
+            + troubles.map { "  \($0)" } + unseen.map { "  not seen: \($0)" }
     }
 
     private static let shownAddresses = 16

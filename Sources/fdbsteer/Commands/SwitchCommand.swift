@@ -40,6 +40,11 @@ struct SwitchCommand: ParsableCommand {
         if all || Set(guests).count > 1, !until.signals.isEmpty {
             throw ValidationError("each guest has signals of its own: --until is for one guest")
         }
+        let contradiction = Redirect.contradiction(
+            strategy, waits: !until.signals.isEmpty, closes: close,
+            limits: (until.timeout != nil, until.onTimeout != nil),
+            names: ("--until", "--timeout", "--on-timeout", "--close"))
+        if let contradiction { throw ValidationError(contradiction) }
     }
 
     func run() {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Controller
 import FDB
 import Policy
+import Records
 import Switchdev
 
 /// `fdbsteer topology`.
@@ -17,6 +18,7 @@ struct TopologyCommand: ParsableCommand {
 
     func run() {
         common.call.run(reading: true) { host throws(ControllerError) in
+            try common.call.folder.requireNamed()
             let topology = try Topology.read(bridge: bridge, on: &host)
             if common.json {
                 Output.json(TopologyView(topology))

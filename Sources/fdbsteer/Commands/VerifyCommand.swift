@@ -38,7 +38,8 @@ struct VerifyCommand: ParsableCommand {
 
     private func line(_ verification: Verification) {
         guard let first = verification.problems.first else {
-            return Output.line("\(verification.headline); proof: \(verification.proof)")
+            let unseen = verification.unseen.map { "; not seen: \($0)" }.joined()
+            return Output.line("\(verification.headline); proof: \(verification.proof)\(unseen)")
         }
         let others = verification.problems.count - 1
         Output.line(
@@ -51,6 +52,7 @@ struct VerifyCommand: ParsableCommand {
         Output.table(verification.addresses.map { ["  " + ($0.ok ? "ok " : "BAD"), $0.address, $0.found] })
         Output.line("  proof: \(verification.proof)")
         for problem in verification.problems { Output.line("  problem: \(problem)") }
+        for words in verification.unseen { Output.line("  not seen: \(words)") }
         for frames in verification.dropped { Output.line("  dropped: \(frames)") }
         if let next = verification.next { Output.line("  next: \(next)") }
     }

@@ -13,12 +13,15 @@ struct WaitOptions: ParsableArguments {
             discussion: "\(Signal.forms). \(Signal.explanation)", valueName: "signal"))
     var signals: [String] = []
     @Option(
-        help: "How long to wait for a signal; a cut changes nothing when none comes (exit code 6).",
+        help: "How long to wait for a signal, by default 10s; a cut changes nothing when none comes (exit code 6).",
         transform: TimeLimit.read)
-    var timeout = TimeLimit(nanoseconds: 10_000_000_000)
+    var timeout: TimeLimit?
 
-    @Option(help: "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open).")
-    var onTimeout = OnTimeout.stay
+    @Option(
+        help:
+            "What becomes of a bracket without a signal: abort (closed where the guest was) or stay (open, the default)."
+    )
+    var onTimeout: OnTimeout?
 
     /// What happens to an open bracket if no signal arrived.
     enum OnTimeout: String, ExpressibleByArgument, CaseIterable {
@@ -29,7 +32,8 @@ struct WaitOptions: ParsableArguments {
     func wait() throws(ControllerError) -> SignalWait? {
         var parsed: [Signal] = []
         for text in signals { parsed.append(try Signal(text)) }
-        return parsed.isEmpty ? nil : SignalWait(signals: parsed, timeout: timeout.nanoseconds)
+        return parsed.isEmpty
+            ? nil : SignalWait(signals: parsed, timeout: timeout?.nanoseconds ?? SignalWait.defaultTimeout)
     }
 }
 

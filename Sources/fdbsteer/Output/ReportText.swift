@@ -49,9 +49,10 @@ extension Report {
         }
         switch (outcome, verb) {
         case (.planned, _):
-            return (messages ?? []).isEmpty
+            let sent = messages?.count ?? 0
+            return sent == 0
                 ? "\(guest): nothing would be changed"
-                : "\(guest): \(verb.rawValue) would send \(messages?.count ?? 0) netlink messages"
+                : "\(guest): \(verb.rawValue) would send \(sent) netlink \(sent == 1 ? "message" : "messages")"
         case (.already, .prepare): return "\(guest): already prepared, on \(to.rawValue)"
         case (.already, .switch): return "\(guest): already on \(to.rawValue)\(proof)"
         case (.already, _): return "\(guest): nothing to do"

@@ -60,12 +60,24 @@ extension Call {
     /// All guests of this network namespace in natural order. What is wrong with broken records is said, and which guests are left out
     /// because the kernel has nothing of them any more.
     func allGuests() throws(ControllerError) -> (records: [GuestRecord], hasFaults: Bool) {
+        try folder.requireNamed()
+        sayWhyEmpty()
         guard let journal = try Journal(reading: folder) else { return ([], false) }
-        let (near, void, faults) = try journal.nearby()
+        let (near, void, elsewhere, faults) = try journal.nearby()
         for fault in faults { Output.error("fdbsteer: \(fault)") }
         for record in void {
             Output.error("fdbsteer: \(record.guest.id) is void, the kernel has nothing of it any more: left alone")
         }
+        if elsewhere > 0 {
+            Output.error(
+                "fdbsteer: \(elsewhere == 1 ? "1 guest" : "\(elsewhere) guests") of other network namespaces left alone: "
+                    + "\"fdbsteer status\" names them")
+        }
         return (near, !faults.isEmpty)
+    }
+
+    /// Says on standard error that a folder that the caller has named has nothing of fdbsteer in it.
+    func sayWhyEmpty() {
+        if let words = folder.surprise { Output.error("fdbsteer: \(words)") }
     }
 }

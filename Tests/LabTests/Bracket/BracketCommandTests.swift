@@ -279,6 +279,66 @@ struct BracketCommandTests {
         }
     }
 
+    /// The guest is on the side before: an entry that stayed on the standby would lead its frames away from it.
+    @Test(arguments: [("primary", "standby", "vfrep0"), ("remote", "primary", "uplink0")])
+    func releaseGivesTheEntriesBackOnTheSideBefore(from: String, to: String, port: String) throws {
+        try BracketLab.run(at: from) { lab in
+            try lab.expect("switch vm1 --to \(to) --strategy bracket")
+            let planned = try lab.expect("release vm1 --dry-run").output
+            #expect(
+                planned.contains("bridge fdb replace \(CommandLineLab.mac) dev \(port) master dynamic"), "\(planned)")
+            let released = try lab.expect("release vm1").output
+            #expect(released.contains("released on \(from), 1 address given back to learning"), "\(released)")
+            let entry = try Command.run(["bridge", "fdb", "get", CommandLineLab.mac, "br", "br0"]).output
+            #expect(entry.contains("dev \(port) master br0") && !entry.contains("static"), "\(entry)")
+            #expect(try lab.leftovers() == "")
+            if from == "primary" { try lab.expectServed(["vfrep0"]) }
+        }
+    }
+
+    /// A machine that has ended has no carrier on either port, and must be releasable.
+    @Test func releaseEndsABracketWhoseGuestHasGone() throws {
+        try BracketLab.run { lab in
+            try lab.expect("switch vm1 --to standby --strategy bracket")
+            try Command.script("ip link set \(BridgeLab.far("vfrep0")) down\nip link set \(BridgeLab.far("tap0")) down")
+            let released = try lab.expect("release vm1").output
+            #expect(released.contains("vfrep0 delivers nothing"), "\(released)")
+            #expect(try lab.leftovers() == "")
+            #expect(try lab.expect("status").output == "no guest is prepared\n")
+        }
+    }
+
+    /// Who may not look at nftables is told so: a copy that is not seen is not missing.
+    @Test func whoMayNotLookSeesNoFault() throws {
+        try BracketLab.run { lab in
+            // A user of root's group, who may read the records.
+            func look(_ verb: String) throws -> Command {
+                try Command.run(
+                    ["setpriv", "--reuid=65534", "--clear-groups", CommandLineLab.binary]
+                        + verb.split(separator: " ").map(String.init), environment: ["FDBSTEER_STATE": lab.lab.state])
+            }
+            try Command.script("chmod 0750 \(lab.lab.state)")
+            for isOpen in [false, true] {
+                if isOpen { try lab.expect("switch vm1 --to standby --strategy bracket") }
+                let verify = try look("verify")
+                #expect(verify.exitCode == 0, "\(verify.output)\(verify.errors)")
+                #expect(verify.output.contains("vm1: as intended"), "\(verify.output)")
+                #expect(verify.output.contains("not seen: the nftables table of br0: "), "\(verify.output)")
+                #expect(
+                    verify.output.contains("not seen: the copy of the open bracket: ") == isOpen, "\(verify.output)")
+                let status = try look("status vm1").output
+                #expect(status.contains("vm1: \(isOpen ? "under_way" : "ok"), on primary"), "\(status)")
+                #expect(status.contains("  not seen: the nftables table of br0: "), "\(status)")
+                #expect(!status.contains("NO COPY"), "\(status)")
+                #expect(try look("status").output.contains("not all of 1 guest is seen, which takes CAP_NET_ADMIN"))
+                let json = try look("status vm1 --json").output
+                #expect(!json.contains("is_copy_right"), "\(json)")
+            }
+            #expect(!(try look("reconcile --dry-run").output.contains("anew")))
+            #expect(try lab.expect("status vm1").output.contains("frames copied"))
+        }
+    }
+
     @Test func groupsAreServedOnBothPortsWhileItIsOpen() throws {
         try CommandLineLab.run(flooding: false) { lab in
             try lab.lab.makeQuerier()

@@ -19,6 +19,10 @@ struct BadInputTests {
             ("--bridge br0 --primary vfrep0 --standby tap0-far --address 52:54:00:00:00:01", 3, "it is no port of br0"),
             ("--bridge br0 --primary vfrep0 --standby other0 --address 52:54:00:00:00:01", 3, "it belongs to br1"),
             ("--bridge br0 --primary vfrep0 --standby vfrep0 --address 52:54:00:00:00:01", 64, "the same port"),
+            (
+                "--bridge br0 --primary vfrep0 --standby tap0 --uplink tap0 --address 52:54:00:00:00:01", 64,
+                "standby and uplink are the same port, tap0"
+            ),
             ("--bridge br0 --primary vfrep0 --standby br0 --address 52:54:00:00:00:01", 64, "the bridge br0 itself"),
             ("\(good) --address 52:54:00:00:00", 64, "is not a MAC address"),
             ("\(good) --address 01:00:5e:00:00:01", 64, "multicast"),
@@ -84,6 +88,14 @@ struct BadInputTests {
                 #expect(json.exitCode == 64 && json.output.contains("\"code\" : \"usage\""), "\(wrong): \(json.output)")
             }
             try lab.refused("switch vm1 --to standby --timeout 5", code: 64, saying: "500ms, 5s, 2min")
+            // What would be passed over in silence is wrong.
+            let wait = "switch vm1 --to standby"
+            try lab.refused("\(wait) --timeout 5s", code: 64, saying: "name a signal by --until")
+            try lab.refused(
+                "\(wait) --strategy bracket --on-timeout abort", code: 64, saying: "name a signal by --until")
+            try lab.refused("\(wait) --until word --on-timeout abort", code: 64, saying: "needs the strategy bracket")
+            try lab.refused(
+                "\(wait) --close --until frame:standby", code: 64, saying: "--close closes the bracket at once")
             try lab.refused("announce vm1 --count 0", code: 64, saying: "--count is at least 1")
             try lab.refused("status v/m", code: 64, saying: "guest name")
             try lab.refused(

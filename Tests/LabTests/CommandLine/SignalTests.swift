@@ -78,9 +78,14 @@ struct SignalTests {
         try CommandLineLab.run { lab in
             try lab.prepare()
             // The socket's file of a QEMU that has ended.
-            try TextFile.write("", to: lab.state + "/dead")
+            let listen = "IO::Socket::UNIX->new(Local => '\(lab.state)/dead', Listen => 1) or die"
+            #expect(try Command.run(["perl", "-MIO::Socket::UNIX", "-e", listen]).exitCode == 0)
             let dead = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(lab.state)/dead:STOP --timeout 30s")
             #expect(dead.exitCode == 3 && dead.errors.contains("nobody listens there"), "\(dead.errors)")
+            #expect(dead.errors.contains("(name another signal by --until, or switch it"), "\(dead.errors)")
+            try TextFile.write("", to: lab.state + "/file")
+            let file = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(lab.state)/file:STOP")
+            #expect(file.exitCode == 3 && file.errors.contains("/file is no socket"), "\(file.errors)")
             // Another client has the monitor: connected, not greeted.
             let monitor = try FakeMonitor()
             let busy = try lab.fdbsteer("switch vm1 --to standby --until qmp:\(monitor.path):STOP --timeout 1s")

@@ -25,6 +25,7 @@ struct TypingTests {
     static let mistakes = [
         Mistake("statsu", 64, "there is no verb \"statsu\"", "did you mean \"fdbsteer status\"?"),
         Mistake("swtich vm1 --to standby", 64, "did you mean \"fdbsteer switch\"?"),
+        Mistake("help swich", 64, "there is no verb \"swich\"", "did you mean \"fdbsteer switch\"?"),
         Mistake("show", 64, "there is no verb \"show\"", "the verbs are topology, preflight,"),
         Mistake("prepare", 64, "missing: <guest>; --bridge <bridge>; --address <address>; name the guest's ports:"),
         Mistake("prepare vm7 \(ports)", 64, "missing: --bridge <bridge>; --address <address>", "fdbsteer help prepare"),

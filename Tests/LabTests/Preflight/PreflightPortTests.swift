@@ -99,6 +99,9 @@ struct PreflightPortTests {
             #expect(try lab.fromNetwork() == [])
             let found = try lab.fdbsteer("preflight vm1")
             #expect(found.exitCode == 3 && found.output.contains("  blocks bridge-down br0"), "\(found.output)")
+            #expect(!found.output.contains("not-forwarding"), "\(found.output)")
+            try lab.refused(
+                "switch vm1 --to standby", code: 3, saying: "br0: the bridge is down", "(ip link set br0 up)")
             try lab.script("ip link set br0 up")
             #expect(try lab.forwards("vfrep0") && lab.forwards("tap0") && lab.forwards("uplink0"))
             #expect(try lab.fromNetwork() == ["vfrep0-far"])

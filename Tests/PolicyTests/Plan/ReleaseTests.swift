@@ -76,6 +76,33 @@ import Testing
         #expect(plan(entry(6, .reachable), found: EntrySet([entry(6)])).changes.map(\.change.primitive) == [.replace])
     }
 
+    /// The guest's side is where it was before the bracket: on the standby its entries would lead to a port that it may not read.
+    @Test func whatABracketHasOnTheStandbyIsGivenBackOnTheGuestsSide() throws {
+        var here = guest
+        (here.side, here.primary) = (.primary, PortIdentity(name: "vf", index: 5, isEswitchPort: false))
+        var seen = observation
+        seen.ports[.primary] = try link(5, "vf", switched: false)
+        func plan(_ entry: Entry, _ seen: Observation, isBracketed: Bool = true, found: EntrySet? = nil) -> Plan {
+            var seen = seen
+            seen.entries = EntrySet([entry])
+            return Planner().release(here, observation: seen, found: found, isBracketed: isBracketed)
+        }
+        let given = try #require(plan(entry(6), seen).changes.first)
+        #expect(given.change == EntryChange(address, .makeDynamic, port: 5, oldPort: 6))
+        #expect(given.undo == EntryChange(address, .replace, port: 6, oldPort: 5) && given.expected?.port == 5)
+        // As it was found on the primary.
+        let fixed = plan(entry(6), seen, found: EntrySet([entry(5)])).changes.map(\.change)
+        #expect(fixed == [EntryChange(address, .replace, port: 5, oldPort: 6)])
+        // Without a bracket an entry on the standby is where somebody else has put it.
+        let stray = plan(entry(6), seen, isBracketed: false).changes.map(\.change)
+        #expect(stray == [EntryChange(address, .makeDynamic, port: 6, oldPort: 6)])
+        // A primary that is gone is no place for it.
+        seen.ports[.primary] = nil
+        let left = plan(entry(6), seen)
+        #expect(left.changes.map(\.change) == [EntryChange(address, .makeDynamic, port: 6, oldPort: 6)])
+        #expect(left.notes.contains { $0.contains("vf delivers nothing") }, "\(left.notes)")
+    }
+
     @Test func oneRefusalHoldsNothingElse() throws {
         let other = try Address("52:54:00:00:00:02")
         let guest = GuestInterface(

@@ -26,7 +26,8 @@ import Testing
         }
         #expect(try request().addresses == [address])
         let wrong: [() throws -> PreparationRequest] = [
-            { try request(standby: "p") }, { try request(uplink: "p") }, { try request(primary: "br") },
+            { try request(standby: "p") }, { try request(uplink: "p") }, { try request(uplink: "s") },
+            { try request(primary: "br") },
             { try request(uplink: "br") }, { try request(addresses: []) },
             { try request(addresses: [address, address]) }, { try request(side: .remote) },
         ]
