@@ -8,17 +8,23 @@ struct ChaosView {
         let side: String
         let phase: String
         let isRunning: Bool
-        /// Problems, and the daemon's conditions.
+        /// Problems, and the daemon's conditions, without ``symptoms``.
         let problems: [String]
         /// The interface indexes of the sides.
         let ports: [String: Int64]
+
+        /// Codes with which `status` says that a guest differs from its record: that is to be explained, and explains nothing.
+        private static let symptoms: Set = [
+            "entry-wrong", "address-taken", "guard-missing", "copy-wrong", "hardware-differs",
+        ]
 
         init?(_ object: JSON) {
             guard let side = object["side"]?.text, let phase = object["phase"]?.text else { return nil }
             self.side = side == "local" ? "standby" : side
             self.phase = phase
             isRunning = object["running"]?.bool ?? false
-            problems = ["problems", "conditions"].flatMap { object[$0]?.elements ?? [] }.map {
+            let found = ["problems", "conditions"].flatMap { object[$0]?.elements ?? [] }
+            problems = found.filter { !Guest.symptoms.contains($0["code"]?.text ?? "") }.map {
                 "\($0["subject"]?.text ?? ""): \($0["message"]?.text ?? $0.description)"
             }
             var ports: [String: Int64] = [:]
