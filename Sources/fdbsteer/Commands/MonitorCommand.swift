@@ -46,7 +46,9 @@ struct MonitorCommand: ParsableCommand {
                 }
             }
             var tail = try EventTail(call.folder, last: last, show)
-            call.sayWhyEmpty()
+            do throws(ControllerError) { try call.folder.requireNamed() } catch {
+                Output.error("fdbsteer: \(error.message) yet: waiting for it")
+            }
             // A folder that is not there yet cannot be watched: it is looked for once a second.
             repeat { try tail.read(show) } while view.wait(for: tail.descriptor, atMost: 1_000_000_000)
         }
