@@ -125,16 +125,6 @@ import Testing
         #expect(partly?.remedy?.contains("name a port of br0; or, if nobody needs it where it is") == true)
     }
 
-    /// A sticky entry of a guest that shares its port is fdbsteer's own.
-    @Test func anotherGuestsStickyEntryIsNobodyElses() throws {
-        var situation = Situation()
-        try situation.add("52:54:00:00:00:01", port: 5, state: .noARP, flags: .sticky)
-        #expect(try situation.findings().map(\.code).contains(AddressRules.stickyEntry.code))
-        situation.owners = [try Address("52:54:00:00:00:01"): "vm9"]
-        let codes = try situation.findings().map(\.code)
-        #expect(codes.contains(AddressRules.otherGuest.code) && !codes.contains(AddressRules.stickyEntry.code))
-    }
-
     @Test func whatWasWaivedInVainIsSaid() throws {
         var situation = Situation()
         situation.standby.hasCarrier = false
