@@ -205,12 +205,9 @@ package enum PresenceRules {
             answer(
                 port.link.name, "its state is \(state); \(port.refused)",
                 evidence: ["\(port.link.name) state": "\(state)", "\(bridge.name) stp_state": "\(tree)"],
-                // A bridge that is down disables all of its ports.
-                remedy: !bridge.isUp
-                    ? "ip link set \(bridge.name) up"
-                    : tree == 0
-                        ? "bridge link set dev \(port.link.name) state 3"
-                        : "wait for spanning tree, or find the loop that it broke: bridge link show dev \(port.link.name)",
+                remedy: tree == 0
+                    ? "bridge link set dev \(port.link.name) state 3"
+                    : "wait for spanning tree, or find the loop that it broke: bridge link show dev \(port.link.name)",
                 refuses: port.refuses)
         }
     }

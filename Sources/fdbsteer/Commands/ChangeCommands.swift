@@ -44,7 +44,7 @@ struct ReconcileCommand: ParsableCommand {
             if common.json {
                 Output.json(report)
             } else {
-                if report.guests.isEmpty { Output.line(common.call.nobody) }
+                if report.guests.isEmpty { Output.line("no guest is prepared") }
                 for guest in report.probes + report.guests {
                     Output.line("\(guest.guest): \(guest.message)")
                     for problem in guest.problems { Output.line("\(guest.guest): problem: \(problem)") }

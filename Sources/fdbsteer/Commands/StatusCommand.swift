@@ -85,7 +85,7 @@ struct StatusCommand: ParsableCommand {
                     cells: ["-", "not prepared", age, "-", "-", "-", "-", "-"],
                     troubles: guest.conditions.map(\.line)))
         }
-        if rows.isEmpty { return [common.call.nobody] }
+        if rows.isEmpty { return ["no guest is prepared"] }
         rows.sort { Health.isBefore(($0.health, guest: $0.guest), ($1.health, guest: $1.guest)) }
         let head = ["GUEST", "HEALTH", "SIDE", "STATE", "SINCE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]
         let table = Output.aligned([head] + rows.map { [$0.guest, $0.health.rawValue] + $0.cells })

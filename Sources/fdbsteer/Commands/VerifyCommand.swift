@@ -23,7 +23,7 @@ struct VerifyCommand: ParsableCommand {
             if guests.isEmpty {
                 let all = try call.allGuests()
                 (ids, hasFaults) = (all.records.map(\.guest.id), all.hasFaults)
-                if ids.isEmpty, !common.json { Output.line(call.nobody) }
+                if ids.isEmpty, !common.json { Output.line("no guest is prepared") }
             }
             let code = try call.ask(
                 ids, isList: guests.isEmpty, on: &host,

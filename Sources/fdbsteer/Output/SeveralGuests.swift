@@ -1,5 +1,4 @@
 import Controller
-import Glibc
 import Policy
 import Records
 import System
@@ -15,13 +14,6 @@ extension Call {
             }
             return ids
         }
-    }
-
-    /// What is said where there is no guest. A folder whose name has a typing error has none either.
-    var nobody: String {
-        let isDefault = folder.path == StateFolder().path
-        return "no guest is prepared"
-            + (isDefault || access(folder.path, F_OK) == 0 ? "" : ": there is no folder \(folder.path)")
     }
 
     /// Asks a verb about guests one after the other. All are tried; one that was named alone answers as the verb does.

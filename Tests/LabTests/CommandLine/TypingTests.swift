@@ -111,11 +111,6 @@ struct TypingTests {
     @Test func whatIsNotThereIsSaidWhereItIsNoError() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
-            for verb in ["status", "verify", "reconcile"] {
-                let nobody = try lab.fdbsteer("\(verb) --state \(lab.state)/nowhere")
-                #expect(nobody.exitCode == 0, "\(nobody.errors)")
-                #expect(nobody.output.contains("there is no folder \(lab.state)/nowhere"), "\(nobody.output)")
-            }
             let monitor = try lab.fdbsteer("monitor wm1 --for 10ms")
             #expect(monitor.exitCode == 0 && monitor.errors.contains("did you mean vm1?"), "\(monitor.errors)")
             #expect(try lab.fdbsteer("monitor vm1 --for 10ms").errors == "")

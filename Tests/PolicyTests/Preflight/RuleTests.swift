@@ -85,14 +85,6 @@ import Testing
             codes.contains(AddressRules.otherGuest.code) && !codes.contains(AddressRules.stickyEntry.code), "\(codes)")
     }
 
-    @Test func portsThatTheirBridgeDisablesNeedTheBridge() throws {
-        var situation = Situation()
-        situation.bridge.isUp = false
-        situation.standby.state = .disabled
-        let finding = try situation.verdict().findings.first { $0.code == PresenceRules.notForwarding.code }
-        #expect(finding?.remedy == "ip link set br0 up")
-    }
-
     /// A port refuses the redirections that go to it, and those only.
     @Test(arguments: Side.allCases) func aPortRefusesRedirectionsToIt(side: Side) throws {
         var situation = Situation()
