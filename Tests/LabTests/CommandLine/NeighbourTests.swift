@@ -193,7 +193,7 @@ struct NeighbourTests {
                 + "--address \(CommandLineLab.mac)"
             try lab.refused("\(begin) --neighbour br0", code: 64, saying: "--ip")
             try lab.refused("\(begin) --ip 192.0.2.7 --neighbour br0,br0", code: 64, saying: "br0 twice")
-            try lab.refused("\(begin) --ip 192.0.2.7 --neighbour tap0", code: 3, saying: "not above bridge br0")
+            try lab.refused("\(begin) --ip 192.0.2.7 --neighbour tap0", code: 64, saying: "which has no neighbours")
             try lab.refused("\(begin) --ip 192.0.2.7 --neighbour none0", code: 3, saying: "no such interface")
             try lab.prepare(NeighbourTests.options)
             try Command.script("ip link add gw0 link br0 type macvlan\nip link set gw0 up")
