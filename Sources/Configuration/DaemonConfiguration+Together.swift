@@ -69,7 +69,7 @@ extension DaemonConfiguration {
             for port in request.ownPorts {
                 guard let other = gates[port], other.id != request.id, other.bridge == request.bridge else { continue }
                 found.append(
-                    (request.id, "has port \(port), at which guest \(other.id) has a gate, that locks others out"))
+                    (request.id, "has port \(port), at which guest \(other.id) has a gate, which locks others out"))
             }
         }
     }

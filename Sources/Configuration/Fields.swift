@@ -91,7 +91,7 @@ struct Kind<Value> {
     }
 }
 
-/// The reason why a text cannot be an element of an array.
+/// Why a text cannot be an element of an array.
 private struct Unusable: Error, CustomStringConvertible {
     let description: String
 }

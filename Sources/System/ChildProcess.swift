@@ -65,9 +65,15 @@ package enum ChildProcess {
         of arguments: [String], limit: Int, within patience: Int64
     ) throws(SystemError) -> Ended {
         let deadline = monotonicNanoseconds() + patience
-        let (output, errors) = (try pipe(), try pipe())
-        defer { for pipe in [output, errors] { close(pipe.reading) } }
+        let output = try pipe()
+        defer { close(output.reading) }
         let process: pid_t
+        let errors: (reading: Int32, writing: Int32)
+        do throws(SystemError) { errors = try pipe() } catch {
+            close(output.writing)
+            throw error
+        }
+        defer { close(errors.reading) }
         do {
             defer { for pipe in [output, errors] { close(pipe.writing) } }
             process = try spawn(arguments, output: output.writing, errors: errors.writing)
@@ -78,13 +84,16 @@ package enum ChildProcess {
         var texts: [[UInt8]] = [[], []]
         var buffer = [UInt8](repeating: 0, count: 65536)
         while polled.contains(where: { $0.fd >= 0 }) {
+            // What it has written is there when it has ended; its own children may keep the pipes open.
+            let hasEnded = ending >= 0 && polled[2].fd < 0
             let left = deadline - monotonicNanoseconds()
             guard left > 0 else {
                 end(process)
                 throw SystemError(
                     "\(arguments.first ?? "") did not end within \(DurationText.text(patience))", errno: ETIMEDOUT)
             }
-            poll(&polled, 3, Int32(clamping: (left + 999_999) / 1_000_000))
+            let ready = poll(&polled, 3, hasEnded ? 0 : Int32(clamping: (left + 999_999) / 1_000_000))
+            if ready == 0, hasEnded { break }
             for index in polled.indices where polled[index].revents != 0 {
                 polled[index].revents = 0
                 let count = index < 2 ? read(polled[index].fd, &buffer, buffer.count) : 0

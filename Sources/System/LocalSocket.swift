@@ -43,15 +43,18 @@ package enum LocalSocket {
         return descriptor
     }
 
+    /// There is nothing at a path.
+    package static func isMissing(_ path: String) -> Bool { access(path, F_OK) != 0 && errno == ENOENT }
+
     /// Listens again at a path from which somebody has removed the socket, unless another file is there.
     ///
-    /// - Parameter names: the descriptor of ``watchName(_:)``, which is readable.
-    /// - Returns: a descriptor as of ``listen(at:)``; nil where nothing is to be done.
+    /// - Parameter names: the descriptor of ``watchName(_:)``.
+    /// - Returns: a descriptor as of ``listen(at:)``; nil where nothing is to be done, or, as ``isMissing(_:)`` tells, nothing can be.
     package static func listenAgain(at path: String, _ names: Int32) -> Int32? {
         withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
             while read(names, buffer.baseAddress, buffer.count) > 0 {}
         }
-        guard access(path, F_OK) != 0, errno == ENOENT, let descriptor = try? listen(at: path) else { return nil }
+        guard isMissing(path), let descriptor = try? listen(at: path) else { return nil }
         _ = inotify_add_watch(names, path, UInt32(IN_ATTRIB | IN_MOVE_SELF))
         return descriptor
     }

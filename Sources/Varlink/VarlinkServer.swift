@@ -88,21 +88,26 @@ package final class VarlinkServer: Sendable {
 
     // MARK: - Connections
 
+    /// Between two attempts to make a socket again that was removed, in milliseconds: `/run` may be full.
+    private static let missingPause: Int32 = 1000
+
     private func accept() {
         VarlinkServer.lowerPriority()
         var listener = self.listener
+        var isMissing = names >= 0 && LocalSocket.isMissing(path)
         while true {
             var polled = [listener, stopping, names].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            poll(&polled, 3, -1)
+            poll(&polled, 3, isMissing ? VarlinkServer.missingPause : -1)
             if polled[1].revents != 0 { break }
-            if polled[2].revents != 0, let again = LocalSocket.listenAgain(at: path, names) {
+            if polled[0].revents != 0 { _ = take(from: listener) }
+            guard isMissing || polled[2].revents != 0 else { continue }
+            if let again = LocalSocket.listenAgain(at: path, names) {
                 // Who has connected to the one that was removed is answered.
                 while take(from: listener) {}
                 close(listener)
                 listener = again
-            } else if polled[0].revents != 0 {
-                _ = take(from: listener)
             }
+            isMissing = LocalSocket.isMissing(path)
         }
         // Who connects from now on is refused by the kernel.
         close(listener)

@@ -122,7 +122,8 @@ extension Loop {
         guard let request = guest.preparation else { return .settled }
         let id = guest.id
         let named = context.keeper.named(request, links)
-        let table = named.flatMap { PreparationCourse.Table(request, as: $0, links) }
+        // A release holds for the bridge and the guest's own port, whatever has become of the others.
+        let table = PreparationCourse.Table(request, as: named ?? request, links)
         var course = preparing.courses[id] ?? PreparationCourse()
         course.table = table
         if preparing.courses[id] == nil {
@@ -162,7 +163,11 @@ extension Loop {
             preparing.courses[id]?.begin(now)
             preparing.nextAttempt = min(preparing.nextAttempt, now + course.pause)
             preparing.courses[id]?.isComplete()
-            return attempt(request) ? .prepared : .refused
+            if attempt(request) { return .prepared }
+            // The record is as it was, and its next change is others'.
+            take(context.keeper.reload([id.text]))
+            preparing.courses[id]?.note(context.keeper.watch.record(named: id))
+            return .refused
         }
         preparing.courses[id]?.isComplete()
         return .settled

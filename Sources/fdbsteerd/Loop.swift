@@ -25,6 +25,8 @@ struct Loop: ~Copyable {
     private var overran = false
     /// Guests whose records were written and not read since; nil for all.
     private var unread: Set<String>? = []
+    /// When a list of the records that could not be read is tried again (CLOCK_MONOTONIC, nanoseconds).
+    private var unlistedUntil: Int64 = 0
     private var lastResync: Int64 = 0
     /// When the next guest is made ready (``Keeper/makeOneReady()``).
     private var readyAt: Int64 = 0
@@ -51,6 +53,8 @@ struct Loop: ~Copyable {
     /// Between two looks at who may send from guests' addresses after ports have changed, in nanoseconds: a guest can make its port
     /// change as often as it likes.
     private static let guardPause: Int64 = 1_000_000_000
+    /// Between two attempts to list the records, in nanoseconds.
+    private static let listPause: Int64 = 1_000_000_000
     /// Between two guests that are made ready, and before the first after a change, in nanoseconds: it is for quiet times.
     private static let readyPause: Int64 = 2_000_000
     /// Tokens that are no rows: the kernel's notifications, those of multicast groups, and writes to the journal.
@@ -205,6 +209,7 @@ struct Loop: ~Copyable {
         due = min(due, preparingDue)
         due = min(due, context.keeper.bracketsDue)
         for entry in pending.values { due = min(due, entry.at) }
+        if unread == nil { due = min(due, unlistedUntil) }
         if let time = following.due { due = min(due, time) }
         if let time = context.keeper.countDue { due = min(due, time) }
         if let time = context.keeper.conditionsDue { due = min(due, time) }
@@ -290,13 +295,17 @@ struct Loop: ~Copyable {
 
     /// Reads what others have written to the journal. A record that is broken is read again when it is written.
     private mutating func readJournal() {
-        if unread?.isEmpty == true { return }
+        if unread?.isEmpty == true || (unread == nil && monotonicNanoseconds() < unlistedUntil) { return }
         let names = unread
         let news = context.keeper.reload(names)
         unread = []
         if let names { broken.subtract(names) } else { broken = [] }
         for fault in news.faults {
-            if let name = fault.name { broken.insert(name) } else { unread = nil }
+            if let name = fault.name {
+                broken.insert(name)
+            } else {
+                (unread, unlistedUntil) = (nil, monotonicNanoseconds() + Loop.listPause)
+            }
             report("journal", fault.error)
         }
         if broken.isEmpty, unread != nil { mended("journal") }

@@ -99,7 +99,10 @@ extension Keeper {
     /// - Parameter condition: of code ``Condition/released``, with its ports and what its table asks for.
     package func wasReleased(_ id: GuestID, _ condition: Condition) -> Bool {
         let place = EarlierConditions.Place(guest: id.text, row: ConditionRecord.absent, source: .configuration)
-        return earlierConditions.at(place).contains { $0.condition == condition }
+        return earlierConditions.at(place).contains {
+            // The remedy names what the table asks for; the words may be an earlier version's.
+            $0.condition.isSame(as: condition) && $0.condition.remedy == condition.remedy
+        }
     }
 
     /// Prepares a guest of the configuration, or plans it for one that is only observed.

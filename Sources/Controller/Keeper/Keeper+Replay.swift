@@ -85,7 +85,7 @@ extension Keeper {
             throw ControllerError(.precondition, "the guest is not known to answer questions")
         }
         if let probe = lastProbe(record.row), monotonicNanoseconds() < probe + InquiryCourse.pause {
-            throw ControllerError(.precondition, "the guest tries whether its address is free (RFC 5227)")
+            throw ControllerError(.precondition, "the guest is probing whether its address is free (RFC 5227)")
         }
         return owned
     }
@@ -182,8 +182,10 @@ extension Keeper {
         let kind: QueueShield.Kind
     }
 
-    /// Something is kept out of the queue of one of a guest's ports.
-    package func keepsQueue(_ row: Int64) -> Bool { queues[row] != nil }
+    /// Copies of a guest's frames are kept out of its primary's queue.
+    package func keepsCopies(_ row: Int64) -> Bool {
+        if case .frames? = queues[row]?.kind { true } else { false }
+    }
 
     /// Keeps something out of the queue of one of a guest's ports, or nothing any more; nothing where the port has others' frames too.
     ///

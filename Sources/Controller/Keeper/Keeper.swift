@@ -56,7 +56,7 @@ package struct Keeper: ~Copyable {
     var absent: [GuestID: Ward] = [:]
     /// What was heard of links since it was last asked for (``takeLinkNews()``).
     var linkNews = LinkNews()
-    /// MACs of guests that are not prepared, because it is not known where they are perhaps, with what was heard last of their entries:
+    /// MACs of guests that are not prepared, perhaps because it is not known where they are, with what was heard last of their entries:
     /// nil for one that was removed.
     var awaited: [MACAddress: [Address: Entry?]] = [:]
     /// Rows of followed guests whose ports are to be read for their next redirection.

@@ -145,7 +145,7 @@ package final class Replayer {
         let reason =
             probedAt == nil
             ? "the guest did not say when it took its standby's frames"
-            : "the guest tries whether its address is free (RFC 5227), and is not asked meanwhile"
+            : "the guest is probing whether its address is free (RFC 5227), and is not asked meanwhile"
         told.append(ReplayAccount(.leaving, refusal: reason))
         endGap()
     }

@@ -216,9 +216,10 @@ extension Plan {
             expected = nil
         }
         if let expected, expected.holds(for: entry) { return nil }
+        // What was deleted is nowhere, so nothing can be moved back from the port before.
         let undo =
-            home.map { restoration(of: entry, address: address, from: $0, links: links) }
-            ?? EntryChange(address, .replace, port: port, sticky: entry.isSticky)
+            (expected == nil ? nil : home).map { restoration(of: entry, address: address, from: $0, links: links) }
+            ?? EntryChange(address, .replace, port: expected == nil ? entry.port : port, sticky: entry.isSticky)
         return PlannedChange(change: change, before: entry, undo: undo, expected: expected)
     }
 }

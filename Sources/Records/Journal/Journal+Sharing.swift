@@ -172,6 +172,7 @@ extension Journal {
             guard let lock = try GuestLock(Waiting.lock(name), in: folder, patience: 0) else { continue }
             defer { withExtendedLifetime(lock) {} }
             try folder.remove(Waiting.file(name))
+            try folder.remove("locks/\(Waiting.lock(name))")
         }
         for name in try folder.names(in: "locks") where !known.contains(name) {
             guard let lock = try GuestLock(name, in: folder, patience: 0) else { continue }

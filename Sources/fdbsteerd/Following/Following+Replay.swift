@@ -61,7 +61,7 @@ extension Following {
             context.log.notice("\(error)", metadata: ["guest": "\(guest.settings.id)"])
         }
         guard care == .coming, let replay = guest.replay else { return }
-        if context.keeper.keepsQueue(guest.row) { return replay.holds() }
+        if context.keeper.keepsCopies(guest.row) { return replay.holds() }
         // From now on it gets its copies as without replay, and nothing twice.
         context.keeper.arrive(replay, of: guest.row, isEvident: false)
         tell(guest, &context)

@@ -88,7 +88,7 @@ struct ReplayLeavingTests {
                 to: "ff:ff:ff:ff:ff:ff", from: CommandLineLab.mac, type: 0x0806,
                 payload: [0, 1, 8, 0, 6, 4, 0, 1] + mac + [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 7])
             _ = try guest.namespace.run { try probe.send(from: "vfrep0-far", lookingAt: "lo") }
-            try daemon.waitFor("the guest tries whether its address is free")
+            try daemon.waitFor("the guest is probing whether its address is free")
             #expect(try ReplayLeavingTests.asks(guest) == 0)
         }
     }
