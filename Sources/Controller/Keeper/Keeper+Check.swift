@@ -243,9 +243,9 @@ extension Keeper {
         } else {
             do throws(ControllerError) {
                 let rate = seenRate(of: claim.record)
-                let report = try OpenBracket(to: .standby, options: options(for: row), ready: nil, rate: .seen(rate))
-                    .run(
-                        under: claim, on: &host.kernel, since: Stopwatch())
+                let report = try OpenBracket(
+                    to: .standby, options: options(for: row), ready: nil, rate: .seen(rate), isForCarrier: true
+                ).run(under: claim, on: &host.kernel, since: Stopwatch())
                 try relearn(&claim)
                 if report.outcome == .done { wards[row]?.mute = .bracketed }
                 return .bracketed(book(report, reason: what), reason: what)
@@ -274,7 +274,7 @@ extension Keeper {
                     return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
                 }
                 // An earlier daemon has opened it.
-                if !delivers, claim.record.isBracketOfTheDaemon, wards[row]?.isFollowed == false {
+                if !delivers, claim.record.isBracketForCarrier {
                     wards[row]?.mute = .bracketed
                 }
             }

@@ -15,6 +15,8 @@ package struct OpenBracket: GuestVerb {
     let ready: Observation?
     /// How many frames a second the guest gets.
     let rate: Rate
+    /// The primary has lost its carrier.
+    let isForCarrier: Bool
 
     /// How many frames a second a guest gets.
     enum Rate {
@@ -28,11 +30,12 @@ package struct OpenBracket: GuestVerb {
         self.init(to: goal, options: options, ready: nil, rate: .toMeasure)
     }
 
-    init(to goal: Side, options: VerbOptions, ready: Observation?, rate: Rate) {
+    init(to goal: Side, options: VerbOptions, ready: Observation?, rate: Rate, isForCarrier: Bool = false) {
         self.goal = goal
         self.options = options
         self.ready = ready
         self.rate = rate
+        self.isForCarrier = isForCarrier
     }
 
     package func run(
@@ -51,7 +54,8 @@ package struct OpenBracket: GuestVerb {
         try requireRate(record.guest, on: &kernel)
         if !options.dryRun { try kernel.requirePrivilege() }
         let footing = try kernel.footing(record.guest, isTrying: !options.dryRun)
-        let bracket = Bracket(footing, now: Stopwatch.realTime, sharesClsact: try claim.sharesClsact())
+        var bracket = Bracket(footing, now: Stopwatch.realTime, sharesClsact: try claim.sharesClsact())
+        bracket.isForCarrier = isForCarrier
         let copy = CopyChange(
             record, bracket: bracket, isOn: true, specification: try kernel.specification(record, observation))
         let plan = try Planner().openBracket(

@@ -54,7 +54,7 @@ struct RepairBracket {
         let now = Bracket(footing, now: old.openedAt, sharesClsact: try claim.sharesClsact())
         let bracket = Bracket(
             openedAt: old.openedAt, means: now.means,
-            ownsClsact: now.ownsClsact || (old.ownsClsact && now.means == .clsact))
+            ownsClsact: now.ownsClsact || (old.ownsClsact && now.means == .clsact), isForCarrier: old.isForCarrier)
         try claim.write(.bracket(.bracketed, bracket, side: record.guest.side, goal: goal, proof: nil))
         let specification = try kernel.specification(record, observation)
         try kernel.remake(

@@ -8,12 +8,15 @@ public struct Bracket: Hashable, Sendable {
     public let means: CopyMeans
     /// The clsact was made for it.
     public let ownsClsact: Bool
+    /// The daemon has opened it because the primary had lost its carrier: it ends when that is back.
+    public var isForCarrier = false
 
     /// Makes one from its parts.
-    public init(openedAt: Int64, means: CopyMeans, ownsClsact: Bool) {
+    public init(openedAt: Int64, means: CopyMeans, ownsClsact: Bool, isForCarrier: Bool = false) {
         self.openedAt = openedAt
         self.means = means
         self.ownsClsact = ownsClsact
+        self.isForCarrier = isForCarrier
     }
 
     /// Stands for a bracket of which the journal knows nothing more.

@@ -74,8 +74,8 @@ extension GuestRecord {
     /// The program that writes records as the daemon.
     package static let daemon = "fdbsteerd"
 
-    /// A bracket to the standby is open that the daemon has opened.
-    package var isBracketOfTheDaemon: Bool { phase == .bracketed && goal == .standby && by == GuestRecord.daemon }
+    /// A bracket is open that the daemon has opened because the primary had lost its carrier.
+    package var isBracketForCarrier: Bool { phase == .bracketed && bracket?.isForCarrier == true }
 }
 
 extension GuestRecord {

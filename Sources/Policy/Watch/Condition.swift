@@ -109,7 +109,7 @@ extension Condition {
         } else if record.entrySide == .primary, finding.refuses.contains(.toStandby) {
             severity = .warning
         } else if record.entrySide == .standby, !isFollowed, finding.refuses.contains(.toPrimary),
-            record.phase == .pinned || record.isBracketOfTheDaemon
+            record.phase == .pinned || record.isBracketForCarrier
         {
             severity = record.phase == .pinned ? .warning : .problem
         } else {

@@ -20,7 +20,7 @@ package struct Claim: ~Copyable {
     ) {
         self.record = record
         self.journal = journal
-        file = File(document, record.guest.id.text, journal.folder, lock)
+        file = File(document, record.guest.id.text, journal, lock)
     }
 
     /// The record with the names that the guest's bridge and ports have now. Whatever is written next has them too.
@@ -193,15 +193,16 @@ extension Claim {
         /// The document has what is to be written though nothing else is.
         private(set) var hasNews = false
         private let name: String
-        private let folder: RecordFolder
+        private let journal: Journal
+        private var folder: RecordFolder { journal.folder }
         private let lock: GuestLock?
         /// An open file that has the space for the next write.
         private var reserve: Int32?
 
-        init(_ document: RecordDocument, _ name: String, _ folder: RecordFolder, _ lock: consuming GuestLock?) {
+        init(_ document: RecordDocument, _ name: String, _ journal: Journal, _ lock: consuming GuestLock?) {
             self.document = document
             self.name = name
-            self.folder = folder
+            self.journal = journal
             self.lock = lock
         }
 
@@ -257,6 +258,7 @@ extension Claim {
             }
             try folder.rename(temporary, Journal.file(name))
             self.document = document
+            journal.written = (name, bytes, document)
             hasNews = false
         }
 

@@ -27,6 +27,8 @@ package final class Journal {
         case guests, locks, ports, addresses, probes, waits
     }
 
+    /// The record that was written last: to read it again, as who has written it does, its text need not be parsed.
+    var written: (name: String, bytes: [UInt8], document: RecordDocument)?
     /// Records as they were last read, by name; nil for a process that reads each once.
     private var kept: [String: Kept]?
     /// The most of them that are kept.
@@ -121,7 +123,9 @@ package final class Journal {
         let old = kept?[name]
         if let old, old.bytes == bytes { return (old.document, old.record) }
         do throws(RecordDocument.Fault) {
-            guard let document = RecordDocument(bytes) else { throw RecordDocument.Fault("it is no JSON object") }
+            guard let document = writtenDocument(name, bytes) ?? RecordDocument(bytes) else {
+                throw RecordDocument.Fault("it is no JSON object")
+            }
             let record = try document.record(after: old)
             guard record.guest.id.text == name else {
                 throw RecordDocument.Fault("it is about guest \(record.guest.id)")
@@ -138,6 +142,10 @@ package final class Journal {
                     ? "use that version, or release guest \(name) with it before this one prepares it"
                     : "remove the file and prepare guest \(name) anew; its entries stay as they are")
         }
+    }
+
+    private func writtenDocument(_ name: String, _ bytes: [UInt8]) -> RecordDocument? {
+        written.flatMap { $0.name == name && $0.bytes == bytes ? $0.document : nil }
     }
 
     /// All guests of this boot and network namespace, by name; a record that is broken concerns its guest alone, and is left out.

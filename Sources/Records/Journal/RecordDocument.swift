@@ -157,10 +157,11 @@ extension RecordDocument {
     }
 
     static func bracket(_ bracket: Bracket) -> JSON {
-        .object([
-            .init("opened_ns", .integer(bracket.openedAt)), .init("means", .string(bracket.means.rawValue)),
-            .init("owns_clsact", .bool(bracket.ownsClsact)),
-        ])
+        .object(
+            [
+                .init("opened_ns", .integer(bracket.openedAt)), .init("means", .string(bracket.means.rawValue)),
+                .init("owns_clsact", .bool(bracket.ownsClsact)),
+            ] + (bracket.isForCarrier ? [.init("for", .string("carrier"))] : []))
     }
 
     private static func nic(_ nic: LegacyNIC) -> JSON {
@@ -211,7 +212,8 @@ extension RecordDocument {
                 let means = CopyMeans(rawValue: means)
             else { throw Fault("\"bracket\" lacks \"opened_ns\" or \"means\"") }
             record.bracket = Bracket(
-                openedAt: opened, means: means, ownsClsact: bracket["owns_clsact"]?.bool == true)
+                openedAt: opened, means: means, ownsClsact: bracket["owns_clsact"]?.bool == true,
+                isForCarrier: bracket["for"]?.text == "carrier")
         }
         return record
     }

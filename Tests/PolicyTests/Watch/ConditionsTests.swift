@@ -44,9 +44,9 @@ struct ConditionsTests {
 
     /// The other port of a guest has to be ready for it, unless somebody else takes the guest there.
     @Test func whatTheRulesFindIsWeighedByWhereTheGuestIs() throws {
-        func found(_ side: Side, _ phase: GuestPhase = .pinned, by: String = "", isFollowed: Bool = false) throws
-            -> [Condition]
-        {
+        func found(
+            _ side: Side, _ phase: GuestPhase = .pinned, isForCarrier: Bool = false, isFollowed: Bool = false
+        ) throws -> [Condition] {
             var situation = Situation()
             (situation.isPrepared, situation.side) = (true, phase == .bracketed ? .standby : side)
             situation.primary.hasCarrier = side == .primary && phase == .pinned
@@ -57,7 +57,9 @@ struct ConditionsTests {
             guest.side = side
             let record = GuestRecord(
                 row: 1, guest: guest, phase: phase, goal: phase == .bracketed ? .standby : nil, boot: "b", namespace: 1,
-                proof: .missing, revision: 1, by: by)
+                proof: .missing, revision: 1,
+                bracket: phase == .pinned
+                    ? nil : Bracket(openedAt: 1, means: .clsact, ownsClsact: false, isForCarrier: isForCarrier))
             return verdict.findings.filter { $0.code.rawValue == "no-carrier" }.compactMap {
                 Condition($0, about: record, isFollowed: isFollowed)
             }
@@ -68,10 +70,10 @@ struct ConditionsTests {
         #expect(try found(.standby).map(\.subject) == ["vf0"])
         #expect(try found(.standby, isFollowed: true).isEmpty)
         #expect(try found(.remote).isEmpty)
-        // The daemon's bracket is there because of the primary, and a command's guest is on its way.
-        #expect(try found(.primary, .bracketed, by: "fdbsteerd").map(\.severity) == [.problem])
-        #expect(try found(.primary, .bracketed, by: "fdbsteerd", isFollowed: true).isEmpty)
-        #expect(try found(.primary, .bracketed, by: "fdbsteer switch").isEmpty)
+        // A bracket for a lost carrier is there because of the primary; by others the guest is on its way.
+        #expect(try found(.primary, .bracketed, isForCarrier: true).map(\.severity) == [.problem])
+        #expect(try found(.primary, .bracketed, isForCarrier: true, isFollowed: true).isEmpty)
+        #expect(try found(.primary, .bracketed).isEmpty)
     }
 
     /// FRR takes the fifth move within 180 s for a duplicate: the warning comes two before.
