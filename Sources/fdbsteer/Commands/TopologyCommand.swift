@@ -18,7 +18,6 @@ struct TopologyCommand: ParsableCommand {
 
     func run() {
         common.call.run(reading: true) { host throws(ControllerError) in
-            try common.call.folder.requireNamed()
             let topology = try Topology.read(bridge: bridge, on: &host)
             if common.json {
                 Output.json(TopologyView(topology))
