@@ -70,7 +70,7 @@ struct Kind<Value> {
     /// - Parameters:
     ///   - words: the type in words.
     ///   - count: how many elements it may have.
-    ///   - element: converts one; its error says what is wrong with it.
+    ///   - element: converts one element; the error it throws says why that one cannot be used.
     static func array<Element>(
         _ words: String, _ count: ClosedRange<Int>, _ element: @escaping (String) throws -> Element
     ) -> Kind where Value == [Element] {

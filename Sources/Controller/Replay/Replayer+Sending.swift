@@ -87,7 +87,7 @@ extension Replayer {
         sending = nil
     }
 
-    /// - Returns: what is left of the piece.
+    /// - Returns: the frames of the piece that are still to be sent.
     private func send(_ piece: Piece, _ current: inout Sending, _ room: inout Int) -> Range<UInt64> {
         let range = piece.range
         var next = range.upperBound

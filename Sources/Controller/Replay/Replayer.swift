@@ -212,7 +212,7 @@ package final class Replayer {
 
     func isComplete(from number: UInt64) -> Bool { completeFrom.map { $0 <= number } ?? false }
 
-    /// What is kept is not sent, for a reason; what is being sent by the uplink already goes on.
+    /// Gives up what is kept, for a reason. Frames that are already on their way by the uplink are still sent.
     package func giveUp(_ reason: String) {
         guard phase != .departed, phase != .over else { return }
         told.append(ReplayAccount(plan.isArriving ? .arriving : gap != nil ? .leaving : .blackout, refusal: reason))

@@ -61,7 +61,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package let kind: GuestKind
     /// The bracket, while there is one.
     package var bracket: BracketView?
-    /// What is wrong, as `verify` says it, but for what is under way, which ``phase`` and ``running`` tell; nil for a guest that is
+    /// The problems that `verify` lists, without those of a verb under way, which ``phase`` and ``running`` tell; nil for a guest that is
     /// not here.
     package var problems: [Problem]?
     /// What takes a privilege to see that this process has not, and is no fault of the guest, in words.

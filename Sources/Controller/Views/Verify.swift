@@ -71,7 +71,7 @@ package struct Verify {
         var record: GuestRecord
         /// A live process holds it.
         var isRunning: Bool
-        /// What `verify` lists, but for what is under way.
+        /// The problems that `verify` lists, without those of a verb under way.
         var problems: [Problem] = []
         /// What was not seen (``Verification/unseen``).
         var unseen: [String] = []
@@ -265,7 +265,7 @@ package struct Verify {
         var problems = problems
         let target = guest.port(of: guest.side)?.index ?? 0
         let expected = PlannedChange.Expectation(port: target, isStatic: true, isSticky: guest.isSticky)
-        // Without their port there are no entries: that is what is wrong.
+        // A port that is gone takes its entries along: the port is the problem, not the entries.
         let isThere = observation.bridge != nil && observation.ports[guest.side]?.master == observation.bridge?.index
         let addresses = guest.addresses.map { address -> Verification.AddressState in
             let entry = observation.entry(address)

@@ -167,7 +167,7 @@ package struct Verdict {
 }
 
 extension ControllerError {
-    /// The same error, which says of what was waived in vain that it cannot be.
+    /// The same error, which also names the waived findings that cannot be waived here.
     package func despite(_ waived: Set<Finding.Code>) -> ControllerError {
         let inVain = waived.map(\.rawValue).filter(reasons.contains).sorted()
         if inVain.isEmpty { return self }

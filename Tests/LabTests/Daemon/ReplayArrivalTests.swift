@@ -197,6 +197,17 @@ struct ReplayArrivalTests {
         }
     }
 
+    /// Sends one more frame than the ten that the guest may have missed: it gets all by its primary, each once and in order.
+    private static func expectEachOnce(_ daemon: DaemonLab, _ pair: Pair) throws {
+        try send(10..<11)
+        var found: [UInt8] = []
+        try daemon.lab.waitUntil {
+            found += pair.byPrimary()
+            return found.last == 10
+        }
+        #expect(found == Array(0..<11), "\(daemon.log)")
+    }
+
     /// It is asked itself where it takes frames: QEMU's monitor says nothing of that.
     @Test func aMonitorThatIsNotHeardDoublesNothing() throws {
         try ReplayArrivalTests.come(ip: Self.ip) { daemon, monitor, pair in
@@ -208,13 +219,7 @@ struct ReplayArrivalTests {
             try pair.primaryHasCarrier()
             try daemon.waitForEntry("dev vfrep0 master br0 static")
             try daemon.waitFor("part=arriving")
-            try ReplayArrivalTests.send(10..<11)
-            var found: [UInt8] = []
-            try daemon.lab.waitUntil {
-                found += pair.byPrimary()
-                return found.last == 10
-            }
-            #expect(found == Array(0..<11), "\(daemon.log)")
+            try Self.expectEachOnce(daemon, pair)
         }
     }
 
@@ -227,13 +232,7 @@ struct ReplayArrivalTests {
             try pair.primaryHasCarrier()
             try pair.guest.speak(by: "vfrep0-far")
             try daemon.waitForEntry("dev vfrep0 master br0 static")
-            try ReplayArrivalTests.send(10..<11)
-            var found: [UInt8] = []
-            try daemon.lab.waitUntil {
-                found += pair.byPrimary()
-                return found.last == 10
-            }
-            #expect(found == Array(0..<11), "\(daemon.log)")
+            try Self.expectEachOnce(daemon, pair)
             #expect(daemon.count("was sent again") == 0)
         }
     }
@@ -247,13 +246,7 @@ struct ReplayArrivalTests {
             try ReplayArrivalTests.send(0..<10)
             #expect(try daemon.lab.fdbsteer("switch vm1 --to primary --close").exitCode == 0)
             try daemon.waitFor("what it missed was sent again")
-            try ReplayArrivalTests.send(10..<11)
-            var found: [UInt8] = []
-            try daemon.lab.waitUntil {
-                found += pair.byPrimary()
-                return found.last == 10
-            }
-            #expect(found == Array(0..<11), "\(daemon.log)")
+            try Self.expectEachOnce(daemon, pair)
         }
     }
 
