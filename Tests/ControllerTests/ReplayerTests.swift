@@ -68,11 +68,11 @@ struct ReplayerTests {
             var found: [UInt8] = []
             var frame = [UInt8](repeating: 0, count: 128)
             while recv(far, &frame, frame.count, Int32(MSG_DONTWAIT)) >= 15 { found.append(frame[14]) }
-            #expect(found == Array(0..<10) + Array(14..<20))
+            #expect(found == Array(0..<10) + Array(13..<20))
             #expect(replayer.takeAccounts().map(\.part) == [.leaving])
             replayer.finish()
             let last = replayer.takeAccounts()
-            #expect(last.map(\.part) == [.blackout] && last.map(\.sent) == [16])
+            #expect(last.map(\.part) == [.blackout] && last.map(\.sent) == [17])
         }
     }
 }

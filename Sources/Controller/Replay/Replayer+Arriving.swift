@@ -9,16 +9,16 @@ import System
 /// Those that were kept from it, and that the standby carried since the last answer by it, are sent to the primary when the guest
 /// answers there.
 extension Replayer {
-    /// Between two pairs of questions, in nanoseconds: those to a primary that takes nothing yet wait in its queue.
-    private static let arrivalPause: Int64 = 4_000_000
+    /// Between two pairs of questions, in nanoseconds: the guest's answer by its primary is a frame that wakes the loop.
+    static let arrivalPause: Int64 = 4_000_000
+    /// A primary whose queue holds so many frames is not asked: nobody reads it yet, and the questions would take the places of frames.
+    static let mostWaiting = 100
     /// One that has answered nothing for so long cannot be asked. Its silence alone does not show that: a guest whose primary has no
     /// carrier answers by neither port, for half a second where the link is e1000e's (docs/zero.md). What is kept from it meanwhile is
     /// late, and not lost; nanoseconds.
     private static let muteLimit: Int64 = 1_000_000_000
     /// A guest that has answered by its standby within this time uses it; nanoseconds.
     private static let recently: Int64 = 100_000_000
-    /// How long a primary is waited for: 750 questions, so that its queue has room for frames; nanoseconds.
-    private static let arrivalLimit: Int64 = 3_000_000_000
 
     /// It keeps what a guest misses that gets its primary.
     package var isArriving: Bool { phase == .arriving || phase == .arrived }
@@ -31,15 +31,14 @@ extension Replayer {
         if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause) }
     }
 
-    /// No primary has come in time, or the guest cannot be asked.
-    package func isLate(now: Int64) -> Bool {
+    /// The guest cannot be asked.
+    package func isMute(now: Int64) -> Bool {
         guard phase == .arriving, let gap, !gap.isOver else { return false }
-        if probedAt != nil { return true }
-        return now >= begunAt + (gap.isPastOpening ? Replayer.arrivalLimit : Replayer.muteLimit)
+        return probedAt != nil || (!gap.isPastOpening && now >= begunAt + Replayer.muteLimit)
     }
 
     /// Copies are kept from the primary.
-    package func holds() { if heldFrom == nil { heldFrom = seen } }
+    package func holds() { if heldFrom == nil { heldFrom = standbyPort.seen } }
 
     /// The guest takes frames by its primary, or does not say where it takes any: what it may have missed is sent, past what keeps
     /// copies out.
@@ -55,15 +54,16 @@ extension Replayer {
         if !isEvident, gap?.isOver != true, now < heardByStandbyAt + Replayer.recently { return finish() }
         // Copies of earlier ones have reached it.
         let begin = max(gap?.kept ?? 0, heldFrom)
-        let isPossible = isComplete(from: begin)
-        endGap()
+        let isPossible = standbyPort.isComplete(from: begin)
+        gap = nil
         phase = .arrived
+        end = now + Replayer.tail
         guard isPossible else {
             told.append(ReplayAccount(.arriving, refusal: incomplete))
             return finish()
         }
         sending = Sending(
-            [Piece(begin..<seen)], by: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
+            [Piece(begin..<standbyPort.seen)], by: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
         send(now: now)
     }
 
@@ -71,7 +71,7 @@ extension Replayer {
     func hasArrived(using socket: inout CommandSocket) {
         guard phase == .arrived, sending?.isOpen == true else { return }
         look(using: &socket)
-        sending?.extend(to: seen)
+        sending?.extend(to: standbyPort.seen)
         sending?.isOpen = false
         send(now: monotonicNanoseconds())
         if sending == nil { finish() }

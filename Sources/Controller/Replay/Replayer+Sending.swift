@@ -40,9 +40,9 @@ extension Replayer {
 
     func ring(of piece: Piece) -> FrameRing? { piece.isEarly ? earlyRing : ring }
 
-    /// Frames that are sent to the standby in one turn of the loop.
+    /// Frames that are sent to the guest's own ports in one turn of the loop.
     private static let sentPerTurn = 256
-    /// What goes elsewhere waits in a queue of which nothing is seen: half of it at first, and then as much as a guest takes.
+    /// What goes by the uplink waits in a queue of which nothing is seen: half of it at first, and then as much as a guest takes.
     private static let (firstBurst, nextBurst) = (512, 64)
     /// A tap's queue has 1,000 frames unless it was told otherwise.
     private static let queueRoom = 900
@@ -50,7 +50,8 @@ extension Replayer {
     /// The guest takes its standby's frames, and what it missed before is known.
     func judgeGap(now: Int64) {
         guard !plan.isArriving, sending == nil, let missed = gap?.missed else { return }
-        let isComplete = isComplete(from: missed.late.lowerBound) && ear?.isComplete() == true
+        let isComplete =
+            standbyPort.isComplete(from: missed.late.lowerBound) && primaryPort?.isComplete(from: 0) == true
         endGap()
         guard isComplete else {
             told.append(ReplayAccount(.leaving, refusal: incomplete))
@@ -64,12 +65,13 @@ extension Replayer {
     func send(now: Int64) {
         judgeGap(now: now)
         guard var current = sending else { return }
-        current.extend(to: seen)
-        var room = Replayer.sentPerTurn
-        if current.way != .standby { room = current.account.kept == 0 ? Replayer.firstBurst : Replayer.nextBurst }
-        if current.way == .standby, let counters, let unread = account.unread(counters) {
-            room = min(room, max(0, Replayer.queueRoom - Int(seen - min(seen, unread))))
-        }
+        current.extend(to: standbyPort.seen)
+        var room =
+            switch current.way {
+            case .standby: min(Replayer.sentPerTurn, max(0, Replayer.queueRoom - standbyPort.waiting))
+            case .primary: min(Replayer.sentPerTurn, max(0, Replayer.queueRoom - (primaryPort?.waiting ?? 0)))
+            case .uplink: current.account.kept == 0 ? Replayer.firstBurst : Replayer.nextBurst
+            }
         while let piece = current.pieces.first {
             let left = send(piece, &current, &room)
             current.pieces[0].range = left

@@ -12,28 +12,22 @@ import System
 ///
 /// Nobody is woken by a frame: the loop comes by each millisecond, or five while nothing depends on it.
 package final class Replayer {
-    enum Phase { case leaving, migrating, stopped, departed, arriving, arrived, over }
+    /// `left`: it has given up its primary, and stays.
+    enum Phase { case leaving, left, migrating, stopped, departed, arriving, arrived, over }
 
     let plan: ReplayPlan
     let buffer: CaptureBuffer
     let ring: FrameRing
-    private var capture: CaptureSocket
-    /// Hears answers that come by the primary.
-    var ear: CaptureSocket?
+    var standbyPort: WatchedPort
+    /// Its primary's, as long as it is asked.
+    var primaryPort: WatchedPort?
     /// What left by the primary, until a frame leaves by both ports.
     var earlyRing: FrameRing?
-    private var seenEarly: UInt64 = 0
     let standby: ReplaySocket
     let primary: ReplaySocket?
     let uplink: ReplaySocket?
     var phase: Phase
     var gap: GapCourse?
-    var account = TapAccount()
-    var counters: PortCounters?
-    /// Frames that left by the standby's port since the socket was opened.
-    var seen: UInt64 = 0
-    /// Every frame was seen from this one on; nil while frames were dropped that are among those to be read.
-    private var completeFrom: UInt64? = 0
     var sending: Sending?
     let begunAt: Int64
     /// When it last answered by its standby.
@@ -46,7 +40,7 @@ package final class Replayer {
     private var nextPair: Int64 = 0
     /// Until when the guest is asked whether it takes its standby's frames.
     private var gapEnd: Int64 = .max
-    private var end: Int64 = .max
+    var end: Int64 = .max
     /// How the tap was when QEMU stopped the guest: the first frame that was not read, and frames read until then.
     private var halted: (unread: UInt64, read: UInt64)?
     /// Why what the guest misses while it is stopped cannot be told; nil where it can.
@@ -58,18 +52,18 @@ package final class Replayer {
     /// How long a guest that has given up its primary is asked, in nanoseconds: on a busy host its answers are late.
     private static let patience: Int64 = 500_000_000
     /// How long frames are sent after the guest that still left by its old port, in nanoseconds.
-    private static let tail: Int64 = 1_000_000_000
-    /// Frames that are read in one turn of the loop.
-    private static let takenPerTurn = 1024
-    /// QEMU reads one frame more as it stops, sometimes before it says so (measured: 34 of 38 times). Sent twice it costs one duplicate.
-    private static let margin: UInt64 = 1
+    static let tail: Int64 = 1_000_000_000
+    /// Frames that were read and never reached the guest. From the moment at which QEMU stops a guest, its queue takes one frame and
+    /// reads no further; that frame is dropped once the processors stand still, which makes QEMU read another (`qemu_can_send_packet`,
+    /// `net_vm_change_state_handler`, net/net.c). On a busy host both have been counted when STOP is heard.
+    private static let margin: UInt64 = 2
     /// Frames read after that, besides: somebody reads them for the guest.
     private static let lateReads: UInt64 = 2
 
     /// What sees the guest's frames.
     struct Captures: ~Copyable {
-        var standby: CaptureSocket
-        var primary: CaptureSocket?
+        var standby: WatchedPort
+        var primary: WatchedPort?
 
         /// - Parameter primary: nil: what leaves by it need not be seen.
         /// - Throws: ``ControllerError`` of code `precondition`.
@@ -78,8 +72,8 @@ package final class Replayer {
         ) throws(ControllerError) {
             do throws(NetlinkError) {
                 primary = nil
-                if let port { primary = try CaptureSocket(on: port.index, named: port.name, to: macs) }
-                standby = try CaptureSocket(on: other.index, named: other.name, to: macs)
+                if let port { primary = try WatchedPort(port, to: macs) }
+                standby = try WatchedPort(other, to: macs)
             } catch {
                 throw ControllerError(.precondition, "frames cannot be kept", cause: error)
             }
@@ -104,11 +98,11 @@ package final class Replayer {
             try ReplaySocket(on: uplink.index, named: uplink.name)
         }
         if plan.gap != nil {
-            ear = captures.primary.take()
+            primaryPort = captures.primary.take()
             earlyRing = plan.isArriving ? nil : FrameRing()
             gap = GapCourse(from: plan.isArriving ? .standby : .primary)
         }
-        capture = captures.standby
+        standbyPort = captures.standby
         phase = plan.isArriving ? .arriving : plan.gap == nil ? .migrating : .leaving
         (nextPair, begunAt) = (now, now)
         gap?.put()
@@ -130,10 +124,16 @@ package final class Replayer {
 
     // MARK: - What happens to the guest
 
-    /// It has given up its primary, or had none, and is being copied. Its answer may be on its way, or wait to be read.
-    package func migrates(now: Int64) {
+    /// It has given up its primary, or had none, and is being copied.
+    package func migrates(now: Int64) { leaves(.migrating, now: now) }
+
+    /// It has given up its primary, and is not being copied.
+    package func stays(now: Int64) { leaves(.left, now: now) }
+
+    /// Its answer may be on its way, or wait to be read.
+    private func leaves(_ next: Phase, now: Int64) {
         guard phase == .leaving else { return }
-        phase = .migrating
+        phase = next
         gapEnd = now + Replayer.patience
     }
 
@@ -152,7 +152,7 @@ package final class Replayer {
 
     func endGap() {
         gap = nil
-        ear = nil
+        primaryPort = nil
     }
 
     /// QEMU has stopped it.
@@ -162,7 +162,7 @@ package final class Replayer {
         judgeGap(now: monotonicNanoseconds())
         giveUpGap()
         phase = .stopped
-        guard let counters, let unread = account.unread(counters) else { return }
+        guard let counters = standbyPort.counters, let unread = standbyPort.unread else { return }
         halted = (unread, counters.txPackets)
     }
 
@@ -185,7 +185,7 @@ package final class Replayer {
         end = now + Replayer.tail
         let begin = (halted?.unread ?? 0)
         var next = Sending(
-            [.init(begin - min(begin, Replayer.margin)..<seen)], by: .uplink, isOpen: true, evidenceAt: now,
+            [.init(begin - min(begin, Replayer.margin)..<standbyPort.seen)], by: .uplink, isOpen: true, evidenceAt: now,
             account: ReplayAccount(.blackout))
         // The standby's queue had no room for all that the guest missed before: the rest follows the guest.
         if let sending {
@@ -201,8 +201,8 @@ package final class Replayer {
         if let refusal { return refusal }
         if uplink == nil { return "the guest has no uplink" }
         guard let halted else { return "it is not known what was read from \(plan.standby.name)" }
-        if !isComplete(from: halted.unread) { return incomplete }
-        if let counters, counters.txPackets > halted.read + Replayer.lateReads {
+        if !standbyPort.isComplete(from: halted.unread) { return incomplete }
+        if let counters = standbyPort.counters, counters.txPackets > halted.read + Replayer.lateReads {
             return "\(plan.standby.name) was read after the guest had been stopped"
         }
         return nil
@@ -210,11 +210,9 @@ package final class Replayer {
 
     var incomplete: String { "frames of \(plan.standby.name) came faster than they could be kept" }
 
-    func isComplete(from number: UInt64) -> Bool { completeFrom.map { $0 <= number } ?? false }
-
-    /// Gives up what is kept, for a reason. Frames that are already on their way by the uplink are still sent.
+    /// Gives up what is kept, for a reason. A guest that has left its primary, or this host, is still sent what it missed.
     package func giveUp(_ reason: String) {
-        guard phase != .departed, phase != .over else { return }
+        guard phase != .departed, phase != .left, phase != .over else { return }
         told.append(ReplayAccount(plan.isArriving ? .arriving : gap != nil ? .leaving : .blackout, refusal: reason))
         finish()
     }
@@ -246,67 +244,45 @@ package final class Replayer {
     func advance(now: Int64, using socket: inout CommandSocket) {
         guard phase != .over else { return }
         look(using: &socket)
-        if phase == .leaving || phase == .migrating { followGap(now: now) }
+        if [.leaving, .left, .migrating].contains(phase) { followGap(now: now) }
         if phase == .arriving { followArrival(now: now) }
         send(now: now)
         forget()
-        if phase == .departed, now >= end { return finish() }
-        if phase == .arrived, sending == nil { finish() }
+        if now >= end { return finish() }
+        if phase == .arrived || phase == .left, gap == nil, sending == nil { finish() }
         if phase == .over { return }
-        let isCalm = (phase == .leaving || phase == .migrating) && sending == nil && gap == nil
-        due = now + (isCalm ? Replayer.calmPause : Replayer.hotPause)
+        let pause =
+            switch phase {
+            case .arriving: Replayer.arrivalPause
+            case .migrating where sending == nil && gap == nil: Replayer.calmPause
+            default: Replayer.hotPause
+            }
+        due = now + pause
     }
 
     func look(using socket: inout CommandSocket) {
         // The counters first: what is counted was seen then.
-        counters = (try? PortCounters.read([plan.standby.index], using: &socket))?.first ?? nil
-        var left = Replayer.takenPerTurn
-        while left > 0 {
-            let count = capture.take(through: buffer) { frame, details in take(frame, details) }
-            left -= count
-            if count < Int(CN_CAPTURE_MOST) { break }
+        let indexes = [plan.standby.index] + (primaryPort == nil ? [] : [plan.primary.index])
+        let counters = try? PortCounters.read(indexes, using: &socket)
+        standbyPort.look(counters?[0], through: buffer) { frame, details, number in
+            take(frame, details, number, by: .standby)
         }
-        if !capture.isComplete() { completeFrom = nil }
-        // What was not read yet is missing in the sum.
-        if left > 0 {
-            if completeFrom == nil {
-                completeFrom = seen
-                account = TapAccount()
-            }
-            if let counters { account.look(counters, seen: seen) }
-        }
-        guard gap != nil else { return }
-        left = Replayer.takenPerTurn
-        while left > 0 {
-            let count = ear?.take(through: buffer) { frame, details in takeEarly(frame, details) } ?? 0
-            left -= count
-            if count < Int(CN_CAPTURE_MOST) { break }
+        primaryPort?.look(counters?[1], through: buffer) { frame, details, number in
+            take(frame, details, number, by: .primary)
         }
     }
 
-    private func takeEarly(_ frame: UnsafeMutableRawBufferPointer, _ details: cn_captured) {
-        guard details.outgoing != 0 else { return hear(frame) }
-        guard gap?.isPastOpening == false else { return }
-        let number = seenEarly
-        seenEarly += 1
-        let content = UnsafeRawBufferPointer(rebasing: frame[Int(CN_VNET_HEADER)...])
-        if plan.isOfGuest(content), details.truncated == 0 {
-            earlyRing?.keep(UnsafeRawBufferPointer(frame), number: number, tag: (details.tag_type, details.tag))
-        } else if let pair = plan.pair(of: content, from: .primary) {
-            gap?.placed(pair, by: .primary, at: number)
-        }
-    }
-
-    private func take(_ frame: UnsafeMutableRawBufferPointer, _ details: cn_captured) {
-        guard details.outgoing != 0 else { return hear(frame) }
-        let number = seen
-        seen += 1
+    private func take(
+        _ frame: UnsafeMutableRawBufferPointer, _ details: cn_captured, _ number: UInt64?, by side: Side
+    ) {
+        guard let number else { return hear(frame) }
         let content = UnsafeRawBufferPointer(rebasing: frame[Int(CN_VNET_HEADER)...])
         if plan.isOfGuest(content) {
             guard details.truncated == 0 else { return }
-            ring.keep(UnsafeRawBufferPointer(frame), number: number, tag: (details.tag_type, details.tag))
-        } else if let pair = plan.pair(of: content, from: .standby) {
-            gap?.placed(pair, by: .standby, at: number)
+            let ring = side == .standby ? ring : gap?.isPastOpening == false ? earlyRing : nil
+            ring?.keep(UnsafeRawBufferPointer(frame), number: number, tag: (details.tag_type, details.tag))
+        } else if let pair = plan.pair(of: content, from: side) {
+            gap?.placed(pair, by: side, at: number)
         }
     }
 
@@ -337,6 +313,7 @@ package final class Replayer {
         gap?.put()
         // The standby first: what went to the primary after its question is then after both.
         _ = asks.frame(.standby, pair).withUnsafeBytes { standby.send($0) }
+        if plan.isArriving, (primaryPort?.waiting ?? 0) >= Replayer.mostWaiting { return }
         _ = asks.frame(.primary, pair).withUnsafeBytes { primary?.send($0) }
     }
 
@@ -353,7 +330,7 @@ package final class Replayer {
             guard let kept = gap?.kept else { return }
             least = min(least, kept)
         } else if halted == nil {
-            guard let counters, let unread = account.unread(counters) else { return }
+            guard let unread = standbyPort.unread else { return }
             least = min(least, unread - min(unread, Replayer.margin))
         }
         ring.forget(before: least)

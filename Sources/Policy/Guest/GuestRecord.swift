@@ -76,6 +76,9 @@ extension GuestRecord {
 
     /// A bracket is open that the daemon has opened because the primary had lost its carrier.
     package var isBracketForCarrier: Bool { phase == .bracketed && bracket?.isForCarrier == true }
+
+    /// Somebody else than the daemon's loop has opened its bracket, or is opening it.
+    package var isBracketOrdered: Bool { bracket != nil && by != GuestRecord.daemon }
 }
 
 extension GuestRecord {

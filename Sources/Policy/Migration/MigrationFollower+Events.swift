@@ -54,6 +54,7 @@ extension MigrationFollower {
 
     package mutating func migration(_ status: MigrationStatus) {
         wasCalledOff = status == .cancelled || status == .failed
+        isOrdered = false
         isPostcopy = status.isPostcopy
         switch status {
         case .waitUnplug:

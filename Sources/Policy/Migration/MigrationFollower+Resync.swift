@@ -30,7 +30,7 @@ extension MigrationFollower {
         case .leaving:
             if situation.migration.isPastUnplug {
                 left(to: .migrating)
-            } else if !situation.migration.isUnderWay {
+            } else if !isOrdered, !situation.migration.isUnderWay {
                 cameBack()
             }
         case .migrating:
@@ -58,7 +58,8 @@ extension MigrationFollower {
             if isRunning { arrive() }
             return
         }
-        if bracket == .standby, status.isUnderWay {
+        if bracket == .standby, isOrdered || status.isUnderWay {
+            // A guest that is to lose its primary still sends by it: that shows nothing.
             state = .leaving
             if status.isPastUnplug { left(to: .migrating) } else { arm(.unplug, configuration.unplugLimit) }
         } else if bracket != nil {

@@ -177,6 +177,8 @@ public struct MigrationFollower: Hashable, Sendable {
     package var wasCalledOff = false
     /// The side before the last requested bracket, in case that fails.
     package var sideBefore: Side
+    /// Somebody else has opened the bracket, to take the guest's primary away without a migration, or ahead of one.
+    package var isOrdered: Bool
     /// A failed action that is to be retried.
     package var pending: Action?
     /// How often the pending action has failed.
@@ -194,8 +196,10 @@ public struct MigrationFollower: Hashable, Sendable {
     ///   - configuration: the declared properties of the guest.
     ///   - side: where the entries are.
     ///   - bracket: the side that the guest moves to if a bracket is still open; nil if none is.
-    public init(_ configuration: Configuration, side: Side, bracket: Side? = nil) {
+    ///   - isOrdered: somebody else has opened that bracket.
+    public init(_ configuration: Configuration, side: Side, bracket: Side? = nil, isOrdered: Bool = false) {
         self.configuration = configuration
+        self.isOrdered = isOrdered
         self.side = side
         self.bracket = bracket
         sideBefore = side

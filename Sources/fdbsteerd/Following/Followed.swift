@@ -45,7 +45,7 @@ final class Followed {
                 hasPrimary: guest.primary != nil, takesCopies: guest.primary != nil && kind.takesOneOfTwo,
                 unplugLimit: configuration.bracket.timeout,
                 primaryLimit: configuration.bracket.timeout),
-            side: guest.side, bracket: record.bracketGoal)
+            side: guest.side, bracket: record.bracketGoal, isOrdered: record.isBracketOrdered)
         // What takes its time goes before the guest is asked to give up its primary.
         if settings.follow, guest.primary != nil, kind.takesOneOfTwo { Copies.prepare(on: guest.standby.name) }
         let isHeard = settings.follow || settings.followRXFilter
@@ -77,7 +77,8 @@ final class Followed {
     /// Begins anew from where the entries are.
     func begin(_ record: GuestRecord) {
         follower = MigrationFollower(
-            follower.configuration, side: record.guest.side, bracket: record.bracketGoal)
+            follower.configuration, side: record.guest.side, bracket: record.bracketGoal,
+            isOrdered: record.isBracketOrdered)
         timers = [:]
         frames = nil
         uplink = nil

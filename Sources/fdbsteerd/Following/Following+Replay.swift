@@ -33,6 +33,7 @@ extension Following {
         case .leaving, .migrating: break
         // QEMU may end before the guest is seen at its new place.
         case _ where follower.isDeparting: break
+        case .standby where before == .leaving: guest.replay?.stays(now: monotonicNanoseconds())
         case .gone: guest.replay?.giveUp("the guest was not seen on another host")
         default: guest.replay?.giveUp("the guest runs on here")
         }
@@ -94,6 +95,8 @@ extension Following {
         case .event(let event) where event.name == .stop: context.keeper.stop(replay)
         case .event(let event) where event.name == .resume: replay.runsOn()
         case .timer(.unplug): replay.giveUpLeaving()
+        case .timer(.primary) where replay.isArriving:
+            context.keeper.arrive(replay, of: guest.row, isEvident: false)
         case .frameOnPrimary where replay.isArriving && guest.follower.state == .coming:
             context.keeper.arrive(replay, of: guest.row, isEvident: true)
         default: break
@@ -105,7 +108,7 @@ extension Following {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
         context.keeper.advance(replay, of: guest.row, now: now)
         if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
-        if replay.isLate(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
+        if replay.isMute(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         tell(guest, &context)
         if replay.isOver { keepQueue(of: guest, &context) }
     }

@@ -74,6 +74,8 @@ struct Following {
             "redirected by others",
             metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
         context.keeper.stopAsking(known.row)
+        // Somebody else has seen that it has given up its primary.
+        if record.bracket == nil, record.guest.side == .standby { known.replay?.stays(now: monotonicNanoseconds()) }
         endReplay(of: known, "the guest was redirected by others", &context)
         known.begin(record)
         presume(known, &context)

@@ -10,8 +10,10 @@ struct ReplayLeavingTests {
     private static let ip = "192.0.2.7"
 
     /// A guest that is a namespace and answers by its primary, was asked for that, and has both ports.
+    ///
+    /// - Parameter isOrdered: by a command, because its primary will be taken away without a migration.
     private static func leave(
-        _ body: @escaping @Sendable (DaemonLab, FakeMonitor, AskedGuest) throws -> Void
+        isOrdered: Bool = false, _ body: @escaping @Sendable (DaemonLab, FakeMonitor, AskedGuest) throws -> Void
     ) throws {
         try CommandLineLab.run(flooding: false) { lab in
             let guest = try AskedGuest(by: ["tap0", "vfrep0"], ip: ip)
@@ -30,8 +32,16 @@ struct ReplayLeavingTests {
             try DaemonLab.run(in: lab, configuration: configuration) { daemon in
                 try monitor.serve(status: "running")
                 try daemon.waitFor("msg=\"answers questions\" by=primary guest=vm1")
-                monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
-                try daemon.waitFor("bracket opened")
+                if isOrdered {
+                    let opened = try lab.fdbsteer("switch vm1 --to standby --strategy bracket")
+                    #expect(opened.exitCode == 0, "\(opened.errors)")
+                    try daemon.waitFor("redirected by others")
+                    try monitor.serveAgain()
+                } else {
+                    monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
+                    try daemon.waitFor("bracket opened")
+                }
+                try daemon.waitFor("to=leaving")
                 try body(daemon, monitor, guest)
             }
         }
@@ -50,16 +60,31 @@ struct ReplayLeavingTests {
         }
     }
 
-    @Test func whatItsStandbyDroppedIsSentThereAgainWhenItAnswersByIt() throws {
-        try ReplayLeavingTests.leave { daemon, _, guest in
+    /// Its primary is asked for by QEMU, or somebody orders its removal, who may also be the one that sees its end.
+    @Test(arguments: ["migration", "DEVICE_DELETED", "--close"])
+    func whatItsStandbyDroppedIsSentThereAgainWhenItAnswersByIt(end: String) throws {
+        try ReplayLeavingTests.leave(isOrdered: end != "migration") { daemon, monitor, guest in
             let standby = try guest.namespace.run {
                 try Interface.open("tap0-far", type: 0x88b5, receiveBuffer: 1 << 20)
             }
             defer { close(standby) }
+            // What it still sends by its primary is no sign that it keeps it.
+            let own = FrameProbe(to: "52:54:00:fd:b5:fe", from: CommandLineLab.mac)
+            _ = try guest.namespace.run { try own.send(from: "vfrep0-far", lookingAt: "lo") }
             try Self.script(guest, "ip addr del \(Self.ip)/24 dev vfrep0-far")
             try ReplayArrivalTests.send(0..<10)
+            switch end {
+            case "DEVICE_DELETED": monitor.tell(end, #"{"device": "prim", "path": "/machine/peripheral/prim"}"#)
+            case "--close":
+                let closed = try daemon.lab.fdbsteer("switch vm1 --to standby --close")
+                #expect(closed.exitCode == 0, "\(closed.errors)")
+                try daemon.waitFor("redirected by others", times: 2)
+                try monitor.serveAgain()
+            default: break
+            }
             try Self.script(guest, "ip addr add \(Self.ip)/24 dev tap0-far")
             try daemon.waitFor("part=leaving")
+            if end != "migration" { try daemon.waitFor("guest=vm1 to=standby") }
             var found: [UInt8] = []
             var frame = [UInt8](repeating: 0, count: 128)
             try daemon.lab.waitUntil {
@@ -67,6 +92,8 @@ struct ReplayLeavingTests {
                 return found.count >= 20
             }
             #expect(found == Array(0..<10) + Array(0..<10), "\(daemon.log)")
+            let view = try daemon.lab.fdbsteer("status vm1 --json").output
+            #expect(view.contains("\"phase\" : \"\(end == "migration" ? "bracketed" : "pinned")\""), "\(view)")
         }
     }
 

@@ -9,13 +9,14 @@ struct FollowerCourse {
     static let minutes: Int64 = 60_000_000_000
 
     init(
-        _ side: Side, bracket: Side? = nil, takesCopies: Bool = true, status: MigrationStatus = .none,
+        _ side: Side, bracket: Side? = nil, isOrdered: Bool = false, takesCopies: Bool = true,
+        status: MigrationStatus = .none,
         runState: String = "running", ids: Bool = true
     ) {
         follower = MigrationFollower(
             .init(
                 standbyDevice: ids ? "net1" : nil, primaryDevice: ids ? "prim" : nil, takesCopies: takesCopies),
-            side: side, bracket: bracket)
+            side: side, bracket: bracket, isOrdered: isOrdered)
         begun = follower.handle(.connected(QMPSituation(runState: runState, migration: status)))
     }
 

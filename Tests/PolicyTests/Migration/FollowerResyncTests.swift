@@ -100,6 +100,29 @@ import Testing
         #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
     }
 
+    /// Somebody opens a bracket before the guest's primary is taken away without a migration. As long as the guest has it, it sends by it.
+    @Test(arguments: [MigrationStatus.none, .completed, .cancelled])
+    func aRemovalThatSomebodyElseOrdersEndsWithTheDevice(earlier: MigrationStatus) {
+        var course = FollowerCourse(.primary, bracket: .standby, isOrdered: true, status: earlier)
+        #expect(course.begun == [.arm(.unplug, nanoseconds: 30_000_000_000)] && course.state == .leaving)
+        #expect(course.frames(.frameOnPrimary).isEmpty)
+        course.frames(.disconnected)
+        #expect(course.connected("running", earlier).isEmpty && course.state == .leaving)
+        #expect(course.event(.deviceDeleted, device: "other").isEmpty)
+        var given = course
+        #expect(
+            given.frames(
+                .event(QMPEvent(.deviceDeleted, data: .object([.init("device", .string("prim"))]))))
+                == [.closeBracket(at: .standby)])
+        #expect(given.state == .standby)
+        // It refuses: that is told, and whoever ordered it decides.
+        _ = course.all(.timer(.unplug))
+        #expect(course.state == .leaving && course.alarm?.contains("not given up its primary") == true)
+        // Or a migration begins, and is called off.
+        #expect(course.migration(.setup, .waitUnplug, .cancelled).isEmpty && course.state == .coming)
+        #expect(course.frames(.frameOnPrimary) == [.closeBracket(at: .primary)])
+    }
+
     @Test func aMissedRequestByCutFollowsTheStatus() {
         var course = FollowerCourse(.primary, takesCopies: false)
         course.frames(.disconnected)

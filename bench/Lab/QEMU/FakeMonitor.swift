@@ -100,15 +100,28 @@ package final class FakeMonitor {
     package func serve(status: String = "running", migration: String? = nil) throws {
         accept()
         say(FakeMonitor.greeting)
+        try answer(["qmp_capabilities"] + FakeMonitor.queries, status: status, migration: migration)
+    }
+
+    /// Answers a client that asks once more how things stand; parameters as for ``serve(status:migration:)``.
+    ///
+    /// - Throws: ``LabError`` if the client does not ask within ten seconds.
+    package func serveAgain(status: String = "running", migration: String? = nil) throws {
+        try answer(FakeMonitor.queries, status: status, migration: migration)
+    }
+
+    private static let queries = ["query-status", "query-migrate", "query-rx-filter"]
+
+    private func answer(_ questions: [String], status: String, migration: String?) throws {
         let answers = [
-            "qmp_capabilities": "{}", "query-status": #"{"status": "\#(status)", "running": \#(status == "running")}"#,
+            "query-status": #"{"status": "\#(status)", "running": \#(status == "running")}"#,
             "query-migrate": migration.map { #"{"status": "\#($0)"}"# } ?? "{}", "query-rx-filter": "[]",
         ]
-        var left = Set(answers.keys)
+        var left = Set(questions)
         for _ in 0..<1000 where !left.isEmpty {
             for line in heard() {
                 guard let name = left.first(where: { line.contains("\"\($0)\"") }) else { continue }
-                say(FakeMonitor.reply(answers[name] ?? "", to: line))
+                say(FakeMonitor.reply(answers[name] ?? "{}", to: line))
                 left.remove(name)
             }
             usleep(10_000)
