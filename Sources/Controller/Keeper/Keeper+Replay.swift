@@ -155,8 +155,18 @@ extension Keeper {
     /// - Parameter isEvident: it takes frames by its primary.
     package mutating func arrive(_ replayer: Replayer, of row: Int64, isEvident: Bool) {
         replayer.arrives(isEvident: isEvident, using: &host.kernel.socket)
+        letCopiesPass(replayer, of: row)
+    }
+
+    /// The guest of a replay answers nothing: it gets its copies until it does.
+    package mutating func yield(_ replayer: Replayer, of row: Int64) {
+        replayer.letsThrough(using: &host.kernel.socket)
+        letCopiesPass(replayer, of: row)
+    }
+
+    private mutating func letCopiesPass(_ replayer: Replayer, of row: Int64) {
         try? keepQueue(row, nil)
-        replayer.hasArrived(using: &host.kernel.socket)
+        replayer.copiesPass(using: &host.kernel.socket)
     }
 
     /// Counts and books what a guest's replay has come to.

@@ -5,7 +5,7 @@ import System
 /// What a guest may miss that gets its primary: one that is registered without carrier takes nothing, and its standby's frames are
 /// dropped (docs/zero.md).
 ///
-/// As long as the guest answers, copies are kept from the primary (``QueueShield``): they would wait there, and come a second time.
+/// Once the guest answers, copies are kept from the primary (``QueueShield``): they would wait there, and come a second time.
 /// Those that were kept from it, and that the standby carried since the last answer by it, are sent to the primary when the guest
 /// answers there.
 extension Replayer {
@@ -13,17 +13,17 @@ extension Replayer {
     static let arrivalPause: Int64 = 4_000_000
     /// A primary whose queue holds so many frames is not asked: nobody reads it yet, and the questions would take the places of frames.
     static let mostWaiting = 100
-    /// One that has answered nothing for so long cannot be asked. Its silence alone does not show that: a guest whose primary has no
-    /// carrier answers by neither port, for half a second where the link is e1000e's (docs/zero.md). What is kept from it meanwhile is
-    /// late, and not lost; nanoseconds.
-    private static let muteLimit: Int64 = 1_000_000_000
+    /// A guest that has answered nothing for so long after its arrival may be one that answers nobody: it gets its copies, so late at
+    /// most, as without replay, until it answers by its standby. Once it has answered, its silence is no reason: a guest whose primary has
+    /// no carrier answers by neither port, for half a second where the link is e1000e's (docs/zero.md); nanoseconds.
+    private static let silence: Int64 = 100_000_000
     /// A guest that has answered by its standby within this time uses it; nanoseconds.
     private static let recently: Int64 = 100_000_000
 
     /// It keeps what a guest misses that gets its primary.
     package var isArriving: Bool { phase == .arriving || phase == .arrived }
-    /// Copies are kept from the primary.
-    package var holdsPrimary: Bool { phase == .arriving }
+    /// Copies are to be kept from the primary.
+    package var holdsPrimary: Bool { phase == .arriving && !isSilent }
     /// The guest takes frames by its primary.
     package var hasAnsweredByPrimary: Bool { phase == .arriving && gap?.isOver == true }
 
@@ -31,14 +31,24 @@ extension Replayer {
         if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause) }
     }
 
-    /// The guest cannot be asked.
+    /// The guest probes its own address, and is not asked any more.
+    package var isProbing: Bool { phase == .arriving && probedAt != nil }
+
+    /// The guest has answered nothing since it arrived.
     package func isMute(now: Int64) -> Bool {
-        guard phase == .arriving, let gap, !gap.isOver else { return false }
-        return probedAt != nil || (!gap.isPastOpening && now >= begunAt + Replayer.muteLimit)
+        phase == .arriving && heldFrom != nil && gap?.isPastOpening == false && now >= begunAt + Replayer.silence
     }
 
     /// Copies are kept from the primary.
     package func holds() { if heldFrom == nil { heldFrom = standbyPort.seen } }
+
+    /// Copies are to reach the primary: what was kept from it goes there first.
+    func letsThrough(using socket: inout CommandSocket) {
+        guard phase == .arriving, let begin = heldFrom else { return }
+        look(using: &socket)
+        (isSilent, heldFrom) = (true, nil)
+        sendToPrimary(from: begin, now: monotonicNanoseconds())
+    }
 
     /// The guest takes frames by its primary, or does not say where it takes any: what it may have missed is sent, past what keeps
     /// copies out.
@@ -50,7 +60,9 @@ extension Replayer {
         look(using: &socket)
         let now = monotonicNanoseconds()
         // Copies have reached the primary.
-        guard let heldFrom else { return giveUp("copies of its frames could not be kept from \(plan.primary.name)") }
+        guard let heldFrom else {
+            return isSilent ? finish() : giveUp("copies of its frames could not be kept from \(plan.primary.name)")
+        }
         if !isEvident, gap?.isOver != true, now < heardByStandbyAt + Replayer.recently { return finish() }
         // Copies of earlier ones have reached it.
         let begin = max(gap?.kept ?? 0, heldFrom)
@@ -62,18 +74,24 @@ extension Replayer {
             told.append(ReplayAccount(.arriving, refusal: incomplete))
             return finish()
         }
+        sendToPrimary(from: begin, now: now)
+    }
+
+    private func sendToPrimary(from begin: UInt64, now: Int64) {
+        // What was let through may still wait for room.
         sending = Sending(
-            [Piece(begin..<standbyPort.seen)], by: .primary, isOpen: true, evidenceAt: now, account: ReplayAccount(.arriving))
+            (sending?.pieces ?? []) + [Piece(begin..<standbyPort.seen)], by: .primary, isOpen: true, evidenceAt: now,
+            account: sending?.account ?? ReplayAccount(.arriving))
         send(now: now)
     }
 
     /// From now on copies reach the primary: what came meanwhile is sent, and no more.
-    func hasArrived(using socket: inout CommandSocket) {
-        guard phase == .arrived, sending?.isOpen == true else { return }
+    func copiesPass(using socket: inout CommandSocket) {
+        guard isArriving, sending?.isOpen == true else { return }
         look(using: &socket)
         sending?.extend(to: standbyPort.seen)
         sending?.isOpen = false
         send(now: monotonicNanoseconds())
-        if sending == nil { finish() }
+        if phase == .arrived, sending == nil { finish() }
     }
 }

@@ -37,6 +37,8 @@ package final class Replayer {
     var probedAt: Int64?
     /// Copies of this frame and later ones are kept from the primary; nil: of none.
     var heldFrom: UInt64?
+    /// It has arrived, and answers nothing: copies are not kept from its primary.
+    var isSilent = false
     private var nextPair: Int64 = 0
     /// Until when the guest is asked whether it takes its standby's frames.
     private var gapEnd: Int64 = .max
@@ -290,7 +292,7 @@ package final class Replayer {
         let content = UnsafeRawBufferPointer(rebasing: frame[Int(CN_VNET_HEADER)...])
         switch plan.word(content) {
         case .answer(let side, let pair):
-            if side == .standby { heardByStandbyAt = monotonicNanoseconds() }
+            if side == .standby { (heardByStandbyAt, isSilent) = (monotonicNanoseconds(), false) }
             gap?.answered(pair, by: side)
         case .probe: probedAt = monotonicNanoseconds()
         case nil: break

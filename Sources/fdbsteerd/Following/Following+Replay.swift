@@ -108,9 +108,12 @@ extension Following {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
         context.keeper.advance(replay, of: guest.row, now: now)
         if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
-        if replay.isMute(now: now) { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
+        if replay.isProbing { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
+        if replay.isMute(now: now) { context.keeper.yield(replay, of: guest.row) }
         tell(guest, &context)
-        if replay.isOver { keepQueue(of: guest, &context) }
+        if replay.isOver || replay.holdsPrimary != context.keeper.keepsCopies(guest.row) {
+            keepQueue(of: guest, &context)
+        }
     }
 
     /// Nothing is kept for a guest any more, nor out of its ports' queues.

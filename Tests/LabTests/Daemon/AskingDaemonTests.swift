@@ -126,6 +126,10 @@ struct AskedGuest {
 
     init(by ports: [String], ip: String) throws {
         namespace = try NetworkNamespace()
+        // Its kernel would send reports and solicitations by each port, at its own times.
+        try namespace.run {
+            try Command.script("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        }
         for port in ports { try take(BridgeLab.far(port), ip: ip) }
     }
 
