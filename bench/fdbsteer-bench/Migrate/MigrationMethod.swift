@@ -79,18 +79,15 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             try prepare(stage, target, at: "remote")
             if self == .bracketLearning { try setLearning(stage, target, true) }
         }
-        try startDaemons(stages)
+        if isFollowed { try MigrationStage.startDaemons(stages, replay: self == .fdbsteerdReplay) }
     }
 
     /// Like `prepare`, for a guest without a VF.
     func prepareWithoutPrimary(_ stage: MigrationStage) throws {
         if isScript { try addEntries(stage, stage.source) }
         if isSteered { try prepare(stage, stage.source, at: "standby") }
-        try startDaemons([stage])
-    }
-
-    private func startDaemons(_ stages: [MigrationStage]) throws {
-        if isFollowed { try MigrationStage.startDaemons(stages, replay: self == .fdbsteerdReplay) }
+        guard isFollowed else { return }
+        try MigrationStage.startDaemons([stage], replay: self == .fdbsteerdReplay, atPrimary: false)
     }
 
     private func prepare(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
