@@ -44,6 +44,7 @@ struct MigrateManyCommand: ParsableCommand {
         let guests: Int
         let rate: Int
         let guestRate: Int
+        let replay: Bool
         /// One row for each part, for all guests together; medians and maxima are those of single guests.
         let parts: [MigrationReport.Row]
     }
@@ -81,10 +82,16 @@ struct MigrateManyCommand: ParsableCommand {
             }
         }
         let rows = Part.allCases.map { MigrationReport.Row($0.rawValue, peer: nil, records[$0] ?? []) }
-        print("\n" + TextTable.aligned(MigrationReport.table(rows, first: "guest", second: "times"), numbersFrom: 1))
+        for table in [
+            MigrationReport.table(rows, first: "guest", second: "times"),
+            [MigrationOrderReport.head] + rows.map { $0.order.line($0.method) },
+        ] {
+            print("\n" + TextTable.aligned(table, numbersFrom: 1))
+        }
         print("\nframes of one guest by a port of another: \(rows.reduce(0) { $0 + $1.strayedTotal })")
         if let json {
-            try TextFile.write(json: Report(guests: guests, rate: rate, guestRate: guestRate, parts: rows), to: json)
+            let report = Report(guests: guests, rate: rate, guestRate: guestRate, replay: replay, parts: rows)
+            try TextFile.write(json: report, to: json)
         }
         guard check else { return }
         let complaints = MigrateManyCommand.complaints(rows)
