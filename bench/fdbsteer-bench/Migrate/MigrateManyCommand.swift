@@ -25,6 +25,8 @@ struct MigrateManyCommand: ParsableCommand {
     var guestRate = 10
     @Flag(help: "What the guests miss is sent again.")
     var replay = false
+    @Flag(help: "The guests answer no questions; with --replay only what they miss while stopped is sent again.")
+    var mute = false
     @Flag(help: "Exit with 1 on cross-talk, on a frame lost by steering, or when something is left behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each guest that migrates.")
@@ -62,7 +64,7 @@ struct MigrateManyCommand: ParsableCommand {
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var shape = try MigrationRig.shape()
-        shape.hasSink = replay
+        shape.hasSink = replay && !mute
         let method: MigrationMethod = replay ? .fdbsteerdReplay : .fdbsteerd
         let rig = try MigrationRig(
             folder: scratch.path, shape: shape, hosts: try MigrationHosts(guests: guests), rate: rate,
