@@ -40,6 +40,15 @@ package final class SupervisedProcess: Sendable {
 
     deinit { end() }
 
+    /// The most memory that was resident in it so far, in KiB (VmHWM of proc_pid_status(5)); nil once it has ended.
+    package var residentAtMost: Int? {
+        let children = TextFile.read("/proc/\(shell)/task/\(shell)/children").split(separator: " ")
+        return children.first.flatMap { child in
+            TextFile.read("/proc/\(child)/status").split(separator: "\n").first { $0.hasPrefix("VmHWM:") }?
+                .split(separator: "\t").last?.split(separator: " ").first.flatMap { Int($0) }
+        }
+    }
+
     /// Kills it and waits for its end.
     package func end() {
         let open = pipeEnd.withLock { end -> Int32? in

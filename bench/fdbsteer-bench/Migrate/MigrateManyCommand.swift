@@ -25,6 +25,8 @@ struct MigrateManyCommand: ParsableCommand {
     var guestRate = 10
     @Flag(help: "What the guests miss is sent again.")
     var replay = false
+    @Flag(help: "The guests answer no questions; with --replay only what they miss while stopped is sent again.")
+    var mute = false
     @Flag(help: "Exit with 1 on cross-talk, on a frame lost by steering, or when something is left behind.")
     var check = false
     @Flag(help: "Show every event, deed and loss of each guest that migrates.")
@@ -44,6 +46,7 @@ struct MigrateManyCommand: ParsableCommand {
         let guests: Int
         let rate: Int
         let guestRate: Int
+        let replay: Bool
         /// One row for each part, for all guests together; medians and maxima are those of single guests.
         let parts: [MigrationReport.Row]
     }
@@ -61,7 +64,7 @@ struct MigrateManyCommand: ParsableCommand {
         let scratch = try TemporaryFolder.goneWhenInterrupted()
         defer { scratch.remove() }
         var shape = try MigrationRig.shape()
-        shape.hasSink = replay
+        shape.hasSink = replay && !mute
         let method: MigrationMethod = replay ? .fdbsteerdReplay : .fdbsteerd
         let rig = try MigrationRig(
             folder: scratch.path, shape: shape, hosts: try MigrationHosts(guests: guests), rate: rate,
@@ -81,10 +84,16 @@ struct MigrateManyCommand: ParsableCommand {
             }
         }
         let rows = Part.allCases.map { MigrationReport.Row($0.rawValue, peer: nil, records[$0] ?? []) }
-        print("\n" + TextTable.aligned(MigrationReport.table(rows, first: "guest", second: "times"), numbersFrom: 1))
+        for table in [
+            MigrationReport.table(rows, first: "guest", second: "times"),
+            [MigrationOrderReport.head] + rows.map { $0.order.line($0.method) },
+        ] {
+            print("\n" + TextTable.aligned(table, numbersFrom: 1))
+        }
         print("\nframes of one guest by a port of another: \(rows.reduce(0) { $0 + $1.strayedTotal })")
         if let json {
-            try TextFile.write(json: Report(guests: guests, rate: rate, guestRate: guestRate, parts: rows), to: json)
+            let report = Report(guests: guests, rate: rate, guestRate: guestRate, replay: replay, parts: rows)
+            try TextFile.write(json: report, to: json)
         }
         guard check else { return }
         let complaints = MigrateManyCommand.complaints(rows)

@@ -74,6 +74,9 @@ final class MigrationDaemon {
         process = nil
     }
 
+    /// The most memory that was resident in it so far, in KiB.
+    var residentAtMost: Int { process?.residentAtMost ?? 0 }
+
     /// Waits until the running daemon has logged a text.
     func waitFor(_ text: String) throws {
         if !hears(text) { throw LabError("fdbsteerd on host \(host.name) did not log \"\(text)\", but:\n\(log)") }

@@ -21,7 +21,7 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     case bracket
     /// The same, but the target's standby port learns until the guest is there, so QEMU's announcement moves the entry.
     case bracketLearning = "bracket-tap-learns"
-    /// A daemon on each host follows QEMU; no other program acts.
+    /// A daemon on each host follows QEMU. No other program acts, but for whoever plugs or unplugs a VF: it opens a bracket first.
     case fdbsteerd
     /// The same, and what the guest misses is sent again (`[replay]`).
     case fdbsteerdReplay = "fdbsteerd-replay"
@@ -86,6 +86,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
     func prepareWithoutPrimary(_ stage: MigrationStage) throws {
         if isScript { try addEntries(stage, stage.source) }
         if isSteered { try prepare(stage, stage.source, at: "standby") }
+        guard isFollowed else { return }
+        try MigrationStage.startDaemons([stage], replay: self == .fdbsteerdReplay, atPrimary: false)
     }
 
     private func prepare(_ stage: MigrationStage, _ machine: GuestMachine, at side: String) throws {
@@ -206,7 +208,8 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             guard moment == .completed, let target = stage.target else { return }
             try removeEntries(stage, stage.source)
             try plugByScript(stage, target)
-        case .learning, .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate: return
+        case .learning: return
+        case .fdbsteerd, .fdbsteerdReplay, .fdbsteerdGate: try orchestrate(moment, stage)
         case .proxmox:
             guard moment == .completed, let target = stage.target else { return }
             let (tap, mac) = (stage.guest.standby, stage.guest.mac)
@@ -232,6 +235,16 @@ enum MigrationMethod: String, CaseIterable, ExpressibleByArgument, Sendable {
             } else if moment == .primarySpoke {
                 try stage.stopped(stage.destination) { try takePrimary(stage) }
             }
+        }
+    }
+
+    /// What QEMU has no event for: its request to the guest by `device_del`, and a VF that is about to come.
+    private func orchestrate(_ moment: MigrationMoment, _ stage: MigrationStage) throws {
+        switch moment {
+        case .aboutToUnplug: try open(stage, stage.source, to: "standby")
+        case .aboutToPlug: try open(stage, stage.source, to: "primary")
+        case .refused: try stage.steer(stage.source.host, "abort", stage.guest.name)
+        default: return
         }
     }
 

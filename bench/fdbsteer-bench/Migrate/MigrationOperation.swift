@@ -33,14 +33,10 @@ enum MigrationOperation: String, CaseIterable, ExpressibleByArgument, Sendable {
 
     /// The methods that make sense for this operation and a guest with a pair.
     var methods: [MigrationMethod] {
+        switch self {
+        case .migrate, .plug, .unplugPCIe, .unplugACPI: MigrationMethod.forPairs
         // The script has no steps for these operations.
-        let withoutScript = MigrationMethod.forPairs.filter { !$0.isScript }
-        return switch self {
-        case .migrate: MigrationMethod.forPairs
-        case .cancel, .surprise, .refusedPCIe, .refusedACPI: withoutScript
-        // A caller that plugs and unplugs itself also has to notify the controller itself.
-        case .plug, .unplugPCIe, .unplugACPI:
-            MigrationMethod.forPairs.filter { ![.fdbsteerd, .fdbsteerdReplay].contains($0) }
+        case .cancel, .surprise, .refusedPCIe, .refusedACPI: MigrationMethod.forPairs.filter { !$0.isScript }
         }
     }
 }

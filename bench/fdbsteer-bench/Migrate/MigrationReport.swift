@@ -29,6 +29,8 @@ struct MigrationReport: Encodable {
         let copiedMedian: Int
         /// Frames that left through other guests' ports.
         let strayedTotal: Int
+        /// The most memory that was resident in one daemon.
+        let residentMiBMax: Double
         let outageMsMedian: Double
         let outageMsMax: Double
         let downtimeMsMedian: Double
@@ -146,7 +148,7 @@ struct MigrationReport: Encodable {
         let head = [
             first, second, "lost med/max", "steering total/max", "guest gap med/max", "outage ms med/max",
             "blackout med/max",
-            "stopped ms med", "dup total", "sent", "void", "failed",
+            "stopped ms med", "dup total", "sent", "void", "failed", "daemon MiB max",
         ]
         return [head]
             + given.map { row in
@@ -156,6 +158,7 @@ struct MigrationReport: Encodable {
                     "\(row.guestGapLostMedian)/\(row.guestGapLostMax)",
                     "\(row.outageMsMedian)/\(row.outageMsMax)", "\(row.blackoutLostMedian)/\(row.blackoutLostMax)",
                     "\(row.downtimeMsMedian)", "\(row.duplicatedTotal)", "\(row.sent)", "\(row.void)", "\(row.failed)",
+                    "\(row.residentMiBMax)",
                 ]
             }
     }
@@ -195,6 +198,7 @@ extension MigrationReport.Row {
             guestGapLostMax: Int(gap.maximum), blackoutLostMedian: Int(blackout.median),
             blackoutLostMax: Int(blackout.maximum), duplicatedTotal: Int(spread(\.duplicated).total),
             copiedMedian: Int(spread(\.copied).median), strayedTotal: records.reduce(0) { $0 + $1.strayed },
+            residentMiBMax: Double((records.map(\.residentAtMost).max() ?? 0) * 10 / 1024) / 10,
             outageMsMedian: milliseconds(outage.median),
             outageMsMax: milliseconds(outage.maximum),
             downtimeMsMedian: milliseconds(Summary.Spread(valid.map(\.downtime)).median),

@@ -32,6 +32,8 @@ final class MigrationRig {
         let overflow: Int
         /// Frames that left through other guests' ports.
         let strayed: Int
+        /// The most memory that was resident in one of the daemons, in KiB; 0: there is none.
+        let residentAtMost: Int
         /// What the fabric saw of a guest with one port.
         let fabric: FabricWatch.Figures
         /// The reason why it did not complete.
@@ -248,6 +250,7 @@ final class MigrationRig {
             downtime: blackouts.reduce(0) { $0 + $1.upperBound - $1.lowerBound }, stop: blackouts.first?.lowerBound,
             lag: traffic.lag(of: guest),
             drops: drops, overflow: try overflow(stage) - overflowBefore, strayed: traffic.strayed(of: guest),
+            residentAtMost: stage.daemons.values.map(\.residentAtMost).max() ?? 0,
             fabric: try stage.fabric?.stop() ?? FabricWatch.Figures(), failure: failure, logs: stage.logs)
     }
 

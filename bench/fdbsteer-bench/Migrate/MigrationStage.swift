@@ -110,8 +110,10 @@ final class MigrationStage {
 
     /// Starts one daemon on each host, which follows all QEMUs there.
     ///
-    /// - Parameter replay: they keep what the guests miss, and send it again.
-    static func startDaemons(_ stages: [MigrationStage], replay: Bool = false) throws {
+    /// - Parameters:
+    ///   - replay: they keep what the guests miss, and send it again.
+    ///   - atPrimary: the guests use their primaries. A guest without one is only asked whether it takes frames by that.
+    static func startDaemons(_ stages: [MigrationStage], replay: Bool = false, atPrimary: Bool = true) throws {
         let machines = stages.flatMap { [$0.source, $0.target].compactMap(\.self) }
         for (name, machines) in Dictionary(grouping: machines, by: \.host.name) {
             guard let one = stages.first else { return }
@@ -120,7 +122,7 @@ final class MigrationStage {
             for stage in stages { stage.daemons[name] = daemon }
         }
         // What the daemons know of a guest at rest is known before it migrates.
-        for stage in stages where stage.source.answers {
+        for stage in stages where atPrimary && stage.source.answers {
             try stage.daemons[stage.source.host.name]?.waitFor("msg=\"answers questions\" ")
         }
     }

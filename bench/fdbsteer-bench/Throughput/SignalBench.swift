@@ -128,7 +128,7 @@ struct SignalBench {
     }
 
     /// Schedules this thread; processes that it starts are scheduled normally.
-    private static func schedule(_ policy: Int32, priority: Int32) throws {
+    static func schedule(_ policy: Int32, priority: Int32) throws {
         guard Scheduling.set(policy, priority: priority) else {
             throw LabError("cannot set this thread's priority: \(String(cString: strerror(errno)))")
         }
@@ -142,7 +142,7 @@ struct SignalBench {
     }
 
     /// The notifications about the entries that another process receives.
-    private struct Notifications: ~Copyable {
+    struct Notifications: ~Copyable {
         let primary: Int32
         let standby: Int32
         private let count: Int

@@ -7,7 +7,7 @@ import LossMeter
 struct ThroughputCommand: ParsableCommand {
     /// A part of the bench.
     enum Part: String, ExpressibleByArgument, CaseIterable {
-        case moves, snapshot, find, process, instructions, signal, call
+        case moves, snapshot, find, process, instructions, signal, leave, call
     }
 
     static let configuration = CommandConfiguration(
@@ -64,6 +64,7 @@ struct ThroughputCommand: ParsableCommand {
                 case .process: try ProcessBench(setting).run()
                 case .instructions: try InstructionBench(setting).run()
                 case .signal: try SignalBench(setting).run()
+                case .leave: try LeaveBench(setting).run()
                 case .call: try CallBench(setting).run()
                 }
             }
