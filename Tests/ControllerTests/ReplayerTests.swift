@@ -57,7 +57,7 @@ struct ReplayerTests {
                 now: 1)
             replayer.look(using: &socket)
             try ReplayerTests.send(0..<15, by: "vtapq0")
-            replayer.advance(now: 2, using: &socket)
+            replayer.advance(now: 2, among: 1, using: &socket)
             #expect(tap.received(framesTo: ReplayerTests.mac) == 15)
             // Of the first ten it is known that the guest has missed them.
             replayer.sending = Replayer.Sending(

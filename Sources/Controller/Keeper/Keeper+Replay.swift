@@ -12,7 +12,8 @@ extension Keeper {
 
     /// What a guest is about to do whose frames are kept.
     package enum ReplayCourse {
-        /// It gives up its primary, and is asked when. Where it cannot be asked, ``Replayer/takeAccounts()`` says why.
+        /// It will be asked for its primary, and asked when it gives that up (``Keeper/begin(_:)``). Where it cannot be asked,
+        /// ``Replayer/takeAccounts()`` says why.
         case leaving
         /// It is copied to another host, and has no primary.
         case migrating
@@ -136,9 +137,16 @@ extension Keeper {
 
     // MARK: - The loop
 
+    /// The guest of a replay is asked for its primary.
+    package mutating func begin(_ replayer: Replayer) {
+        replayer.begins(now: monotonicNanoseconds(), using: &host.kernel.socket)
+    }
+
     /// Lets a guest's replay go on.
-    package mutating func advance(_ replayer: Replayer, of row: Int64, now: Int64) {
-        replayer.advance(now: now, using: &host.kernel.socket)
+    ///
+    /// - Parameter guests: that are asked at the same time.
+    package mutating func advance(_ replayer: Replayer, of row: Int64, now: Int64, among guests: Int) {
+        replayer.advance(now: now, among: guests, using: &host.kernel.socket)
         if let probe = replayer.probedAt { wards[row]?.acquaintance.probedAt = probe }
     }
 

@@ -27,8 +27,8 @@ extension Replayer {
     /// The guest takes frames by its primary.
     package var hasAnsweredByPrimary: Bool { phase == .arriving && gap?.isOver == true }
 
-    func followArrival(now: Int64) {
-        if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause) }
+    func followArrival(now: Int64, among guests: Int) {
+        if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause * Int64(guests)) }
     }
 
     /// The guest probes its own address, and is not asked any more.

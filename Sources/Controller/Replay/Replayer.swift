@@ -12,8 +12,8 @@ import System
 ///
 /// Nobody is woken by a frame: the loop comes by each millisecond, or five while nothing depends on it.
 package final class Replayer {
-    /// `left`: it has given up its primary, and stays.
-    enum Phase { case leaving, left, migrating, stopped, departed, arriving, arrived, over }
+    /// `ready`: it will be asked for its primary; `left`: it has given that up, and stays.
+    enum Phase { case ready, leaving, left, migrating, stopped, departed, arriving, arrived, over }
 
     let plan: ReplayPlan
     let buffer: CaptureBuffer
@@ -39,7 +39,8 @@ package final class Replayer {
     var heldFrom: UInt64?
     /// It has arrived, and answers nothing: copies are not kept from its primary.
     var isSilent = false
-    private var nextPair: Int64 = 0
+    /// When a question was last put by the side that the guest leaves, and by the other.
+    private var (askedOldAt, askedNewAt): (Int64, Int64) = (0, 0)
     /// Until when the guest is asked whether it takes its standby's frames.
     private var gapEnd: Int64 = .max
     var end: Int64 = .max
@@ -50,6 +51,11 @@ package final class Replayer {
     var told: [ReplayAccount] = []
 
     private static let hotPause: Int64 = 1_000_000
+    /// Questions by the side that the guest leaves that may be unanswered: a busy guest is slow, and more of them make it slower. Then
+    /// one is put after as many pauses.
+    private static let mostUnanswered = 8
+    /// Where so many of them are, it may have left that side: it is asked by the other.
+    private static let fewUnanswered = 2
     private static let calmPause: Int64 = 5_000_000
     /// How long a guest that has given up its primary is asked, in nanoseconds: on a busy host its answers are late.
     private static let patience: Int64 = 500_000_000
@@ -105,10 +111,22 @@ package final class Replayer {
             gap = GapCourse(from: plan.isArriving ? .standby : .primary)
         }
         standbyPort = captures.standby
-        phase = plan.isArriving ? .arriving : plan.gap == nil ? .migrating : .leaving
-        (nextPair, begunAt) = (now, now)
-        gap?.put()
-        guard let asks = plan.gap, !plan.isArriving else { return }
+        phase = plan.isArriving ? .arriving : plan.gap == nil ? .migrating : .ready
+        begunAt = now
+        // Numbers begin with 1, behind a question that is put when a guest is to leave.
+        if plan.isArriving { gap?.put(isByOld: false, seen: 0, now: now) }
+    }
+
+    /// It was made before the guest is asked for its primary.
+    package var isReady: Bool { phase == .ready }
+
+    /// The guest is asked for its primary, or will be at any time.
+    func begins(now: Int64, using socket: inout CommandSocket) {
+        guard phase == .ready, let asks = plan.gap else { return }
+        look(using: &socket)
+        forget()
+        phase = .leaving
+        gap?.put(isByOld: true, seen: standbyPort.seen, now: now)
         _ = asks.frame(.primary, 0).withUnsafeBytes { primary?.send($0) }
     }
 
@@ -215,6 +233,7 @@ package final class Replayer {
     /// Gives up what is kept, for a reason. A guest that has left its primary, or this host, is still sent what it missed.
     package func giveUp(_ reason: String) {
         guard phase != .departed, phase != .left, phase != .over else { return }
+        if phase == .ready { return finish() }
         told.append(ReplayAccount(plan.isArriving ? .arriving : gap != nil ? .leaving : .blackout, refusal: reason))
         finish()
     }
@@ -243,11 +262,14 @@ package final class Replayer {
     // MARK: - The loop
 
     /// Takes what was seen, asks, and sends what is to be sent.
-    func advance(now: Int64, using socket: inout CommandSocket) {
+    ///
+    /// - Parameter guests: that are asked at the same time: each gets its share of the questions that one would get. Ten guests that got
+    ///   2,000 a second each did little else, and took a minute to give up their primaries (`fdbsteer-bench migrate-many`).
+    func advance(now: Int64, among guests: Int, using socket: inout CommandSocket) {
         guard phase != .over else { return }
         look(using: &socket)
-        if [.leaving, .left, .migrating].contains(phase) { followGap(now: now) }
-        if phase == .arriving { followArrival(now: now) }
+        if [.leaving, .left, .migrating].contains(phase) { followGap(now: now, among: guests) }
+        if phase == .arriving { followArrival(now: now, among: guests) }
         send(now: now)
         forget()
         if now >= end { return finish() }
@@ -256,6 +278,7 @@ package final class Replayer {
         let pause =
             switch phase {
             case .arriving: Replayer.arrivalPause
+            case .ready: Replayer.calmPause
             case .migrating where sending == nil && gap == nil: Replayer.calmPause
             default: Replayer.hotPause
             }
@@ -299,24 +322,35 @@ package final class Replayer {
         }
     }
 
-    private func followGap(now: Int64) {
+    private func followGap(now: Int64, among guests: Int) {
         guard gap?.isOver == false else { return }
         if now >= gapEnd || probedAt != nil || gap?.next == nil {
             giveUpGap()
         } else {
-            ask(now: now, pause: Replayer.hotPause)
+            ask(now: now, pause: Replayer.hotPause * Int64(guests))
         }
     }
 
-    /// Puts the next pair of questions, if it is time for one.
+    /// Puts the questions that are due.
+    ///
+    /// - Parameter pause: between two by one side, in nanoseconds.
     func ask(now: Int64, pause: Int64) {
-        guard now >= nextPair, let asks = plan.gap, let pair = gap?.next else { return }
-        nextPair = now + pause
-        gap?.put()
+        guard let asks = plan.gap, let gap, let number = gap.next else { return }
+        let isSlow = gap.unanswered >= Replayer.mostUnanswered
+        // The first is put by both: from there on frames leave by both.
+        let isFirst = number == 1
+        let isOldDue = isFirst || now >= askedOldAt + (isSlow ? Int64(Replayer.mostUnanswered) : 1) * pause
+        let isNewDue =
+            isFirst || (now >= askedNewAt + pause && (plan.isArriving || gap.unanswered >= Replayer.fewUnanswered))
+        guard isOldDue || isNewDue else { return }
+        self.gap?.put(isByOld: isOldDue, seen: standbyPort.seen, now: now)
+        if isOldDue { askedOldAt = now }
+        if isNewDue { askedNewAt = now }
+        let (byStandby, byPrimary) = plan.isArriving ? (isOldDue, isNewDue) : (isNewDue, isOldDue)
         // The standby first: what went to the primary after its question is then after both.
-        _ = asks.frame(.standby, pair).withUnsafeBytes { standby.send($0) }
-        if plan.isArriving, (primaryPort?.waiting ?? 0) >= Replayer.mostWaiting { return }
-        _ = asks.frame(.primary, pair).withUnsafeBytes { primary?.send($0) }
+        if byStandby { _ = asks.frame(.standby, number).withUnsafeBytes { standby.send($0) } }
+        if !byPrimary || (plan.isArriving && (primaryPort?.waiting ?? 0) >= Replayer.mostWaiting) { return }
+        _ = asks.frame(.primary, number).withUnsafeBytes { primary?.send($0) }
     }
 
     /// What nothing needs any more goes.
@@ -328,12 +362,16 @@ package final class Replayer {
         }
         if phase == .arrived {
             // What is being sent is all that is needed.
-        } else if gap != nil {
+        } else if gap != nil, phase != .ready {
             guard let kept = gap?.kept else { return }
             least = min(least, kept)
         } else if halted == nil {
             guard let unread = standbyPort.unread else { return }
             least = min(least, unread - min(unread, Replayer.margin))
+        }
+        if phase == .ready {
+            least = standbyPort.seen
+            earlyRing?.forget(before: primaryPort?.seen ?? 0)
         }
         ring.forget(before: least)
     }

@@ -39,14 +39,13 @@ package struct TapAccount: Hashable, Sendable {
 /// Which frames a guest missed while it gave up its primary, by the questions that it answered, without I/O.
 ///
 /// Question 0 is put by the primary before the bracket is opened, which may take longer than the guest needs. Afterwards each frame
-/// leaves by both ports, and questions are put by both at once, by the standby first, in the queue of the frames. The guest took what
+/// leaves by both ports, and questions are put by either or both, by the standby first, in the queue of the frames. The guest took what
 /// was before an answered question by the primary, and dropped what was before an unanswered one by the standby. So it missed what the
-/// standby carried after the last pair whose question by the primary was answered, up to the first that was answered by the standby;
-/// and what the primary alone carried, if it answered none since. Each end is uncertain by one pause between two questions, towards
-/// sending too much.
+/// standby carried after the last question by the primary that was answered, up to the first by the standby; and what the primary
+/// alone carried, if it answered none since. Each end is uncertain by one pause between two questions, towards sending too much.
 ///
-/// A guest that gets its primary is asked in the same way, and misses what the standby carried after the last pair whose question by
-/// the standby was answered, until it answers by the primary.
+/// A guest that gets its primary is asked in the same way, and misses what the standby carried after the last answered question by the
+/// standby, until it answers by the primary.
 package struct GapCourse: Hashable, Sendable {
     /// What a guest missed, by the numbers of frames on each port.
     package struct Missed: Hashable, Sendable {
@@ -62,62 +61,85 @@ package struct GapCourse: Hashable, Sendable {
         }
     }
 
-    /// The place of each question in what its port carried: the number of the next frame.
-    private var places: [UInt64?] = []
+    private struct Question: Hashable {
+        /// What the standby had carried when it was put: the number of its next frame, or of an earlier one.
+        var place: UInt64
+        let putAt: Int64
+        let isByOld: Bool
+    }
+
+    private var questions: [Question] = []
     private var firstPlaces: [UInt64?] = [nil, nil]
     /// The side that the guest leaves.
     private let old: Side
     private var lastByOld: Int?
     private var firstByNew: Int?
 
+    /// The first question that is not older than ``longest``.
+    private var recent = 0
+    /// Questions by the old side since the last one that was answered.
+    package private(set) var unanswered = 0
+
     /// Numbers have 16 bits, and none is used twice.
     package static let most = 60_000
-    /// A guest's gap is 40 ms at the median, and 258 at most (docs/zero.md): the last of so many pairs may have been missed.
-    package static let longest = 250
+    /// A guest's gap is 40 ms at the median, and 258 at most (docs/zero.md): so much may have been missed; nanoseconds.
+    package static let longest: Int64 = 250_000_000
 
     /// - Parameter old: the side that the guest leaves.
     package init(from old: Side = .primary) { self.old = old }
 
     /// The number of the next question; nil when there are no more.
-    package var next: Int? { places.count < GapCourse.most ? places.count : nil }
+    package var next: Int? { questions.count < GapCourse.most ? questions.count : nil }
     /// The guest takes frames by its new side.
     package var isOver: Bool { firstByNew != nil }
     /// It has answered by its old side, so its silence there means something; what the primary alone carried is not needed any more.
     package var isPastOpening: Bool { (lastByOld ?? 0) > 0 }
 
-    /// A question, or a pair, is about to be put.
-    package mutating func put() { places.append(nil) }
+    /// A question is about to be put.
+    ///
+    /// - Parameters:
+    ///   - isByOld: by the side that the guest leaves, perhaps among others.
+    ///   - seen: frames that the standby has carried, as far as is known.
+    ///   - now: on CLOCK_MONOTONIC, in nanoseconds.
+    package mutating func put(isByOld: Bool, seen: UInt64, now: Int64) {
+        questions.append(Question(place: seen, putAt: now, isByOld: isByOld))
+        if isByOld { unanswered += 1 }
+        while questions[recent].putAt < now - GapCourse.longest { recent += 1 }
+    }
 
     /// A question was seen to leave by a port: frames with smaller numbers left before it.
     package mutating func placed(_ number: Int, by side: Side, at frame: UInt64) {
-        guard places.indices.contains(number) else { return }
-        if side == .standby { places[number] = frame }
+        guard questions.indices.contains(number) else { return }
+        if side == .standby { questions[number].place = frame }
         if side == .primary, firstPlaces.indices.contains(number) { firstPlaces[number] = frame }
     }
 
     /// A question was answered. Answers by the old side after the new one's first do not count.
     package mutating func answered(_ number: Int, by side: Side) {
-        guard places.indices.contains(number) else { return }
+        guard questions.indices.contains(number) else { return }
         if side != old {
             firstByNew = min(firstByNew ?? number, number)
-        } else if firstByNew == nil {
-            lastByOld = max(lastByOld ?? number, number)
+        } else if firstByNew == nil, number >= lastByOld ?? 0 {
+            lastByOld = number
+            unanswered = questions[(number + 1)...].count(where: \.isByOld)
         }
     }
 
     /// What may be needed of what the standby carried, from this frame on; nil for all of it.
     package var kept: UInt64? {
-        if let lastByOld, lastByOld > 0 { return places[lastByOld] }
-        return places.count > GapCourse.longest + 1 ? places[places.count - GapCourse.longest] : nil
+        if let lastByOld, lastByOld > 0 { return questions[lastByOld].place }
+        return recent > 1 ? questions[recent].place : nil
     }
 
     /// What the guest missed; nil as long as that is not known. Where it answered a question by the standby and none by the primary, it
-    /// is everything that was seen, or the last ``longest`` of the pairs.
+    /// is everything that was seen, or what was within ``longest``.
     package var missed: Missed? {
-        guard let last = firstByNew, let end = places[last] else { return nil }
-        let isEarly = !isPastOpening && last <= GapCourse.longest
-        let first = isPastOpening ? lastByOld ?? 1 : max(1, last - GapCourse.longest)
-        guard let begin = places[first] else { return nil }
+        guard let last = firstByNew, questions.count > 1 else { return nil }
+        let (end, oldest) = (questions[last].place, questions[last].putAt - GapCourse.longest)
+        let isEarly = !isPastOpening && questions[0].putAt >= oldest
+        let first =
+            isPastOpening ? lastByOld ?? 1 : questions.indices.dropFirst().first { questions[$0].putAt >= oldest } ?? 1
+        let begin = questions[first].place
         let early = lastByOld == 0 ? firstPlaces[0] ?? 0 : 0
         return Missed(
             early: isEarly ? early..<max(early, firstPlaces[1] ?? .max) : 0..<0, late: begin..<max(begin, end))

@@ -31,6 +31,7 @@ extension Following {
             let reader = guest.monitorPath.flatMap { monitors[$0]?.client.descriptor }.map { peerProcess(of: $0) } ?? 0
             if let replay = guest.replay { replay.refusal = TapHolder.doubt(about: port, readBy: reader) }
         case .leaving, .migrating: break
+        case .primary where guest.replay?.isReady == true: break
         // QEMU may end before the guest is seen at its new place.
         case _ where follower.isDeparting: break
         case .standby where before == .leaving: guest.replay?.stays(now: monotonicNanoseconds())
@@ -46,7 +47,7 @@ extension Following {
     }
 
     /// Nobody reads the standby of a guest that is awaited; and what a guest may miss that gets its primary is kept, and not copied.
-    func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
+    mutating func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
         var care: Keeper.QueueCare?
         if guest.isReplayed, !context.keeper.isObserved(guest.row) {
             if guest.replay?.holdsPrimary == true {
@@ -68,17 +69,19 @@ extension Following {
         tell(guest, &context)
     }
 
-    func beginReplay(
-        of guest: Followed, _ course: Keeper.ReplayCourse, _ context: inout DaemonContext
+    /// - Parameter isAhead: the guest will be asked for its primary, and was not yet.
+    mutating func beginReplay(
+        of guest: Followed, _ course: Keeper.ReplayCourse, isAhead: Bool = false, _ context: inout DaemonContext
     ) {
+        defer { if let replay = guest.replay, !isAhead { context.keeper.begin(replay) } }
         guard guest.isReplayed, !context.keeper.isObserved(guest.row), guest.replay == nil else { return }
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
-        let running = guests.values.count { $0.replay != nil }
-        guard running < Keeper.mostReplays else {
-            return context.log.notice("frames are not kept: those of \(running) guests are already", metadata: about)
+        guard replays < Keeper.mostReplays else {
+            return context.log.notice("frames are not kept: those of \(replays) guests are already", metadata: about)
         }
         do throws(ControllerError) {
             guest.replay = try context.keeper.beginReplay(guest.row, course)
+            replays += 1
         } catch {
             // A guest that cannot be asked gets its primary as without replay.
             context.log.log(
@@ -87,11 +90,20 @@ extension Following {
         }
     }
 
-    /// What has to be done before the policy is told: the tap's counters are read when QEMU stops the guest, and what a guest missed
-    /// is sent to its primary before later frames are.
-    func foresee(_ input: MigrationFollower.Input, of guest: Followed, _ context: inout DaemonContext) {
+    /// What has to be done before the policy is told: what takes its time is made ready when a migration is set up, 2 ms before the guest
+    /// is asked for its primary; the tap's counters are read when QEMU stops the guest; and what a guest missed is sent to its primary
+    /// before later frames are.
+    mutating func foresee(_ input: MigrationFollower.Input, of guest: Followed, _ context: inout DaemonContext) {
+        if case .event(let event) = input, let status = event.migrationStatus, guest.follower.state == .primary {
+            if status == .setup, guest.follower.configuration.takesCopies {
+                beginReplay(of: guest, .leaving, isAhead: true, &context)
+            } else if !status.isUnderWay {
+                guest.replay?.giveUp("the guest runs on here")
+            }
+        }
         guard let replay = guest.replay else { return }
         switch input {
+        case .disconnected where replay.isReady: replay.giveUp("QEMU's monitor ended")
         case .event(let event) where event.name == .stop: context.keeper.stop(replay)
         case .event(let event) where event.name == .resume: replay.runsOn()
         case .timer(.unplug): replay.giveUpLeaving()
@@ -106,7 +118,7 @@ extension Following {
     /// Lets a guest's replay go on.
     mutating func advanceReplay(of guest: Followed, now: Int64, _ context: inout DaemonContext) {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
-        context.keeper.advance(replay, of: guest.row, now: now)
+        context.keeper.advance(replay, of: guest.row, now: now, among: max(1, replays))
         if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
         if replay.isProbing { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         if replay.isMute(now: now) { context.keeper.yield(replay, of: guest.row) }
@@ -117,7 +129,7 @@ extension Following {
     }
 
     /// Nothing is kept for a guest any more, nor out of its ports' queues.
-    func endReplay(of guest: Followed, _ reason: String, _ context: inout DaemonContext) {
+    mutating func endReplay(of guest: Followed, _ reason: String, _ context: inout DaemonContext) {
         // What was kept from its primary, it has nowhere else.
         if let replay = guest.replay, replay.holdsPrimary {
             context.keeper.arrive(replay, of: guest.row, isEvident: false)
@@ -132,7 +144,7 @@ extension Following {
         }
     }
 
-    private func tell(_ guest: Followed, _ context: inout DaemonContext) {
+    private mutating func tell(_ guest: Followed, _ context: inout DaemonContext) {
         guard let replay = guest.replay else { return }
         for account in replay.takeAccounts() {
             context.keeper.book(account, of: guest.settings.id)
@@ -148,7 +160,9 @@ extension Following {
             about["after_us"] = "\(account.delay / 1000)"
             context.log.notice("what it missed was sent again", metadata: about)
         }
-        if replay.isOver { guest.replay = nil }
+        guard replay.isOver else { return }
+        guest.replay = nil
+        replays = guests.values.count { $0.replay != nil }
     }
 
     // MARK: - The uplink

@@ -15,6 +15,8 @@ struct Following {
     /// QEMU's monitors, by their paths, and the paths by the monitors' tokens.
     var monitors: [String: Monitor] = [:]
     var monitorPaths: [Int64: String] = [:]
+    /// Guests whose frames are kept.
+    var replays = 0
     var nextMonitorToken: Int64 = DaemonContext.ownToken - 1
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
