@@ -17,7 +17,8 @@ import Testing
         let expected: [String: Set<String>] = [
             "side": Self.words(Side.self), "verb": Self.words(Plan.Verb.self),
             "outcome": Self.words(Report.Result.self).union([EventKind.timeout.rawValue]),
-            "strategy": Self.words(Strategy.self), "error_code": Set(ControllerError.Code.allCases.map(\.name)),
+            "strategy": Self.words(Strategy.self), "bracket_change": Self.words(BracketChange.self),
+            "error_code": Set(ControllerError.Code.allCases.map(\.name)),
             "proof_status": Self.words(OffloadProof.Status.self), "primitive": Self.words(EntryChange.Primitive.self),
             "means": Self.words(CopyMeans.self), "severity": Self.words(Finding.Severity.self),
             "condition_severity": Self.words(Condition.Severity.self), "health": Self.words(Health.self),
