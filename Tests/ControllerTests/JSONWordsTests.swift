@@ -24,7 +24,7 @@ import Testing
             "condition_severity": Self.words(Condition.Severity.self), "health": Self.words(Health.self),
             "phase": Self.words(GuestPhase.self).union(["waiting"]), "kind": Self.words(GuestKind.self),
             "place": Self.words(Place.self), "gate": Self.words(GuestStatus.Gate.self),
-            "gate_by": Self.words(Gate.self),
+            "gate_by": Self.words(Gate.self), "daemon": Self.words(DaemonState.self),
             "event_kind": Self.words(EventKind.self).subtracting([EventKind.log.rawValue]),
             "watch_kind": ["move", "second_port", "summary"], "origin": Self.words(Moves.Origin.self),
             "probe_outcome": Self.words(ProbeReport.Result.self), "source": Self.words(MACFilterCounts.Source.self),
