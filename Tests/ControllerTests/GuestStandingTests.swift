@@ -1,5 +1,6 @@
 import Policy
 import Switchdev
+import TestSupport
 import Testing
 
 @testable import Controller
@@ -31,5 +32,19 @@ struct GuestStandingTests {
                     : "nobody closes it by itself: fdbsteerd does not follow this guest"))
         #expect(closer(followed: ["vm1"])?.hasPrefix("fdbsteerd closes it by QEMU's events") == true)
         #expect(status.closer(of: record, nil) == "nobody closes it by itself: fdbsteerd does not run")
+    }
+
+    /// An attempt is judged by its own end, and one that was not made ends nothing.
+    @Test func aFailureIsOverWhereALookFindsSomethingElse() throws {
+        let report = try Folder.report()
+        let over: [Keeper.Outcome] = [
+            .doubtful(nil, again: 1, .stolen), .fought(until: 1, .stolen, by: [], isNews: false), .yielded([], to: []),
+            .beyondRepair(""), .unbracketed(""),
+        ]
+        let others: [Keeper.Outcome] = [
+            .fine, .later(at: 1, .stolen), .repaired(report, .stolen, by: [], on: []), .redirected(report, reason: ""),
+            .bracketed(report, reason: ""), .renamed(""),
+        ]
+        #expect(over.allSatisfy(\.replacesFailure) && !others.contains(where: \.replacesFailure))
     }
 }
