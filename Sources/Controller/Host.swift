@@ -82,9 +82,13 @@ package struct Host: ~Copyable {
     }
 
     /// Appends that a verb about a guest was refused, or a signal did not come, to the log of events.
-    func book(_ error: ControllerError, _ id: GuestID) {
+    ///
+    /// - Parameter goal: the side that the verb asked for.
+    func book(_ error: ControllerError, _ id: GuestID, to goal: Side?, in journal: Journal) {
         let kind: EventKind = error.code == .timeout ? .timeout : .refused
-        events.append(kind, guest: id.text, at: Stopwatch.realTime, error.description)
+        events.append(
+            kind, guest: id.text, at: Stopwatch.realTime, error.description,
+            from: (try? journal.record(id))??.guest.side, to: goal)
     }
 
     /// Appends the report of a verb that changed something, or tried to, to the log of events.

@@ -115,6 +115,7 @@ extension Loop {
     ) throws(ControllerError) {
         let row = suspicion.row
         var about = guest
+        if outcome.replacesFailure { failures[row] = nil }
         switch outcome {
         case .fine:
             if suspicion.cause == .primaryBack, try following.rebindPrimary(row, &context) {
@@ -130,11 +131,9 @@ extension Loop {
             pending[row] = (time, cause)
         case .doubtful(let condition, let time, let cause):
             pending[row] = (time, cause)
-            failures[row] = nil
             if let condition { context.keeper.set(row, .look, [condition]) }
         case .fought(let time, let cause, let takers, let isNews):
             pending[row] = (time, cause)
-            failures[row] = nil
             if isNews {
                 let by = takers.isEmpty ? "" : " by \(takers.joined(separator: ", "))"
                 context.keeper.set(
@@ -156,7 +155,6 @@ extension Loop {
         case .yielded(let addresses, let places):
             // The rest of the guest has not been looked at.
             pending[row] = (monotonicNanoseconds(), suspicion.cause)
-            failures[row] = nil
             let words = addresses.joined(separator: " ")
             about["addresses"] = "\(words)"
             about["seen_at"] = "\(places.joined(separator: ", "))"
@@ -180,13 +178,11 @@ extension Loop {
             context.log.notice("renamed", metadata: about.merging(["names": "\(words)"]) { $1 })
             look(at: [suspicion])
         case .unbracketed(let what):
-            failures[row] = nil
             // What the rules say of the carrier has not the reason.
             let remedy =
                 "\"fdbsteer switch \(context.keeper.record(row)?.guest.id.text ?? "") --to standby\" where the guest receives there"
             context.keeper.set(row, .look, [Condition(Condition.unbracketed, .problem, "", what, remedy: remedy)])
         case .beyondRepair(let what):
-            failures[row] = nil
             // The rules say the same with a remedy, where they know it.
             if context.keeper.judge(row) { context.keeper.set(row, .look, []) } else { report(what, row) }
         }

@@ -97,7 +97,8 @@ struct MetricsTests {
         try database.execute(
             "ALTER TABLE redirection DROP COLUMN evidence; ALTER TABLE redirection DROP COLUMN by_whom; "
                 + "ALTER TABLE redirection DROP COLUMN uid; ALTER TABLE redirection DROP COLUMN signal; "
-                + "ALTER TABLE redirection DROP COLUMN waited_ns; DROP TABLE refusal; DROP TABLE note; DROP TABLE log; PRAGMA user_version = 1"
+                + "ALTER TABLE redirection DROP COLUMN waited_ns; ALTER TABLE redirection DROP COLUMN bracket_change; "
+                + "DROP TABLE refusal; DROP TABLE note; DROP TABLE log; PRAGMA user_version = 1"
         )
         unlink(folder.state.eventsFile)
         var reader = MetricsReader(folder: folder.state)

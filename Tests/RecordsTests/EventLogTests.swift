@@ -46,7 +46,7 @@ struct EventLogTests {
         #expect(event["event"]?.text == "redirection" && event["time_ns"]?.integer == 42)
         #expect(event["results"]?.elements?.map { $0["addresses"]?.elements?.count } == [2, 1, 1])
         let read = try #require(ReadLine(line.dropFirst().dropLast()))
-        #expect(read.redirection.count == 17 && read.redirection.text(11) == "one; \\")
+        #expect(read.redirection.count == 18 && read.redirection.text(11) == "one; \\")
         #expect(read.redirection.integer(0) == 42 && read.redirection.text(12) == report.evidence?.record)
         #expect(
             read.results.map { row in row.indices.map { row.text($0) } }

@@ -81,10 +81,58 @@ struct HistoryTakeOverTests {
         let state = try history.database.run(
             "SELECT user_version, journal_mode, (SELECT count(*) FROM sqlite_schema WHERE name IN ('backlog', 'verdict')) "
                 + "FROM pragma_user_version, pragma_journal_mode")
-        #expect(state == [[.integer(4), .text("delete"), .integer(0)]])
+        #expect(state == [[.integer(5), .text("delete"), .integer(0)]])
         let verdicts = try StoredVerdict.all(in: folder.state)
         #expect(verdicts.map(\.nic.driver) == ["igb"] && verdicts.first?.time == 5)
         #expect(verdicts.first?.verdict.staleFilter == true)
+    }
+
+    /// What version 4 added to version 3, with a redirection and a refusal.
+    private static let version4 = """
+        ALTER TABLE redirection ADD COLUMN by_whom TEXT;
+        ALTER TABLE redirection ADD COLUMN uid INTEGER;
+        ALTER TABLE redirection ADD COLUMN signal TEXT;
+        ALTER TABLE redirection ADD COLUMN waited_ns INTEGER;
+        CREATE TABLE refusal(
+            time_ns INTEGER NOT NULL, guest TEXT NOT NULL, by_whom TEXT NOT NULL, uid INTEGER, kind TEXT NOT NULL,
+            message TEXT NOT NULL);
+        CREATE TABLE log(id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, skipped INTEGER NOT NULL);
+        DROP TABLE backlog;
+        DROP TABLE verdict;
+        PRAGMA user_version = 4;
+        """
+    private static let rowsOfVersion4 = """
+        INSERT INTO redirection(time_ns, guest, verb, side_before, side_after, strategy, outcome, bridge, by_whom, uid)
+            VALUES(8,'vm1','switch','primary','standby','bracket','done','br0','fdbsteer switch',0);
+        INSERT INTO refusal(time_ns, guest, by_whom, uid, kind, message) VALUES(9,'vm1','fdbsteer switch',0,'refused','no');
+        """
+
+    /// Its rows stay as they are, what is new is told of new ones alone, and a process of that version goes on beside.
+    @Test func version4KeepsItsRows() throws {
+        let folder = try Folder()
+        let old = try Database(path: folder.state.historyFile)
+        for sql in [HistoryTakeOverTests.version2, HistoryTakeOverTests.version4, HistoryTakeOverTests.rowsOfVersion4] {
+            try old.execute(sql)
+        }
+        var report = try Folder.report(startedAt: 10)
+        report.bracketChange = .closes
+        #expect(EventLog(folder.state).append(report) == nil)
+        EventLog(folder.state).append(.refused, guest: "vm1", at: 11, "not now", from: .primary, to: .standby)
+        EventLog(folder.state).append(.timeout, guest: "vm1", at: 12, "no signal")
+        func rows() throws -> [String] {
+            try HistoryReading.entries(HistoryFilter(limit: 100), in: folder.state).reversed().map {
+                "\($0.time) \($0.outcome) \($0.from)>\($0.to) \($0.bracketChange ?? "-")"
+            }
+        }
+        let all = [
+            "7 done primary>standby -", "8 done primary>standby -", "9 refused > -",
+            "10 done primary>standby closes", "11 refused primary>standby -", "12 timeout > -",
+        ]
+        #expect(try rows() == all)
+        #expect(try old.userVersion() == 5)
+        try old.execute(
+            HistoryTakeOverTests.rowsOfVersion4.replacing("(8,", with: "(18,").replacing("(9,", with: "(19,"))
+        #expect(try rows() == all + ["18 done primary>standby -", "19 refused > -"])
     }
 
     @Test func aConversionBesideTheVersionBefore() throws {

@@ -158,7 +158,7 @@ import Testing
             #expect(record.entrySide == .standby && record.guest.side == .primary && record.proof == .missing)
             #expect(!record.isBracketForCarrier && record.since > 0)
             // Who makes its copy anew has not opened it.
-            let daemon = try Journal(folder: folder.worked(by: Doer(label: GuestRecord.daemon, user: 0)))
+            let daemon = try Journal(folder: folder.worked(by: Doer(label: "fdbsteerd", user: 0)))
             let other = Bracket(openedAt: 17, means: .clsact, ownsClsact: true, isForCarrier: true)
             _ = consume claim
             try daemon.claim(id).write(.bracket(.bracketed, other, side: .primary, goal: .standby, proof: nil))

@@ -117,7 +117,7 @@ extension Keeper {
     private mutating func isRight(_ row: Int64) {
         wards[row]?.flaglessSince = nil
         wards[row]?.neighbourClaimedAt = nil
-        wards[row]?.mute = nil
+        wards[row]?.unbracketed = nil
         wards[row]?.lostPrimary = nil
     }
 
@@ -235,7 +235,7 @@ extension Keeper {
     /// what comes by the standby, until it has let go of the primary.
     mutating func bracketTheMute(_ claim: inout Claim) throws(ControllerError) -> Outcome {
         let (row, guest) = (claim.record.row, claim.record.guest)
-        if case .told(let text) = wards[row]?.mute { return .unbracketed(text) }
+        if let text = wards[row]?.unbracketed { return .unbracketed(text) }
         let what = "primary port \(guest.firstPort.name) has no carrier"
         let cannot: String
         if let objection = guest.kind.objection {
@@ -247,14 +247,13 @@ extension Keeper {
                     to: .standby, options: options(for: row), ready: nil, rate: .seen(rate), isForCarrier: true
                 ).run(under: claim, on: &host.kernel, since: Stopwatch())
                 try relearn(&claim)
-                if report.outcome == .done { wards[row]?.mute = .bracketed }
                 return .bracketed(book(report, reason: what), reason: what)
             } catch {
                 cannot = "\(error)"
             }
         }
         let text = "\(what); no bracket was opened: \(cannot)"
-        wards[row]?.mute = .told(text)
+        wards[row]?.unbracketed = text
         return .unbracketed(text)
     }
 
@@ -267,16 +266,11 @@ extension Keeper {
         // Its closing puts neighbours right.
         case .none, .neighbours:
             wards[row]?.flaglessSince = nil
-            if let port = observation.ports[.primary] {
-                let delivers = port.isUp && port.hasCarrier
-                if delivers, wards[row]?.mute == .bracketed {
-                    wards[row]?.mute = nil
-                    return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
-                }
-                // An earlier daemon has opened it.
-                if !delivers, claim.record.isBracketForCarrier {
-                    wards[row]?.mute = .bracketed
-                }
+            // QEMU's events close that of a guest that is followed by now.
+            if claim.record.isBracketForCarrier, wards[row]?.isFollowed != true,
+                let port = observation.ports[.primary], port.isUp, port.hasCarrier
+            {
+                return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")
             }
             let copies = claim.record.servingSide(observation) == .standby
             if copies, host.kernel.view(claim.record)?.isCopyRight == false {

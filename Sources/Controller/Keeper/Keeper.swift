@@ -42,6 +42,14 @@ package struct Keeper: ~Copyable {
         case beyondRepair(String)
         /// Its primary has no carrier, and this is why no bracket was opened.
         case unbracketed(String)
+
+        /// What failed at an earlier look is over: this one has found something else. Whether an attempt has succeeded is not said here.
+        package var replacesFailure: Bool {
+            switch self {
+            case .doubtful, .fought, .yielded, .unbracketed, .beyondRepair: true
+            case .fine, .later, .repaired, .redirected, .bracketed, .recovered, .renamed: false
+            }
+        }
     }
 
     var host: Host

@@ -29,8 +29,8 @@ package struct Ward {
     var received: UInt64?
     /// Since when an OFFLOADED flag was missing (CLOCK_MONOTONIC, nanoseconds).
     var flaglessSince: Int64?
-    /// What was done about a primary without carrier.
-    var mute: MuteState?
+    /// Why no bracket was opened for a primary without carrier.
+    var unbracketed: String?
     /// The primary whose loss was counted, until it is there again.
     var lostPrimary: Int32?
     /// Its next repair waits because something fights it.
@@ -88,14 +88,6 @@ package struct Ward {
 
     /// Whether its entries are sticky on purpose now.
     func isBesieged(at now: Int64) -> Bool { siege.map { now < $0.until } ?? false }
-
-    /// What was done about a primary without carrier.
-    enum MuteState: Hashable {
-        /// A bracket was opened for it.
-        case bracketed
-        /// Nothing, for this reason.
-        case told(String)
-    }
 
     /// Keeps a look at how many frames its port has sent; nil when the port is gone.
     mutating func keep(_ look: SentFrames?) { sent = look.map { sent.suffix(1) + [$0] } ?? [] }

@@ -8,6 +8,7 @@ package struct CloseBracket: GuestVerb {
     /// Where the guest is by the caller's word: the bracket's goal when there is evidence that it has come there, the side where it
     /// was when it has not.
     let side: Side
+    package var destination: Side? { side }
     package let options: VerbOptions
     /// On whose behalf.
     let verb: Plan.Verb

@@ -9,6 +9,9 @@ package protocol GuestVerb {
     /// Which guests it is for.
     var reach: Journal.Reach { get }
 
+    /// The side that it asks for; nil for none.
+    var destination: Side? { get }
+
     /// Does it to a guest that is held; the caller writes the history.
     ///
     /// - Parameter clock: since the call.
@@ -20,6 +23,7 @@ package protocol GuestVerb {
 
 extension GuestVerb {
     package var reach: Journal.Reach { .here }
+    package var destination: Side? { nil }
 
     /// Claims a guest, does it, and writes the history.
     ///
@@ -33,7 +37,7 @@ extension GuestVerb {
             if let words = claim.renaming { report.notes.append(words) }
             return host.book(report)
         } catch {
-            if !options.dryRun, journal.knows(id) { host.book(error, id) }
+            if !options.dryRun, journal.knows(id) { host.book(error, id, to: destination, in: journal) }
             throw error
         }
     }

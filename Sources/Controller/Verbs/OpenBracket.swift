@@ -10,6 +10,7 @@ package import System
 package struct OpenBracket: GuestVerb {
     /// Where the guest is to be, `primary` or `standby`.
     let goal: Side
+    package var destination: Side? { goal }
     package let options: VerbOptions
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?

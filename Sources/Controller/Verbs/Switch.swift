@@ -8,6 +8,7 @@ package import System
 package struct Switch: GuestVerb {
     /// Where to.
     let side: Side
+    package var destination: Side? { side }
     package let options: VerbOptions
     /// On whose behalf.
     let verb: Plan.Verb

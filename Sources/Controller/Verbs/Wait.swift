@@ -42,7 +42,7 @@ package struct SwitchAtSignal {
         case .came(let seen): sighting = seen
         case let outcome:
             let error = wait.missed(outcome, standing(of: guest, in: journal), isOpen: false)
-            host.book(error, id)
+            host.book(error, id, to: side, in: journal)
             throw error
         }
         let claim = try journal.claim(id)
@@ -114,7 +114,7 @@ package struct BracketUntilSignal {
                 closesWithoutSignal
                     ? "the bracket of guest \(id) was closed on \(side.rawValue)"
                     : "the bracket of guest \(id) stays open, frames reach both ports", isOpen: true)
-            host.book(error, id)
+            host.book(error, id, to: goal, in: journal)
             throw error
         }
     }

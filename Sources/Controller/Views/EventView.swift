@@ -13,6 +13,7 @@ package struct EventView: Encodable {
     let from: String?
     let to: String?
     let strategy: String?
+    let bracketChange: String?
     let outcome: String?
     let code: String?
     let message: String?
@@ -40,6 +41,7 @@ package struct EventView: Encodable {
         (guest, bridge, verb) = (event.text("guest"), event.text("bridge"), event.text("verb"))
         (from, to) = (event.text("from"), event.text("to"))
         (strategy, outcome) = (event.text("strategy"), event.text("outcome"))
+        bracketChange = event.text("bracket_change")
         (code, message, proof) = (event.text("code"), event.text("message"), event.text("proof"))
         (by, uid) = (event.text("by"), event.integer("uid"))
         (moveNanoseconds, totalNanoseconds) = (event.integer("move_ns"), event.integer("total_ns"))

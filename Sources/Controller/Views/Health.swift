@@ -93,7 +93,9 @@ extension GuestStatus {
     }
 
     /// Who is going to close a bracket, and when.
-    func closer(_ daemon: DaemonKnowledge?) -> String? {
+    ///
+    /// - Parameter record: its record.
+    func closer(of record: GuestRecord, _ daemon: DaemonKnowledge?) -> String? {
         guard phase == "bracketed" else { return nil }
         if let wait {
             return "\(wait.process) closes it with \(wait.signals.joined(separator: " or "))"
@@ -103,7 +105,7 @@ extension GuestStatus {
         if daemon.followed.contains(guest) {
             return "\(process) closes it by QEMU's events, or when the guest uses its primary"
         }
-        if writtenBy == GuestRecord.daemon {
+        if record.isBracketForCarrier {
             return
                 "\(process) closes it on the primary when that has carrier again, on the standby when the primary goes"
         }

@@ -112,10 +112,10 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
 }
 
 extension GuestStatus {
-    /// Fills in what follows from the rest.
-    fileprivate mutating func judge(by daemon: DaemonKnowledge?) {
+    /// Fills in what follows from the rest, and from its record.
+    fileprivate mutating func judge(_ record: GuestRecord, by daemon: DaemonKnowledge?) {
         (health, next) = verdict()
-        closing = closer(daemon)
+        closing = closer(of: record, daemon)
     }
 }
 
@@ -237,7 +237,7 @@ package struct Status {
                 if record.phase == .pinned { (status.phase, status.goal) = ("waiting", wait.goal) }
             }
             status.followed = daemon.map { $0.followed.contains(status.guest) }
-            status.judge(by: daemon)
+            status.judge(record, by: daemon)
             statuses.append(status)
         }
         return (statuses.sorted { $0.isBefore($1) }, faults)

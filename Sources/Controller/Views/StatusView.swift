@@ -1,17 +1,19 @@
 package import Policy
-import Records
+package import Records
 
 /// The JSON object of `status`.
 package struct StatusView: Encodable {
     package let guests: [GuestStatus]
     /// Guests that the daemon's configuration names, and that it has not prepared.
     package let unprepared: [AbsentGuest]
+    /// Whether the daemon runs.
+    package let daemon: DaemonState
     /// What is wrong with records that are broken, with the guests that were named, and with a full file system.
     let broken: [ErrorView.Content]
     /// The same, as errors.
     package let faults: [ControllerError]
 
-    private enum CodingKeys: CodingKey { case guests, unprepared, broken }
+    private enum CodingKeys: CodingKey { case guests, unprepared, daemon, broken }
 
     /// Reads what is known of guests; changes nothing.
     ///
@@ -30,6 +32,7 @@ package struct StatusView: Encodable {
         if let fault = host.folder.fullness { faults.append(fault) }
         guests.sort { $0.isBefore($1) }
         unprepared = absent
+        daemon = try Journal(reading: host.folder)?.daemonState ?? .absent
         self.guests = guests
         self.faults = faults
         broken = faults.map(ErrorView.Content.init)

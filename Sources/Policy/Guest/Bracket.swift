@@ -1,5 +1,10 @@
 public import Switchdev
 
+/// What a verb does to a bracket.
+public enum BracketChange: String, Hashable, Sendable, CaseIterable {
+    case opens, closes
+}
+
 /// An open bracket: the entries are on the standby, and what leaves there for the guest is copied to the primary.
 public struct Bracket: Hashable, Sendable {
     /// When it was opened, in nanoseconds since 1970 (CLOCK_REALTIME).

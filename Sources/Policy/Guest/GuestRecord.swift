@@ -71,9 +71,6 @@ extension GuestRecord {
     /// The side that the entries are pinned to: the standby while a bracket is open, whatever `side` is.
     public var entrySide: Side { phase == .bracketed ? .standby : guest.side }
 
-    /// The program that writes records as the daemon.
-    package static let daemon = "fdbsteerd"
-
     /// A bracket is open that the daemon has opened because the primary had lost its carrier.
     package var isBracketForCarrier: Bool { phase == .bracketed && bracket?.isForCarrier == true }
 

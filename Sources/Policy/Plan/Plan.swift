@@ -62,6 +62,10 @@ public enum Step: Hashable, Sendable {
     /// Neighbours that follow the guest, changed together, after its entries.
     case neighbours([NeighbourChange])
 
+    /// What it does to a bracket.
+    package var bracketChange: BracketChange? {
+        if case .copy(let copy) = self { copy.isOn ? .opens : .closes } else { nil }
+    }
     /// Its change of a NIC's filter.
     package var filter: PlannedFilter? { if case .filter(let filter) = self { filter } else { nil } }
     /// Whether what it changes matters to no other step: settings and entries, not filters and copies, which a frame passes

@@ -14,6 +14,7 @@ extension Report {
                     port: plan.guest.name(ofPort: planned.change.port), error: nil)
             },
             notes: plan.notes, failures: [], messages: nil)
+        bracketChange = plan.steps.lazy.compactMap(\.bracketChange).first
         guard !plan.findings.isEmpty else { return }
         findings = plan.findings.filter { !options.waived.contains($0.code) }
         waived = plan.findings.filter { options.waived.contains($0.code) }

@@ -77,6 +77,8 @@ public struct Report: Hashable, Sendable, Encodable {
     public let strategy: Strategy
     /// The bracket, for verbs that concern one.
     public var bracket: BracketView?
+    /// What was done to it, or tried, for the history; nil where it is neither opened nor closed.
+    package var bracketChange: BracketChange?
     /// How the verb ended.
     public var outcome: Result
     /// What is known about the hardware, in words.

@@ -78,6 +78,7 @@ extension Report {
             .init("total_ns", .integer(timings.totalNanoseconds)), .init("bridge", .string(bridge)),
             .init("by", .string(doer.label)), .init("uid", .integer(doer.user)),
         ]
+        if let bracketChange { members.append(.init("bracket_change", .string(bracketChange.rawValue))) }
         if let proof { members.append(.init("proof", .string(proof))) }
         if !failures.isEmpty { members.append(.init("message", .string(failures.joined(separator: "; ")))) }
         if let sighting {

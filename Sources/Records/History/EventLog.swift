@@ -36,10 +36,16 @@ package struct EventLog {
     ///   - time: in nanoseconds since 1970.
     ///   - words: why, for people.
     ///   - code: the stable word of a condition.
+    ///   - from: the side where the guest is, of a verb that was refused.
+    ///   - to: the side that the verb asked for.
     package func append(
-        _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil
+        _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil, from: Side? = nil,
+        to: Side? = nil
     ) {
-        append(kind, guest: guest, at: time, words, code.map { [.init("code", .string($0))] } ?? [])
+        let known = [("code", code), ("from", from?.rawValue), ("to", to?.rawValue)]
+        append(
+            kind, guest: guest, at: time, words,
+            known.compactMap { name, text in text.map { .init(name, .string($0)) } })
     }
 
     /// Appends what a replay has come to.

@@ -26,7 +26,7 @@ package struct History: ~Copyable {
         PRAGMA user_version = 3;
         """
     /// Version 4 added who acted, the signal, and the table of verbs that were refused or timed out.
-    private static let additions = """
+    private static let version4 = """
         ALTER TABLE redirection ADD COLUMN by_whom TEXT;
         ALTER TABLE redirection ADD COLUMN uid INTEGER;
         ALTER TABLE redirection ADD COLUMN signal TEXT;
@@ -35,10 +35,16 @@ package struct History: ~Copyable {
             time_ns INTEGER NOT NULL, guest TEXT NOT NULL, by_whom TEXT NOT NULL, uid INTEGER, kind TEXT NOT NULL,
             message TEXT NOT NULL);
         CREATE INDEX refusal_of_guest ON refusal(guest);
+        """
+    /// Version 5 added whether a bracket is opened or closed, and the sides of what was refused.
+    private static let version5 = """
+        ALTER TABLE redirection ADD COLUMN bracket_change TEXT;
+        ALTER TABLE refusal ADD COLUMN side_before TEXT;
+        ALTER TABLE refusal ADD COLUMN side_after TEXT;
         PRAGMA user_version = \(History.version);
         """
     /// A file of a newer version is still appended to, because tables and columns are only added.
-    private static let version: Int64 = 4
+    private static let version: Int64 = 5
 
     /// Opens the database. It is made when it is missing, and one of an earlier version is converted.
     ///
@@ -55,7 +61,8 @@ package struct History: ~Copyable {
                     if version >= History.version { return }
                     if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
                     if version < 3 { try database.execute(History.schema) }
-                    try database.execute(History.additions)
+                    if version < 4 { try database.execute(History.version4) }
+                    try database.execute(History.version5)
                 }, mapping: { $0 })
         }
         self.database = database
@@ -65,7 +72,7 @@ package struct History: ~Copyable {
     /// Inserts the rows of a line; the caller has a transaction.
     func insert(_ line: ReadLine) throws(DatabaseError) {
         if !line.refusal.isEmpty {
-            try database.run("INSERT INTO refusal(\(ReadLine.refusalColumns)) VALUES(?,?,?,?,?,?)", line.refusal)
+            try database.run("INSERT INTO refusal(\(ReadLine.refusalColumns)) VALUES(?,?,?,?,?,?,?,?)", line.refusal)
         }
         if line.redirection.isEmpty { return }
         let places = String(repeating: ",?", count: line.redirection.count - 1)
@@ -106,13 +113,14 @@ package struct History: ~Copyable {
 
     private static let columns =
         "id, time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, "
-        + "(SELECT count(*) FROM result WHERE redirection = redirection.id), by_whom, uid, signal, waited_ns"
+        + "(SELECT count(*) FROM result WHERE redirection = redirection.id), by_whom, uid, signal, waited_ns, bracket_change"
 
     private static func entry(_ row: [SQLValue]) -> HistoryEntry {
         HistoryEntry(
             number: row.integer(0), time: row.integer(1) ?? 0, guest: row.text(2) ?? "",
             verb: row.text(3) ?? "", from: row.text(4) ?? "", to: row.text(5) ?? "", strategy: row.text(6) ?? "",
-            outcome: row.text(7) ?? "", proof: row.text(8), moveNanoseconds: row.integer(9),
+            bracketChange: row.text(18), outcome: row.text(7) ?? "", proof: row.text(8),
+            moveNanoseconds: row.integer(9),
             totalNanoseconds: row.integer(10), bridge: row.text(11) ?? "", message: row.text(12),
             addressCount: Int(row.integer(13) ?? 0), by: row.text(14), uid: row.integer(15), signal: row.text(16),
             waitedNanoseconds: row.integer(17))

@@ -10,12 +10,14 @@ package struct HistoryEntry: Hashable, Sendable, Encodable {
     package let guest: String
     /// The verb.
     package let verb: String
-    /// The side before; empty for what was refused.
+    /// The side before; empty where it is not known of what was refused.
     package let from: String
-    /// The side afterwards, if the redirection succeeded; empty for what was refused.
+    /// The side afterwards, if the redirection succeeded; of what was refused the side that was asked for, empty for none.
     package let to: String
     /// `cut` or `bracket`; empty for what was refused.
     package let strategy: String
+    /// What was done to the bracket, or tried, as spelled in ``BracketChange``; nil also for redirections by earlier versions.
+    package let bracketChange: String?
     /// The outcome as spelled in ``Report/Result``; `refused` also for a verb that was refused before it planned anything, and
     /// `timeout` where no signal came.
     package let outcome: String
@@ -48,8 +50,9 @@ extension HistoryEntry {
         let words = by.split(separator: " ")
         self.init(
             number: nil, time: row.integer(0) ?? 0, guest: row.text(1) ?? "",
-            verb: words.count > 1 && words[0] == "fdbsteer" ? String(words[1]) : "", from: "", to: "", strategy: "",
-            outcome: row.text(4) ?? "", proof: nil, moveNanoseconds: nil, totalNanoseconds: nil, bridge: "",
+            verb: words.count > 1 && words[0] == "fdbsteer" ? String(words[1]) : "", from: row.text(6) ?? "",
+            to: row.text(7) ?? "", strategy: "", bracketChange: nil, outcome: row.text(4) ?? "", proof: nil,
+            moveNanoseconds: nil, totalNanoseconds: nil, bridge: "",
             message: row.text(5), addressCount: 0, by: by, uid: row.integer(3), signal: nil, waitedNanoseconds: nil)
     }
 }

@@ -16,18 +16,20 @@ struct ReadLine: Hashable {
 
     static let columns =
         "time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, evidence, "
-        + "by_whom, uid, signal, waited_ns"
-    static let refusalColumns = "time_ns, guest, by_whom, uid, kind, message"
+        + "by_whom, uid, signal, waited_ns, bracket_change"
+    static let refusalColumns = "time_ns, guest, by_whom, uid, kind, message, side_before, side_after"
     /// The members of an event in that order.
     private static let members = [
         "time_ns", "guest", "verb", "from", "to", "strategy", "outcome", "proof", "move_ns", "total_ns", "bridge",
-        "message", "evidence", "by", "uid", "signal", "waited_ns",
+        "message", "evidence", "by", "uid", "signal", "waited_ns", "bracket_change",
     ]
-    private static let refusalMembers = ["time_ns", "guest", "by", "uid", "event", "message"]
+    private static let refusalMembers = ["time_ns", "guest", "by", "uid", "event", "message", "from", "to"]
     /// Members that are numbers.
     private static func isNumber(_ name: String) -> Bool { name.hasSuffix("_ns") || name == "uid" }
     /// Those that can be missing, by their numbers.
-    private static let optional: Set = [7, 8, 9, 11, 12, 13, 14, 15, 16]
+    private static let optional: Set = [7, 8, 9, 11, 12, 13, 14, 15, 16, 17]
+    /// Versions before 4 of the database did not tell the user, and those before 5 no sides.
+    private static let optionalOfRefusal: Set = [3, 6, 7]
 }
 
 extension ReadLine {
@@ -48,9 +50,8 @@ extension ReadLine {
             self = old
         }
         let missing = redirection.indices.filter { redirection[$0] == .null }
-        // Versions before 4 of the database did not tell the user.
-        let isRefusalWhole = refusal.indices.allSatisfy { $0 == 3 || refusal[$0] != .null }
-        guard isRefusalWhole, ReadLine.optional.isSuperset(of: missing),
+        let unsaid = refusal.indices.filter { refusal[$0] == .null }
+        guard ReadLine.optionalOfRefusal.isSuperset(of: unsaid), ReadLine.optional.isSuperset(of: missing),
             results.allSatisfy({ !$0.prefix(3).contains(.null) })
         else {
             return nil
@@ -81,7 +82,7 @@ extension ReadLine {
             let count = fields.text(14).flatMap({ Int($0) }), (0...(fields.count - 15) / 4).contains(count)
         else { return nil }
         self.init(
-            id: id, redirection: Array(fields[1...13]) + [.null, .null, .null, .null],
+            id: id, redirection: Array(fields[1...13]) + [.null, .null, .null, .null, .null],
             results: (0..<count).map { Array(fields[(15 + 4 * $0)..<(19 + 4 * $0)]) },
             notes: fields[(15 + 4 * count)...].filter { $0 != .null })
     }

@@ -67,6 +67,15 @@ package struct DaemonKnowledge: Sendable {
     package let followed: Set<String>
 }
 
+/// Whether the daemon of a folder runs.
+package enum DaemonState: String, Sendable, Encodable, CaseIterable {
+    case running
+    /// One has run since this host was booted, and none does now.
+    case ended
+    /// None has run since then.
+    case absent
+}
+
 /// The lock of the one daemon of a folder. It ends with the value.
 package struct DaemonLock: ~Copyable {
     private let lock: GuestLock
@@ -116,6 +125,11 @@ extension Journal {
 
     /// The conditions that a daemon of this boot has written last; nil for none.
     package var lastConditions: [ConditionRecord]? { lastFile.flatMap(ConditionRecord.all) }
+
+    /// Whether the daemon of this folder runs.
+    package var daemonState: DaemonState {
+        isLocked(path: Journal.daemonLock) ? .running : lastFile == nil ? .absent : .ended
+    }
 
     /// The daemon of this folder and what it knows; nil when none runs, so that nobody knows.
     package var daemon: DaemonKnowledge? {

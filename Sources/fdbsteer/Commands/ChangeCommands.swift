@@ -28,13 +28,15 @@ struct AbortCommand: ParsableCommand {
 }
 
 /// `fdbsteer reconcile`.
-struct ReconcileCommand: ParsableCommand {
+struct ReconcileCommand: GuestlessCommand {
     static let configuration = CommandConfiguration(
         commandName: "reconcile",
         abstract: "Bring every guest to the side that the journal says, and clear up after dead processes.",
         discussion: "Exit code 0 when every guest is on its side, 5 when one is not.")
 
     @OptionGroup var common: CommonOptions
+
+    static func instead(of guest: String) -> [String] { ["verify \(guest)", "switch \(guest) --to SIDE"] }
 
     func run() {
         common.call.run { host throws(ControllerError) in

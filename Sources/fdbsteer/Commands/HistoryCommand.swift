@@ -70,9 +70,8 @@ struct HistoryCommand: ParsableCommand {
     private static func row(_ entry: HistoryEntry) -> [String] {
         func text(_ text: String) -> String { text.isEmpty ? "-" : text }
         func duration(_ nanoseconds: Int64?) -> String { nanoseconds.map(Output.duration) ?? "-" }
-        let strategy = entry.strategy == "bracket" ? " (bracket)" : ""
         return [
-            entry.number.map { "\($0)" } ?? "-", Timestamp.text(entry.time), entry.guest, entry.verb + strategy,
+            entry.number.map { "\($0)" } ?? "-", Timestamp.text(entry.time), entry.guest, entry.verb + entry.bracket,
             text(entry.from), text(entry.to), entry.outcome, "\(entry.addressCount)", duration(entry.waitedNanoseconds),
             duration(entry.moveNanoseconds), duration(entry.totalNanoseconds), entry.doer,
             entry.message ?? entry.proof ?? "-",
@@ -116,6 +115,10 @@ struct HistoryCommand: ParsableCommand {
 }
 
 extension HistoryEntry {
+    /// What it has to do with a bracket.
+    fileprivate var bracket: String {
+        bracketChange.map { " (\($0) bracket)" } ?? (strategy == "bracket" ? " (bracket)" : "")
+    }
     /// The program and its verb, and the user who is not root.
     fileprivate var doer: String {
         (by ?? "-") + (uid.flatMap { $0 == 0 ? nil : " (\(UserName.of($0)))" } ?? "")
@@ -126,7 +129,7 @@ extension HistoryReport {
     /// The report for people.
     var lines: [String] {
         var lines = [
-            "redirection \(entry.number ?? 0): \(entry.verb) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
+            "redirection \(entry.number ?? 0): \(entry.verb)\(entry.bracket) of \(entry.guest) on \(entry.bridge), \(entry.from) -> \(entry.to)",
             "  when      \(Timestamp.text(entry.time)), strategy \(entry.strategy)",
             "  outcome   \(entry.outcome)" + (entry.message.map { ": \($0)" } ?? ""),
             "  took      \(entry.moveNanoseconds.map(Output.duration) ?? "-") to move, "

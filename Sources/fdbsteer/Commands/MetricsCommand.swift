@@ -6,7 +6,7 @@ import Policy
 import Records
 
 /// `fdbsteer metrics`.
-struct MetricsCommand: ParsableCommand {
+struct MetricsCommand: GuestlessCommand {
     static let configuration = CommandConfiguration(
         commandName: "metrics", abstract: "Print what history and journal amount to, in Prometheus's text format.",
         discussion: """
@@ -17,6 +17,8 @@ struct MetricsCommand: ParsableCommand {
     @Option(help: "Replace this file, in one step, instead of printing.")
     var output: String?
     @OptionGroup var common: CommonOptions
+
+    static func instead(of guest: String) -> [String] { ["status \(guest)", "metrics --output \(guest)"] }
 
     func run() {
         let call = common.call

@@ -82,7 +82,11 @@ extension LoggedEvent {
         let (from, to) = (text("from") ?? "-", text("to") ?? "-")
         let verb = text("verb") ?? "-"
         var line = "\(beginning)\(verb) " + (from == to ? "on \(to)" : "\(from) -> \(to)")
-        if text("strategy") == "bracket" { line += " by a bracket" }
+        if let change = text("bracket_change") {
+            line += ", \(change) bracket"
+        } else if text("strategy") == "bracket" {
+            line += " by a bracket"
+        }
         line += ": \(text("outcome") ?? "-"), \(addressCount == 1 ? "1 address" : "\(addressCount) addresses")"
         if let nanoseconds = integer("move_ns"), nanoseconds > 0 { line += " in \(Output.duration(nanoseconds))" }
         if let signal = text("signal") {

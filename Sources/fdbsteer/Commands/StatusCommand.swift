@@ -85,7 +85,13 @@ struct StatusCommand: ParsableCommand {
                     cells: ["-", "not prepared", age, "-", "-", "-", "-", "-"],
                     troubles: guest.conditions.map(\.line)))
         }
-        if rows.isEmpty { return ["no guest is prepared"] }
+        let ended =
+            found.daemon == .ended
+            ? [
+                "fdbsteerd has ended: nobody watches guests (systemctl start fdbsteerd; journalctl -u fdbsteerd tells why "
+                    + "it ended)"
+            ] : []
+        if rows.isEmpty { return ["no guest is prepared"] + ended }
         rows.sort { Health.isBefore(($0.health, guest: $0.guest), ($1.health, guest: $1.guest)) }
         let head = ["GUEST", "HEALTH", "SIDE", "STATE", "SINCE", "BRIDGE", "PRIMARY", "STANDBY", "UPLINK", "ADDRESSES"]
         let table = Output.aligned([head] + rows.map { [$0.guest, $0.health.rawValue] + $0.cells })
@@ -101,6 +107,7 @@ struct StatusCommand: ParsableCommand {
             + (blurred == 0
                 ? []
                 : ["not all of \(blurred == 1 ? "1 guest" : "\(blurred) guests") is seen, which takes CAP_NET_ADMIN"])
+            + ended
     }
 }
 

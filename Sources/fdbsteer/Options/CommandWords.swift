@@ -8,6 +8,8 @@ struct CommandWords {
     private(set) var words: [String]
     /// The verb, which may have two words: `probe mac-filter`; empty where none is named.
     private(set) var verb = ""
+    /// Its command.
+    private var command: any ParsableCommand.Type = FDBSteer.self
 
     /// - Parameter arguments: without the program's name.
     /// - Throws: ``ControllerError`` of code `usage` for a verb that there is not.
@@ -56,6 +58,7 @@ struct CommandWords {
         words.insert(words.remove(at: found), at: place)
         verb = words[...place].joined(separator: " ")
         guard let next = commands.first(where: { $0.configuration.commandName == words[place] }) else { return }
+        self.command = next
         try putVerb(of: next, at: place + 1)
     }
 
@@ -75,14 +78,46 @@ struct CommandWords {
 
     /// Parses the words.
     ///
-    /// - Throws: what the parser throws; a ``ControllerError`` where several are missing, with all of them.
+    /// - Throws: what the parser throws; a ``ControllerError`` where several are missing, with all of them, and for words that have
+    ///   no place.
     func parsed() throws -> any ParsableCommand {
         do { return try FDBSteer.parseAsRoot(words) } catch {
+            if let surplus = surplus(FDBSteer.message(for: error)) { throw surplus }
             let missing = missing(error)
             guard missing.count > 1 else { throw error }
             throw ControllerError(
                 .usage, "missing: " + missing.joined(separator: "; "),
                 remedy: "\"fdbsteer help \(verb)\" shows what each is")
+        }
+    }
+
+    /// Words that the verb has no place for.
+    ///
+    /// - Parameter message: the parser's.
+    /// - Returns: nil where that is not what is wrong.
+    private func surplus(_ message: String) -> ControllerError? {
+        let beginning = /(Unexpected argument|\d+ unexpected arguments:) '/
+        guard !verb.isEmpty, message.prefixMatch(of: beginning) != nil else { return nil }
+        let parts = message.split(separator: "'", omittingEmptySubsequences: false).enumerated()
+        let surplus = parts.filter { $0.offset % 2 == 1 }.map { String($1) }
+        let names = names
+        let takes = names.isEmpty ? "options alone" : names.joined(separator: " ") + " and options"
+        let instead = surplus.first.flatMap { (command as? any GuestlessCommand.Type)?.instead(of: $0) } ?? []
+        let meant =
+            instead.isEmpty
+            ? "" : "did you mean " + instead.map { "\"fdbsteer \($0)\"" }.joined(separator: " or ") + "? "
+        return ControllerError(
+            .usage,
+            "\"fdbsteer \(verb)\" takes \(takes): \(surplus.map { "\"\($0)\"" }.joined(separator: ", ")) is too much",
+            remedy: "\(meant)\"fdbsteer help \(verb)\" shows what it takes")
+    }
+
+    /// What the verb takes beside options, as its usage has it.
+    private var names: [String] {
+        let usage = FDBSteer.usageString(for: command).split { $0 == " " || $0 == "\n" }
+        return zip(usage.dropFirst(), usage).compactMap { word, before in
+            let isValue = before.hasPrefix("-") || before.hasPrefix("[-")
+            return !isValue && (word.hasPrefix("<") || word.hasPrefix("[<")) ? String(word) : nil
         }
     }
 
@@ -156,4 +191,10 @@ struct CommandWords {
         }
         return joined
     }
+}
+
+/// A verb that is for no guest, where others do the like for one.
+protocol GuestlessCommand: ParsableCommand {
+    /// What may be meant by a guest's name after it, without the program's name.
+    static func instead(of guest: String) -> [String]
 }

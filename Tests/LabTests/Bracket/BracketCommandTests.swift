@@ -39,6 +39,9 @@ struct BracketCommandTests {
             try lab.expect("verify vm1")
             let history = try lab.expect("history vm1 --report").output
             #expect(history.contains("400 frames copied"), "\(history)")
+            let halves = try lab.expect("history vm1 --limit 2").output.split(separator: "\n").dropFirst()
+            #expect(halves.first?.contains("switch (closes bracket)  \(from)") == true, "\(halves)")
+            #expect(halves.last?.contains("switch (opens bracket)   \(from)") == true, "\(halves)")
         }
     }
 

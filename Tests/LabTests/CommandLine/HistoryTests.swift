@@ -38,6 +38,9 @@ struct HistoryTests {
             // The history has them too.
             #expect(try HistoryTests.times(lab).count == 3)
             #expect(try lab.fdbsteer("history --outcome timeout").output.contains("fdbsteer switch"))
+            let rows = try lab.fdbsteer("history --outcome refused,timeout").output.split(separator: "\n").dropFirst()
+            #expect(rows.count == 2)
+            for row in rows { #expect(row.contains("  primary  standby  "), "\(row)") }
         }
     }
 

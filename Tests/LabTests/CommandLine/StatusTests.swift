@@ -55,6 +55,31 @@ struct StatusTests {
         }
     }
 
+    /// It is said once, below the table, whatever the number of guests, and not where no daemon was ever started.
+    @Test func aDaemonThatHasEndedIsSaidOnce() throws {
+        try CommandLineLab.run { lab in
+            let words = "fdbsteerd has ended: nobody watches guests (systemctl start fdbsteerd;"
+            func expect(_ state: String, _ count: Int) throws {
+                let status = try lab.fdbsteer("status").output
+                #expect(status.ranges(of: words).count == count, "\(status)")
+                #expect(count == 0 || status.split(separator: "\n").last?.hasPrefix(words) == true, "\(status)")
+                let json = try lab.fdbsteer("status --json").output
+                #expect(json.contains("\"daemon\" : \"\(state)\""), "\(json)")
+            }
+            try expect("absent", 0)
+            try StatusTests.prepare(["vm1", "vm2"], in: lab)
+            try expect("absent", 0)
+            try DaemonLab.run(in: lab) { daemon in
+                try expect("running", 0)
+                kill(daemon.process, SIGKILL)
+            }
+            try expect("ended", 1)
+            try DaemonLab.run(in: lab, log: "second") { _ in try expect("running", 0) }
+            #expect(try lab.fdbsteer("release vm1 vm2").exitCode == 0)
+            try expect("ended", 1)
+        }
+    }
+
     @Test func oneGuestIsShownWithAllThatIsKnownOfIt() throws {
         try CommandLineLab.run { lab in
             try lab.prepare("--kind net_failover")

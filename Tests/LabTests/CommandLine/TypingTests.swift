@@ -65,6 +65,14 @@ struct TypingTests {
         Mistake("prepare vm7 --bridge br0 --port tap0 --primary vfrep0 \(mac)", 64, "a guest with one --port"),
         Mistake("switch vm1 --to local", 3, "vm1"),
         Mistake("switch vm1 --to standby --close", 3, "no bracket"),
+        Mistake(
+            "reconcile vm1", 64, "\"fdbsteer reconcile\" takes options alone: \"vm1\" is too much",
+            "did you mean \"fdbsteer verify vm1\" or \"fdbsteer switch vm1 --to SIDE\"?"),
+        Mistake("metrics foo", 64, "\"fdbsteer metrics\" takes options alone", "did you mean \"fdbsteer status foo\""),
+        Mistake(
+            "probe list vf0 vf1", 64, "takes options alone", "\"vf0\", \"vf1\" is too much",
+            "\"fdbsteer help probe list\""),
+        Mistake("abort vm1 vm2", 64, "\"fdbsteer abort\" takes <guest> and options", "\"vm2\" is too much"),
         Mistake("history --limit 0", 64, "--limit goes from 1"),
         Mistake("history --report --number 77", 3, "fdbsteer history"),
         Mistake("topology br9", 3, "br9"),
