@@ -75,7 +75,7 @@ extension GuestRecord {
     package var isBracketForCarrier: Bool { phase == .bracketed && bracket?.isForCarrier == true }
 
     /// Somebody else than the daemon's loop has opened its bracket, or is opening it.
-    package var isBracketOrdered: Bool { bracket != nil && by != GuestRecord.daemon }
+    package var isBracketOrdered: Bool { bracket != nil && by != "fdbsteerd" }
 }
 
 extension GuestRecord {
