@@ -266,8 +266,8 @@ extension Keeper {
         // Its closing puts neighbours right.
         case .none, .neighbours:
             wards[row]?.flaglessSince = nil
-            // QEMU's events close that of a guest that is followed by now.
-            if claim.record.isBracketForCarrier, wards[row]?.isFollowed != true,
+            // QEMU's events close that of a guest that is followed by now, if they are heard.
+            if claim.record.isBracketForCarrier, wards[row]?.word == nil,
                 let port = observation.ports[.primary], port.isUp, port.hasCarrier
             {
                 return try close(&claim, at: .primary, reason: "primary port \(port.name) has its carrier again")

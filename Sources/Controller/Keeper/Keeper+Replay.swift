@@ -62,13 +62,14 @@ extension Keeper {
         captureBuffer = buffer
         let replayer: Replayer
         do throws(NetlinkError) {
-            replayer = try Replayer(plan, captures, through: buffer, now: monotonicNanoseconds())
+            replayer = try Replayer(
+                plan, captures, through: buffer, isReady: course == .leaving, now: monotonicNanoseconds())
         } catch {
             throw ControllerError(.precondition, "frames cannot be kept", cause: error)
         }
         // Nothing was seen yet: what the counters say now is exact unless its queue has frames.
         replayer.look(using: &host.kernel.socket)
-        if let refusal { replayer.refuseLeaving(refusal) }
+        replayer.leavingRefusal = refusal
         return replayer
     }
 
@@ -132,7 +133,7 @@ extension Keeper {
             standby: PortIdentity(standby), primary: guest.firstPort,
             uplink: isArriving ? nil : way.map { PortIdentity($0) },
             uplinkMAC: way?.mac ?? guest.addresses[0].mac, tagging: tagging, macs: macs, gap: asks,
-            isArriving: isArriving)
+            isArriving: isArriving, isPrimaryTap: isArriving && way?.kind == "tun")
     }
 
     // MARK: - The loop

@@ -30,6 +30,8 @@ struct ReplayPlan {
     let gap: Asks?
     /// It gets its primary, and does not give it up.
     let isArriving: Bool
+    /// Its primary is a tap, whose counters say what was read from its queue. A NIC has no such queue, and its counters may be late.
+    var isPrimaryTap = false
 
     /// The length of `struct virtio_net_hdr`.
     static let headerLength = 10

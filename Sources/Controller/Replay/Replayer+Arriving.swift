@@ -31,13 +31,17 @@ extension Replayer {
         if gap?.isOver == false, probedAt == nil { ask(now: now, pause: Replayer.arrivalPause * Int64(guests)) }
     }
 
-    /// The guest probes its own address, and is not asked any more.
-    package var isProbing: Bool { phase == .arriving && probedAt != nil }
+    /// The guest is not asked any more: it probes its own address, or no question is left.
+    package var isUnasked: Bool { phase == .arriving && (probedAt != nil || gap?.next == nil) }
 
     /// The guest has answered nothing since it arrived.
     package func isMute(now: Int64) -> Bool {
-        phase == .arriving && heldFrom != nil && gap?.isPastOpening == false && now >= begunAt + Replayer.silence
+        guard phase == .arriving, heldFrom != nil, let gap, !gap.isPastOpening else { return false }
+        return gap.unanswered >= Replayer.mostUnanswered && now >= begunAt + Replayer.silence
     }
+
+    /// How many frames wait in its primary's queue; nil where there is none, or that is not told.
+    var waitingForPrimary: Int? { plan.isPrimaryTap ? primaryPort?.waiting : nil }
 
     /// Copies are kept from the primary.
     package func holds() { if heldFrom == nil { heldFrom = standbyPort.seen } }
@@ -59,9 +63,12 @@ extension Replayer {
         guard phase == .arriving else { return }
         look(using: &socket)
         let now = monotonicNanoseconds()
-        // Copies have reached the primary.
+        // Copies have reached the primary; what was kept before may still be on its way.
         guard let heldFrom else {
-            return isSilent ? finish() : giveUp("copies of its frames could not be kept from \(plan.primary.name)")
+            if !isSilent { return giveUp("copies of its frames could not be kept from \(plan.primary.name)") }
+            gap = nil
+            (phase, end) = (.arrived, now + Replayer.tail)
+            return send(now: now)
         }
         if !isEvident, gap?.isOver != true, now < heardByStandbyAt + Replayer.recently { return finish() }
         // Copies of earlier ones have reached it.

@@ -40,9 +40,9 @@ extension Replayer {
 
     func ring(of piece: Piece) -> FrameRing? { piece.isEarly ? earlyRing : ring }
 
-    /// Frames that are sent to the guest's own ports in one turn of the loop.
+    /// Frames that are sent to a guest's tap in one turn of the loop.
     private static let sentPerTurn = 256
-    /// What goes by the uplink waits in a queue of which nothing is seen: half of it at first, and then as much as a guest takes.
+    /// What goes elsewhere waits in a queue of which nothing is seen: half of it at first, and then as much as a guest takes.
     private static let (firstBurst, nextBurst) = (512, 64)
     /// A tap's queue has 1,000 frames unless it was told otherwise.
     private static let queueRoom = 900
@@ -69,8 +69,9 @@ extension Replayer {
         var room =
             switch current.way {
             case .standby: min(Replayer.sentPerTurn, max(0, Replayer.queueRoom - standbyPort.waiting))
-            case .primary: min(Replayer.sentPerTurn, max(0, Replayer.queueRoom - (primaryPort?.waiting ?? 0)))
-            case .uplink: current.account.kept == 0 ? Replayer.firstBurst : Replayer.nextBurst
+            case .primary where waitingForPrimary != nil:
+                min(Replayer.sentPerTurn, max(0, Replayer.queueRoom - (waitingForPrimary ?? 0)))
+            case .primary, .uplink: current.account.kept == 0 ? Replayer.firstBurst : Replayer.nextBurst
             }
         while let piece = current.pieces.first {
             let left = send(piece, &current, &room)

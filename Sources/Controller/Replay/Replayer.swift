@@ -48,12 +48,14 @@ package final class Replayer {
     private var halted: (unread: UInt64, read: UInt64)?
     /// Why what the guest misses while it is stopped cannot be told; nil where it can.
     package var refusal: String?
+    /// Why it cannot be told when the guest gives up its primary; nil where it can.
+    var leavingRefusal: String?
     var told: [ReplayAccount] = []
 
     private static let hotPause: Int64 = 1_000_000
     /// Questions by the side that the guest leaves that may be unanswered: a busy guest is slow, and more of them make it slower. Then
     /// one is put after as many pauses.
-    private static let mostUnanswered = 8
+    static let mostUnanswered = 8
     /// Where so many of them are, it may have left that side: it is asked by the other.
     private static let fewUnanswered = 2
     private static let calmPause: Int64 = 5_000_000
@@ -90,7 +92,8 @@ package final class Replayer {
 
     /// - Throws: ``NetlinkError`` of code `system`.
     init(
-        _ plan: ReplayPlan, _ captures: consuming Captures, through buffer: CaptureBuffer, now: Int64
+        _ plan: ReplayPlan, _ captures: consuming Captures, through buffer: CaptureBuffer, isReady: Bool = false,
+        now: Int64
     ) throws(NetlinkError) {
         guard let ring = FrameRing() else {
             throw NetlinkError(.system, "no memory for frames", errno: KernelErrno(rawValue: ENOMEM))
@@ -111,7 +114,7 @@ package final class Replayer {
             gap = GapCourse(from: plan.isArriving ? .standby : .primary)
         }
         standbyPort = captures.standby
-        phase = plan.isArriving ? .arriving : plan.gap == nil ? .migrating : .ready
+        phase = plan.isArriving ? .arriving : isReady ? .ready : .migrating
         begunAt = now
         // Numbers begin with 1, behind a question that is put when a guest is to leave.
         if plan.isArriving { gap?.put(isByOld: false, seen: 0, now: now) }
@@ -122,9 +125,13 @@ package final class Replayer {
 
     /// The guest is asked for its primary, or will be at any time.
     func begins(now: Int64, using socket: inout CommandSocket) {
-        guard phase == .ready, let asks = plan.gap else { return }
+        guard phase == .ready else { return }
         look(using: &socket)
         forget()
+        due = now
+        phase = .migrating
+        if let leavingRefusal { told.append(ReplayAccount(.leaving, refusal: leavingRefusal)) }
+        guard let asks = plan.gap else { return }
         phase = .leaving
         gap?.put(isByOld: true, seen: standbyPort.seen, now: now)
         _ = asks.frame(.primary, 0).withUnsafeBytes { primary?.send($0) }
@@ -139,22 +146,23 @@ package final class Replayer {
         return told
     }
 
-    /// When the guest gives up its primary cannot be told.
-    func refuseLeaving(_ reason: String) { told.append(ReplayAccount(.leaving, refusal: reason)) }
-
     // MARK: - What happens to the guest
 
-    /// It has given up its primary, or had none, and is being copied.
-    package func migrates(now: Int64) { leaves(.migrating, now: now) }
+    /// It has given up its primary, or had none, and is being copied. Its answer may be on its way, or wait to be read.
+    package func migrates(now: Int64) {
+        guard phase == .leaving || phase == .left else { return }
+        gapEnd = min(gapEnd, now + Replayer.patience)
+        end = .max
+        phase = .migrating
+    }
 
     /// It has given up its primary, and is not being copied.
-    package func stays(now: Int64) { leaves(.left, now: now) }
-
-    /// Its answer may be on its way, or wait to be read.
-    private func leaves(_ next: Phase, now: Int64) {
+    package func stays(now: Int64) {
+        if phase == .migrating { return finish() }
         guard phase == .leaving else { return }
-        phase = next
+        phase = .left
         gapEnd = now + Replayer.patience
+        end = gapEnd + Replayer.tail
     }
 
     /// The guest was to give up its primary by now, and may do so at any time: it is asked no more.
@@ -239,7 +247,7 @@ package final class Replayer {
     }
 
     /// Nothing more is kept, and what was kept is gone.
-    func finish() {
+    package func finish() {
         if let sending {
             var account = sending.account
             for piece in sending.pieces {
@@ -258,6 +266,9 @@ package final class Replayer {
 
     /// It is over.
     package var isOver: Bool { phase == .over }
+
+    /// The guest is asked.
+    package var isAsking: Bool { phase != .ready && gap?.isOver == false }
 
     // MARK: - The loop
 
@@ -279,7 +290,8 @@ package final class Replayer {
             switch phase {
             case .arriving: Replayer.arrivalPause
             case .ready: Replayer.calmPause
-            case .migrating where sending == nil && gap == nil: Replayer.calmPause
+            case .leaving where sending == nil && gap == nil, .migrating where sending == nil && gap == nil:
+                Replayer.calmPause
             default: Replayer.hotPause
             }
         due = now + pause
@@ -315,8 +327,9 @@ package final class Replayer {
         let content = UnsafeRawBufferPointer(rebasing: frame[Int(CN_VNET_HEADER)...])
         switch plan.word(content) {
         case .answer(let side, let pair):
-            if side == .standby { (heardByStandbyAt, isSilent) = (monotonicNanoseconds(), false) }
             gap?.answered(pair, by: side)
+            guard side == .standby, gap?.isPastOpening == true else { return }
+            (heardByStandbyAt, isSilent) = (monotonicNanoseconds(), false)
         case .probe: probedAt = monotonicNanoseconds()
         case nil: break
         }
@@ -349,7 +362,7 @@ package final class Replayer {
         let (byStandby, byPrimary) = plan.isArriving ? (isOldDue, isNewDue) : (isNewDue, isOldDue)
         // The standby first: what went to the primary after its question is then after both.
         if byStandby { _ = asks.frame(.standby, number).withUnsafeBytes { standby.send($0) } }
-        if !byPrimary || (plan.isArriving && (primaryPort?.waiting ?? 0) >= Replayer.mostWaiting) { return }
+        if !byPrimary || (waitingForPrimary ?? 0) >= Replayer.mostWaiting { return }
         _ = asks.frame(.primary, number).withUnsafeBytes { primary?.send($0) }
     }
 

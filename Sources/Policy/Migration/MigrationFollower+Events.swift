@@ -48,6 +48,8 @@ extension MigrationFollower {
         // The guest's driver was reloaded, so the guest may be without its primary for a while. Without copies it gains
         // nothing to leave a primary that may be in use.
         case .primary where configuration.takesCopies: come()
+        // Its primary was taken away unheard.
+        case .leaving where isOrdered: come()
         default: break
         }
     }
@@ -127,7 +129,7 @@ extension MigrationFollower {
         guard state.isHere else { return }
         isNegotiated = false
         hasShutDown = false
-        if state == .primary || state == .coming || state == .standby { rest() }
+        if state == .primary || state == .coming || state == .standby || isOrdered { rest() }
     }
 
     private mutating func deleted() {

@@ -5,6 +5,7 @@ extension MigrationFollower {
     package mutating func resynchronise(_ situation: QMPSituation) {
         isRunning = situation.isRunning
         isPostcopy = situation.migration.isPostcopy
+        if situation.migration.isUnderWay { isOrdered = false }
         hasShutDown = false
         // In post-copy the guest runs on the target alone.
         if state == .unknown, bracket == nil, isPostcopy, isRunning { isIncoming = true }

@@ -9,6 +9,7 @@ extension MigrationFollower {
         pending = nil
         failures = 0
         isDeparting = false
+        isOrdered = false
         disarm(.retry)
         disarm(.departure)
         if target == .remote {

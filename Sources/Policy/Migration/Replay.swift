@@ -65,7 +65,8 @@ package struct GapCourse: Hashable, Sendable {
         /// What the standby had carried when it was put: the number of its next frame, or of an earlier one.
         var place: UInt64
         let putAt: Int64
-        let isByOld: Bool
+        /// Questions by the old side so far, with this one.
+        let byOld: Int
     }
 
     private var questions: [Question] = []
@@ -77,12 +78,10 @@ package struct GapCourse: Hashable, Sendable {
 
     /// The first question that is not older than ``longest``.
     private var recent = 0
-    /// Questions by the old side since the last one that was answered.
-    package private(set) var unanswered = 0
 
     /// Numbers have 16 bits, and none is used twice.
     package static let most = 60_000
-    /// A guest's gap is 40 ms at the median, and 258 at most (docs/zero.md): so much may have been missed; nanoseconds.
+    /// A guest's gap is some 40 ms (docs/zero.md). One that has never answered by its primary may have missed so much; nanoseconds.
     package static let longest: Int64 = 250_000_000
 
     /// - Parameter old: the side that the guest leaves.
@@ -102,8 +101,8 @@ package struct GapCourse: Hashable, Sendable {
     ///   - seen: frames that the standby has carried, as far as is known.
     ///   - now: on CLOCK_MONOTONIC, in nanoseconds.
     package mutating func put(isByOld: Bool, seen: UInt64, now: Int64) {
-        questions.append(Question(place: seen, putAt: now, isByOld: isByOld))
-        if isByOld { unanswered += 1 }
+        let before = questions.last?.byOld ?? 0
+        questions.append(Question(place: seen, putAt: now, byOld: isByOld ? before + 1 : before))
         while questions[recent].putAt < now - GapCourse.longest { recent += 1 }
     }
 
@@ -117,13 +116,16 @@ package struct GapCourse: Hashable, Sendable {
     /// A question was answered. Answers by the old side after the new one's first do not count.
     package mutating func answered(_ number: Int, by side: Side) {
         guard questions.indices.contains(number) else { return }
-        if side != old {
+        if side == old {
+            if firstByNew == nil { lastByOld = max(lastByOld ?? number, number) }
+        } else if number > 0 {
+            // Question 0 is put by the old side alone.
             firstByNew = min(firstByNew ?? number, number)
-        } else if firstByNew == nil, number >= lastByOld ?? 0 {
-            lastByOld = number
-            unanswered = questions[(number + 1)...].count(where: \.isByOld)
         }
     }
+
+    /// Questions by the old side since the last one that was answered.
+    package var unanswered: Int { (questions.last?.byOld ?? 0) - (lastByOld.map { questions[$0].byOld } ?? 0) }
 
     /// What may be needed of what the standby carried, from this frame on; nil for all of it.
     package var kept: UInt64? {
@@ -134,7 +136,7 @@ package struct GapCourse: Hashable, Sendable {
     /// What the guest missed; nil as long as that is not known. Where it answered a question by the standby and none by the primary, it
     /// is everything that was seen, or what was within ``longest``.
     package var missed: Missed? {
-        guard let last = firstByNew, questions.count > 1 else { return nil }
+        guard let last = firstByNew else { return nil }
         let (end, oldest) = (questions[last].place, questions[last].putAt - GapCourse.longest)
         let isEarly = !isPastOpening && questions[0].putAt >= oldest
         let first =

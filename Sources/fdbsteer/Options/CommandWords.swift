@@ -117,7 +117,9 @@ struct CommandWords {
         let usage = FDBSteer.usageString(for: command).split { $0 == " " || $0 == "\n" }
         return zip(usage.dropFirst(), usage).compactMap { word, before in
             let isValue = before.hasPrefix("-") || before.hasPrefix("[-")
-            return !isValue && (word.hasPrefix("<") || word.hasPrefix("[<")) ? String(word) : nil
+            // A verb with many options has one word for all of them.
+            let isName = (word.hasPrefix("<") || word.hasPrefix("[<")) && word != "[<options>]"
+            return isName && !isValue ? String(word) : nil
         }
     }
 

@@ -47,7 +47,7 @@ extension Following {
     }
 
     /// Nobody reads the standby of a guest that is awaited; and what a guest may miss that gets its primary is kept, and not copied.
-    mutating func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
+    func keepQueue(of guest: Followed, _ context: inout DaemonContext) {
         var care: Keeper.QueueCare?
         if guest.isReplayed, !context.keeper.isObserved(guest.row) {
             if guest.replay?.holdsPrimary == true {
@@ -70,18 +70,18 @@ extension Following {
     }
 
     /// - Parameter isAhead: the guest will be asked for its primary, and was not yet.
-    mutating func beginReplay(
+    func beginReplay(
         of guest: Followed, _ course: Keeper.ReplayCourse, isAhead: Bool = false, _ context: inout DaemonContext
     ) {
         defer { if let replay = guest.replay, !isAhead { context.keeper.begin(replay) } }
         guard guest.isReplayed, !context.keeper.isObserved(guest.row), guest.replay == nil else { return }
         let about: Logger.Metadata = ["guest": "\(guest.settings.id)"]
-        guard replays < Keeper.mostReplays else {
-            return context.log.notice("frames are not kept: those of \(replays) guests are already", metadata: about)
+        let running = guests.values.count { $0.replay != nil }
+        guard running < Keeper.mostReplays else {
+            return context.log.notice("frames are not kept: those of \(running) guests are already", metadata: about)
         }
         do throws(ControllerError) {
             guest.replay = try context.keeper.beginReplay(guest.row, course)
-            replays += 1
         } catch {
             // A guest that cannot be asked gets its primary as without replay.
             context.log.log(
@@ -97,7 +97,7 @@ extension Following {
         if case .event(let event) = input, let status = event.migrationStatus, guest.follower.state == .primary {
             if status == .setup, guest.follower.configuration.takesCopies {
                 beginReplay(of: guest, .leaving, isAhead: true, &context)
-            } else if !status.isUnderWay {
+            } else if !status.isUnderWay, guest.replay?.isReady == true {
                 guest.replay?.giveUp("the guest runs on here")
             }
         }
@@ -118,9 +118,9 @@ extension Following {
     /// Lets a guest's replay go on.
     mutating func advanceReplay(of guest: Followed, now: Int64, _ context: inout DaemonContext) {
         guard let replay = guest.replay, let due = replay.due, due <= now else { return }
-        context.keeper.advance(replay, of: guest.row, now: now, among: max(1, replays))
+        context.keeper.advance(replay, of: guest.row, now: now, among: max(1, asked))
         if replay.hasAnsweredByPrimary { handle(.frameOnPrimary, of: guest, &context) }
-        if replay.isProbing { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
+        if replay.isUnasked { context.keeper.arrive(replay, of: guest.row, isEvident: false) }
         if replay.isMute(now: now) { context.keeper.yield(replay, of: guest.row) }
         tell(guest, &context)
         if replay.isOver || replay.holdsPrimary != context.keeper.keepsCopies(guest.row) {
@@ -129,13 +129,18 @@ extension Following {
     }
 
     /// Nothing is kept for a guest any more, nor out of its ports' queues.
-    mutating func endReplay(of guest: Followed, _ reason: String, _ context: inout DaemonContext) {
+    ///
+    /// - Parameter isForGood: nor is what it has missed sent on.
+    func endReplay(
+        of guest: Followed, _ reason: String, isForGood: Bool = false, _ context: inout DaemonContext
+    ) {
         // What was kept from its primary, it has nowhere else.
-        if let replay = guest.replay, replay.holdsPrimary {
+        if let replay = guest.replay, replay.isArriving {
             context.keeper.arrive(replay, of: guest.row, isEvident: false)
         } else {
             guest.replay?.giveUp(reason)
         }
+        if isForGood { guest.replay?.finish() }
         tell(guest, &context)
         do throws(ControllerError) {
             try context.keeper.keepQueue(guest.row, nil)
@@ -144,7 +149,7 @@ extension Following {
         }
     }
 
-    private mutating func tell(_ guest: Followed, _ context: inout DaemonContext) {
+    private func tell(_ guest: Followed, _ context: inout DaemonContext) {
         guard let replay = guest.replay else { return }
         for account in replay.takeAccounts() {
             context.keeper.book(account, of: guest.settings.id)
@@ -160,9 +165,7 @@ extension Following {
             about["after_us"] = "\(account.delay / 1000)"
             context.log.notice("what it missed was sent again", metadata: about)
         }
-        guard replay.isOver else { return }
-        guest.replay = nil
-        replays = guests.values.count { $0.replay != nil }
+        if replay.isOver { guest.replay = nil }
     }
 
     // MARK: - The uplink

@@ -15,8 +15,8 @@ struct Following {
     /// QEMU's monitors, by their paths, and the paths by the monitors' tokens.
     var monitors: [String: Monitor] = [:]
     var monitorPaths: [Int64: String] = [:]
-    /// Guests whose frames are kept.
-    var replays = 0
+    /// Guests that are asked where they take frames.
+    private(set) var asked = 0
     var nextMonitorToken: Int64 = DaemonContext.ownToken - 1
     /// What tells the events of libvirt's domains, where a followed guest names one.
     var events: EventCommand?
@@ -47,7 +47,9 @@ struct Following {
                 if settings.follow { see(known, record, &context) }
                 continue
             }
-            if let known = guests[record.row] { endReplay(of: known, "the guest is configured anew", &context) }
+            if let known = guests[record.row] {
+                endReplay(of: known, "the guest is configured anew", isForGood: true, &context)
+            }
             let new = Followed(settings, record, configuration: context.configuration)
             guests[record.row] = new
             let source = settings.qmp.map { ("qmp", $0) } ?? ("domain", settings.domain ?? "")
@@ -56,7 +58,7 @@ struct Following {
         }
         for (row, known) in guests where !wanted.contains(row) {
             guard !known.isReturning || context.keeper.record(row) == nil else { continue }
-            endReplay(of: known, "the guest is followed no more", &context)
+            endReplay(of: known, "the guest is followed no more", isForGood: true, &context)
             guests[row] = nil
             for source in [Condition.Source.monitor, .follower] { context.keeper.set(row, source, []) }
         }
@@ -150,6 +152,7 @@ struct Following {
     ///
     /// - Parameter happened: tokens of descriptors, the rows of guests among them.
     mutating func turn(_ happened: [Int64], _ context: inout DaemonContext) {
+        asked = guests.values.count { $0.replay?.isAsking == true }
         hearEvents(&context)
         for token in happened {
             if let monitor = monitorPaths[token].flatMap({ monitors[$0] }) {

@@ -182,8 +182,7 @@ struct ReplayArrivalTests {
     @Test func whatItsStandbyCarriedWhileItsPrimaryHadNoCarrierIsSentToThePrimary() throws {
         try ReplayArrivalTests.come(ip: Self.ip) { daemon, _, pair in
             try ReplayArrivalTests.send(0..<10)
-            // It has answered since, most likely: what it has not is sent twice, and not lost.
-            usleep(50_000)
+            try Self.waitForAnswer(daemon)
             try pair.registersPrimary()
             try ReplayArrivalTests.send(10..<20)
             try pair.primaryHasCarrier()
@@ -202,6 +201,12 @@ struct ReplayArrivalTests {
         }
     }
 
+    /// Waits until the guest has answered by its standby: one that had not within a tenth of a second got its copies, until it did.
+    private static func waitForAnswer(_ daemon: DaemonLab) throws {
+        usleep(200_000)
+        try daemon.lab.waitUntil { try rules().contains("chain queue-") }
+    }
+
     /// Sends one more frame than the ten that the guest may have missed: it gets all by its primary, each once and in order.
     private static func expectEachOnce(_ daemon: DaemonLab, _ pair: Pair) throws {
         try send(10..<11)
@@ -216,14 +221,14 @@ struct ReplayArrivalTests {
     /// It is asked itself where it takes frames: QEMU's monitor says nothing of that.
     @Test func aMonitorThatIsNotHeardDoublesNothing() throws {
         try ReplayArrivalTests.come(ip: Self.ip) { daemon, monitor, pair in
-            usleep(50_000)
+            try Self.waitForAnswer(daemon)
             try pair.registersPrimary()
             monitor.hangUp()
             try daemon.waitFor("the monitor is not heard")
             try ReplayArrivalTests.send(0..<10)
             try pair.primaryHasCarrier()
             try daemon.waitForEntry("dev vfrep0 master br0 static")
-            try daemon.waitFor("part=arriving")
+            try daemon.waitFor("kept=10 part=arriving")
             try Self.expectEachOnce(daemon, pair)
         }
     }
@@ -245,12 +250,11 @@ struct ReplayArrivalTests {
     /// What was kept from its primary it has nowhere else.
     @Test func whoIsRedirectedByHandWhileItArrivesLosesNothing() throws {
         try ReplayArrivalTests.come(ip: Self.ip) { daemon, _, pair in
-            usleep(50_000)
+            try Self.waitForAnswer(daemon)
             try pair.registersPrimary()
-            usleep(200_000)
             try ReplayArrivalTests.send(0..<10)
             #expect(try daemon.lab.fdbsteer("switch vm1 --to primary --close").exitCode == 0)
-            try daemon.waitFor("what it missed was sent again")
+            try daemon.waitFor("kept=10 part=arriving")
             try Self.expectEachOnce(daemon, pair)
         }
     }

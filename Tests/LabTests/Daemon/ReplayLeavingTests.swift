@@ -38,6 +38,7 @@ struct ReplayLeavingTests {
                     try daemon.waitFor("redirected by others")
                     try monitor.serveAgain()
                 } else {
+                    monitor.tell("MIGRATION", #"{"status": "setup"}"#)
                     monitor.tell("UNPLUG_PRIMARY", #"{"device-id": "prim"}"#)
                     try daemon.waitFor("bracket opened")
                 }

@@ -115,6 +115,11 @@ import Testing
                 .event(QMPEvent(.deviceDeleted, data: .object([.init("device", .string("prim"))]))))
                 == [.closeBracket(at: .standby)])
         #expect(given.state == .standby)
+        // That was missed, and it gets another primary, or boots.
+        given = course
+        #expect(given.event(.failoverNegotiated, device: "net1").isEmpty && given.state == .coming)
+        given = course
+        #expect(given.event(.reset) == [.closeBracket(at: .standby)])
         // It refuses: that is told, and whoever ordered it decides.
         _ = course.all(.timer(.unplug))
         #expect(course.state == .leaving && course.alarm?.contains("not given up its primary") == true)

@@ -155,6 +155,8 @@ import Testing
         var course = course(pairs: 3)
         course.answered(4, by: .standby)
         course.answered(60_001, by: .primary)
+        // Nobody put question 0 by the standby.
+        course.answered(0, by: .standby)
         course.placed(4, by: .standby, at: 9)
         #expect(!course.isOver && !course.isPastOpening)
         for _ in 4..<GapCourse.most { course.put(isByOld: false, seen: 0, now: 0) }
