@@ -137,7 +137,7 @@ package final class Replayer {
         _ = asks.frame(.primary, 0).withUnsafeBytes { primary?.send($0) }
     }
 
-    /// When to call ``Keeper/advance(_:now:)``, on CLOCK_MONOTONIC in nanoseconds; nil once it is over.
+    /// When to call ``Keeper/advance(_:of:now:among:)``, on CLOCK_MONOTONIC in nanoseconds; nil once it is over.
     package private(set) var due: Int64? = 0
 
     /// What has come to an end since this was last asked.
@@ -348,15 +348,15 @@ package final class Replayer {
     ///
     /// - Parameter pause: between two by one side, in nanoseconds.
     func ask(now: Int64, pause: Int64) {
-        guard let asks = plan.gap, let gap, let number = gap.next else { return }
-        let isSlow = gap.unanswered >= Replayer.mostUnanswered
+        guard let asks = plan.gap, let number = gap?.next, let unanswered = gap?.unanswered else { return }
+        let isSlow = unanswered >= Replayer.mostUnanswered
         // The first is put by both: from there on frames leave by both.
         let isFirst = number == 1
         let isOldDue = isFirst || now >= askedOldAt + (isSlow ? Int64(Replayer.mostUnanswered) : 1) * pause
         let isNewDue =
-            isFirst || (now >= askedNewAt + pause && (plan.isArriving || gap.unanswered >= Replayer.fewUnanswered))
+            isFirst || (now >= askedNewAt + pause && (plan.isArriving || unanswered >= Replayer.fewUnanswered))
         guard isOldDue || isNewDue else { return }
-        self.gap?.put(isByOld: isOldDue, seen: standbyPort.seen, now: now)
+        gap?.put(isByOld: isOldDue, seen: standbyPort.seen, now: now)
         if isOldDue { askedOldAt = now }
         if isNewDue { askedNewAt = now }
         let (byStandby, byPrimary) = plan.isArriving ? (isOldDue, isNewDue) : (isNewDue, isOldDue)
