@@ -143,7 +143,7 @@ package struct BracketUntilSignal {
             return report
         }
         let error = wait.missed(outcome, standing, bracket: isOpen)
-        host.book(error, id, to: goal, in: journal)
+        host.book(error, id, to: goal, .closes, in: journal)
         throw error
     }
 }
