@@ -166,6 +166,8 @@ struct Execution {
     private mutating func finish(_ outcome: Redirection.Outcome, repairs: Int, on kernel: inout Kernel) {
         report.timings.totalNanoseconds = clock.elapsed
         report.finish(outcome)
+        // They are of what would have been done.
+        if [.refused, .rolledBack].contains(report.outcome) { report.notes.removeAll(where: plan.notes.contains) }
         watchOldPort(on: &kernel)
         evidence.proofNanoseconds = report.timings.proofNanoseconds
         if !plan.servesBothPorts { report.evidence = evidence }

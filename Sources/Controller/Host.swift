@@ -83,12 +83,16 @@ package struct Host: ~Copyable {
 
     /// Appends that a verb about a guest was refused, or a signal did not come, to the log of events.
     ///
-    /// - Parameter goal: the side that the verb asked for.
-    func book(_ error: ControllerError, _ id: GuestID, to goal: Side?, in journal: Journal) {
+    /// - Parameters:
+    ///   - goal: the side that the verb asked for.
+    ///   - change: what it was to do to a bracket.
+    func book(
+        _ error: ControllerError, _ id: GuestID, to goal: Side?, _ change: BracketChange? = nil, in journal: Journal
+    ) {
         let kind: EventKind = error.code == .timeout ? .timeout : .refused
         events.append(
             kind, guest: id.text, at: Stopwatch.realTime, error.description,
-            from: (try? journal.record(id))??.guest.side, to: goal)
+            from: (try? journal.record(id))??.guest.side, to: goal, bracketChange: change)
     }
 
     /// Appends the report of a verb that changed something, or tried to, to the log of events.

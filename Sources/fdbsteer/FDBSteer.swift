@@ -32,7 +32,10 @@ enum Main {
         } catch {
             if let error = error as? ControllerError { call.fail(error) }
             guard call.json, FDBSteer.exitCode(for: error) == .validationFailure else {
-                FDBSteer.exit(withError: error)
+                let code = FDBSteer.exitCode(for: error)
+                guard code == .validationFailure else { FDBSteer.exit(withError: error) }
+                Output.error(RepeatedWords.shown(FDBSteer.fullMessage(for: error)))
+                exit(code.rawValue)
             }
             let help = words.verb.isEmpty ? "fdbsteer help" : "fdbsteer help \(words.verb)"
             call.fail(

@@ -42,7 +42,7 @@ struct SignalWaiter: ~Copyable {
         case came(SignalSighting)
         /// Why some could not be heard is in words.
         case timedOut([String])
-        /// By SIGINT, SIGTERM, a ``Hangup``, or an abort; in words that go on "was".
+        /// By SIGINT, SIGTERM, a ``Hangup``, or others; in words that go on "was".
         case interrupted(String)
         /// None of the signals can come any more.
         case impossible([String])
@@ -54,7 +54,7 @@ struct SignalWaiter: ~Copyable {
     private let signals: SignalSet?
     private let hangups: [Hangup]
 
-    /// How often it is looked whether the wait was aborted, in nanoseconds.
+    /// How often it is looked whether others have ended the wait, in nanoseconds.
     private static let pause: Int64 = 100_000_000
 
     /// Opens what the signals need, so that nothing but time can fail afterwards.
@@ -83,9 +83,9 @@ struct SignalWaiter: ~Copyable {
     /// Waits.
     ///
     /// - Parameters:
-    ///   - isWanted: false once the wait was aborted.
+    ///   - end: how others have ended the wait, in words that go on "was"; nil while they have not.
     ///   - tell: takes why a signal cannot be heard at present, once for each reason.
-    mutating func run(while isWanted: () -> Bool, _ tell: (String) -> Void) throws(ControllerError) -> Outcome {
+    mutating func run(until end: () -> String?, _ tell: (String) -> Void) throws(ControllerError) -> Outcome {
         let start = monotonicNanoseconds()
         for (_, source) in sources { try source.begin() }
         var isFirst = true
@@ -93,7 +93,7 @@ struct SignalWaiter: ~Copyable {
         var told: [String] = []
         while true {
             let now = monotonicNanoseconds()
-            if let words = interruption(isWanted) { return .interrupted(words) }
+            if let words = hangups.first(within: 0) ?? end() { return .interrupted(words) }
             switch signals?.next() {
             case SIGINT: return .interrupted("interrupted by SIGINT")
             case SIGTERM: return .interrupted("interrupted by SIGTERM")
@@ -118,11 +118,6 @@ struct SignalWaiter: ~Copyable {
             guard now - start < wait.timeout else { return .timedOut(troubles) }
             poll(until: start + wait.timeout)
         }
-    }
-
-    /// What ended the wait beside signals; nil for nothing.
-    private func interruption(_ isWanted: () -> Bool) -> String? {
-        hangups.first(within: 0) ?? (isWanted() ? nil : "aborted")
     }
 
     /// Why signals cannot be heard at present.

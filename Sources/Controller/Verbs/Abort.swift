@@ -119,17 +119,23 @@ package struct Abort: GuestVerb {
 }
 
 extension Abort {
-    /// The same for a guest whose redirection may still wait for a signal: the wait is ended first.
+    /// The same for a guest whose redirection may still wait for a signal: the wait is ended, before a cut, and after a bracket is
+    /// closed, so that who waits tells that.
     ///
-    /// - Throws: ``ControllerError`` as ``GuestVerb/run(_:on:)``, and of code `busy` for a wait that cannot be ended.
+    /// - Throws: ``ControllerError`` as ``GuestVerb/run(_:on:)``, and of code `busy` for a wait for a cut that cannot be ended.
     package func runEndingWait(_ id: GuestID, on host: inout Host) throws(ControllerError) -> Report {
-        let wait = options.dryRun ? nil : try Journal(reading: host.folder)?.endWait(of: id.text)
+        guard !options.dryRun, let journal = try Journal(reading: host.folder), let wait = journal.wait(of: id.text)
+        else { return try run(id, on: &host) }
+        let isOpen = ((try? journal.record(id)) ?? nil)?.phase == .bracketed
+        if !isOpen { _ = try journal.endWait(of: id.text) }
         var report = try run(id, on: &host)
-        if let wait {
-            let process = wait.holder.map { "process \($0.pid)" } ?? "a process"
-            report.notes.insert("\(process) waits for \(wait.signals.joined(separator: " or ")) no longer", at: 0)
-            if report.outcome == .already { report.outcome = .done }
+        let process = wait.holder.map { "process \($0.pid)" } ?? "a process"
+        var note = "\(process) waits for \(wait.signals.joined(separator: " or ")) no longer"
+        if isOpen {
+            do throws(ControllerError) { _ = try journal.endWait(of: id.text) } catch { note = error.description }
         }
+        report.notes.insert(note, at: 0)
+        if report.outcome == .already { report.outcome = .done }
         return report
     }
 }

@@ -9,6 +9,7 @@ package struct CloseBracket: GuestVerb {
     /// was when it has not.
     let side: Side
     package var destination: Side? { side }
+    package var bracketChange: BracketChange? { .closes }
     package let options: VerbOptions
     /// On whose behalf.
     let verb: Plan.Verb

@@ -11,6 +11,8 @@ package protocol GuestVerb {
 
     /// The side that it asks for; nil for none.
     var destination: Side? { get }
+    /// What it is to do to a bracket; nil for nothing.
+    var bracketChange: BracketChange? { get }
 
     /// Does it to a guest that is held; the caller writes the history.
     ///
@@ -24,6 +26,7 @@ package protocol GuestVerb {
 extension GuestVerb {
     package var reach: Journal.Reach { .here }
     package var destination: Side? { nil }
+    package var bracketChange: BracketChange? { nil }
 
     /// Claims a guest, does it, and writes the history.
     ///
@@ -37,7 +40,7 @@ extension GuestVerb {
             if let words = claim.renaming { report.notes.append(words) }
             return host.book(report)
         } catch {
-            if !options.dryRun, journal.knows(id) { host.book(error, id, to: destination, in: journal) }
+            if !options.dryRun, journal.knows(id) { host.book(error, id, to: destination, bracketChange, in: journal) }
             throw error
         }
     }

@@ -11,6 +11,7 @@ package struct OpenBracket: GuestVerb {
     /// Where the guest is to be, `primary` or `standby`.
     let goal: Side
     package var destination: Side? { goal }
+    package var bracketChange: BracketChange? { .opens }
     package let options: VerbOptions
     /// The guest's bridge and ports as they were read beforehand and are still; nil to read them.
     let ready: Observation?

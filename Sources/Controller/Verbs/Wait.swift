@@ -41,7 +41,7 @@ package struct SwitchAtSignal {
         switch try waiter.run(for: id, goal: side, in: journal, tell) {
         case .came(let seen): sighting = seen
         case let outcome:
-            let error = wait.missed(outcome, standing(of: guest, in: journal), isOpen: false)
+            let error = wait.missed(outcome, standing(of: guest, in: journal))
             host.book(error, id, to: side, in: journal)
             throw error
         }
@@ -103,61 +103,99 @@ package struct BracketUntilSignal {
         }
         let record = try journal.guest(id)
         guard record.phase == .bracketed else { return opened }
-        switch try waiter.run(for: id, goal: goal, in: journal, tell) {
-        case .came(let seen):
-            return try close(at: goal, record, journal, after: seen, on: &host)
-        case let outcome:
-            let side = record.guest.side
-            if closesWithoutSignal { _ = try close(at: side, record, journal, on: &host) }
-            let error = wait.missed(
-                outcome,
-                closesWithoutSignal
-                    ? "the bracket of guest \(id) was closed on \(side.rawValue)"
-                    : "the bracket of guest \(id) stays open, frames reach both ports", isOpen: true)
-            host.book(error, id, to: goal, in: journal)
-            throw error
-        }
+        let outcome = try waiter.run(for: id, goal: goal, in: journal, whileOpen: record, tell)
+        return try end(outcome, record, journal, on: &host)
     }
 
-    private func close(
-        at side: Side, _ record: GuestRecord, _ journal: Journal, after signal: SignalSighting? = nil,
-        on host: inout Host
+    /// Closes the bracket where the outcome says, unless others have, and tells how the guest stands by its record then.
+    private func end(
+        _ outcome: SignalWaiter.Outcome, _ record: GuestRecord, _ journal: Journal, on host: inout Host
     ) throws(ControllerError) -> Report {
-        let claim = try journal.claim(record.guest.id)
-        // A repair may have made the copy anew, by other means.
-        guard claim.record.row == record.row, let opened = claim.record.bracket?.openedAt,
-            opened == record.bracket?.openedAt
-        else {
-            throw ControllerError(
-                .precondition,
-                "the bracket of guest \(record.guest.id) was closed by others; the guest is on "
-                    + claim.record.guest.side.rawValue)
+        let id = record.guest.id
+        var sighting: SignalSighting?
+        if case .came(let seen) = outcome { sighting = seen }
+        var (isOurs, trouble) = (false, "")
+        if let side = sighting != nil ? goal : closesWithoutSignal ? record.guest.side : nil {
+            do throws(ControllerError) {
+                let claim = try journal.claim(id)
+                if claim.record.hasBracket(of: record) {
+                    var report = try CloseBracket(at: side, options: options).run(
+                        under: claim, on: &host.kernel, since: Stopwatch())
+                    report.sighting = sighting
+                    report = host.book(report)
+                    if sighting != nil { return report }
+                    isOurs = report.exitCode == 0
+                    if !isOurs { trouble = "; it was not closed: \(report.failures.joined(separator: "; "))" }
+                }
+            } catch { trouble = "; it was not closed: \(error.message)" }
         }
-        var report = try CloseBracket(at: side, options: options).run(
-            under: claim, on: &host.kernel, since: Stopwatch())
-        report.sighting = signal
-        return host.book(report)
+        let now = (try? journal.record(id)) ?? nil
+        let isOpen = now?.hasBracket(of: record) == true
+        let standing =
+            record.standing(ofBracket: now) + (isOpen ? trouble : isOurs || now?.row != record.row ? "" : " by others")
+        if !isOurs, let now, now.row == record.row, now.phase == .pinned, now.guest.side == goal {
+            // What was asked for is so.
+            let plan = Plan(
+                verb: .switch, guest: now.guest, from: goal, to: goal, steps: [], notes: [standing], strategy: .bracket,
+                books: .nothing)
+            var report = Report(plan, startedAt: Stopwatch().startedAt, options: options)
+            report.sighting = sighting
+            return report
+        }
+        let error = wait.missed(outcome, standing, bracket: isOpen)
+        host.book(error, id, to: goal, .closes, in: journal)
+        throw error
+    }
+}
+
+extension GuestRecord {
+    /// The bracket that was open then is open still. A repair may have made its copy anew, by other means.
+    fileprivate func hasBracket(of earlier: GuestRecord) -> Bool {
+        row == earlier.row && bracket != nil && bracket?.openedAt == earlier.bracket?.openedAt
+    }
+
+    /// What has become of its bracket.
+    ///
+    /// - Parameter now: the guest's record at present; nil for none.
+    fileprivate func standing(ofBracket now: GuestRecord?) -> String {
+        guard let now else { return "guest \(guest.id) was released meanwhile" }
+        let side = now.guest.side.rawValue
+        guard now.row == row else { return "guest \(guest.id) was released and prepared anew meanwhile, on \(side)" }
+        guard now.hasBracket(of: self) else { return "the bracket of guest \(guest.id) was closed on \(side)" }
+        return now.phase == .bracketed
+            ? "the bracket of guest \(guest.id) stays open, frames reach both ports"
+            : "the \(now.phase.rawValue) of the bracket of guest \(guest.id) has not ended"
     }
 }
 
 extension SignalWaiter {
     /// Waits, and says so in the journal. Others redirect and repair the guest meanwhile.
+    ///
+    /// - Parameter bracketed: the record with the bracket whose closing by others ends the wait; nil for a cut.
     fileprivate mutating func run(
-        for id: GuestID, goal: Side, in journal: Journal, _ tell: (String) -> Void
+        for id: GuestID, goal: Side, in journal: Journal, whileOpen bracketed: GuestRecord? = nil,
+        _ tell: (String) -> Void
     ) throws(ControllerError) -> SignalWaiter.Outcome {
         let waiting = try Waiting(wait, for: id, goal: goal, now: Stopwatch.realTime, in: journal)
-        return try run(while: { waiting.isWanted }, tell)
+        return try run(
+            until: {
+                guard waiting.isWanted else { return "aborted" }
+                // A record that cannot be read says nothing.
+                guard let bracketed, let now = try? journal.record(id) as GuestRecord?? else { return nil }
+                return now?.hasBracket(of: bracketed) == true ? nil : "ended"
+            }, tell)
     }
 }
 
 extension SignalWait {
     /// Why a wait ended without a signal, and how things stand.
     ///
-    /// - Parameter isOpen: with a bracket open something was changed.
+    /// - Parameter bracket: whether its bracket is open still; nil for a wait without one, which changed nothing.
     fileprivate func missed(
-        _ outcome: SignalWaiter.Outcome, _ standing: String, isOpen: Bool
+        _ outcome: SignalWaiter.Outcome, _ standing: String, bracket: Bool? = nil
     ) -> ControllerError {
-        let code: ControllerError.Code = isOpen ? .timeout : .precondition
+        let code: ControllerError.Code = bracket == nil ? .precondition : .timeout
+        let isOpen = bracket == true
         switch outcome {
         case .interrupted(let how):
             return ControllerError(code, "the wait for \(words) was \(how); \(standing)")
@@ -167,7 +205,7 @@ extension SignalWait {
                 remedy: isOpen
                     ? "close the bracket by --close on the side where the guest is"
                     : "name another signal by --until, or switch it without --until once the guest is there")
-        case .came: return ControllerError(code, "\(words) came; \(standing)")
+        case .came(let seen): return ControllerError(code, "\(seen.signal) came; \(standing)")
         case .timedOut(let troubles):
             let why = troubles.isEmpty ? "" : ", which was not heard at the end: \(troubles.joined(separator: "; "))"
             return ControllerError(

@@ -38,11 +38,14 @@ package struct EventLog {
     ///   - code: the stable word of a condition.
     ///   - from: the side where the guest is, of a verb that was refused.
     ///   - to: the side that the verb asked for.
+    ///   - bracketChange: what it was to do to a bracket.
     package func append(
         _ kind: EventKind, guest: String, at time: Int64, _ words: String, code: String? = nil, from: Side? = nil,
-        to: Side? = nil
+        to: Side? = nil, bracketChange: BracketChange? = nil
     ) {
-        let known = [("code", code), ("from", from?.rawValue), ("to", to?.rawValue)]
+        let known = [
+            ("code", code), ("from", from?.rawValue), ("to", to?.rawValue), ("bracket_change", bracketChange?.rawValue),
+        ]
         append(
             kind, guest: guest, at: time, words,
             known.compactMap { name, text in text.map { .init(name, .string($0)) } })

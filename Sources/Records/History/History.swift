@@ -41,10 +41,14 @@ package struct History: ~Copyable {
         ALTER TABLE redirection ADD COLUMN bracket_change TEXT;
         ALTER TABLE refusal ADD COLUMN side_before TEXT;
         ALTER TABLE refusal ADD COLUMN side_after TEXT;
+        """
+    /// Version 6 added whether what was refused was to open or close a bracket.
+    private static let version6 = """
+        ALTER TABLE refusal ADD COLUMN bracket_change TEXT;
         PRAGMA user_version = \(History.version);
         """
     /// A file of a newer version is still appended to, because tables and columns are only added.
-    private static let version: Int64 = 5
+    private static let version: Int64 = 6
 
     /// Opens the database. It is made when it is missing, and one of an earlier version is converted.
     ///
@@ -62,7 +66,8 @@ package struct History: ~Copyable {
                     if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
                     if version < 3 { try database.execute(History.schema) }
                     if version < 4 { try database.execute(History.version4) }
-                    try database.execute(History.version5)
+                    if version < 5 { try database.execute(History.version5) }
+                    try database.execute(History.version6)
                 }, mapping: { $0 })
         }
         self.database = database
@@ -72,7 +77,7 @@ package struct History: ~Copyable {
     /// Inserts the rows of a line; the caller has a transaction.
     func insert(_ line: ReadLine) throws(DatabaseError) {
         if !line.refusal.isEmpty {
-            try database.run("INSERT INTO refusal(\(ReadLine.refusalColumns)) VALUES(?,?,?,?,?,?,?,?)", line.refusal)
+            try database.run("INSERT INTO refusal(\(ReadLine.refusalColumns)) VALUES(?,?,?,?,?,?,?,?,?)", line.refusal)
         }
         if line.redirection.isEmpty { return }
         let places = String(repeating: ",?", count: line.redirection.count - 1)

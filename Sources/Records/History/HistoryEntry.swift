@@ -16,7 +16,7 @@ package struct HistoryEntry: Hashable, Sendable, Encodable {
     package let to: String
     /// `cut` or `bracket`; empty for what was refused.
     package let strategy: String
-    /// What was done to the bracket, or tried, as spelled in ``BracketChange``; nil also for redirections by earlier versions.
+    /// What was done to the bracket, or tried, as spelled in ``BracketChange``; nil also for what earlier versions did.
     package let bracketChange: String?
     /// The outcome as spelled in ``Report/Result``; `refused` also for a verb that was refused before it planned anything, and
     /// `timeout` where no signal came.
@@ -51,7 +51,7 @@ extension HistoryEntry {
         self.init(
             number: nil, time: row.integer(0) ?? 0, guest: row.text(1) ?? "",
             verb: words.count > 1 && words[0] == "fdbsteer" ? String(words[1]) : "", from: row.text(6) ?? "",
-            to: row.text(7) ?? "", strategy: "", bracketChange: nil, outcome: row.text(4) ?? "", proof: nil,
+            to: row.text(7) ?? "", strategy: "", bracketChange: row.text(8), outcome: row.text(4) ?? "", proof: nil,
             moveNanoseconds: nil, totalNanoseconds: nil, bridge: "",
             message: row.text(5), addressCount: 0, by: by, uid: row.integer(3), signal: nil, waitedNanoseconds: nil)
     }

@@ -17,19 +17,21 @@ struct ReadLine: Hashable {
     static let columns =
         "time_ns, guest, verb, side_before, side_after, strategy, outcome, proof, move_ns, total_ns, bridge, message, evidence, "
         + "by_whom, uid, signal, waited_ns, bracket_change"
-    static let refusalColumns = "time_ns, guest, by_whom, uid, kind, message, side_before, side_after"
+    static let refusalColumns = "time_ns, guest, by_whom, uid, kind, message, side_before, side_after, bracket_change"
     /// The members of an event in that order.
     private static let members = [
         "time_ns", "guest", "verb", "from", "to", "strategy", "outcome", "proof", "move_ns", "total_ns", "bridge",
         "message", "evidence", "by", "uid", "signal", "waited_ns", "bracket_change",
     ]
-    private static let refusalMembers = ["time_ns", "guest", "by", "uid", "event", "message", "from", "to"]
+    private static let refusalMembers = [
+        "time_ns", "guest", "by", "uid", "event", "message", "from", "to", "bracket_change",
+    ]
     /// Members that are numbers.
     private static func isNumber(_ name: String) -> Bool { name.hasSuffix("_ns") || name == "uid" }
     /// Those that can be missing, by their numbers.
     private static let optional: Set = [7, 8, 9, 11, 12, 13, 14, 15, 16, 17]
-    /// Versions before 4 of the database did not tell the user, and those before 5 no sides.
-    private static let optionalOfRefusal: Set = [3, 6, 7]
+    /// Versions before 4 of the database did not tell the user, those before 5 no sides, and those before 6 no bracket.
+    private static let optionalOfRefusal: Set = [3, 6, 7, 8]
 }
 
 extension ReadLine {

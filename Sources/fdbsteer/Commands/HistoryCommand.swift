@@ -16,8 +16,8 @@ struct HistoryCommand: ParsableCommand {
 
     @Argument(help: "One guest interface.", completion: Completions.guests)
     var guest: String?
-    @Option(help: "At most so many.")
-    var limit = 50
+    @Option(help: "At most so many. Default: 50.")
+    var limit: Int?
     @Option(
         help:
             "Only from this time on: 2h, 30min (ago), or 2026-11-30, 2026-11-30T02:15 or 2026-11-30T02:15:00Z, in UTC.",
@@ -35,7 +35,15 @@ struct HistoryCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
-        guard (1...100_000).contains(limit) else { throw ValidationError("--limit goes from 1 to 100000") }
+        guard (1...100_000).contains(limit ?? 1) else { throw ValidationError("--limit goes from 1 to 100000") }
+        guard number ?? 1 > 0 else { throw ValidationError("--number goes from 1") }
+        guard report || number != nil else { return }
+        let lists = [("--limit", limit != nil), ("--since", since != nil), ("--outcome", !outcome.isEmpty)]
+        let superfluous = lists.filter(\.1).map(\.0).joined(separator: ", ")
+        if superfluous.isEmpty { return }
+        throw ValidationError(
+            "the report is about one redirection, the last or that of --number, which \"fdbsteer history\" shows: leave "
+                + "\(superfluous) out")
     }
 
     func run() {
@@ -50,7 +58,7 @@ struct HistoryCommand: ParsableCommand {
                 return 0
             }
             let view = try HistoryView(
-                of: id, since: since, outcomes: outcome, limit: limit, in: common.call.folder)
+                of: id, since: since, outcomes: outcome, limit: limit ?? 50, in: common.call.folder)
             let history = view.history
             if common.json {
                 Output.json(view)
@@ -84,7 +92,8 @@ struct HistoryCommand: ParsableCommand {
         for word in words where !HistoryView.outcomes.contains(word) {
             let meant = Nearest.question(to: word, in: HistoryView.outcomes).map { "; \($0)" } ?? ""
             throw ValidationError(
-                "\(word) is no outcome\(meant); there are \(HistoryView.outcomes.joined(separator: ", "))")
+                (word.isEmpty ? "a comma has no outcome beside it" : "\"\(word)\" is no outcome")
+                    + "\(meant); there are \(HistoryView.outcomes.joined(separator: ", "))")
         }
         return words
     }
@@ -110,7 +119,8 @@ struct HistoryCommand: ParsableCommand {
             // timegm(3) makes the 31st of February a day of March.
             if fields.tm_mon == date[1] - 1 { return Int64(seconds) * 1_000_000_000 }
         }
-        throw ValidationError("a time is a duration (2h: two hours ago) or 2026-11-30T02:15:00Z")
+        throw ValidationError(
+            TimeLimit.missingUnit(text, "h") + "a time is a duration (2h: two hours ago) or 2026-11-30T02:15:00Z")
     }
 }
 

@@ -33,7 +33,7 @@ struct MonitorCommand: ParsableCommand {
             for id in ids where !common.json {
                 // It may be prepared later.
                 do throws(ControllerError) { _ = try Journal.open(call.folder, for: id).guest(id, .anywhere) } catch {
-                    Output.error("fdbsteer: \(error)")
+                    Output.error("fdbsteer: waiting for \(id) all the same: \(error)")
                 }
             }
             let view = try LiveView(for: limit)

@@ -14,7 +14,7 @@ struct CommandWords {
     /// - Parameter arguments: without the program's name.
     /// - Throws: ``ControllerError`` of code `usage` for a verb that there is not.
     init(_ arguments: some Sequence<String>) throws(ControllerError) {
-        words = CommandWords.joiningAddresses(arguments)
+        words = CommandWords.joiningAddresses(CommandWords.joiningNumbers(arguments))
         if words.first == "-V" { words[0] = "--version" }
         try putVerb(of: FDBSteer.self, at: 0)
     }
@@ -78,16 +78,47 @@ struct CommandWords {
 
     /// Parses the words.
     ///
-    /// - Throws: what the parser throws; a ``ControllerError`` where several are missing, with all of them, and for words that have
-    ///   no place.
+    /// - Throws: what the parser throws; a ``ControllerError`` where several are missing, with all of them, for words that have no
+    ///   place or are empty, and for an option that is given again.
     func parsed() throws -> any ParsableCommand {
+        if words.contains(where: { $0.isEmpty || $0.hasSuffix("=") }) || repeatsOptions { try requireValues() }
         do { return try FDBSteer.parseAsRoot(words) } catch {
             if let surplus = surplus(FDBSteer.message(for: error)) { throw surplus }
             let missing = missing(error)
-            guard missing.count > 1 else { throw error }
+            let unread = words.drop { $0 != "--" }.first { $0.hasPrefix("-") && $0 != "--" }
+            guard missing.count > 1 || (missing.count == 1 && unread != nil) else { throw error }
             throw ControllerError(
                 .usage, "missing: " + missing.joined(separator: "; "),
-                remedy: "\"fdbsteer help \(verb)\" shows what each is")
+                remedy: (unread.map { "\"\($0)\" is no option, as it stands after \"--\"; " } ?? "")
+                    + "\"fdbsteer help \(verb)\" shows what each is")
+        }
+    }
+
+    /// The words that are read as options, without their values.
+    private var options: [Substring] {
+        words.prefix { $0 != "--" }.filter { $0.hasPrefix("--") }.map { $0.prefix { $0 != "=" } }
+    }
+
+    private var repeatsOptions: Bool { Set(options).count < options.count }
+
+    /// The words after the verb.
+    private var rest: ArraySlice<String> { words.dropFirst(verb.split(separator: " ").count) }
+
+    /// - Throws: ``ControllerError`` for an empty value, and for an option with one value that is given again: the parser would pass
+    ///   over the first.
+    private func requireValues() throws(ControllerError) {
+        let arguments = VerbArguments(of: command)
+        let help = "\"fdbsteer help \(verb)\" shows what it takes"
+        var seen: [Substring: Substring] = [:]
+        for (word, value) in arguments.values(in: rest) {
+            let what = word.isEmpty ? "\"fdbsteer \(verb)\"" : String(word)
+            if value.isEmpty { throw ControllerError(.usage, "\(what) was given an empty word", remedy: help) }
+            guard arguments.options[String(word)] == false else { continue }
+            if let before = seen.updateValue(value, forKey: word) {
+                throw ControllerError(
+                    .usage, "\(word) is given twice, as \"\(before)\" and as \"\(value)\": it takes one value",
+                    remedy: help)
+            }
         }
     }
 
@@ -98,11 +129,14 @@ struct CommandWords {
     private func surplus(_ message: String) -> ControllerError? {
         let beginning = /(Unexpected argument|\d+ unexpected arguments:) '/
         guard !verb.isEmpty, message.prefixMatch(of: beginning) != nil else { return nil }
-        let parts = message.split(separator: "'", omittingEmptySubsequences: false).enumerated()
-        let surplus = parts.filter { $0.offset % 2 == 1 }.map { String($1) }
-        let names = names
+        let arguments = VerbArguments(of: command)
+        guard let room = arguments.room else { return nil }
+        let surplus = arguments.values(in: rest).filter(\.option.isEmpty).dropFirst(room).map { String($0.value) }
+        guard let first = surplus.first else { return nil }
+        let names = arguments.names
         let takes = names.isEmpty ? "options alone" : names.joined(separator: " ") + " and options"
-        let instead = surplus.first.flatMap { (command as? any GuestlessCommand.Type)?.instead(of: $0) } ?? []
+        let guest = try? GuestID(first)
+        let instead = guest.flatMap { (command as? any GuestlessCommand.Type)?.instead(of: $0.text) } ?? []
         let meant =
             instead.isEmpty
             ? "" : "did you mean " + instead.map { "\"fdbsteer \($0)\"" }.joined(separator: " or ") + "? "
@@ -110,17 +144,6 @@ struct CommandWords {
             .usage,
             "\"fdbsteer \(verb)\" takes \(takes): \(surplus.map { "\"\($0)\"" }.joined(separator: ", ")) is too much",
             remedy: "\(meant)\"fdbsteer help \(verb)\" shows what it takes")
-    }
-
-    /// What the verb takes beside options, as its usage has it.
-    private var names: [String] {
-        let usage = FDBSteer.usageString(for: command).split { $0 == " " || $0 == "\n" }
-        return zip(usage.dropFirst(), usage).compactMap { word, before in
-            let isValue = before.hasPrefix("-") || before.hasPrefix("[-")
-            // A verb with many options has one word for all of them.
-            let isName = (word.hasPrefix("<") || word.hasPrefix("[<")) && word != "[<options>]"
-            return isName && !isValue ? String(word) : nil
-        }
     }
 
     /// How the parser begins when something is missing.
@@ -151,8 +174,11 @@ struct CommandWords {
     /// - Returns: what is wrong then beside that value; nil for nothing.
     private func fill(_ words: inout [String], _ option: String?) -> (any Error)? {
         let before = words
+        // Behind "--" no option is read.
+        let place = option == nil ? words.endIndex : words.firstIndex(of: "--") ?? words.endIndex
         for value in ["x", "1", Side.primary.rawValue] {
-            words = before + [option, value].compactMap { $0 }
+            words = before
+            words.insert(contentsOf: [option, value].compactMap { $0 }, at: place)
             do {
                 _ = try FDBSteer.parseAsRoot(words)
                 return nil
@@ -161,6 +187,22 @@ struct CommandWords {
             }
         }
         return nil
+    }
+
+    /// The same arguments with "--limit=-1" for "--limit" and "-1", which the parser takes for an option.
+    private static func joiningNumbers(_ arguments: some Sequence<String>) -> [String] {
+        var joined: [String] = []
+        for word in arguments {
+            if word.first == "-", word.dropFirst().first?.isNumber == true, let option = joined.last,
+                option.hasPrefix("--"),
+                option != "--", !option.contains("=")
+            {
+                joined[joined.count - 1] += "=" + word
+            } else {
+                joined.append(word)
+            }
+        }
+        return joined
     }
 
     /// The same arguments with one list of addresses in the place of many options: the parser takes 10 s for 8,000.

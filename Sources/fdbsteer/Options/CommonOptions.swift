@@ -10,7 +10,7 @@ struct CommonOptions: ParsableArguments {
     @Option(
         name: .long,
         help: "Folder of journal and history. Default: FDBSTEER_STATE, or /run/fdbsteer and /var/lib/fdbsteer.")
-    var state: FolderName?
+    var state: String?
 
     @Flag(name: [.customShort("j"), .long], help: "Print one JSON object on standard output.")
     var json = false
@@ -23,7 +23,7 @@ struct CommonOptions: ParsableArguments {
     /// The values of the options, without the parser.
     var call: Call {
         Call(
-            folder: StateFolder(state?.text ?? CommonOptions.environmentFolder, by: Doer(verb: Call.verb)), json: json,
+            folder: StateFolder(state ?? CommonOptions.environmentFolder, by: Doer(verb: Call.verb)), json: json,
             dryRun: dryRun)
     }
 
@@ -67,16 +67,6 @@ struct BracketOptions: ParsableArguments {
     var bracketMaxRate: UInt64 = 0
 }
 
-/// The name of a folder given on the command line, which is not empty.
-struct FolderName: ExpressibleByArgument {
-    let text: String
-
-    init?(argument: String) {
-        if argument.isEmpty { return nil }
-        text = argument
-    }
-}
-
 /// A duration given on the command line (``DurationText``).
 struct TimeLimit: CustomStringConvertible {
     let nanoseconds: Int64
@@ -84,12 +74,16 @@ struct TimeLimit: CustomStringConvertible {
     /// Reads the value of an option.
     static func read(_ text: String) throws -> TimeLimit {
         guard let nanoseconds = DurationText.nanoseconds(text) else {
-            let isNumber = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
             throw ValidationError(
-                (isNumber ? "the unit is missing, write \(text)s; " : "")
-                    + "a duration is a whole number with its unit: 500ms, 5s, 2min")
+                missingUnit(text, "s") + "a duration is a whole number with its unit: 500ms, 5s, 2min")
         }
         return TimeLimit(nanoseconds: nanoseconds)
+    }
+
+    /// The beginning of an answer to a number without a unit; empty for other text.
+    static func missingUnit(_ text: String, _ unit: String) -> String {
+        let isNumber = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
+        return isNumber ? "the unit is missing, write \(text)\(unit); " : ""
     }
 
     var description: String { DurationText.text(nanoseconds) }
@@ -153,6 +147,9 @@ struct Call {
 
     /// Prints an error on standard error, and as JSON on standard output if that was requested, and exits.
     func fail(_ error: ControllerError) -> Never {
+        let error = ControllerError(
+            error.code, RepeatedWords.shown(error.message), remedy: error.remedy.map(RepeatedWords.shown),
+            cause: error.cause, reasons: error.reasons)
         if json { Output.json(ErrorView(error)) }
         Output.error("fdbsteer: \(error)")
         exit(error.code.rawValue)

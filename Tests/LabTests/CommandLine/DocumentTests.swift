@@ -52,12 +52,11 @@ import Testing
                     #expect(prepared.exitCode == 0, "\(prepared.errors)")
                 }
                 let special = Self.elsewhere.first { command.contains($0.part) }
-                let ends = command.contains("--until") ? ["--timeout", "50ms"] : []
                 let run = try Command.run(
                     // What goes on is ended as by Ctrl-C.
                     ["timeout", "--preserve-status", "-s", "INT", "5"]
                         + Self.limited(command).split(separator: " ").map(String.init)
-                        .replacing(["fdbsteer"], with: [CommandLineLab.binary], maxReplacements: 1) + ends,
+                        .replacing(["fdbsteer"], with: [CommandLineLab.binary], maxReplacements: 1),
                     environment: ["FDBSTEER_STATE": lab.state])
                 #expect(
                     run.exitCode == special?.code ?? 0, "\(document): \(command): \(run.output)\(run.errors)")
@@ -65,9 +64,10 @@ import Testing
         }
     }
 
-    /// A view that goes on, for a moment.
+    /// A view that goes on, or a wait, for a moment.
     private static func limited(_ command: String) -> String {
         let isView = command.contains(" monitor") || command.contains(" watch")
+        if command.contains("--until") { return command.replacing(/\s--timeout \w+/, with: "") + " --timeout 50ms" }
         if isView { return command.replacing(/\s--for \w+/, with: "") + " --for 50ms" }
         return command.replacing(" --watch", with: "")
     }

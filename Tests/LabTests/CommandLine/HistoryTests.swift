@@ -41,6 +41,11 @@ struct HistoryTests {
             let rows = try lab.fdbsteer("history --outcome refused,timeout").output.split(separator: "\n").dropFirst()
             #expect(rows.count == 2)
             for row in rows { #expect(row.contains("  primary  standby  "), "\(row)") }
+            #expect(try lab.fdbsteer("switch vm1 --to standby --close").exitCode == 3)
+            #expect(try lab.fdbsteer("switch vm1 --to standby --strategy bracket").exitCode == 3)
+            let brackets = try lab.fdbsteer("history --outcome refused --limit 2").output.split(separator: "\n")
+            #expect(brackets.dropFirst().first?.contains("switch (opens bracket)") == true, "\(brackets)")
+            #expect(brackets.last?.contains("switch (closes bracket)") == true, "\(brackets)")
         }
     }
 

@@ -271,6 +271,55 @@ struct SignalTests {
         }
     }
 
+    /// How a wait with a bracket ends: what others do, or nil for SIGTERM; the exit code; what is said and kept.
+    struct WaitEnd: Sendable, CustomTestStringConvertible {
+        let others: String?
+        var extra = ""
+        let code: Int32
+        let says: String
+        var testDescription: String { "\(others ?? "SIGTERM") \(extra)" }
+    }
+
+    static let ends = [
+        WaitEnd(others: "abort vm1", code: 6, says: "the bracket of guest vm1 was closed on primary by others"),
+        WaitEnd(
+            others: "switch vm1 --to standby --close", code: 0,
+            says: "the bracket of guest vm1 was closed on standby by others"),
+        WaitEnd(
+            others: "switch vm1 --to primary --close", extra: "--on-timeout abort", code: 6,
+            says: "was ended; the bracket of guest vm1 was closed on primary by others"),
+        WaitEnd(others: "release vm1", code: 6, says: "was ended; guest vm1 was released meanwhile"),
+        WaitEnd(others: nil, code: 6, says: "by SIGTERM; the bracket of guest vm1 stays open, frames reach both ports"),
+        WaitEnd(
+            others: nil, extra: "--on-timeout abort", code: 6,
+            says: "by SIGTERM; the bracket of guest vm1 was closed on primary"),
+    ]
+
+    @Test(arguments: ends) func aWaitWithABracketSaysHowItStands(_ end: WaitEnd) throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare("--kind net_failover")
+            let words = "switch vm1 --to standby --strategy bracket --until word --timeout 1h \(end.extra)"
+            let running = try RunningCommand(
+                [CommandLineLab.binary] + words.split(separator: " ").map(String.init),
+                environment: ["FDBSTEER_STATE": lab.state])
+            try lab.waitUntil { try lab.fdbsteer("status vm1").output.contains("for word since") }
+            if let others = end.others {
+                let command = try lab.fdbsteer(others)
+                #expect(command.exitCode == 0, "\(command.output)\(command.errors)")
+            } else {
+                kill(running.process, SIGTERM)
+            }
+            let ended = running.wait()
+            #expect(ended.exitCode == end.code, "\(ended.output)\(ended.errors)")
+            let said = end.code == 0 ? ended.output : ended.errors
+            #expect(said.contains(end.says), "\(said)")
+            let history = try lab.fdbsteer("history --json").output
+            #expect(history.contains(end.says) == (end.code != 0), "\(history)")
+            for told in [said, history] where end.others != nil { #expect(!told.contains("stays open"), "\(told)") }
+            if end.others == nil { #expect(!said.contains("by others"), "\(said)") }
+        }
+    }
+
     @Test(.enabled(if: access("/usr/bin/qemu-system-x86_64", X_OK) == 0, "qemu-system-x86_64 is not installed"))
     func anEventOfQEMU() throws {
         try CommandLineLab.run { lab in

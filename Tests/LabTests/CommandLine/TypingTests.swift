@@ -74,6 +74,16 @@ struct TypingTests {
             "\"fdbsteer help probe list\""),
         Mistake("abort vm1 vm2", 64, "\"fdbsteer abort\" takes <guest> and options", "\"vm2\" is too much"),
         Mistake("history --limit 0", 64, "--limit goes from 1"),
+        Mistake("history --limit -1", 64, "--limit goes from 1"),
+        Mistake("history --number -1", 64, "--number goes from 1"),
+        Mistake("history --since 2", 64, "the unit is missing, write 2h; a time is a duration"),
+        Mistake("history --outcome done,", 64, "a comma has no outcome beside it; there are done"),
+        Mistake("history --report --limit 3 --since 2h --outcome done", 64, "leave --limit, --since, --outcome out"),
+        Mistake("history --number 1 --outcome done", 64, "about one redirection", "leave --outcome out"),
+        Mistake("switch vm1 --to standby --until word --timeout -1s", 64, "a duration is a whole number with its unit"),
+        Mistake("switch vm1 --to standby --to primary", 64, "--to is given twice, as \"standby\" and as \"primary\""),
+        Mistake("probe mac-filter --vf 1 --vf=2", 64, "--vf is given twice, as \"1\" and as \"2\": it takes one value"),
+        Mistake("--state= status vm1", 64, "--state was given an empty word"),
         Mistake("history --report --number 77", 3, "fdbsteer history"),
         Mistake("topology br9", 3, "br9"),
         Mistake("status --state /nowhere vm1", 3, "/nowhere"),
@@ -101,6 +111,49 @@ struct TypingTests {
         }
     }
 
+    /// Words that no line with spaces between them has, and what the answer has to contain.
+    static let oddWords: [([String], String)] = [
+        (["reconcile", "a b", "c'd"], "options alone: \"a b\", \"c'd\" is too much (\"fdbsteer help reconcile\""),
+        (["metrics", "it's"], "options alone: \"it's\" is too much (\"fdbsteer help metrics\""),
+        (["reconcile", "a\u{1b}[2Jb\nc"], "\"a\\u{1b}[2Jb\\nc\" is too much"),
+        (["switch", "a\u{1b}[2J\u{202e}", "--to", "standby"], "guest name \"a\\u{1b}[2J\\u{202e}\" is not usable"),
+        (["switch", "vm1", "--to", "\u{1b}[2J"], "The value '\\u{1b}[2J' is invalid"),
+        (["reconcile", String(repeating: "x", count: 5000)], "xxx... (4744 more characters)\" is too much"),
+        (
+            ["history", "--outcome=" + String(repeating: "x", count: 5000)],
+            "xxx... (4744 more characters)\" is no outcome"
+        ),
+        (["history", "--outcome", ""], "--outcome was given an empty word"),
+        (["watch", ""], "\"fdbsteer watch\" was given an empty word"),
+        (
+            ["switch", "--", "vm1", "--to", "standby"],
+            "missing: --to <to> (\"--to\" is no option, as it stands after \"--\"; \"fdbsteer help switch\""
+        ),
+    ]
+
+    @Test(arguments: oddWords) func wordsAreTakenAsTheyAreAndShownSafely(_ words: [String], _ answer: String) throws {
+        for more in [[], ["--json"]] {
+            let command = try Command.run([CommandLineLab.binary] + words[..<1] + more + words[1...])
+            #expect(command.exitCode == 64 && command.errors.contains(answer), "\(command.errors)")
+            let isSafe = command.errors.unicodeScalars.allSatisfy {
+                $0 == "\n" || ![.control, .format].contains($0.properties.generalCategory)
+            }
+            #expect(isSafe && command.errors.utf8.count < 4096, "\(command.errors)")
+        }
+    }
+
+    @Test func optionsThatTakeSeveralValuesAreGivenAgain() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            let several = "switch vm1 --to standby -n --until word --until word --waive no-carrier --waive port-down"
+            for words in [several, "announce vm1 --dry-run --ip 192.0.2.1 --ip 192.0.2.2"] {
+                let command = try lab.fdbsteer(words)
+                #expect(!command.errors.contains("twice"), "\(words): \(command.errors)")
+            }
+            #expect(try lab.fdbsteer(several).exitCode == 0)
+        }
+    }
+
     @Test func optionsMayStandBeforeTheVerbAndHaveShortNames() throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
@@ -121,6 +174,7 @@ struct TypingTests {
             try lab.prepare()
             let monitor = try lab.fdbsteer("monitor wm1 --for 10ms")
             #expect(monitor.exitCode == 0 && monitor.errors.contains("did you mean vm1?"), "\(monitor.errors)")
+            #expect(monitor.errors.contains("waiting for wm1 all the same"), "\(monitor.errors)")
             #expect(try lab.fdbsteer("monitor vm1 --for 10ms").errors == "")
         }
     }

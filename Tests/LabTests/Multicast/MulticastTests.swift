@@ -157,6 +157,15 @@ struct MulticastTests {
         try MulticastTests.run { lab in
             try BridgeLab.sendFrame(behind: "vfrep0", source: "52:54:00:00:00:77")
             try lab.prepare()
+            // The write of the intent is refused: what is not done is not told.
+            let refused = try Command.run(
+                [
+                    "strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e",
+                    "inject=pwrite64:error=EDQUOT:when=2", CommandLineLab.binary, "switch", "vm1", "--to", "standby",
+                ], environment: ["FDBSTEER_STATE": lab.state])
+            #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
+            #expect(
+                !(refused.output + refused.errors).contains("left there to age"), "\(refused.output)\(refused.errors)")
             let moved = try lab.fdbsteer("switch vm1 --to standby")
             #expect(moved.exitCode == 0, "\(moved.errors)")
             #expect(moved.output.contains("2 group memberships left there to age"), "\(moved.output)")
