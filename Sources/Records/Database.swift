@@ -14,6 +14,8 @@ package struct DatabaseError: Error, CustomStringConvertible {
     package let path: String
     package let code: Int32
     package let message: String
+    /// What to do about the file.
+    var remedy: String?
 
     package var description: String { "\(path): \(message)" }
 }
@@ -21,7 +23,9 @@ package struct DatabaseError: Error, CustomStringConvertible {
 extension DatabaseError {
     /// A failed system call on a file of the history, in other words than the kernel's if there are any.
     init(path: String, errno: Int32, message: String? = nil) {
-        self.init(path: path, code: SQLITE_IOERR, message: message ?? String(cString: strerror(errno)))
+        self.init(
+            path: path, code: SQLITE_IOERR, message: message ?? String(cString: strerror(errno)),
+            remedy: StateFolder.remedy(for: errno))
     }
 }
 
@@ -33,16 +37,20 @@ package struct Database: ~Copyable {
     /// Done once in a process, before its first connection.
     private static let configuration = csqlite_configure()
 
-    /// - Parameter path: the file; it is created if it is missing, but its folder is not.
+    /// - Parameter path: the file; it is created if it is missing, but its folder is not. A link is not followed.
     package init(path: String) throws(DatabaseError) {
         _ = Database.configuration
+        if let fault = FileFault.kind(of: path) {
+            throw DatabaseError(path: path, code: SQLITE_CANTOPEN, message: fault.words, remedy: fault.remedy)
+        }
         var handle: OpaquePointer?
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
         let code = sqlite3_open_v2(path, &handle, flags, nil)
         guard code == SQLITE_OK, let handle else {
             let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
+            let errno = handle.map { sqlite3_system_errno($0) } ?? ENOMEM
             sqlite3_close(handle)
-            throw DatabaseError(path: path, code: code, message: message)
+            throw DatabaseError(path: path, code: code, message: message, remedy: StateFolder.remedy(for: errno))
         }
         // As the log that it is made of; SQLite gives its journal the same mode. To open the file for that and close it again would end
         // this process's locks on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
@@ -165,8 +173,13 @@ package struct Database: ~Copyable {
     }
 
     private func failure() -> DatabaseError {
-        DatabaseError(
-            path: path, code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)))
+        let code = sqlite3_extended_errcode(handle)
+        var cause = sqlite3_system_errno(handle)
+        // What cannot be written was opened for reading, without an error.
+        if code & 0xff == SQLITE_READONLY, access(path, W_OK) != 0 { cause = errno }
+        return DatabaseError(
+            path: path, code: code, message: String(cString: sqlite3_errmsg(handle)),
+            remedy: StateFolder.remedy(for: cause))
     }
 }
 

@@ -30,11 +30,11 @@ package final class RecordFolder {
         descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         if descriptor < 0 {
             if errno == ENOENT { return nil }
-            throw RecordFolder.unreadable(path, String(cString: strerror(errno)))
+            throw RecordFolder.unreadable(path, FileFault(errno))
         }
         var information = stat()
         guard fstat(descriptor, &information) == 0 else {
-            throw RecordFolder.unreadable(path, String(cString: strerror(errno)))
+            throw RecordFolder.unreadable(path, FileFault(errno))
         }
         guard information.st_uid == geteuid() || information.st_uid == 0, information.st_mode & 0o022 == 0 else {
             throw ControllerError(
@@ -72,12 +72,12 @@ package final class RecordFolder {
         let file = openat(descriptor, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         if file < 0 {
             if errno == ENOENT { return nil }
-            throw unreadable(name, String(cString: strerror(errno)))
+            throw unreadable(name, FileFault(errno))
         }
         defer { retire(file) }
         var information = stat()
-        guard fstat(file, &information) == 0 else { throw unreadable(name, String(cString: strerror(errno))) }
-        guard information.st_mode & S_IFMT == S_IFREG else { throw unreadable(name, "it is not a regular file") }
+        guard fstat(file, &information) == 0 else { throw unreadable(name, FileFault(errno)) }
+        guard information.st_mode & S_IFMT == S_IFREG else { throw unreadable(name, .irregular) }
         let size = Int(information.st_size)
         guard size <= RecordFolder.sizeLimit else { throw unreadable(name, "it has \(size) bytes") }
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
@@ -99,10 +99,10 @@ package final class RecordFolder {
     func names(in name: String) throws(ControllerError) -> [String] {
         let folder = openat(descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         if folder < 0, errno == ENOENT { return [] }
-        guard folder >= 0 else { throw unreadable(name, String(cString: strerror(errno))) }
+        guard folder >= 0 else { throw unreadable(name, FileFault(errno)) }
         guard let stream = fdopendir(folder) else {
             close(folder)
-            throw unreadable(name, String(cString: strerror(errno)))
+            throw unreadable(name, FileFault(errno))
         }
         defer { closedir(stream) }
         return SystemFile.names(in: stream)
@@ -130,6 +130,14 @@ package final class RecordFolder {
         var information = stat()
         guard fstatat(descriptor, name, &information, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
         return Int64(information.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(information.st_mtim.tv_nsec)
+    }
+
+    /// What has a name, without following a link; nil for nothing.
+    func identity(of name: String) -> FileIdentity? {
+        var information = stat()
+        guard fstatat(descriptor, name, &information, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
+        let changed = Int64(information.st_ctim.tv_sec) &* 1_000_000_000 &+ Int64(information.st_ctim.tv_nsec)
+        return FileIdentity(inode: UInt64(information.st_ino), size: Int64(information.st_size), changed: changed)
     }
 
     // MARK: - Writing
@@ -227,13 +235,27 @@ package final class RecordFolder {
     }
 
     /// A file that is there and cannot be used.
-    func unreadable(_ name: String, _ reason: String) -> ControllerError {
-        RecordFolder.unreadable("\(path)/\(name)", reason)
+    func unreadable(_ name: String, _ reason: String, remedy: String? = nil) -> ControllerError {
+        RecordFolder.unreadable("\(path)/\(name)", reason, remedy: remedy)
     }
 
-    private static func unreadable(_ path: String, _ reason: String) -> ControllerError {
-        ControllerError(
-            .precondition, "cannot read \(path): \(reason)",
-            remedy: reason.contains("ermission") ? "run as root" : nil)
+    private func unreadable(_ name: String, _ fault: FileFault) -> ControllerError {
+        RecordFolder.unreadable("\(path)/\(name)", fault)
     }
+
+    private static func unreadable(_ path: String, _ fault: FileFault) -> ControllerError {
+        unreadable(path, fault.words, remedy: fault.remedy)
+    }
+
+    private static func unreadable(_ path: String, _ reason: String, remedy: String?) -> ControllerError {
+        ControllerError(.precondition, "cannot read \(path): \(reason)", remedy: remedy)
+    }
+}
+
+/// Tells a file from another one, and from itself after a change.
+package struct FileIdentity: Equatable {
+    let inode: UInt64
+    let size: Int64
+    /// When content or attributes have last changed, in nanoseconds since 1970.
+    let changed: Int64
 }

@@ -86,22 +86,22 @@ package struct StateFolder: Hashable, Sendable {
 
     /// The error of a journal that cannot be written. Only the caller can tell whether anything was changed before.
     package static func unwritable(
-        _ path: String, _ reason: String,
-        remedy: String = "run as root, or name a writable folder by --state or FDBSTEER_STATE"
+        _ path: String, _ reason: String, remedy: String? = elsewhere
     ) -> ControllerError {
         ControllerError(.precondition, "the journal \(path) cannot be written: \(reason)", remedy: remedy)
     }
 
-    /// The same, with the C library's word for an error number.
+    /// What helps where this one cannot be used.
+    package static let elsewhere = "name another folder by --state or FDBSTEER_STATE"
+
+    /// The same, by an error number.
     static func unwritable(_ path: String, code: Int32) -> ControllerError {
-        let reason = String(cString: strerror(code))
-        switch code {
-        case ENOSPC: return unwritable(path, reason, remedy: "free some space there")
-        case EDQUOT: return unwritable(path, reason, remedy: "raise its owner's quota, or free some of it")
-        case EROFS:
-            return unwritable(
-                path, reason, remedy: "mount it writable, or name another folder by --state or FDBSTEER_STATE")
-        default: return unwritable(path, reason)
-        }
+        let fault = FileFault(code, elsewhere: elsewhere)
+        return unwritable(path, fault.words, remedy: fault.remedy)
+    }
+
+    /// What to do where a file of the history cannot be read.
+    static func remedy(for code: Int32) -> String? {
+        FileFault(code, elsewhere: "name the right folder by --state or FDBSTEER_STATE").remedy
     }
 }

@@ -281,7 +281,7 @@ struct Loop: ~Copyable {
 
     private mutating func hearOfJournal() throws(ControllerError) {
         let changes = hearing.journal.changes()
-        if changes.isReplaced {
+        if changes.isReplaced || (changes.concernsDaemon && !context.keeper.seeOwnFiles()) {
             throw ControllerError(
                 .precondition,
                 "the journal in \(context.keeper.folder.path) was deleted or replaced while it was in use",

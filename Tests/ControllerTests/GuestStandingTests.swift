@@ -23,7 +23,7 @@ struct GuestStandingTests {
             by: by)
         let status = GuestStatus(record, running: false, .here)
         func closer(followed: Set<String>) -> String? {
-            status.closer(of: record, DaemonKnowledge(process: nil, conditions: [], followed: followed))
+            status.closer(of: record, DaemonKnowledge(process: nil, followed: followed))
         }
         #expect(
             closer(followed: [])
@@ -31,6 +31,15 @@ struct GuestStandingTests {
                     ? "fdbsteerd closes it on the primary when that has carrier again, on the standby when the primary goes"
                     : "nobody closes it by itself: fdbsteerd does not follow this guest"))
         #expect(closer(followed: ["vm1"])?.hasPrefix("fdbsteerd closes it by QEMU's events") == true)
+        var daemon = DaemonKnowledge(process: nil, followed: ["vm1"])
+        for (row, isHeard) in [(1 as Int64, false), (2, true)] {
+            var found = Conditions()
+            _ = found.replace(.monitor, by: [Condition(Condition.monitorSilent, .problem, "", "", remedy: "")], at: 1)
+            daemon.conditions = found.entries.map { ConditionRecord(guest: "vm1", row: row, $0) }
+            #expect(status.closer(of: record, daemon)?.hasPrefix("nobody closes it while QEMU's") == !isHeard)
+        }
+        daemon.fault = ControllerError(.precondition, "")
+        #expect(status.closer(of: record, daemon)?.hasPrefix("perhaps fdbsteerd: ") == true)
         #expect(status.closer(of: record, nil) == "nobody closes it by itself: fdbsteerd does not run")
     }
 

@@ -57,6 +57,52 @@ import Testing
         }
     }
 
+    /// To be root helps nobody who meets a folder or a link in the place of a file.
+    @Test(arguments: [
+        ("mkdir daemon.lock", "daemon.lock"), ("ln -s nowhere daemon.lock", "daemon.lock"),
+        ("rm -r locks; touch locks", "locks/vm1"), ("mkdir locks/vm1", "locks/vm1"),
+        ("mkfifo guests/vm1.json", "guests/vm1.json"),
+        ("ln -s /nowhere guests/vm1.json", "guests/vm1.json"), ("rm -r guests; touch guests", "guests"),
+    ])
+    func whatHasThePlaceOfAFileIsToBeMovedAway(_ damage: String, _ file: String) throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            try JournalTests.shell("cd \(folder.path); \(damage)")
+            let error = #expect(throws: ControllerError.self) {
+                if file.hasPrefix("daemon") { _ = try journal.lockDaemon() }
+                if file.hasPrefix("locks") { _ = try GuestLock("vm1", in: journal.folder, patience: 0) }
+                if file.hasPrefix("guests") {
+                    _ = try journal.names()
+                    _ = try journal.record(try GuestID("vm1"))
+                }
+            }
+            #expect(error?.message.contains("\(folder.path)/\(file)") == true)
+            #expect(error?.remedy?.contains("move it away") == true, "\(String(describing: error))")
+        }
+    }
+
+    @Test func aRemedyIsOneForTheCaller() {
+        let denied = FileFault(EACCES).remedy
+        #expect(denied?.hasPrefix("run as root") == (geteuid() != 0), "\(denied ?? "")")
+        #expect(FileFault(EROFS, elsewhere: "go").remedy == "mount it writable, or go")
+        #expect(FileFault(EIO).remedy == nil)
+    }
+
+    @Test(arguments: ["mkdir F", "ln -s G F", "touch G; ln -s G F", "mkfifo F"])
+    func aDatabaseIsAFile(_ damage: String) throws {
+        try JournalTests.inFolder { folder in
+            _ = try Journal(folder: folder)
+            let other = folder.path + "/other"
+            try JournalTests.shell(damage.replacing("F", with: folder.historyFile).replacing("G", with: other))
+            try JournalTests.shell("touch \(folder.eventsFile)")
+            let error = #expect(throws: ControllerError.self) {
+                try HistoryReading.entries(HistoryFilter(limit: 1), in: folder)
+            }
+            #expect(error?.remedy?.contains("move it away") == true, "\(String(describing: error))")
+            #expect(TextFile.read(other).isEmpty)
+        }
+    }
+
     @Test func whatOthersDoIsHeard() throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)

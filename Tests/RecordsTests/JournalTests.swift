@@ -91,20 +91,34 @@ import Testing
         }
     }
 
-    /// A later version may have further modes.
-    @Test func aModeOfReplayThatIsNotKnownIsKeptAndIsAsConfigured() throws {
+    @Test(arguments: ["\"hold\"", "\"\"", "5", "{}"])
+    func aModeOfReplayThatIsNotKnownIsAFault(_ mode: String) throws {
         try JournalTests.inFolder { folder in
             let journal = try Journal(folder: folder)
             var guest = try JournalTests.guest()
             guest.replay = .replay
             #expect(try JournalTests.prepared(journal, guest).guest == guest)
             let file = folder.path + "/guests/\(guest.id.text).json"
-            let text = TextFile.read(file).replacing("\"replay\" : \"replay\"", with: "\"replay\" : \"hold\"")
+            let text = TextFile.read(file).replacing("\"replay\" : \"replay\"", with: "\"replay\" : \(mode)")
             try TextFile.write(text, to: file)
-            let claim = try journal.claim(guest.id)
-            #expect(claim.record.guest.replay == nil)
-            try claim.write(.settled(.standby, proof: .shown, endsBracket: false))
-            #expect(TextFile.read(file).contains("\"replay\" : \"hold\""))
+            #expect(try journal.recordsAndFaults().faults.first?.message.contains("is broken: \"replay\" is ") == true)
+        }
+    }
+
+    /// Otherwise the daemon would write it again and again.
+    @Test func whatTheDaemonHasWrittenItselfIsToldFromWhatOthersHave() throws {
+        try JournalTests.inFolder { folder in
+            let journal = try Journal(folder: folder)
+            let first = try journal.write([], followed: [])
+            #expect(first != nil && first == journal.conditionsIdentity)
+            let lock = try journal.lockDaemon()
+            let isKept = journal.isKept(lock)
+            #expect(isKept)
+            let second = try journal.write([], followed: [])
+            #expect(first != second && second == journal.conditionsIdentity)
+            try JournalTests.shell("printf x >>\(folder.path)/conditions.json; rm \(folder.path)/daemon.lock")
+            let isKeptStill = journal.isKept(lock)
+            #expect(second != journal.conditionsIdentity && !isKeptStill)
         }
     }
 

@@ -37,7 +37,7 @@ extension Keeper {
             openBrackets[row] = now + bracketTimeout
             guard let record = watch.records[row], let goal = record.bracketGoal else { continue }
             let id = record.guest.id
-            guard wards[row]?.isFollowed != true, journal.wait(of: id.text) == nil else {
+            guard !isTold(row), journal.wait(of: id.text) == nil else {
                 set(row, .bracket, [])
                 continue
             }
@@ -52,5 +52,11 @@ extension Keeper {
                             + "gives it up")
                 ])
         }
+    }
+
+    /// The policy that follows a guest tells of its bracket. It knows nothing while the monitor is not heard.
+    private func isTold(_ row: Int64) -> Bool {
+        guard let ward = wards[row], ward.isFollowed else { return false }
+        return ward.word != nil || ward.conditions.found(by: .monitor).isEmpty
     }
 }

@@ -71,6 +71,8 @@ extension Keeper {
         guard replace(source, by: found, of: record.guest.id, row, in: &ward) else { return }
         wards[row] = ward
         countConditions(of: record.guest.id)
+        // Who closes its bracket depends on it.
+        if source == .monitor { noteBracket(record) }
     }
 
     /// Guests about which an earlier daemon of this boot had found something by a look.
@@ -217,7 +219,7 @@ extension Keeper {
             ward.conditions.entries.map { ConditionRecord(guest: id.text, row: ConditionRecord.absent, $0) }
         }
         let followed = wards.compactMap { $1.isFollowed ? watch.records[$0]?.guest.id.text : nil }
-        try journal.write(
+        conditionsWritten = try journal.write(
             (all + unrecorded).sorted { ($0.guest, $0.since) < ($1.guest, $1.since) }, followed: followed.sorted())
         conditionsAreNew = false
         return true

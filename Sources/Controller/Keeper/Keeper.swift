@@ -82,8 +82,9 @@ package struct Keeper: ~Copyable {
     var conditionNews: [ConditionNews] = []
     /// The file of conditions is not as they are.
     var conditionsAreNew = true
-    /// When it was last written (CLOCK_MONOTONIC, nanoseconds).
+    /// When it was last written (CLOCK_MONOTONIC, nanoseconds), and what tells it from one that others have changed.
     var conditionsWrittenAt: Int64 = 0
+    var conditionsWritten: FileIdentity?
     /// What an earlier daemon of this boot had found.
     var earlierConditions: EarlierConditions
     /// Ports have changed, and with them who may send from guests' addresses perhaps.
@@ -119,7 +120,10 @@ package struct Keeper: ~Copyable {
         self.host = host
         self.journal = journal
         self.asking = asking
-        earlierConditions = EarlierConditions(journal.lastConditions ?? [])
+        let earlier = journal.lastConditions
+        earlierConditions = EarlierConditions(earlier ?? [])
+        // Who asks before the first look is over has to find what is known: nothing. What fails here fails again, and is told, then.
+        if earlier == nil { _ = try? journal.write([], followed: []) }
         counters = DaemonCounters(startedAt: Stopwatch.realTime)
     }
 
@@ -139,6 +143,14 @@ package struct Keeper: ~Copyable {
             for case let entry? in entries ?? [] { hearClaim(entry, of: record) }
         }
         return report
+    }
+
+    /// Something was done to the lock of the daemon or to the file of conditions: that is written anew where others have done it.
+    ///
+    /// - Returns: false where another daemon can have the lock now.
+    package mutating func seeOwnFiles() -> Bool {
+        if let conditionsWritten, journal.conditionsIdentity != conditionsWritten { conditionsAreNew = true }
+        return journal.isKept(lock)
     }
 
     /// What a reading of records has told.

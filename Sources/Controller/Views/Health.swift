@@ -10,7 +10,7 @@ package enum Health: String, Hashable, Sendable, Encodable, CaseIterable {
     case problem
     /// The process of a redirection died.
     case interrupted
-    /// It is as intended, and its next redirection would fail.
+    /// It is as intended, and its next redirection would fail, or what the daemon has found cannot be read.
     case warning
     /// Something is under way, or a bracket is open.
     case underWay = "under_way"
@@ -102,7 +102,13 @@ extension GuestStatus {
         }
         guard let daemon else { return "nobody closes it by itself: fdbsteerd does not run" }
         let process = "fdbsteerd" + (daemon.process.map { " (process \($0.pid))" } ?? "")
+        if daemon.fault != nil { return "perhaps \(process): what it has found, and whom it follows, cannot be read" }
         if daemon.followed.contains(guest) {
+            if daemon.conditions.contains(where: {
+                $0.row == record.row && $0.condition.code == Condition.monitorSilent
+            }) {
+                return "nobody closes it while QEMU's monitor is not heard"
+            }
             return "\(process) closes it by QEMU's events, or when the guest uses its primary"
         }
         if record.isBracketForCarrier {

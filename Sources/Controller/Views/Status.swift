@@ -66,7 +66,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package var problems: [Problem]?
     /// What takes a privilege to see that this process has not, and is no fault of the guest, in words.
     package fileprivate(set) var unseen: [String] = []
-    /// What the daemon knows to be wrong, and since when; nil when no daemon runs, or for a guest that is void.
+    /// What the daemon knows to be wrong, and since when; nil when no daemon runs or that cannot be read, or for a guest that is void.
     package var conditions: [ConditionView]?
     /// How it is, in one word.
     package fileprivate(set) var health = Health.ok
@@ -74,7 +74,7 @@ package struct GuestStatus: Hashable, Sendable, Encodable {
     package fileprivate(set) var next: String?
     /// The network namespace where it was prepared.
     package let namespace: NamespaceView
-    /// The daemon redirects it by QEMU's events; nil when no daemon runs.
+    /// The daemon redirects it by QEMU's events; nil when no daemon runs, or what it has found cannot be read.
     package fileprivate(set) var followed: Bool?
     /// The processes of which an open bracket can expect to be closed, and by what; nil without a bracket.
     package fileprivate(set) var closing: String?
@@ -115,6 +115,8 @@ extension GuestStatus {
     /// Fills in what follows from the rest, and from its record.
     fileprivate mutating func judge(_ record: GuestRecord, by daemon: DaemonKnowledge?) {
         (health, next) = verdict()
+        // What the daemon alone can see may be wrong.
+        if health == .ok, place == .here, let fault = daemon?.fault { (health, next) = (.warning, fault.remedy) }
         closing = closer(of: record, daemon)
     }
 }
@@ -229,14 +231,16 @@ package struct Status {
             if place == .here {
                 status.bracket = host.kernel.view(record)
                 (status.problems, status.unseen) = (standing.problems, standing.unseen)
-                status.conditions = daemon?.conditions.filter { $0.row == record.row }.map(ConditionView.init)
+                if let daemon, daemon.fault == nil {
+                    status.conditions = daemon.conditions.filter { $0.row == record.row }.map(ConditionView.init)
+                }
             }
             status.wait = journal.wait(of: status.guest)
             if let wait = status.wait {
                 status.running = true
                 if record.phase == .pinned { (status.phase, status.goal) = ("waiting", wait.goal) }
             }
-            status.followed = daemon.map { $0.followed.contains(status.guest) }
+            status.followed = daemon.flatMap { $0.fault == nil ? $0.followed.contains(status.guest) : nil }
             status.judge(record, by: daemon)
             statuses.append(status)
         }

@@ -8,7 +8,8 @@ package struct StatusView: Encodable {
     package let unprepared: [AbsentGuest]
     /// Whether the daemon runs.
     package let daemon: DaemonState
-    /// What is wrong with records that are broken, with the guests that were named, and with a full file system.
+    /// What is wrong with records that are broken, with the guests that were named, with the daemon's file of conditions, and with a full
+    /// file system.
     let broken: [ErrorView.Content]
     /// The same, as errors.
     package let faults: [ControllerError]
@@ -29,10 +30,12 @@ package struct StatusView: Encodable {
                 faults.append(error)
             }
         }
+        let journal = try Journal(reading: host.folder)
+        if let fault = journal?.daemon?.fault { faults.append(fault) }
         if let fault = host.folder.fullness { faults.append(fault) }
         guests.sort { $0.isBefore($1) }
         unprepared = absent
-        daemon = try Journal(reading: host.folder)?.daemonState ?? .absent
+        daemon = journal?.daemonState ?? .absent
         self.guests = guests
         self.faults = faults
         broken = faults.map(ErrorView.Content.init)

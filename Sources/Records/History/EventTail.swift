@@ -69,9 +69,10 @@ package struct EventTail: ~Copyable {
             var information = stat()
             guard descriptor >= 0, fstat(descriptor, &information) == 0 else {
                 if errno == ENOENT || errno == ENOTDIR { return nil }
+                let code = errno
                 throw ControllerError(
-                    .precondition, "cannot read the log of events \(path): \(String(cString: strerror(errno)))",
-                    remedy: "run as root, or name the right folder by --state or FDBSTEER_STATE")
+                    .precondition, "cannot read the log of events \(path): \(String(cString: strerror(code)))",
+                    remedy: StateFolder.remedy(for: code))
             }
             inode = UInt64(information.st_ino)
         }

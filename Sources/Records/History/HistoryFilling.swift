@@ -14,7 +14,7 @@ extension History {
         return history
     }
 
-    /// Inserts rows for the lines that have none yet. Nothing is written if there are none.
+    /// Inserts rows for the lines that have none yet. Nothing is written if there are none, so a folder that is read-only will do.
     ///
     /// - Throws: ``DatabaseError``.
     package func fill() throws(DatabaseError) {
@@ -27,7 +27,9 @@ extension History {
         }
         for file in try openFiles() { try fill(from: file) }
         // Who tries a refused verb again and again fills no disk.
-        try database.execute("DELETE FROM refusal WHERE rowid <= (SELECT max(rowid) FROM refusal) - 10000")
+        let old = "FROM refusal WHERE rowid <= (SELECT max(rowid) FROM refusal) - 10000"
+        // Who may not write can still read what is up to date.
+        if try !database.run("SELECT 1 \(old) LIMIT 1").isEmpty { try database.execute("DELETE \(old)") }
     }
 
     /// Opens the log's files, the oldest first.

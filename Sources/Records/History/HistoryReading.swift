@@ -10,7 +10,7 @@ extension DatabaseError {
             case SQLITE_FULL: "free some space there"
             case SQLITE_CORRUPT, SQLITE_NOTADB: "move that file away: it is made anew of the log of events beside it"
             case SQLITE_BUSY: "another program holds it: try again when that has ended"
-            default: "run as root, or name the right folder by --state or FDBSTEER_STATE"
+            default: remedy
             }
         return ControllerError(.precondition, "cannot read the history \(self)", remedy: remedy)
     }

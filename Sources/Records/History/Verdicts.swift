@@ -43,7 +43,7 @@ extension StoredVerdict {
         } catch {
             if error.errno.rawValue == ENOENT || error.errno.rawValue == ENOTDIR { return [] }
             let words = "cannot read the verdicts about NICs \(path): \(error.errno.text)"
-            throw ControllerError(.precondition, words, remedy: "run as root")
+            throw ControllerError(.precondition, words, remedy: FileFault(error.errno.rawValue).remedy)
         }
         let file = bytes.count > limit ? nil : bytes.withUnsafeBytes { JSON($0) }
         let verdicts = file?["verdicts"]?.elements?.map(StoredVerdict.init)

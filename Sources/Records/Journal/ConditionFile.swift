@@ -42,11 +42,6 @@ package struct ConditionRecord: Hashable, Sendable {
         condition = Condition(code, severity, subject, message, remedy: remedy)
     }
 
-    /// Those of a file.
-    fileprivate static func all(in file: JSON) -> [ConditionRecord]? {
-        file["conditions"]?.elements?.compactMap(ConditionRecord.init)
-    }
-
     fileprivate var json: JSON {
         .object([
             .init("guest", .string(guest)), .init("row", .integer(row)), .init("code", .string(condition.code)),
@@ -62,9 +57,11 @@ package struct DaemonKnowledge: Sendable {
     /// The daemon.
     package let process: Holder?
     /// What is wrong with guests.
-    package let conditions: [ConditionRecord]
+    package var conditions: [ConditionRecord] = []
     /// The guests that it redirects by QEMU's events.
-    package let followed: Set<String>
+    package var followed: Set<String> = []
+    /// Why what it has found cannot be read, so that nothing is known but that it runs; nil where it is read.
+    package var fault: ControllerError?
 }
 
 /// Whether the daemon of a folder runs.
@@ -78,15 +75,15 @@ package enum DaemonState: String, Sendable, Encodable, CaseIterable {
 
 /// The lock of the one daemon of a folder. It ends with the value.
 package struct DaemonLock: ~Copyable {
-    private let lock: GuestLock
+    fileprivate let lock: GuestLock
 
     fileprivate init(_ lock: consuming GuestLock) { self.lock = lock }
 }
 
 extension Journal {
     /// Not in the folder of locks: an open file keeps its folder alive, and nobody would hear that that one was removed.
-    private static let daemonLock = "daemon.lock"
-    private static let conditionsFile = "conditions.json"
+    static let daemonLock = "daemon.lock"
+    static let conditionsFile = "conditions.json"
 
     /// Takes the lock of the daemon.
     ///
@@ -101,10 +98,19 @@ extension Journal {
         return DaemonLock(lock)
     }
 
+    /// Whether the lock's file still has its name: once it has not, another daemon can lock a new one.
+    package func isKept(_ lock: borrowing DaemonLock) -> Bool {
+        folder.identity(of: Journal.daemonLock)?.inode == lock.lock.inode
+    }
+
     /// Puts the conditions of all guests in the place of those that the file had. The daemon alone writes it.
     ///
     /// - Parameter followed: the guests that are redirected by QEMU's events.
-    package func write(_ conditions: [ConditionRecord], followed: [String]) throws(ControllerError) {
+    /// - Returns: what tells the file from one that somebody else has changed or put there.
+    @discardableResult
+    package func write(
+        _ conditions: [ConditionRecord], followed: [String]
+    ) throws(ControllerError) -> FileIdentity? {
         var bytes: [UInt8] = []
         JSON.object([
             .init("version", .integer(1)), .init("boot", .string(boot)),
@@ -113,30 +119,58 @@ extension Journal {
         ]).write(to: &bytes)
         bytes.append(UInt8(ascii: "\n"))
         try folder.replace(Journal.conditionsFile, by: bytes, through: ".conditions")
+        return conditionsIdentity
     }
 
-    /// The file of conditions as a daemon of this boot has written it last; nil for none, or one that is broken.
-    private var lastFile: JSON? {
-        guard let bytes = (try? folder.read(Journal.conditionsFile)) ?? nil,
-            let file = bytes.withUnsafeBytes({ JSON($0) }), file["version"]?.integer == 1, file["boot"]?.text == boot
-        else { return nil }
-        return file
+    /// What has the name of the file of conditions; nil for nothing.
+    package var conditionsIdentity: FileIdentity? { folder.identity(of: Journal.conditionsFile) }
+
+    /// The file of conditions as a daemon of this boot has written it last.
+    ///
+    /// - Throws: ``ControllerError`` of code `precondition` that names it where there is none, or one that is broken.
+    private func readConditions() throws(ControllerError) -> (all: [ConditionRecord], followed: Set<String>) {
+        let bytes = try folder.read(Journal.conditionsFile)
+        let file = bytes?.withUnsafeBytes { JSON($0) }
+        let version = file?["version"]?.integer
+        let reason: String
+        if bytes == nil {
+            reason = "it is missing"
+        } else if version == nil {
+            reason = "it is broken"
+        } else if version != 1 {
+            reason = "its version is another one"
+        } else if file?["boot"]?.text != boot {
+            reason = "it is of an earlier boot"
+        } else if let elements = file?["conditions"]?.elements, let followed = file?["followed"]?.elements {
+            let all = elements.compactMap(ConditionRecord.init)
+            if all.count == elements.count { return (all, Set(followed.compactMap(\.text))) }
+            reason = "it has a condition that cannot be read"
+        } else {
+            reason = "it is broken"
+        }
+        throw folder.unreadable(
+            Journal.conditionsFile, reason,
+            remedy: "fdbsteerd writes it anew when it has changed; where it does not: systemctl restart fdbsteerd")
     }
 
     /// The conditions that a daemon of this boot has written last; nil for none.
-    package var lastConditions: [ConditionRecord]? { lastFile.flatMap(ConditionRecord.all) }
+    package var lastConditions: [ConditionRecord]? { try? readConditions().all }
 
     /// Whether the daemon of this folder runs.
     package var daemonState: DaemonState {
-        isLocked(path: Journal.daemonLock) ? .running : lastFile == nil ? .absent : .ended
+        isLocked(path: Journal.daemonLock) ? .running : lastConditions == nil ? .absent : .ended
     }
 
     /// The daemon of this folder and what it knows; nil when none runs, so that nobody knows.
     package var daemon: DaemonKnowledge? {
         guard isLocked(path: Journal.daemonLock) else { return nil }
-        let file = lastFile
-        return DaemonKnowledge(
-            process: holder(path: Journal.daemonLock), conditions: file.flatMap(ConditionRecord.all) ?? [],
-            followed: Set(file?["followed"]?.elements?.compactMap(\.text) ?? []))
+        var daemon = DaemonKnowledge(process: holder(path: Journal.daemonLock))
+        do throws(ControllerError) {
+            (daemon.conditions, daemon.followed) = try readConditions()
+        } catch {
+            daemon.fault = ControllerError(
+                error.code, "what fdbsteerd has found is not known: \(error.message)", remedy: error.remedy)
+        }
+        return daemon
     }
 }

@@ -26,7 +26,7 @@ extension Journal {
             probes = try database.probes()
             isUsed = documents.contains { database.isLocked($0.1) }
         } catch {
-            throw StateFolder.unwritable(error.path, error.message)
+            throw StateFolder.unwritable(error.path, error.message, remedy: error.remedy ?? StateFolder.elsewhere)
         }
         if isUsed {
             throw ControllerError(

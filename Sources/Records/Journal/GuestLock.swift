@@ -33,6 +33,8 @@ package struct Holder: Hashable, Sendable, Encodable {
 /// a removed file holds anybody off. Two locks of one process exclude each other too: each has its own open file.
 struct GuestLock: ~Copyable {
     private let descriptor: Int32
+    /// Of its file.
+    let inode: UInt64
 
     /// Takes a lock.
     ///
@@ -60,6 +62,7 @@ struct GuestLock: ~Copyable {
             var information = stat()
             if fstat(file, &information) == 0, information.st_nlink > 0 {
                 descriptor = file
+                inode = UInt64(information.st_ino)
                 break
             }
             close(file)

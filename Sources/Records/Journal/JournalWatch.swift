@@ -8,6 +8,7 @@ package struct JournalWatch: ~Copyable {
     package let descriptor: Int32
     private let guests: Int32
     private let locks: Int32
+    private let itself: Int32
 
     /// What happened.
     package struct Changes {
@@ -17,6 +18,8 @@ package struct JournalWatch: ~Copyable {
         package var locks: Set<String> = []
         /// Events were lost: any guest may be another.
         package var areLost = false
+        /// Something was done to a file of the daemon's own: its lock, or what it has found. It may have been the daemon.
+        package var concernsDaemon = false
         /// The folder is no longer that of the journal.
         package var isReplaced = false
     }
@@ -29,7 +32,9 @@ package struct JournalWatch: ~Copyable {
         guests = inotify_add_watch(
             descriptor, folder.path + "/guests", UInt32(IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) | ends)
         locks = inotify_add_watch(descriptor, folder.path + "/locks", UInt32(IN_CLOSE_WRITE) | ends)
-        let itself = inotify_add_watch(descriptor, folder.path, ends)
+        itself = inotify_add_watch(
+            descriptor, folder.path,
+            UInt32(IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM) | ends)
         guard descriptor >= 0, guests >= 0, locks >= 0, itself >= 0 else {
             throw ControllerError(
                 .precondition, "cannot watch \(folder.path) for changes: \(String(cString: strerror(errno)))",
@@ -65,10 +70,13 @@ package struct JournalWatch: ~Copyable {
     private func take(_ event: inotify_event, _ name: String, into changes: inout Changes) {
         if event.mask & UInt32(IN_Q_OVERFLOW) != 0 {
             changes.areLost = true
+            changes.concernsDaemon = true
         } else if event.mask & UInt32(IN_DELETE_SELF | IN_MOVE_SELF) != 0 {
             changes.isReplaced = true
         } else if name.hasPrefix(".") {
             return
+        } else if event.wd == itself {
+            if name == Journal.daemonLock || name == Journal.conditionsFile { changes.concernsDaemon = true }
         } else if event.wd == locks {
             changes.locks.insert(name)
         } else if event.wd == guests, name.hasSuffix(".json") {

@@ -282,8 +282,7 @@ extension RecordDocument {
         guest.kind = try word("kind")
         guest.fromPVID = fromPVID
         guest.isGuarded = self["guarded"]?.bool == true
-        // A mode of a later version is as configured to this one.
-        if let replay = self["replay"]?.text { guest.replay = ReplayMode(rawValue: replay) }
+        guest.replay = try optionalWord("replay")
         guest.adopted = adopted
         if self["shares_ports"]?.bool == true { guest.sharesPorts = true }
         if let neighbours = self["neighbours"] { guest.neighbours = try RecordDocument.neighbours(neighbours) }

@@ -13,7 +13,7 @@ struct StatusCommand: ParsableCommand {
         abstract: "Show the prepared guests, what is under way, and what is wrong; the worst first.",
         discussion: """
             With one name all that is known of that guest. HEALTH: problem (not as intended), interrupted (the process of a \
-            redirection died), warning (the next redirection would fail), under_way, elsewhere (in another network namespace), \
+            redirection died), warning (the next redirection would fail, or what fdbsteerd has found cannot be read), under_way, elsewhere (in another network namespace), \
             void (the kernel has nothing of it any more), ok. The exit code is 0 whatever is wrong with guests: that of verify tells.
             """)
 
@@ -66,7 +66,7 @@ struct StatusCommand: ParsableCommand {
     }
 
     private func lines(_ found: StatusView, isDetailed: Bool) -> [String] {
-        if isDetailed, let guest = found.guests.first { return guest.details }
+        if isDetailed, let guest = found.guests.first { return guest.details(besides: found.daemon) }
         var rows = found.guests.map { guest in
             Row(
                 guest: guest.guest, health: guest.health,
@@ -202,7 +202,8 @@ extension GuestStatus {
     }
 
     /// All that is known.
-    fileprivate var details: [String] {
+    fileprivate func details(besides daemon: DaemonState) -> [String] {
+        let unknown = daemon == .running ? "not known" : "no: fdbsteerd does not run"
         func port(_ role: String, _ port: Port?) -> [[String]] {
             port.map { [["  " + role, "\($0.name) (ifindex \($0.ifindex))"]] } ?? []
         }
@@ -219,7 +220,7 @@ extension GuestStatus {
         if let wait {
             rows.append(["  waiting", "\(wait.process) for \(wait.words), until \(Timestamp.text(wait.until))"])
         }
-        rows.append(["  followed", followed.map { $0 ? "by fdbsteerd" : "no" } ?? "no: fdbsteerd does not run"])
+        rows.append(["  followed", followed.map { $0 ? "by fdbsteerd" : "no" } ?? unknown])
         rows += [["  kind", kind.rawValue], ["  namespace", namespace.words], ["  bridge", bridge]]
         rows += port("primary", primary) + port("standby", standby) + port("port", local) + port("uplink", uplink)
         for (index, address) in addresses.prefix(Self.shownAddresses).enumerated() {

@@ -156,6 +156,26 @@ struct HistoryTests {
         }
     }
 
+    @Test func aHistoryThatIsUpToDateCanBeReadWhereNothingCanBeWritten() throws {
+        try CommandLineLab.run { lab in
+            try lab.prepare()
+            func history() throws -> Command {
+                let folder = lab.state
+                return try Command.run([
+                    "unshare", "-m", "sh", "-c",
+                    "mount --bind \(folder) \(folder) && mount -o remount,bind,ro \(folder) && "
+                        + "exec \(CommandLineLab.binary) history --json --state \(folder)",
+                ])
+            }
+            let known = try lab.fdbsteer("history --json").output
+            let read = try history()
+            #expect(read.exitCode == 0 && read.output == known, "\(read.errors)")
+            #expect(try lab.fdbsteer("switch vm1 --to standby").exitCode == 0)
+            let new = try history()
+            #expect(new.exitCode == 3 && new.errors.contains("(mount it writable"), "\(new.errors)")
+        }
+    }
+
     @Test func aFullFileSystemIsANoteAndSpoilsNothing() throws {
         try CommandLineLab.run { lab in
             let script = """

@@ -144,6 +144,64 @@ struct ConditionTests {
         }
     }
 
+    /// The policy that would close the bracket, or tell of it, hears nothing.
+    @Test func aBracketOfAGuestWhoseMonitorIsNotThereIsNobodys() throws {
+        let guest = """
+            [bracket]
+            timeout = "1s"
+            [[guest]]
+            id = "vm1"
+            qmp = "/nowhere/qmp"
+            follow = true
+            kind = "net_failover"
+            """
+        try DaemonLab.run(configuration: guest) { daemon in
+            try daemon.lab.prepare("--kind net_failover")
+            _ = try waitForStatus(daemon.lab) { $0.contains("monitor-silent") }
+            #expect(try daemon.lab.fdbsteer("switch vm1 --to standby --strategy bracket").exitCode == 0)
+            let status = try daemon.lab.fdbsteer("status vm1").output
+            #expect(status.contains("nobody closes it while QEMU's monitor is not heard"), "\(status)")
+            try daemon.waitFor("msg=condition code=bracket-open guest=vm1")
+        }
+    }
+
+    /// A guest that only looks well is not told of as `ok`, and the daemon writes the file anew when it hears of the change.
+    @Test(arguments: [
+        ": >$F", "truncate -s 5 $F", "printf '{' >$F", "printf '[]' >$F", "head -c 500 /dev/urandom >$F", "rm $F",
+        "rm $F; mkdir $F", "mv $F $G; ln -s $G $F", "mv $F $G", "sed -i 's/\"version\":1,/\"version\":2,/' $F",
+        "sed -i 's/\"boot\":\"/&x/' $F", "sed -i 's/\"severity\"/\"x\"/' $F",
+    ])
+    func whatTheDaemonHasFoundCannotBeRead(_ damage: String) throws {
+        try DaemonLab.run { daemon in
+            let (lab, file) = (daemon.lab, daemon.lab.state + "/conditions.json")
+            try lab.prepare()
+            try Command.script("ip link set tap0 down")
+            _ = try waitForStatus(lab) { $0.contains("port-down") }
+            #expect(try lab.fdbsteer("status").exitCode == 0)
+            let whole = TextFile.read(file)
+            kill(daemon.process, SIGSTOP)
+            // One that is stopped does not end.
+            defer { kill(daemon.process, SIGCONT) }
+            _ = try Command.run(["sh", "-c", "F=\(file); G=\(lab.state)/other; \(damage)"])
+            for verb in ["status", "status vm1"] {
+                let status = try lab.fdbsteer(verb)
+                #expect(status.exitCode == 3 && status.output.contains("warning"), "\(status.output)")
+                let errors = status.errors
+                #expect(errors.contains("what fdbsteerd has found is not known: cannot read \(file): "), "\(errors)")
+                #expect(errors.contains("systemctl restart fdbsteerd)") || errors.contains("move it away"), "\(errors)")
+            }
+            let json = try lab.fdbsteer("status --json").output
+            #expect(json.contains("\"health\" : \"warning\"") && !json.contains("\"followed\""), "\(json)")
+            kill(daemon.process, SIGCONT)
+            if damage.contains("mkdir") {
+                try daemon.waitFor("with=conditions")
+                #expect(rmdir(file) == 0)
+            }
+            try daemon.waitForFile { TextFile.read(file) == whole }
+            #expect(try lab.fdbsteer("status").exitCode == 0)
+        }
+    }
+
     /// What goes with the record is over: a release, or another guest of the same name.
     @Test(arguments: [false, true]) func aConditionEndsWithItsRecord(isReplaced: Bool) throws {
         try DaemonLab.run { daemon in

@@ -163,8 +163,11 @@ struct DaemonTests {
         }
     }
 
-    /// No process would ever read its writes to a deleted file.
-    @Test(arguments: ["rm -r guests", "rm -r locks", "cp -r guests copy && mv guests old && mv copy guests"])
+    /// No process would ever read its writes to a deleted file, and a second daemon could lock a new one.
+    @Test(arguments: [
+        "rm -r guests", "rm -r locks", "cp -r guests copy && mv guests old && mv copy guests", "rm daemon.lock",
+        "mv daemon.lock old", "cp daemon.lock copy && mv copy daemon.lock",
+    ])
     func aJournalThatIsTakenAwayEndsIt(_ command: String) throws {
         try CommandLineLab.run { lab in
             try lab.prepare()
