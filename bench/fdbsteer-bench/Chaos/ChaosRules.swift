@@ -113,7 +113,10 @@ enum ChaosRules {
 
     /// What is wrong with a guest's gate; nil if its port is locked while the guest is elsewhere, and only then.
     private static func wrongGate(_ guest: ChaosGuest, _ known: ChaosView.Guest, _ view: ChaosView) -> String? {
-        guard guest.hasGate, let port = view.kernel.ports[guest.standby.name] else { return nil }
+        // In another bridge it is a port of others'.
+        guard guest.hasGate, let port = view.kernel.ports[guest.standby.name], port.bridge == guest.bridge.name else {
+            return nil
+        }
         let isClosed = port.flags["locked"] == "true"
         return isClosed == (known.side == "remote")
             ? nil : "its gate is \(isClosed ? "closed" : "open") on \(known.side)"
