@@ -88,12 +88,12 @@ import Testing
         #expect(FileFault(EIO).remedy == nil)
     }
 
-    @Test(arguments: ["mkdir F", "ln -s G F", "touch G; ln -s G F", "mkfifo F"])
+    @Test(arguments: ["mkdir $F", "ln -s $G $F", "touch $G; ln -s $G $F", "mkfifo $F"])
     func aDatabaseIsAFile(_ damage: String) throws {
         try JournalTests.inFolder { folder in
             _ = try Journal(folder: folder)
             let other = folder.path + "/other"
-            try JournalTests.shell(damage.replacing("F", with: folder.historyFile).replacing("G", with: other))
+            try JournalTests.shell("F=\(folder.historyFile); G=\(other); \(damage)")
             try JournalTests.shell("touch \(folder.eventsFile)")
             let error = #expect(throws: ControllerError.self) {
                 try HistoryReading.entries(HistoryFilter(limit: 1), in: folder)

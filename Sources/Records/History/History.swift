@@ -36,19 +36,16 @@ package struct History: ~Copyable {
             message TEXT NOT NULL);
         CREATE INDEX refusal_of_guest ON refusal(guest);
         """
-    /// Version 5 added whether a bracket is opened or closed, and the sides of what was refused.
+    /// Version 5 added whether a bracket was opened or closed, and the sides of what was refused.
     private static let version5 = """
         ALTER TABLE redirection ADD COLUMN bracket_change TEXT;
         ALTER TABLE refusal ADD COLUMN side_before TEXT;
         ALTER TABLE refusal ADD COLUMN side_after TEXT;
-        """
-    /// Version 6 added whether what was refused was to open or close a bracket.
-    private static let version6 = """
         ALTER TABLE refusal ADD COLUMN bracket_change TEXT;
         PRAGMA user_version = \(History.version);
         """
     /// A file of a newer version is still appended to, because tables and columns are only added.
-    private static let version: Int64 = 6
+    private static let version: Int64 = 5
 
     /// Opens the database. It is made when it is missing, and one of an earlier version is converted.
     ///
@@ -66,8 +63,7 @@ package struct History: ~Copyable {
                     if version == 1 { try database.execute("ALTER TABLE redirection ADD COLUMN evidence TEXT") }
                     if version < 3 { try database.execute(History.schema) }
                     if version < 4 { try database.execute(History.version4) }
-                    if version < 5 { try database.execute(History.version5) }
-                    try database.execute(History.version6)
+                    try database.execute(History.version5)
                 }, mapping: { $0 })
         }
         self.database = database

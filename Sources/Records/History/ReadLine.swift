@@ -30,7 +30,7 @@ struct ReadLine: Hashable {
     private static func isNumber(_ name: String) -> Bool { name.hasSuffix("_ns") || name == "uid" }
     /// Those that can be missing, by their numbers.
     private static let optional: Set = [7, 8, 9, 11, 12, 13, 14, 15, 16, 17]
-    /// Versions before 4 of the database did not tell the user, those before 5 no sides, and those before 6 no bracket.
+    /// Versions before 4 of the database did not tell the user, those before 5 neither sides nor bracket.
     private static let optionalOfRefusal: Set = [3, 6, 7, 8]
 }
 

@@ -78,8 +78,11 @@ struct Following {
             "redirected by others",
             metadata: ["guest": "\(record.guest.id)", "side": "\(record.guest.side.rawValue)"])
         context.keeper.stopAsking(known.row)
-        // Somebody else has seen that it has given up its primary.
-        if record.bracket == nil, record.guest.side == .standby { known.replay?.stays(now: monotonicNanoseconds()) }
+        // Somebody else has seen that it has given up its primary, or uses it.
+        if let replay = known.replay, record.bracket == nil {
+            if record.guest.side == .standby { replay.stays(now: monotonicNanoseconds()) }
+            if record.guest.side == .primary { context.keeper.arrive(replay, of: known.row, isEvident: true) }
+        }
         endReplay(of: known, "the guest was redirected by others", &context)
         known.begin(record)
         presume(known, &context)

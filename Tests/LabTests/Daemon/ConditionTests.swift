@@ -197,8 +197,8 @@ struct ConditionTests {
                 try daemon.waitFor("with=conditions")
                 #expect(rmdir(file) == 0)
             }
-            try daemon.waitForFile { TextFile.read(file) == whole }
-            #expect(try lab.fdbsteer("status").exitCode == 0)
+            try lab.waitUntil { try lab.fdbsteer("status").exitCode == 0 }
+            #expect(TextFile.read(file) == whole)
         }
     }
 
