@@ -77,7 +77,8 @@ extension Keeper {
     private static let flapLimits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 5_000_000_000)
     private static let fightLimits = RepairBudget.Limits(burst: 20, firstWait: 100_000_000, longestWait: 1_000_000_000)
 
-    /// Says whether to look at a guest now for what was heard of it, or when to (CLOCK_MONOTONIC, nanoseconds). A verb at work is left alone.
+    /// Decides whether a suspicion is a reason to look at a guest now, or when to look at it (CLOCK_MONOTONIC, nanoseconds). A guest
+    /// that a verb is working on has to wait.
     package mutating func ask(for suspicion: Watch.Suspicion, now: Int64) -> RepairBudget.Verdict {
         if watch.records[suspicion.row]?.isUnfinished == true {
             return .wait(until: now + Keeper.unfinishedPause, isNews: false)

@@ -30,7 +30,7 @@ struct ReplayPlan {
     let gap: Asks?
     /// It gets its primary, and does not give it up.
     let isArriving: Bool
-    /// Its primary is a tap, whose counters say what was read from its queue. A NIC has no such queue, and its counters may be late.
+    /// The primary is a tap: its counters tell which frames were read from its queue. A NIC has no such queue, and its counters may lag.
     var isPrimaryTap = false
 
     /// The length of `struct virtio_net_hdr`.

@@ -46,7 +46,7 @@ extension Replayer {
     /// Copies are kept from the primary.
     package func holds() { if heldFrom == nil { heldFrom = standbyPort.seen } }
 
-    /// Copies are to reach the primary: what was kept from it goes there first.
+    /// Prepares for copies to reach the primary again: the frames that were kept from it are sent there first.
     func letsThrough(using socket: inout CommandSocket) {
         guard phase == .arriving, let begin = heldFrom else { return }
         look(using: &socket)
@@ -63,7 +63,7 @@ extension Replayer {
         guard phase == .arriving else { return }
         look(using: &socket)
         let now = monotonicNanoseconds()
-        // Copies have reached the primary; what was kept before may still be on its way.
+        // The primary gets copies already. Frames that were kept from it before may still wait to be sent.
         guard let heldFrom else {
             if !isSilent { return giveUp("copies of its frames could not be kept from \(plan.primary.name)") }
             gap = nil

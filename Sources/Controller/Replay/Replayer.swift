@@ -53,10 +53,10 @@ package final class Replayer {
     var told: [ReplayAccount] = []
 
     private static let hotPause: Int64 = 1_000_000
-    /// Questions by the side that the guest leaves that may be unanswered: a busy guest is slow, and more of them make it slower. Then
-    /// one is put after as many pauses.
+    /// The number of unanswered questions by the side that the guest leaves from which on one is put only after as many pauses: a busy
+    /// guest answers slowly, and more questions make it slower.
     static let mostUnanswered = 8
-    /// Where so many of them are, it may have left that side: it is asked by the other.
+    /// With this many unanswered questions the guest may have left that side, so it is asked by the other one as well.
     private static let fewUnanswered = 2
     private static let calmPause: Int64 = 5_000_000
     /// How long a guest that has given up its primary is asked, in nanoseconds: on a busy host its answers are late.
@@ -238,7 +238,7 @@ package final class Replayer {
 
     var incomplete: String { "frames of \(plan.standby.name) came faster than they could be kept" }
 
-    /// Gives up what is kept, for a reason. A guest that has left its primary, or this host, is still sent what it missed.
+    /// Discards the kept frames, for the reason given. A guest that has left its primary or this host still gets what it missed.
     package func giveUp(_ reason: String) {
         guard phase != .departed, phase != .left, phase != .over else { return }
         if phase == .ready { return finish() }

@@ -32,10 +32,10 @@ struct WatchedPort: ~Copyable {
     /// Whether every frame was seen from this one on.
     func isComplete(from number: UInt64) -> Bool { completeFrom.map { $0 <= number } ?? false }
 
-    /// Takes what was seen since the last look.
+    /// Reads the frames that have left by the port, or come in by it, since the last call.
     ///
     /// - Parameters:
-    ///   - counters: read before: what is counted was seen then.
+    ///   - counters: the port's, read before this call, so that every frame that they count is among those seen.
     ///   - body: for each frame, with its number where it left by the port.
     mutating func look(
         _ counters: PortCounters?, through buffer: CaptureBuffer,

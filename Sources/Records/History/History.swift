@@ -36,7 +36,7 @@ package struct History: ~Copyable {
             message TEXT NOT NULL);
         CREATE INDEX refusal_of_guest ON refusal(guest);
         """
-    /// Version 5 added whether a bracket was opened or closed, and the sides of what was refused.
+    /// Version 5 added a column that tells opening from closing a bracket, and the sides of refused redirections.
     private static let version5 = """
         ALTER TABLE redirection ADD COLUMN bracket_change TEXT;
         ALTER TABLE refusal ADD COLUMN side_before TEXT;
